@@ -19,7 +19,7 @@ import pandas as pd
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import write_json_atomic
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_json
 
 #: The columns of ``results.csv``, in order.
 COLUMNS = ("suite", "function", "seed", "method", "estimand", "metric", "value")
@@ -103,7 +103,7 @@ def read_cell(folder: str | os.PathLike[str], suite: str, function: str, seed: i
     try:
         return [
             Record.of(suite, function, seed, str(method), str(estimand), str(metric), value)
-            for method, estimand, metric, value in parse_json(path.read_bytes())["records"]
+            for method, estimand, metric, value in read_json(path)["records"]
         ]
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, IndexError):
         return None

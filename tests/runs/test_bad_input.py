@@ -108,6 +108,7 @@ def test_a_target_of_numbers_with_a_cell_that_is_none(here, task):
     said = refused(here, "run", "total.csv", "--target", "y", "--task", task)
     assert "'Total'" in said
     assert "Pass --na Total if it means missing, or correct the cell." in said
+    assert ". ." not in said
     few = ["Total" if row < 20 else f"{row % 5}" for row in range(len(frame))]
     assert choose_task(pd.Series(few), "auto", "y")[0] == "classification", "codes of few classes"
 

@@ -16,7 +16,7 @@ from permgrad.base import __version__
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import atomic_path, file_hash, write_json_atomic
 from permgrad.base.folders import configuration_hash
-from permgrad.base.stored import TIMES, parse_json
+from permgrad.base.stored import TIMES, read_json
 from permgrad.data.read.cells import rows_hash
 
 _SUMS = "sums.json"
@@ -54,7 +54,7 @@ class Cache:
             entry = self.folder / f"{method}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
         if entry is not None and entry.is_dir():
             with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
-                sums = parse_json((entry / _SUMS).read_bytes())
+                sums = read_json(entry / _SUMS)
                 if {name: file_hash(entry / name) for name in sums} == sums:
                     cached = Explanation.load(entry)
             if cached is None:

@@ -17,7 +17,7 @@ from permgrad.assess.sections.together import TogetherSection
 from permgrad.assess.sections.what_if import ChangeableRows
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.csv_files import read_csv
-from permgrad.base.stored import parse_json, read_npz
+from permgrad.base.stored import read_json, read_npz
 
 #: The file by which such a run is recognised.
 MARK = Path("explanations") / "rows.json"
@@ -59,7 +59,7 @@ def read_first_format(content: Assessment, folder: Path) -> None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = parse_json(path.read_bytes())
+    content: dict[str, Any] = read_json(path)
     return content
 
 

@@ -277,13 +277,13 @@ class TrainedOther(Trained):
         """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
         usual, per_order = int(_SHAPLEY["max_permutations"]), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
         most = max(_FEWEST_ORDERS, usual * _WIDE // max(self.width, _WIDE))
-        orders = int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
+        in_time = int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
+        orders = max(_FEWEST_ORDERS, in_time)
+        if orders < most:
+            self.clock.cut.append(
+                f"explanation of {len(rows)} single rows: {orders} orders of features instead of {most}"
+            )
         if orders < usual:
-            orders = max(orders, _FEWEST_ORDERS)
-            if orders < most:
-                self.clock.cut.append(
-                    f"explanation of {len(rows)} single rows: {orders} orders of features instead of {most}"
-                )
             with keeping_warnings():  # of the errors that this leaves
                 return self.explain(rows, scope="local", **{**_SHAPLEY, "max_permutations": orders}, **options)
         return super().attribute(rows, tolerance=tolerance, **options)

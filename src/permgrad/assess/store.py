@@ -17,7 +17,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.base.files import plain, write_json_atomic
-from permgrad.base.stored import parse_json, read_npz, write_npz
+from permgrad.base.stored import read_json, read_npz, write_npz
 from permgrad.evaluation.cards import as_numbers
 
 Kind = TypeVar("Kind", bound=type)
@@ -165,7 +165,7 @@ class Store:
             return None
         read = file
         try:
-            facts = parse_json(file.read_bytes())
+            facts = read_json(file)
             read = arrays_file
             arrays = read_npz(arrays_file) if arrays_file.is_file() else {}
             read = file

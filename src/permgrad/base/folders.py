@@ -28,7 +28,7 @@ from permgrad.base.files import (
     writing,
 )
 from permgrad.base.locks import LOCK, hold_folder
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_json
 
 SCHEMA_VERSION = 1
 
@@ -72,7 +72,7 @@ class FolderKind:
         """Return the content of a folder's record, or None if none can be read. Refuse a newer format."""
         path = Path(folder) / self.names[0]
         try:
-            record = parse_json(path.read_bytes())
+            record = read_json(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             return None
         if not isinstance(record, dict) or not isinstance(record.get("schema_version", 0), int):
@@ -175,7 +175,7 @@ class FolderKind:
     def is_damaged(self, folder: Path) -> bool:
         """Whether there is a record that is not a JSON object: ours, but damaged."""
         try:
-            return not isinstance(parse_json((folder / self.names[0]).read_bytes()), dict)
+            return not isinstance(read_json(folder / self.names[0]), dict)
         except ValueError:
             return True
         except OSError:

@@ -57,6 +57,11 @@ def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
     raise ValueError(too_deep)
 
 
+def read_json(file: Path) -> Any:
+    """Return what a JSON file of ours says. ``ValueError``: as ``parse_json``."""
+    return parse_json(file.read_bytes())
+
+
 def read_user_json(path: str | os.PathLike[str], what: str) -> Any:
     """Return what a JSON file that a user wrote holds. ``what``: what it is in errors, such as "the space"."""
     file = check_path("path", path)
@@ -179,7 +184,7 @@ def write_times(folder: Path, seconds: Any) -> None:
 def read_times(folder: Path) -> Any:
     """Return the ``seconds`` in a folder, a number or several. None: they are lost, and all else can be used."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        seconds = parse_json((folder / TIMES).read_bytes())["seconds"]
+        seconds = read_json(folder / TIMES)["seconds"]
         if all(map(is_number, seconds if isinstance(seconds, list) else [seconds])):
             return seconds
     return None

@@ -15,7 +15,7 @@ from PIL import Image
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.checks import check_path, is_number
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_json
 from permgrad.runs.folder.documents import METRICS
 from permgrad.runs.folder.folder import RECORD, finished_record
 
@@ -45,7 +45,7 @@ class RunRecord:
         parameters = {
             name: str(value)[:_MOST] for name, value in record["configuration"].items() if value not in (None, [], {})
         }
-        metrics = dict(_numbers(parse_json((path / METRICS).read_bytes())))
+        metrics = dict(_numbers(read_json(path / METRICS)))
         trained = path / "history.csv"  # only networks have one
         history = pd.read_csv(trained) if trained.is_file() else pd.DataFrame({"epoch": []})
         return cls(path, record, parameters, metrics, history)

@@ -15,7 +15,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
-from permgrad.base.stored import parse_json, read_times
+from permgrad.base.stored import read_json, read_times
 from permgrad.runs.folder import documents
 from permgrad.runs.folder.documents import saved_explanation
 
@@ -75,7 +75,7 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     """Read a finished run."""
     from permgrad.assess.store import Store  # loads torch
 
-    data, metrics = (parse_json((folder / name).read_bytes()) for name in (documents.DATA, documents.METRICS))
+    data, metrics = (read_json(folder / name) for name in (documents.DATA, documents.METRICS))
     predictions = documents.read_predictions(folder, data)
     spent = read_times(folder / "model")
     if spent is None:  # which older runs have in their table

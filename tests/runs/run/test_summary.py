@@ -13,7 +13,7 @@ from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import summary
 from permgrad.runs.run.run import run_table
 
-READERS = ("parse_json", "read_csv", "read_record", "saved_explanation")
+READERS = ("read_json", "read_csv", "read_record", "saved_explanation")
 
 
 def request(folder, task: str) -> RunRequest:

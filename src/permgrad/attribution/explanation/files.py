@@ -16,7 +16,7 @@ from permgrad.base.files import atomic_path, json_text, plain, writing
 from permgrad.base.late import pd
 from permgrad.base.stored import (
     is_intact,
-    parse_json,
+    read_json,
     read_npz,
     read_times,
     sealed,
@@ -66,7 +66,7 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
 def read_explanation(source: Path, create: Callable[..., E]) -> E:
     """Return ``create(**fields)`` of the files in a folder. Damaged files and newer formats are refused."""
     try:
-        header = parse_json((source / "explanation.json").read_bytes())
+        header = read_json(source / "explanation.json")
         arrays = read_npz(source / "values.npz")
     except FileNotFoundError as error:
         problem = f"{error.filename} not found"

@@ -19,7 +19,7 @@ from permgrad.base.arrays import Array
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, file_hash, json_text, writing
-from permgrad.base.stored import TIMES, parse_json, sealed, write_npz, write_times
+from permgrad.base.stored import TIMES, read_json, sealed, write_npz, write_times
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 
@@ -110,7 +110,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, NETWORK, *(f"fitted.{kind}" for kind in _FITTED)}
     is_model = {entry.name for entry in target.iterdir()} <= ours
     try:
-        is_model = is_model and parse_json((target / DESCRIPTION).read_bytes())["format"] == FORMAT_NAME
+        is_model = is_model and read_json(target / DESCRIPTION)["format"] == FORMAT_NAME
     except (OSError, ValueError, KeyError, TypeError):
         is_model = False
     if not is_model:

@@ -16,7 +16,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.files import writing
 from permgrad.base.random import generator
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_json
 from permgrad.runs.requests import DemoRequest, Outcome, RunRequest
 from permgrad.runs.run.run import run_table
 
@@ -139,7 +139,7 @@ def _written(folder: Path, frame: pd.DataFrame, images: Mapping[str, npt.NDArray
 
 def _found(folder: Path, facts: Mapping[str, Any]) -> str:
     """Say which order a run on the curves found, and what it was worth."""
-    layout = parse_json((folder / "layout.json").read_bytes())
+    layout = read_json(folder / "layout.json")
     placed = sorted(zip(layout["positions"], layout["columns"], strict=True))
     order = [int(name[1:]) for (line, _), name in placed if line >= 0]
     right = int((np.abs(np.diff(order)) == 1).sum())

@@ -22,7 +22,7 @@ from permgrad.attribution.request import methods
 from permgrad.base.errors import InputError, one_line
 from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_json
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.baselines.fitting import FittedBaseline, fit_estimator
 from permgrad.evaluation.baselines.table_model import table_model
@@ -63,7 +63,7 @@ class ComparisonCell:
 def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
     """Return a finished cell, or None if there is none or it failed or is damaged. Such cells are tried again."""
     try:
-        cell = ComparisonCell(**parse_json(cell_path(folder, model, fold).read_bytes()))
+        cell = ComparisonCell(**read_json(cell_path(folder, model, fold)))
     except (OSError, ValueError, TypeError):
         return None
     return None if cell.problem or (cell.model, cell.fold) != (model, fold) else cell

@@ -19,7 +19,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
-from permgrad.base.stored import parse_json, read_npz
+from permgrad.base.stored import read_json, read_npz
 from permgrad.models.save.saving import load
 from permgrad.pages.html import render_report
 from permgrad.pages.verdict import markdown, verdict
@@ -35,13 +35,13 @@ BASELINE_PREDICTIONS = "baseline_predictions.npz"
 # ---- files -----------------------------------------------------------------------------------------------------------
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
-    data, metrics = (parse_json((folder / name).read_bytes()) for name in (documents.DATA, documents.METRICS))
+    data, metrics = (read_json(folder / name) for name in (documents.DATA, documents.METRICS))
     content = Assessment(
         title=data["table"],
         target=data["target"],
         task=cast("Any", data["task"]),
         positive=metrics.get("positive"),
-        data=data_section(data, parse_json((folder / documents.COLUMNS).read_bytes())),
+        data=data_section(data, read_json(folder / documents.COLUMNS)),
         subject=getattr(model, "label", ""),
     )
     content.read(Store(folder))

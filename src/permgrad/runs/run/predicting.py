@@ -15,7 +15,7 @@ from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import file_hash
 from permgrad.base.folders import believed, sum_of
 from permgrad.base.startup import loading
-from permgrad.base.stored import parse_json, read_npz
+from permgrad.base.stored import read_json, read_npz
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.image_table import pages_said
 from permgrad.data.read.cells import Distinct
@@ -120,7 +120,7 @@ def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, 
     if record["stages"].get("data", {}).get("sums", {}).get(DATA) not in (None, sum_of(run / DATA)):
         raise InputError(f"{run / DATA} is damaged or changed", hint="Run again with --from data.", code="PG052")
     with believed(run):
-        return model, parse_json((run / DATA).read_bytes())
+        return model, read_json(run / DATA)
 
 
 def cache_of(model_folder: Path) -> Cache:

@@ -293,15 +293,15 @@ def _check_texts(values: pd.Series[Any], wanted: str, name: str) -> None:
         problem = f"Column {name!r} holds dates or times, and these cannot be predicted"
         raise InputError(problem, hint=hint, code="PG015")
     odd = odd_among_numbers(texts, cells.to_numpy())
-    missing = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell. "
+    fix = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell."
     if wanted == "regression":
         text = texts[0] if odd is None else odd[0]
         problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
-        raise InputError(problem, hint=missing or "Choose another target, or --task classification.", code="PG015")
+        raise InputError(problem, hint=fix or "Choose another target, or --task classification.", code="PG015")
     # A code such as 250 may be a class, and dozens of numbers beside a cell such as '-' are hardly meant as classes.
     if odd is not None and len(texts) > MOST_CLASSES + 1:
         problem = f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
-        raise InputError(problem, hint=f"{missing}If all are classes, pass --task classification.", code="PG015")
+        raise InputError(problem, hint=f"{fix} If all are classes, pass --task classification.", code="PG015")
 
 
 def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:

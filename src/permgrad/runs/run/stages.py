@@ -33,7 +33,7 @@ from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.base.stored import TIMES, parse_json, write_npz
+from permgrad.base.stored import TIMES, read_json, write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
@@ -108,7 +108,7 @@ class RunWork:
     def read(self, name: str) -> dict[str, Any]:
         """Return what a document of the folder holds."""
         if name not in self.documents:
-            self.documents[name] = parse_json((self.folder.path / name).read_bytes())
+            self.documents[name] = read_json(self.folder.path / name)
         return self.documents[name]
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:

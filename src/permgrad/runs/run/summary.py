@@ -14,7 +14,7 @@ from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import clearly, features_tested
-from permgrad.base.stored import TIMES, parse_json
+from permgrad.base.stored import TIMES, read_json
 from permgrad.evaluation.metrics import metrics as registry
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import no_share_words, path_words, related_words
@@ -45,10 +45,10 @@ _SHOWN = 8
 def read_summary(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run by its files. ``already``: it was finished before."""
     with believed(folder):
-        metrics, branches = parse_json((folder / METRICS).read_bytes()), parse_json((folder / BRANCHES).read_bytes())
+        metrics, branches = read_json(folder / METRICS), read_json(folder / BRANCHES)
         texts = {"feature": str, "class": str}
         ranking = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype=texts)
-        related = parse_json((folder / "explanations" / "related.json").read_bytes())
+        related = read_json(folder / "explanations" / "related.json")
         return summarise(
             folder,
             metrics,
@@ -56,9 +56,9 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
             branches,
             related=related["pairs"] if isinstance(related, dict) else related,  # of the first format
             refits=saved_explanation(folder, "refits"),
-            times=parse_json((folder / TIMES).read_bytes())["baselines"] if (folder / TIMES).is_file() else {},
+            times=read_json(folder / TIMES)["baselines"] if (folder / TIMES).is_file() else {},
             time=(read_record(folder) or {"facts": {}})["facts"].get("time"),
-            grouped=bool(parse_json((folder / GROUPS).read_bytes())),
+            grouped=bool(read_json(folder / GROUPS)),
             already=already,
         )
 

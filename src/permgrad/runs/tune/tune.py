@@ -39,7 +39,7 @@ from permgrad.base.folders import (
 )
 from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.evaluation.baselines.settings import check_settings
@@ -236,7 +236,7 @@ def _do_trial(session: TuneSession, claim: Claim) -> None:
     place = session.folder / TRIALS / str(claim.number)
     stored = None
     with contextlib.suppress(OSError, ValueError):
-        stored = parse_json((place / PRESET).read_bytes())
+        stored = read_json(place / PRESET)
     if place.exists() and not (claim.resumed and stored == claim.proposal["preset"]):
         shutil.rmtree(place)  # of an older study in this folder
     sweep(place)
@@ -394,7 +394,7 @@ def write_page(session: TuneSession) -> None:
         "seed": session.request.seed,
         "split_seed": session.request.split_seed,
         "split": session.inputs.split,
-        "test": parse_json(metrics.read_bytes())["test"] if metrics.is_file() else {},
+        "test": read_json(metrics)["test"] if metrics.is_file() else {},
         "has_report": (session.folder / "report.html").exists(),
     }
     with writing(session.folder):
@@ -491,7 +491,7 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
     with believed(folder):
         if find_finished(folder) is None:
             return None
-        task = parse_json((folder / METRICS).read_bytes())["task"]
+        task = read_json(folder / METRICS)["task"]
         total = space.trials_for(task) if request.trials is None else request.trials
         return _outcome(request, space, record, already=True) if record["finished"]["trials"] >= total else None
 
