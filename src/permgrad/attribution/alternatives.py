@@ -29,6 +29,8 @@ _ENOUGH = 2, 1, 0
 _BETWEEN = 32
 #: How many changes more a row may have for being wholly unlike the other results.
 _UNLIKE = 0.5
+#: As how many changes more it counts that a row goes further in the columns of another result.
+_BEYOND = 0.5
 #: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
 #: those of which the usual distance is taken have the outcome.
 _NEAR, _USUAL = 2000, 300
@@ -268,7 +270,8 @@ class Goal:
         self._decides = subject.deciding()
         rows = np.concatenate([cells.row[None], cells.rows[:_NEAR]])
         outputs = self._outputs(rows)
-        self._asks, self.misled = asks or self._decides_otherwise(outputs[:1]), False
+        first = self._decides.first.argmax(dim=1) != subject.first.argmax(dim=1)
+        self._asks, self.misled = asks or bool(first.any()), False
         seen = outputs, self._outputs(rows, self._decides) if self._asks else outputs
         self.own = seen[0][:1], seen[1][:1]
         now = self.own[1]
@@ -299,10 +302,9 @@ class Goal:
         valid = self.judged(*seen)[0]
         self.already, self.valid = bool(valid[0]), self._reached(valid[1:])
 
-    def _decides_otherwise(self, own: Floats) -> bool:
-        """Return whether the model is seen not to decide for the largest output, such as by a threshold of its own."""
-        first = self._decides.first.argmax(dim=1) != self.subject.first.argmax(dim=1)
-        return bool(first.any()) or self._outputs(self.cells.row[None], self._decides).argmax() != own.argmax()
+    def decides_otherwise(self) -> bool:
+        """Return whether the model decides for another class of the row than that of the largest output."""
+        return bool(self._outputs(self.cells.row[None], self._decides).argmax() != self.own[0].argmax())
 
     def _reached(self, valid: Booleans) -> Booleans:
         """Return which rows of the table are known to reach the goal. Those far away are predicted only if few do."""
@@ -508,7 +510,7 @@ class Search:
         # is nearer to the data.
         beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
         further = beyond & ~(to_data[:, None] < to_data)
-        cost = changed.sum(axis=1) + np.where(beyond.any(axis=1), changed.shape[1], shares.mean().to_numpy())
+        cost = changed.sum(axis=1) + shares.mean().to_numpy() + _BEYOND * beyond.any(axis=1)
         order, left = list[int](), ~further.any(axis=1)
         seen = self.goal.own[0][:0], self.goal.own[1][:0]
         while len(order) < count and left.any():

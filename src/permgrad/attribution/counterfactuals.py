@@ -165,7 +165,8 @@ def counterfactuals(
             search = Search(cells, goal, most)
             tried = cells.rows[:0] if goal.already else search.run(count)
             found, measures, seen = search.chosen(tried, near, count)
-            if not goal.misled:
+            # Results were compared with what the model decides, with the row beside them.
+            if not (goal.misled or (not len(found) and goal.decides_otherwise())):
                 break
         looked = goal.looked if y is None else len(places)
         meta = {"words": goal.words, "rows": looked, "outcome_rows": int(near.sum()), "seed": seed}
