@@ -20,20 +20,21 @@ from permgrad.base.late import pd
 from permgrad.base.numerals import number
 
 #: Values of a column, or of columns that change together, that are tried one by one.
-_TRIED = 16
+_TRIED = 32
 #: Donors that lend cells, rows predicted for one change more, changes tried value by value, rows that are refined.
 _DONORS, _BUDGET, _LEVELS, _REFINED = 48, 2000, 6, 16
-#: With the fewest changes, one more and two more: how many sets of changed units are enough, for each result.
-_ENOUGH = 2, 1, 0
+#: With how many sets of changed units for each result no further change is tried.
+_ENOUGH = 2
 #: Values between a cell and its own that are tried at a time.
 _BETWEEN = 32
 #: How many changes more a row may have for being wholly unlike the other results.
 _UNLIKE = 0.5
-#: As how many changes more it counts that a row goes further in the columns of another result.
-_BEYOND = 0.5
+#: As how many changes more it counts that a row goes further than another one, and again for each such result before:
+#: more than ranks of distances can make up for.
+_BEYOND = 0.4
 #: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
 #: those of which the usual distance is taken have the outcome.
-_NEAR, _USUAL = 2000, 300
+_NEAR, _USUAL = 2000, 100
 
 
 #: Outputs of rows, and those of which the largest is the class that the model decides for.
@@ -398,7 +399,7 @@ class Search:
     def _from_donors(self, count: int) -> Floats:
         """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal.
 
-        It goes on beyond the fewest changes while few sets of units reach the goal.
+        It goes on by one change beyond the fewest ones if few sets of units reach the goal.
         """
         rows = np.repeat(self.cells.row[None], len(self._donors), axis=0)
         open_, found = self.cells.moved(self._donors) > 0, list[Floats]()
@@ -413,8 +414,8 @@ class Search:
             found.append(tried[valid])
             if not step:
                 self._singles = valid[len(lent) :], margin[len(lent) :]
-            further = sum(len(rows) > 0 for rows in found[:-1])
-            if len(np.unique(self.cells.moved(np.concatenate(found)) > 0, axis=0)) >= _ENOUGH[further] * count:
+            sets = len(np.unique(self.cells.moved(tried[valid]) > 0, axis=0))
+            if any(map(len, found[:-1])) or sets >= _ENOUGH * count:
                 break
             # A unit that reaches the goal is left out of further changes, so that others do without it.
             open_[donor, unit] = ~valid[: len(lent)]
@@ -506,17 +507,19 @@ class Search:
         typical = np.median(apart[apart > 0]) if (apart > 0).any() else 1.0
         unlike = 1 - both / np.maximum(either, 1) + np.minimum(apart / typical, 1) / 2
         shares = pd.DataFrame([distance, np.nan_to_num(to_data)]).rank(axis=1, pct=True)
-        # A row beyond another one, seen from the row itself, only changes more. It comes last, and not at all unless it
-        # is nearer to the data.
+        # A row beyond another one, seen from the row itself, only changes more. It is left out unless it is nearer to
+        # the data.
         beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
         further = beyond & ~(to_data[:, None] < to_data)
-        cost = changed.sum(axis=1) + shares.mean().to_numpy() + _BEYOND * beyond.any(axis=1)
+        more = beyond.any(axis=1)
+        cost = changed.sum(axis=1) + _BEYOND * (shares.sum().to_numpy() + more)
         order, left = list[int](), ~further.any(axis=1)
         seen = self.goal.own[0][:0], self.goal.own[1][:0]
         while len(order) < count and left.any():
             while len(order) < count and left.any():
                 gain = unlike[:, order].min(axis=1, initial=2)
-                order.append(int(np.where(left, cost - _UNLIKE * gain, np.inf).argmin()))
+                each = cost + _BEYOND * more * more[order].sum() - _UNLIKE * gain
+                order.append(int(np.where(left, each, np.inf).argmin()))
                 left[order[-1]] = False
             order.sort(key=lambda place: cost[place])
             seen = self.goal.again(rows[order])
