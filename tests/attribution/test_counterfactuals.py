@@ -330,9 +330,12 @@ def test_a_rule_that_first_rows_do_not_show_decides():
     between = (odds > 0.5) & (odds < 0.9)
     assert between[300:].any()
     assert not between[:300].any()
-    found = pg.counterfactuals(model, X[:1], X, **QUIET)
-    assert len(found)
-    assert model.predict(found.rows).all()
+    # Of such a row, the largest output is no decision either, so that there is something to find.
+    for row, want in ((X[:1], None), (X[between][:1], None), (X[between][:1], 1)):
+        found = pg.counterfactuals(model, row, X, want=want, **QUIET)
+        assert len(found)
+        assert found.meta["prediction"] == 0
+        assert model.predict(found.rows).all()
 
 
 def test_networks_of_permgrad():
