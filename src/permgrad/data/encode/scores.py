@@ -26,8 +26,9 @@ from permgrad.data.encode.designs import Cells, Design, Matrix, designs
 from permgrad.data.encode.slopes import Slope, find_slopes
 from permgrad.data.types.free_text import LONGEST_READ
 
-#: Parts of which each is predicted by a model of the others, for numbers and for classes.
-_FOLDS, _CLASS_FOLDS = 10, 5
+#: Parts of which each is predicted by a model of the others, for numbers and for classes. Scores of numbers come from
+#: finer parts: a model that lacks a tenth of the few rows of a level says less than the last one, and is trusted less.
+_FOLDS, _CLASS_FOLDS, _FINE_FOLDS = 10, 5, 30
 #: Strength of the other columns, steps between tried strengths, and how often one may be moved.
 _OTHER, _STEP, _MOST_MOVES = 0.7, 2.0, 6
 #: Cells of the other columns up to which they take part. In a large table, the least gain that counts, of the loss.
@@ -87,9 +88,9 @@ class Target:
         signs = generator(self.seed, "signs of classes").integers(0, 2, (self.classes, _MOST_OUTPUTS)) * 2.0 - 1
         return replace(self, y=signs[self.y], classes=0)
 
-    def folds(self) -> Integers:
-        """Return a fold for each row ``(rows,)``, drawn within classes."""
-        count = _CLASS_FOLDS if self.classes else _FOLDS
+    def folds(self, count: int = _FOLDS) -> Integers:
+        """Return one of ``count`` folds for each row ``(rows,)``. Of classes it is one of five, drawn within them."""
+        count = _CLASS_FOLDS if self.classes else count
         draw = generator(self.seed, "folds of scores")
         if self.units is not None:
             units, place = np.unique(self.units, return_inverse=True)
@@ -184,6 +185,8 @@ class Scores:
         if not any(strengths[1:]):
             return made, {}
         model, strengths, helping = model.with_slopes(strengths, folds, blocks, other, numbers or {})
+        if not model.is_large:
+            folds = target.folds(_FINE_FOLDS)
         parts, centres = model.crossed(strengths, folds, helping)
         crossed, unit = _by_column(helping, parts)
         weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
@@ -288,7 +291,7 @@ class _Model:
     def __init__(self, joined: Matrix, widths: Sequence[int], target: Target) -> None:
         self.joined, self.widths, self.outputs, self.target = joined, list(widths), target.outputs, target.coded()
         self.order = generator(target.seed, "rows of scores").permutation(len(target.y))
-        self._is_large = joined.nnz * target.outputs > _SMALL
+        self.is_large = joined.nnz * target.outputs > _SMALL
         self._products: dict[bytes, tuple[Matrix, Floats, Floats]] = {}
 
     @classmethod
@@ -372,7 +375,7 @@ class _Model:
         weights, intercept = np.zeros((len(scale), self.outputs)), np.zeros(self.outputs)
         if len(np.unique(target.y[rows])) < 2 and (target.classes or not len(rows)):
             return weights, intercept  # of one class, or of no row, there is nothing to learn
-        if self._is_large and not target.classes and self.joined.shape[1] <= _MOST_PRODUCTS:
+        if self.is_large and not target.classes and self.joined.shape[1] <= _MOST_PRODUCTS:
             return self._solve_products(scale, rows)
         model: Any = Ridge(1.0, solver="sparse_cg", tol=1e-5)
         if target.classes:
@@ -421,7 +424,7 @@ class _Model:
     def losses(self, strengths: Sequence[float], folds: Integers) -> Floats:
         """Return the weighted losses of rows, each predicted by a model of others. Two folds of a large table do."""
         target, found = self.target, list[Floats]()
-        for fold in np.unique(folds)[: 2 if self._is_large else None]:
+        for fold in np.unique(folds)[: 2 if self.is_large else None]:
             weights, intercept = self._solve(strengths, folds != fold, steps=60, most=_MOST_CHOOSING)
             held = np.flatnonzero(folds == fold)
             says, y, w = self.joined[held] @ weights + intercept, target.y[held], target.weights[held]
@@ -437,7 +440,7 @@ class _Model:
     def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
         """Return the strength of each block: moved while the loss falls, and 0 where it does not help beside others."""
         best, at, needed = list(map(float, strengths)), self.losses(strengths, folds), set[int]()
-        least = _LEAST_GAIN if self._is_large else 0.0
+        least = _LEAST_GAIN if self.is_large else 0.0
         # Where the rest tells nearly all, any gain may be certain and none matters.
         floor = _LEAST_HELP * float(self.losses([0.0] * len(best), folds).mean())
         for block in range(1, len(best)):
