@@ -139,6 +139,14 @@ def test_words_of_scripts_without_spaces_and_of_pictures():
     assert {"产", "好"} <= set(Words.fit(["这个产品很好", "产品好得很啊"], np.array([1, 1])).parts["words"][0])
 
 
+def test_names_that_share_no_words_are_read_as_levels_alone():
+    users = [f"user {number}" for number in range(60)]
+    assert Words.fit(users, np.full(60, 3)) is None
+    branches = [f"{name} {number}" for number, name in enumerate(["north road", "old market", "the quay"] * 20)]
+    assert "quay" in Words.fit(branches, np.full(60, 3)).parts["words"][0]
+    assert Words.fit(users[:20], np.full(20, 3)) is not None  # too few to tell
+
+
 @pytest.fixture(scope="module")
 def stored():
     rng = np.random.default_rng(0)
