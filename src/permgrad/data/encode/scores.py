@@ -394,7 +394,7 @@ class _Model:
 
     def _sums(self, rows: Integers) -> tuple[Any, ...]:
         """Return weighted sums over rows: of products of columns, of columns, of columns by y, of y, and of weights."""
-        w, y = self.target.weights[rows], self.target.y[rows].reshape(len(rows), -1)
+        w, y = self.target.weights[rows], self.target.y.reshape(len(self.order), -1)[rows]
         found = self.joined[rows].astype(np.float64)
         weighted = found.T.multiply(w).tocsr()
         return (weighted @ found).tocsr(), weighted @ np.ones(len(rows)), weighted @ y, w @ y, w.sum()
