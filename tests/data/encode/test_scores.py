@@ -37,15 +37,17 @@ def score(encoder, frame, k=0):
     return encoder.transform(frame)[:, [i for i, kind in enumerate(encoder.kinds_) if kind == "score"][k]]
 
 
+# Some rows, all without a fold, and all.
+@pytest.mark.parametrize("rows", [np.arange(0, 600, 2), np.arange(80, 800), np.arange(800)])
 @pytest.mark.parametrize("outputs", [1, 32])
-def test_products_of_columns_give_the_weights_of_the_rows(outputs):
+def test_products_of_columns_give_the_weights_of_the_rows(outputs, rows):
     frame, y, _ = made(800)
     names, index = np.unique(frame["shop"], return_inverse=True)
     y = y if outputs == 1 else np.random.default_rng(1).normal(size=(800, outputs)) + y[:, None]
     target = Target(y, 0, np.random.default_rng(2).uniform(0.5, 2.0, 800), seed=0)
     blocks = [*scores._blocks("shop", names.tolist(), index)]
     model = scores._Model.of(blocks, frame[["x"]].to_numpy(), target)
-    rows, scale = np.arange(0, 800, 2), np.repeat(np.float32([0.7, 2.0]), model.widths)
+    scale = np.repeat(np.float32([0.7, 2.0]), model.widths)
     weights, intercept = model._solve_products(scale, rows)
     ridge = Ridge(1.0, solver="cholesky").fit(
         model.joined[rows].toarray() * scale, y[rows], sample_weight=target.weights[rows]

@@ -13,6 +13,7 @@ import base64
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -292,7 +293,7 @@ class _Model:
         self.joined, self.widths, self.outputs, self.target = joined, list(widths), target.outputs, target.coded()
         self.order = generator(target.seed, "rows of scores").permutation(len(target.y))
         self.is_large = joined.nnz * target.outputs > _SMALL
-        self._products: dict[bytes, tuple[Matrix, Floats, Floats]] = {}
+        self._products: dict[bytes, tuple[Any, ...]] = {}
 
     @classmethod
     def of(cls, blocks: Sequence[Block], other: Array, target: Target) -> Self:
@@ -394,20 +395,34 @@ class _Model:
             weights, intercept = found.T, np.atleast_1d(model.intercept_)
         return weights * scale[:, None], np.asarray(intercept, dtype=np.float64)
 
+    def _sums(self, rows: Integers) -> tuple[Any, ...]:
+        """Return weighted sums over rows: of products of columns, of columns, of columns by y, of y, and of weights."""
+        w, y = self.target.weights[rows], self.target.y.reshape(len(self.order), -1)[rows]
+        found = self.joined[rows].astype(np.float64)
+        weighted = found.T.multiply(w).tocsr()
+        return (weighted @ found).tocsr(), weighted @ np.ones(len(rows)), weighted @ y, w @ y, w.sum()
+
+    @cached_property
+    def _whole(self) -> tuple[Any, ...]:
+        return self._sums(np.sort(self.order))
+
     def _solve_products(self, scale: Floats32, rows: Integers) -> tuple[Floats, Floats]:
         """Return weights and intercepts for numbers, by the products of columns: one step takes no time of rows.
 
         A model of 150,000 rows and 4,000 columns takes a twentieth of the time of steps on the rows.
         """
-        key, w, y = rows.tobytes(), self.target.weights[rows], self.target.y[rows].reshape(len(rows), -1)
+        key = rows.tobytes()
         if key not in self._products:
             while len(self._products) > 1:  # those of two folds, by which strengths are chosen
                 self._products.pop(next(iter(self._products)))
-            found = self.joined[rows].astype(np.float64)
-            weighted = found.T.multiply(w).tocsr()
-            self._products[key] = (weighted @ found).tocsr(), weighted @ np.ones(len(rows)) / w.sum(), weighted @ y
-        products, means, with_y = self._products[key]
-        centre, total = w @ y / w.sum(), w.sum()
+            # Nine of ten folds are all rows without the tenth, which are fewer to read.
+            left = np.setdiff1d(self.order, rows, assume_unique=True)
+            sums = self._sums(left if len(left) < len(rows) else rows)
+            if len(left) < len(rows):
+                sums = tuple(whole - part for whole, part in zip(self._whole, sums, strict=True))
+            self._products[key] = sums
+        products, means, with_y, centre, total = self._products[key]
+        means, centre = means / total, centre / total
         spread = 1 / (scale**2 * (products.diagonal() - total * means**2) + 1)
 
         def times(vector: Floats) -> Floats:
