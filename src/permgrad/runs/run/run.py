@@ -96,7 +96,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
             say(folder.lost)
         work = stages.RunWork(request, inputs, folder, tell, clock, against)
         stages.do_stages(work, reading)
-    return work.summary()
+    return read_summary(request.folder)
 
 
 def check_against(request: RunRequest, inputs: Inputs) -> FinishedRun | None:
