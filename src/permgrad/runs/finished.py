@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,11 +102,11 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
         problem = f"The runs have another {what}: {folders[0]} has {first!r}, {folders[1]} has {second!r}"
         hint = "Compare runs that predict the same column of one table."
         if isinstance(first, list):
-            only = [
-                [name for name in mine if name not in theirs] for mine, theirs in ((first, second), (second, first))
-            ]
-            at = int(not only[0])
-            problem = f"The runs have other {what}: only {folders[at]} has {listed(only[at], 5, show=repr)}"
+            here, there = (
+                [name for name in one if name not in other] for one, other in ((first, second), (second, first))
+            )
+            folder = folders[0] if here else folders[1]
+            problem = f"The runs have other {what}: only {folder} has {listed(here or there, 5, show=repr)}"
         if what == "columns":
             hint = "Leave them out with --drop. Two runs of one table can have other columns: permgrad report RUN RUN."
         raise InputError(problem, hint=hint, code="PG051")
@@ -113,10 +114,7 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
 
 def common_rows(runs: Sequence[FinishedRun]) -> tuple[Any, list[pd.DataFrame]]:
     """Return the numbers of the test rows that all runs have, and the predictions of each run for them."""
-    common = set(runs[0].predictions["row"])
-    for other in runs[1:]:
-        common &= set(other.predictions["row"])
-    rows = np.sort(np.fromiter(common, dtype=np.int64, count=len(common)))
+    rows: Any = reduce(np.intersect1d, (run.predictions["row"].to_numpy(dtype=np.int64) for run in runs))
     if len(rows) < LEAST_ROWS:
         problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
         raise InputError(problem, hint="Run again with the same --split-seed.", code="PG013")

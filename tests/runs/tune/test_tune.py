@@ -423,15 +423,16 @@ def run_session(place: Path, out: Path, deaths: int | None) -> int:
     code = 1
     try:
         from permgrad.runs.requests import RunRequest
-        from permgrad.runs.run import run, stages
+        from permgrad.runs.run import stages
+        from permgrad.runs.run.run import run_table
 
         if deaths is not None:
             _die_after(deaths)
         for name in ("explanation", "report"):
             stages.STAGE_WORK[name] = lambda work: None
         target = {"table": str(place / "table.csv"), "target": ("ill",), "drop": ("score",), "threads": 1}
-        setattr(run, "read_summary", lambda folder: None)  # noqa: B010 — it would miss the explanation
-        run.run_table(RunRequest(**target, preset="default", out=out), say=lambda line: None)
+        setattr(stages.RunWork, "summary", lambda work: None)  # noqa: B010 — it would miss the explanation
+        run_table(RunRequest(**target, preset="default", out=out), say=lambda line: None)
         code = 0
     finally:
         os._exit(code)

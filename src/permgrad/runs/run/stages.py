@@ -65,11 +65,11 @@ from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
-from permgrad.runs.finished import FinishedRun, changed, read_run
+from permgrad.runs.finished import FinishedRun, changed
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, is_file, separated
-from permgrad.runs.requests import RunRequest
+from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
 from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
@@ -77,6 +77,7 @@ from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose, fit_other
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run.summary import summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
 LAYOUT = "layout.json"
@@ -92,7 +93,7 @@ MOST_RELATED = 1000
 class RunWork:
     """What stages pass on in memory. What is missing is read from the folder or computed again.
 
-    ``encoded``: the rows of each part of the split.
+    ``encoded``: the rows of each part of the split. ``documents``: what JSON files of the folder hold.
     """
 
     request: RunRequest
@@ -101,11 +102,19 @@ class RunWork:
     say: Say
     clock: Clock = field(default_factory=Clock)
     earlier: FinishedRun | None = None
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return what a document of the folder holds."""
+        if name not in self.documents:
+            self.documents[name] = read_json(self.folder.path / name)
+        return self.documents[name]
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a document of the folder."""
-        write_json_atomic(self.folder.path / name, plain(dict(content)))
+        self.documents[name] = plain(dict(content))
+        write_json_atomic(self.folder.path / name, self.documents[name])
 
     @cached_property
     def untrained(self) -> tuple[Any, EncodedRows]:
@@ -160,7 +169,7 @@ class RunWork:
         )
         if "model" in self.folder.record["finished_stages"]:
             content = read_assessment(folder, self.model)
-        content.data = data_section(read_json(folder / DATA), read_json(folder / COLUMNS))
+        content.data = data_section(self.read(DATA), self.read(COLUMNS))
         notes: dict[str, list[str]] = {}
         for note in () if inputs.card is None else inputs.card.notes:
             notes.setdefault(note.split(" ")[0], []).append(note)
@@ -246,11 +255,45 @@ class RunWork:
         assert test.identifiers is not None
         return prediction_table(test.numbers, test.identifiers, parts, self.model, truth=test.y)
 
+    @cached_property
+    def importances(self) -> pd.DataFrame:
+        """The lines of ``importance.csv``."""
+        assert self.assessing.content.explanation is not None
+        return file_frame(self.assessing.content.explanation)
+
     def compare(self) -> Changes:
-        """Return what changed since the earlier run, by the files of both."""
+        """Return what changed since the earlier run, which is read from its files."""
         assert self.earlier is not None
+        content, predictions = self.assessing.content, self.predictions
+        if content.task == "classification":  # classes are texts, as in the files of the earlier run
+            predictions = predictions.assign(truth=predictions["truth"].astype(str))
+        this = FinishedRun(
+            folder=self.folder.path,
+            record=self.folder.record,
+            data=self.read(DATA),
+            metrics=content.metrics or {},
+            predictions=predictions,
+            explanation=content.explanation,
+            dependence=content.dependence,
+        )
         self.say(f"  comparing with {self.earlier.folder}")
-        return changed(self.earlier, read_run(self.folder.path, self.folder.record), trusted(self.request))
+        return changed(self.earlier, this, trusted(self.request))
+
+    def summary(self) -> Outcome:
+        """Return what the terminal shows of the finished run."""
+        content, path = self.assessing.content, self.folder.path
+        assert content.metrics is not None
+        return summarise(
+            path,
+            content.metrics,
+            self.importances,
+            content.paths,
+            related=content.related,
+            refits=content.refits,
+            times=self.read(TIMES)["baselines"] if (path / TIMES).is_file() else {},
+            time=self.folder.record["facts"].get("time"),
+            grouped=bool(self.read(GROUPS)),
+        )
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
@@ -396,7 +439,7 @@ def model_stage(work: RunWork) -> None:
     model = work.untrained[0]
     if work.chosen == "network":
         with believed(folder.path):
-            placed = read_json(folder.path / LAYOUT)
+            placed = work.read(LAYOUT)
             layout = StoredLayout.from_dict(placed) if "positions" in placed else None
         model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
         model.order_ = Order(**placed["order"]) if placed.get("order") else None
@@ -458,8 +501,7 @@ def explanation_stage(work: RunWork) -> None:
     folder = work.folder.path
     with work.clock.whole.part("explanation"):
         content = fill(work.assessing, ("explanation",))
-    assert content.explanation is not None
-    write_csv(file_frame(content.explanation), folder / "importance.csv")
+    write_csv(work.importances, folder / "importance.csv")
     if content.gradients is not None:
         write_csv(content.gradients.table, folder / "integrated_gradients.csv")
     cells = work.assessing.undated

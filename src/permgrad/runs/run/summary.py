@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from permgrad.assess.branches import entries_of, is_hybrid
 from permgrad.base.csv_files import read_csv
@@ -20,10 +20,20 @@ from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import no_share_words, path_words, related_words
 from permgrad.pages.units import advantage
 from permgrad.pages.words import labels_of
-from permgrad.runs.folder.documents import BRANCHES, GROUPS, METRICS, saved_explanation
+from permgrad.runs.folder.documents import (
+    BRANCHES,
+    GROUPS,
+    METRICS,
+    saved_explanation,
+)
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run.splitting import POSITIVE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from permgrad.attribution.explanation import Explanation
 
 _PATHS = ("tabular", "image")
 #: With more models each has a line instead of a column.
@@ -39,11 +49,38 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
         texts = {"feature": str, "class": str}
         ranking = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype=texts)
         related = read_json(folder / "explanations" / "related.json")
-        related = related["pairs"] if isinstance(related, dict) else related  # of the first format
-        refits = saved_explanation(folder, "refits")
-        times = read_json(folder / TIMES)["baselines"] if (folder / TIMES).is_file() else {}
-        groups = folder / GROUPS if read_json(folder / GROUPS) else None
-        time = (read_record(folder) or {"facts": {}})["facts"].get("time")
+        return summarise(
+            folder,
+            metrics,
+            ranking,
+            branches,
+            related=related["pairs"] if isinstance(related, dict) else related,  # of the first format
+            refits=saved_explanation(folder, "refits"),
+            times=read_json(folder / TIMES)["baselines"] if (folder / TIMES).is_file() else {},
+            time=(read_record(folder) or {"facts": {}})["facts"].get("time"),
+            grouped=bool(read_json(folder / GROUPS)),
+            already=already,
+        )
+
+
+def summarise(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    ranking: pd.DataFrame,
+    branches: Mapping[str, Any],
+    *,
+    related: Sequence[Mapping[str, Any]] = (),
+    refits: Explanation | None = None,
+    times: Mapping[str, Mapping[str, float]] | None = None,
+    time: Any = None,
+    grouped: bool = False,
+    already: bool = False,
+) -> Outcome:
+    """Return the summary of a finished run.
+
+    ``ranking``: what ``importance.csv`` holds. ``times``: of the baselines' fits. ``time``: what the run took, and what
+    its limit cut. ``grouped``: whether the file of columns that move together names any.
+    """
     # The first line of a feature is over all rows. A class may also be named "all".
     top = ranking[ranking["class"] == "all"].drop_duplicates("feature")
     top = top.sort_values("importance", ascending=False, kind="stable")
@@ -55,7 +92,7 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
         "report": os.fspath(report),
         "already_finished": already,
         **{name: metrics[name] for name in ("task", "rows", "test", "verdict")},
-        "baselines": {name: {**one, **times.get(name, {})} for name, one in baselines.items()},
+        "baselines": {name: {**one, **(times or {}).get(name, {})} for name, one in baselines.items()},
         **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
         "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
         "advantage": whole,  # what the shares on the page are of, in the same unit
@@ -72,7 +109,7 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
     lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in shown]
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
     lines += _metric_lines(metrics)
-    lines += _feature_lines(top, related, learnt=learnt, groups=groups, whole=whole)
+    lines += _feature_lines(top, related, learnt=learnt, groups=folder / GROUPS if grouped else None, whole=whole)
     lines += _branch_lines(branches)
     if refits is not None:
         lines.append(training_words(refits))
