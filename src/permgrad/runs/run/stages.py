@@ -281,15 +281,11 @@ class RunWork:
 
     def summary(self) -> Outcome:
         """Return what the terminal shows of the finished run."""
-        content, path = self.assessing.content, self.folder.path
-        assert content.metrics is not None
+        path = self.folder.path
         return summarise(
             path,
-            content.metrics,
+            self.assessing.content,
             self.importances,
-            content.paths,
-            related=content.related,
-            refits=content.refits,
             times=self.read(TIMES)["baselines"] if (path / TIMES).is_file() else {},
             time=self.folder.record["facts"].get("time"),
             grouped=bool(self.read(GROUPS)),
