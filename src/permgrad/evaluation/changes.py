@@ -246,12 +246,12 @@ def _scores_and_parts(
     first = requests[0]
     units = requests[0].units, requests[1].units
     tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
-    found = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
+    drift = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
     of_group = {str(name): group for group, names in first.space.groups.items() for name in names}
     members: dict[str, list[str]] = {}
     for name in tables[0].columns:
         members.setdefault(of_group.get(name, name), []).append(name)
-    clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
+    clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in drift if one["clear"])
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
     weights: list[Floats | None] = [request.sample_weight for request in requests]
     if any(each is not None for each in weights):  # on one scale: each sample has a mean weight of 1
@@ -272,7 +272,7 @@ def _scores_and_parts(
         )
     ]
     rows = [request.count for request in requests]
-    return lines, {"same_rows": False, "rows": rows, "drift": found, "overlap": overlap}
+    return lines, {"same_rows": False, "rows": rows, "drift": drift, "overlap": overlap}
 
 
 def _scores(

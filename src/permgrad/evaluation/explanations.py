@@ -316,8 +316,8 @@ def _infidelity(case: Tested) -> Estimate:
     replaced, moved = np.stack(subsets), np.stack(changes)
     value, std = case.mean(infidelity(case.values, replaced, moved, scaled=scaled))
     rng = generator(case.seed, "evaluate values")
-    others = [rng.permuted(case.values, axis=1) for _ in range(case.n_repeats)]
-    at_random = np.array([case.mean(infidelity(one, replaced, moved, scaled=scaled))[0] for one in others])
+    permuted = [rng.permuted(case.values, axis=1) for _ in range(case.n_repeats)]
+    at_random = np.array([case.mean(infidelity(one, replaced, moved, scaled=scaled))[0] for one in permuted])
     return Estimate(value, std, *case.spread(at_random))
 
 

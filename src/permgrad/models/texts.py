@@ -30,11 +30,11 @@ def load_text_encoder(encoder: str) -> SentenceEncoder:
     """Return the encoder of a name or a folder. Weights are read as safetensors, and nothing is run."""
     if encoder not in text_encoders:
         return SentenceEncoder(lambda name: Path(encoder, name).read_bytes(), encoder)
-    found = find_spec(text_encoders[encoder])
-    if found is None or found.origin is None:
+    spec = find_spec(text_encoders[encoder])
+    if spec is None or spec.origin is None:
         problem, hint = f"The text encoder {encoder!r} is not installed", "Run: pip install 'permgrad[text]'"
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
-    with zipfile.ZipFile(Path(found.origin).parent / "model.zip") as archive:
+    with zipfile.ZipFile(Path(spec.origin).parent / "model.zip") as archive:
         return SentenceEncoder(archive.read, encoder)
 
 

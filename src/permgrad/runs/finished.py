@@ -136,8 +136,8 @@ def changed(old: FinishedRun, new: FinishedRun, trust: Sequence[str] = ()) -> Ch
     same = old.rows_of == new.rows_of
     read = {"columns": ()} if same else {}
     check_alike([old.folder, new.folder], old.kind | read, new.kind | read)
-    found = _of_models(old, new) if same else _of_samples(old, new, trust)
-    return replace(found, meta={**found.meta, "runs": labels_of_runs([old.folder, new.folder])})
+    result = _of_models(old, new) if same else _of_samples(old, new, trust)
+    return replace(result, meta={**result.meta, "runs": labels_of_runs([old.folder, new.folder])})
 
 
 def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
@@ -177,11 +177,11 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
         samples.append((table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places]))
         if run.dependence is not None:
             name, codes = run.dependence.argument
-            others = related.get(name, (None, None))
-            related[name] = (codes[places].tolist(), None) if run is old else (others[0], codes[places].tolist())
+            sides = related.get(name, (None, None))
+            related[name] = (codes[places].tolist(), None) if run is old else (sides[0], codes[places].tolist())
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[rows])
-    found = changes(
+    result = changes(
         model,
         *samples[0],
         *samples[1],
@@ -193,4 +193,4 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
     )
     assert trained is not None
     known, asked = (pd.util.hash_pandas_object(one.astype(str), index=False) for one in (trained, samples[1][0]))
-    return replace(found, meta={**found.meta, "copies": int(asked.isin(known).sum())})
+    return replace(result, meta={**result.meta, "copies": int(asked.isin(known).sum())})

@@ -181,14 +181,14 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     drift = {one["column"]: one for one in stored.drift}
     described = []
     for one in described_columns(content, stored):
-        found = drift.get(one["column"])
+        moved = drift.get(one["column"])
         entry: dict[str, Any] = {
             key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one
         }
         entry |= {"name": clean(one["column"]), "typical": one["typical"]}
-        if found is not None:
-            entry |= {key: found[key] for key in ("size", "p_holm", "clear")}
-            entry["words"] = f"{clean(one['column'])}: {drifted_words(found)}."
+        if moved is not None:
+            entry |= {key: moved[key] for key in ("size", "p_holm", "clear")}
+            entry["words"] = f"{clean(one['column'])}: {drifted_words(moved)}."
         described.append(entry)
     if not described and content.matrix is None:
         return None

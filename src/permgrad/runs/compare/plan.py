@@ -223,11 +223,11 @@ def make_plan(
 def _left_out(models: Sequence[Model], methods: Sequence[str]) -> list[str]:
     """Return a note, or none, on methods that the user named and that do not apply to some models."""
     named = [name for name in dict.fromkeys(methods) if name != "permutation"]
-    others = [model.label for model in models if model.kind != "network"]
-    if not named or not others:
+    not_networks = [model.label for model in models if model.kind != "network"]
+    if not named or not not_networks:
         return []
     words = ("applies", "was") if len(named) == 1 else ("apply", "were")
-    return [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}."]
+    return [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(not_networks)}."]
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------

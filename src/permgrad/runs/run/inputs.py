@@ -279,8 +279,8 @@ def _schema(
     columns: pd.DataFrame, codes: tuple[str | int | float, ...], kinds: Mapping[str, Any], left_out: Collection[str]
 ) -> Schema:
     """Return the kinds of the columns. What is left out may hold infinite values."""
-    own = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-    return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if own else Schema(())
+    coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
+    return infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
 
 
 def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
@@ -311,9 +311,9 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
 def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tuple[str, dict[str, str]]:
     """Return the target, and why other columns are not features. Refuse a target that is also left out."""
     usual = None if card is None else card.target
-    found = request.target[0] if request.target else usual
-    find_columns(request, found, columns)
-    target = str(found)
+    chosen = request.target[0] if request.target else usual
+    find_columns(request, chosen, columns)
+    target = str(chosen)
     unused = () if card is None else card.not_features
     roles = dict.fromkeys(unused, "left out: not a feature by its data card")
     if card is not None and card.target != target:

@@ -40,7 +40,8 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run by its files. ``already``: it was finished before."""
     with believed(folder):
         metrics, texts = read_json(folder / METRICS), {"feature": str, "class": str}
-        content = Assessment("", "", metrics["task"], metrics=metrics, branches=read_json(folder / BRANCHES))
+        content = Assessment(title=folder.name, target="", task=metrics["task"], metrics=metrics)
+        content.branches = read_json(folder / BRANCHES)
         ranking = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype=texts)
         related = read_json(folder / "explanations" / "related.json")
         content.related = related["pairs"] if isinstance(related, dict) else related  # of the first format

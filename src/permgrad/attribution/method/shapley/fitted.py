@@ -258,9 +258,9 @@ class _Half:
             members.append(torch.zeros(len(sets), players, dtype=torch.bool).scatter_(1, sets, value=True))
         return cls(torch.cat(functions, dim=1), torch.cat(members))
 
-    def missed(self, worth: Tensor, found: _Round) -> Tensor:
+    def missed(self, worth: Tensor, sampled: _Round) -> Tensor:
         """Return what the sets found leave of the worth of all coalitions."""
-        return worth - self.functions[:, found.sets] @ found.coefficients
+        return worth - self.functions[:, sampled.sets] @ sampled.coefficients
 
     def rounds(self, rows: Tensor, worth: Tensor, sets: Tensor, variances: Tensor, noise: float) -> Iterator[_Round]:
         """Yield one round after the other, from the worth of some coalitions and the variances to begin with."""
