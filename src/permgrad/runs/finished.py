@@ -18,7 +18,6 @@ from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
 from permgrad.base.stored import read_json, read_times
 from permgrad.runs.folder import documents
-from permgrad.runs.folder.documents import saved_explanation
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -81,7 +80,7 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     spent = read_times(folder / "model")
     if spent is None:  # which older runs have in their table
         spent = read_csv(folder / "history.csv").get("seconds", [])
-    explanation = saved_explanation(folder, "permgrad")
+    explanation = documents.saved_explanation(folder, "permgrad")
     seconds, dependence = float(np.sum(spent)), Store(folder).get("dependence")
     return FinishedRun(folder, record, data, metrics, predictions, explanation, seconds, dependence)
 

@@ -449,12 +449,7 @@ def from_arrays(
     declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns["na_codes"]).to_json(), "kinds": kinds}
     # What the encoders of the folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
-    variables = columns["variables"]
-    check_blocks(variables, list(frame.columns), "variable")
-    blocks = {
-        str(block): [members] if isinstance(members, str) else [str(column) for column in members]
-        for block, members in (variables or {}).items()
-    }
+    variables = check_blocks(columns["variables"], list(frame.columns), "variable")
     values = target_values(target, chosen, title)
     is_open = task == "auto" and chosen == "regression"
     notes = doubt_on_task(target, title, "task='classification'") if is_open else []
@@ -466,7 +461,7 @@ def from_arrays(
         task=chosen,
         groups=codes,
         positive=positive_label(values, chosen, positive),
-        variables=blocks,
+        variables=variables,
         notes=tuple(notes),
         **declared,
     )
