@@ -174,9 +174,7 @@ def report(
     check_flag("what_if", what_if)
     check_flag("keep_rows", keep_rows)
     check_choice("theme", theme, THEMES)
-    if title is not None and (not isinstance(title, str) or not title.strip()):
-        raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
-    _check_measured(most_rows, interactions, refits, train, options)
+    _check_options(title, most_rows, interactions, refits, train, options)
     target = None if path is None else check_path(path, overwrite=overwrite)
     seed, named = resolve_seed(random_state), _named(model)
     tell_of_other_order(X, y=y)
@@ -214,8 +212,12 @@ def report(
     return page if target is None else page.save(target, overwrite=overwrite)
 
 
-def _check_measured(most_rows: Any, interactions: Any, refits: Any, train: Any, options: Mapping[str, Any]) -> None:
-    """Refuse what cannot be measured, before any work."""
+def _check_options(
+    title: Any, most_rows: Any, interactions: Any, refits: Any, train: Any, options: Mapping[str, Any]
+) -> None:
+    """Refuse what cannot be shown or measured, before any work."""
+    if title is not None and (not isinstance(title, str) or not title.strip()):
+        raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
     if most_rows is not None and most_rows != "auto":
         check_whole("most_rows", most_rows, "pass for example 1000, or None for all rows", least=2)
     if interactions is not None:

@@ -144,7 +144,7 @@ IG_EXAMPLE = presets.register("ig-example")(
     )
 )
 
-IG_EXAMPLE_PUBLISHED = presets.register("ig-example-published")(
+presets.register("ig-example-published")(
     dataclasses.replace(
         IG_EXAMPLE, training={**IG_EXAMPLE.training, "max_epochs": 120, "batch_size": 10, "averaging": 0.0}
     )
