@@ -146,7 +146,7 @@ def changes(
         if name in options:
             raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG004")
     seed = resolve_seed(random_state)
-    given = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
+    shared = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
     pairs = {"row_groups": row_groups, "row_time": row_time, "sample_weight": sample_weight}
     sides = zip(*(_pair(name, value) for name, value in pairs.items()), strict=True)
     related = [dict(zip(pairs, side, strict=True)) for side in sides]
@@ -155,11 +155,11 @@ def changes(
     named["options"] = {name: value for name, value in options.items() if name in PREDICTOR_OPTIONS}
     with sparing(), full_float32():
         requests = [
-            _request(Arguments(model, X, y, **given, **own, random_state=seed, **named)) for X, y, own in samples
+            _request(Arguments(model, X, y, **shared, **own, random_state=seed, **named)) for X, y, own in samples
         ]
         losses, guesses = zip(*map(_predicted, requests), strict=True)
     explained = [
-        explain(model, X, y, scope="global", random_state=seed, **given, **own, **options) for X, y, own in samples
+        explain(model, X, y, scope="global", random_state=seed, **shared, **own, **options) for X, y, own in samples
     ]
     importances = _importances(explained[0], explained[1], confidence)
     lines, about = _scores_and_parts(requests, losses, guesses)

@@ -547,8 +547,8 @@ class _AnyOptions(NoMethod):
 
 def _request(explanation: Explanation, arguments: Arguments) -> Request:
     """Return the request of the explanation, with the explanation's players."""
-    known = explanation.method in methods
-    chosen, name = find_method(explanation.method) if known else (_AnyOptions(), explanation.method)
+    is_method = explanation.method in methods
+    chosen, name = find_method(explanation.method) if is_method else (_AnyOptions(), explanation.method)
     request = build_request(replace(arguments, sampling="marginal"), chosen, name)
     rows = len(explanation.values) if explanation.scope == "local" else explanation.meta.get("rows_explained")
     if rows not in (None, request.count):

@@ -392,8 +392,8 @@ class TableEncoder:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
         slots = [self.slots_[place] for place in self.columns_of(column)]
         parts = dict.fromkeys(str(slot.detail).split()[0] for slot in slots if slot.kind != "missing")
-        said = {HELD: "time", "yearday": "day of the year", "day": "day of the month", "holiday": "public holiday"}
-        return [said.get(part, part) for part in parts]
+        words = {HELD: "time", "yearday": "day of the year", "day": "day of the month", "holiday": "public holiday"}
+        return [words.get(part, part) for part in parts]
 
     def columns_of(self, feature: str) -> Places:
         """Return the encoded column indexes of a raw column, variable or group."""

@@ -85,8 +85,8 @@ def load(
     arrays = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     if "history.seconds" not in arrays and "history.epoch" in arrays:  # which older models hold
         seconds, count = read_times(source), len(arrays["history.epoch"])
-        known = isinstance(seconds, list) and len(seconds) == count
-        arrays["history.seconds"] = np.array(seconds if known else [np.nan] * count)
+        is_complete = isinstance(seconds, list) and len(seconds) == count
+        arrays["history.seconds"] = np.array(seconds if is_complete else [np.nan] * count)
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     drawn = description.get("renderer")

@@ -154,8 +154,8 @@ def related(section: SectionView, content: Assessment) -> None:
     same = [one for one in pairs if abs(one["strength"]) >= NEARLY_SAME]
     if same:
         one, show = same[0], names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
-        others = len(same) - 1
-        more = f" {others} more {by_count(others, 'pair does', 'pairs do')} the same." if others else ""
+        count = len(same) - 1
+        more = f" {count} more {by_count(count, 'pair does', 'pairs do')} the same." if count else ""
         section.text(
             f"{show(one['feature'])} and {show(one['other'])} nearly determine each other (strength "
             f"{number(one['strength'])}).{more}"

@@ -365,13 +365,13 @@ class SparseFit:
         if best == 0:
             nothing = np.zeros((0, self.interactions.players), dtype=bool), np.zeros(0)
             return nothing, nothing, 1.0
-        found = []
+        tried_games = []
         for (half, game), start, known in zip(both, starts, tried[best], strict=True):
             # Rounds on all coalitions can end worse than those that were judged: the likelier ones are taken.
             again = next(islice(half.rounds(every, game, *start), best, None))
             judged = next(half.rounds(every, game, *known[:3]))
-            found.append(max(again, judged, key=lambda one: one.likelihood))
-        return _joined(halves, found), _joined(halves, tried[best]), missed[best] / missed[0]
+            tried_games.append(max(again, judged, key=lambda one: one.likelihood))
+        return _joined(halves, tried_games), _joined(halves, tried[best]), missed[best] / missed[0]
 
 
 def _joined(halves: Sequence[_Half], rounds: Sequence[_Round]) -> _Sets:
