@@ -414,8 +414,8 @@ class _Model:
         shape = (len(scale), len(scale))
         system, nearly = (LinearOperator(shape, one) for one in (times, lambda vector: spread * vector.ravel()))
         sides = (scale[:, None] * (with_y - total * np.outer(means, centre))).T
-        design = [scale * cg(system, side, rtol=_EXACT, M=nearly)[0] for side in sides]
-        weights = np.column_stack(design)
+        solved = [scale * cg(system, side, rtol=_EXACT, M=nearly)[0] for side in sides]
+        weights = np.column_stack(solved)
         return weights, np.asarray(centre - means @ weights)
 
     def losses(self, strengths: Sequence[float], folds: Integers) -> Floats:
