@@ -233,8 +233,7 @@ class TableEncoder:
         self.encoded_names_ = [slot.name for slot in slots]
         self.kinds_ = [slot.kind for slot in slots]
         self.feature_of_ = np.array([slot.column for slot in slots], dtype=np.int64)
-        is_numeric = [slot.kind in ("numeric", "date_part") for slot in slots]
-        self.numeric_columns_ = np.flatnonzero(is_numeric).astype(np.int64)
+        self.numeric_columns_ = np.flatnonzero(np.isin(self.kinds_, ("numeric", "date_part"))).astype(np.int64)
         self.minimum_ = np.array([slot.minimum for slot in slots], dtype=np.float32)
         self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
         self._stored = self.schema_.stored
