@@ -74,9 +74,9 @@ class RowCells:
         self.members = self._members(groups)
         self._limits = {self._place(name, "ranges"): limit for name, limit in ranges.items()}
         self._ways = {self._place(name, "direction"): way for name, way in direction.items()}
-        kept = [self._place(name, "fixed") for name in check_names("fixed", fixed, "Pass a list of columns.")]
+        fixed_places = [self._place(name, "fixed") for name in check_names("fixed", fixed, "Pass a list of columns.")]
         values = [self._on_scale(k) if self.ordered[k] else self._listed(k) for k in range(len(self.names))]
-        self.values = [each[:0] if place in kept else each for place, each in enumerate(values)]
+        self.values = [each[:0] if place in fixed_places else each for place, each in enumerate(values)]
 
     # ---- arguments ---------------------------------------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:
@@ -141,9 +141,9 @@ class RowCells:
         rows = rows.copy()
         for place, scale in self._scales.items():
             order, missing = np.argsort(scale), np.isnan(rows[:, place])
-            found = order[np.searchsorted(scale[order], rows[:, place]).clip(0, len(order) - 1)]
+            nearest = order[np.searchsorted(scale[order], rows[:, place]).clip(0, len(order) - 1)]
             absent = self._row_codes[place] if np.isnan(self.row[place]) else np.isnan(scale).argmax()
-            rows[:, place] = np.where(missing, absent, found)
+            rows[:, place] = np.where(missing, absent, nearest)
         return rows
 
     def distances(self, rows: Floats, others: Floats) -> Floats:
@@ -299,10 +299,10 @@ class Goal:
         valid = self.judged(*seen)[0]
         self.already, self.valid = bool(valid[0]), self._reached(valid[1:])
 
-    def _decides_otherwise(self, own: Floats) -> bool:
+    def _decides_otherwise(self, outputs: Floats) -> bool:
         """Return whether the model is seen not to decide for the largest output, such as by a threshold of its own."""
         first = self._decides.first.argmax(dim=1) != self.subject.first.argmax(dim=1)
-        return bool(first.any()) or self._outputs(self.cells.row[None], self._decides).argmax() != own.argmax()
+        return bool(first.any()) or self._outputs(self.cells.row[None], self._decides).argmax() != outputs.argmax()
 
     def _reached(self, valid: Booleans) -> Booleans:
         """Return which rows of the table are known to reach the goal. Those far away are predicted only if few do."""
@@ -385,11 +385,11 @@ class Search:
 
     def run(self, count: int) -> Floats:
         """Return different rows that reach the goal, of which ``count`` will be chosen."""
-        found = self._from_donors(count)
-        found = distinct(np.concatenate([found, self._by_value(found, count)]))
-        moved = self.cells.moved(found)
+        rows = self._from_donors(count)
+        rows = distinct(np.concatenate([rows, self._by_value(rows, count)]))
+        moved = self.cells.moved(rows)
         order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
-        few = found[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
+        few = rows[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
         # As they were found, too, in case there are not enough ways to reach the goal.
         return distinct(np.concatenate([self._nearer(distinct(self._pruned(few))), few]))
 
@@ -533,9 +533,9 @@ class Search:
         near, weights = self.cells.rows[places], self.cells.weights[places[:_USUAL]]
         if len(near) < 2:
             return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-        own = self.cells.distances(near[:_USUAL], near)
-        np.fill_diagonal(own, np.inf)
-        usual, to_data = own.min(axis=1), self.cells.distances(rows, near).min(axis=1)
+        distances = self.cells.distances(near[:_USUAL], near)
+        np.fill_diagonal(distances, np.inf)
+        usual, to_data = distances.min(axis=1), self.cells.distances(rows, near).min(axis=1)
         return to_data, (1 + (usual >= to_data[:, None]) @ (weights / weights.mean())) / (len(usual) + 1)
 
 

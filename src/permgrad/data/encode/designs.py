@@ -168,21 +168,21 @@ class Words:
                 return None  # as of "user 17", whose words say no more than the level
             often = np.flatnonzero(cells >= (1 if part == "words" else 2))
             entries = counter.get_feature_names_out()
-            kept = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[:_MOST_ENTRIES]
-            if kept:
-                rarity = np.log((1 + rows) / (1 + spread[kept])) + 1
-                parts[part] = ([str(entries[i]) for i in kept], rarity)
+            chosen = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[:_MOST_ENTRIES]
+            if chosen:
+                rarity = np.log((1 + rows) / (1 + spread[chosen])) + 1
+                parts[part] = ([str(entries[i]) for i in chosen], rarity)
         return cls(parts) if parts else None
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of norm 1, for words and pieces each."""
         made = []
         for part, (_, rarity) in self.parts.items():
-            found = self._counters[part].transform(texts).astype(np.float32)
-            found.data = (1 + np.log(found.data)).astype(np.float32)
-            found = found @ sparse.diags(rarity.astype(np.float32))
-            norm = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
-            made.append(sparse.diags((1 / np.where(norm > 0, norm, 1)).astype(np.float32)) @ found)
+            counts = self._counters[part].transform(texts).astype(np.float32)
+            counts.data = (1 + np.log(counts.data)).astype(np.float32)
+            counts = counts @ sparse.diags(rarity.astype(np.float32))
+            norm = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
+            made.append(sparse.diags((1 / np.where(norm > 0, norm, 1)).astype(np.float32)) @ counts)
         return sparse.hstack(made, format="csr")
 
     def to_dict(self) -> dict[str, Any]:
@@ -286,12 +286,12 @@ def text_parts(text: str) -> list[str | list[str]]:
 
 def spans_of(text: str, entry: str) -> list[tuple[int, int]]:
     """Return where a word, or a pair of words, stands in a text."""
-    spans, wanted, found = words_in(text), entry.split(" "), list[tuple[int, int]]()
+    spans, wanted, spots = words_in(text), entry.split(" "), list[tuple[int, int]]()
     words = [text[begin:end].lower() for begin, end in spans]
     for at in range(len(words) - len(wanted) + 1):
-        if words[at : at + len(wanted)] == wanted and (not found or spans[at][0] >= found[-1][1]):
-            found.append((spans[at][0], spans[at + len(wanted) - 1][1]))
-    return found
+        if words[at : at + len(wanted)] == wanted and (not spots or spans[at][0] >= spots[-1][1]):
+            spots.append((spans[at][0], spans[at + len(wanted) - 1][1]))
+    return spots
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:

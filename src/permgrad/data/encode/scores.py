@@ -339,7 +339,7 @@ class _Model:
         self, strengths: list[float], folds: Integers, blocks: Sequence[Block], other: Array, numbers: Mapping[str, Any]
     ) -> tuple[_Model, list[float], list[Block]]:
         """Return this model, its strengths and what helps in it, with the slopes of levels that help beside these."""
-        found = list[Block]()
+        sloped = list[Block]()
         helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
         names = {block.name for block in helping} & set(numbers)
         levels = [block for block in blocks if block.kind == "levels" and block.name in names]
@@ -348,12 +348,12 @@ class _Model:
             residuals = self.target.y - (self.joined @ weights + intercept)[:, 0]
             for block in levels:
                 slopes = find_slopes(block.cells, other, numbers[block.name], residuals, self.target.weights)
-                found += [replace(block, slope=slope) for slope in slopes]
-        if found:
-            blocks = [*map(replace, helping), *found]  # copies: each has its place in one model
+                sloped += [replace(block, slope=slope) for slope in slopes]
+        if sloped:
+            blocks = [*map(replace, helping), *sloped]  # copies: each has its place in one model
             model, settled = _Model.of(blocks, other, self.target), [strengths[0], *filter(None, strengths[1:])]
-            scales = [block.slope.strength for block in found if block.slope is not None]
-            tried = model.add([*settled, *[0.0] * len(found)], scales, folds, _CLEAR_SLOPES)
+            scales = [block.slope.strength for block in sloped if block.slope is not None]
+            tried = model.add([*settled, *[0.0] * len(sloped)], scales, folds, _CLEAR_SLOPES)
             if any(tried[len(settled) :]):
                 return model, tried, [block for block, strength in zip(blocks, tried[1:], strict=True) if strength > 0]
         return self, strengths, helping
@@ -384,23 +384,23 @@ class _Model:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(self.joined[rows] @ sparse.diags(scale), target.y[rows], sample_weight=target.weights[rows])
-        found = np.atleast_2d(model.coef_)
+        coefficients = np.atleast_2d(model.coef_)
         # A class without a row among these has no weights. It keeps zeros, and an intercept that rules it out.
         if target.classes > 2:
             intercept[:] = -30.0
-            weights[:, model.classes_], intercept[model.classes_] = (found.T, model.intercept_)
+            weights[:, model.classes_], intercept[model.classes_] = (coefficients.T, model.intercept_)
             if len(model.classes_) == 2:
-                weights[:, model.classes_] = found.T / 2 * [-1, 1]
+                weights[:, model.classes_] = coefficients.T / 2 * [-1, 1]
         else:
-            weights, intercept = found.T, np.atleast_1d(model.intercept_)
+            weights, intercept = coefficients.T, np.atleast_1d(model.intercept_)
         return weights * scale[:, None], np.asarray(intercept, dtype=np.float64)
 
     def _sums(self, rows: Integers) -> tuple[Any, ...]:
         """Return weighted sums over rows: of products of columns, of columns, of columns by y, of y, and of weights."""
         w, y = self.target.weights[rows], self.target.y.reshape(len(self.order), -1)[rows]
-        found = self.joined[rows].astype(np.float64)
-        weighted = found.T.multiply(w).tocsr()
-        return (weighted @ found).tocsr(), weighted @ np.ones(len(rows)), weighted @ y, w @ y, w.sum()
+        design = self.joined[rows].astype(np.float64)
+        weighted = design.T.multiply(w).tocsr()
+        return (weighted @ design).tocsr(), weighted @ np.ones(len(rows)), weighted @ y, w @ y, w.sum()
 
     @cached_property
     def _whole(self) -> tuple[Any, ...]:
@@ -415,7 +415,7 @@ class _Model:
         if key not in self._products:
             while len(self._products) > 1:  # those of two folds, by which strengths are chosen
                 self._products.pop(next(iter(self._products)))
-            # Nine of ten folds are all rows without the tenth, which are fewer to read.
+            # The rows that a fold leaves are fewer to read than its own.
             left = np.setdiff1d(self.order, rows, assume_unique=True)
             sums = self._sums(left if len(left) < len(rows) else rows)
             if len(left) < len(rows):
@@ -432,8 +432,8 @@ class _Model:
         shape = (len(scale), len(scale))
         system, nearly = (LinearOperator(shape, one) for one in (times, lambda vector: spread * vector.ravel()))
         sides = (scale[:, None] * (with_y - total * np.outer(means, centre))).T
-        found = [scale * cg(system, side, rtol=_EXACT, M=nearly)[0] for side in sides]
-        weights = np.column_stack(found)
+        solved = [scale * cg(system, side, rtol=_EXACT, M=nearly)[0] for side in sides]
+        weights = np.column_stack(solved)
         return weights, np.asarray(centre - means @ weights)
 
     def losses(self, strengths: Sequence[float], folds: Integers) -> Floats:
