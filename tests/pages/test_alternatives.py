@@ -18,7 +18,7 @@ from permgrad.assess.encoder_form import encoder_form
 from permgrad.assess.sections.what_if import rows_of
 from permgrad.pages import whatif
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.usefixtures("undrawn_file")]
 LISTED, ASKED = 100, 2
 
 SEARCH = """

@@ -26,6 +26,9 @@ from permgrad.pages import report, whatif
 from permgrad.pages.tabs import rows
 
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
+
 @pytest.fixture(name="fitted", scope="module")
 def _fitted():
     rng = np.random.default_rng(0)
