@@ -35,7 +35,7 @@ def fitted(texts, y, task, *, weights=None, units=None, other=None):
     return Scores.fit({"t": (different, index)}, other, target)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.data())
 def test_no_small_table_crashes(data):
     rows = data.draw(st.integers(2, 24))
