@@ -13,7 +13,7 @@ import pytest
 # Before torch is imported: on small tables threads take longer to meet than to compute, the more so where two processes
 # share two cores. Who sets the variable is heard.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Threads that tests ask for sleep while they wait. Where all processors are busy, waiting awake took a twentieth of all.
+# Threads that tests ask for sleep while they wait: where all processors are busy, waiting awake took a twentieth.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 #: What examples import from the extras.
@@ -62,7 +62,7 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _forgotten() -> Iterator[None]:
-    """Leave what a file's tests made and keep, such as libraries that they were the first to import, out of it as well."""
+    """Leave what a file's tests made and keep, such as libraries that they import first, out of it as well."""
     yield
     gc.collect()
     gc.freeze()

@@ -25,7 +25,6 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.pages import report, whatif
 from permgrad.pages.tabs import rows
 
-
 pytestmark = pytest.mark.usefixtures("undrawn_file")
 
 
