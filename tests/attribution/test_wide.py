@@ -68,11 +68,11 @@ def test_intervals_cover_the_models_mean_effect_over_all_such_rows(fitted, monke
         patch.setattr("permgrad.attribution.wide._MOST_ROWS", 10**6)
         truth = word_effects(fitted, table, "text", random_state=0).set_index("word")["effect"]
     inside = []
-    for part in range(40):
+    for part in range(25):
         found = word_effects(fitted, table[100 * part : 100 * part + 100], "text", random_state=0).set_index("word")
         known = found[~found.index.str.contains(" ")]
         inside += ((known["ci_low"] <= truth[known.index]) & (truth[known.index] <= known["ci_high"])).tolist()
-    assert len(inside) > 300
+    assert len(inside) > 150
     assert 0.92 <= np.mean(inside) <= 0.98
 
 
@@ -158,7 +158,7 @@ def test_a_long_text_is_told_apart_in_stretches_of_words(fitted):
 
 def test_levels_have_the_effects_of_a_mixed_model():
     inside, few = [], []
-    for seed in range(3):
+    for seed in range(2):
         table, y, truth = mixed(seed)
         model = pg.HyNNRegressor(**FAST).fit(table[:2000], y[:2000])
         found = level_effects(model, table[2000:], y[2000:], "person", random_state=0)
