@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUNS ?= permgrad-runs
+# Every process that a test starts would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 # The quick check that the interpreter is new enough says so in words instead of failing inside pip.
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, got " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11.")
 

@@ -29,3 +29,12 @@ def undrawn() -> Iterator[None]:
 
     with words_alone():
         yield
+
+
+@pytest.fixture(scope="module")
+def undrawn_file() -> Iterator[None]:
+    """Leave the pictures undrawn in a whole file, also of the pages that its fixtures make."""
+    from undrawn import words_alone
+
+    with words_alone():
+        yield

@@ -25,6 +25,7 @@ def test_units_change_nothing(lines):
         assert 0.02 < line["image"] < 0.98  # both branches carry something, so there is something to be wrong about
 
 
+@pytest.mark.slow
 def test_the_published_method_saturates_without_a_crash(lines):
     theirs = {line["target"]: line for line in lines if line["method"] == "permgrad-paper"}
     assert {theirs["1000·y"]["tabular"], theirs["1000·y"]["image"]} == {0.0, 1.0}

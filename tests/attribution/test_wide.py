@@ -68,11 +68,11 @@ def test_intervals_cover_the_models_mean_effect_over_all_such_rows(fitted, monke
         patch.setattr("permgrad.attribution.wide._MOST_ROWS", 10**6)
         truth = word_effects(fitted, table, "text", random_state=0).set_index("word")["effect"]
     inside = []
-    for part in range(40):
+    for part in range(25):
         found = word_effects(fitted, table[100 * part : 100 * part + 100], "text", random_state=0).set_index("word")
         known = found[~found.index.str.contains(" ")]
         inside += ((known["ci_low"] <= truth[known.index]) & (truth[known.index] <= known["ci_high"])).tolist()
-    assert len(inside) > 300
+    assert len(inside) > 150
     assert 0.92 <= np.mean(inside) <= 0.98
 
 
@@ -158,14 +158,15 @@ def test_a_long_text_is_told_apart_in_stretches_of_words(fitted):
 
 def test_levels_have_the_effects_of_a_mixed_model():
     inside, few = [], []
-    for seed in range(3):
+    for seed in range(2):
         table, y, truth = mixed(seed)
         model = pg.HyNNRegressor(**FAST).fit(table[:2000], y[:2000])
         found = level_effects(model, table[2000:], y[2000:], "person", random_state=0)
         assert found["effect"].is_monotonic_decreasing
         seen = table["person"][:2000].value_counts()
-        assert 0 < found.attrs["pooled"] < len(seen) - found.attrs["scored"] + 50
-        assert (found["rows"] >= 2).all()
+        assert found.attrs["pooled"] == 0
+        assert len(seen) - 50 < found.attrs["scored"] <= len(seen)
+        assert found["rows"].min() == 1
         assert (found["rows"].to_numpy() <= seen[found["level"]].to_numpy()).all()  # without validation rows
         effects = truth[found["level"].str[1:].astype(int)] - truth.mean()
         assert np.corrcoef(effects, found["effect"])[0, 1] > 0.85
@@ -190,6 +191,8 @@ def test_words_are_found_and_left_out_as_the_vocabulary_has_them():
 
 
 def test_levels_are_stored_with_their_counts():
-    design = Levels.fit(["a", "b", "c"], np.array([3, 1, 2]))
+    design = Levels.fit(["a", "b", "c", "d", "e", "f"], np.array([3, 1, 1, 1, 1, 1]))
     again = Levels.from_dict(design.to_dict())
-    assert (again.entries, again.counts, again.pooled) == (["a", "c"], [3, 2], 1)
+    assert (again.entries, again.counts, again.pooled) == (["a"], [3], 5)
+    # Of a category, most of whose rows share their level with others, each level has an effect.
+    assert Levels.fit(["a", "b", "c"], np.array([3, 1, 2])).entries == ["a", "c", "b"]

@@ -194,7 +194,7 @@ def test_the_features_that_tell_a_column_are_named():
 def test_noise_seldom_tells_a_column():
     """Two-sided at 5 %, features of no use are said to tell something in at most about 2.5 % of tables."""
     false = 0
-    for seed in range(30):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         false += told_by(pd.DataFrame(rng.normal(size=(150, 2))), rng.integers(0, 2, 150), seed=seed)["low"] > 0
-    assert false <= 3
+    assert false <= 2

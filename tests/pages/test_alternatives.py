@@ -18,7 +18,7 @@ from permgrad.assess.encoder_form import encoder_form
 from permgrad.assess.sections.what_if import rows_of
 from permgrad.pages import whatif
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.usefixtures("undrawn_file")]
 LISTED, ASKED = 100, 2
 
 SEARCH = """
@@ -123,7 +123,7 @@ def spreads(listed: pd.DataFrame) -> dict[str, float]:
     return units
 
 
-@pytest.mark.parametrize("name", ["mixed", "levels"])
+@pytest.mark.parametrize("name", ["mixed", pytest.param("levels", marks=pytest.mark.slow)])
 def test_results_are_those_of_the_model_in_python_few_and_near(name, tmp_path):
     model, listed, page = case_of(name)
     seen = visit(page, tmp_path, SEARCH.replace("ASKED", str(ASKED))).quiet()

@@ -123,7 +123,7 @@ def test_a_good_network_gets_no_verdict(content):
     assert lack_of_skill(regression(truth + np.sin(np.arange(40)), truth, 5.0)) == ""
 
 
-def test_a_useless_network_is_called_so_before_anything_else():
+def test_a_useless_network_is_called_so_before_anything_else(undrawn):
     probabilities, truth = noise()
     content = classified(probabilities, truth, explanation=report_content().explanation)
     assert facts(content), "there are key figures that look like a result"
@@ -155,7 +155,7 @@ def test_a_slightly_lower_loss_within_chance_is_not_better():
 
 
 @pytest.mark.parametrize("members", [1, 4])
-def test_too_few_rows_of_a_class_show_neither_help_nor_its_absence(members):
+def test_too_few_rows_of_a_class_show_neither_help_nor_its_absence(members, undrawn):
     rng = np.random.default_rng(members)
     truth = np.array(["Good"] * members + ["Bad"] * 150, dtype=object)
     good = np.clip(0.06 + 0.02 * rng.normal(size=len(truth)) + 0.01 * (truth == "Good"), 0.001, 0.5)
@@ -253,7 +253,7 @@ def test_roles_of_paths():
     assert no_share_words(sensible) == no_share_words({"tabular": undefined["tabular"]}) == ""
 
 
-def test_a_report_without_shares_says_why(content):
+def test_a_report_without_shares_says_why(content, undrawn):
     total = {"importance": -0.2, "ci_low": -0.3, "ci_high": -0.1}
     undefined = {**{name: {**OUTSIDE[name], "share": None} for name in ("tabular", "image")}, "total": total}
     page = render_report(dataclasses.replace(content, branches=undefined))
@@ -302,7 +302,7 @@ def test_the_first_features_are_named_with_their_share_of_the_advantage(content)
     assert "In brackets" not in reliance_sentence(dataclasses.replace(content, metrics={}))
 
 
-def test_shares_above_everything_are_explained(content):
+def test_shares_above_everything_are_explained(content, undrawn):
     meta = {**content.explanation.meta, "loss": "cross_entropy", "quantity": "increase of the loss"}
     constant = {**content.metrics["constant"], "log_loss": content.metrics["test"]["log_loss"] + 0.001, "learnt": True}
     metrics = {**content.metrics, "constant": constant}
@@ -381,7 +381,7 @@ def test_everything_of_the_roc_plot_is_on_the_page(classes):
         assert legend.get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
 
 
-def test_only_what_the_model_has_is_said_to_be_comparable():
+def test_only_what_the_model_has_is_said_to_be_comparable(undrawn):
     for task, words in (("regression", "features"), ("classification", "features and classes")):
         content = report_content(task=task)
         explanation = dataclasses.replace(content.explanation, parts={}, part_std={})

@@ -300,7 +300,7 @@ def test_links_and_handlers_of_our_own_drawings_are_left_out():
     assert f'href="#{name}"' in use
 
 
-def test_undefined_metrics_and_importance_without_anything_that_stands_out():
+def test_undefined_metrics_and_importance_without_anything_that_stands_out(undrawn):
     explanation = global_explanation()
     silent = dataclasses.replace(explanation, p_values=np.full_like(explanation.values, 0.01))
     content = dataclasses.replace(light_content(), explanation=silent, metrics=None, predictions=None)

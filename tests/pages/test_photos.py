@@ -15,6 +15,7 @@ from PIL import Image
 import permgrad as pg
 from permgrad.assess.sections import photos
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
 BRIGHT = 6  # the patch that matters: row 2, column 3
 
 

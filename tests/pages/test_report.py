@@ -53,7 +53,7 @@ def forest():
 
 
 # ---- a predictor on a table ------------------------------------------------------------------------------------------
-def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(forest, tmp_path):
+def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(forest, tmp_path, undrawn):
     from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
     model, train = forest
@@ -178,7 +178,7 @@ def test_without_rows_of_a_class_nothing_is_said_of_the_order():
     assert "rank" not in spoken
 
 
-def test_a_column_that_gives_the_target_away_is_an_alarm(forest):
+def test_a_column_that_gives_the_target_away_is_an_alarm(forest, undrawn):
     _, (X, y) = forest
     leak = X.assign(code=np.where(y == "late", 2.0, 5.0))
     model = LogisticRegression(max_iter=500).fit(leak[["age", "code"]][:200], y[:200])
@@ -203,7 +203,7 @@ def test_a_column_that_gives_the_target_away_is_an_alarm(forest):
     assert "reason for doubt" not in page
 
 
-def test_checks_that_were_not_made_are_named(forest):
+def test_checks_that_were_not_made_are_named(forest, undrawn):
     model, (X, y) = forest
     rng = np.random.default_rng(0)
     noisy = y.where(rng.random(len(y)) < 0.7, rng.permutation(y))
@@ -236,7 +236,7 @@ class Bag(nn.Module):
         return self.numbers(input_ids)[..., 0].sum(dim=1, keepdim=True) + 2 * table[:, :1]
 
 
-def test_a_network_of_an_image_and_a_table():
+def test_a_network_of_an_image_and_a_table(undrawn):
     torch.manual_seed(0)
     inputs = {"image": torch.randn(60, 1, 8, 8), "clinical": torch.randn(60, 3)}
     net = Both()
@@ -264,7 +264,7 @@ def test_a_network_of_an_image_and_a_table():
         pg.report(net, inputs, y, interactions=3, **QUICK)
 
 
-def test_pairs_of_features_are_measured_if_asked_for_and_shown():
+def test_pairs_of_features_are_measured_if_asked_for_and_shown(undrawn):
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 4)), columns=list("abcd"))
     y = X["a"] * X["b"] * 3 + X["c"]
     page = pg.report(lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], X, y, interactions=3, **QUICK)
@@ -306,7 +306,7 @@ def test_one_of_several_outputs_is_reported():
     assert made.explanation.ranking()[0] == "x1"
 
 
-def test_several_models_stand_side_by_side(forest):
+def test_several_models_stand_side_by_side(forest, undrawn):
     model, _ = forest
     X, y = visits(150, 1)
     linear = make_pipeline(
@@ -388,7 +388,7 @@ def test_models_are_called_by_what_people_know_them_as(forest):
     assert back() is pg, "a function that names the package can be sent to workers"
 
 
-def test_columns_of_groups_have_cards_and_values_and_the_printed_page_has_mean_predictions(forest):
+def test_columns_of_groups_have_cards_and_values_and_the_printed_page_has_mean_predictions(forest, undrawn):
     model, (X, y) = forest
     shown = assessed(model, X, y, groups={"person": ["age", "region"]})
     assert {card["feature"] for card in shown.cards.cards} == {"age", "region", "noise"}

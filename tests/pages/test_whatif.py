@@ -25,6 +25,8 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.pages import report, whatif
 from permgrad.pages.tabs import rows
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 
 @pytest.fixture(name="fitted", scope="module")
 def _fitted():

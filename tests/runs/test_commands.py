@@ -223,6 +223,7 @@ def test_progress_and_notes_go_to_stderr(place, tmp_path):
     assert list(facts["baselines"]) == [*trees, "linear", "mlp"], "TabM and RealMLP are trained when they are named"
 
 
+@pytest.mark.slow
 def test_notes_on_columns_are_said_once(place, tmp_path):
     """By the run alone, not by each training in it once more, in the words for Python."""
     pytest.importorskip("optuna")

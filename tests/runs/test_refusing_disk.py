@@ -188,7 +188,8 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, 
 
 
 @pytest.mark.skipif(find_spec("optuna") is None, reason="needs Optuna (extra 'tune')")
-@pytest.mark.parametrize("fails_at", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("fails_at", [1, 2])
 def test_a_trial_that_met_a_full_disk_is_not_lost(
     fails_at: int, place: Path, tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

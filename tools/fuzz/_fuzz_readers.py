@@ -397,10 +397,10 @@ def use_report(folder: Path, _: Any) -> None:
     """Make a run's page again."""
     from permgrad.runs.commands.report import rebuild_reports
     from permgrad.runs.requests import ReportRequest
-    from permgrad.runs.run.summary import summarise
+    from permgrad.runs.run.summary import read_summary
 
     rebuild_reports(ReportRequest(folders=(str(folder),)))
-    summarise(folder)
+    read_summary(folder)
 
 
 enrol(Reader("report", make_runs, use_report, seal_run))

@@ -77,9 +77,9 @@ class RowCells:
         self.members = self._members(groups)
         self._limits = {self._place(name, "ranges"): limit for name, limit in ranges.items()}
         self._ways = {self._place(name, "direction"): way for name, way in direction.items()}
-        kept = [self._place(name, "fixed") for name in check_names("fixed", fixed, "Pass a list of columns.")]
+        fixed_places = [self._place(name, "fixed") for name in check_names("fixed", fixed, "Pass a list of columns.")]
         values = [self._on_scale(k) if self.ordered[k] else self._listed(k) for k in range(len(self.names))]
-        self.values = [each[:0] if place in kept else each for place, each in enumerate(values)]
+        self.values = [each[:0] if place in fixed_places else each for place, each in enumerate(values)]
 
     # ---- arguments ---------------------------------------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:
@@ -144,9 +144,9 @@ class RowCells:
         rows = rows.copy()
         for place, scale in self._scales.items():
             order, missing = np.argsort(scale), np.isnan(rows[:, place])
-            found = order[np.searchsorted(scale[order], rows[:, place]).clip(0, len(order) - 1)]
+            nearest = order[np.searchsorted(scale[order], rows[:, place]).clip(0, len(order) - 1)]
             absent = self._row_codes[place] if np.isnan(self.row[place]) else np.isnan(scale).argmax()
-            rows[:, place] = np.where(missing, absent, found)
+            rows[:, place] = np.where(missing, absent, nearest)
         return rows
 
     def distances(self, rows: Floats, others: Floats) -> Floats:
@@ -388,11 +388,11 @@ class Search:
 
     def run(self, count: int) -> Floats:
         """Return different rows that reach the goal, of which ``count`` will be chosen."""
-        found = self._from_donors(count)
-        found = distinct(np.concatenate([found, self._by_value(found, count)]))
-        moved = self.cells.moved(found)
+        rows = self._from_donors(count)
+        rows = distinct(np.concatenate([rows, self._by_value(rows, count)]))
+        moved = self.cells.moved(rows)
         order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
-        few = found[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
+        few = rows[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
         # As they were found, too, in case there are not enough ways to reach the goal.
         return distinct(np.concatenate([self._nearer(distinct(self._pruned(few))), few]))
 
@@ -538,9 +538,9 @@ class Search:
         near, weights = self.cells.rows[places], self.cells.weights[places[:_USUAL]]
         if len(near) < 2:
             return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-        own = self.cells.distances(near[:_USUAL], near)
-        np.fill_diagonal(own, np.inf)
-        usual, to_data = own.min(axis=1), self.cells.distances(rows, near).min(axis=1)
+        distances = self.cells.distances(near[:_USUAL], near)
+        np.fill_diagonal(distances, np.inf)
+        usual, to_data = distances.min(axis=1), self.cells.distances(rows, near).min(axis=1)
         return to_data, (1 + (usual >= to_data[:, None]) @ (weights / weights.mean())) / (len(usual) + 1)
 
 

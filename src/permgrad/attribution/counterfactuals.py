@@ -149,12 +149,12 @@ def counterfactuals(
     row = _one_row(row)
     with sparing(), full_float32():
         subject = PredictorSubject(model, X, y, alone=False, **options)  # see Goal.again
-        form, table, own = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
+        form, table, cells_of_row = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
         weights = check_weights(1.0 if sample_weight is None else sample_weight, len(table))
         places = generator(seed, "rows").permutation(len(table))
         places = places[weights[places] > 0][:_ROWS]
         rules = {"groups": groups or {}, "fixed": fixed, "ranges": ranges or {}, "direction": direction or {}}
-        cells = RowCells(form, table[places], own, weights[places], **rules)
+        cells = RowCells(form, table[places], cells_of_row, weights[places], **rules)
         # The nearest rows first.
         order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
         cells.rows, cells.weights, places = cells.rows[order], cells.weights[order], places[order]
@@ -164,23 +164,23 @@ def counterfactuals(
             near = goal.valid if y is None else goal.met_by(y, len(table))[places]
             search = Search(cells, goal, most)
             tried = cells.rows[:0] if goal.already else search.run(count)
-            found, measures, seen = search.chosen(tried, near, count)
+            cases, measures, seen = search.chosen(tried, near, count)
             # Results were compared with what the model decides, with the row beside them.
-            if not (goal.misled or (not len(found) and goal.decides_otherwise())):
+            if not (goal.misled or (not len(cases) and goal.decides_otherwise())):
                 break
         looked = goal.looked if y is None else len(places)
         meta = {"words": goal.words, "rows": looked, "outcome_rows": int(near.sum()), "seed": seed}
         if goal.already:
             meta["reason"] = "The model predicts so already."
-        elif not len(found):
+        elif not len(cases):
             few = f" with at most {most} changes" if most < len(cells.members) else ""
             meta["reason"] = f"No such row was found within the limits{few}."
         outputs, decided = (np.concatenate(each) for each in zip(goal.own, seen, strict=True))
         described = goal.described(outputs, decided)
         meta["prediction"] = described["prediction"][0]
         measures = {**{name: values[1:] for name, values in described.items()}, **measures}
-        written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], found])))
-        return Counterfactuals(form.frame(written), form.write(written[1:]), ~same(found, cells.row), measures, meta)
+        written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], cases])))
+        return Counterfactuals(form.frame(written), form.write(written[1:]), ~same(cases, cells.row), measures, meta)
 
 
 def _one_row(row: Any) -> Any:

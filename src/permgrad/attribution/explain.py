@@ -166,8 +166,8 @@ def explain(
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 
-        known = ("model", "inputs", "y", "options")
-        further = {name: value for name, value in vars(arguments).items() if name not in known}
+        passed = ("model", "inputs", "y", "options")
+        further = {name: value for name, value in vars(arguments).items() if name not in passed}
         return explain_stream(model, inputs, y, **arguments.options, **further)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
     if (count := arguments.options.pop("rows", None)) is not None:

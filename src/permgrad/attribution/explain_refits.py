@@ -49,7 +49,7 @@ LEAST = 5
 #: Fewest rows of each class, so that every half of the rows has two of them.
 _OF_A_CLASS = 4
 FOLDER = FolderKind("set of refits", ("refits.json", "refits", "explanation", "importance.csv"), "set of refits")
-_RECORD, _REFITS, _RESULT, _TABLE = FOLDER.names
+_, _REFITS, _RESULT, _TABLE = FOLDER.names
 
 
 def explain_refits(

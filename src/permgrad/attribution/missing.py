@@ -268,8 +268,8 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
-    own = mean_over_rows(base[:, 0], request.sample_weight, request.units)
-    parts = [np.array([*own[:2], *own[2]], dtype=np.float64)[:, None, None]]
+    whole_loss = mean_over_rows(base[:, 0], request.sample_weight, request.units)
+    parts = [np.array([*whole_loss[:2], *whole_loss[2]], dtype=np.float64)[:, None, None]]
     if judge is not None:
         play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], np.eye(1)[None])
         unchanged = judge.scores(play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:]))

@@ -176,10 +176,10 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
     moved = scored.predict(scored.changed(np.tile(rows, len(levels)), scores))
     base = scored.predict(scored.changed(rows, np.zeros_like(scores[: len(rows)])))
     effects = (moved.reshape(len(levels), len(rows), -1) - base).mean(axis=1)
-    whole = scored.predict(scored.encoded)
-    spread = whole * (1 - whole)
+    prediction = scored.predict(scored.encoded)
+    spread = prediction * (1 - prediction)
     if model.task == "regression":
-        spread = (np.asarray(y, dtype=np.float64)[:, None] - whole) ** 2
+        spread = (np.asarray(y, dtype=np.float64)[:, None] - prediction) ** 2
     counts, noise = np.array(design.counts, dtype=np.float64)[shown, None], spread.mean(axis=0)
     between = np.maximum(effects.var(axis=0), 1e-300)
     for _ in range(200):  # the EM algorithm (Laird & Ware 1982)
@@ -214,15 +214,15 @@ class _Work:
         self, what: str, names: Sequence[Any], changed: Sequence[tuple[Integers, Floats32]], rows: list[int]
     ) -> pd.DataFrame:
         """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
-        found = []
+        parts = []
         for places, scores in changed:
             before, after = self.scored.encoded[places], self.scored.changed(places, scores)
             changes = np.subtract(self.scored.predict(before), self.scored.predict(after))
             units = None if self.units is None else self.units.take(places)
             mean, std, size = mean_over_rows(changes, units=units)
-            found.append((mean, std, *interval(mean, std, size, self.confidence)))
+            parts.append((mean, std, *interval(mean, std, size, self.confidence)))
         numbers = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
-        table = np.array(found).reshape(len(names), len(numbers), len(self.scored.outputs))
+        table = np.array(parts).reshape(len(names), len(numbers), len(self.scored.outputs))
         table = np.insert(table, len(numbers), adjusted(table[:, -1]), axis=1)
         return self.scored.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
 

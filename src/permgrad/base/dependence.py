@@ -152,8 +152,8 @@ class Dependence:
     def testable(self, member: Booleans, correlation: float) -> bool:
         """Return whether some rows, and all others, are of enough groups, or far enough apart in time."""
         parts = (member, ~member)
-        found = (self.rows(part, correlation) if self.timed else len(np.unique(self.codes[part])) for part in parts)
-        return min(found) >= FEWEST_GROUPS
+        counts = (self.rows(part, correlation) if self.timed else len(np.unique(self.codes[part])) for part in parts)
+        return min(counts) >= FEWEST_GROUPS
 
 
 def mean_widening(between: Dependence | None, values: Floats) -> float:

@@ -166,8 +166,8 @@ def what_lies_at(path: Path) -> str:
 def sweep(folder: Path, *names: str) -> None:
     """Remove leftovers of stopped processes, of some names or all. Only the holder of the folder may do so."""
     left = f"{_UNDER_WAY}*"
-    found = [folder.glob(f".{glob.escape(name)}{left}") for name in names] if names else [folder.rglob(f".*{left}")]
-    remove([path for paths in found for path in paths], ignore_errors=True)
+    leftovers = [folder.glob(f".{glob.escape(name)}{left}") for name in names] if names else [folder.rglob(f".*{left}")]
+    remove([path for paths in leftovers for path in paths], ignore_errors=True)
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:

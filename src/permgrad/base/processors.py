@@ -49,8 +49,8 @@ def processors() -> int:
 
 def free_processors() -> int:
     """Return the number of processors that this process may use and that no other process computes on, at least 1."""
-    others = _others_running()
-    return max(1, min(processors(), (os.cpu_count() or 1) - others))
+    running = _others_running()
+    return max(1, min(processors(), (os.cpu_count() or 1) - running))
 
 
 def _others_running() -> int:

@@ -47,16 +47,16 @@ def adjusted_within(p_values: npt.ArrayLike, families: Sequence[str]) -> Floats:
     Brannath & Posch 2009). So the chance of any false feature stays within the level, and a single family, or families
     of one feature each, are adjusted as by ``adjusted``.
     """
-    own, labels = np.array(p_values, dtype=np.float64), np.asarray(families)
+    values, labels = np.array(p_values, dtype=np.float64), np.asarray(families)
     last = []  # the p-value at which all of a family has passed
     for label in np.unique(labels):
-        own[..., labels == label, :] = adjusted(own[..., labels == label, :])
-        last.append(np.fmax.reduce(own[..., labels == label, :], axis=-2))
+        values[..., labels == label, :] = adjusted(values[..., labels == label, :])
+        last.append(np.fmax.reduce(values[..., labels == label, :], axis=-2))
     through = np.sort(adjusted(np.stack(last, axis=-2)), axis=-2)  # NaN last
     waiting = np.isfinite(through).sum(axis=-2, keepdims=True)
-    result = np.minimum(own * waiting, 1.0)
+    result = np.minimum(values * waiting, 1.0)
     for passed in range(1, len(last)):
-        result = np.fmin(result, np.maximum(through[..., passed - 1 : passed, :], own * (waiting - passed)))
+        result = np.fmin(result, np.maximum(through[..., passed - 1 : passed, :], values * (waiting - passed)))
     return result
 
 

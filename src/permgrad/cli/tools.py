@@ -202,10 +202,10 @@ def guard(folder: Path) -> None:
         if event in ("os.remove", "os.rmdir") and values[-1] >= 0:  # in a folder that shutil.rmtree removes
             return
         for path in [os.fsdecode(values[place]) for place in places if not isinstance(values[place], int)]:
-            whole = Path.cwd() / path
+            absolute = Path.cwd() / path
             # A link as the last name is changed itself, except by what opens it.
-            is_link = event != "open" and whole.name not in ("", "..")
-            real = whole.parent.resolve() / whole.name if is_link else whole.resolve()
+            is_link = event != "open" and absolute.name not in ("", "..")
+            real = absolute.parent.resolve() / absolute.name if is_link else absolute.resolve()
             if path != os.devnull and folder not in (real, *real.parents):
                 raise PermissionError(1, f"outside {folder}, the folder of permgrad mcp", path)
 

@@ -146,7 +146,7 @@ def changes(
         if name in options:
             raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG004")
     seed = resolve_seed(random_state)
-    given = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
+    shared = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
     pairs = {"row_groups": row_groups, "row_time": row_time, "sample_weight": sample_weight}
     sides = zip(*(_pair(name, value) for name, value in pairs.items()), strict=True)
     related = [dict(zip(pairs, side, strict=True)) for side in sides]
@@ -155,11 +155,11 @@ def changes(
     named["options"] = {name: value for name, value in options.items() if name in PREDICTOR_OPTIONS}
     with sparing(), full_float32():
         requests = [
-            _request(Arguments(model, X, y, **given, **own, random_state=seed, **named)) for X, y, own in samples
+            _request(Arguments(model, X, y, **shared, **own, random_state=seed, **named)) for X, y, own in samples
         ]
         losses, guesses = zip(*map(_predicted, requests), strict=True)
     explained = [
-        explain(model, X, y, scope="global", random_state=seed, **given, **own, **options) for X, y, own in samples
+        explain(model, X, y, scope="global", random_state=seed, **shared, **own, **options) for X, y, own in samples
     ]
     importances = _importances(explained[0], explained[1], confidence)
     lines, about = _scores_and_parts(requests, losses, guesses)
@@ -246,12 +246,12 @@ def _scores_and_parts(
     first = requests[0]
     units = requests[0].units, requests[1].units
     tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
-    found = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
+    drift = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
     of_group = {str(name): group for group, names in first.space.groups.items() for name in names}
     members: dict[str, list[str]] = {}
     for name in tables[0].columns:
         members.setdefault(of_group.get(name, name), []).append(name)
-    clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
+    clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in drift if one["clear"])
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
     weights: list[Floats | None] = [request.sample_weight for request in requests]
     if any(each is not None for each in weights):  # on one scale: each sample has a mean weight of 1
@@ -272,7 +272,7 @@ def _scores_and_parts(
         )
     ]
     rows = [request.count for request in requests]
-    return lines, {"same_rows": False, "rows": rows, "drift": found, "overlap": overlap}
+    return lines, {"same_rows": False, "rows": rows, "drift": drift, "overlap": overlap}
 
 
 def _scores(

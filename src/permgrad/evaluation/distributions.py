@@ -50,15 +50,15 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
         return facts  # texts that hardly repeat: none is typical
     order = np.argsort(-rows.sum(axis=0), kind="stable")
     shown = order if len(order) <= LEVELS else order[: LEVELS - 1]
-    others = order[len(shown) :]
+    rare = order[len(shown) :]
     if cells.numbers is not None:
         shown = shown[np.argsort(cells.numbers[shown], kind="stable")]
     sizes = np.array([max(len(side), 1) for side in sides])[:, None]
     of_levels = rows[:, shown] / sizes
     names = [cells.names[place] for place in shown.tolist()]
-    if len(others):
-        of_levels = np.column_stack([of_levels, rows[:, others].sum(axis=1) / sizes[:, 0]])
-        names.append(f"{len(others):,} others")
+    if len(rare):
+        of_levels = np.column_stack([of_levels, rows[:, rare].sum(axis=1) / sizes[:, 0]])
+        names.append(f"{len(rare):,} others")
     typical = [cells.names[int(side.argmax())] if side.any() else None for side in rows]
     return facts | {"levels": names, "shares": of_levels.tolist(), "typical": typical}
 

@@ -316,8 +316,8 @@ def _infidelity(case: Tested) -> Estimate:
     replaced, moved = np.stack(subsets), np.stack(changes)
     value, std = case.mean(infidelity(case.values, replaced, moved, scaled=scaled))
     rng = generator(case.seed, "evaluate values")
-    others = [rng.permuted(case.values, axis=1) for _ in range(case.n_repeats)]
-    at_random = np.array([case.mean(infidelity(one, replaced, moved, scaled=scaled))[0] for one in others])
+    permuted = [rng.permuted(case.values, axis=1) for _ in range(case.n_repeats)]
+    at_random = np.array([case.mean(infidelity(one, replaced, moved, scaled=scaled))[0] for one in permuted])
     return Estimate(value, std, *case.spread(at_random))
 
 
@@ -547,8 +547,8 @@ class _AnyOptions(NoMethod):
 
 def _request(explanation: Explanation, arguments: Arguments) -> Request:
     """Return the request of the explanation, with the explanation's players."""
-    known = explanation.method in methods
-    chosen, name = find_method(explanation.method) if known else (_AnyOptions(), explanation.method)
+    is_method = explanation.method in methods
+    chosen, name = find_method(explanation.method) if is_method else (_AnyOptions(), explanation.method)
     request = build_request(replace(arguments, sampling="marginal"), chosen, name)
     rows = len(explanation.values) if explanation.scope == "local" else explanation.meta.get("rows_explained")
     if rows not in (None, request.count):

@@ -86,24 +86,24 @@ def _agreeing(x: Floats, y: Floats, order: list[int], allowed: float) -> Iterato
 
     def agreeing(values: Floats, formula: Callable[[int], Formula]) -> list[tuple[float, Formula]]:
         errors = np.abs(y - _scales(values, y)[:, None] * values)
-        kept = np.flatnonzero(np.mean(errors <= allowed, axis=1) >= _AGREE)
-        typical = np.median(errors[kept], axis=1)
-        return [(float(typical[at]), formula(int(kept[at]))) for at in np.argsort(typical, kind="stable")[:_COMPARED]]
+        enough = np.flatnonzero(np.mean(errors <= allowed, axis=1) >= _AGREE)
+        typical = np.median(errors[enough], axis=1)
+        return [(float(typical[at]), formula(int(enough[at]))) for at in np.argsort(typical, kind="stable")[:_COMPARED]]
 
     some, first = sorted(order[:_PAIRS]), sorted(order[:_THREES])
     yield agreeing(x.T[some], lambda at: some[at])
-    found: list[tuple[float, Formula]] = []
+    formulas: list[tuple[float, Formula]] = []
     for step in _STEPS:
-        found += agreeing(joined(x.T[some], x.T[some], step), partial(_pair, step, some, some))
-    yield found
+        formulas += agreeing(joined(x.T[some], x.T[some], step), partial(_pair, step, some, some))
+    yield formulas
     pairs: list[Formula] = [(step, one, two) for step in _STEPS for one in first for two in first]
-    values, found = np.concatenate([joined(x.T[first], x.T[first], step) for step in _STEPS]), []
+    values, formulas = np.concatenate([joined(x.T[first], x.T[first], step) for step in _STEPS]), []
     for place in first:
         for step in _STEPS:
-            found += agreeing(joined(values, x.T[[place]], step), partial(_pair, step, pairs, [place]))
+            formulas += agreeing(joined(values, x.T[[place]], step), partial(_pair, step, pairs, [place]))
             if step in ("−", "/"):
-                found += agreeing(joined(x.T[[place]], values, step), partial(_pair, step, [place], pairs))
-    yield found
+                formulas += agreeing(joined(x.T[[place]], values, step), partial(_pair, step, [place], pairs))
+    yield formulas
 
 
 def _pair(step: str, left: Sequence[Formula], right: Sequence[Formula], at: int) -> Formula:

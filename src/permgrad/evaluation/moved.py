@@ -59,18 +59,18 @@ def split_change(
     """
     both = pd.concat(tables, ignore_index=True)
     columns = {str(name): _numbers(both[name], str(name)) for name in both.columns}
-    own = [[columns[name] for name in members] for members in moved.values()]
+    changed = [[columns[name] for name in members] for members in moved.values()]
     taken = {name for members in moved.values() for name in members}
     others = [values for name, values in columns.items() if name not in taken]
     folds = np.concatenate([_folds(len(loss), unit, seed) for loss, unit in zip(losses, units, strict=True)])
-    count, full = len(own), 2 ** len(own) - 1
-    chosen = [[own[place] for place in range(count) if subset >> place & 1] for subset in range(1, full + 1)]
+    count, full = len(changed), 2 ** len(changed) - 1
+    chosen = [[changed[place] for place in range(count) if subset >> place & 1] for subset in range(1, full + 1)]
     subsets = [_crossed(list(chain.from_iterable(each))) for each in chosen]
     fitted = [*subsets]
     if others:
         subsets.append(np.hstack([*subsets[-1:], *others]))
         # The loss can depend on any two columns together. Weights by so many products would be noisy.
-        every = [*chain.from_iterable(own), *others]
+        every = [*chain.from_iterable(changed), *others]
         fitted.append(_crossed(every) if len(every) <= _CROSSED else subsets[-1])
     given = None if weights[0] is None else np.concatenate([each for each in weights if each is not None])
     pairs = zip(subsets, fitted, strict=True)

@@ -55,10 +55,10 @@ class Predicted:
         """Squared error or log loss of each row, and 1 for rows of a known class, 0 for others ``(rows,)``."""
         if not self.classes:
             return (self.truth - self.guess) ** 2, np.ones(len(self.truth))
-        known = ((self.truth >= 0) & (self.truth < self.classes)).astype(np.float64)
-        at = np.where(known > 0, self.truth, 0)
+        has_class = ((self.truth >= 0) & (self.truth < self.classes)).astype(np.float64)
+        at = np.where(has_class > 0, self.truth, 0)
         chosen = self.guess[np.arange(len(at)), at] / self.guess.sum(axis=1)
-        return -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)) * known, known
+        return -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)) * has_class, has_class
 
     def take(self, places: Integers) -> Predicted:
         """Return the predictions for some of the rows."""

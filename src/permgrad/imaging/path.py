@@ -173,8 +173,8 @@ def _spectral(similarity: Floats, dimensions: int) -> Floats:
     last = len(weights) - 1
     # The second largest of the normalised matrix is the second smallest of its Laplacian.
     _, vectors = eigh(weights / root[:, None] / root, subset_by_index=[last - dimensions, last])
-    found: Floats = np.round(vectors[:, -2::-1] / root[:, None], 9)
-    return found
+    rounded: Floats = np.round(vectors[:, -2::-1] / root[:, None], 9)
+    return rounded
 
 
 def _seriated(similarity: Floats) -> Integers:

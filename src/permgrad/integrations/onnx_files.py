@@ -93,8 +93,8 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[s
         onnx.helper.set_model_props(file, _facts(model))
         onnx.save(file, str(temporary))
         session = runtime.InferenceSession(temporary.read_bytes(), providers=["CPUExecutionProvider"])
-        (found,) = session.run([output], {"encoded": encoded})
-        _check(found, network.numbers(model, encoded))
+        (returned,) = session.run([output], {"encoded": encoded})
+        _check(returned, network.numbers(model, encoded))
     return target
 
 
@@ -109,9 +109,9 @@ def _facts(model: HyNNClassifier | HyNNRegressor) -> dict[str, str]:
     }
 
 
-def _check(found: Any, wanted: Any) -> None:
+def _check(returned: Any, wanted: Any) -> None:
     scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
-    difference = float(np.abs(found - wanted).max(initial=0.0)) / scale
+    difference = float(np.abs(returned - wanted).max(initial=0.0)) / scale
     if not difference <= _MOST_OFF:
         problem = f"The predictions of the ONNX file differ from the model's by {difference:.2g}."
         raise EnvironmentProblem(problem, hint="Install another version of torch or onnxruntime.", code="PG060")

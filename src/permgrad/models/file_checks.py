@@ -60,8 +60,8 @@ def check_lightgbm(content: bytes) -> None:
     starts = [match.start() for match in re.finditer(rb"^Tree=", content, re.MULTILINE)]
     head = _fields(content[: [*starts, len(content)][0]])
     features, classes = _one(head["max_feature_idx"]) + 1, _one(head["num_class"], 1)
-    said = re.findall(r"num_class:(\S+)", " ".join(head.get("objective", [])))
-    _whole([*head["num_tree_per_iteration"], *said], classes, classes)
+    class_counts = re.findall(r"num_class:(\S+)", " ".join(head.get("objective", [])))
+    _whole([*head["num_tree_per_iteration"], *class_counts], classes, classes)
     _fit(len(starts) % classes == 0)
     if "tree_sizes" in head:
         sizes = _whole(head["tree_sizes"], 0, len(content), len(starts))

@@ -137,14 +137,14 @@ def risk_sets(outputs: Tensor, y: Floats, *, together: int = 2**22) -> Floats:
     in it count with their own, unreplaced predictions.
     """
     risk, times = outputs[:, 0].double().cpu(), torch.from_numpy(np.array(y[:, 0]))
-    others = torch.empty_like(risk)
+    risks = torch.empty_like(risk)
     size = max(1, together // len(risk))
     for start in range(0, len(risk), size):
         rows = torch.arange(start, min(start + size, len(risk)))
         there = times[None] >= times[rows, None]
         there[torch.arange(len(rows)), rows] = False
-        others[rows] = torch.where(there, risk[None], -torch.inf).logsumexp(dim=1)
-    return np.stack([y[:, 1], others.numpy()], axis=1)
+        risks[rows] = torch.where(there, risk[None], -torch.inf).logsumexp(dim=1)
+    return np.stack([y[:, 1], risks.numpy()], axis=1)
 
 
 # ---- which loss was asked for ----------------------------------------------------------------------------------------

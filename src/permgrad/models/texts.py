@@ -30,11 +30,11 @@ def load_text_encoder(encoder: str) -> SentenceEncoder:
     """Return the encoder of a name or a folder. Weights are read as safetensors, and nothing is run."""
     if encoder not in text_encoders:
         return SentenceEncoder(lambda name: Path(encoder, name).read_bytes(), encoder)
-    found = find_spec(text_encoders[encoder])
-    if found is None or found.origin is None:
+    spec = find_spec(text_encoders[encoder])
+    if spec is None or spec.origin is None:
         problem, hint = f"The text encoder {encoder!r} is not installed", "Run: pip install 'permgrad[text]'"
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
-    with zipfile.ZipFile(Path(found.origin).parent / "model.zip") as archive:
+    with zipfile.ZipFile(Path(spec.origin).parent / "model.zip") as archive:
         return SentenceEncoder(archive.read, encoder)
 
 
@@ -58,8 +58,8 @@ class SentenceEncoder:
 
     def __call__(self, texts: Sequence[str]) -> Floats32:
         """Return vectors ``(texts, width)``."""
-        whole = self.tokenizer.encode_batch(list(texts))
-        windows = [(at, one.ids) for at, first in enumerate(whole) for one in (first, *first.overflowing)]
+        encoded = self.tokenizer.encode_batch(list(texts))
+        windows = [(at, one.ids) for at, first in enumerate(encoded) for one in (first, *first.overflowing)]
         length = np.array([min(-(-max(len(ids), 1) // _STEP) * _STEP, self.most) for _, ids in windows])
         means: dict[int, Floats32] = {}
         for width in np.unique(length).tolist():
@@ -94,8 +94,8 @@ def _read_model(read: Callable[[str], bytes]) -> tuple[Any, Any]:
         config = AutoConfig.for_model(**parse_json(read(CONFIG)))
         model: Any = AutoModel.from_config(config, trust_remote_code=False).float().eval()
     start = f"{model.base_model_prefix}."
-    found = {key.removeprefix(start): value.float() for key, value in load(read(WEIGHTS)).items()}
-    missing = model.load_state_dict(found, strict=False).missing_keys
+    weights = {key.removeprefix(start): value.float() for key, value in load(read(WEIGHTS)).items()}
+    missing = model.load_state_dict(weights, strict=False).missing_keys
     if lacking := [key for key in missing if "pooler" not in key]:  # which is not used
         raise ValueError(f"{WEIGHTS} has no {lacking[0]}")
     return Tokenizer.from_str(read(TOKENIZER).decode()), model
@@ -134,8 +134,8 @@ class TextFeatures:
         texts = [text[:LONGEST_READ] for text in texts]
         named = self.encoder if isinstance(self.encoder, str) else None
         if named is not None and named not in text_encoders:
-            found = Path(named, WEIGHTS)
-            named += f" {found.stat().st_mtime_ns} {found.stat().st_size}" if found.is_file() else ""
+            weights = Path(named, WEIGHTS)
+            named += f" {weights.stat().st_mtime_ns} {weights.stat().st_size}" if weights.is_file() else ""
         return self._cache.vectors(
             texts, lambda places: self._encode(texts, places), named, lambda k: texts[k].encode()
         )

@@ -77,12 +77,12 @@ class VectorCache:
 
     def _read(self, folder: Path, encoder: str) -> dict[str, Floats32]:
         if (folder, encoder) not in self._stored:
-            found = self._stored[folder, encoder] = {}
+            stored = self._stored[folder, encoder] = {}
             for file in sorted(folder.glob(f"{_short(encoder)}-*.npz")):
                 # A damaged file is computed again.
                 with suppress(OSError, ValueError, KeyError):
                     content = read_npz(file)
-                    found |= zip(content["cells"].tolist(), content["vectors"], strict=True)
+                    stored |= zip(content["cells"].tolist(), content["vectors"], strict=True)
         return self._stored[folder, encoder]
 
 

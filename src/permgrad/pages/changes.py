@@ -27,51 +27,51 @@ _NAMED, _DRAWN = 3, 12
 _HEADINGS = {"part": "Why the loss changed", "score": "Scores", "importance": "What the model relies on"}
 
 
-def since_words(found: Changes) -> str:
+def since_words(changes: Changes) -> str:
     """Say how the loss changed from one run to the other and why, and which importances changed."""
-    (old, new), words = (shorten(name, 40) for name in found.meta["runs"]), changes_words(found)
-    lines = found.lines[found.lines["kind"] == "importance"]
-    show, said = names_apart(lines["name"]), []
+    (old, new), words = (shorten(name, 40) for name in changes.meta["runs"]), changes_words(changes)
+    lines = changes.lines[changes.lines["kind"] == "importance"]
+    show, clear = names_apart(lines["name"]), []
     for way, sign in (("more", 1.0), ("less", -1.0)):
         some = lines[(lines["p_holm"] < LEVEL) & (sign * lines["change"] > 0)]
         some = some.iloc[np.argsort(-sign * some["change"].to_numpy(), kind="stable")]
         if count := len(some):
-            said.append(
+            clear.append(
                 f"{listed(map(show, some['name']), _NAMED)} clearly {by_count(count, 'matters', 'matter')} {way}"
             )
     unchanged = "No importance changed clearly." if len(lines) else ""
-    return f"From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(said)}.' if said else unchanged}".rstrip()
+    return f"From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(clear)}.' if clear else unchanged}".rstrip()
 
 
-def case_words(found: Changes) -> str:
+def case_words(changes: Changes) -> str:
     """Say what was compared: two models on the same rows, or one model on two samples."""
-    (old, new), (first, second) = (map(shorten, found.meta["runs"], (60, 60)), found.meta["rows"])
-    if found.meta["same_rows"]:
+    (old, new), (first, second) = (map(shorten, changes.meta["runs"], (60, 60)), changes.meta["rows"])
+    if changes.meta["same_rows"]:
         words = f"The model of {old} and that of {new} predict the same {first:,} test rows, and scores are compared "
         return f"{words}row by row. Importances count as independent, so their intervals are rather too wide."
     words = f"The test rows of both runs differ. The model of {old} predicts {first:,} of its own and {second:,} of "
     words += f"{new}, whose own model is not used. Rows of the two count as independent of each other."
-    if copies := found.meta.get("copies"):
+    if copies := changes.meta.get("copies"):
         words += f" {counted(copies, 'new row')} {by_count(copies, 'equals', 'equal')} rows that it may have been "
         words += "trained on: its loss there can be too small."
     return words
 
 
-def changes_facts(found: Changes) -> dict[str, Any]:
+def changes_facts(changes: Changes) -> dict[str, Any]:
     """Return the changes as JSON: the sentence, the facts and the lines."""
-    facts: dict[str, Any] = plain({**found.meta, "lines": found.lines.to_dict("records")})
-    return {"sentence": since_words(found), **facts}
+    facts: dict[str, Any] = plain({**changes.meta, "lines": changes.lines.to_dict("records")})
+    return {"sentence": since_words(changes), **facts}
 
 
-def what_changed(section: SectionView, found: Changes) -> None:
+def what_changed(section: SectionView, changes: Changes) -> None:
     """How the loss changed and why, the scores, and the importances."""
-    section.text(since_words(found), case_words(found), overlap_words(found))
+    section.text(since_words(changes), case_words(changes), overlap_words(changes))
     for kind, heading in _HEADINGS.items():
-        lines = found.lines[found.lines["kind"] == kind]
+        lines = changes.lines[changes.lines["kind"] == kind]
         if not len(lines):
             continue
         section.add("heading", heading)
-        unit = clean(found.meta["unit"])
+        unit = clean(changes.meta["unit"])
         if kind != "score":
             some = lines.iloc[largest(lines["change"].abs().to_numpy(), _DRAWN)]
             what = f"change of the {'loss' if kind == 'part' else 'importance'} ({unit})"

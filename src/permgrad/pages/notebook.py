@@ -179,11 +179,11 @@ def _inputs_and_bars(
     yield from (each.markup for each in texts)
     drawn = [*seen, *texts]
     shown = np.concatenate([each.players for each in drawn] or [np.arange(0)])
-    others = places[~np.isin(places, shown)]
+    places_left = places[~np.isin(places, shown)]
     if stacks(explanation) and stacked:
-        yield _waterfall(explanation, (place, column), others, drawn)
-    elif len(others):
-        yield _signed_bars(explanation, place, values, others)
+        yield _waterfall(explanation, (place, column), places_left, drawn)
+    elif len(places_left):
+        yield _signed_bars(explanation, place, values, places_left)
     if heats or texts:
         yield _scale(bound or 1.0, quantity_of(explanation))
 

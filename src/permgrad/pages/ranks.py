@@ -72,8 +72,8 @@ def training_words(explanation: Explanation) -> str:
     fits = int(explanation.meta["refits"]["fits"])
     show, texts = names_apart(explanation.names), [training_text(facts["shares"][name], fits) for name in leading]
     followers = [f"{show(name)} in {text}" for name, text in zip(leading[1:], texts[1:], strict=True)]
-    said = listed([f"{show(leading[0])} would {places} in {texts[0]} of 100", *followers])
-    return f"In another training {said} (by {fits} refits)."
+    sentence = listed([f"{show(leading[0])} would {places} in {texts[0]} of 100", *followers])
+    return f"In another training {sentence} (by {fits} refits)."
 
 
 def training_text(share: float, fits: int) -> str:

@@ -16,7 +16,6 @@ from sklearn.base import clone
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
-from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.reading import ReadModel, sensitive_columns
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
@@ -175,47 +174,26 @@ def report(
     check_flag("what_if", what_if)
     check_flag("keep_rows", keep_rows)
     check_choice("theme", theme, THEMES)
-    if title is not None and (not isinstance(title, str) or not title.strip()):
-        raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
-    if most_rows is not None and most_rows != "auto":
-        check_whole("most_rows", most_rows, "pass for example 1000, or None for all rows", least=2)
-    _check_measured(interactions, refits, train, options)
+    _check_options(title, most_rows, interactions, refits, train, options)
     target = None if path is None else check_path(path, overwrite=overwrite)
-    seed = resolve_seed(random_state)
-    named = _named(model)
+    seed, named = resolve_seed(random_state), _named(model)
     tell_of_other_order(X, y=y)
     with sparing(), full_float32():
         models = [ReadModel(one, X, y, name=name, seed=seed, **options) for name, one in named.items()]
         first, *others = models
-        _check_alike([one.model for one in models])
-        if interactions and first.rows.table is None:
-            problem = "interactions= measures pairs of features of a table, and this network has other inputs"
-            hint = "Leave it out, or call pg.explain(model, X, y, interactions=2)."
-            raise InputError(problem, hint=hint, code="PG006")
+        _check_models(models, interactions)
         first.rows = replace(first.rows, sensitive=sensitive_columns(sensitive, first.rows))
         names = [one.model.name for one in models]
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
         )
-        budget = Budget(
-            seed=seed,
-            most_rows=most_rows,
-            method=method,
-            interactions=interactions,
-            refits=refits,
-        )
+        budget = Budget(seed=seed, most_rows=most_rows, method=method, interactions=interactions, refits=refits)
         learned = first.train(train)
         if train is not None and len(first.rows) == 1:  # a single row takes its replacement values from training rows
             for one in models:
                 one.model = replace(one.model, options={"background": train[0], **one.model.options})
-        work = Work(
-            first.model,
-            first.rows,
-            empty,
-            budget,
-            train=learned,
-            refit=_refits(next(iter(named.values())), train, learned, budget),
-        )
+        refit = _refits(next(iter(named.values())), train, learned, budget)
+        work = Work(first.model, first.rows, empty, budget, train=learned, refit=refit)
         empty.data = describe_data(work)
         if first.rows.table is None:
             empty.data.columns = first.inputs
@@ -228,17 +206,20 @@ def report(
             cut=budget.clock.cut,
         )
         side_by_side = compared_models(work, [(one.model, one.rows) for one in others])
-        content = replace(
-            with_what_if(content, first.model.model, large=what_if, keep_rows=keep_rows),
-            provenance=provenance,
-            models=side_by_side,
-        )
+        content = with_what_if(content, first.model.model, large=what_if, keep_rows=keep_rows)
+        content = replace(content, provenance=provenance, models=side_by_side)
     page = Report(render_report(content, theme=theme))
     return page if target is None else page.save(target, overwrite=overwrite)
 
 
-def _check_measured(interactions: Any, refits: Any, train: Any, options: Mapping[str, Any]) -> None:
-    """Refuse what cannot be measured, before any work."""
+def _check_options(
+    title: Any, most_rows: Any, interactions: Any, refits: Any, train: Any, options: Mapping[str, Any]
+) -> None:
+    """Refuse what cannot be shown or measured, before any work."""
+    if title is not None and (not isinstance(title, str) or not title.strip()):
+        raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
+    if most_rows is not None and most_rows != "auto":
+        check_whole("most_rows", most_rows, "pass for example 1000, or None for all rows", least=2)
     if interactions is not None:
         check_whole("interactions", interactions, "pass for example 10, or 0 for none", least=0)
         if interactions == 1:
@@ -254,14 +235,18 @@ def _check_measured(interactions: Any, refits: Any, train: Any, options: Mapping
         raise InputError(problem, hint=hint, code="PG004")
 
 
-def _check_alike(models: Sequence[EvaluatedModel]) -> None:
-    """Refuse models that do not predict the same classes, or not all numbers."""
-    first = models[0]
-    for one in models[1:]:
+def _check_models(models: Sequence[ReadModel], interactions: int | None) -> None:
+    """Refuse models that do not predict the same classes, or not all numbers, and pairs of features without a table."""
+    first, *others = [one.model for one in models]
+    for one in others:
         if (one.task, sorted(one.classes)) != (first.task, sorted(first.classes)):
             both = [words.listed(each.classes[:5]) if each.classes else "numbers" for each in (first, one)]
             problem = f"The models predict different things: {first.name} predicts {both[0]}, {one.name} {both[1]}"
             raise InputError(problem, hint="Compare models of one target.", code="PG006")
+    if interactions and models[0].rows.table is None:
+        problem = "interactions= measures pairs of features of a table, and this network has other inputs"
+        hint = "Leave it out, or call pg.explain(model, X, y, interactions=2)."
+        raise InputError(problem, hint=hint, code="PG006")
 
 
 def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) -> Callable[[int], Explanation] | None:

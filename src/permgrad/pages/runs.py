@@ -22,7 +22,7 @@ _SAMPLES = ("old test rows", "new test rows")
 
 def runs_page(
     models: SideBySide | None,
-    found: Changes | None = None,
+    changes: Changes | None = None,
     *,
     title: str,
     target: str,
@@ -39,11 +39,11 @@ def runs_page(
 
     builders: list[Builder] = [("run", "What was run", run)]
     facts, headline, second = [Fact(clean(target), "is predicted")], "", ""
-    if found is not None:
-        builders.insert(0, ("what-changed", "What changed", partial(what_changed, found=found)))
-        headline, second = since_words(found), case_words(found)
+    if changes is not None:
+        builders.insert(0, ("what-changed", "What changed", partial(what_changed, changes=changes)))
+        headline, second = since_words(changes), case_words(changes)
         if models is None:
-            facts[:0] = [Fact(f"{rows:,}", what) for rows, what in zip(found.meta["rows"], _SAMPLES, strict=True)]
+            facts[:0] = [Fact(f"{rows:,}", what) for rows, what in zip(changes.meta["rows"], _SAMPLES, strict=True)]
     if models is not None:
         builders[:0] = [
             ("standing", "Which is best", partial(measured, models=models)),

@@ -341,8 +341,8 @@ def left_words(feature: str, leaves: Mapping[str, Any], output: int, *, shares: 
 def left_where(leaves: Mapping[str, Any]) -> str:
     """Say at which values a mean curve leaves the data."""
     ends = {"up to": leaves.get("to"), "from": leaves.get("from")}
-    said = [f"{words} {clean(end)}{' on' * (words == 'from')}" for words, end in ends.items() if end is not None]
-    return " and ".join(said) or "at all values"
+    ends_said = [f"{words} {clean(end)}{' on' * (words == 'from')}" for words, end in ends.items() if end is not None]
+    return " and ".join(ends_said) or "at all values"
 
 
 # ---- groups of rows --------------------------------------------------------------------------------------------------

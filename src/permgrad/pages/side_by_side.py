@@ -124,9 +124,9 @@ def measured(section: SectionView, models: SideBySide) -> None:
         if models.task == "classification":
             columns += [figures_of("only the first is right", models.pairs["only_first"], as_count)]
             columns += [figures_of("only the second is right", models.pairs["only_second"], as_count)]
-        others = len(models.names) - 1
-        caption = f"Every two models. p is adjusted for the {others} comparisons with {reference}, and for the "
-        caption += f"{counted(len(models.pairs) - others, 'other pair')} (Holm)."
+        competitors = len(models.names) - 1
+        caption = f"Every two models. p is adjusted for the {competitors} comparisons with {reference}, and for the "
+        caption += f"{counted(len(models.pairs) - competitors, 'other pair')} (Holm)."
         section.table(table_of(caption, columns), f"All pairs ({len(models.pairs)})")
 
 

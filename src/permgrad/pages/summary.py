@@ -152,8 +152,8 @@ def _doubt(explanation: Explanation, line: RankedLine, column: int) -> str:
 
 def no_better(explanation: Explanation) -> str:
     """Say that the model is no better than a constant, where both losses are known, or nothing."""
-    known = [explanation.meta.get(name) for name in ("model_loss", "loss_scale")]
-    loss, constant = (math.nan if value is None else float(value) for value in known)
+    losses = [explanation.meta.get(name) for name in ("model_loss", "loss_scale")]
+    loss, constant = (math.nan if value is None else float(value) for value in losses)
     # The constant is the best for these very rows: with few of them it is better than any model.
     if not loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""

@@ -85,15 +85,15 @@ def _pieces_left(parts: list[Any]) -> list[str]:
     segments = ["".join(part).lower() for part in parts]
     text, ends = "".join(segments), np.cumsum([len(one) for one in segments]).tolist()
     cuts = list(zip(ends[:-1:2], ends[1::2], strict=True))
-    found: dict[str, None] = {}
+    pieces: dict[str, None] = {}
     for begin, end in (one.span() for one in re.finditer(r"\S+", text)):
         starts = [begin, *(high for _, high in cuts if begin < high < end)]
         stops = [end, *(low for low, _ in cuts if begin < low < end)]
-        found |= {text[at : at + size]: None for size in range(2, 6) for at in range(begin, end - size + 1)}
-        found |= {" " + text[at : at + size]: None for size in range(1, 5) for at in starts if at + size <= end}
-        found |= {text[at - size : at] + " ": None for size in range(1, 5) for at in stops if at - size >= begin}
-        found |= {f" {text[at:to]} ": None for at in starts for to in stops if 0 < to - at < 4}
-    return list(found)
+        pieces |= {text[at : at + size]: None for size in range(2, 6) for at in range(begin, end - size + 1)}
+        pieces |= {" " + text[at : at + size]: None for size in range(1, 5) for at in starts if at + size <= end}
+        pieces |= {text[at - size : at] + " ": None for size in range(1, 5) for at in stops if at - size >= begin}
+        pieces |= {f" {text[at:to]} ": None for at in starts for to in stops if 0 < to - at < 4}
+    return list(pieces)
 
 
 _entries = {"words": _words_left, "pieces": _pieces_left}

@@ -131,9 +131,9 @@ def _history(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
 
 
 def _importance(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
-    if found := facts.get("importances"):
+    if shares := facts.get("importances"):
         section.figure(
-            signed_bars(list(found), np.array([*found.values()]), label="share of importance", write=percent),
+            signed_bars(list(shares), np.array([*shares.values()]), label="share of importance", write=percent),
             "How differently a setting is distributed among the best trials and among all (PED-ANOVA, Watanabe et al. "
             "2023), over complete trials only. With few trials this is a hint, not a finding.",
         )

@@ -176,11 +176,11 @@ def _comparisons(content: Assessment) -> Iterator[Spoken]:
         # Accuracy hides a rare class. If it is never predicted, another sentence says so.
         if label in classes and counts[label] <= UNEVEN * sum(counts.values()) and called.any():
             right = int((called & (texts_of(scored.truth) == label)).sum())
-            found, precision, name = right / counts[label], right / int(called.sum()), names_apart(counts)(label)
-            words = f"It finds {percent(found)} of the rows that are {name}, and {percent(precision)} of the rows that "
+            hits, precision, name = right / counts[label], right / int(called.sum()), names_apart(counts)(label)
+            words = f"It finds {percent(hits)} of the rows that are {name}, and {percent(precision)} of the rows that "
             at = "a threshold of 50\u00a0%" if scored.called is None else "the model's own threshold"
             words += f"it predicts as {name} are (at {at})."
-            yield words, "finds", "score", {"class": label, "recall": found, "precision": precision}
+            yield words, "finds", "score", {"class": label, "recall": hits, "precision": precision}
     if content.learnt and (words := lack_of_skill(content)):
         yield words, "lack", "score", {"ahead": content.constant.get("ahead")}
     best = best_baseline(content.task, measured)
@@ -191,9 +191,9 @@ def _comparisons(content: Assessment) -> Iterator[Spoken]:
 
 def _changes(content: Assessment) -> Iterator[Spoken]:
     """Say what changed since an earlier run, and what was compared."""
-    if (found := content.changes) is not None:
-        words = " ".join(filter(None, [since_words(found), overlap_words(found)]))
-        yield words, "changes", "changes", changes_facts(found)
+    if (changes := content.changes) is not None:
+        words = " ".join(filter(None, [since_words(changes), overlap_words(changes)]))
+        yield words, "changes", "changes", changes_facts(changes)
 
 
 # ---- what it relies on, and for whom it is worse ---------------------------------------------------------------------
@@ -242,8 +242,8 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
     """Say what the time limit cut, and what the test rows cannot show: few rows, or few of some classes, or none."""
     if content.provenance is not None and (cut := content.provenance.cut):
         training = any(words.startswith("training") for words in cut)
-        said = " ".join(f"The time limit cut the {words}." for words in cut)
-        yield said, "cut", "caution", {"cut": list(cut), "training": training}
+        sentence = " ".join(f"The time limit cut the {words}." for words in cut)
+        yield sentence, "cut", "caution", {"cut": list(cut), "training": training}
     test, (rows, counts) = content.test, class_rows(content)
     if unseen := test.get("unseen"):
         count = sum(unseen.values())
@@ -378,9 +378,9 @@ _SENTENCES: tuple[Callable[[Assessment], Iterator[Spoken]], ...] = (
 # ---- what to do next -------------------------------------------------------------------------------------------------
 def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sentence:
     """Advise one thing: the first that applies. ``spoken`` has the facts of the other sentences by their kind."""
-    others, copies, dominant = (spoken.get(kind) for kind in ("baselines", "duplicates", "dominant"))
-    paired = others["ahead"].get(others["best"]) if others else None
-    best = baseline_label(others["best"]) if others else ""
+    baselines, copies, dominant = (spoken.get(kind) for kind in ("baselines", "duplicates", "dominant"))
+    paired = baselines["ahead"].get(baselines["best"]) if baselines else None
+    best = baseline_label(baselines["best"]) if baselines else ""
     less, more = spoken.get("cut", {}).get("training"), "Train again with more time (--time-limit or --thorough)."
     late = shorten(dominant["feature"], 40) if dominant and dominant["noted"] else ""
     advice = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
 from permgrad.base.stored import read_json, read_times
 from permgrad.runs.folder import documents
-from permgrad.runs.folder.documents import saved_explanation
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -80,7 +80,7 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     spent = read_times(folder / "model")
     if spent is None:  # which older runs have in their table
         spent = read_csv(folder / "history.csv").get("seconds", [])
-    explanation = saved_explanation(folder, "permgrad")
+    explanation = documents.saved_explanation(folder, "permgrad")
     seconds, dependence = float(np.sum(spent)), Store(folder).get("dependence")
     return FinishedRun(folder, record, data, metrics, predictions, explanation, seconds, dependence)
 
@@ -101,11 +101,11 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
         problem = f"The runs have another {what}: {folders[0]} has {first!r}, {folders[1]} has {second!r}"
         hint = "Compare runs that predict the same column of one table."
         if isinstance(first, list):
-            only = [
-                [name for name in mine if name not in theirs] for mine, theirs in ((first, second), (second, first))
-            ]
-            at = int(not only[0])
-            problem = f"The runs have other {what}: only {folders[at]} has {listed(only[at], 5, show=repr)}"
+            here, there = (
+                [name for name in one if name not in other] for one, other in ((first, second), (second, first))
+            )
+            folder = folders[0] if here else folders[1]
+            problem = f"The runs have other {what}: only {folder} has {listed(here or there, 5, show=repr)}"
         if what == "columns":
             hint = "Leave them out with --drop. Two runs of one table can have other columns: permgrad report RUN RUN."
         raise InputError(problem, hint=hint, code="PG051")
@@ -113,10 +113,7 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
 
 def common_rows(runs: Sequence[FinishedRun]) -> tuple[Any, list[pd.DataFrame]]:
     """Return the numbers of the test rows that all runs have, and the predictions of each run for them."""
-    common = set(runs[0].predictions["row"])
-    for other in runs[1:]:
-        common &= set(other.predictions["row"])
-    rows = np.sort(np.fromiter(common, dtype=np.int64, count=len(common)))
+    rows: Any = reduce(np.intersect1d, (run.predictions["row"].to_numpy(dtype=np.int64) for run in runs))
     if len(rows) < LEAST_ROWS:
         problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
         raise InputError(problem, hint="Run again with the same --split-seed.", code="PG013")
@@ -138,8 +135,8 @@ def changed(old: FinishedRun, new: FinishedRun, trust: Sequence[str] = ()) -> Ch
     same = old.rows_of == new.rows_of
     read = {"columns": ()} if same else {}
     check_alike([old.folder, new.folder], old.kind | read, new.kind | read)
-    found = _of_models(old, new) if same else _of_samples(old, new, trust)
-    return replace(found, meta={**found.meta, "runs": labels_of_runs([old.folder, new.folder])})
+    result = _of_models(old, new) if same else _of_samples(old, new, trust)
+    return replace(result, meta={**result.meta, "runs": labels_of_runs([old.folder, new.folder])})
 
 
 def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
@@ -179,11 +176,11 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
         samples.append((table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places]))
         if run.dependence is not None:
             name, codes = run.dependence.argument
-            others = related.get(name, (None, None))
-            related[name] = (codes[places].tolist(), None) if run is old else (others[0], codes[places].tolist())
+            sides = related.get(name, (None, None))
+            related[name] = (codes[places].tolist(), None) if run is old else (sides[0], codes[places].tolist())
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[rows])
-    found = changes(
+    result = changes(
         model,
         *samples[0],
         *samples[1],
@@ -195,4 +192,4 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
     )
     assert trained is not None
     known, asked = (pd.util.hash_pandas_object(one.astype(str), index=False) for one in (trained, samples[1][0]))
-    return replace(found, meta={**found.meta, "copies": int(asked.isin(known).sum())})
+    return replace(result, meta={**result.meta, "copies": int(asked.isin(known).sum())})

@@ -60,18 +60,18 @@ def report_runs(request: ReportRequest, runs: Sequence[FinishedRun]) -> Outcome:
     facts: dict[str, Any] = {"report": os.fspath(target)}
     words: list[str] = []
     notes: list[str] = []
-    models, found = None, changed(runs[0], runs[1]) if len(runs) == 2 else None
-    if found is not None:
-        facts["changes"] = changes_facts(found)
-        words.append(since_words(found))
-    if found is None or found.meta["same_rows"]:
+    models, changes = None, changed(runs[0], runs[1]) if len(runs) == 2 else None
+    if changes is not None:
+        facts["changes"] = changes_facts(changes)
+        words.append(since_words(changes))
+    if changes is None or changes.meta["same_rows"]:
         models, notes = compared(runs)
         lines = {name: models.measured[name][models.metric.name] for name in models.names}
         facts |= {"metric": models.metric.name, "models": lines, "rows": models.rows}
         words.insert(0, standing_words(models))
     page = runs_page(
         models,
-        found,
+        changes,
         title=request.title or f"{runs[0].data['table']}: {listed(labels, 3)}",
         target=runs[0].data["target"],
         commands=[(label, run.record.get("command", "")) for label, run in zip(labels, runs, strict=True)],

@@ -15,7 +15,7 @@ from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.baselines import fitting as module
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline, run_baselines
-from permgrad.evaluation.baselines.models import natural_table
+from permgrad.evaluation.baselines.models import Booster, natural_table
 from permgrad.evaluation.metrics import metrics
 
 NAMES = [
@@ -138,6 +138,33 @@ def test_a_missing_library_is_reported_or_raised(monkeypatch):
     with pytest.raises(EnvironmentProblem) as caught:
         fit_baseline("lightgbm", "classification", train)
     assert str(caught.value) == f"{message} [PG060]"
+
+
+@pytest.mark.parametrize(
+    ("options", "in_parts"),
+    [
+        ({"objective": "regression"}, True),
+        ({"objective": "binary"}, True),
+        ({"objective": "poisson"}, False),
+        ({"objective": "binary", "sigmoid": 2.0}, False),
+        ({"objective": "multiclass", "num_class": 2}, False),
+        ({"objective": "regression", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, False),
+    ],
+)
+def test_many_trees_of_lightgbm_read_rows_in_parts_where_their_sum_is_all(options, in_parts):
+    lightgbm = pytest.importorskip("lightgbm")
+    rows = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    noise = np.random.default_rng(1).normal(size=300)
+    table = lightgbm.Dataset(rows, (rows[:, 0] + noise > 0).astype(float))
+    grown = lightgbm.train({"verbosity": -1, "min_data_in_leaf": 5, "num_threads": 1, **options}, table, 230)
+    assert grown.current_iteration() == 230
+    for booster in (grown, lightgbm.Booster(model_str=grown.model_to_string())):
+        model = Booster(booster)
+        assert (model.link is not None) == in_parts
+        np.testing.assert_allclose(model.predict(rows), grown.predict(rows), rtol=1e-12, atol=1e-12)
+    grown.best_iteration = 130  # what comes after the best round is left out
+    assert np.abs(Booster(grown).predict(rows) - grown.predict(rows, num_iteration=230)).max() > 1e-9
+    np.testing.assert_allclose(Booster(grown).predict(rows), grown.predict(rows), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("names", [["lightgbm", "linear", "mlp"], pytest.param(None, marks=pytest.mark.slow)])

@@ -260,7 +260,7 @@ def test_the_layer_is_embedding_then_dense():
 
 @pytest.mark.parametrize("embedding", ["none", "periodic"])
 def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
-    X, y = towns()
+    X, y = towns(1500)
     model = HyNNRegressor(
         preset="fast", branches=("tabular",), network={"numeric_embedding": embedding}, max_epochs=10, random_state=0,
         progress=False,
@@ -289,11 +289,11 @@ def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
 
 
 def test_no_embedding_below_50_levels_or_in_the_published_networks():
-    X, y = towns(1500, levels=40)
+    X, y = towns(600, levels=40)
     options = {"max_epochs": 1, "random_state": 0, "progress": False}
     few = HyNNRegressor(preset="fast", branches=("tabular",), **options).fit(X, y)
     assert type(few.module_.table_branch.layers[0]) is nn.Linear
-    X, y = towns(1500)
+    X, y = towns(600)
     for preset in ("paper", "ig-example"):
         plain = HyNNRegressor(preset=preset, branches=("tabular",), **options).fit(X, y)
         assert type(plain.module_.table_branch.layers[0]) is nn.Linear

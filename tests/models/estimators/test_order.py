@@ -33,7 +33,7 @@ def _factors(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray
 
 
 def test_an_order_that_helps_is_found_also_when_the_columns_are_shuffled() -> None:
-    curves, wide = _bumps(900, 40)
+    curves, wide = _bumps(600, 40)
     order = find_order(curves, wide, "classification", 0)
     assert order.found
     assert order.gain is not None
@@ -55,7 +55,7 @@ def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
 
 def test_a_shuffled_picture_is_found_and_its_network_sees_it(tmp_path: Any) -> None:
-    pictures, lie = _pictures(900, 9)
+    pictures, lie = _pictures(600, 9)
     order = find_order(pictures, lie, "classification", 0)
     assert order.found
     assert order.layout == "lattice"

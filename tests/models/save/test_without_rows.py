@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.cli import app
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
 ROWS = 500
 TYPES = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "u1": "|u1", "u2": "<u2"}
 

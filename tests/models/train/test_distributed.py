@@ -75,6 +75,7 @@ def test_two_devices_are_one(alone, tmp_path):
     assert_close(resumed, net)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_on_files(tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"]).assign(y=lambda own: own["a"] - own["b"])

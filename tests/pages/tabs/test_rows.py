@@ -18,6 +18,7 @@ from permgrad.assess.sections.rows import LocalRows
 from permgrad.pages.html import render_report
 from permgrad.pages.rows_data import columns_data, numbers_data, rows_data
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
 DRIVE = """
 const all = (query) => [...document.querySelectorAll(query)];
 const words = (query) => all(query).map((one) => one.textContent);

@@ -75,6 +75,7 @@ def test_the_made_curves_have_their_shapes_at_random_places(tmp_path):
     assert np.median(-np.diff(ramp).min(axis=1)) > np.median(np.diff(ramp).max(axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_demonstration_of_curves_finds_their_order_and_says_what_it_is_worth(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "_CURVES", 450)

@@ -60,6 +60,7 @@ def contents(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in files_of(run, NAMES) if name != "run.json"}
 
 
+@pytest.mark.slow
 def test_every_emptied_file_is_seen_and_written_again(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def test_its_command_trains_the_same_model_again(table, tuned, tmp_path):
         assert (tmp_path / "run" / name).read_bytes() == (tuned / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_finished_study_goes_on_where_it_ended(table, tuned, tmp_path):
     assert "Nothing was changed" in call(*words(table, tuned))
     call(*words(table, tmp_path / "three", trials=3))

@@ -48,14 +48,14 @@ def cards(work: Work) -> None:
     main = work.content.explanation
     assert main is not None
     sample, predict, classes = card_sample(work)
-    found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), np.arange(len(sample.raw)), predict)
-    add_local_effects(sample, found, curves, predict)
-    for card in found:
+    features, curves = feature_cards(sample, columns_by_rank(main, sample.raw), np.arange(len(sample.raw)), predict)
+    add_local_effects(sample, features, curves, predict)
+    for card in features:
         card.update(effects_of(work, card["feature"], classes))
     count = max((len(each) for each in curves.values()), default=0)
     work.put(
         cards=CardsSection(
-            cards=found,
+            cards=features,
             curves={name: each.astype(np.float32) for name, each in curves.items()},
             classes=classes,
             rows=len(sample.raw),

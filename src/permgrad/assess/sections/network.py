@@ -56,7 +56,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
     if not hasattr(model, "draw_network"):
         return {}
     module, order = model.module_, model.order_
-    said = "" if order is None else order.sentence(model.task)
+    sentence = "" if order is None else order.sentence(model.task)
     columns = ["part", "layer", "shape per row", "parameters"]
     layers = [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(module)]
     network = NetworkSection(
@@ -66,7 +66,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
         drawing=draw_network(module),
         summary=pd.DataFrame(layers, columns=columns),
         options={**model.network_options_, **model.training_options_},
-        order=f"{said[0].upper()}{said[1:]}." if said else "",
+        order=f"{sentence[0].upper()}{sentence[1:]}." if sentence else "",
     )
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}

@@ -40,24 +40,24 @@ def photo_columns(work: Work) -> list[str]:
 
 def photos(work: Work) -> None:
     """Fill ``photos``: the images of listed rows, those of explained rows first."""
-    found, listed = [PhotoColumn(name=name) for name in photo_columns(work)], work.content.listed
-    if not found or listed is None:
+    columns, listed = [PhotoColumn(name=name) for name in photo_columns(work)], work.content.listed
+    if not columns or listed is None:
         return
     place = {number: at for at, number in enumerate(work.explained.numbers.tolist())}
     shown = [place[number] for number in listed.numbers.tolist()]
     places = np.array(list(dict.fromkeys([*work.explained_places.tolist(), *work.drawn.tolist(), *shown])))
     rows = work.explained.take(places[np.isin(places, shown)])
-    cells = [_cells(work, rows, column.name) for column in found]
+    cells = [_cells(work, rows, column.name) for column in columns]
     for at, number in enumerate(map(str, rows.numbers.tolist())):
-        here = [(column, one[at]) for column, one in zip(found, cells, strict=True) if one[at]]
+        here = [(column, one[at]) for column, one in zip(columns, cells, strict=True) if one[at]]
         if at < SHOWN_ROWS and here and work.model.is_own_network and _in_time(work):
-            _add_parts(work, rows.take(np.array([at])), number, found)
+            _add_parts(work, rows.take(np.array([at])), number, columns)
         for column, cell in here:
-            if at * len(found) < _COVERED and _in_time(work):
+            if at * len(columns) < _COVERED and _in_time(work):
                 column.covered[number] = covered_scores(work.model.encoder, column.name, cell)
             if cell not in column.small and sum(map(len, column.small.values())) < _SIGNS:
                 column.small[str(cell)] = picture(_small(work.model.encoder, column.name, cell))
-    work.put(photos=found)
+    work.put(photos=columns)
 
 
 def _in_time(work: Work) -> bool:
@@ -71,14 +71,14 @@ def _cells(work: Work, rows: Rows, name: str) -> list[str]:
     return [texts[at] if at >= 0 else "" for at in index.tolist()]
 
 
-def _add_parts(work: Work, row: Rows, number: str, found: Sequence[PhotoColumn]) -> None:
+def _add_parts(work: Work, row: Rows, number: str, columns: Sequence[PhotoColumn]) -> None:
     """Divide a row's prediction among the patches of its images and all else."""
     with keeping_warnings():
         explanation = explain(
             work.model.model, row.inputs, level="part", method="shapley", output="probability", progress=False,
             random_state=work.budget.seed, exact=0, tolerance=0, max_permutations=_ORDERS,
         )  # fmt: skip
-    for column in found:
+    for column in columns:
         at = [place for place, whose in enumerate(explanation.modality) if whose == column.name]
         if len(at) == PATCHES**2 and explanation.std is not None:
             error = explanation.std[0, at].max(axis=0, keepdims=True)

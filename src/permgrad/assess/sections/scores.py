@@ -52,9 +52,9 @@ def scores(work: Work) -> None:
             predicted.codes, predicted.inside, COVERAGE, classes=predicted.classes, dependence=test.dependence
         )
     if guesses:
-        others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
+        competitors = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
         compared = against_others(
-            model.task, predicted.scored, others, seed=work.budget.seed, dependence=test.dependence
+            model.task, predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence
         )
         for name, facts in compared.items():
             metrics["baselines"][name]["ahead"] = facts

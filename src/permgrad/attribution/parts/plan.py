@@ -321,11 +321,11 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
         also = ", or pass scope='local'" if "local" in methods.get(method).scopes else ""
         problem = f"Global explanations of a table in parts need {', '.join(loss_games())}, got method={method!r}"
         raise InputError(problem, hint=f"Choose one of these{also}", code="PG006")
-    whole = [name for name in ("scoring", "row_groups", "row_time") if getattr(arguments, name) is not None]
+    of_all_rows = [name for name in ("scoring", "row_groups", "row_time") if getattr(arguments, name) is not None]
     # A rule that ends draws looks at the intervals of all rows.
-    whole += [rule] if scope == "global" and (rule := stopping_option(options)) is not None else []
-    if whole:
-        problem = f"{whole[0]}= needs all rows at once, and the table is read in parts"
+    of_all_rows += [rule] if scope == "global" and (rule := stopping_option(options)) is not None else []
+    if of_all_rows:
+        problem = f"{of_all_rows[0]}= needs all rows at once, and the table is read in parts"
         raise InputError(problem, hint=f"Leave it out, or {_IN_MEMORY}", code="PG006")
     if scope == "global" and form == "wide":
         problem = f"form='wide' is for explanations of single rows, and method={method!r} is global here"

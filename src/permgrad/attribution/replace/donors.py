@@ -69,8 +69,8 @@ class Lenders:
         low, high = self.summed[self.ends[:, rows]].reshape(2, -1, *[1] * (chance.ndim - 1))
         place = chance * (self.summed[-1] - (high - low))
         place = place + np.where(place >= low, high - low, 0.0)
-        found = np.searchsorted(self.summed, place, side="right") - 1
-        return self.order[np.minimum(found, self.donors - 1)]
+        group = np.searchsorted(self.summed, place, side="right") - 1
+        return self.order[np.minimum(group, self.donors - 1)]
 
 
 def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:

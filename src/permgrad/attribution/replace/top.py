@@ -22,8 +22,8 @@ from permgrad.attribution.replace.moments import PairMoments, draw_variance, sco
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import listed, warn_user
 
-#: Draws per row before the first look, and how many errors above its estimate a difference may still be.
-_FIRST, _HOPE = 2, 1.645
+#: How many errors above its estimate a difference may still be.
+_HOPE = 1.645
 
 
 class Estimates(NamedTuple):

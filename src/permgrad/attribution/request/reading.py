@@ -316,9 +316,9 @@ def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str,
     kinds = [KINDS.get(one.kind, "table") for one in encoder.schema_]
     if level == "modality":
         of = np.array(kinds)[encoder.feature_of_]
-        found = {kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())}
-        found = {kind: places for kind, places in found.items() if len(places)} or {"table": np.arange(0)}
-        return found, tuple(found)
+        places_of = {kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())}
+        places_of = {kind: places for kind, places in places_of.items() if len(places)} or {"table": np.arange(0)}
+        return places_of, tuple(places_of)
     players = dict(encoder.features(level))
     kind_of = dict(zip(encoder.feature_names_in_, kinds, strict=True))
     each = ([kind_of[column] for column in encoder.raw_columns_of(name)] for name in players)

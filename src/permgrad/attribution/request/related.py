@@ -35,9 +35,9 @@ def with_columns(arguments: Arguments) -> Arguments:
             tables = list(arguments.inputs.values())
         table = next((one for one in tables if name in _names(one)), None)
         if table is None:
-            known = [each for one in tables for each in _names(one)]
-            if known:
-                raise unknown(argument, name, known)
+            columns = [each for one in tables for each in _names(one)]
+            if columns:
+                raise unknown(argument, name, columns)
             fact = f"{argument}={shown(name)} names a column, and the inputs have no names"
             raise InputError(fact, hint="Pass its values.", code="PG001")
         values = np.asarray(table[name])

@@ -132,16 +132,11 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     if subject.task != "classification":
         problem = f"The reference class {shown(label)} needs a classifier, and the model is a regression"
         raise InputError(problem, hint="Pass baseline='median', or rows", code="PG006")
-    if classes is None:
-        problem = (
-            "A reference class needs an estimator of permgrad, which keeps training rows, and the model is a torch "
-            "network"
-        )
-        raise InputError(problem, hint="Pass baseline= with rows of that class", code="PG006")
-    if request.background_kind == "given":
-        problem = (
-            "A reference class needs the training rows kept in the model, and the rows of background= have no classes"
-        )
+    if classes is None or request.background_kind == "given":
+        needed = "the training rows kept in the model, and the rows of background= have no classes"
+        if classes is None:
+            needed = "an estimator of permgrad, which keeps training rows, and the model is a torch network"
+        problem = f"A reference class needs {needed}"
         raise InputError(problem, hint="Pass baseline= with rows of that class", code="PG006")
     names = list(subject.class_names)
     check_choice("reference class", text_of(label), names)

@@ -71,8 +71,8 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
         parts = [step for _, step in model.steps if step not in (None, "passthrough")][:1]
     else:
         parts = [part for part in getattr(model, "__dict__", {}).values() if hasattr(part, "predict")]
-    found = (fitted_names(part, depth - 1) for part in parts if depth and not isinstance(part, type))
-    return next((names for names in found if names), ())
+    names_of_parts = (fitted_names(part, depth - 1) for part in parts if depth and not isinstance(part, type))
+    return next((names for names in names_of_parts if names), ())
 
 
 def _function(model: Callable[[Any], Any]) -> PredictCall:

@@ -155,13 +155,13 @@ class _Arrow(Library):
         return table.rename_columns(list(names))
 
 
-def _all_levels(known: list[Any], own: list[Any], *, ordered: bool) -> list[Any]:
+def _all_levels(known: list[Any], ours: list[Any], *, ordered: bool) -> list[Any]:
     """Return the levels of both lists: the longer one if it holds the other, so that codes are those of all levels."""
-    if set(known) <= set(own):
-        known, own = own, known
-    new = [level for level in own if level not in set(known)]
-    if ordered and (new or [level for level in known if level in set(own)] != own):
-        problem = f"ordered categories that differ ({listed(known, show=repr)} and {listed(own, show=repr)})"
+    if set(known) <= set(ours):
+        known, ours = ours, known
+    new = [level for level in ours if level not in set(known)]
+    if ordered and (new or [level for level in known if level in set(ours)] != ours):
+        problem = f"ordered categories that differ ({listed(known, show=repr)} and {listed(ours, show=repr)})"
         hint = "Give it all levels in one order in both tables: astype(pd.CategoricalDtype(levels, ordered=True))"
         raise InputError(problem, hint=hint, code="PG038")
     return known + new

@@ -258,11 +258,11 @@ def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int |
 def _in_order_of(parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """Return a dict whose keys name the forward's parameters but for capitals in the parameters' order."""
     places, names = _places_of(parameters, inputs), [each.name for each in parameters]
-    found = [(place, *item) for place, item in zip(places, inputs.items(), strict=True) if place is not None]
+    placed = [(place, *item) for place, item in zip(places, inputs.items(), strict=True) if place is not None]
     if len(names) < len(places) or {str(key) for key in inputs} & set(names):
         return inputs
-    if sorted(place for place, *_ in found) == list(range(len(places))):
-        return {key: value for _, key, value in sorted(found, key=lambda each: each[0])}
+    if sorted(place for place, *_ in placed) == list(range(len(places))):
+        return {key: value for _, key, value in sorted(placed, key=lambda each: each[0])}
     if any(place not in (None, number) for number, place in enumerate(places)):
         problem = (
             f"The keys of the inputs ({', '.join(map(str, inputs))}) are not the names of the forward's parameters "

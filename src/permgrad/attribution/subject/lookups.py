@@ -47,9 +47,9 @@ class _Copies(Follower):
 
     def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:  # noqa: ARG002
         """Return where each number of a result comes from, if it is made of that number alone."""
-        own = sources[0][1][0].to(result.device)
-        same = all(one.shape == result.shape and torch.equal(axes[0].to(own.device), own) for one, axes in sources)
-        return (own,) if name in ALONE and same else None
+        table = sources[0][1][0].to(result.device)
+        same = all(one.shape == result.shape and torch.equal(axes[0].to(table.device), table) for one, axes in sources)
+        return (table,) if name in ALONE and same else None
 
 
 class Copying(Following):

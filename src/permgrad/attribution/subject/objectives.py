@@ -23,9 +23,9 @@ def trained(model: Any) -> Any:
 def objective_of(model: Any) -> Objective:
     """Return the objective of a trained model."""
     for reader in (_xgboost, _lightgbm, _catboost):
-        found = reader(model)
-        if found is not None:
-            return found
+        objective = reader(model)
+        if objective is not None:
+            return objective
     from sklearn.linear_model import PoissonRegressor
 
     parameters = model.get_params() if hasattr(model, "get_params") else {}
@@ -57,10 +57,10 @@ def _catboost(model: Any) -> Objective | None:
     if not hasattr(model, "get_all_params"):
         return None
     try:
-        said = model.get_all_params()
+        parameters = model.get_all_params()
     except Exception:  # noqa: BLE001 — catboost is optional, and a file may hold none of its training
-        said = {}
-    name, _, behind = str(said.get("loss_function", "")).partition(":")
+        parameters = {}
+    name, _, behind = str(parameters.get("loss_function", "")).partition(":")
     settings = dict(part.split("=", 1) for part in behind.split(";") if "=" in part)
     return name, _levels(settings.get("alpha", 0.5))
 

@@ -84,20 +84,20 @@ def resolve_row_target(
 
 def _place(label: Any, places: dict[str, int], count: int) -> int:
     """Return the output with a name, else with a number, or −1."""
-    whole = isinstance(label, (int, float)) and not isinstance(label, bool) and float(label).is_integer()
+    is_number = isinstance(label, (int, float)) and not isinstance(label, bool) and float(label).is_integer()
     named = label_place(label, places)
-    return int(label) if named == NOBODY and whole and 0 <= label < count else named
+    return int(label) if named == NOBODY and is_number and 0 <= label < count else named
 
 
 def each_row_by_itself(rows: dict[str, Any], row_target: Any, y: Array | None, output: str) -> dict[str, Any]:
     """Return the fields of a request that explains one output of each row, from those that explain the same ones."""
     subject, inputs, donors, space = (rows[name] for name in ("subject", "inputs", "donors", "space"))
     numbers, name = resolve_row_target(subject, row_target, y, inputs)
-    own = RowTarget(name, tuple(subject.output_names[number] for number in numbers.tolist()))
+    target = RowTarget(name, tuple(subject.output_names[number] for number in numbers.tolist()))
     if subject.paths:
         # Its replacement engine and its paths give all outputs together.
         targets, places = np.unique(numbers.numpy(), return_inverse=True)
-        return {"targets": tuple(targets.tolist()), "row_target": replace(own, places=places)}
+        return {"targets": tuple(targets.tolist()), "row_target": replace(target, places=places)}
     carried = (*inputs, numbers[:, None].to(inputs[0].device))
     background = carried
     if donors is not inputs:
@@ -111,7 +111,7 @@ def each_row_by_itself(rows: dict[str, Any], row_target: Any, y: Array | None, o
         "donors": background,
         "space": widened,
         "shapes": (*rows["shapes"], None) if rows.get("shapes") else (),
-        "row_target": own,
+        "row_target": target,
     }
 
 

@@ -137,8 +137,8 @@ def public_holidays(country: str | None, years: Sequence[int]) -> Integers:
     code, _, part = country.partition("-")
     wanted = range(max(min(years), _YEARS[0]), min(max(years) + _YEARS_AFTER, _YEARS[1]) + 1)
     try:
-        found = holidays.country_holidays(code.upper(), subdiv=part or None, years=wanted)
+        public = holidays.country_holidays(code.upper(), subdiv=part or None, years=wanted)
     except NotImplementedError as error:
         hint = "Pass a code of two letters such as US, or one with a part of the country such as DE-BY."
         raise InputError(f"The public holidays of {country!r} are not known", hint=hint, code="PG001") from error
-    return np.sort(np.array([*found], dtype="datetime64[D]").astype(np.int64))
+    return np.sort(np.array([*public], dtype="datetime64[D]").astype(np.int64))

@@ -25,8 +25,8 @@ Matrix = Any
 _MOST_ENTRIES = 50_000
 #: Components of vectors that enter. More cost time alone.
 _MOST_COMPONENTS = 256
-#: From this share of cells with several words on, words are read.
-_SHARE_OF_WORDS = 0.2
+#: From this share of cells with several words on, words are read. Of more cells than a few, as many share a word, too.
+_SHARE_OF_WORDS, _FEW = 0.2, 50
 #: Longer texts say enough by their words. Pieces of words of shorter ones are read as well.
 _LONG_TEXT = 300
 #: Signs that vocabularies are learned from. Of more, a part of the texts.
@@ -91,7 +91,7 @@ designs: Registry[type[Design]] = Registry("design")
 
 @designs.register("levels")
 class Levels:
-    """Each text that occurs twice or more is an entry of its own. Others are rows of zeros.
+    """Each level is an entry of its own. Where most rows have a text of their own, those that occur once are not.
 
     ``counts``: training rows of each entry. ``pooled``: how many texts are none, because they occur once.
     """
@@ -106,8 +106,9 @@ class Levels:
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
         """Keep the most frequent levels."""
-        repeated = np.flatnonzero(counts > 1)
-        order = sorted(repeated.tolist(), key=lambda i: (-counts[i], texts[i]))[:_MOST_ENTRIES]
+        # The one row of a level says little, but other levels need no more: its effect is pulled towards the mean.
+        kept = np.flatnonzero(counts > (1 if counts[counts > 1].sum() < counts.sum() / 2 else 0))
+        order = sorted(kept.tolist(), key=lambda i: (-counts[i], texts[i]))[:_MOST_ENTRIES]
         return cls([texts[i] for i in order], counts[order].tolist(), len(texts) - len(order)) if order else None
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
@@ -161,23 +162,27 @@ class Words:
                 continue
             spread = np.asarray(counts, dtype=np.float64) @ (found > 0)
             # A piece of one text says nothing of others. A word weighs by its being rare there.
-            often = np.flatnonzero(np.asarray((found > 0).sum(axis=0)).ravel() >= (1 if part == "words" else 2))
+            cells = np.asarray((found > 0).sum(axis=0)).ravel()
+            shared = found[:, (cells > 1) & (cells <= len(texts) / 2)]
+            if part == "words" and len(texts) > _FEW and np.mean(shared.getnnz(axis=1) > 0) < _SHARE_OF_WORDS:
+                return None  # as of "user 17", whose words say no more than the level
+            often = np.flatnonzero(cells >= (1 if part == "words" else 2))
             entries = counter.get_feature_names_out()
-            kept = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[:_MOST_ENTRIES]
-            if kept:
-                rarity = np.log((1 + rows) / (1 + spread[kept])) + 1
-                parts[part] = ([str(entries[i]) for i in kept], rarity)
+            chosen = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[:_MOST_ENTRIES]
+            if chosen:
+                rarity = np.log((1 + rows) / (1 + spread[chosen])) + 1
+                parts[part] = ([str(entries[i]) for i in chosen], rarity)
         return cls(parts) if parts else None
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of norm 1, for words and pieces each."""
         made = []
         for part, (_, rarity) in self.parts.items():
-            found = self._counters[part].transform(texts).astype(np.float32)
-            found.data = (1 + np.log(found.data)).astype(np.float32)
-            found = found @ sparse.diags(rarity.astype(np.float32))
-            norm = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
-            made.append(sparse.diags((1 / np.where(norm > 0, norm, 1)).astype(np.float32)) @ found)
+            counts = self._counters[part].transform(texts).astype(np.float32)
+            counts.data = (1 + np.log(counts.data)).astype(np.float32)
+            counts = counts @ sparse.diags(rarity.astype(np.float32))
+            norm = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
+            made.append(sparse.diags((1 / np.where(norm > 0, norm, 1)).astype(np.float32)) @ counts)
         return sparse.hstack(made, format="csr")
 
     def to_dict(self) -> dict[str, Any]:
@@ -281,12 +286,12 @@ def text_parts(text: str) -> list[str | list[str]]:
 
 def spans_of(text: str, entry: str) -> list[tuple[int, int]]:
     """Return where a word, or a pair of words, stands in a text."""
-    spans, wanted, found = words_in(text), entry.split(" "), list[tuple[int, int]]()
+    spans, wanted, spots = words_in(text), entry.split(" "), list[tuple[int, int]]()
     words = [text[begin:end].lower() for begin, end in spans]
     for at in range(len(words) - len(wanted) + 1):
-        if words[at : at + len(wanted)] == wanted and (not found or spans[at][0] >= found[-1][1]):
-            found.append((spans[at][0], spans[at + len(wanted) - 1][1]))
-    return found
+        if words[at : at + len(wanted)] == wanted and (not spots or spans[at][0] >= spots[-1][1]):
+            spots.append((spans[at][0], spans[at + len(wanted) - 1][1]))
+    return spots
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:

@@ -160,9 +160,9 @@ class TableEncoder:
         Columns without a score that helps are encoded as before. So are all categories if not ``levels``.
         """
         frame = self._checked(X)
-        pooled = [name for name, places in self._levels.items() if levels and OTHER in places]
+        pooled = {name for name, places in self._levels.items() if levels and OTHER in places}
         read = ("text",) if self.images_ is None else ("text", "image")
-        wide = [one.name for one in self.schema_ if one.kind in read or one.name in pooled]
+        wide = {one.name: one.kind for one in self.schema_ if one.kind in read or one.name in pooled}
         if not wide:
             return self._encode(frame)
         narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
@@ -171,28 +171,34 @@ class TableEncoder:
         columns = {name: self._cells(frame, name, target) for name in wide}
         vectors, texts = dict[str, Floats32](), self.texts_
         if texts is not None and texts.encoder is not None:
-            known = {name: columns[name][0] for name in wide if self.schema_[name].kind == "text"}
-            vectors = {name: texts.vectors(cells) for name, cells in known.items() if cells}
+            vectors = {
+                name: texts.vectors(cells) for name, (cells, _) in columns.items() if wide[name] == "text" and cells
+            }
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
-        sloped = dict.fromkeys([name for name in pooled if self.schema_[name].kind not in read], numbers)
+        sloped = {name: numbers for name, kind in wide.items() if kind not in read}
         self.scores_, crossed = Scores.fit(columns, other, target, vectors, sloped)
         self.read_texts_with(texts)
         self.scoreless_ = [name for name in wide if name not in crossed]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
+        numbered = [slot.name for slot, stays in zip(self.slots_, narrow, strict=True) if stays]
         for name, scores in crossed.items():
-            column, several = self.feature_names_in_.index(name), self.scores_.outputs > 1
-            places: list[tuple[str, str | int]] = [
-                (f"score {k}" if several else "score", k) for k in range(self.scores_.outputs)
-            ]
-            for at in self.scores_.slopes.get(name, ()):
-                number = self.slots_[int(np.flatnonzero(narrow)[at])].name
-                places += [(f"slope on {number} at 0", len(places)), (f"slope on {number}", number)]
-            ends = zip(scores.min(axis=0).tolist(), scores.max(axis=0).tolist(), strict=True)
-            for (label, detail), (low, high) in zip(places, ends, strict=True):
-                slots.append(Slot(column, f"{name}=<{label}>", "score", detail, min(low, 0.0), max(high, 0.0)))
+            slots += self._score_slots(name, scores, [numbered[at] for at in self.scores_.slopes.get(name, ())])
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
         return self._encode(frame, crossed)
+
+    def _score_slots(self, name: str, scores: Floats32, numbers: list[str]) -> list[Slot]:
+        """Return the slots of a column's scores, and of its slopes on some encoded numbers."""
+        outputs = self.scores_.outputs
+        places: list[tuple[str, str | int]] = [(f"score {k}" if outputs > 1 else "score", k) for k in range(outputs)]
+        for number in numbers:
+            places += [(f"slope on {number} at 0", len(places)), (f"slope on {number}", number)]
+        ends = zip(places, scores.min(axis=0).tolist(), scores.max(axis=0).tolist(), strict=True)
+        column = self.feature_names_in_.index(name)
+        return [
+            Slot(column, f"{name}=<{label}>", "score", detail, min(low, 0.0), max(high, 0.0))
+            for (label, detail), low, high in ends
+        ]
 
     def read_texts_with(self, texts: TextVectors | None) -> None:
         """Set what turns texts into vectors."""
@@ -227,25 +233,28 @@ class TableEncoder:
         self.encoded_names_ = [slot.name for slot in slots]
         self.kinds_ = [slot.kind for slot in slots]
         self.feature_of_ = np.array([slot.column for slot in slots], dtype=np.int64)
-        is_numeric = [slot.kind in ("numeric", "date_part") for slot in slots]
-        self.numeric_columns_ = np.flatnonzero(is_numeric).astype(np.int64)
+        self.numeric_columns_ = np.flatnonzero(np.isin(self.kinds_, ("numeric", "date_part"))).astype(np.int64)
         self.minimum_ = np.array([slot.minimum for slot in slots], dtype=np.float32)
         self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
         self._stored = self.schema_.stored
         place = {column.name: j for j, column in enumerate(self._stored)}
         # Columns of yes and no, or of dates: their cells may hold words that cannot be read.
-        texts = [(j, one) for j, one in enumerate(self._stored) if one.storage in ("pair", "date")]
-        self._worded = {j: one for j, one in texts if one.kind in ("boolean", "date")}
+        self._worded = {
+            j: one for j, one in enumerate(self._stored) if one.kind in ("boolean", "date") and one.storage != "number"
+        }
         # Source in the matrix of stored numbers, target among the encoded columns, and the kind of missingness.
         pairs: dict[str, list[tuple[int, int, int]]] = {"value": [], "boolean": [], "missing": []}
         self._parts: dict[int, list[tuple[int, str]]] = {}
         self._levels: dict[str, dict[str | int, int]] = {}
         self._scored: dict[str, list[int]] = {}
+        self.slopes_: list[tuple[int, int]] = []
         for target, slot in enumerate(slots):
             name = self.feature_names_in_[slot.column]
             source = place.get(name)
             if slot.kind == "score":
                 self._scored.setdefault(name, []).append(target)
+                if isinstance(slot.detail, str):  # a slope's detail is the encoded column that it is on
+                    self.slopes_.append((target, self.encoded_names_.index(slot.detail)))
             elif source is None:
                 self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
             elif slot.kind in ("missing", "boolean"):
@@ -254,9 +263,6 @@ class TableEncoder:
                 pairs["value"].append((source, target, 0))
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
-        # A slope's detail is the encoded column that it is on.
-        on = [(at, one.detail) for at, one in enumerate(slots) if one.kind == "score" and isinstance(one.detail, str)]
-        self.slopes_ = [(at, self.encoded_names_.index(name)) for at, name in on]
         # Places of times that later rows keep at their end.
         self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
@@ -385,8 +391,8 @@ class TableEncoder:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
         slots = [self.slots_[place] for place in self.columns_of(column)]
         parts = dict.fromkeys(str(slot.detail).split()[0] for slot in slots if slot.kind != "missing")
-        said = {HELD: "time", "yearday": "day of the year", "day": "day of the month", "holiday": "public holiday"}
-        return [said.get(part, part) for part in parts]
+        words = {HELD: "time", "yearday": "day of the year", "day": "day of the month", "holiday": "public holiday"}
+        return [words.get(part, part) for part in parts]
 
     def columns_of(self, feature: str) -> Places:
         """Return the encoded column indexes of a raw column, variable or group."""

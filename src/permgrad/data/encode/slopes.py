@@ -45,7 +45,7 @@ def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Flo
     left = has * (residuals - cells @ (by_level @ residuals / counts))
     rows = float(weights @ has)
     noise = max(float(weights @ left**2) / max(rows - len(counts), 1.0), 1e-300)
-    found = list[tuple[float, Slope]]()
+    slopes = list[tuple[float, Slope]]()
     for number in numbers:
         values = other[:, number].astype(np.float64)
         means = by_level @ values / counts
@@ -63,5 +63,5 @@ def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Flo
             # The variance of slopes by the method of moments. Half of their deviation, as strengths are doubled.
             strength = 0.5 * scale * float(np.sqrt(excess / squares.sum()))
             inside = (inside / scale).astype(np.float32)
-            found.append((excess / np.sqrt(levels), Slope(int(number), inside, means, scale, strength)))
-    return [slope for _, slope in sorted(found, key=lambda one: -one[0])[:_MOST_SLOPES]]
+            slopes.append((excess / np.sqrt(levels), Slope(int(number), inside, means, scale, strength)))
+    return [slope for _, slope in sorted(slopes, key=lambda one: -one[0])[:_MOST_SLOPES]]

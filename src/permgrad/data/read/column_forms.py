@@ -235,8 +235,8 @@ def _take_out_missing(column: _Column, reading: Reading, has_hexadecimal: bool) 
     column.numbers = _cast(column.cells, has_hexadecimal)
     column.__dict__.pop("levels", None)
     words = usual.difference(reading.na.labels, reading.codes.labels)
-    found = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
-    return {word: counts[word] / len(hit) for word in found}
+    written = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
+    return {word: counts[word] / len(hit) for word in written}
 
 
 def _read_texts(column: _Column, reading: Reading) -> None:

@@ -88,9 +88,9 @@ def _choose(sheets: list[Any], file: Path, name: str | None) -> Any:
     if not shown:
         raise InputError(f"{str(file)!r} has no sheet with cells", hint="Save the table as CSV.", code="PG011")
     if len(shown) > 1:
-        others = listed([sheet.title for sheet in shown[1:]], 10, show=repr)
+        further = listed([sheet.title for sheet in shown[1:]], 10, show=repr)
         problem = f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}"
-        warn_user(problem, f"Choose another with --sheet (in Python: sheet=): {others}.")
+        warn_user(problem, f"Choose another with --sheet (in Python: sheet=): {further}.")
     return shown[0]
 
 

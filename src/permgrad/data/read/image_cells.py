@@ -56,8 +56,8 @@ def stamp_of(cell: str) -> tuple[int, ...]:
     source = source_of(cell)
     if not isinstance(source, os.PathLike) or not os.path.exists(source):  # noqa: PTH110 — a path may be too long
         return ()
-    found = os.stat(source)  # noqa: PTH116 — likewise
-    return found.st_mtime_ns, found.st_size
+    facts = os.stat(source)  # noqa: PTH116 — likewise
+    return facts.st_mtime_ns, facts.st_size
 
 
 def is_image(cell: str) -> bool:

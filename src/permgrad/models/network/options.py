@@ -160,8 +160,8 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[InputError]]:
     options = {option.name: option for option in dataclasses.fields(NetworkOptions)}
     for name, value in network.items():
         if name not in options:
-            known = f"The options are {', '.join(options)}."
-            hint = did_you_mean(name, options, known)
+            choices = f"The options are {', '.join(options)}."
+            hint = did_you_mean(name, options, choices)
             faults.append(InputError(f"Network option {shown(name)} is unknown", hint=hint, code="PG003"))
             continue
         option, rule = options[name], options[name].metadata

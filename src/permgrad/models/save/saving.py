@@ -85,8 +85,8 @@ def load(
     arrays = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     if "history.seconds" not in arrays and "history.epoch" in arrays:  # which older models hold
         seconds, count = read_times(source), len(arrays["history.epoch"])
-        known = isinstance(seconds, list) and len(seconds) == count
-        arrays["history.seconds"] = np.array(seconds if known else [np.nan] * count)
+        is_complete = isinstance(seconds, list) and len(seconds) == count
+        arrays["history.seconds"] = np.array(seconds if is_complete else [np.nan] * count)
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     drawn = description.get("renderer")
@@ -253,8 +253,8 @@ def _rebuild(
     model: Any = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
     _restore(model, description, arrays)
-    own = images if _has_own_encoder(description) else None
-    model.image_encoder = model.image_encoder if own is None else own
+    image_encoder = images if _has_own_encoder(description) else None
+    model.image_encoder = model.image_encoder if image_encoder is None else image_encoder
     model.text_encoder = model.text_encoder if texts is None else texts
     read_features(model, description, weights)
     model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)

@@ -129,8 +129,8 @@ def missing(
 def _bars(axes: Any, names: list[str], values: Floats, words: list[str], reach: list[float], label: str) -> None:
     """Draw bars with names, and words to their right. Paths have fixed colours, others those of a series."""
     series = [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
-    known = all(name in style.PATH_COLOURS for name in names)
-    colours = [style.PATH_COLOURS[name] for name in names] if known else series
+    has_colours = all(name in style.PATH_COLOURS for name in names)
+    colours = [style.PATH_COLOURS[name] for name in names] if has_colours else series
     axes.barh(np.arange(len(names)), np.nan_to_num(values), height=0.52, color=colours, linewidth=0)
     base.name_rows(axes, labels_of(names))
     base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)

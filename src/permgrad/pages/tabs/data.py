@@ -154,8 +154,8 @@ def related(section: SectionView, content: Assessment) -> None:
     same = [one for one in pairs if abs(one["strength"]) >= NEARLY_SAME]
     if same:
         one, show = same[0], names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
-        others = len(same) - 1
-        more = f" {others} more {by_count(others, 'pair does', 'pairs do')} the same." if others else ""
+        count = len(same) - 1
+        more = f" {count} more {by_count(count, 'pair does', 'pairs do')} the same." if count else ""
         section.text(
             f"{show(one['feature'])} and {show(one['other'])} nearly determine each other (strength "
             f"{number(one['strength'])}).{more}"
@@ -181,14 +181,14 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     drift = {one["column"]: one for one in stored.drift}
     described = []
     for one in described_columns(content, stored):
-        found = drift.get(one["column"])
+        moved = drift.get(one["column"])
         entry: dict[str, Any] = {
             key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one
         }
         entry |= {"name": clean(one["column"]), "typical": one["typical"]}
-        if found is not None:
-            entry |= {key: found[key] for key in ("size", "p_holm", "clear")}
-            entry["words"] = f"{clean(one['column'])}: {drifted_words(found)}."
+        if moved is not None:
+            entry |= {key: moved[key] for key in ("size", "p_holm", "clear")}
+            entry["words"] = f"{clean(one['column'])}: {drifted_words(moved)}."
         described.append(entry)
     if not described and content.matrix is None:
         return None

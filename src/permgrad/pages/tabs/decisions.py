@@ -59,14 +59,14 @@ def thresholds(section: SectionView, content: Assessment) -> None:
     if member.any() and not member.all():
         best = choose_threshold(member, scores, positive=True)
         half = metrics_at(member, scores, 0.5, positive=True)
-        found = []
+        sentences = []
         for measured in (half, best.metrics):
-            found.append(f"the model finds {percent(measured['recall'])} of the {positive} rows")
+            sentences.append(f"the model finds {percent(measured['recall'])} of the {positive} rows")
             if measured["precision"] is not None:
-                found[-1] += f", and {percent(measured['precision'])} of those it predicts are right"
-        words = f"With a threshold of 0.5, {found[0]}."
+                sentences[-1] += f", and {percent(measured['precision'])} of those it predicts are right"
+        words = f"With a threshold of 0.5, {sentences[0]}."
         if best.metrics["confusion_matrix"] != half["confusion_matrix"] and math.isfinite(best.value):
-            words += f" The F1 score is largest with {number(best.value, 2)}: there, {found[1]}."
+            words += f" The F1 score is largest with {number(best.value, 2)}: there, {sentences[1]}."
         if content.predictions is not None and content.predictions.called is not None:
             words += " The model decides otherwise: scores and confusion matrix are those of the classes it predicts."
         section.text(words)

@@ -84,9 +84,9 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
     """The pairs with their intervals, the clear ones first."""
     if nothing_together(content):
         return
-    found, kind = pairs_of(explanation), _kind(explanation)
+    ranked, kind = pairs_of(explanation), _kind(explanation)
     unit = "\u00a0%" if explanation.meta.get("unit") == "%" else ""
-    section.text(leading_words(found, kind, unit), looked_at(explanation))
+    section.text(leading_words(ranked, kind, unit), looked_at(explanation))
     if kind == "loss":
         section.text(
             "The interaction of two features is how much the loss grows when both are shuffled, minus what each does "
@@ -103,17 +103,17 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
             plots.interactions(explanation, title=""),
             f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).",
         )
-        section.table(_table(found, explanation))
+        section.table(_table(ranked, explanation))
 
 
-def _table(found: RankedPairs, explanation: Explanation) -> Any:
+def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
     most = slice(0, _LISTED)
-    words = [" × ".join(map(clean, pair)) for pair in found.names]
+    words = [" × ".join(map(clean, pair)) for pair in ranked.names]
     columns = [
-        names(words[most], "pair", ["best" if clear else "" for clear in found.clear[most]]),
-        figures_of("interaction", found.values[most], numbers(found.values)[most]),
-        intervals_of(found.low[most], found.high[most], level=confidence_words(explanation)),
-        figures_of("adjusted\u00a0p", found.p_adjusted[most], p_text),
+        names(words[most], "pair", ["best" if clear else "" for clear in ranked.clear[most]]),
+        figures_of("interaction", ranked.values[most], numbers(ranked.values)[most]),
+        intervals_of(ranked.low[most], ranked.high[most], level=confidence_words(explanation)),
+        figures_of("adjusted\u00a0p", ranked.p_adjusted[most], p_text),
     ]
     few = "" if len(words) <= _LISTED else f" The first {_LISTED} of {len(words):,}."
     return table_of(f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}", columns)
@@ -144,8 +144,8 @@ def percentage_points(change: float) -> str:
 
 def modalities(section: SectionView, _: Assessment, explanation: Explanation) -> None:
     """What the loss loses without each input, alone and behind all others, and what two do together."""
-    found, single = pairs_of(explanation), explanation.of_order(1)
-    clear = "No pair of inputs clearly works together." if not found.clear.any() else leading_words(found, "loss")
+    ranked, single = pairs_of(explanation), explanation.of_order(1)
+    clear = "No pair of inputs clearly works together." if not ranked.clear.any() else leading_words(ranked, "loss")
     section.text(clear)
     assert single.low is not None, "the loss over all rows has intervals"
     assert single.high is not None, "as above"
@@ -163,7 +163,7 @@ def modalities(section: SectionView, _: Assessment, explanation: Explanation) ->
             columns,
         )
     )
-    section.table(_table(found, explanation))
+    section.table(_table(ranked, explanation))
     section.text(
         "An input is left out by giving the model that of other rows. This cannot show what one input says about the "
         "other: a model trained on one of them alone may know more."
@@ -176,20 +176,20 @@ def live_data(content: Assessment) -> dict[str, Any] | None:
     explanation = None if together is None else together.pairs
     if together is None or explanation is None or nothing_together(content):
         return None
-    found = pairs_of(explanation)
+    ranked = pairs_of(explanation)
     most = slice(0, _MOST)
     return {
-        "pairs": [[clean(name) for name in pair] for pair in found.names[most]],
-        "value": found.values[most],
-        "low": found.low[most],
-        "high": found.high[most],
-        "p": found.p_adjusted[most],
-        "clear": found.clear[most].tolist(),
+        "pairs": [[clean(name) for name in pair] for pair in ranked.names[most]],
+        "value": ranked.values[most],
+        "low": ranked.low[most],
+        "high": ranked.high[most],
+        "p": ranked.p_adjusted[most],
+        "clear": ranked.clear[most].tolist(),
         "order": [clean(name) for name in explanation.ranking()],
         "quantity": quantity_of(explanation),
         "confidence": confidence_words(explanation),
         "kind": _kind(explanation),
-        "all": len(found.names),
+        "all": len(ranked.names),
         "target": clean(content.target),
         "classes": None if together.classes is None else [clean(name) for name in together.classes],
         "effects": [

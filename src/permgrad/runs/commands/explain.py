@@ -85,12 +85,9 @@ def explain_table(request: ExplainRequest) -> Outcome:
     check_folder(request)
     with hold_name(request.folder):
         check_folder(request)  # again, now that no other process can write it
-        explanation, rows, places = _explain_in_memory(request, method, engine, streamed=streamed)
+        explanation, rows, lines_of_rows = _explain_in_memory(request, method, engine, streamed=streamed)
         write(request.folder, explanation, rows)
-        line = None
-        if request.row is not None and rows is not None and places is not None:
-            line = int(places[rows["row"].iloc[0]])
-        return outcome_of(request, explanation, rows, line)
+        return outcome_of(request, explanation, rows, lines_of_rows)
 
 
 def _is_in_parts(request: ExplainRequest) -> bool:
@@ -502,7 +499,8 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
     saved = predicting.saved_in(folder)
-    before = _written(request.folder)
+    written = request.folder / "explanation.json"
+    before = written.stat().st_mtime_ns if written.is_file() else None
     options = _options(request, model, data) | {"scope": request.scope, "form": request.form}
     if not rows_in(model)[0]:
         features = predicting.features_of(model)
@@ -521,12 +519,4 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         target=list(request.classes) or None,
         **options,
     )
-    return explanation, before is not None and before == _written(request.folder)
-
-
-def _written(folder: Path) -> int | None:
-    """Return when the explanation in a folder was written, in nanoseconds, or None if there is none."""
-    try:
-        return (folder / "explanation.json").stat().st_mtime_ns
-    except OSError:
-        return None
+    return explanation, before == written.stat().st_mtime_ns

@@ -12,6 +12,7 @@ import pandas as pd
 from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
+from permgrad.base.arrays import Integers
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
@@ -105,13 +106,14 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
 def outcome_of(
-    request: ExplainRequest, explanation: Explanation, rows: pd.DataFrame | None = None, line: int | None = None
+    request: ExplainRequest, explanation: Explanation, rows: pd.DataFrame | None = None, in_file: Integers | None = None
 ) -> Outcome:
-    """Return what is printed of an explanation, and of the rows explained. ``line``: that of a single row."""
+    """Return what is printed of an explanation, and of the rows explained. ``in_file``: the line of each row."""
     meta = explanation.meta
     lines = [] if rows is None else _row_lines(rows)
     if request.row is not None and rows is not None:
-        place = "" if line is None else f" Row {rows['row'].iloc[0]} is line {line} of {request.source.name}."
+        row = rows["row"].iloc[0]
+        place = "" if in_file is None else f" Row {row} is line {in_file[row]} of {request.source.name}."
         lines.append(f"Rows are counted from 0.{place}")
     outputs = _shown_outputs(explanation, chosen=bool(request.classes))
     spoken = [one for output in outputs for one in told(explanation, output, _MOST_FEATURES)]

@@ -126,19 +126,21 @@ def _said(line: Mapping[Any, Any]) -> str:
 def find_counterfactuals(request: CounterfactualRequest) -> Outcome:
     """Find what would have to differ in a row for another prediction."""
     read, row, number = _read(request)
-    own, options = (read.model.predictor, read.model.options) if isinstance(read.model, FileModel) else (read.model, {})
+    model, options = (
+        (read.model.predictor, read.model.options) if isinstance(read.model, FileModel) else (read.model, {})
+    )
     want = tuple(request.want) if isinstance(request.want, list) else request.want
     names = ("fixed", "ranges", "direction", "most_changes", "count")
     options |= {name: getattr(request, name) for name in names}
-    found = counterfactuals(own, row, read.rows, want=want, random_state=request.seed, **options)
+    result = counterfactuals(model, row, read.rows, want=want, random_state=request.seed, **options)
     alternatives: list[dict[str, Any]] = []
-    for place, changed in enumerate(found.changed):
-        cells = found.cells.loc[:, changed]
+    for place, changed in enumerate(result.changed):
+        cells = result.cells.loc[:, changed]
         columns = {name: {"from": column.iloc[0], "to": column.iloc[place + 1]} for name, column in cells.items()}
-        alternatives.append({**{name: one[place] for name, one in found.measures.items()}, "cells": columns})
-    first, *lines = (line.strip() for line in found.summary().splitlines())
-    facts = {name: value for name, value in found.meta.items() if name != "seed"}
-    spoken: list[Spoken] = [(first, "goal", {"prediction": found.meta["prediction"]})]
+        alternatives.append({**{name: one[place] for name, one in result.measures.items()}, "cells": columns})
+    first, *lines = (line.strip() for line in result.summary().splitlines())
+    facts = {name: value for name, value in result.meta.items() if name != "seed"}
+    spoken: list[Spoken] = [(first, "goal", {"prediction": result.meta["prediction"]})]
     spoken += [(line, "alternative", one) for line, one in zip(lines, alternatives, strict=False)]
     spoken += [(line, "note", {}) for line in lines[len(alternatives) :]]
     return _outcome({**facts, "run": str(request.model_folder), "row": number, "alternatives": alternatives}, spoken)

@@ -171,18 +171,12 @@ def _explanations(
         explanation = explain(fitted.model.model, X, y, method=method, **options, **(off if fitted.has_donors else {}))
         return _numbers(explanation.to_global("mean_abs") if explanation.scope == "local" else explanation)
 
-    importances: dict[str, dict[str, Any]] = {}
-    for method in plan.methods:
-        if method != "permutation" and fitted.has_donors:
-            importances[method] = numbers_of(method)
-    if "permutation" in plan.methods:
-        # The total effect of the path game is permutation importance with the same donors. It is computed once.
-        same = ("importance", "std", "ci_low", "ci_high", "p_value", "names")
-        importances["permutation"] = (
-            {name: importances["permgrad"][name] for name in same}
-            if "permgrad" in importances
-            else numbers_of("permutation")
-        )
+    of_networks = [method for method in plan.methods if method != "permutation" and fitted.has_donors]
+    importances = {method: numbers_of(method) for method in of_networks}
+    # The total effect of the path game is permutation importance with the same donors. It is computed once.
+    same = ("importance", "std", "ci_low", "ci_high", "p_value", "names")
+    total = {name: value for name, value in importances.get("permgrad", {}).items() if name in same}
+    importances["permutation"] = total or numbers_of("permutation")
     for method, numbers in importances.items():
         if not np.all(np.isfinite(numbers["importance"])):
             problem = f"{method} gives missing or infinite importances"

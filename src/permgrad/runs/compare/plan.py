@@ -223,11 +223,11 @@ def make_plan(
 def _left_out(models: Sequence[Model], methods: Sequence[str]) -> list[str]:
     """Return a note, or none, on methods that the user named and that do not apply to some models."""
     named = [name for name in dict.fromkeys(methods) if name != "permutation"]
-    others = [model.label for model in models if model.kind != "network"]
-    if not named or not others:
+    not_networks = [model.label for model in models if model.kind != "network"]
+    if not named or not not_networks:
         return []
     words = ("applies", "was") if len(named) == 1 else ("apply", "were")
-    return [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}."]
+    return [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(not_networks)}."]
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------
@@ -449,12 +449,7 @@ def from_arrays(
     declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns["na_codes"]).to_json(), "kinds": kinds}
     # What the encoders of the folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
-    variables = columns["variables"]
-    check_blocks(variables, list(frame.columns), "variable")
-    blocks = {
-        str(block): [members] if isinstance(members, str) else [str(column) for column in members]
-        for block, members in (variables or {}).items()
-    }
+    variables = check_blocks(columns["variables"], list(frame.columns), "variable")
     values = target_values(target, chosen, title)
     is_open = task == "auto" and chosen == "regression"
     notes = doubt_on_task(target, title, "task='classification'") if is_open else []
@@ -466,7 +461,7 @@ def from_arrays(
         task=chosen,
         groups=codes,
         positive=positive_label(values, chosen, positive),
-        variables=blocks,
+        variables=variables,
         notes=tuple(notes),
         **declared,
     )

@@ -66,15 +66,11 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
 def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSection:
     """Return what ``data.json`` and ``columns.json`` say of the table."""
     counts, card = data["class_counts"], data["card"] or {}
+    same = ("rows", "split", "shared_rows", "blank_rows", "alike_rows", "leaks")
     return DataSection(
-        rows=data["rows"],
+        **{name: data[name] for name in same},
         columns=pd.DataFrame(data["columns"]),
-        split=data["split"],
-        shared_rows=data["shared_rows"],
-        blank_rows=data["blank_rows"],
-        alike_rows=data["alike_rows"],
         class_counts=None if counts is None else pd.DataFrame.from_dict(counts, orient="index"),
-        leaks=data["leaks"],
         drift=columns.get("drift", ()),
         described=columns,
         notes=[f"Task: {data['task']} ({data['task_reason']}).", *data["notes"], *card.get("notes", ())],

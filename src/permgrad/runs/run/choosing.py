@@ -28,11 +28,11 @@ def check_model(request: RunRequest) -> None:
         if getattr(request, field) and not is_file(name):
             problem = f"{options[field].flag(field)} is for --model FILE, and --model is {name}"
             raise InputError(problem, hint="Leave it out.", code="PG006")
-    own = {"preset"} if request.preset.endswith(".json") and name != "auto" else set()
-    if own:
+    applies = {"preset"} if request.preset.endswith(".json") and name != "auto" else set()
+    if applies:
         try_settings(read_settings(request.preset, name), name, request.preset)
     for field in _OF_NETWORK:
-        if field not in own and getattr(request, field) != getattr(type(request), field):
+        if field not in applies and getattr(request, field) != getattr(type(request), field):
             problem = f"{options[field].flag(field)} is for permgrad's network, and --model is {name}"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
     if is_file(name):

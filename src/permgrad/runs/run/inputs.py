@@ -206,7 +206,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
 
     ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows.
     """
-    kinds, judged = request.kinds, list(dict.fromkeys(request.sensitive))
+    kinds = request.kinds
     card, codes, reading, written = read_request(request)
     target, left_out = _roles(request, card, list(written.frame.columns))
     request = replace(request, task=task_of_target(kinds, target, request.task))
@@ -238,24 +238,12 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
     dependence = dependence_of(rows.tables, request.group, request.time)
     _check_refits(request, rows, dependence)
-    parts = {
-        part: Rows(
-            inputs=tables[part],
-            y=rows.truths[part],
-            numbers=table.index.to_numpy(dtype=np.int64),
-            table=tables[part],
-            identifiers=table.filter(items=request.identifier),
-            dependence=dependence.get(part),
-            sensitive=table[judged] if judged and part == "test" else None,
-        )
-        for part, table in rows.tables.items()
-    }
     return Inputs(
         name=table_name(request.table),
         target=target,
         task=rows.task,
         task_reason=rows.reason,
-        parts=parts,
+        parts={part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()},
         schema=schema,
         feature_types=types,
         left_out=left_out,
@@ -275,12 +263,26 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     )
 
 
+def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame, dependence: Dependence | None) -> Rows:
+    """Return the rows of a part, of whose columns the features are read as a ``table``."""
+    columns, judged = rows.tables[part], list(dict.fromkeys(request.sensitive))
+    return Rows(
+        inputs=table,
+        y=rows.truths[part],
+        numbers=columns.index.to_numpy(dtype=np.int64),
+        table=table,
+        identifiers=columns.filter(items=request.identifier),
+        dependence=dependence,
+        sensitive=columns[judged] if judged and part == "test" else None,
+    )
+
+
 def _schema(
     columns: pd.DataFrame, codes: tuple[str | int | float, ...], kinds: Mapping[str, Any], left_out: Collection[str]
 ) -> Schema:
     """Return the kinds of the columns. What is left out may hold infinite values."""
-    own = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-    return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if own else Schema(())
+    coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
+    return infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
 
 
 def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
@@ -311,9 +313,9 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
 def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tuple[str, dict[str, str]]:
     """Return the target, and why other columns are not features. Refuse a target that is also left out."""
     usual = None if card is None else card.target
-    found = request.target[0] if request.target else usual
-    find_columns(request, found, columns)
-    target = str(found)
+    chosen = request.target[0] if request.target else usual
+    find_columns(request, chosen, columns)
+    target = str(chosen)
     unused = () if card is None else card.not_features
     roles = dict.fromkeys(unused, "left out: not a feature by its data card")
     if card is not None and card.target != target:

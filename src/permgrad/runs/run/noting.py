@@ -145,16 +145,16 @@ def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Ki
     """Propose codes for missing that no other column holds as a number."""
     names = [one.name for one in types if one.kind == "numeric" and is_native_number(features[one.name].dtype)]
     cells = {name: features[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names}
-    found = {name: maybe_missing(values) for name, values in cells.items() if name not in kinds}
-    said: dict[str, list[float]] = {}
-    for code in sorted({code for codes in found.values() for code in codes}):
+    candidates = {name: maybe_missing(values) for name, values in cells.items() if name not in kinds}
+    proposed: dict[str, list[float]] = {}
+    for code in sorted({code for codes in candidates.values() for code in codes}):
         holders = [name for name in names if (cells[name] == code).any()]
-        for name in holders if all(code in found.get(name, ()) for name in holders) else ():
-            said.setdefault(name, []).append(code)
-    if not said:
+        for name in holders if all(code in candidates.get(name, ()) for name in holders) else ():
+            proposed.setdefault(name, []).append(code)
+    if not proposed:
         return []
-    codes = ",".join(map(str, sorted({code for codes in said.values() for code in codes})))
-    columns = [f"{name} ({', '.join(map(str, codes))})" for name, codes in said.items()]
+    codes = ",".join(map(str, sorted({code for codes in proposed.values() for code in codes})))
+    columns = [f"{name} ({', '.join(map(str, codes))})" for name, codes in proposed.items()]
     return [f"maybe codes for missing cells: {listed(columns)}. If so, pass --na={codes}."]
 
 

@@ -130,20 +130,20 @@ def choose(work: RunWork) -> dict[str, Any]:
             late.append(label)
             continue
         tried[name] = Predicted(truth, guess)
-        said = {"predictions": guess} if classes is None else {"probabilities": guess, "classes": classes.tolist()}
-        losses[name] = float(evaluate(inputs.task, train.y, **said)[metric.name])
+        predicted = {"predictions": guess} if classes is None else {"probabilities": guess, "classes": classes.tolist()}
+        losses[name] = float(evaluate(inputs.task, train.y, **predicted)[metric.name])
         seconds = time.monotonic() - started
         work.say(f"  {label}: {metric.label} {number(losses[name])} on training rows ({seconds:.1f} s)")
     if late:
         work.clock.cut.append(f"choice of the model: {listed(late)} {by_count(len(late), 'was', 'were')} not tried")
-    best, *others = sorted(losses, key=lambda name: losses[name])
+    best, *behind = sorted(losses, key=lambda name: losses[name])
     sentence = (
         f"--model auto chose {labels[best]}: on {len(train):,} training rows, each predicted by a model of other rows, "
         f"its {metric.label} is {number(losses[best])}"
     )
-    if others:
-        sentence += f", against {listed([f'{labels[name]} {number(losses[name])}' for name in others], 9)}"
-        pair = [tried[best], tried[others[0]]]
+    if behind:
+        sentence += f", against {listed([f'{labels[name]} {number(losses[name])}' for name in behind], 9)}"
+        pair = [tried[best], tried[behind[0]]]
         test = every_pair(metric.name, pair, seed=seed, dependence=train.dependence)[0, 1]
         if test is not None:
             ends = " to ".join(number(test[end]) for end in ("ci_low", "ci_high"))

@@ -50,15 +50,13 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     settings = configuration(request)
     refuse_input(request.folder, request.files, names=NAMES)
     again = request.from_stage is not None or request.overwrite
-    # Which columns hold images, and what these show, is known once the table is read.
-    has_images = "image content" in dict((read_record(request.folder) or {}).get("configuration") or {})
-    if not again and not has_images and find_finished(request.folder, settings) is not None:
+    if not again and find_finished(request.folder, settings) is not None:
         return read_summary(request.folder, already=True)
     started = time.perf_counter()
     # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
-    settings |= inputs.images
+    settings |= inputs.images  # which columns hold images, and what these show, is known once the table is read
     against = check_against(request, inputs)
     if not again and inputs.images and find_finished(request.folder, settings) is not None:
         return read_summary(request.folder, already=True)

@@ -139,9 +139,9 @@ def _rows_with_target(
         tables[name] = frame.assign(**{target: blanked}).loc[~missing]
     spelled = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
     if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
-        said = [f"{one!r} is {other!r}" for one, other in merged.items()]
+        pairs = [f"{one!r} is {other!r}" for one, other in merged.items()]
         fix = f"if they differ, pass {option_of('--kind', target)}=categorical"
-        notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(said)}; {fix}.")
+        notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(pairs)}; {fix}.")
         for name, table in tables.items():
             tables[name] = table.assign(**{target: table[target].astype(object).replace(merged)})
     return sources, tables

@@ -281,15 +281,11 @@ class RunWork:
 
     def summary(self) -> Outcome:
         """Return what the terminal shows of the finished run."""
-        content, path = self.assessing.content, self.folder.path
-        assert content.metrics is not None
+        path = self.folder.path
         return summarise(
             path,
-            content.metrics,
+            self.assessing.content,
             self.importances,
-            content.paths,
-            related=content.related,
-            refits=content.refits,
             times=self.read(TIMES)["baselines"] if (path / TIMES).is_file() else {},
             time=self.folder.record["facts"].get("time"),
             grouped=bool(self.read(GROUPS)),
@@ -370,8 +366,8 @@ def data_stage(work: RunWork) -> None:
     for note in notes:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)
-    others = pd.concat([held.frame, test.frame]), np.concatenate([held.y, test.y])
-    leaks = columns_that_tell((train.frame, train.y), others, inputs.task, inputs.na_codes)
+    held_out = pd.concat([held.frame, test.frame]), np.concatenate([held.y, test.y])
+    leaks = columns_that_tell((train.frame, train.y), held_out, inputs.task, inputs.na_codes)
     if leaks:
         work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "variables", "units"
@@ -449,11 +445,11 @@ def model_stage(work: RunWork) -> None:
     if len(judging) > MOST_HELD and not work.clock.thorough:
         # A random part of very many rows is enough to compare epochs by.
         judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
-    others = say_baselines(work) if request.wanted_baselines else 0.0
+    baseline_seconds = say_baselines(work) if request.wanted_baselines else 0.0
     if work.chosen == "network":
-        train_network(work, *work.untrained, judging, others)
+        train_network(work, *work.untrained, judging, baseline_seconds)
     else:
-        fit_other(work, judging, others)
+        fit_other(work, judging, baseline_seconds)
     folder.record["facts"]["time"] = work.clock.facts()
     work.model = model
     model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)

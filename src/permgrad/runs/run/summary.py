@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from permgrad.assess.assessment import Assessment
 from permgrad.assess.branches import entries_of, is_hybrid
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import as_lines, by_count, option_of, printable
@@ -20,20 +21,13 @@ from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import no_share_words, path_words, related_words
 from permgrad.pages.units import advantage
 from permgrad.pages.words import labels_of
-from permgrad.runs.folder.documents import (
-    BRANCHES,
-    GROUPS,
-    METRICS,
-    saved_explanation,
-)
+from permgrad.runs.folder.documents import BRANCHES, GROUPS, METRICS, saved_explanation
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run.splitting import POSITIVE
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from permgrad.attribution.explanation import Explanation
 
 _PATHS = ("tabular", "image")
 #: With more models each has a line instead of a column.
@@ -45,35 +39,27 @@ _SHOWN = 8
 def read_summary(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run by its files. ``already``: it was finished before."""
     with believed(folder):
-        metrics, branches = read_json(folder / METRICS), read_json(folder / BRANCHES)
-        texts = {"feature": str, "class": str}
+        metrics, texts = read_json(folder / METRICS), {"feature": str, "class": str}
+        content = Assessment(title=folder.name, target="", task=metrics["task"], metrics=metrics)
+        content.branches = read_json(folder / BRANCHES)
         ranking = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype=texts)
         related = read_json(folder / "explanations" / "related.json")
-        return summarise(
-            folder,
-            metrics,
-            ranking,
-            branches,
-            related=related["pairs"] if isinstance(related, dict) else related,  # of the first format
-            refits=saved_explanation(folder, "refits"),
-            times=read_json(folder / TIMES)["baselines"] if (folder / TIMES).is_file() else {},
-            time=(read_record(folder) or {"facts": {}})["facts"].get("time"),
-            grouped=bool(read_json(folder / GROUPS)),
-            already=already,
-        )
+        content.related = related["pairs"] if isinstance(related, dict) else related  # of the first format
+        content.refits = saved_explanation(folder, "refits")
+        times = read_json(folder / TIMES)["baselines"] if (folder / TIMES).is_file() else {}
+        time = (read_record(folder) or {"facts": {}})["facts"].get("time")
+        grouped = bool(read_json(folder / GROUPS))
+        return summarise(folder, content, ranking, times=times, time=time, grouped=grouped, already=already)
 
 
 def summarise(
     folder: Path,
-    metrics: Mapping[str, Any],
+    content: Assessment,
     ranking: pd.DataFrame,
-    branches: Mapping[str, Any],
     *,
-    related: Sequence[Mapping[str, Any]] = (),
-    refits: Explanation | None = None,
-    times: Mapping[str, Mapping[str, float]] | None = None,
-    time: Any = None,
-    grouped: bool = False,
+    times: Mapping[str, Mapping[str, float]],
+    time: Any,
+    grouped: bool,
     already: bool = False,
 ) -> Outcome:
     """Return the summary of a finished run.
@@ -81,6 +67,7 @@ def summarise(
     ``ranking``: what ``importance.csv`` holds. ``times``: of the baselines' fits. ``time``: what the run took, and what
     its limit cut. ``grouped``: whether the file of columns that move together names any.
     """
+    metrics = content.metrics or {}
     # The first line of a feature is over all rows. A class may also be named "all".
     top = ranking[ranking["class"] == "all"].drop_duplicates("feature")
     top = top.sort_values("importance", ascending=False, kind="stable")
@@ -92,12 +79,12 @@ def summarise(
         "report": os.fspath(report),
         "already_finished": already,
         **{name: metrics[name] for name in ("task", "rows", "test", "verdict")},
-        "baselines": {name: {**one, **(times or {}).get(name, {})} for name, one in baselines.items()},
+        "baselines": {name: {**one, **times.get(name, {})} for name, one in baselines.items()},
         **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
         "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
         "advantage": whole,  # what the shares on the page are of, in the same unit
         "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
-        "branches": entries_of(branches),
+        "branches": entries_of(content.paths),
     }
     if changes := [one["facts"] for one in verdict if one["facts"]["kind"] == "changes"]:
         facts["changes"] = changes[0]
@@ -109,10 +96,10 @@ def summarise(
     lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in shown]
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
     lines += _metric_lines(metrics)
-    lines += _feature_lines(top, related, learnt=learnt, groups=folder / GROUPS if grouped else None, whole=whole)
-    lines += _branch_lines(branches)
-    if refits is not None:
-        lines.append(training_words(refits))
+    groups = folder / GROUPS if grouped else None
+    lines += _feature_lines(top, content.related, learnt=learnt, groups=groups, whole=whole)
+    lines += _branch_lines(content.paths)
+    lines += [] if content.refits is None else [training_words(content.refits)]
     return Outcome(facts, as_lines([*lines, f"Report: {report}"]))
 
 

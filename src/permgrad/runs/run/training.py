@@ -133,9 +133,9 @@ def _plan(
     words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
     words["training"] += f" (at most {readable(max(per_epoch * epochs, 1.0))} for {epochs} epochs)"
     limit = clock.limit + expected.get("refits", 0.0)
-    whole = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
+    in_all = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
     parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
-    work.say(f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{whole}")
+    work.say(f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{in_all}")
     clock.whole.expect(**expected)
     held = cast("Rows", ready.job.validation_rows)
     # The loss of a constant prediction: how frequent the classes are, or the mean.

@@ -426,17 +426,15 @@ def export_winner(session: TuneSession) -> Outcome:
     }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
-        if record.get("finished") == finished and not changed_files(folder, record) and find_finished(folder):
-            return _outcome(session.request, session.space, record, already=False)
-        for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
-            sweep(folder, name)  # unfinished files of an interrupted process
-        write_table(session)
-        with writing(folder):
-            write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
-        _run_stages(session, best)
-        write_page(session)
-        with writing(folder):
-            STUDY.finish(folder, record, finished, (TABLE, PRESET, PAGE))
+        if record.get("finished") != finished or changed_files(folder, record) or not find_finished(folder):
+            sweep(folder, TUNE_RECORD, TABLE, PRESET, PAGE)  # unfinished files of an interrupted process
+            write_table(session)
+            with writing(folder):
+                write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
+            _run_stages(session, best)
+            write_page(session)
+            with writing(folder):
+                STUDY.finish(folder, record, finished, (TABLE, PRESET, PAGE))
         return _outcome(session.request, session.space, record, already=False)
 
 

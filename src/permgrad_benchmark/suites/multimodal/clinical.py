@@ -8,8 +8,8 @@ import numpy.typing as npt
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 
-#: Columns in all, and in each of X3 and X4.
-COLUMNS, PER_MODALITY = 20, 10
+#: Columns in all, half of them in X3 and half in X4.
+COLUMNS = 20
 #: How far below 0 rounding may push an eigenvalue of a singular covariance.
 _ROUNDING = 1e-9
 

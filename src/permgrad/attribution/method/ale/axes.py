@@ -62,10 +62,10 @@ def read_columns(request: Request) -> dict[int, Column]:
             continue
         cells = frame[name]
         if request.raw is None:
-            own = space.modality[player]  # of a layer's units, that of what they read
-            if own not in space.inputs:
+            modality = space.modality[player]  # of a layer's units, that of what they read
+            if modality not in space.inputs:
                 continue
-            real = request.subject.real[space.inputs.index(own)]
+            real = request.subject.real[space.inputs.index(modality)]
             missing = cells.isna().to_numpy()  # whole numbers of a network are mostly codes
             columns[player] = Column(name, cells.to_numpy(float)) if real else _levels(name, cells, missing)
         elif size == 1 if encoder is None else set(space.columns[name]) == set(encoder.columns_of(name)):
@@ -137,8 +137,8 @@ def make_axes(
     """
     axes = {}
     for player in players:
-        others = [column for other, column in columns.items() if other != player]
-        axis = _axis(columns[player], others, sampled, bins, least)
+        columns_beside = [column for other, column in columns.items() if other != player]
+        axis = _axis(columns[player], columns_beside, sampled, bins, least)
         if len(axis.at):
             axes[player] = axis
     return axes
@@ -175,14 +175,14 @@ def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Fl
     bins = max(1, min(bins, len(values) // least))
     # In whole numbers: a share such as 0.3 of the rows may round to one row more.
     edges = np.unique(np.sort(values)[np.maximum(-(-np.arange(bins + 1) * len(values) // bins) - 1, 0)])
-    kept = edges[:1]
+    chosen = edges[:1]
     for edge in edges[1:]:
-        inside = (values > kept[-1]) | (len(kept) == 1)
+        inside = (values > chosen[-1]) | (len(chosen) == 1)
         inside &= values <= edge
         if inside.sum() >= least and (groups is None or len(np.unique(groups[inside])) >= FEWEST_GROUPS):
-            kept = np.append(kept, edge)
+            chosen = np.append(chosen, edge)
     # What is left at the end joins the last bin.
-    return np.append(kept[: max(len(kept) - 1, 1)], edges[-1])
+    return np.append(chosen[: max(len(chosen) - 1, 1)], edges[-1])
 
 
 def _alike(codes: Integers, count: int, rows: Integers, others: Sequence[Column]) -> Integers:

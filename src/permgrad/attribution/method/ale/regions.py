@@ -120,19 +120,19 @@ def find_regions(
         rows, steps = axis.moves
         some = position[rows] >= 0
         moves = position[rows[some]], steps[some], effects[some]
-        others = [split for split in splits if split.column.name != axis.column.name]
+        elsewhere = [split for split in splits if split.column.name != axis.column.name]
         together = 1 if axis.levels else -(-(len(axis.at) - 1) // _TOGETHER)
         parts = [_Part(moves, half, sampled, together) for half in (first, ~first)]
         parts.append(_Part(moves, np.ones_like(first), sampled, 1))
         # Rounding is no difference.
-        if not others or min(part.total for part in parts) <= 1e-20 * np.square(effects).sum():
+        if not elsewhere or min(part.total for part in parts) <= 1e-20 * np.square(effects).sum():
             continue
-        within = np.stack([split.within for split in others], axis=1)
+        within = np.stack([split.within for split in elsewhere], axis=1)
         explained = [part.explained(within)[0] for part in parts]
         best = [int(np.argmax(squares)) for squares in explained]
         p_values = [parts[1 - half].p_value(within[:, [place]], parts[half]) for half, place in enumerate(best[:2])]
         share = float(explained[2][best[2]]) / parts[2].total
-        tested[axis.column.name] = others[best[2]], share, min(1.0, 2 * min(p_values))
+        tested[axis.column.name] = elsewhere[best[2]], share, min(1.0, 2 * min(p_values))
     adjusted = holm([p_value for _, _, p_value in tested.values()]).tolist() if tested else []
     return {
         name: {

@@ -258,9 +258,9 @@ class _Half:
             members.append(torch.zeros(len(sets), players, dtype=torch.bool).scatter_(1, sets, value=True))
         return cls(torch.cat(functions, dim=1), torch.cat(members))
 
-    def missed(self, worth: Tensor, found: _Round) -> Tensor:
+    def missed(self, worth: Tensor, sampled: _Round) -> Tensor:
         """Return what the sets found leave of the worth of all coalitions."""
-        return worth - self.functions[:, found.sets] @ found.coefficients
+        return worth - self.functions[:, sampled.sets] @ sampled.coefficients
 
     def rounds(self, rows: Tensor, worth: Tensor, sets: Tensor, variances: Tensor, noise: float) -> Iterator[_Round]:
         """Yield one round after the other, from the worth of some coalitions and the variances to begin with."""
@@ -365,13 +365,13 @@ class SparseFit:
         if best == 0:
             nothing = np.zeros((0, self.interactions.players), dtype=bool), np.zeros(0)
             return nothing, nothing, 1.0
-        found = []
+        tried_games = []
         for (half, game), start, known in zip(both, starts, tried[best], strict=True):
             # Rounds on all coalitions can end worse than those that were judged: the likelier ones are taken.
             again = next(islice(half.rounds(every, game, *start), best, None))
             judged = next(half.rounds(every, game, *known[:3]))
-            found.append(max(again, judged, key=lambda one: one.likelihood))
-        return _joined(halves, found), _joined(halves, tried[best]), missed[best] / missed[0]
+            tried_games.append(max(again, judged, key=lambda one: one.likelihood))
+        return _joined(halves, tried_games), _joined(halves, tried[best]), missed[best] / missed[0]
 
 
 def _joined(halves: Sequence[_Half], rounds: Sequence[_Round]) -> _Sets:
