@@ -32,6 +32,8 @@ FEWEST_COLUMNS, FEWEST_ROWS = 12, 60
 _FEWEST_OF_A_PICTURE = 36
 _MOST_ROWS, _FOLDS, _CONTROLS = 1200, 3, 2
 _KERNELS = 128
+#: Few rows are read by several draws of the kernels: one draw adds as much noise as the rows.
+_MOST_DRAWS = 4
 _SHUFFLES = 200
 #: A gain is worth an image if it is as sure, and as large.
 _SURE, _LEAST_GAIN = 0.001, 0.01
@@ -137,30 +139,39 @@ def _test(
         return first, np.zeros(0)
     spread = table.std(axis=0)
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
-    high, wide, *depth = placed[1]
-    kernels = RandomKernels((depth[0] if depth else 1, high, wide), _KERNELS)
-    kernels.draw(rng)
-    folded = FoldedKernels(kernels)
+    draws = [_draw(rng, columns, placed[1]) for _ in range(max(1, min(_MOST_DRAWS, _MOST_ROWS // len(table))))]
     in_order: list[Floats] = []
     over_chance: list[Floats] = []
     over_trees: list[Floats] = []
     for number in range(_FOLDS):
         learned, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         positions, size = placed if number == 0 else place(table[learned], seed)
-        places = [positions, *(positions[shuffled] for shuffled in shuffles)]
-        seen = [_seen(table, each, size, folded) for each in places]
-        errors = [_errors(features, target, learned, held) for features in seen]
+        errors = np.mean([
+            [
+                _errors(_seen(table, places, size, kernels), target, learned, held)
+                for places in (positions, *(positions[shuffled] for shuffled in shuffles))
+            ]
+            for kernels, shuffles in draws
+        ], axis=0)  # fmt: skip
         in_order.append(errors[0][0])
-        over_chance.append(np.mean(errors[1:], axis=0) - errors[0])
+        over_chance.append(errors[1:].mean(axis=0) - errors[0])
         if not to_the_end and over_chance[0][0].mean() < _LEAST_GAIN:  # most tables end here
             return first, np.zeros(0)
         over_trees.append(_tree_errors(table, target, learned, held, seed) - errors[0][0])
     (chance, sharper), trees = np.concatenate(over_chance, axis=1), np.concatenate(over_trees)
-    p_value = _p_value(sharper)
+    p_value = _p_value(sharper if len(draws) > 1 else chance)
     found = chance.mean() >= _LEAST_GAIN and p_value <= _SURE and _p_value(trees) <= _SURELY_BEHIND
     gain = float(min(chance.mean(), trees.mean()))
     return Order(bool(found), columns, alike, by_chance, gain, p_value, name), np.concatenate(in_order)
+
+
+def _draw(rng: np.random.Generator, columns: int, size: tuple[int, ...]) -> tuple[FoldedKernels, list[Integers]]:
+    """Return random kernels for pictures of this size, and random orders of the columns."""
+    shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
+    high, wide, *depth = size
+    kernels = RandomKernels((depth[0] if depth else 1, high, wide), _KERNELS)
+    kernels.draw(rng)
+    return FoldedKernels(kernels), shuffles
 
 
 def _likeness(held: Floats, positions: Positions, rng: np.random.Generator, seed: int) -> tuple[float, float, float]:
@@ -231,7 +242,8 @@ def _seen(table: Floats, positions: Positions, size: tuple[int, ...], kernels: F
 def _errors(features: Floats, target: _Target, learned: Integers, held: Integers) -> Floats:
     """Return two errors of held rows ``(2, rows)``, predicted by a ridge of these features.
 
-    Of classes the second is the squared distance: few rows show a gain in it that the count of wrong rows hides.
+    Of classes the second is the squared distance: few rows show a gain in it that the count of wrong rows hides. Many
+    rows show in it what likeness without an order is worth.
     """
     spread = features[learned].std(axis=0)
     features = (features - features[learned].mean(axis=0)) / (spread + 1e-6)
