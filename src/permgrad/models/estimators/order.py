@@ -49,10 +49,12 @@ class _Shape:
     Attributes:
         noun: what the columns are said to form.
         alike: mean |r| of neighbours, below which nothing is tried.
+        sure: p-value of a gain that few rows must show. On a grid, blocks of like columns look like an order, too.
     """
 
     noun: str
     alike: float
+    sure: float = 0.001
 
 
 #: Returns places of columns, and the shape of their grid, from rows and a seed.
@@ -60,7 +62,7 @@ _Placing = Callable[[Floats, int], tuple[Positions, tuple[int, ...]]]
 #: By the name of the layout. Columns form a picture only if that predicts better than a curve for certain.
 _SHAPES = {
     "path": _Shape("a curve", 0.5),
-    "lattice": _Shape("a picture", 0.3),
+    "lattice": _Shape("a picture", 0.3, 0.0001),
     "given": _Shape("channels with the same places, as their names say", 0.3),
 }
 _SURELY_BETTER = 0.05
@@ -159,8 +161,8 @@ def _test(
             return first, np.zeros(0)
         over_trees.append(_tree_errors(table, target, learned, held, seed) - errors[0][0])
     (chance, sharper), trees = np.concatenate(over_chance, axis=1), np.concatenate(over_trees)
-    p_value = _p_value(sharper if len(draws) > 1 else chance)
-    found = chance.mean() >= _LEAST_GAIN and p_value <= _SURE and _p_value(trees) <= _SURELY_BEHIND
+    p_value, sure = (_p_value(sharper), _SHAPES[name].sure) if len(draws) > 1 else (_p_value(chance), _SURE)
+    found = chance.mean() >= _LEAST_GAIN and p_value <= sure and _p_value(trees) <= _SURELY_BEHIND
     gain = float(min(chance.mean(), trees.mean()))
     return Order(bool(found), columns, alike, by_chance, gain, p_value, name), np.concatenate(in_order)
 
