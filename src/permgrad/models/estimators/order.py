@@ -32,8 +32,8 @@ FEWEST_COLUMNS, FEWEST_ROWS = 12, 60
 _FEWEST_OF_A_PICTURE = 36
 _MOST_ROWS, _FOLDS, _CONTROLS = 1200, 3, 2
 _KERNELS = 128
-#: Few rows are read by several draws of the kernels: one draw adds as much noise as the rows.
-_MOST_DRAWS = 4
+#: Up to so many rows are read by several draws of the kernels: one draw adds as much noise as the rows.
+_FEW, _DRAWS = 300, 4
 _SHUFFLES = 200
 #: A gain is worth an image if it is as sure, and as large.
 _SURE, _LEAST_GAIN = 0.001, 0.01
@@ -141,7 +141,8 @@ def _test(
         return first, np.zeros(0)
     spread = table.std(axis=0)
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    draws = [_draw(rng, columns, placed[1]) for _ in range(max(1, min(_MOST_DRAWS, _MOST_ROWS // len(table))))]
+    few = len(table) <= _FEW
+    draws = [_draw(rng, columns, placed[1]) for _ in range(_DRAWS if few else 1)]
     in_order: list[Floats] = []
     over_chance: list[Floats] = []
     over_trees: list[Floats] = []
@@ -161,7 +162,7 @@ def _test(
             return first, np.zeros(0)
         over_trees.append(_tree_errors(table, target, learned, held, seed) - errors[0][0])
     (chance, sharper), trees = np.concatenate(over_chance, axis=1), np.concatenate(over_trees)
-    p_value, sure = (_p_value(sharper), _SHAPES[name].sure) if len(draws) > 1 else (_p_value(chance), _SURE)
+    p_value, sure = (_p_value(sharper), _SHAPES[name].sure) if few else (_p_value(chance), _SURE)
     found = chance.mean() >= _LEAST_GAIN and p_value <= sure and _p_value(trees) <= _SURELY_BEHIND
     gain = float(min(chance.mean(), trees.mean()))
     return Order(bool(found), columns, alike, by_chance, gain, p_value, name), np.concatenate(in_order)
