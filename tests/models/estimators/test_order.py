@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 import permgrad as pg
 from permgrad.base.errors import InputError
+from permgrad.models.estimators import order as order_module
 from permgrad.models.estimators.order import find_order
 
 _FEW: dict[str, Any] = {"max_epochs": 2, "random_state": 0, "progress": False}
@@ -42,6 +43,30 @@ def test_an_order_that_helps_is_found_also_when_the_columns_are_shuffled() -> No
     assert order == find_order(curves, wide, "classification", 0)
     assert "form a curve" in order.sentence("classification")
     assert find_order(curves, wide + 0.05 * curves[:, 0], "regression", 0).found
+
+
+def test_few_rows_are_judged_by_squared_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves, wide = _bumps(100, 40)
+    few = find_order(curves, wide, "classification", 0)
+    assert few.found
+    monkeypatch.setattr(order_module, "_FEW", 0)  # as of many rows: wrong rows are counted
+    counted = find_order(curves, wide, "classification", 0)
+    assert few.p_value < counted.p_value
+    assert few.alike == counted.alike
+
+
+def test_the_second_error_of_a_row_is_the_squared_distance_to_its_class() -> None:
+    rng = np.random.default_rng(0)
+    features, y = rng.normal(size=(60, 3)), np.repeat(["a", "b", "c"], 20)
+    learned, held = np.arange(0, 60, 2), np.arange(1, 60, 2)
+    target = order_module._Target.of(y, "classification")
+    wrong, squared = order_module._errors(features, target, learned, held)
+    assert set(wrong) == {0.0, 1.0}
+    # What is predicted sums to 1, because the indicators of the classes do: (1 - p)² + Σ q² of the others.
+    assert ((squared > 0.375) | (wrong == 0)).all(), "a wrong row has p below 1/2 and another class of p or more"
+    numbers = order_module._Target.of(features[:, 0], "regression")
+    absolute, same = order_module._errors(features, numbers, learned, held)
+    assert np.array_equal(absolute, same)
 
 
 def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
