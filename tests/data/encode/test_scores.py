@@ -52,7 +52,7 @@ def test_products_of_columns_give_the_weights_of_the_rows(outputs, rows):
     ridge = Ridge(1.0, solver="cholesky").fit(
         model.joined[rows].toarray() * scale, y[rows], sample_weight=target.weights[rows]
     )
-    np.testing.assert_allclose(weights, np.atleast_2d(ridge.coef_).T * scale[:, None], atol=1e-5)
+    np.testing.assert_allclose(weights, np.atleast_2d(ridge.coef_).T * scale[:, None], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(intercept, np.atleast_1d(ridge.intercept_), atol=1e-5)
 
 
