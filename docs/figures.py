@@ -166,6 +166,24 @@ def _of_orders(record: Any) -> list[list[str]]:
     return [[name, *(told(by.get(form, [])) for form in forms)] for name, by in complete.items()]
 
 
+def _of_control(record: Any) -> list[list[str]]:
+    """Return the mean accuracy with an image of shuffled columns, and of the default, on the splits of the first."""
+    forms = ("orders_auto", "orders_shuffled", "orders_never")
+    found = {
+        (cell["model"], cell["set"], cell["split"]): cell["metrics"]["test"]
+        for cell in record["results"]["cells"]
+        if cell["model"] in forms
+    }
+    splits: dict[str, list[int]] = {}
+    for model, name, split in found:
+        if model == "orders_shuffled":
+            splits.setdefault(name, []).append(split)
+    return [
+        [name, *(f"{fmean(found[form, name, split]['accuracy'] for split in own):.3f}" for form in forms)]
+        for name, own in splits.items()
+    ]
+
+
 def _inside_digits(record: Any) -> list[list[str]]:
     """Return for each method the share of its attributions inside the digit: mean, and smallest of the draws."""
     shares = record["results"]["shares"]
@@ -911,6 +929,12 @@ TABLES = (
         "orders",
         "| shuffled columns | default | without image | extra trees | LightGBM | CatBoost | MiniROCKET, true order |",
         _of_orders,
+    ),
+    Table(
+        DOCS + "the-default-network.md",
+        "orders",
+        "| shuffled columns | default | an image of the columns as they stand | without image |",
+        _of_control,
     ),
     Table(
         DOCS + "the-default-network.md",
