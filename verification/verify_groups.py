@@ -146,8 +146,8 @@ def main() -> int:
     slack = 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / samples))
     for name, (measure, ways) in CASES.items():
         for way in ways if asked.only in (None, name) else ():
-            # The precondition needs few.
-            found = pd.DataFrame([measure(way, seed) for seed in range(samples // 3 if way in NO_OPTIONS else samples)])
+            count = max(30, samples // 3) if way in NO_OPTIONS else samples  # the precondition needs few
+            found = pd.DataFrame([measure(way, seed) for seed in range(count)])
             for what, rate in found.mean().items():
                 error = 1.96 * float(np.sqrt(max(rate * (1 - rate), 0.02) / len(found)))
                 lines.append(
