@@ -156,7 +156,8 @@ def a_change(record: Record, case: str, samples: int, slack: float) -> None:
         shown = [(*line[:2], *(f"{number:.3f}" for number in line[2:6]), line[6]) for line in lines]
         record.write(f"*{case}, {task}*\n\n{markdown_table(head, shown)}")
         off = max(abs(line[2] - line[3]) for line in lines if line[0] != "importance")
-        record.floor(f"{case}, {task}: parts and loss off the truth, at most", off, 0.0, 0.02)
+        most = 0.02 if samples > 100 else 0.06  # a mean of few estimates is off by chance
+        record.floor(f"{case}, {task}: parts and loss off the truth, at most", off, 0.0, most)
         for kind in ("part", "importance"):
             held = float(np.mean([line[4] for line in lines if line[0] == kind]))
             record.floor(f"{case}, {task}: intervals of {kind}s that hold the truth", held, 0.92 - slack, 0.97 + slack)
