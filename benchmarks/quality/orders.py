@@ -400,9 +400,8 @@ def main() -> int:
         parts.append(f"## {suite.capitalize()} tables\n\nWhat the order test said of the training rows.\n\n{said}")
         parts += [] if not sets else ["\n\n".join([
             "Test rows, mean ± standard deviation over splits.\n\n" + tables.markdown(tables.value_table(*where)),
-            "How much better permgrad is than each (*: p < 0.05 after Holm's steps over the models of a set, and apart over "
-            "our own other orders; corrected "
-            "resampled t-test, Nadeau & Bengio 2003).\n\n" + against(*where),
+            "How much better permgrad is than each (*: p < 0.05 after Holm's steps over the models of a set, and apart "
+            "over our own other orders; corrected resampled t-test, Nadeau & Bengio 2003).\n\n" + against(*where),
             "Processor seconds of a fit.\n\n" + tables.markdown(tables.time_table(*where)),
         ])]  # fmt: skip
     tables.write("orders", "Columns with an order, and without", {"seed": 0}, "\n\n".join(parts), {"cells": data},
