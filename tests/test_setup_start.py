@@ -86,7 +86,8 @@ def test_the_collector_is_left_to_the_user_outside_of_a_command():
     frozen = gc.get_freeze_count()
     with loading():
         assert gc.isenabled()
-    assert gc.get_freeze_count() <= frozen  # what earlier tests kept may end meanwhile
+    # What earlier tests kept may end meanwhile, a few objects.
+    assert frozen - 1000 < gc.get_freeze_count() <= frozen
     with own_process():
         with suppress(ZeroDivisionError), loading():
             assert not gc.isenabled()

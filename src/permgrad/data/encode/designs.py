@@ -160,12 +160,13 @@ class Words:
                 found = counter.fit_transform(texts)
             except ValueError:  # no text has a word
                 continue
-            spread = np.asarray(counts, dtype=np.float64) @ (found > 0)
-            # A piece of one text says nothing of others. A word weighs by its being rare there.
-            cells = np.asarray((found > 0).sum(axis=0)).ravel()
-            shared = found[:, (cells > 1) & (cells <= len(texts) / 2)]
+            present = found > 0
+            spread = np.asarray(counts, dtype=np.float64) @ present
+            cells = np.asarray(present.sum(axis=0)).ravel()
+            shared = present[:, (cells > 1) & (cells <= len(texts) / 2)]
             if part == "words" and len(texts) > _FEW and np.mean(shared.getnnz(axis=1) > 0) < _SHARE_OF_WORDS:
                 return None  # as of "user 17", whose words say no more than the level
+            # A piece of one text says nothing of others. A word weighs by its being rare there.
             often = np.flatnonzero(cells >= (1 if part == "words" else 2))
             entries = counter.get_feature_names_out()
             chosen = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[:_MOST_ENTRIES]

@@ -54,7 +54,7 @@ class _Shape:
 
     noun: str
     alike: float
-    sure: float = 0.001
+    sure: float = _SURE
 
 
 #: Returns places of columns, and the shape of their grid, from rows and a seed.
