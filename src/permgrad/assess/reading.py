@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from permgrad.assess.curves import AtPoint, Curve, read_curve
 from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
@@ -26,7 +27,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_rows
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
-from permgrad.base.frames import as_library
+from permgrad.base.frames import as_library, taken
 from permgrad.base.random import generator
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.evaluation.cells import cells_of
@@ -164,29 +165,36 @@ class ReadModel:
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
-        facts = {"name": name or label_of(model), "options": options, "seed": seed}
-        named = {key: value for key, value in options.items() if key in _ARGUMENTS}
-        further = {key: value for key, value in options.items() if key not in named}
-        arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
-        self.request = build_request(arguments, NoMethod(), "report")
-        self._is_network = isinstance(model, nn.Module)
-        table = self._table(self.request.raw, self.request.inputs)
-        numbers = np.arange(len(self.request.inputs[0]))
-        rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
-        rows = replace(rows, dependence=dependence)
+        name, self._is_network, self._seed = name or label_of(model), isinstance(model, nn.Module), seed
+        asked = _asked(model, inputs, y, options, seed)
+        self.request, self._point, self.kept = asked.request, asked.point, asked.kept
+        rows = self._rows(asked.inputs, asked.y, asked.request, dependence)
+        facts: dict[str, Any] = {"name": name, "options": asked.options, "seed": seed}
         if self.request.subject.model is not None:
-            self.rows = replace(rows, inputs=model.encode_rows(table))
+            self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
             if options.get("background") is None and not rows_in(model)[0]:  # saved without its rows
                 facts["options"] = {**options, "background": _drawn(rows, seed).frame}
             positive = self.request.positive if len(self.request.subject.class_names) == 2 else None
             self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
         else:
-            self.model = _foreign(
-                self.request,
-                replace(rows, cut=self._cut()),
-                {**facts, "model": model, "subject": facts["name"], "has_slopes": self._is_network},
-            )
+            facts |= {"subject": name, "has_slopes": self._is_network}
+            self.model = _foreign(self.request, rows, {**facts, "model": asked.model})
             self.rows = self.model.rows
+            if asked.curve is not None and asked.whole is not None:
+                every = self._rows(inputs, y, asked.whole, dependence)
+                guess = np.asarray(asked.whole.subject.predicted(outputs_of(asked.whole.subject, asked.whole.inputs)))
+                facts |= {"model": model, "request": asked.whole, "rows": every, "guess": guess, "task": "regression"}
+                curve = replace(asked.curve, guess=guess, whole=Foreign(**facts, classes=()))
+                self.model = replace(self.model, curve=curve)
+
+    def _rows(self, inputs: Any, y: Any, request: Request, dependence: Dependence | None) -> Rows:
+        """Return the rows of a request, whose numbers are from 0."""
+        table, numbers = self._table(request.raw, request.inputs), np.arange(len(request.inputs[0]))
+        if dependence is not None and len(dependence.codes) > len(numbers) and self.kept is not None:
+            dependence = dependence.take(self.kept)
+        rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
+        cut = None if request.subject.model is not None or self._is_network else _cut(request)
+        return replace(rows, dependence=dependence, cut=cut)
 
     def _table(self, raw: Any, tensors: tuple[Tensor, ...]) -> pd.DataFrame | None:
         """Return rows as a table, or None if the model reads something else."""
@@ -203,13 +211,6 @@ class ReadModel:
         ]
         return pd.DataFrame(tensors[0].detach().cpu().numpy(), columns=list(columns))
 
-    def _cut(self) -> Callable[[Places], Any] | None:
-        """Return how some of the rows of a predictor are taken, in the user's form."""
-        subject, tensors = self.request.subject, self.request.inputs
-        if self._is_network:
-            return None
-        return lambda places: subject.form.write(tensors[0][torch.from_numpy(places)])
-
     def train(self, train: Any) -> Rows | None:
         """Check ``train=`` and return its rows."""
         if train is None:
@@ -223,13 +224,23 @@ class ReadModel:
         inputs, dependence = _dependence(self.model.model, inputs, y, related)
         if values:
             dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(related, values[0]))[1]
+        if self.model.curve is not None:
+            learned = np.asarray(as_target(y), dtype=np.float64).reshape(len(y), -1)
+            self.model = replace(self.model, curve=replace(self.model.curve, learned=learned))
+        if self._point is not None:
+            kept, y, _ = self._point.kept(y, self._seed)
+            inputs = taken(inputs, kept, len(learned))
+            dependence = None if dependence is None else dependence.take(kept)
         return replace(self._training_rows(inputs, y), dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
         subject = self.request.subject
         tensors = subject.read(inputs)
         count = len(tensors[0])
-        codes = subject.encode_target(y, count)
+        values = as_target(y)
+        if subject.task == "regression" and values.ndim == 1 < subject.count:  # the target of the one output reported
+            values = np.stack([values] * subject.count, axis=1)
+        codes = subject.encode_target(values if subject.task == "regression" else y, count)
         numbers = np.arange(count)
         if subject.model is not None:
             names = list(subject.preprocessor.feature_names_in_)
@@ -244,9 +255,22 @@ class ReadModel:
         truth = classes[codes.astype(np.int64)] if len(classes) else codes
         return Rows(inputs=inputs, y=y, numbers=numbers, table=self._table(None, tensors), truth=truth)
 
+    def levels(self, sensitive: Any) -> pd.DataFrame | None:
+        """Return the columns that ``sensitive=`` names or holds, of the rows that are shown."""
+        if self.kept is None or self.model.curve is None:
+            return sensitive_columns(sensitive, self.rows)
+        every = sensitive_columns(sensitive, self.model.curve.whole.rows)
+        return None if every is None else every.iloc[self.kept].reset_index(drop=True)
+
     @property
     def target(self) -> str:
         """The target's name: of its column, else of the output that was picked, else ``y``."""
+        curve = self.model.curve
+        if curve is not None:
+            point, name = curve.names[curve.place], getattr(curve.whole.rows.y, "name", None) or "y"
+            return {"survival": f"survival at {point}", "quantiles": f"{name}, quantile {point}"}.get(
+                curve.kind, f"{name} at {point}"
+            )
         output = getattr(self.model, "output", None)
         if output is not None and len(self.request.subject.output_names) > 1:
             return str(self.request.subject.output_names[output])
@@ -264,6 +288,60 @@ class ReadModel:
             for name, tensor in zip(self.request.subject.input_names, self.request.inputs, strict=False)
         ]
         return pd.DataFrame(lines, columns=["name", "size", "type"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What a report is of: of a model whose outputs are a curve, one point. ``whole`` is then about all points."""
+
+    model: Any
+    inputs: Any
+    y: Any
+    options: Mapping[str, Any]
+    request: Request
+    curve: Curve | None = None
+    whole: Request | None = None
+    point: AtPoint | None = None
+    kept: Integers | None = None
+
+
+def _asked(model: Any, inputs: Any, y: Any, options: Mapping[str, Any], seed: int) -> _Asked:
+    """Read a call. Times and events, and one target of several quantiles, fit only a complete curve."""
+
+    def build(model: Any, inputs: Any, y: Any, options: Mapping[str, Any]) -> Request:
+        named = {key: value for key, value in options.items() if key in _ARGUMENTS}
+        further = {key: value for key, value in options.items() if key not in named}
+        arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
+        return build_request(arguments, NoMethod(), "report")
+
+    request, problem = None, None
+    try:
+        request = build(model, inputs, y, options)
+    except InputError as error:
+        problem = error
+    found = None
+    if request is None or (request.subject.task == "regression" and request.subject.count > 1):
+        found = read_curve(lambda y, options: build(model, inputs, y, options), request, y, options)
+    if found is None:
+        if request is None:
+            assert problem is not None
+            raise problem
+        return _Asked(model=model, inputs=inputs, y=y, options=options, request=request)
+    curve, whole, options = found
+    point = kept = None
+    if curve.kind == "survival":
+        model = point = AtPoint(model, curve)
+        kept, y, left_out = point.kept(y, seed)
+        inputs, curve = taken(inputs, kept, len(curve.truth)), replace(curve, left_out=left_out)
+    request = build(model, inputs, y, options)
+    facts = {"curve": curve, "whole": whole, "point": point, "kept": kept}
+    return _Asked(model=model, inputs=inputs, y=y, options=options, request=request, **facts)
+
+
+def _cut(request: Request) -> Callable[[Places], Any]:
+    """Return how some of the rows of a predictor are taken, in the user's form."""
+    subject, tensors = request.subject, request.inputs
+    return lambda places: subject.form.write(tensors[0][torch.from_numpy(places)])
 
 
 def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> tuple[Any, Dependence | None]:
@@ -345,6 +423,8 @@ def _one_output(request: Request, target: Any, guess: Floats) -> tuple[npt.NDArr
     if len(chosen) != 1:
         few = listed(list(names)[:5], show=repr)
         hint = f"Pass target={shown(names[0])}, for example." if target is None else "Name one in target=."
+        if target is None and names == tuple(map(str, range(len(names)))):
+            hint += " If they are a curve, return a frame whose columns are its times, quantiles or horizons."
         raise InputError(f"A report is of one output, and the model has {len(names)} ({few})", hint=hint, code="PG005")
     position = chosen[0]
     return np.asarray(request.y)[:, position], column_of(guess, position), position

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
-from permgrad.assess.reading import ReadModel, sensitive_columns
+from permgrad.assess.reading import ReadModel
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
@@ -182,7 +182,7 @@ def report(
         models = [ReadModel(one, X, y, name=name, seed=seed, **options) for name, one in named.items()]
         first, *others = models
         _check_models(models, interactions)
-        first.rows = replace(first.rows, sensitive=sensitive_columns(sensitive, first.rows))
+        first.rows = replace(first.rows, sensitive=first.levels(sensitive))
         names = [one.model.name for one in models]
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject

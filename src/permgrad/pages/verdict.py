@@ -23,6 +23,7 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.segments import worse_groups
 from permgrad.evaluation.thresholds import never_predicted_words
 from permgrad.pages.changes import changes_facts, since_words
+from permgrad.pages.curves import leader_words, left_out_words, shown_words
 from permgrad.pages.headline import (
     FEW_OF_A_CLASS,
     FEW_ROWS,
@@ -207,6 +208,10 @@ def _features(content: Assessment) -> Iterator[Spoken]:
             count = f"{len(clear)} of {len(explanation.names)} features clearly"
             words = f"{count} {by_count(len(clear), 'matters', 'matter')}. {words}"
         yield words, "features", "features", facts
+    if (along := content.curve) is not None:
+        words = " ".join(filter(None, [shown_words(along), left_out_words(along), leader_words(along)]))
+        facts = {"shown": along.shown, "points": along.points, "leaders": list(along.leaders)}
+        yield words, "curve", "features", facts
     stored = content.segments
     if stored and stored["tests"]:
         words = segment_words(stored, 1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.curves import are_points
 from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
@@ -97,7 +98,8 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
         return figures | {"normalised": signed_bars(list(explanation.names), shares, label=label)}
     if local:
-        return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
+        figures = {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
+        return figures | ({"curve": plot.curve()} if are_points(explanation.outputs) else {})
     figures = {"bar": plot.bar()}
     if len(explanation.outputs) > 2:
         figures["classes"] = plot.classes()
