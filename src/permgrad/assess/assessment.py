@@ -206,7 +206,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "refits": ("explanations/refits",),
     "changes": ("explanations/changes",),
     "bands": ("explanations/bands",),
-    "curve": ("explanations/curve", "curve"),
+    "curve": ("explanations/curve", "along_the_curve"),
     "branches": ("branches",),
     "related": ("explanations/related",),
     "matrix": ("explanations/matrix",),

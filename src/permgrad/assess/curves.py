@@ -187,7 +187,9 @@ def _check_survival(whole: Request, truth: Floats) -> None:
     """Refuse outputs that are no chances to survive, and times and events that are none."""
     if not (np.isfinite(truth).all() and _are_events(truth) and truth[:, 1].any()):
         problem = "y needs finite times and events of 0 (censored) or 1, with at least one 1"
-        raise InputError(problem, hint="Pass the time in the first column of y and the event in the second.", code="PG036")
+        raise InputError(
+            problem, hint="Pass the time in the first column of y and the event in the second.", code="PG036"
+        )
     low, high = whole.subject.first.min().item(), whole.subject.first.max().item()
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         problem = f"y holds times and events, and the outputs are no chances to survive: from {low:.3g} to {high:.3g}"
