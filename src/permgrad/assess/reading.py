@@ -165,11 +165,18 @@ class ReadModel:
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
-        name, self._is_network, self._seed = name or label_of(model), isinstance(model, nn.Module), seed
-        asked = _asked(model, inputs, y, options, seed)
-        self.request, self._point, self.kept = asked.request, asked.point, asked.kept
-        rows = self._rows(asked.inputs, asked.y, asked.request, dependence)
-        facts: dict[str, Any] = {"name": name, "options": asked.options, "seed": seed}
+        name, self._is_network = name or label_of(model), isinstance(model, nn.Module)
+        self.request, found, options = _asked(model, inputs, y, options, seed)
+        curve, whole = found or (None, None)
+        shown, some, labels = model, inputs, y
+        self.kept: Integers | None = None
+        if curve is not None and curve.kind == "survival":
+            shown = AtPoint(model, curve)
+            self.kept, labels, left_out = shown.kept(y, seed)
+            some, curve = taken(inputs, self.kept, len(y)), replace(curve, left_out=left_out)
+            self.request = _request(shown, some, labels, options, seed)
+        rows = self._rows(some, labels, self.request, dependence)
+        facts: dict[str, Any] = {"name": name, "options": options, "seed": seed}
         if self.request.subject.model is not None:
             self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
             if options.get("background") is None and not rows_in(model)[0]:  # saved without its rows
@@ -178,14 +185,13 @@ class ReadModel:
             self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
         else:
             facts |= {"subject": name, "has_slopes": self._is_network}
-            self.model = _foreign(self.request, rows, {**facts, "model": asked.model})
+            self.model = _foreign(self.request, rows, {**facts, "model": shown})
             self.rows = self.model.rows
-            if asked.curve is not None and asked.whole is not None:
-                every = self._rows(inputs, y, asked.whole, dependence)
-                guess = np.asarray(asked.whole.subject.predicted(outputs_of(asked.whole.subject, asked.whole.inputs)))
-                facts |= {"model": model, "request": asked.whole, "rows": every, "guess": guess, "task": "regression"}
-                curve = replace(asked.curve, guess=guess, whole=Foreign(**facts, classes=()))
-                self.model = replace(self.model, curve=curve)
+            if curve is not None and whole is not None:
+                guess = np.asarray(whole.subject.predicted(outputs_of(whole.subject, whole.inputs)))
+                every = self._rows(inputs, y, whole, dependence)
+                facts |= {"model": model, "request": whole, "rows": every, "guess": guess, "task": "regression"}
+                self.model = replace(self.model, curve=replace(curve, guess=guess, whole=Foreign(**facts, classes=())))
 
     def _rows(self, inputs: Any, y: Any, request: Request, dependence: Dependence | None) -> Rows:
         """Return the rows of a request, whose numbers are from 0."""
@@ -227,8 +233,8 @@ class ReadModel:
         if self.model.curve is not None:
             learned = np.asarray(as_target(y), dtype=np.float64).reshape(len(y), -1)
             self.model = replace(self.model, curve=replace(self.model.curve, learned=learned))
-        if self._point is not None:
-            kept, y, _ = self._point.kept(y, self._seed)
+        if isinstance(self.model.model, AtPoint):
+            kept, y, _ = self.model.model.kept(y, self.model.seed)
             inputs = taken(inputs, kept, len(learned))
             dependence = None if dependence is None else dependence.take(kept)
         return replace(self._training_rows(inputs, y), dependence=dependence)
@@ -290,52 +296,33 @@ class ReadModel:
         return pd.DataFrame(lines, columns=["name", "size", "type"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What a report is of: of a model whose outputs are a curve, one point. ``whole`` is then about all points."""
-
-    model: Any
-    inputs: Any
-    y: Any
-    options: Mapping[str, Any]
-    request: Request
-    curve: Curve | None = None
-    whole: Request | None = None
-    point: AtPoint | None = None
-    kept: Integers | None = None
+def _request(model: Any, inputs: Any, y: Any, options: Mapping[str, Any], seed: int) -> Request:
+    named = {key: value for key, value in options.items() if key in _ARGUMENTS}
+    further = {key: value for key, value in options.items() if key not in named}
+    arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
+    return build_request(arguments, NoMethod(), "report")
 
 
-def _asked(model: Any, inputs: Any, y: Any, options: Mapping[str, Any], seed: int) -> _Asked:
-    """Read a call. Times and events, and one target of several quantiles, fit only a complete curve."""
-
-    def build(model: Any, inputs: Any, y: Any, options: Mapping[str, Any]) -> Request:
-        named = {key: value for key, value in options.items() if key in _ARGUMENTS}
-        further = {key: value for key, value in options.items() if key not in named}
-        arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
-        return build_request(arguments, NoMethod(), "report")
-
+def _asked(
+    model: Any, inputs: Any, y: Any, options: Mapping[str, Any], seed: int
+) -> tuple[Request, tuple[Curve, Request] | None, Mapping[str, Any]]:
+    """Return the request of a report, the curve that it is a point of, with its request, and the options."""
     request, problem = None, None
     try:
-        request = build(model, inputs, y, options)
-    except InputError as error:
+        request = _request(model, inputs, y, options, seed)
+    except InputError as error:  # times and events, and one target of several quantiles, fit only a complete curve
         problem = error
     found = None
     if request is None or (request.subject.task == "regression" and request.subject.count > 1):
-        found = read_curve(lambda y, options: build(model, inputs, y, options), request, y, options)
-    if found is None:
-        if request is None:
-            assert problem is not None
-            raise problem
-        return _Asked(model=model, inputs=inputs, y=y, options=options, request=request)
-    curve, whole, options = found
-    point = kept = None
-    if curve.kind == "survival":
-        model = point = AtPoint(model, curve)
-        kept, y, left_out = point.kept(y, seed)
-        inputs, curve = taken(inputs, kept, len(curve.truth)), replace(curve, left_out=left_out)
-    request = build(model, inputs, y, options)
-    facts = {"curve": curve, "whole": whole, "point": point, "kept": kept}
-    return _Asked(model=model, inputs=inputs, y=y, options=options, request=request, **facts)
+        found = read_curve(lambda y, options: _request(model, inputs, y, options, seed), request, y, options)
+    if found is not None:
+        curve, whole, options = found
+        request = whole if curve.kind == "survival" else _request(model, inputs, y, options, seed)
+        return request, (curve, whole), options
+    if request is None:
+        assert problem is not None
+        raise problem
+    return request, None, options
 
 
 def _cut(request: Request) -> Callable[[Places], Any]:

@@ -27,7 +27,7 @@ _MEASURED = {
 }
 
 
-def curve(section: SectionView, content: Assessment, along: CurveSection) -> None:
+def curve(section: SectionView, _: Assessment, along: CurveSection) -> None:
     """Scores and importances of all points."""
     explanation, rows = along.explanation, len(along.explanation.values)
     section.text(shown_words(along), left_out_words(along), leader_words(along), score_words(along))
