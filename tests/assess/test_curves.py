@@ -19,8 +19,8 @@ from permgrad.assess.sections.curve import _leaders, _scores
 from permgrad.assess.store import Store
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
-from permgrad.pages.curves import leader_words, left_out_words, score_words, shown_words
 from permgrad.pages.plots.curve import bands
+from permgrad.pages.sentences import leader_words, left_out_words, score_words, shown_words
 from permgrad.pages.verdict import verdict
 
 HORIZONS = (1.0, 2.0, 4.0, 8.0)

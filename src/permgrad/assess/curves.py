@@ -118,7 +118,7 @@ class AtPoint:
         chance = np.asarray(self.curve(table), dtype=np.float64)[:, self.place]
         return pd.DataFrame(np.column_stack([1 - chance, chance]), columns=self.names)
 
-    def kept(self, y: Any, seed: int) -> tuple[Integers, pd.Series[str], dict[str, int]]:
+    def kept(self, y: Any, seed: int) -> tuple[Integers, pd.Series[Any], dict[str, int]]:
         """Return which rows are shown, their outcomes, and how many are not.
 
         Rows without a known outcome are left out. So that outcomes stay as frequent as they are, a row that ended is
@@ -130,7 +130,7 @@ class AtPoint:
             problem = f"Too few rows are followed until {self.point} for a report of it"
             raise InputError(problem, hint="Name an earlier point in target=.", code="PG035")
         drawn = weights > weights.max() * generator(seed, "censored rows").random(len(weights))
-        places, known = np.flatnonzero(drawn), weights > 0
+        places, known = np.flatnonzero(drawn).astype(np.int64), weights > 0
         labels = np.where(beyond[places], self.names[1], self.names[0])
         counts = {"rows": len(truth), "censored": int((~known).sum()), "ended": int((known & ~beyond).sum())}
         counts["thinned"] = int((known & ~drawn).sum())
@@ -179,7 +179,13 @@ def read_curve(
     if kind == "survival":
         _check_survival(whole, truth)
         options, further = {name: value for name, value in options.items() if name not in ("target", "task")}, {}
-    facts = {"kind": kind, "names": names, "place": places[0], "chosen": target is not None, "truth": truth}
+    facts: dict[str, Any] = {
+        "kind": kind,
+        "names": names,
+        "place": places[0],
+        "chosen": target is not None,
+        "truth": truth,
+    }
     return Curve(**facts, guess=np.zeros((0, count))), whole, {**options, **further}
 
 
@@ -187,10 +193,10 @@ def _check_survival(whole: Request, truth: Floats) -> None:
     """Refuse outputs that are no chances to survive, and times and events that are none."""
     if not (np.isfinite(truth).all() and _are_events(truth) and truth[:, 1].any()):
         problem = "y needs finite times and events of 0 (censored) or 1, with at least one 1"
-        raise InputError(
-            problem, hint="Pass the time in the first column of y and the event in the second.", code="PG036"
-        )
-    low, high = whole.subject.first.min().item(), whole.subject.first.max().item()
+        hint = "Pass the time in the first column of y and the event in the second."
+        raise InputError(problem, hint=hint, code="PG036")
+    subject: Any = whole.subject
+    low, high = subject.first.min().item(), subject.first.max().item()
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         problem = f"y holds times and events, and the outputs are no chances to survive: from {low:.3g} to {high:.3g}"
         hint = "Return a frame of survival functions whose columns are the times."

@@ -304,8 +304,8 @@ def _request(model: Any, inputs: Any, y: Any, options: Mapping[str, Any], seed: 
 
 
 def _asked(
-    model: Any, inputs: Any, y: Any, options: Mapping[str, Any], seed: int
-) -> tuple[Request, tuple[Curve, Request] | None, Mapping[str, Any]]:
+    model: Any, inputs: Any, y: Any, options: dict[str, Any], seed: int
+) -> tuple[Request, tuple[Curve, Request] | None, dict[str, Any]]:
     """Return the request of a report, the curve that it is a point of, with its request, and the options."""
     request, problem = None, None
     try:
@@ -405,8 +405,9 @@ def _one_output(request: Request, target: Any, guess: Floats) -> tuple[npt.NDArr
     """Return truth and predictions of the output that is reported, and its position."""
     names, chosen = request.subject.output_names, request.targets
     if isinstance(request.loss, str) and request.loss == "cox":
-        problem = "report needs classes or numbers, and y holds times and events"
-        raise InputError(problem, hint="Call pg.explain with loss='cox' instead.", code="PG004")
+        problem = "report needs classes, numbers or survival functions, and the model returns one risk"
+        hint = "Return a frame of survival functions whose columns are times, or call pg.explain with loss='cox'."
+        raise InputError(problem, hint=hint, code="PG004")
     if len(chosen) != 1:
         few = listed(list(names)[:5], show=repr)
         hint = f"Pass target={shown(names[0])}, for example." if target is None else "Name one in target=."

@@ -23,7 +23,6 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.segments import worse_groups
 from permgrad.evaluation.thresholds import never_predicted_words
 from permgrad.pages.changes import changes_facts, since_words
-from permgrad.pages.curves import leader_words, left_out_words, shown_words
 from permgrad.pages.headline import (
     FEW_OF_A_CLASS,
     FEW_ROWS,
@@ -40,13 +39,16 @@ from permgrad.pages.sentences import (
     dominant_words,
     down,
     drift_words,
+    leader_words,
     leak_words,
+    left_out_words,
     left_where,
     level_words,
     no_segment_words,
     related_words,
     reliability_words,
     segment_words,
+    shown_words,
     unchecked_words,
 )
 from permgrad.pages.summary import overlap_words

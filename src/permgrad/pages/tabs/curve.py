@@ -9,8 +9,8 @@ import numpy as np
 from permgrad.base.errors import counted
 from permgrad.base.numerals import percent
 from permgrad.pages import choices, plots
-from permgrad.pages.curves import leader_words, left_out_words, score_words, shown_words
 from permgrad.pages.plots.curve import bands
+from permgrad.pages.sentences import leader_words, left_out_words, score_words, shown_words
 from permgrad.pages.views import SectionView, TableView, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import confidence_words, p_text, quantity_of
 
@@ -48,14 +48,13 @@ def _sizes(along: CurveSection) -> TableView:
     explanation, (mean, each, whole) = along.explanation, bands(along.explanation)
     features = choices.largest(mean.max(axis=1), _FEATURES)
     points = [explanation.outputs.index(one["point"]) for one in along.leaders]
-    at = np.array([(feature, point) for point in points for feature in features]).T
-    first, second = tuple(at[0]), tuple(at[1])
+    first, second = np.tile(features, len(points)), np.repeat(points, len(features))
     columns = [
         names([explanation.outputs[point] for point in second], "point"),
         names([explanation.names[feature] for feature in first], explanation.level),
         figures_of("mean size", mean[first, second]),
-        intervals_of(*(end[first, second] for end in each), level=confidence_words(explanation)),
-        intervals_of(*(end[first, second] for end in whole), level="complete curve's"),
+        intervals_of(each[0][first, second], each[1][first, second], level=confidence_words(explanation)),
+        intervals_of(whole[0][first, second], whole[1][first, second], level="complete curve's"),
     ]
     return table_of("The leading features at the first, the middle and the last point.", columns)
 
