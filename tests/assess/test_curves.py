@@ -15,6 +15,7 @@ from sklearn.metrics import mean_pinball_loss, r2_score
 import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.curves import AtPoint, Curve, are_points, outcomes
+from permgrad.assess.reading import ReadModel
 from permgrad.assess.sections.curve import _leaders, _scores
 from permgrad.assess.store import Store
 from permgrad.base.dependence import Dependence
@@ -277,6 +278,17 @@ def test_a_report_of_survival_says_what_it_leaves_out(form, undrawn):
     page = pg.report(survival, X[:120], part(slice(0, 120)), train=train, target="1.0", sensitive=X["noise"][:120] > 0,
                      n_repeats=2, interactions=0, random_state=0, progress=False)  # fmt: skip
     assert "All test rows count here. Scores count each row by the inverse of the chance" in words(page)
+
+
+def test_rows_that_are_left_keep_their_numbers():
+    X = table(60)
+    _, seen, ended = lives(X)
+    y, model = np.column_stack([seen, ended]), lambda cells: survival(pd.DataFrame(cells, columns=list(WEIGHTS)))
+    for rows in (X, X.to_numpy()):
+        read = ReadModel(survival if rows is X else model, rows, y, progress=False)
+        assert 10 < len(read.rows) < 60
+        assert read.rows.identifiers["index"].tolist() == read.kept.astype(str).tolist()
+        np.testing.assert_array_equal(read.rows.table, X.to_numpy()[read.kept])
 
 
 def test_without_censoring_no_row_is_left_out():

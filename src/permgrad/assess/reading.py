@@ -176,6 +176,8 @@ class ReadModel:
             some, curve = taken(inputs, self.kept, len(y)), replace(curve, left_out=left_out)
             self.request = _request(shown, some, labels, options, seed)
         rows = self._rows(some, labels, self.request, dependence)
+        if self.kept is not None and rows.identifiers is None and len(rows) < len(y):
+            rows = replace(rows, identifiers=pd.DataFrame({"index": self.kept.astype(str)}))
         facts: dict[str, Any] = {"name": name, "options": options, "seed": seed}
         if self.request.subject.model is not None:
             self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
