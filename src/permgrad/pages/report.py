@@ -126,7 +126,8 @@ def report(
         X: rows that the model was not fitted on, as for ``pg.explain``: a table ``(rows, columns)``, or the inputs of a
             network as a dict, tuple or tensor.
         y: their targets ``(rows,)``: classes as in training, or numbers. Of a model with several outputs also
-            ``(rows, outputs)``, with ``target=`` for the one to report.
+            ``(rows, outputs)``, with ``target=`` for the one to report. A frame of horizons, quantiles or survival
+            functions, whose columns are numbers, needs no ``target``, and ``y`` may be times and events.
         path: HTML file to write. None: the page is only returned, and shown in a notebook.
         train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
             them with the held-out rows, searches for columns that give the target away and for rows in both, and takes
