@@ -31,7 +31,8 @@ def assessed(
     read = ReadModel(model, X, y, seed=0, **(DONORS | options))
     content = Assessment(title="t", target=read.target, task=read.model.task, subject=read.model.subject)
     budget = Budget(seed=0, most_rows=most_rows, interactions=interactions)
-    work = Work(read.model, read.rows, content, budget, train=read.train(train))
+    learned = read.train(train)
+    work = Work(read.model, read.rows, content, budget, train=learned)
     content.data = describe_data(work)
     if read.rows.table is None:
         content.data.columns = read.inputs

@@ -11,6 +11,7 @@ import pandas as pd
 
 from permgrad.assess.budget import PAIR, Clock
 from permgrad.assess.cache import Cache
+from permgrad.assess.curves import Curve
 from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
 from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
@@ -68,6 +69,7 @@ class EvaluatedModel:
         draws_maps: activation maps can be drawn.
         has_slopes: its outputs have gradients.
         has_one_logit: a plain network of two classes with one logit, which is explained by its gradients first.
+        curve: what is known of all points, if its outputs are a curve and this is one of them.
     """
 
     name: str
@@ -88,6 +90,7 @@ class EvaluatedModel:
     draws_maps: bool = False
     has_slopes: bool = False
     has_one_logit: bool = False
+    curve: Curve | None = None
 
     def targets(self, rows: Rows) -> Array:
         """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from permgrad.assess.curves import AtPoint, Curve, read_curve
 from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
@@ -26,7 +27,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_rows
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
-from permgrad.base.frames import as_library
+from permgrad.base.frames import as_library, taken
 from permgrad.base.random import generator
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.evaluation.cells import cells_of
@@ -164,29 +165,44 @@ class ReadModel:
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
-        facts = {"name": name or label_of(model), "options": options, "seed": seed}
-        named = {key: value for key, value in options.items() if key in _ARGUMENTS}
-        further = {key: value for key, value in options.items() if key not in named}
-        arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
-        self.request = build_request(arguments, NoMethod(), "report")
-        self._is_network = isinstance(model, nn.Module)
-        table = self._table(self.request.raw, self.request.inputs)
-        numbers = np.arange(len(self.request.inputs[0]))
-        rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
-        rows = replace(rows, dependence=dependence)
+        name, self._is_network = name or label_of(model), isinstance(model, nn.Module)
+        self.request, found, options = _asked(model, inputs, y, options, seed)
+        curve, whole = found or (None, None)
+        shown, some, labels = model, inputs, y
+        self.kept: Integers | None = None
+        if curve is not None and curve.kind == "survival":
+            shown = AtPoint(model, curve)
+            self.kept, labels, left_out = shown.kept(y, seed)
+            some, curve = taken(inputs, self.kept, len(y)), replace(curve, left_out=left_out)
+            self.request = _request(shown, some, labels, options, seed)
+        rows = self._rows(some, labels, self.request, dependence)
+        if self.kept is not None and rows.identifiers is None and len(rows) < len(y):
+            rows = replace(rows, identifiers=pd.DataFrame({"index": self.kept.astype(str)}))
+        facts: dict[str, Any] = {"name": name, "options": options, "seed": seed}
         if self.request.subject.model is not None:
-            self.rows = replace(rows, inputs=model.encode_rows(table))
+            self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
             if options.get("background") is None and not rows_in(model)[0]:  # saved without its rows
                 facts["options"] = {**options, "background": _drawn(rows, seed).frame}
             positive = self.request.positive if len(self.request.subject.class_names) == 2 else None
             self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
         else:
-            self.model = _foreign(
-                self.request,
-                replace(rows, cut=self._cut()),
-                {**facts, "model": model, "subject": facts["name"], "has_slopes": self._is_network},
-            )
+            facts |= {"subject": name, "has_slopes": self._is_network}
+            self.model = _foreign(self.request, rows, {**facts, "model": shown})
             self.rows = self.model.rows
+            if curve is not None and whole is not None:
+                guess = np.asarray(whole.subject.predicted(outputs_of(whole.subject, whole.inputs)))
+                every = self._rows(inputs, y, whole, dependence)
+                facts |= {"model": model, "request": whole, "rows": every, "guess": guess, "task": "regression"}
+                self.model = replace(self.model, curve=replace(curve, guess=guess, whole=Foreign(**facts, classes=())))
+
+    def _rows(self, inputs: Any, y: Any, request: Request, dependence: Dependence | None) -> Rows:
+        """Return the rows of a request, whose numbers are from 0."""
+        table, numbers = self._table(request.raw, request.inputs), np.arange(len(request.inputs[0]))
+        if dependence is not None and len(dependence.codes) > len(numbers) and self.kept is not None:
+            dependence = dependence.take(self.kept)
+        rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
+        cut = None if request.subject.model is not None or self._is_network else _cut(request)
+        return replace(rows, dependence=dependence, cut=cut)
 
     def _table(self, raw: Any, tensors: tuple[Tensor, ...]) -> pd.DataFrame | None:
         """Return rows as a table, or None if the model reads something else."""
@@ -203,13 +219,6 @@ class ReadModel:
         ]
         return pd.DataFrame(tensors[0].detach().cpu().numpy(), columns=list(columns))
 
-    def _cut(self) -> Callable[[Places], Any] | None:
-        """Return how some of the rows of a predictor are taken, in the user's form."""
-        subject, tensors = self.request.subject, self.request.inputs
-        if self._is_network:
-            return None
-        return lambda places: subject.form.write(tensors[0][torch.from_numpy(places)])
-
     def train(self, train: Any) -> Rows | None:
         """Check ``train=`` and return its rows."""
         if train is None:
@@ -223,13 +232,23 @@ class ReadModel:
         inputs, dependence = _dependence(self.model.model, inputs, y, related)
         if values:
             dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(related, values[0]))[1]
+        if self.model.curve is not None:
+            learned = np.asarray(as_target(y), dtype=np.float64).reshape(len(y), -1)
+            self.model = replace(self.model, curve=replace(self.model.curve, learned=learned))
+        if isinstance(self.model.model, AtPoint):
+            kept, y, _ = self.model.model.kept(y, self.model.seed)
+            inputs = taken(inputs, kept, len(learned))
+            dependence = None if dependence is None else dependence.take(kept)
         return replace(self._training_rows(inputs, y), dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
         subject = self.request.subject
         tensors = subject.read(inputs)
         count = len(tensors[0])
-        codes = subject.encode_target(y, count)
+        values = as_target(y)
+        if subject.task == "regression" and values.ndim == 1 < subject.count:  # the target of the one output reported
+            values = np.stack([values] * subject.count, axis=1)
+        codes = subject.encode_target(values if subject.task == "regression" else y, count)
         numbers = np.arange(count)
         if subject.model is not None:
             names = list(subject.preprocessor.feature_names_in_)
@@ -244,9 +263,22 @@ class ReadModel:
         truth = classes[codes.astype(np.int64)] if len(classes) else codes
         return Rows(inputs=inputs, y=y, numbers=numbers, table=self._table(None, tensors), truth=truth)
 
+    def levels(self, sensitive: Any) -> pd.DataFrame | None:
+        """Return the columns that ``sensitive=`` names or holds, of the rows that are shown."""
+        if self.kept is None or self.model.curve is None:
+            return sensitive_columns(sensitive, self.rows)
+        every = sensitive_columns(sensitive, self.model.curve.whole.rows)
+        return None if every is None else every.iloc[self.kept].reset_index(drop=True)
+
     @property
     def target(self) -> str:
         """The target's name: of its column, else of the output that was picked, else ``y``."""
+        curve = self.model.curve
+        if curve is not None:
+            point, name = curve.names[curve.place], getattr(curve.whole.rows.y, "name", None) or "y"
+            return {"survival": f"survival at {point}", "quantiles": f"{name}, quantile {point}"}.get(
+                curve.kind, f"{name} at {point}"
+            )
         output = getattr(self.model, "output", None)
         if output is not None and len(self.request.subject.output_names) > 1:
             return str(self.request.subject.output_names[output])
@@ -264,6 +296,41 @@ class ReadModel:
             for name, tensor in zip(self.request.subject.input_names, self.request.inputs, strict=False)
         ]
         return pd.DataFrame(lines, columns=["name", "size", "type"])
+
+
+def _request(model: Any, inputs: Any, y: Any, options: Mapping[str, Any], seed: int) -> Request:
+    named = {key: value for key, value in options.items() if key in _ARGUMENTS}
+    further = {key: value for key, value in options.items() if key not in named}
+    arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
+    return build_request(arguments, NoMethod(), "report")
+
+
+def _asked(
+    model: Any, inputs: Any, y: Any, options: dict[str, Any], seed: int
+) -> tuple[Request, tuple[Curve, Request] | None, dict[str, Any]]:
+    """Return the request of a report, the curve that it is a point of, with its request, and the options."""
+    request, problem = None, None
+    try:
+        request = _request(model, inputs, y, options, seed)
+    except InputError as error:  # times and events, and one target of several quantiles, fit only a complete curve
+        problem = error
+    found = None
+    if request is None or (request.subject.task == "regression" and request.subject.count > 1):
+        found = read_curve(lambda y, options: _request(model, inputs, y, options, seed), request, y, options)
+    if found is not None:
+        curve, whole, options = found
+        request = whole if curve.kind == "survival" else _request(model, inputs, y, options, seed)
+        return request, (curve, whole), options
+    if request is None:
+        assert problem is not None
+        raise problem
+    return request, None, options
+
+
+def _cut(request: Request) -> Callable[[Places], Any]:
+    """Return how some of the rows of a predictor are taken, in the user's form."""
+    subject, tensors = request.subject, request.inputs
+    return lambda places: subject.form.write(tensors[0][torch.from_numpy(places)])
 
 
 def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> tuple[Any, Dependence | None]:
@@ -340,11 +407,14 @@ def _one_output(request: Request, target: Any, guess: Floats) -> tuple[npt.NDArr
     """Return truth and predictions of the output that is reported, and its position."""
     names, chosen = request.subject.output_names, request.targets
     if isinstance(request.loss, str) and request.loss == "cox":
-        problem = "report needs classes or numbers, and y holds times and events"
-        raise InputError(problem, hint="Call pg.explain with loss='cox' instead.", code="PG004")
+        problem = "report needs classes, numbers or survival functions, and the model returns one risk"
+        hint = "Return a frame of survival functions whose columns are times, or call pg.explain with loss='cox'."
+        raise InputError(problem, hint=hint, code="PG004")
     if len(chosen) != 1:
         few = listed(list(names)[:5], show=repr)
         hint = f"Pass target={shown(names[0])}, for example." if target is None else "Name one in target=."
+        if target is None and names == tuple(map(str, range(len(names)))):
+            hint += " If they are a curve, return a frame whose columns are its times, quantiles or horizons."
         raise InputError(f"A report is of one output, and the model has {len(names)} ({few})", hint=hint, code="PG005")
     position = chosen[0]
     return np.asarray(request.y)[:, position], column_of(guess, position), position

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
-from permgrad.assess.reading import ReadModel, sensitive_columns
+from permgrad.assess.reading import ReadModel
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
@@ -126,7 +126,8 @@ def report(
         X: rows that the model was not fitted on, as for ``pg.explain``: a table ``(rows, columns)``, or the inputs of a
             network as a dict, tuple or tensor.
         y: their targets ``(rows,)``: classes as in training, or numbers. Of a model with several outputs also
-            ``(rows, outputs)``, with ``target=`` for the one to report.
+            ``(rows, outputs)``, with ``target=`` for the one to report. A frame of horizons, quantiles or survival
+            functions, whose columns are numbers, needs no ``target``, and ``y`` may be times and events.
         path: HTML file to write. None: the page is only returned, and shown in a notebook.
         train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
             them with the held-out rows, searches for columns that give the target away and for rows in both, and takes
@@ -182,7 +183,7 @@ def report(
         models = [ReadModel(one, X, y, name=name, seed=seed, **options) for name, one in named.items()]
         first, *others = models
         _check_models(models, interactions)
-        first.rows = replace(first.rows, sensitive=sensitive_columns(sensitive, first.rows))
+        first.rows = replace(first.rows, sensitive=first.levels(sensitive))
         names = [one.model.name for one in models]
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject

@@ -39,13 +39,16 @@ from permgrad.pages.sentences import (
     dominant_words,
     down,
     drift_words,
+    leader_words,
     leak_words,
+    left_out_words,
     left_where,
     level_words,
     no_segment_words,
     related_words,
     reliability_words,
     segment_words,
+    shown_words,
     unchecked_words,
 )
 from permgrad.pages.summary import overlap_words
@@ -207,6 +210,10 @@ def _features(content: Assessment) -> Iterator[Spoken]:
             count = f"{len(clear)} of {len(explanation.names)} features clearly"
             words = f"{count} {by_count(len(clear), 'matters', 'matter')}. {words}"
         yield words, "features", "features", facts
+    if (along := content.curve) is not None:
+        words = " ".join(filter(None, [shown_words(along), left_out_words(along), leader_words(along)]))
+        facts = {"shown": along.shown, "points": along.points, "leaders": list(along.leaders)}
+        yield words, "curve", "features", facts
     stored = content.segments
     if stored and stored["tests"]:
         words = segment_words(stored, 1)

@@ -8,7 +8,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.pages.plots.curve import _of_all
+from permgrad.pages.plots.curve import bands
 
 TIMES = (0.5, 1.0, 2.0, 4.0)
 
@@ -82,7 +82,7 @@ def test_the_band_of_all_outputs_holds_the_complete_curve():
         shared, own = rng.normal(size=(40, 1, 1)), rng.normal(size=(40, 1, 8))
         values = np.sqrt(0.3) * shared + np.sqrt(0.7) * own  # eight outputs of standard normal values
         made = type(found)(**{**vars(found), **_like(values)})
-        mean, narrow, wide = _of_all(made, simultaneous=True)
+        mean, narrow, wide = bands(made, simultaneous=True)
         assert ((narrow[0] < mean) & (mean < narrow[1])).all()
         pointwise += ((truth < narrow[0]) | (truth > narrow[1])).any()
         whole += ((truth < wide[0]) | (truth > wide[1])).any()

@@ -204,3 +204,30 @@ def test_other_formats_are_explained(tmp_path, kind):
     assert (explanation.values[:, 0] > 0.01).all()
     if kind != "skops":
         assert explanation.outputs == ("all", "no", "yes")
+
+
+# ---- outputs that are a curve ----------------------------------------------------------------------------------------
+def test_quantiles_of_a_file_are_drawn_as_a_curve_and_other_outputs_say_how(tmp_path):
+    xgboost, rng = pytest.importorskip("xgboost"), np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(90, 3)), columns=list("abc"))
+    y, levels = frame["a"] + rng.normal(size=90), [0.1, 0.25, 0.5, 0.6, 0.75, 0.9]
+    model = xgboost.XGBRegressor(objective="reg:quantileerror", quantile_alpha=levels, n_estimators=8).fit(frame, y)
+    model.save_model(tmp_path / "levels.json")
+    xgboost.XGBRegressor(n_estimators=8).fit(frame, frame.to_numpy()).save_model(tmp_path / "three.json")
+    frame[:40].to_csv(tmp_path / "rows.csv", index=False)
+    frame.assign(y=y).to_csv(tmp_path / "known.csv", index=False)
+    asked = ["explain", tmp_path / "levels.json", tmp_path / "rows.csv", "--method", "shapley"]
+    said = call(*asked, "--out", tmp_path / "levels")
+    assert (tmp_path / "levels" / "plots" / "curve.png").is_file()
+    assert [level for level in levels if f"for {level:g}." in said] == [0.1, 0.6, 0.9], "the ends and one between"
+    assert set(pd.read_csv(tmp_path / "levels" / "importance.csv")["class"]) == set(levels)
+    asked[1] = tmp_path / "three.json"
+    said = call(*asked, "--out", tmp_path / "three")
+    assert not (tmp_path / "three" / "plots" / "curve.png").exists()
+    assert "If the outputs are a curve, name its points in Python" in said
+    loss = ["explain", tmp_path / "levels.json", tmp_path / "known.csv", "--target", "y", "--class", "0.9"]
+    said = call(*loss, "--out", tmp_path / "one")
+    single = pg.explain(model, frame, y, target=5, random_state=0, progress=False)
+    assert f"{single.values[:, 0].max():.3f}" in said
+    wrong = call("explain", tmp_path / "three.json", *loss[2:-2], "--out", tmp_path / "none", code=2)
+    assert "permgrad explain: --class 0" in wrong

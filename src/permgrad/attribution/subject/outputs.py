@@ -210,7 +210,7 @@ class OutputForm:
         if numbers is None:
             hint = "Pass such numbers, or task='classification' (an estimator: fit a classifier)"
             if self.task == "regression" and wide.shape[1] == 1 < self.count and values.dtype.kind in "fiub":
-                hint = "Pass such numbers, or target=0 to compare y with the first output alone"
+                hint = "Pass such numbers, or target=0 (permgrad explain: --class 0) to compare y with the first output"
             if values.ndim == 2 and self.count == 1:
                 hint = "Pass loss='cox' if these are times and events, or scoring= a scorer that takes them"
             problem = (

@@ -104,6 +104,9 @@ class PredictorSubject(Subject):
             # The second of two classes says it all, and its logit is the score that boosters call raw.
             self.column = 1
             form = replace(form, count=1, output_names=form.class_names)
+        levels = call.loss[1] if isinstance(call.loss, tuple) else ()
+        if isinstance(levels, tuple) and len(levels) == form.count > 1:  # quantiles are called by their levels
+            form = replace(form, output_names=tuple(f"{level:g}" for level in levels))
         self.bounded = form.task != "regression" and form.kind == "probabilities"
         numbered = class_names is not None or call.classes is None
         return replace(form, inferred=kind is None and call.kind is None, numbered=numbered)

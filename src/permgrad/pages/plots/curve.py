@@ -11,10 +11,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from scipy import special
 
-from permgrad.attribution.explanation.statistics import freedom_of_ends
+from permgrad.attribution.explanation.statistics import independent, mean_over_rows
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_flag
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.random import generator
@@ -77,7 +78,7 @@ def curve(
         hint = "Let the predictor return a frame whose columns are the times, quantiles or horizons."
         raise InputError(problem, hint=hint, code="PG004")
     if row is None:
-        values, pointwise, whole = _of_all(explanation, simultaneous)
+        values, pointwise, whole = bands(explanation, simultaneous)
     else:
         place = choices.check_row(explanation, row)
         values = np.asarray(explanation.values[place], dtype=np.float64)
@@ -117,24 +118,22 @@ def _numbers(outputs: Any) -> Floats | None:
     return along if len(along) > 1 and (np.diff(along) > 0).all() else None
 
 
-def _of_all(explanation: Explanation, simultaneous: bool) -> tuple[Floats, Ends, Ends]:
+def bands(explanation: Explanation, simultaneous: bool = True) -> tuple[Floats, Ends, Ends]:
     """Return means of absolute values ``(names, outputs)``, and the ends of pointwise and of whole intervals."""
     sizes = np.abs(np.asarray(explanation.values, dtype=np.float64))
-    rows, mean = len(sizes), sizes.mean(axis=0)
-    apart = sizes - mean
-    error = np.sqrt((apart**2).sum(axis=0) / max(rows * (rows - 1), 1))
-    squares, cubes, fourths = ((apart**power).sum(axis=0) for power in (2, 3, 4))
-    freedom = freedom_of_ends(squares, cubes, fourths, rows)
-    tail = (1 - float(explanation.meta.get("confidence", 0.95))) / 2
+    units, rows = Dependence.of_rows(explanation.meta), len(sizes)
+    mean, error, count = mean_over_rows(sizes, None, units)
+    confidence = float(explanation.meta.get("confidence", 0.95))
 
-    def ends(outside: npt.ArrayLike) -> Ends:
-        low, high = (error * t_quantile(1 - np.asarray(outside), one) for one in freedom)
+    def ends(level: npt.ArrayLike) -> Ends:
+        low, high = (error * t_quantile((1 + np.asarray(level)) / 2, each - 1) for each in count)
         return mean - low, mean + high
 
-    if not simultaneous or rows < 2:
-        return mean, ends(tail), ends(tail)
-    draws = generator(0, "bands of curves").normal(size=(_DRAWS, rows))
-    scaled = apart / np.where(error > 0, error * rows, np.inf)
-    widest = np.abs(np.einsum("dr,rno->dno", draws, scaled, optimize=True)).max(axis=2)
-    outside = special.ndtr(-np.quantile(widest, 1 - 2 * tail, axis=0))[:, None]  # of a single output
-    return mean, ends(tail), ends(outside)
+    if not simultaneous or not np.isfinite(error).all():
+        return mean, ends(confidence), ends(confidence)
+    parts = independent((sizes - mean).reshape(rows, -1).T, units)
+    parts = (parts / np.maximum(np.linalg.norm(parts, axis=1, keepdims=True), 1e-300)).reshape(*mean.shape, -1)
+    draws = generator(0, "bands of curves").normal(size=(_DRAWS, parts.shape[2]))
+    widest = np.abs(np.einsum("dr,nor->dno", draws, parts, optimize=True)).max(axis=2)
+    level = 1 - 2 * special.ndtr(-np.quantile(widest, confidence, axis=0))[:, None]  # of a single output
+    return mean, ends(confidence), ends(level)

@@ -19,6 +19,7 @@ from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
 from permgrad.pages.sentences import dominant_words
 from permgrad.pages.tab import Tab
 from permgrad.pages.tabs.along import along
+from permgrad.pages.tabs.curve import curve
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.together import nothing_together
 from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
@@ -252,6 +253,7 @@ TAB = Tab(
     title="Features",
     sections=(
         ("drivers", "What it relies on", ranking, "explanation"),
+        ("curve", "Along the curve", curve, "curve"),
         ("along", "Along the columns", along, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
         ("paths", "Table or image", branches, "paths_count"),  # else see Details

@@ -1,0 +1,217 @@
+"""Models whose outputs are a curve: which point of it a report shows, and what is known of all points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.arguments import resolve_targets
+from permgrad.attribution.subject.calls import find_call
+from permgrad.attribution.subject.outputs import as_target
+from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.errors import InputError, keeping_warnings
+from permgrad.base.random import generator
+from permgrad.models.losses import OtherLoss, read_loss
+
+Kind = Literal["numbers", "quantiles", "survival"]
+#: Arguments that are about a single output.
+_OF_ONE = ("target", "loss", "positive")
+#: Where fewer rows than this share are still followed, nothing is measured: each would stand for more than twenty.
+_FOLLOWED = 0.05
+#: How far beyond 0 … 1 a chance may lie by rounding.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The points of a model's curve, of which a report shows one.
+
+    Attributes:
+        kind: numbers with a target each, quantiles of one target, or chances to survive beyond times.
+        names: the points ``(points,)``, numbers in rising order.
+        place: the position of the point shown, which ``target=`` has ``chosen`` or is the middle one.
+        truth: targets ``(rows, points)``, ``(rows, 1)`` of quantiles, or times and events ``(rows, 2)``.
+        guess: predictions ``(rows, points)``.
+        whole: the model of all points, with all rows.
+        learned: the truth of training rows, if they are known.
+        left_out: how many rows have no known outcome at the point shown (``censored``), and how many of all with an
+            outcome before (``ended``) are left out for their sake (``thinned``).
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    place: int
+    chosen: bool
+    truth: Floats
+    guess: Floats
+    whole: Any = None
+    learned: Floats | None = None
+    left_out: Mapping[str, int] | None = None
+
+    def losses(self, place: int) -> tuple[Floats, Floats, Floats]:
+        """Return the loss of each row at a point, that of the best constant, and the rows' weights ``(rows,)``.
+
+        Squared errors, the loss of the quantile, or Brier's, where rows count by the inverse of the chance that they
+        are still followed (Graf et al. 1999). Weights are 0 where too few are.
+        """
+        point, guess = float(self.names[place]), self.guess[:, place]
+        learned = self.truth if self.learned is None else self.learned
+        if self.kind == "survival":
+            beyond, weights = outcomes(self.truth, point)
+            constant = _staying(learned[:, 0], learned[:, 1] > 0)(point, "right")
+            return (beyond - guess) ** 2, (beyond - constant) ** 2, weights
+        column = place if self.kind == "numbers" else 0
+        truth, before, even = self.truth[:, column], learned[:, column], np.ones(len(guess))
+        if self.kind == "numbers":
+            return (truth - guess) ** 2, (truth - before.mean()) ** 2, even
+        above = [truth - guess, truth - np.quantile(before, point)]
+        ours, constant = (np.maximum(point * one, (point - 1) * one) for one in above)
+        return ours, constant, even
+
+
+# ---- times and events ------------------------------------------------------------------------------------------------
+def _staying(times: Floats, gone: Booleans, *, first: bool = True) -> Callable[[Any, Literal["left", "right"]], Floats]:
+    """Return the share that stays beyond (``"right"``) or until (``"left"``) a time (Kaplan & Meier 1958).
+
+    ``first``: those who go at a time do so before others leave at the same time.
+    """
+    distinct, at, counts = np.unique(times, return_inverse=True, return_counts=True)
+    lost, others = np.bincount(at, gone), np.bincount(at, ~gone)
+    there = len(times) - np.cumsum(counts) + counts - (0 if first else others)
+    share = np.append(1.0, np.cumprod(1 - lost / np.maximum(there, 1)))
+    return lambda when, side: np.asarray(share[np.searchsorted(distinct, when, side)])
+
+
+def outcomes(truth: Floats, point: float) -> tuple[Booleans, Floats]:
+    """Return which rows of ``(rows, 2)`` times and events survive beyond a point, and how much each counts.
+
+    A row that is censored before counts 0. Others count by the inverse of the chance that they are not, by Kaplan and
+    Meier's estimate.
+
+    Examples:
+        >>> outcomes(np.array([[1.0, 1], [2, 0], [3, 1], [4, 0]]), 2.5)
+        (array([False, False,  True,  True]), array([1. , 0. , 1.5, 1.5]))
+    """
+    times, event = truth[:, 0], truth[:, 1] > 0
+    followed = _staying(times, ~event, first=False)
+    beyond = (times > point) | ((times == point) & ~event)
+    known = beyond | (event & (times <= point))
+    least = followed(point, "left")
+    chance = np.where(beyond, least, followed(np.minimum(times, point), "left"))
+    return beyond, np.where(known & (least >= _FOLLOWED), 1 / np.maximum(chance, _FOLLOWED), 0.0)
+
+
+class AtPoint:
+    """The chance to survive beyond one point, of a model that returns survival functions."""
+
+    def __init__(self, model: Any, curve: Curve) -> None:
+        self.curve, self.place, self.point = find_call(model).function, curve.place, curve.names[curve.place]
+        self.names = [f"until {self.point}", f"beyond {self.point}"]
+
+    def __call__(self, table: Any) -> pd.DataFrame:
+        """Return the chances to end until the point and to survive beyond it."""
+        chance = np.asarray(self.curve(table), dtype=np.float64)[:, self.place]
+        return pd.DataFrame(np.column_stack([1 - chance, chance]), columns=self.names)
+
+    def kept(self, y: Any, seed: int) -> tuple[Integers, pd.Series[Any], dict[str, int]]:
+        """Return which rows are shown, their outcomes, and how many are not.
+
+        Rows without a known outcome are left out. So that outcomes stay as frequent as they are, a row that ended is
+        then kept with the chance with which others like it are still followed at the point. All kept rows count once.
+        """
+        truth = as_target(y).astype(np.float64)
+        beyond, weights = outcomes(truth, float(self.point))
+        if not weights.any():
+            problem = f"Too few rows are followed until {self.point} for a report of it"
+            raise InputError(problem, hint="Name an earlier point in target=.", code="PG035")
+        drawn = weights > weights.max() * generator(seed, "censored rows").random(len(weights))
+        places, known = np.flatnonzero(drawn).astype(np.int64), weights > 0
+        labels = np.where(beyond[places], self.names[1], self.names[0])
+        counts = {"rows": len(truth), "censored": int((~known).sum()), "ended": int((known & ~beyond).sum())}
+        counts["thinned"] = int((known & ~drawn).sum())
+        return places, pd.Series(labels, index=getattr(y, "index", pd.RangeIndex(len(truth)))[places]), counts
+
+
+# ---- what a user passes ----------------------------------------------------------------------------------------------
+def read_curve(
+    build: Callable[[Any, Mapping[str, Any]], Request], request: Request | None, y: Any, options: Mapping[str, Any]
+) -> tuple[Curve, Request, dict[str, Any]] | None:
+    """Return the curve of a model, its request for all points and its options, or None if its outputs are no curve.
+
+    ``build`` makes a request of targets and options, and ``request`` is that of all arguments if they fit.
+    """
+    asked = {name: value for name, value in options.items() if name not in _OF_ONE}
+    try:
+        asked |= {} if request is None else {"task": request.subject.task}
+        with keeping_warnings():  # those of the point shown are told
+            whole, values = build(None, asked), as_target(y)
+    except InputError:
+        return None
+    subject, count, loss = whole.subject, whole.subject.count, options.get("loss", "auto")
+    read = read_loss(subject.usual_loss if loss == "auto" else loss)
+    levels = read.levels if isinstance(read, OtherLoss) else ()
+    columns = tuple(map(str, getattr(y, "columns", ())))
+    names = tuple(f"{level:g}" for level in levels) or (columns if len(columns) == count else subject.output_names)
+    if subject.task != "regression" or len(names) != count or not are_points(names):
+        return None
+    numbers, fields = values.dtype.kind in "fiubO", bool(getattr(getattr(y, "dtype", None), "names", None))
+    kind: Kind = "numbers"
+    if values.ndim == 2 and values.shape[1] == 2 and numbers and (fields or (count != 2 and _are_events(values))):
+        if not hasattr(subject, "call"):  # a network cannot be called for the table of one point
+            return None
+        kind = "survival"
+    elif values.ndim == 1 and numbers and (levels or 0 < float(names[0]) < float(names[-1]) < 1):
+        kind, loss = "quantiles", ("quantile", tuple(map(float, names))) if loss == "auto" else loss
+    elif values.shape != (len(whole.inputs[0]), count):
+        return None
+    subject.output_names = names
+    target = options.get("target")
+    places = (count // 2,) if target is None else resolve_targets(subject, target)
+    if len(places) != 1:
+        return None
+    truth = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    further = {"target": places[0]} if kind == "numbers" else {"target": places[0], "loss": loss}
+    if kind == "survival":
+        _check_survival(whole, truth)
+        options, further = {name: value for name, value in options.items() if name not in ("target", "task")}, {}
+    facts: dict[str, Any] = {
+        "kind": kind,
+        "names": names,
+        "place": places[0],
+        "chosen": target is not None,
+        "truth": truth,
+    }
+    return Curve(**facts, guess=np.zeros((0, count))), whole, {**options, **further}
+
+
+def _check_survival(whole: Request, truth: Floats) -> None:
+    """Refuse outputs that are no chances to survive, and times and events that are none."""
+    if not (np.isfinite(truth).all() and _are_events(truth) and truth[:, 1].any()):
+        problem = "y needs finite times and events of 0 (censored) or 1, with at least one 1"
+        hint = "Pass the time in the first column of y and the event in the second."
+        raise InputError(problem, hint=hint, code="PG036")
+    subject: Any = whole.subject
+    low, high = subject.first.min().item(), subject.first.max().item()
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        problem = f"y holds times and events, and the outputs are no chances to survive: from {low:.3g} to {high:.3g}"
+        hint = "Return a frame of survival functions whose columns are the times."
+        raise InputError(problem, hint=hint, code="PG032")
+
+
+def are_points(names: Sequence[str]) -> bool:
+    """Return whether names are rising numbers that somebody chose, not 0, 1, 2 and so on."""
+    try:
+        numbers = np.array([float(name) for name in names])
+    except ValueError:
+        return False
+    return len(numbers) > 1 and bool((np.diff(numbers) > 0).all()) and not np.array_equal(numbers, range(len(numbers)))
+
+
+def _are_events(values: Any) -> bool:
+    """Return whether the second column holds 0 or 1."""
+    return set(np.unique(values[:, 1].astype(np.float64)).tolist()) <= {0.0, 1.0}
