@@ -73,8 +73,8 @@ def horizons():
 def test_a_report_shows_one_point_and_measures_all(horizons):
     X, y, made = horizons
     along = made.curve
-    assert (along.kind, along.shown, along.chosen, along.points) == ("numbers", "4.0", False, 4)
-    assert made.target == "y at 4.0"
+    assert (along.kind, along.shown, along.chosen, along.points) == ("numbers", "4", False, 4)
+    assert made.target == "y at 4"
     want = [r2_score(y[:, k], forecast(X).to_numpy()[:, k]) for k in range(4)]
     assert np.std(want) > 0.05
     np.testing.assert_allclose(along.scores["score"], want, atol=1e-12)
@@ -86,7 +86,7 @@ def test_a_report_shows_one_point_and_measures_all(horizons):
 def test_importances_along_the_curve_are_those_of_explain_and_of_the_closed_form(horizons):
     X, _, made = horizons
     found = made.curve.explanation
-    assert found.outputs == ("1.0", "2.0", "4.0", "8.0")
+    assert found.outputs == ("1", "2", "4", "8")
     options = {"exact": 5, "references": 50, "tolerance": 0.1, "max_permutations": 100}
     asked = pg.explain(
         forecast, X, method="shapley", scope="local", background=X, random_state=0, progress=False, **options
@@ -102,12 +102,12 @@ def test_importances_along_the_curve_are_those_of_explain_and_of_the_closed_form
 def test_features_that_lead_at_the_ends_are_named_and_alike_ones_are_not(horizons):
     _, _, made = horizons
     leaders = {one["point"]: (one["feature"], one["clear"]) for one in made.curve.leaders}
-    assert leaders == {"1.0": ("now", True), "4.0": ("trend", True), "8.0": ("trend", True)}
-    assert "now at 1.0 and trend at 4.0 and 8.0 (p below 0.05 for all 3 points together)" in leader_words(made.curve)
-    assert shown_words(made.curve).endswith("about 4.0, one in the middle (target= chooses another).")
+    assert leaders == {"1": ("now", True), "4": ("trend", True), "8": ("trend", True)}
+    assert "now at 1 and trend at 4 and 8 (p below 0.05 for all 3 points together)" in leader_words(made.curve)
+    assert shown_words(made.curve).endswith("about 4, one in the middle (target= chooses another).")
     assert left_out_words(made.curve) == ""
     spoken = next(one for one in verdict(made) if one["facts"]["kind"] == "curve")
-    assert spoken["facts"]["shown"] == "4.0"
+    assert spoken["facts"]["shown"] == "4"
 
 
 def test_false_leads_are_rare(horizons):
@@ -129,7 +129,7 @@ def test_intervals_of_scores_hold_the_truth():
         rng = np.random.default_rng(seed)
         guess = rng.normal(size=(100, 2))
         curve = Curve(
-            kind="numbers", names=("1.0", "3.0"), place=0, chosen=False, guess=guess,
+            kind="numbers", names=("1", "3"), place=0, chosen=False, guess=guess,
             truth=guess + 0.5 * rng.normal(size=(100, 2)),
         )  # fmt: skip
         line = _scores(curve, np.array([0]), None).iloc[0]
@@ -174,10 +174,10 @@ def test_names_of_the_points_may_come_from_y_and_the_point_from_target(undrawn):
     y = pd.DataFrame(later(X), columns=HORIZONS)
     model = LinearRegression().fit(X, y)
     page = pg.report(
-        model, X, y, train=(X, y), target="8.0", n_repeats=2, interactions=0, random_state=0, progress=False
+        model, X, y, train=(X, y), target=8.0, n_repeats=2, interactions=0, random_state=0, progress=False
     )
     text = words(page)
-    assert "The other sections are about 8.0, as target= asks." in text
+    assert "The other sections are about 8, as target= asks." in text
     assert "Along the curve" in text
     assert "It is clearly better than a constant at 4 of 4 points" in text
 
@@ -267,12 +267,12 @@ def test_a_report_of_survival_says_what_it_leaves_out(form, undrawn):
     train = (X[120:], part(slice(120, 240)))
     made = assessed(survival, X[:120], part(slice(0, 120)), train=train, target="1.0")
     along = made.curve
-    assert (along.kind, along.shown, made.target, made.task) == ("survival", "1.0", "survival at 1.0", "classification")
-    assert set(made.predictions.classes) == {"until 1.0", "beyond 1.0"}
+    assert (along.kind, along.shown, made.target, made.task) == ("survival", "1", "survival at 1", "classification")
+    assert set(made.predictions.classes) == {"until 1", "beyond 1"}
     facts = along.left_out
     assert facts["censored"] > 0
     assert made.metrics["rows"]["test"] == facts["rows"] - facts["censored"] - facts["thinned"]
-    assert f"{facts['censored']} of 120 test rows are censored before 1.0" in left_out_words(along)
+    assert f"{facts['censored']} of 120 test rows are censored before 1" in left_out_words(along)
     assert len(along.explanation.values) == 120, "importances along the curve are of all rows"
     assert (along.scores["score"] > 0).all()
     page = pg.report(survival, X[:120], part(slice(0, 120)), train=train, target="1.0", sensitive=X["noise"][:120] > 0,
@@ -297,7 +297,7 @@ def test_without_censoring_no_row_is_left_out():
     y = np.array([(one, True) for one in time], dtype=[("time", float), ("event", bool)])
     made = assessed(survival, X, y)
     assert left_out_words(made.curve) == ""
-    assert (made.predictions.truth == "until 2.0").sum() == (time <= 2.0).sum()
+    assert (made.predictions.truth == "until 2").sum() == (time <= 2.0).sum()
     assert "points (after Holm's correction)." in score_words(made.curve)
 
 
@@ -309,7 +309,7 @@ def test_without_censoring_no_row_is_left_out():
         (survival, "lives", {"target": "3.0"}, "target must be one of the 4 outputs, got '3.0'"),
         (survival, "lives", {"target": [0, 1]}, "y must have 4 numbers per row"),
         (survival, "censored", {}, "with at least one 1"),
-        (survival, "short", {}, "Too few rows are followed until 4.0"),
+        (survival, "short", {}, "Too few rows are followed until 4"),
         (forecast, "lives", {}, "the outputs are no chances to survive: from"),
         (forecast, "later", {"target": [0, 1]}, "A report is of one output, and the model has 4"),
         (lambda rows: forecast(rows).to_numpy(), "later", {"task": "regression"}, "columns are its times, quantiles"),

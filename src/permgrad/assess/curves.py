@@ -12,7 +12,7 @@ import pandas as pd
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import resolve_targets
 from permgrad.attribution.subject.calls import find_call
-from permgrad.attribution.subject.outputs import as_target
+from permgrad.attribution.subject.outputs import as_target, point_name
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.base.random import generator
@@ -159,6 +159,7 @@ def read_curve(
     names = tuple(f"{level:g}" for level in levels) or (columns if len(columns) == count else subject.output_names)
     if subject.task != "regression" or len(names) != count or not are_points(names):
         return None
+    names = tuple(map(point_name, names))
     numbers, fields = values.dtype.kind in "fiubO", bool(getattr(getattr(y, "dtype", None), "names", None))
     kind: Kind = "numbers"
     if values.ndim == 2 and values.shape[1] == 2 and numbers and (fields or (count != 2 and _are_events(values))):

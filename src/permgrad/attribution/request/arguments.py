@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from types import NoneType
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from permgrad.attribution.request.registry import Method, with_options
 from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.outputs import OutputForm, as_target
+from permgrad.attribution.subject.outputs import OutputForm, as_target, point_name
 from permgrad.attribution.subject.places import loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
@@ -243,17 +244,19 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
         return tuple(range(count))
     wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
     positions: list[int] = []
+    takes = (str, int, np.integer) if names == tuple(map(str, range(count))) else (str, Real)
     for one in wanted:
         if is_whole(one) and 0 <= int(one) < count:
             positions.append(int(one))
-        elif isinstance(one, (str, int, np.integer)) and not isinstance(one, bool) and str(one) in names:
-            # A number outside the positions may still be the name of a class.
-            positions.append(names.index(str(one)))
+        elif isinstance(one, takes) and not isinstance(one, bool) and {str(one), point_name(one)} & {*names}:
+            # A number outside the positions may still be the name of a class or of a point of a curve.
+            positions.append(names.index(str(one) if str(one) in names else point_name(one)))
         else:
             last = "0" if count == 1 else "0 or 1" if count == 2 else f"0 to {count - 1}"
-            classes = f", a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
+            called = "a class" if subject.task == "classification" else "a name"
+            few = f", {called} ({', '.join(names[:7])}{', …' * (count > 7)})" if count > 1 else ""
             problem = f"target must be one of the {counted(count, 'output')}, got {shown(one)}"
-            raise InputError(problem, hint=f"Pass {last}{classes} or None for all outputs.", code="PG035")
+            raise InputError(problem, hint=f"Pass {last}{few} or None for all outputs.", code="PG035")
     if not positions:
         raise InputError("target names no output", hint="Pass None to explain all outputs.", code="PG005")
     return tuple(dict.fromkeys(positions))

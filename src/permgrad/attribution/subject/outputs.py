@@ -464,3 +464,11 @@ def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor
     spread = seen.amax(dim=0) - seen.amin(dim=0)
     share = max(_OF_ONE_ROW if alike else 0.0, _OF_ANY_ROW * torch.finfo(precision).eps)
     return torch.where(spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread))
+
+
+def point_name(value: Any) -> str:
+    """Return the name of a point of a curve: 2 for 2.0, and other texts as they are."""
+    try:
+        return f"{float(value):.15g}"
+    except (TypeError, ValueError):
+        return str(value)

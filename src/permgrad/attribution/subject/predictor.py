@@ -21,6 +21,7 @@ from permgrad.attribution.subject.outputs import (
     as_target,
     is_multilabel,
     label_place,
+    point_name,
     resolve_outputs,
 )
 from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
@@ -98,7 +99,7 @@ class PredictorSubject(Subject):
         self._refuse(kind, task, class_names)
         if self.along and names is None and kind is None and _is_curve(outputs, task or usual):
             form = resolve_outputs(outputs, y, kind=None, task="regression", class_names=None)
-            return replace(form, output_names=self.columns)
+            return replace(form, output_names=tuple(map(point_name, self.columns)))
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
         if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
             # The second of two classes says it all, and its logit is the score that boosters call raw.
