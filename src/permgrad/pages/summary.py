@@ -287,8 +287,8 @@ def circumstances(explanation: Explanation) -> str:
         kind, count = clean(background.get("kind", "rows")), clean(background["rows"])
         words = {"rows explained": "the same rows", "given": f"{count} rows"}
         parts.append(f"Background: {words.get(kind, f'{count} {kind}')}")
-    if words := causal_words(meta, _NAMED):
-        parts.append(words)
+    if causes := causal_words(meta, _NAMED):
+        parts.append(causes)
     elif meta.get("sampling") == "conditional":
         parts.append("Conditional sampling")
         if unfit := meta.get("residuals_dependent"):

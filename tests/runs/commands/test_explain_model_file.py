@@ -197,6 +197,7 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
         ((*CAUSES, "age, incme > region"), "'incme' is not one of them. Did you mean 'income'"),
         ((*CAUSES, "age > income,region", "--confounding", "yes,no,no"), "each of 2 blocks, got yes,no,no. .*no,no"),
         ((*CAUSES, "age > income,region", "--confounding", "maybe"), "yes or no for each of 2 blocks, got maybe"),
+        ((*CAUSES, ""), "must list columns in blocks, got ''"),
         ((*CAUSES, "none.json"), "Cannot read the order none.json"),
         (("--option", "tolerance"), "--option must have the form NAME=VALUE, got 'tolerance'"),
         (("--option", "max-permutations=9"), "--option must be one of .* got 'max_permutations'"),

@@ -33,24 +33,22 @@ def method_options(request: ExplainRequest) -> dict[str, Any]:
 def _of_causes(request: ExplainRequest, known: Mapping[str, Any]) -> dict[str, Any]:
     order, hidden = request.causal_order, request.confounding
     used: dict[str, Any] = {"causal_order": order, "confounding": hidden, "asymmetric": request.asymmetric}
-    used = {name: value for name, value in used.items() if value}
+    used = {name: value for name, value in used.items() if value not in (None, (), False)}
     if strange := [name for name in used if name not in known]:
         problem = f"{_OWN[strange[0]]} does not apply to --method {request.method}"
         raise InputError(problem, hint=f"Use --method shapley, or leave {_OWN[strange[0]]} out.", code="PG004")
-    if used and not order:
+    if used and order is None:
         problem = f"{_OWN[next(iter(used))]} is about the blocks of --causal-order, which is missing"
         raise InputError(problem, hint="For example: --causal-order 'age,sex > income > loan'.", code="PG005")
-    if not order:
+    if order is None:
         return {}
     blocks: Any = read_user_json(order, "the order") if order.endswith(".json") else _blocks(order)
     if hidden:
-        if len(hidden) not in (1, len(blocks)) or not set(hidden) <= {*_WORDS}:
-            problem = (
-                f"--confounding must be yes or no for each of {counted(len(blocks), 'block')}, got {','.join(hidden)}"
-            )
-            raise InputError(
-                problem, hint=f"For example: --confounding {','.join(['no'] * len(blocks))}.", code="PG001"
-            )
+        count = len(blocks) if isinstance(blocks, list) else 1
+        if len(hidden) not in (1, count) or not set(hidden) <= {*_WORDS}:
+            got = ",".join(hidden)
+            problem = f"--confounding must be yes or no for each of {counted(count, 'block')}, got {got}"
+            raise InputError(problem, hint=f"For example: --confounding {','.join(['no'] * count)}.", code="PG001")
         used["confounding"] = [_WORDS[word] for word in hidden] if len(hidden) > 1 else _WORDS[hidden[0]]
     return {**used, "causal_order": blocks}
 
