@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import pickle
 import re
 
@@ -325,6 +326,66 @@ def test_several_models_stand_side_by_side(forest, undrawn):
         pg.report({"a": one, "b": other}, *few, **QUICK)
 
 
+# ---- options of the method -------------------------------------------------------------------------------------------
+def test_a_causal_order_reaches_the_ranking_alone_and_the_page_says_so(forest):
+    model, train = forest
+    X, y = visits(60, 3)
+    options = {"causal_order": [["region", "noise"], ["age"]], "confounding": [True, False], "asymmetric": True}
+    made = assessed(model, X, y, method="shapley", **options)
+    explanation = made.explanation
+    expected = pg.explain(model, X, y, method="shapley", scope="global", **options, **QUICK)
+    assert explanation is not None
+    np.testing.assert_array_equal(explanation.values, expected.values)
+    for each in (one for section in (made.rows, [made.explained]) for one in section if one is not None):
+        assert "causal_order" not in each.explanation.meta
+    page = words(pg.report(model, X, y, train=train, method="shapley", **options, **QUICK))
+    order = "Values are causal, in the order region and noise, then age"
+    meaning = f"{order}: setting a feature moves those after it. region and noise are confounded: setting one of them "
+    meaning += "does not move the others. Asymmetric: causes get what they cause"
+    assert f"{meaning}. This holds for importances alone, not for pairs, curves and single rows." in page
+    assert f"part of the decrease of the loss (log loss). {meaning}" in page, "in Details: Methods"
+    assert "method='shapley', causal_order=[['region', 'noise'], ['age']]" in html.unescape(page)
+    assert "value is taken from another row" not in page
+    assert "a value is replaced" not in page
+    spoken = " ".join(str(one["sentence"]) for one in verdict(made))
+    assert f"{order}; region and noise are confounded; asymmetric." in spoken
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "untold"),
+    [
+        ({}, "when the feature is shuffled", "Values are conditional"),
+        ({"sampling": "conditional"}, "when the feature is drawn anew, as it goes with the others", "is shuffled"),
+        ({"method": "ablation"}, "when the feature is set to one value in all rows", "is shuffled"),
+        ({"method": "shapley", "sampling": "conditional"}, "Values are conditional: setting", "is shuffled"),
+    ],
+)
+def test_a_page_says_how_features_are_replaced(options, told, untold):
+    X, _ = visits(200, 4)
+    X = X[["age", "noise"]].assign(age=X["age"] / 30)
+    y = X["age"] + np.sign(X["noise"])
+    page = words(pg.report(LinearRegression().fit(X, y), X, y, train=(X, y), **options, **QUICK))
+    assert told in page
+    assert untold not in page
+
+
+def test_options_of_a_method_are_those_of_explain(forest):
+    model, _ = forest
+    X, y = visits(60, 3)
+    made = assessed(model, X, y, method="shapley", game="expected", n_repeats=4)
+    assert made.explanation is not None
+    asked = {"method": "shapley", "scope": "global", "random_state": 0, "progress": False, "n_repeats": 4}
+    same, other = pg.explain(model, X, y, game="expected", **asked), pg.explain(model, X, y, **asked)
+    np.testing.assert_array_equal(made.explanation.values, same.values)
+    assert not np.array_equal(made.explanation.values, other.values)
+    quick = {"most_rows": 30, "interactions": 0}
+    called, told = (
+        words(pg.report(model, X, y, **ways, **quick, **QUICK))
+        for ways in ({"method": pg.methods.Shapley(game="expected")}, {"method": "shapley", "game": "expected"})
+    )
+    assert called == told
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -340,6 +401,10 @@ def test_several_models_stand_side_by_side(forest, undrawn):
         ({"path": ""}, r"path must be a file to write, got ''"),
         ({"path": "."}, r"\. is a folder"),
         ({"scoring": "roc_auc"}, r"has no option 'scoring'"),
+        ({"method": {"a": "permutation"}}, r"A report ranks all features by one method"),
+        ({"causal_order": [["age"]]}, r"method='permgrad' has no option 'causal_order'"),
+        ({"causal_order": [["age"]], "method": "shapley"}, r"'region', 'noise' are in no block"),
+        ({"confounding": True, "method": "shapley"}, r"about the blocks of causal_order, which is not passed"),
     ],
 )
 def test_wrong_arguments_are_refused(forest, change, message, tmp_path, monkeypatch):

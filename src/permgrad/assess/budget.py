@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,6 +91,7 @@ class Budget:
         seed: seed of every draw.
         most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as many as narrow intervals need.
         method: method of the ranking.
+        options: of that method, as the user passed them.
         ensure_top: how many of the first features must have a certain order.
         interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
         refits: how many further trainings are explained.
@@ -102,7 +103,8 @@ class Budget:
     clock: Clock = field(default_factory=Clock)
     seed: int = 0
     most_rows: int | Literal["auto"] | None = "auto"
-    method: str = "permgrad"
+    method: Any = "permgrad"
+    options: Mapping[str, Any] = field(default_factory=dict)
     ensure_top: int | None = None
     interactions: int | None = None
     refits: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request import Request
-from permgrad.attribution.request.arguments import Arguments, NoMethod
+from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.request import Configured, Request
+from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.subject.outputs import as_target
@@ -153,20 +155,37 @@ class ReadModel:
         model: the model, as sections use it.
         rows: its rows.
         request: the arguments as permgrad reads them.
+        method, method_options: the method of the ranking, and those of the options that are its alone.
 
     Raises:
         InputError: An argument cannot be used, or the model predicts neither classes nor one number for each row.
     """
 
-    def __init__(self, model: Any, inputs: Any, y: Any, *, name: str = "", seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        inputs: Any,
+        y: Any,
+        *,
+        name: str = "",
+        seed: int = 0,
+        method: Any = "permgrad",
+        **options: Any,
+    ) -> None:
         if y is None:
             problem = "report needs y: a page says how good the model is"
             raise InputError(problem, hint="Pass the targets.", code="PG005")
+        if isinstance(method, Mapping):
+            hint = "Pass the name of one, such as 'permutation'."
+            raise InputError("A report ranks all features by one method", hint=hint, code="PG004")
+        chosen, self.method = find_method(method)[0], method
+        self.method_options = {key: options.pop(key) for key in {**options} if key in chosen.options}
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
         name, self._is_network = name or label_of(model), isinstance(model, nn.Module)
-        self.request, found, options = _asked(model, inputs, y, options, seed)
+        ask = partial(_request, seed=seed, method=method, method_options=self.method_options)
+        self.request, found, options = _asked(ask, model, inputs, y, options)
         curve, whole = found or (None, None)
         shown, some, labels = model, inputs, y
         self.kept: Integers | None = None
@@ -174,7 +193,9 @@ class ReadModel:
             shown = AtPoint(model, curve)
             self.kept, labels, left_out = shown.kept(y, seed)
             some, curve = taken(inputs, self.kept, len(y)), replace(curve, left_out=left_out)
-            self.request = _request(shown, some, labels, options, seed)
+            self.request = ask(shown, some, labels, options)
+        if isinstance(chosen, Configured):
+            chosen.check(self.request)
         rows = self._rows(some, labels, self.request, dependence)
         if self.kept is not None and rows.identifiers is None and len(rows) < len(y):
             rows = replace(rows, identifiers=pd.DataFrame({"index": self.kept.astype(str)}))
@@ -298,28 +319,37 @@ class ReadModel:
         return pd.DataFrame(lines, columns=["name", "size", "type"])
 
 
-def _request(model: Any, inputs: Any, y: Any, options: Mapping[str, Any], seed: int) -> Request:
+def _request(
+    model: Any,
+    inputs: Any,
+    y: Any,
+    options: Mapping[str, Any],
+    *,
+    seed: int,
+    method: Any,
+    method_options: Mapping[str, Any],
+) -> Request:
     named = {key: value for key, value in options.items() if key in _ARGUMENTS}
-    further = {key: value for key, value in options.items() if key not in named}
-    arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
-    return build_request(arguments, NoMethod(), "report")
+    further = {key: value for key, value in options.items() if key not in named} | {**method_options}
+    arguments = Arguments(model, inputs, y, **named, scope="global", random_state=seed, options=further)
+    return build_request(arguments, *find_method(method), decided=False)
 
 
 def _asked(
-    model: Any, inputs: Any, y: Any, options: dict[str, Any], seed: int
+    ask: Callable[..., Request], model: Any, inputs: Any, y: Any, options: dict[str, Any]
 ) -> tuple[Request, tuple[Curve, Request] | None, dict[str, Any]]:
     """Return the request of a report, the curve that it is a point of, with its request, and the options."""
     request, problem = None, None
     try:
-        request = _request(model, inputs, y, options, seed)
+        request = ask(model, inputs, y, options)
     except InputError as error:  # times and events, and one target of several quantiles, fit only a complete curve
         problem = error
     found = None
     if request is None or (request.subject.task == "regression" and request.subject.count > 1):
-        found = read_curve(lambda y, options: _request(model, inputs, y, options, seed), request, y, options)
+        found = read_curve(lambda y, options: ask(model, inputs, y, options), request, y, options)
     if found is not None:
         curve, whole, options = found
-        request = whole if curve.kind == "survival" else _request(model, inputs, y, options, seed)
+        request = whole if curve.kind == "survival" else ask(model, inputs, y, options)
         return request, (curve, whole), options
     if request is None:
         assert problem is not None

@@ -24,7 +24,8 @@ PANELS = {
     ),
     "Explanation": (
         *("method", "methods", "explain", "scope", "row", "where", "sample", "classes", "baseline", "donors"),
-        *("ensure_top", "interactions", "functions", "peers", "quick", "refits", "sensitive"),
+        *("ensure_top", "interactions", "functions", "peers", "quick", "refits", "sensitive", "causal_order"),
+        *("confounding", "asymmetric", "further"),
     ),
     "Computing": (
         *("time_limit", "thorough", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),

@@ -14,7 +14,17 @@ from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
-from permgrad.pages.words import clean, confidence_words, listed, modalities_tested, names_apart, shorten, texts_of
+from permgrad.pages.words import (
+    causal_words,
+    clean,
+    confidence_words,
+    listed,
+    modalities_tested,
+    names_apart,
+    replaced_words,
+    shorten,
+    texts_of,
+)
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -149,7 +159,8 @@ def reliance_sentence(content: Assessment) -> str:
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
-        meaning = "In brackets: how much of its advantage over a constant it loses when the feature is shuffled."
+        meaning = "In brackets: how much of its advantage over a constant it loses when the feature is "
+        meaning += f"{replaced_words(explanation)}."
         meaning += f" {BEYOND_ALL}" * any(share > 1 for share in lost)
     above = ranking[bool(largest) : ranking.index(leading[-1])]
     relies = f"{'It clearly relies on' if largest else 'It relies most on'} {listed(names)}."
@@ -158,7 +169,8 @@ def reliance_sentence(content: Assessment) -> str:
         are, effects = by_count(len(ranks), "is", "are"), by_count(len(ranks), "its effect", "their effects")
         left_out = f"{by_count(len(ranks), 'Rank', 'Ranks')} {listed(ranks, 5)} {are} left out, because {effects} may "
         left_out += "be chance."
-    return " ".join(filter(None, [relies, meaning, largest, left_out]))
+    causal = f"{words}." if (words := causal_words(explanation.meta, 3)) else ""
+    return " ".join(filter(None, [relies, meaning, causal, largest, left_out]))
 
 
 def _largest_words(explanation: Explanation, place: int, whole: float | None) -> str:

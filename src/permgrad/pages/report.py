@@ -24,6 +24,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import explain_refits
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.request import with_options
 from permgrad.base.checks import check_choice, check_flag, check_whole
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.files import write_text_atomic, writing
@@ -106,7 +107,7 @@ def report(
     train: tuple[Any, Any] | None = None,
     title: str | None = None,
     theme: Theme = "auto",
-    method: str = "permgrad",
+    method: Any = "permgrad",
     most_rows: int | Literal["auto"] | None = "auto",
     what_if: bool = False,
     keep_rows: bool = True,
@@ -152,7 +153,8 @@ def report(
         random_state: seed. The same seed gives the same page.
         **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,
             ``positive``, ``progress``, ``row_groups`` and ``row_time`` (which all intervals and tests of the page then
-            allow for), and those of a network or predictor such as ``segments`` and ``class_names``.
+            allow for), those of a network or predictor such as ``segments`` and ``class_names``, and the options of
+            ``method``, such as ``causal_order`` of ``"shapley"``, which count for the global importance alone.
 
     Returns:
         A ``Report`` with ``html``, ``path``, ``save()`` and ``open()``. A notebook shows the page.
@@ -179,6 +181,8 @@ def report(
     target = None if path is None else check_path(path, overwrite=overwrite)
     seed, named = resolve_seed(random_state), _named(model)
     tell_of_other_order(X, y=y)
+    method, options = with_options(method, options)
+    options = options if method == "permgrad" else {"method": method, **options}
     with sparing(), full_float32():
         models = [ReadModel(one, X, y, name=name, seed=seed, **options) for name, one in named.items()]
         first, *others = models
@@ -188,7 +192,14 @@ def report(
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
         )
-        budget = Budget(seed=seed, most_rows=most_rows, method=method, interactions=interactions, refits=refits)
+        budget = Budget(
+            seed=seed,
+            most_rows=most_rows,
+            method=first.method,
+            options=first.method_options,
+            interactions=interactions,
+            refits=refits,
+        )
         learned = first.train(train)
         if train is not None and len(first.rows) == 1:  # a single row takes its replacement values from training rows
             for one in models:

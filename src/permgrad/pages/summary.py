@@ -19,6 +19,7 @@ from permgrad.base.significance import LEVEL, shares_level
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
 from permgrad.pages.words import (
+    causal_words,
     clean,
     confidence_words,
     labels_of,
@@ -286,7 +287,9 @@ def circumstances(explanation: Explanation) -> str:
         kind, count = clean(background.get("kind", "rows")), clean(background["rows"])
         words = {"rows explained": "the same rows", "given": f"{count} rows"}
         parts.append(f"Background: {words.get(kind, f'{count} {kind}')}")
-    if meta.get("sampling") == "conditional":
+    if causes := causal_words(meta, _NAMED):
+        parts.append(causes)
+    elif meta.get("sampling") == "conditional":
         parts.append("Conditional sampling")
         if unfit := meta.get("residuals_dependent"):
             parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")

@@ -90,6 +90,15 @@ _SENSITIVE = (
     "several times."
 )
 _AGAINST = "An earlier run's folder: also report what changed since (scores, importances, and why the loss did)."
+_CAUSES = (
+    "With --method shapley: columns in blocks, causes first, such as 'age,sex > income > loan'; of other names a JSON "
+    "file: [[...], [...]]."
+)
+_CONFOUNDED = "With --causal-order: whether something unseen moves the columns of a block together, such as no,yes,no."
+_FURTHER = (
+    "Further argument of pg.explain or option of the method, such as output=probability or max_permutations=4000; may "
+    "be given several times (docs/methods.md)."
+)
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
@@ -447,6 +456,10 @@ class ExplainRequest(ComputingRequest):
         None,
         choices=("median", "mean", "zeros", "background", "class:LABEL"),
     )
+    causal_order: str | None = option(_CAUSES, None, "ORDER")
+    confounding: Names = option(_CONFOUNDED, (), "YES/NO", lists="entries")
+    asymmetric: bool = option("With --causal-order: causes get what they cause.", False)
+    further: Names = option(_FURTHER, (), "NAME=VALUE", name="--option")
     classes: Names = option("Class to explain; may be given several times (default: all).", (), "CLASS", name="--class")
     target: Names = option("Column of targets (default: that of the model's run).", (), "COL")
     class_names: Names = option(_CLASS_NAMES, (), "NAMES", lists="entries")

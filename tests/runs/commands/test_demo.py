@@ -91,7 +91,7 @@ def test_the_demonstration_of_curves_finds_their_order_and_says_what_it_is_worth
     assert sorted(order) == sorted(name for group in bands.groups.values() for name in group)
     assert bands.values.max() > whole.values.max(), "a band matters more than each of its columns"
     page = (tmp_path / "curve" / "report.html").read_text(encoding="utf-8")
-    assert "Importance of bands: all columns of a band are shuffled together." in page
+    assert "Importance of bands: all columns of a band are one feature." in page
     best = bands.ranking()[0]
     assert f"The strongest band, {best}, matters " in page
     assert page.count("values along the columns") >= 4

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +59,62 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
     outputs = [explanation.outputs.index(name) for name in saved.outputs]
     np.testing.assert_allclose(values, explanation.values[..., outputs], atol=1e-12)
     assert np.abs(values).max() > 0.05
+
+
+ORDER, CAUSES = [["region"], ["age", "income"]], ("--method", "shapley", "--causal-order")
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_causes_follow_the_order_as_in_python(tmp_path, files, scope):
+    folder, model, rows, late = files
+    options = {"causal_order": ORDER, "confounding": [False, True], "asymmetric": True, "tolerance": 0}
+    y, of_rows = (None, ("--where", "region=north")) if scope == "local" else (late, ())
+    chosen = rows[rows["region"] == "north"] if of_rows else rows
+    background = {"background": rows} if of_rows else {}
+    expected = pg.explain(
+        model, chosen, y, method="shapley", scope=scope, random_state=4, progress=False, **options, **background
+    )
+    plain = pg.explain(model, chosen, y, method="shapley", scope=scope, random_state=4, progress=False, **background)
+    assert np.abs(expected.values - plain.values).max() > 0.001, "the order changes something"
+    (tmp_path / "order.json").write_text(json.dumps(ORDER))
+    asked = ("--target", "late", "--class-names", "no,yes", "--method", "shapley", "--scope", scope, "--seed", 4)
+    asked += ("--confounding", "no,yes", "--asymmetric", "--option", "tolerance=0", *of_rows)
+    for order in ("region > age, income", tmp_path / "order.json"):
+        told = ("--causal-order", order, "--out", tmp_path / "out", "--overwrite")
+        said = call("explain", folder / "model.txt", folder / "table.csv", *asked, *told)
+        saved = pg.Explanation.load(tmp_path / "out")
+        places, outputs = ([one.index(name) for name in two] for one, two in
+                           ((saved.names, expected.names), (expected.outputs, saved.outputs)))  # fmt: skip
+        values = saved.values[..., places, :]
+        np.testing.assert_allclose(values, expected.values[..., outputs], atol=1e-12)
+        words = (
+            "Values are causal, in the order region, then age and income; age and income are confounded; asymmetric."
+        )
+        assert words in " ".join(said.split())
+
+
+def test_further_arguments_are_those_of_python(tmp_path, files):
+    folder, model, rows, late = files
+    clinic = np.repeat(np.arange(42), 5)
+    read = pd.read_csv(folder / "table.csv").assign(clinic=clinic)
+    read.to_csv(tmp_path / "table.csv", index=False)
+    asked = ("--target", "late", "--class-names", "no,yes", "--seed", 4, "--out", tmp_path / "out")
+    groups = {"person": ["age", "income"]}
+    options = (
+        "--option",
+        "row_groups=clinic",
+        "--option",
+        f"groups={json.dumps(groups)}",
+        "--option",
+        "confidence=0.9",
+    )
+    call("explain", folder / "model.txt", tmp_path / "table.csv", *asked, *options)
+    saved = pg.Explanation.load(tmp_path / "out")
+    python = {"groups": groups, "confidence": 0.9, "random_state": 4, "progress": False}
+    expected = pg.explain(model, rows, late, row_groups=clinic, **python)
+    order = [saved.names.index(name) for name in expected.names]
+    np.testing.assert_allclose(saved.low[order], expected.low, atol=1e-12)
+    assert not np.allclose(pg.explain(model, rows, late, **python).low, expected.low), "groups widen intervals"
 
 
 def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
@@ -129,13 +188,27 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
         (("--method", "gradient"), "needs the gradient of a torch network"),
         (("--target", "late", "--class-names", "no,yes", "--row", 1000), "row must be below"),
         (("--where", "region=east"), "No row has region = east"),
+        (("--causal-order", "age > income"), "does not apply to --method permgrad. Use --method shapley"),
+        (("--method", "ale", "--asymmetric"), "--asymmetric does not apply to --method ale"),
+        (("--method", "shapley", "--confounding", "yes"), "of --causal-order, which is missing. For example"),
+        ((*CAUSES, "age > > income"), "must list columns in blocks, got 'age > > income'"),
+        ((*CAUSES, "age > income"), "feature or group once: 'region' is in no block. Put each"),
+        ((*CAUSES, "age, age > income > region"), "'age' is named twice"),
+        ((*CAUSES, "age, incme > region"), "'incme' is not one of them. Did you mean 'income'"),
+        ((*CAUSES, "age > income,region", "--confounding", "yes,no,no"), "each of 2 blocks, got yes,no,no. .*no,no"),
+        ((*CAUSES, "age > income,region", "--confounding", "maybe"), "yes or no for each of 2 blocks, got maybe"),
+        ((*CAUSES, ""), "must list columns in blocks, got ''"),
+        ((*CAUSES, "none.json"), "Cannot read the order none.json"),
+        (("--option", "tolerance"), "--option must have the form NAME=VALUE, got 'tolerance'"),
+        (("--option", "max-permutations=9"), "--option must be one of .* got 'max_permutations'"),
+        (("--option", "n_repeats=9"), "--option n_repeats has an option of its own. Use --repeats"),
+        (("--option", "background=9"), "--option must be one of .* got 'background'"),
+        (("--option", "row_groups=clinic"), r"Column 'clinic' \(row_groups\) not found"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(tmp_path, files, words, sentence):
     folder = files[0]
     said = call("explain", folder / "model.txt", folder / "table.csv", *words, "--out", tmp_path / "out", code=2)
-    import re
-
     assert re.search(sentence, " ".join(said.split())), said
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()

@@ -94,11 +94,13 @@ def first_ranking(work: Work) -> tuple[Places | None, dict[str, Any]]:
         if most is not None and rows > most:
             places = np.sort(generator(budget.seed, "explained rows").permutation(rows)[:most])
     if model.encoder is None:
-        return places, {}
+        return places, {**budget.options}
     options = budget.ranking_options(rows, model.width, some=places is not None)
     known = methods.get(budget.method).options if budget.method in methods else {}
     open_options = {"n_repeats", *known} - set(model.options)
-    return places, {name: value for name, value in options.items() if name in open_options}
+    if "ensure_top" in budget.options:
+        options.pop("tolerance", None)  # both say how often to draw
+    return places, {**{name: value for name, value in options.items() if name in open_options}, **budget.options}
 
 
 def draw_rows(work: Work, count: int) -> Places:

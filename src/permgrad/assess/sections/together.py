@@ -92,6 +92,7 @@ def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:
     """Return the arguments of ``pg.explain`` for pairs of some features of an explanation, and of all others as one."""
     groups = main.groups or {}
     options: dict[str, Any] = {"interactions": 2, "pairs": "all", "n_repeats": REPEATS, "direction": False}
+    options["sampling"] = "marginal"  # pairs have no other
     others = [name for name in main.names if name not in names]
     alone = [*names, *others] if len(others) == 1 else names
     chosen = {name: members for name, members in groups.items() if name in alone}

@@ -68,8 +68,8 @@ def is_estimator(model: Any) -> bool:
     return module is not None and isinstance(model, (module.HyNNClassifier, module.HyNNRegressor))
 
 
-def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
-    """Check and resolve every argument."""
+def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: bool = True) -> Request:
+    """Check and resolve every argument. ``decided``: the share of errors is that of the classes a model decides for."""
     arguments = with_columns(arguments)
     read, further, kind = _reader(arguments.model)
     # In a class activation map, layer= is the layer that the method reads.
@@ -85,7 +85,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     if subject.place is not None:
         _check_masks(arguments, scope)
     loss = resolve_loss(subject, arguments.loss)
-    if loss == "zero_one" and scope == "global" and arguments.y is not None and name != "report":
+    if loss == "zero_one" and scope == "global" and arguments.y is not None and decided:
         rows["subject"] = subject = subject.deciding()
     targets = resolve_targets(subject, arguments.target)
     y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=arguments.scoring is not None)

@@ -44,6 +44,9 @@ class Configured:
         for name in set(cls.options) & set(vars(cls)):
             delattr(cls, name)
 
+    def check(self, request: Request) -> None:
+        """Refuse options of a request before any work. Reports call this first."""
+
     def __repr__(self) -> str:
         changed = changed_options(self)
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"

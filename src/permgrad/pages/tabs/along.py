@@ -22,7 +22,7 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
     section.text(
         "The columns have an order, as the points of a curve or a picture. The network reads them as neighbours."
     )
-    captions = ["Importance column by column.", "Importance of bands: all columns of a band are shuffled together."]
+    captions = ["Importance column by column.", "Importance of bands: all columns of a band are one feature."]
     whole, flat = advantage(explanation.meta, content.metrics or {}), len(explanation.meta["order"]) == 1
     intervals = f" Shaded: the {confidence_words(explanation)} interval." if flat else ""
     for shown, caption in zip((explanation, content.bands), captions, strict=True):

@@ -15,7 +15,7 @@ from permgrad.pages import plots
 from permgrad.pages.sentences import map_words, no_share_words, path_words
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, figures_of, frame_table, names, table_of
-from permgrad.pages.words import clean, duration, quantity_of
+from permgrad.pages.words import causal_words, clean, duration, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -90,6 +90,8 @@ def methods(section: SectionView, content: Assessment) -> None:
     """The methods behind the numbers of the other tabs."""
     explanation, local = content.explanation, content.local
     shown = {} if explanation is None else {"importance": f"{explanation.method}, {quantity_of(explanation)}"}
+    if explanation is not None and (words := causal_words(explanation.meta)):
+        shown["importance"] += f". {words}"
     if local is not None:
         baseline = local.meta.get("baseline")
         shown["parts of single predictions"] = f"{local.method}" + (f" from the {baseline}" if baseline else "")

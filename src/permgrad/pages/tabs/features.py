@@ -34,7 +34,16 @@ from permgrad.pages.views import (
     names,
     table_of,
 )
-from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, shorten, unit_words
+from permgrad.pages.words import (
+    causal_words,
+    clean,
+    confidence_words,
+    p_text,
+    quantity_of,
+    replaced_words,
+    shorten,
+    unit_words,
+)
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -54,19 +63,26 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
     if not content.learnt:
         section.title = "What it uses, whatever it has learned"
     measured, in_loss = content.metrics or {}, explanation
+    replaced = replaced_words(explanation)
+    replaced += ": each row gets the value of another row" * (replaced == "shuffled")
     if (whole := advantage(explanation.meta, measured)) is not None:
         explanation = in_shares(explanation, whole)
         beyond = f" {BEYOND_ALL}" * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
         unit = (
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
-            "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: "
-            "each row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers "
+            f"The importance of a feature is the part of the advantage that is lost when the feature is {replaced}. "
+            "0\u00a0% means that the model does not need it. The numbers "
             f"need not add up to 100\u00a0%: features can back each other up, or need each other.{beyond}"
         )
-    elif "loss" in str(explanation.meta.get("quantity", "")):
+    elif "part of the decrease" in (quantity := str(explanation.meta.get("quantity", ""))):
         unit = (
-            "The importance of a feature is how much the model's loss grows, per row on average, when the feature's "
-            "value is taken from another row. 0 means that the model does not need it."
+            "The model's loss is lower than without any information about the features. The importance of a feature is "
+            "its part of the difference, per row on average: its Shapley value. The parts add up."
+        )
+    elif "loss" in quantity:
+        unit = (
+            "The importance of a feature is how much the model's loss grows, per row on average, when the feature is "
+            f"{replaced}. 0 means that the model does not need it."
         )
     else:
         unit = f"The numbers are: {quantity_of(explanation)}."
@@ -79,7 +95,14 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         caption += " Grey: does not clearly matter."
     with section.live("bars"):
         section.figure(plots.bar(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""), caption)
-    section.text(unit, unit_words(in_loss), "" if content.refits is None else training_words(content.refits))
+    causal = causal_words(in_loss.meta)
+    rest = "This holds for importances alone, not for pairs, curves and single rows"
+    section.text(
+        unit,
+        f"{causal}. {rest}." if causal else "",
+        unit_words(in_loss),
+        "" if content.refits is None else training_words(content.refits),
+    )
     with section.live("list"):
         section.table(ranking_table(explanation, error_without(in_loss, measured) if whole else None, whole or 1.0))
         if whole is not None:

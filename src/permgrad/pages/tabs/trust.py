@@ -22,7 +22,17 @@ from permgrad.pages.tabs.sensitive import sensitive
 from permgrad.pages.units import advantage
 from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
 from permgrad.pages.views import SectionView, TableView, as_count, figures_of, intervals_of, names, table_of
-from permgrad.pages.words import clean, confidence_words, listed, names_apart, p_text, quantity_of, texts_of, unit_words
+from permgrad.pages.words import (
+    clean,
+    confidence_words,
+    listed,
+    names_apart,
+    p_text,
+    quantity_of,
+    replaced_words,
+    texts_of,
+    unit_words,
+)
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -242,7 +252,8 @@ def reading(section: SectionView, content: Assessment) -> None:
     explanation = content.explanation
     terms: dict[str, str] = {}
     if explanation is not None:
-        meaning = "The share of the model's advantage over a constant that is lost when the feature is shuffled."
+        meaning = "The share of the model's advantage over a constant that is lost when the feature is "
+        meaning += f"{replaced_words(explanation)}."
         if advantage(explanation.meta, content.metrics or {}) is None:
             quantity = quantity_of(explanation)
             meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
@@ -263,6 +274,7 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
     rows, repeats = (explanation.meta.get(key) for key in ("rows_explained", "n_repeats"))
     if isinstance(rows, int):
         drawn = f", in each of which a value is replaced {counted(repeats, 'time')}" if isinstance(repeats, int) else ""
+        drawn *= "permutations" not in explanation.meta  # Shapley values have coalitions
         section.text(
             f"The importances are of one trained {content.noun}, and means over {counted(rows, 'row')}{drawn}. Their "
             f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "

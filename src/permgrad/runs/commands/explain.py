@@ -34,6 +34,7 @@ from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.model_files import check_model_file, read_model_file
 from permgrad.models.model_tables import columns_of, table_for
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
+from permgrad.runs.commands.method_options import method_options
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
 from permgrad.runs.folder.documents import read_like
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
@@ -61,6 +62,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     method = methods.get(request.method)
     if request.row is not None and request.where:
         raise InputError("--row and --where cannot be combined", hint="Leave one of them out.", code="PG006")
+    method_options(request)  # refuses what the method does not have
     if request.baseline is not None and "baseline" not in method.options:
         problem = f"--baseline does not apply to --method {request.method}"
         raise InputError(problem, hint="Use --method integrated_gradients, or leave --baseline out.", code="PG004")
@@ -240,7 +242,7 @@ def _explain_in_memory(
     if not streamed and not isinstance(read.model, FileModel):
         with read.lines.named():
             read.model.preprocessor_.check_cells(rows[list(read.model.preprocessor_.feature_names_in_)])
-    explanation = _computed(request, read, rows, y if measured else None, engine, scope)
+    explanation = _computed(request, read, explained, y if measured else None, engine, scope)
     if explanation.scope == "global":
         return explanation, None, None
     if not np.array_equal(numbers, np.arange(len(explained))):
@@ -275,12 +277,16 @@ def _with_targets(request: ExplainRequest, places: Integers, measurable: Integer
 
 
 def _computed(
-    request: ExplainRequest, read: ReadRows, rows: Any, y: Array | None, engine: Engine, scope: str
+    request: ExplainRequest, read: ReadRows, explained: Integers, y: Array | None, engine: Engine, scope: str
 ) -> Explanation:
     """Return the explanation of some rows. For a run's model and tables it is cached."""
+    rows = read.rows.take(explained)
     names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
     target = [name if name in names or not name.isdigit() else int(name) for name in request.classes]
     options = _options(request, read.model, read.data) | {"scope": scope, "target": target or None}
+    for name in {"row_groups", "row_time", "sample_weight"} & {*options}:
+        find_column(str(options[name]), [*read.table.columns], name)
+        options[name] = read.table[str(options[name])].iloc[explained].tolist()
     # A single row draws the same donors as among all rows.
     options |= {} if request.row is None or scope != "local" else {"row_offset": request.row}
     # Few rows do not represent a feature well, so donors come from the complete table.
@@ -479,8 +485,7 @@ def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> di
     The positive class is that of the request or of the run. If neither has one, it is no option.
     """
     options: dict[str, Any] = {"method": request.method, "n_repeats": request.donors, "random_state": request.seed}
-    for name in ("baseline", "ensure_top"):
-        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
+    options |= method_options(request)
     classes = getattr(model, "classes_", np.array([])).tolist()
     if request.positive is not None:
         return options | {"positive": classes[find_positive(classes, request.positive)]}

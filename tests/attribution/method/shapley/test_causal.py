@@ -290,7 +290,7 @@ def test_orders_of_causes_come_first_and_reverse_within_their_block():
     [
         ({"causal_order": [["a"], ["b", "c"]]}, "'d' is in no block"),
         ({"causal_order": [["a", "a"], ["b", "c", "d"]]}, "'a' is named twice"),
-        ({"causal_order": [["a", "bb"], ["b", "c", "d"]]}, "'bb' is no player. Did you mean 'b'"),
+        ({"causal_order": [["a", "bb"], ["b", "c", "d"]]}, "'bb' is not one of them. Did you mean 'b'"),
         ({"causal_order": [[], NAMES]}, "A block is empty"),
         ({"causal_order": "abcd"}, "must be a list of lists of names"),
         ({"causal_order": ["a", "b", "c", "d"]}, "must be a list of lists of names"),

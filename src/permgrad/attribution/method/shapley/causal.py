@@ -94,14 +94,17 @@ def _blocks(order: Any, names: Sequence[str]) -> list[list[str]]:
         raise InputError(problem, hint="Pass for example [['age', 'sex'], ['income']].", code="PG001")
     blocks = [[str(name) for name in block] for block in order]
     flat = [name for block in blocks for name in block]
-    faults = [two_sentences(f"{name!r} is no player", did_you_mean(name, names)) for name in flat if name not in names]
+    faults = [
+        two_sentences(f"{name!r} is not one of them", did_you_mean(name, names)) for name in flat if name not in names
+    ]
     faults += [f"{name!r} is named twice." for name in dict.fromkeys(flat) if flat.count(name) > 1]
     if lacking := [name for name in names if name not in flat]:
         faults.append(f"{listed(lacking, show=repr)} is in no block." if len(lacking) == 1 else
                       f"{listed(lacking, show=repr)} are in no block.")  # fmt: skip
     if faults or not all(blocks):
         words = " ".join(faults) or "A block is empty."
-        raise InputError(f"causal_order must name every player once: {words}", hint="Correct it.", code="PG005")
+        problem = f"causal_order must name every feature or group once: {words}"
+        raise InputError(problem, hint="Put each of them into one block.", code="PG005")
     return blocks
 
 

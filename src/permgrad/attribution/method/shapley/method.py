@@ -122,6 +122,10 @@ class Shapley(Configured):
     confounding: Any = None
     asymmetric: bool = False
 
+    def check(self, request: Request) -> None:
+        """Refuse options of a request before any work."""
+        _checked(request, request.options)
+
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
