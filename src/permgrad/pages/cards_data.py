@@ -110,7 +110,7 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int], m
 
 
 def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
-    """Return a table: what predictions are at both ends of the charts of the first features, as these draw it.
+    """Return a table: what predictions are at both ends of the curves of the first features, as charts draw them.
 
     Of several classes, the one is shown that a feature moves most.
     """
@@ -120,10 +120,13 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
     cards = {card["feature"]: card for card in stored.cards if "ale" in card}
     lines, write = list[list[str]](), number if stored.classes is None else percent
     for card in [cards[name] for name in explanation.clearly_matter() if name in cards][:most]:
-        means, at = np.asarray(card["mean"]), np.array(card["ale"]["at"])[[0, -1]]
+        means, spots = np.asarray(card["mean"]), card["ale"]["at"]
         output = int(np.ptp(means, axis=0).argmax())
         axis = card["at"] if card["numeric"] else np.arange(len(means))
-        local = [np.asarray(card["ale"][key], dtype=np.float64)[[0, -1], output] for key in ("mean", "low", "high")]
+        # Where both curves are drawn.
+        at = np.array([axis[0], axis[-1]], dtype=np.float64).clip(spots[0], spots[-1])
+        curves = (np.array(card["ale"][key], dtype=np.float64)[:, output] for key in ("mean", "low", "high"))
+        local = [np.interp(at, spots, curve) for curve in curves]
         say = date_text if card["dates"] else value_text
         named = map(say, at) if card["numeric"] else (card["label"][round(place)] for place in at)
         name = card["feature"] + (f" (class {stored.classes[output]})" if len(stored.classes or ()) > 1 else "")

@@ -446,6 +446,8 @@ def changes_words(result: Changes) -> str:
     loss = kinds["score"][0]
     moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
     sign = -1.0 if moved and loss["change"] < 0 else 1.0
+    if loss["ci_low"] == loss["ci_high"] == 0:
+        return f"The loss ({clean(result.meta['unit'])}) is the same in every row."
     verb = ("fell" if sign < 0 else "rose") if moved else "changed"
     words = f"The loss ({clean(result.meta['unit'])}) {verb} by {_change(loss, sign)}"
     if result.meta["same_rows"]:

@@ -153,6 +153,12 @@ def test_report_md_has_the_ends_of_the_charts(content):
         "\u00a0", " "
     )
     assert text.index("## What it relies on") < text.index(f"| {name}") < text.index("## What to be wary of")
+    # The local effect goes further than the mean curve: both are given where both are drawn.
+    wide = dict(card, ale=card["ale"] | {"at": [2 * card["at"][0] - card["at"][-1], card["at"][-1]]})
+    cards = [wide if one is card else one for one in content.cards.cards]
+    (line,) = effect_lines(dataclasses.replace(content, cards=dataclasses.replace(content.cards, cards=cards)))[1:]
+    assert line[:3] == lines[0][:3]
+    assert line[3].startswith("30\u00a0% (20\u00a0% to 40\u00a0%) → 40"), "halfway along the drawn line"
     assert not effect_lines(dataclasses.replace(content, cards=None))
 
 
