@@ -512,7 +512,7 @@ class Search:
 
     def _steps(self, value: float, column: int) -> Floats:
         """Return the values between a cell of the row and a changed one, from the row's own on."""
-        own, values = self.cells.known(self.cells.row[column], column), self.cells.values[column]
+        own, values = float(self.cells.known(self.cells.row[column], column)), self.cells.values[column]
         # Nothing is between a missing cell and a number.
         inside = values[(values > min(own, value)) & (values < max(own, value))]
         return np.array([*(inside if value > own else inside[::-1]), value])

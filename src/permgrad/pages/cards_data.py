@@ -118,7 +118,7 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
     if explanation is None or stored is None or not content.learnt:
         return []
     cards = {card["feature"]: card for card in stored.cards if "ale" in card}
-    lines, write = list[list[str]](), number if stored.classes is None else percent
+    classes, lines, write = stored.classes or (), list[list[str]](), percent if stored.classes else number
     for card in [cards[name] for name in explanation.clearly_matter() if name in cards][:most]:
         means, spots = np.asarray(card["mean"]), card["ale"]["at"]
         output = int(np.ptp(means, axis=0).argmax())
@@ -129,12 +129,12 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
         local = [np.interp(at, spots, curve) for curve in curves]
         say = date_text if card["dates"] else value_text
         named = map(say, at) if card["numeric"] else (card["label"][round(place)] for place in at)
-        name = card["feature"] + (f" (class {stored.classes[output]})" if len(stored.classes or ()) > 1 else "")
+        name = card["feature"] + (f" (class {classes[output]})" if len(classes) > 1 else "")
         single = map(write, np.interp(at, axis, means[:, output]))
         ends = [f"{write(mean)} ({write(low)} to {write(high)})" for mean, low, high in zip(*local, strict=True)]
         lines.append([name, *(" → ".join(both) for both in (named, single, ends))])
-    of = "predictions" if stored.classes is None else "probabilities"
-    of += f" of {stored.classes[0]}" if len(stored.classes or ()) == 1 else ""
+    of = "probabilities" if classes else "predictions"
+    of += f" of {classes[0]}" if len(classes) == 1 else ""
     head = ["Feature", "Value", f"Mean effect ({of})", "Local effect with 95 % intervals"]
     return [head, *lines] if lines else []
 

@@ -50,7 +50,7 @@ def case_words(changes: Changes) -> str:
         words = f"The model of {old} and that of {new} predict the same {first:,} test rows, and scores are compared "
         if (changes.lines["kind"] == "importance").any():
             return f"{words}row by row. Importances count as independent, so their intervals are rather too wide."
-        return f"{words}row by row. Importances are not compared, as those of the two runs differ in method or features."
+        return f"{words}row by row. Importances are not compared: those of both differ in method or features."
     words = f"The test rows of both runs differ. The model of {old} predicts {first:,} of its own and {second:,} of "
     words += f"{new}, whose own model is not used. Rows of the two count as independent of each other."
     if copies := changes.meta.get("copies"):

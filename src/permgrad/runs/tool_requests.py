@@ -124,11 +124,11 @@ def ends(flag: str, text: str) -> list[Any]:
     if not dots or not (low.strip() or high.strip()):
         hint = "For example 18..60, or 18.. with an open end."
         raise InputError(f"{flag} must be a range, got {text!r}", hint=hint, code="PG001")
-    both = [_number(low.strip()), _number(high.strip())]
-    if all(isinstance(end, float) for end in both) and not both[0] <= both[1]:
+    start, end = _number(low.strip()), _number(high.strip())
+    if isinstance(start, float) and isinstance(end, float) and not start <= end:
         hint = f"The lower end comes first: {high}..{low}."
         raise InputError(f"{flag} must be a range that rises, got {text!r}", hint=hint, code="PG002")
-    return both
+    return [start, end]
 
 
 def _number(text: str) -> float | str | None:

@@ -97,9 +97,9 @@ def certain_ranks(explanation: Numbers, places: Sequence[int], output: int, cert
     # What has no importance takes nobody's place, and may have any itself.
     nothing = np.isnan(values)
     above[np.ix_(~nothing, nothing)] = True
-    low, high, sets = ranks_of(above)
-    low, high = np.where(nothing, 1, low), np.where(nothing, len(values), high)
-    return Ranks([explanation.names[place] for place in places], low, high, sets)
+    first, last, sets = ranks_of(above)
+    first[nothing], last[nothing] = 1, len(values)
+    return Ranks([explanation.names[place] for place in places], first, last, sets)
 
 
 class Looks(NamedTuple):

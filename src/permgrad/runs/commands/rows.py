@@ -186,8 +186,10 @@ def _wanted(text: str | None, read: ReadRows) -> Any:
 def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
     """Return the columns of dates that the table has as texts, as dates. They may then have a range and a direction."""
     dated: dict[str, pd.Series[Any]] = {}
-    encoder = None if isinstance(read.model, FileModel) else read.model.preprocessor_
-    for one in () if encoder is None else encoder.schema_:
+    if isinstance(read.model, FileModel):
+        return dated
+    encoder = read.model.preprocessor_
+    for one in encoder.schema_:
         if one.kind == "date" and not pd.api.types.is_numeric_dtype(read.rows[one.name].dtype):
             seconds, missing = read_numbers(read.rows[one.name], one, encoder.codes_)
             if missing.max(initial=0) <= BLANK:  # codes that say in which way a date is missing stay
@@ -206,6 +208,7 @@ def _alternatives(
     options |= {name: getattr(request, name) for name in names}
     dated = _dated(read)
     rows = read.rows.assign(**dated)
+    assert read.places is not None, "a row is named"
     row = row.assign(**{name: dates.iloc[read.places].to_numpy() for name, dates in dated.items()})
     result = counterfactuals(model, row, rows, want=want, random_state=request.seed, **options)
     written = {name: result.cells[name].astype(str).where(result.cells[name].notna()) for name in dated}
