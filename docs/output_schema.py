@@ -132,7 +132,7 @@ OUTPUTS: dict[str, Schema] = {
     "what_if": _output("run row verdict changes before after", "warnings"),
     "counterfactuals": _output(
         "run row verdict prediction words rows outcome_rows",
-        "reason warnings",
+        "reason warnings out",
         alternatives=_list(_object({**_FOUND, "cells": _CELLS}, {"probability": NUMBER})),
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 import permgrad as pg
 from permgrad.base.errors import InputError
+from permgrad.data.read.cells import MissingCodes
 
 QUIET = {"random_state": 0}
 
@@ -542,3 +544,39 @@ def test_weights_make_the_units_of_distances_and_the_share_of_typical_rows():
     assert heavy["plausibility"].tolist() == [pytest.approx((1 + 4 * 200 / 202) / 5)]
     with pytest.raises(InputError, match="sample_weight must be"):
         pg.counterfactuals(model, far[4], far, sample_weight=-1.0, **options)
+
+
+class Coded:
+    """A model that takes −9 for missing, and predicts yes where the dose is missing or above 5."""
+
+    classes_ = np.array(["no", "yes"])
+    preprocessor_ = SimpleNamespace(codes_=MissingCodes.of([-9, "?"]))
+
+    def predict_proba(self, X):
+        yes = np.where((X["dose"] == -9) | (X["town"] == "?") | (X["dose"] > 5), 0.9, 0.1)
+        return np.column_stack([1 - yes, yes])
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def test_a_cell_does_not_become_one_of_the_models_codes_of_missing_cells():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"dose": rng.integers(0, 10, 200), "age": rng.integers(20, 60, 200)})
+    X["town"] = rng.choice(["Bonn", "Ulm"], 200)
+    X.loc[:60, "dose"], X.loc[40:80, "town"] = -9, "?"
+    row = pd.DataFrame({"dose": [2], "age": [30], "town": ["Ulm"]})
+    found = pg.counterfactuals(Coded(), row, X, **QUIET)
+    assert len(found)
+    assert found.rows["dose"].iloc[0] == 6, "the nearest number, though most such rows have a code"
+    assert (found.rows["dose"] >= 6).all()
+    assert set(found.rows["town"]) <= {"Bonn", "Ulm"}
+    dose = X["dose"][X["dose"] != -9]
+    spread = np.median(np.abs(dose - dose.median()))
+    assert found.measures["distance"][0] == pytest.approx(4 / spread), "codes are no numbers"
+    # A row that has a code keeps it, and is as far from a number as any missing cell.
+    row = pd.DataFrame({"dose": [-9], "age": [30], "town": ["Ulm"]})
+    back = pg.counterfactuals(Coded(), row, X, **QUIET)
+    assert (back.rows["dose"] >= 0).all()
+    assert back.measures["distance"][0] == 1
+    assert not len(pg.counterfactuals(Coded(), row, X, fixed=["dose"], **QUIET))

@@ -34,6 +34,7 @@ CALLS = [
     ("predict", ("predict", "run", "table.csv", "--coverage", "0.9")),
     ("predict", ("predict", "numbers", "table.csv", "--out", "-")),
     ("predict", ("predict", "run", "parts")),
+    ("counterfactuals", ("counterfactuals", "run", "table.csv", "--row", "3", "--out", "cf.csv")),
     ("report", ("report", "run")),
     ("report", ("report", "run", "again", "--out", "both.html")),
     ("compare", ("compare", "table.csv", "--target", "outcome", "--models", "linear,extra_trees", "--folds", "2")),

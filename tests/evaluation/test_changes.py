@@ -246,6 +246,8 @@ def test_two_models_on_the_same_rows_are_paired():
     assert (lines["p_holm"] < 0.001).all(), "two samples of 400 rows would tell nothing"
     assert found.summary().startswith("The loss (y²) rose by ")
     assert "on the same rows.\n400 rows, the same for both." in found.summary()
+    same = changes_of_models((guesses[0], guesses[0]), None).summary()
+    assert same.startswith("The loss (y²) is the same in every row.\n400 rows"), "no chance in what is equal"
     classes = (rng.random(400) < 0.5).astype(int)
     chances = rng.uniform(0.1, 0.9, (2, 400))
     pair = tuple(Predicted(classes, np.column_stack([1 - one, one])) for one in chances)

@@ -12,7 +12,7 @@ from tests.pages.conftest import global_explanation
 
 from permgrad.base.errors import InputError
 from permgrad.pages.runs import runs_page
-from permgrad.pages.side_by_side import reliance
+from permgrad.pages.side_by_side import reliance, standing_words
 from permgrad.pages.views import SectionView
 from permgrad.runs.several import FinishedRun, compared, labels_of_runs
 
@@ -49,6 +49,13 @@ def test_runs_of_other_splits_are_compared_on_the_rows_that_all_tested():
     assert "a &lt; b" in page
     assert "good has the best RMSE" in page
     assert "It is significantly better than poor." in page
+
+
+def test_equal_models_are_not_called_level_with_each_other():
+    one = run("one", range(60), 0.1)
+    models, _ = compared([one, replace(one, folder=Path("runs/two"))])
+    assert standing_words(models).startswith("Of 2 models, one and two have the same best RMSE, ")
+    assert "significant" not in standing_words(models)
 
 
 def test_runs_of_other_tables_targets_or_rows_are_refused():

@@ -18,6 +18,7 @@ from permgrad.base.checks import check_choice, check_kind, check_names, is_numbe
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import pd
 from permgrad.base.numerals import number
+from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
 
 #: Values of a column, or of columns that change together, that are tried one by one.
 _TRIED = 32
@@ -45,7 +46,8 @@ class RowCells:
     """A row and the rows of a table, each cell on the scale of its column, and what may change in the row.
 
     ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
-    number its code, and a missing cell NaN. ``members``: which columns each unit has that changes as a whole, bool
+    number its code, and a missing cell NaN. The model's own ``codes`` of missing cells stay in the rows, as it may tell
+    them apart, but count as missing. ``members``: which columns each unit has that changes as a whole, bool
     ``(units, columns)``. ``values``: what each column may be, in rising order, nothing if it stays. ``ordered``:
     whether a column holds numbers or dates. ``weights`` are those of the ``rows``, above 0.
     """
@@ -57,6 +59,7 @@ class RowCells:
         row: Floats,
         weights: Floats,
         *,
+        codes: MissingCodes,
         groups: Any,
         fixed: Any,
         ranges: Any,
@@ -68,9 +71,12 @@ class RowCells:
         self.ordered = np.array([k not in self._pools or _are_dates(self._pools[k]) for k in range(len(self.names))])
         self._row_codes, self.row, self.rows = row, self._scaled(row[None])[0], self._scaled(rows)
         self.weights = weights
+        self._codes = {
+            place: self._missing(place, codes) for place, name in enumerate(self.names) if codes.holds_for(name)
+        }
         self._spreads = [
             _spread(column[np.isfinite(column)], weights[np.isfinite(column)]) if ordered else np.nan
-            for column, ordered in zip(self.rows.T, self.ordered, strict=True)
+            for column, ordered in zip(self.known(self.rows).T, self.ordered, strict=True)
         ]
         for name, value in (("groups", groups), ("ranges", ranges), ("direction", direction)):
             check_kind(name, value, Mapping, "a mapping", f"Pass for example {name}={{'age': …}}.")
@@ -97,9 +103,25 @@ class RowCells:
         units += [[place] for place in range(len(self.names)) if place not in grouped]
         return np.array([[place in unit for place in range(len(self.names))] for unit in units])
 
+    def _missing(self, place: int, codes: MissingCodes) -> Floats:
+        """Return the codes of missing cells, on the scale of a column."""
+        if (cells := self._pools.get(place)) is None:
+            return codes.numbers[np.isin(codes.labels, codes.holds_for(self.names[place]))]
+        texts = map(canonical, cells)
+        return np.flatnonzero([codes.kind_of(text, self.names[place]) != PRESENT for text in texts]).astype(np.float64)
+
+    def known(self, rows: Any, place: int | None = None) -> Floats:
+        """Return rows, or cells of one column, with NaN for the model's codes of missing cells."""
+        rows = np.array(rows)
+        for column, codes in self._codes.items():
+            if place in (None, column):
+                cells = rows if place is not None else rows[:, column]
+                cells[np.isin(cells, codes)] = np.nan
+        return rows
+
     def _on_scale(self, place: int) -> Floats:
         """Return the numbers or dates that a column may take: those of the table, and the ends of a range."""
-        known, own = self.rows[:, place], self.row[place]
+        known, own = self.known(self.rows[:, place], place), self.known(self.row[place], place)
         values = np.unique(known[~np.isnan(known)])
         limit = self._limits.get(place, (None, None))
         low, high = _ends(f"ranges[{self.names[place]!r}]", limit, dates=place in self._pools)
@@ -120,7 +142,7 @@ class RowCells:
         if place in self._ways:
             problem = f"direction needs numbers or dates, and {name!r} has other cells"
             raise InputError(problem, hint="List the values that it may take in ranges=.", code="PG006")
-        known = np.unique(self.rows[:, place])
+        known = np.unique(self.known(self.rows[:, place], place))
         if listed is None:
             return known[~np.isnan(known)]
         if isinstance(listed, (str, bytes, Mapping)) or not isinstance(listed, Iterable):
@@ -153,6 +175,7 @@ class RowCells:
         """Return how far rows are apart, ``(rows, others)``, summed over columns."""
         from scipy.spatial.distance import cdist
 
+        rows, others = self.known(rows), self.known(others)
         gaps = np.isnan(rows).any(axis=0) | np.isnan(others).any(axis=0)
         numbers, codes = self.ordered & ~gaps, ~(self.ordered | gaps)
         unit, total = np.array(self._spreads)[numbers], np.zeros((len(rows), len(others)))
@@ -165,6 +188,7 @@ class RowCells:
 
     def _apart(self, place: int, one: Floats, other: Floats) -> Floats:
         """Return distances of cells: in median absolute deviations, and 1 between categories and to a missing cell."""
+        one, other = self.known(one, place), self.known(other, place)
         missing = np.isnan(one) | np.isnan(other)
         apart = np.abs(one - other) / self._spreads[place] if self.ordered[place] else one != other
         return np.where(missing, np.isnan(one) != np.isnan(other), apart)
@@ -178,7 +202,7 @@ class RowCells:
         """Return the row with what it may take from donors: on a scale the nearest allowed value."""
         rows = np.repeat(self.row[None], len(donors), axis=0)
         for place, values in enumerate(self.values):
-            theirs = donors[:, place]
+            theirs = self.known(donors[:, place], place)
             if len(values):
                 taken = theirs.clip(values[0], values[-1]) if self.ordered[place] else theirs
                 allowed = np.isin(taken, values)
@@ -488,7 +512,7 @@ class Search:
 
     def _steps(self, value: float, column: int) -> Floats:
         """Return the values between a cell of the row and a changed one, from the row's own on."""
-        own, values = self.cells.row[column], self.cells.values[column]
+        own, values = float(self.cells.known(self.cells.row[column], column)), self.cells.values[column]
         # Nothing is between a missing cell and a number.
         inside = values[(values > min(own, value)) & (values < max(own, value))]
         return np.array([*(inside if value > own else inside[::-1]), value])

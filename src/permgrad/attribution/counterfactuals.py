@@ -19,6 +19,7 @@ from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.shown import in_words, show
+from permgrad.data.read.cells import MissingCodes
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.weights import check_weights
 from permgrad.models.batches import sparing
@@ -26,6 +27,8 @@ from permgrad.models.devices import full_float32
 
 #: Rows of the table that are looked at, drawn if there are more.
 _ROWS = 5000
+#: The reason why there is none for a row that needs no change.
+ALREADY = "The model predicts so already."
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +156,9 @@ def counterfactuals(
         weights = check_weights(1.0 if sample_weight is None else sample_weight, len(table))
         places = generator(seed, "rows").permutation(len(table))
         places = places[weights[places] > 0][:_ROWS]
+        codes = getattr(getattr(model, "preprocessor_", None), "codes_", MissingCodes())
         rules = {"groups": groups or {}, "fixed": fixed, "ranges": ranges or {}, "direction": direction or {}}
-        cells = RowCells(form, table[places], cells_of_row, weights[places], **rules)
+        cells = RowCells(form, table[places], cells_of_row, weights[places], codes=codes, **rules)
         # The nearest rows first.
         order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
         cells.rows, cells.weights, places = cells.rows[order], cells.weights[order], places[order]
@@ -171,7 +175,7 @@ def counterfactuals(
         looked = goal.looked if y is None else len(places)
         meta = {"words": goal.words, "rows": looked, "outcome_rows": int(near.sum()), "seed": seed}
         if goal.already:
-            meta["reason"] = "The model predicts so already."
+            meta["reason"] = ALREADY
         elif not len(cases):
             few = f" with at most {most} changes" if most < len(cells.members) else ""
             meta["reason"] = f"No such row was found within the limits{few}."

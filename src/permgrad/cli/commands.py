@@ -30,7 +30,7 @@ from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run.early import refuse_early
-from permgrad.runs.tool_requests import McpRequest
+from permgrad.runs.tool_requests import CounterfactualsRequest, McpRequest
 
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -42,7 +42,7 @@ class _Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order in which people need them."""
-        first = ("demo", "run", "explain", "predict", "report", "compare", "tune")
+        first = ("demo", "run", "explain", "predict", "counterfactuals", "report", "compare", "tune")
         return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
 
     def main(self, *args: Any, **options: Any) -> None:
@@ -271,6 +271,30 @@ def compare(request: requests.CompareRequest) -> Outcome:
     with loading():
         from permgrad.runs.compare.compare import compare_table
     return compare_table(request, say=tell)
+
+
+@command(
+    app,
+    CounterfactualsRequest,
+    examples=[
+        "permgrad counterfactuals permgrad-runs/patients-0 --row 17",
+        "permgrad counterfactuals permgrad-runs/patients-0 new.csv --row 3 --want well --fixed age --range dose=0..20",
+    ],
+)
+def counterfactuals(request: CounterfactualsRequest) -> Outcome:
+    """Find what would have to differ in a row for a model to predict something else.
+
+    Each alternative is predicted again, with few changes, to cells that the table has. It says what the model would
+    predict, not what would happen if someone changed these things.
+    """
+    request.asked()
+    with loading():
+        from permgrad.runs.run.predicting import check_model
+
+        if not request.model_folder.is_file():
+            check_model(request.model_folder)
+        from permgrad.runs.commands.rows import write_counterfactuals
+    return write_counterfactuals(request)
 
 
 @command(

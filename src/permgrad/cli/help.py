@@ -24,8 +24,8 @@ PANELS = {
     ),
     "Explanation": (
         *("method", "methods", "explain", "scope", "row", "where", "sample", "classes", "baseline", "donors"),
-        *("ensure_top", "interactions", "functions", "peers", "quick", "refits", "sensitive", "causal_order"),
-        *("confounding", "asymmetric", "further"),
+        *("want", "fixed", "ranges", "direction", "most_changes", "count", "ensure_top", "interactions", "functions"),
+        *("peers", "quick", "refits", "sensitive", "causal_order", "confounding", "asymmetric", "further"),
     ),
     "Computing": (
         *("time_limit", "thorough", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),
@@ -89,7 +89,7 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
     if option.choices:
         names = [choice for choice in option.choices if choice == choice.lower()]
         return lambda incomplete: _continued(names, incomplete, commas=option.lists in ("names", "entries"))
-    if option.metavar in ("COL", "COL=KIND", "COL=VALUE"):
+    if option.metavar in ("COL", "COL=KIND", "COL=VALUE", "COL=LOW..HIGH", "COL=up|down"):
         end = "=" if "=" in (option.metavar or "") else ""
 
         def columns(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from permgrad.base.numerals import number, percent
+from permgrad.data.read.dates import date_text
 from permgrad.pages.page_data import packed
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks
 from permgrad.pages.sentences import dominant_words, left_words
 from permgrad.pages.units import advantage, error_without
-from permgrad.pages.words import clean, confidence_words, quantity_of
+from permgrad.pages.words import clean, confidence_words, quantity_of, value_text
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -105,6 +107,36 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int], m
         card["related"] = [clean(pair["other"]) for pair in content.related if pair["feature"] == feature][:8]
         cards.append(card)
     return cards
+
+
+def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
+    """Return a table: what predictions are at both ends of the curves of the first features, as charts draw them.
+
+    Of several classes, the one is shown that a feature moves most.
+    """
+    explanation, stored = content.explanation, content.cards
+    if explanation is None or stored is None or not content.learnt:
+        return []
+    cards = {card["feature"]: card for card in stored.cards if "ale" in card}
+    classes, lines, write = stored.classes or (), list[list[str]](), percent if stored.classes else number
+    for card in [cards[name] for name in explanation.clearly_matter() if name in cards][:most]:
+        means, spots = np.asarray(card["mean"]), card["ale"]["at"]
+        output = int(np.ptp(means, axis=0).argmax())
+        axis = card["at"] if card["numeric"] else np.arange(len(means))
+        # Where both curves are drawn.
+        at = np.array([axis[0], axis[-1]], dtype=np.float64).clip(spots[0], spots[-1])
+        curves = (np.array(card["ale"][key], dtype=np.float64)[:, output] for key in ("mean", "low", "high"))
+        local = [np.interp(at, spots, curve) for curve in curves]
+        say = date_text if card["dates"] else value_text
+        named = map(say, at) if card["numeric"] else (card["label"][round(place)] for place in at)
+        name = card["feature"] + (f" (class {classes[output]})" if len(classes) > 1 else "")
+        single = map(write, np.interp(at, axis, means[:, output]))
+        ends = [f"{write(mean)} ({write(low)} to {write(high)})" for mean, low, high in zip(*local, strict=True)]
+        lines.append([name, *(" → ".join(both) for both in (named, single, ends))])
+    of = "probabilities" if classes else "predictions"
+    of += f" of {classes[0]}" if len(classes) == 1 else ""
+    head = ["Feature", "Value", f"Mean effect ({of})", "Local effect with 95 % intervals"]
+    return [head, *lines] if lines else []
 
 
 def left_texts(card: Mapping[str, Any], section: CardsSection) -> list[str]:

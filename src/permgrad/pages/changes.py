@@ -48,7 +48,9 @@ def case_words(changes: Changes) -> str:
     (old, new), (first, second) = (map(shorten, changes.meta["runs"], (60, 60)), changes.meta["rows"])
     if changes.meta["same_rows"]:
         words = f"The model of {old} and that of {new} predict the same {first:,} test rows, and scores are compared "
-        return f"{words}row by row. Importances count as independent, so their intervals are rather too wide."
+        if (changes.lines["kind"] == "importance").any():
+            return f"{words}row by row. Importances count as independent, so their intervals are rather too wide."
+        return f"{words}row by row. Importances are not compared: those of both differ in method or features."
     words = f"The test rows of both runs differ. The model of {old} predicts {first:,} of its own and {second:,} of "
     words += f"{new}, whose own model is not used. Rows of the two count as independent of each other."
     if copies := changes.meta.get("copies"):

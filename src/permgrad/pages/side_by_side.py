@@ -47,6 +47,7 @@ def standing_words(models: SideBySide) -> str:
     has = by_count(len(tied), "has the best", "have the same best")
     words = f"Of {len(models.names)} models, {_named(models, tied)} {has} {metric.label}, {number(value)}."
     frame = replace(models, reference=first).against()
+    frame = frame[~frame["model"].isin(tied)]
     clear = frame["p_holm"] < LEVEL
     worse, level = (_named(models, frame.loc[chosen, "model"]) for chosen in (clear, ~clear & frame["p_holm"].notna()))
     if worse:

@@ -382,21 +382,43 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     return "\n".join(lines).replace("\u00a0", " ")
 
 
-def counterfactuals_summary(result: Counterfactuals) -> str:
-    """Return what would have to differ in a row as lines of text."""
+def counterfactuals_summary(result: Counterfactuals, row: str = "the row") -> str:
+    """Return what would have to differ in a row as lines of text, a block for each result."""
+    goal, found, notes = counterfactuals_words(result, row)
+    lines = [goal]
+    for place, (changes, about) in enumerate(found, 1):
+        first, *others = [*changes, *about]
+        lines += [f"{place:3}. {first}", *(f"     {line}" for line in others)]
+    return "\n".join([*lines, *notes]).replace("\u00a0", " ")
+
+
+def counterfactuals_words(
+    result: Counterfactuals, row: str
+) -> tuple[str, list[tuple[list[str], list[str]]], list[str]]:
+    """Return what is wanted, the changes of each result with sentences on it, and notes on all."""
     measures, meta = result.measures, result.meta
-    lines = [f"The model predicts {value_text(meta['prediction'])} for the row. To {clean(meta['words'])}:"]
-    for line, changed in enumerate(result.changed):
+    limited, found = "with a probability of" in meta["words"], []
+    for place, changed in enumerate(result.changed):
         changes = [
-            f"{clean(name)} {value_text(cells.iloc[0])} → {value_text(cells.iloc[line + 1])}"
+            f"{clean(name)} {value_text(cells.iloc[0])} → {value_text(cells.iloc[place + 1])}"
             for name, cells in result.cells.loc[:, changed].items()
         ]
-        about = {name: value_text(values[line]) for name, values in measures.items() if name != "changes"}
-        lines.append(f"  {line + 1}. {', '.join(changes)} ({', '.join(f'{a} {b}' for a, b in about.items())})")
-    if "reason" in meta:
-        lines.append(clean(meta["reason"]))
-    lines.append(f"{counted(meta['outcome_rows'], 'row')} of the nearest {meta['rows']:,} have that outcome.")
-    return "\n".join(lines).replace("\u00a0", " ")
+        chance = f"{'the ' * limited}probability {'asked for is ' * limited}"
+        share = f" ({chance}{number(measures['probability'][place])})" if "probability" in measures else ""
+        about = [f"Then the model predicts {value_text(measures['prediction'][place])}{share}."]
+        distance, to_data = (number(measures[name][place]) for name in ("distance", "to_data"))
+        if np.isfinite(measures["to_data"][place]):
+            usual = percent(measures["plausibility"][place])
+            about.append(
+                f"Distance {distance}, and {to_data} to the nearest row with that outcome: {usual} of those are as far "
+                "from theirs."
+            )
+        found.append((changes, about))
+    notes = [clean(meta["reason"])] if "reason" in meta else []
+    notes.append(f"{counted(meta['outcome_rows'], 'row')} of the nearest {meta['rows']:,} have that outcome.")
+    if found:
+        notes.append("Distances add up over columns: numbers in median absolute deviations, other cells as 1.")
+    return f"The model predicts {value_text(meta['prediction'])} for {row}. To {clean(meta['words'])}:", found, notes
 
 
 def changes_summary(result: Changes) -> str:
@@ -427,6 +449,8 @@ def changes_words(result: Changes) -> str:
     loss = kinds["score"][0]
     moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
     sign = -1.0 if moved and loss["change"] < 0 else 1.0
+    if loss["ci_low"] == loss["ci_high"] == 0:
+        return f"The loss ({clean(result.meta['unit'])}) is the same in every row."
     verb = ("fell" if sign < 0 else "rose") if moved else "changed"
     words = f"The loss ({clean(result.meta['unit'])}) {verb} by {_change(loss, sign)}"
     if result.meta["same_rows"]:

@@ -97,8 +97,8 @@ def verdict(content: Assessment) -> list[Sentence]:
     return sentences
 
 
-def markdown(title: str, sentences: Sequence[Mapping[str, Any]]) -> str:
-    """Write a verdict as Markdown: the score first, then a list for each part.
+def markdown(title: str, sentences: Sequence[Mapping[str, Any]], effects: Sequence[Sequence[str]] = ()) -> str:
+    """Write a verdict as Markdown: the score first, then a list for each part, and a table of ``effects``.
 
     Examples:
         >>> facts = {"It is good.": {"part": "score"}, "Beware.": {"part": "caution"}}
@@ -121,9 +121,17 @@ def markdown(title: str, sentences: Sequence[Mapping[str, Any]]) -> str:
             lines += ["\n\n".join(chosen), ""]
         elif chosen:
             lines += [f"## {heading}", "", *(f"- {one}" for one in chosen), ""]
+        if part == "features" and effects:
+            rows = ["| " + " | ".join(clean(cell).translate(_MARKUP) for cell in row) + " |" for row in effects]
+            lines += [rows[0], "|---" * len(effects[0]) + "|", *rows[1:], "", EFFECTS_WORDS, ""]
     return "\n".join(lines)
 
 
+#: What is said below a table of effects.
+EFFECTS_WORDS = (
+    "Mean effect: only this feature is set to the value, in all rows. Local effect (ALE): rows only move between "
+    "values near their own. Between both values a curve can bend: the report draws it."
+)
 #: Headings of the parts, in reading order.
 PARTS: dict[Part, str] = {
     "alarm": "Alarm",

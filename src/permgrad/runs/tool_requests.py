@@ -1,14 +1,15 @@
-"""The arguments of ``permgrad mcp``, and those that only its tools take."""
+"""The arguments of ``permgrad mcp`` and ``permgrad counterfactuals``, and those that only tools take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from permgrad.runs.options import Names, argument, option
-from permgrad.runs.requests import ExplainRequest
+from permgrad.base.errors import InputError, unknown
+from permgrad.runs.options import DATA_SETS, Names, Option, argument, option, separated
+from permgrad.runs.requests import ComputingRequest, ExplainRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +41,98 @@ class CounterfactualRequest(ExplainRequest):
     direction: Mapping[str, Any] | None = option('"up" or "down", by column of numbers or dates.', None)
     most_changes: int | None = option("How many columns may change (default: all).", None, least=1)
     count: int = option("How many alternatives to return at most.", 4, least=1, most=100)
+
+
+def _as_of_explain(name: str) -> Any:
+    """Return a field that is written as that of ``permgrad explain``."""
+    entry = next(entry for entry in fields(ExplainRequest) if entry.name == name)
+    return field(default=entry.default, metadata=entry.metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CounterfactualsRequest(ComputingRequest):
+    """The options of ``permgrad counterfactuals``."""
+
+    model_folder: Path = _as_of_explain("model_folder")
+    table: Path | None = argument(
+        "CSV, Excel or Parquet file, or named data set, with the row and the cells that occur (default: the test rows "
+        "of the model's run).",
+        "TABLE",
+        default=None,
+        table=True,
+        choices=DATA_SETS,
+    )
+    row: int = field(metadata={"option": Option("The row, counted from 0.", least=0)})
+    sheet: str | None = _as_of_explain("sheet")
+    want: str | None = option(
+        "A class, a range of a number such as 100..200 or 100.. (open end), or CLASS=0.7, the least probability of a "
+        "class (default: any class but the predicted one).",
+        None,
+        "CLASS|LOW..HIGH",
+    )
+    fixed: Names = option("Column that stays; may be given several times.", (), "COL")
+    ranges: Names = option(
+        "What a column may be changed to: age=18..60, age=18.. or, of other cells, job=chef,nurse; may be given "
+        "several times.",
+        (),
+        "COL=LOW..HIGH",
+        name="--range",
+    )
+    direction: Names = option(
+        "Whether a number or date may only rise or fall, such as age=up or age=down; may be given several times.",
+        (),
+        "COL=up|down",
+    )
+    most_changes: int | None = option("How many columns may change (default: all).", None, least=1)
+    count: int = option("How many alternatives to find at most.", 4, least=1, most=100)
+    target: Names = _as_of_explain("target")
+    class_names: Names = _as_of_explain("class_names")
+    trust: Names = _as_of_explain("trust")
+    seed: int = option("Seed of the rows drawn from a table of more than 5,000.", 0, least=0)
+    out: Path | None = option("CSV file to write: one line for each alternative (default: none).", None, "FILE")
+
+    def asked(self) -> CounterfactualRequest:
+        """Return the arguments as a tool takes them, but texts for ``want`` and listed cells, which need the model."""
+        if len(self.target) > 1:
+            raise InputError("--target must be one column", hint="Name the column of targets.", code="PG006")
+        cells: dict[str, list[Any]] = {}
+        for name, text in _pairs("range", self.ranges, "age=18..60"):
+            several = ends("--range", text) if ".." in text else separated([text])
+            cells[name] = [*cells.get(name, ()), *several]
+        ways = dict(_pairs("direction", self.direction, "age=up"))
+        for way in ways.values():
+            if way not in ("up", "down"):
+                raise unknown("--direction", way, ("up", "down"))
+        own = {entry.name for entry in fields(CounterfactualRequest)}
+        given = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name in own}
+        return CounterfactualRequest(**given | {"ranges": cells, "direction": ways, "out": None})
+
+
+def _pairs(name: str, texts: Names, example: str) -> list[tuple[str, str]]:
+    """Return the columns and values of an option such as ``--range``."""
+    pairs = [(column, value) for column, _, value in (text.partition("=") for text in texts)]
+    for text, pair in zip(texts, pairs, strict=True):
+        if not all(pair):
+            problem = f"--{name} must have the form COL=…, got {text!r}"
+            raise InputError(problem, hint=f"For example: --{name} {example}.", code="PG001")
+    return pairs
+
+
+def ends(flag: str, text: str) -> list[Any]:
+    """Return both ends of a range such as ``18..60``, None where it is open. A date stays a text."""
+    low, dots, high = text.partition("..")
+    if not dots or not (low.strip() or high.strip()):
+        hint = "For example 18..60, or 18.. with an open end."
+        raise InputError(f"{flag} must be a range, got {text!r}", hint=hint, code="PG001")
+    start, end = _number(low.strip()), _number(high.strip())
+    if isinstance(start, float) and isinstance(end, float) and not start <= end:
+        hint = f"The lower end comes first: {high}..{low}."
+        raise InputError(f"{flag} must be a range that rises, got {text!r}", hint=hint, code="PG002")
+    return [start, end]
+
+
+def _number(text: str) -> float | str | None:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None

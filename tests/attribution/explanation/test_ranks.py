@@ -109,3 +109,14 @@ def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
     ).summary()  # fmt: skip
     assert "Intervals: 99.99999 %." in text
     assert "Order at 99.99999 % confidence: 1 a; the rest." in text
+
+
+def test_what_has_no_importance_takes_nobodys_place():
+    values, std = np.array([[1.0], [9.0], [np.nan], [5.0]]), np.full((4, 1), 0.1)
+    names = ("low", "high", "none", "middle")
+    explanation = pg.Explanation(values, names, ("table",) * 4, ("all",), "ale", "global", std=std)
+    ranks = explanation.ranking(certain=0.95)
+    assert ranks["feature"].tolist() == ["high", "middle", "low", "none"]
+    assert ranks["rank_low"].tolist() == [1, 2, 3, 1]
+    assert ranks["rank_high"].tolist() == [1, 2, 3, 4]
+    assert "1 high; 2 middle" in explanation.summary()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -91,10 +92,12 @@ def test_panels_rank_their_own_features():
     figure = explanation.plot.features(top_n=3)
     for axes, (start, stop) in zip(figure.axes, ((0, 4), (4, 6)), strict=True):
         widths = [bar.get_width() for bar in axes.patches]
-        own = np.sort(explanation.values[start:stop, 0])[::-1][:3]
-        assert widths == pytest.approx(own)
+        own = np.sort(explanation.values[start:stop, 1])[::-1][:3]
+        assert widths == pytest.approx(own), "of two classes the positive one, as in the summary"
     assert "1 more not shown" in texts(figure)
     assert figure.description.startswith("Bars of the leading features of each input")
+    (bars,) = replace(explanation, meta={**explanation.meta, "positive": "ill"}).plot.bar(top_n=None).axes
+    assert max(bar.get_width() for bar in bars.patches) == pytest.approx(explanation.values[:, 0].max())
 
 
 # ---- over images -----------------------------------------------------------------------------------------------------

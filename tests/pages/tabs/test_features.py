@@ -9,10 +9,13 @@ import pytest
 from browsing import needs_browser, visit
 from tests.pages.conftest import NAMES, report_content, with_answers
 
+from permgrad.base.numerals import percent
+from permgrad.pages.cards_data import effect_lines
 from permgrad.pages.html import render_page
 from permgrad.pages.tab import tab_view
 from permgrad.pages.tabs import features, rows
-from permgrad.pages.verdict import verdict
+from permgrad.pages.verdict import markdown, verdict
+from permgrad.pages.words import value_text
 
 DRIVE = """
 const all = (query) => [...document.querySelectorAll(query)];
@@ -135,6 +138,28 @@ def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_dat
     assert seen["rows"][0] == [name, "ALE", "interval from", "interval to"]
     lines = [[card["at"][0], 0.2, 0.1, 0.3], [card["at"][-1], 0.4, 0.3, 0.5]]
     assert seen["rows"][1:] == [pytest.approx(line, rel=1e-5) for line in lines]
+
+
+def test_report_md_has_the_ends_of_the_charts(content):
+    card = next(card for card in content.cards.cards if "ale" in card)
+    name, means = card["feature"], [percent(one[0]) for one in (card["mean"][0], card["mean"][-1])]
+    assert name in content.explanation.clearly_matter(), "the precondition"
+    heads, *lines = effect_lines(content)
+    values = " → ".join(value_text(card["at"][end]) for end in (0, -1))
+    local = "20\u00a0% (10\u00a0% to 30\u00a0%) → 40\u00a0% (30\u00a0% to 50\u00a0%)"
+    assert lines == [[name, values, " → ".join(means), local]]
+    text = markdown("t", verdict(content), [heads, *lines])
+    assert f"| {name} | {values} | {' → '.join(means)} | {local} |".replace("\u00a0", " ") in text.replace(
+        "\u00a0", " "
+    )
+    assert text.index("## What it relies on") < text.index(f"| {name}") < text.index("## What to be wary of")
+    # The local effect goes further than the mean curve: both are given where both are drawn.
+    wide = dict(card, ale=card["ale"] | {"at": [2 * card["at"][0] - card["at"][-1], card["at"][-1]]})
+    cards = [wide if one is card else one for one in content.cards.cards]
+    (line,) = effect_lines(dataclasses.replace(content, cards=dataclasses.replace(content.cards, cards=cards)))[1:]
+    assert line[:3] == lines[0][:3]
+    assert line[3].startswith("30\u00a0% (20\u00a0% to 40\u00a0%) → 40"), "halfway along the drawn line"
+    assert not effect_lines(dataclasses.replace(content, cards=None))
 
 
 def test_the_warning_stands_without_javascript_and_in_the_verdict(content):

@@ -94,7 +94,12 @@ def certain_ranks(explanation: Numbers, places: Sequence[int], output: int, cert
     above = np.zeros((len(values), len(values)), dtype=bool)
     if std is not None and len(values) > 1:
         above = compared(values, std, correlation, freedom, certain, looks).above
-    return Ranks([explanation.names[place] for place in places], *ranks_of(above))
+    # What has no importance takes nobody's place, and may have any itself.
+    nothing = np.isnan(values)
+    above[np.ix_(~nothing, nothing)] = True
+    first, last, sets = ranks_of(above)
+    first[nothing], last[nothing] = 1, len(values)
+    return Ranks([explanation.names[place] for place in places], first, last, sets)
 
 
 class Looks(NamedTuple):

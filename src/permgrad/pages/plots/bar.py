@@ -55,7 +55,7 @@ def bar(
     choices.check_one_unit(explanation, "bar")
     shown = choices.as_global(explanation)
     local = explanation.scope == "local"
-    column = choices.pick_output(explanation, output) if local else explanation.output_index(output)
+    column = choices.pick_output(explanation, output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     order = choices.largest(sizes_of(shown, column), top_n)
     paths = choices.adding_parts(shown, column)
@@ -102,7 +102,7 @@ def features(
         2
     """
     shown = choices.as_global(explanation)
-    column = explanation.output_index(output)
+    column = choices.pick_output(explanation, output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     modality = np.asarray(explanation.modality, dtype=object)
     members = {name: np.flatnonzero(modality == name) for name in dict.fromkeys(explanation.modality)}

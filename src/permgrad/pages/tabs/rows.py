@@ -102,7 +102,7 @@ def _shown(content: Assessment, explanation: Explanation, output: Any) -> tuple[
 def what_if(section: SectionView, content: Assessment, stored: Mapping[str, Any]) -> None:
     """Say what the panel does in which a row's values are changed, or why there is none."""
     if "form" not in stored:
-        call = "In Python, pg.counterfactuals(model, row, X) finds what would have to differ in a row."
+        call = "pg.counterfactuals and the command permgrad counterfactuals find what would have to differ in a row."
         section.text(clean(stored["reason"]), f"The curves of the tab Features show what single changes do. {call}")
         return
     count, listed = len(stored["rows"]), 0 if content.listed is None else len(content.listed.numbers)

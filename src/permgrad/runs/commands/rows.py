@@ -6,27 +6,34 @@ Each answer has its sentences with their facts under ``verdict``, as that of a r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from permgrad.attribution.counterfactuals import counterfactuals
+from permgrad.attribution.counterfactuals import ALREADY, Counterfactuals, counterfactuals
+from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted, listed
+from permgrad.base.files import writing
+from permgrad.base.locks import hold_name
 from permgrad.base.numerals import percent
+from permgrad.data.read.cells import BLANK, canonical
 from permgrad.data.read.reading import missing_said
 from permgrad.data.read.table import blank_codes
-from permgrad.data.types.column_types import ColumnType, infer_schema
+from permgrad.data.types.column_types import ColumnType, infer_schema, read_numbers
 from permgrad.evaluation.baselines.file_model import FileModel
+from permgrad.pages.summary import counterfactuals_summary, counterfactuals_words
 from permgrad.pages.words import clean, value_text
 from permgrad.runs.commands.explain import ReadRows, check_explained, of_test_rows, read_rows_of
-from permgrad.runs.folder.folder import finished_record
+from permgrad.runs.commands.predict import check_free
+from permgrad.runs.folder.folder import finished_record, refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, RunRequest
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.inputs import read_request
 from permgrad.runs.run.predicting import prediction_table, use_threads
 from permgrad.runs.run.summary import read_summary
-from permgrad.runs.tool_requests import CounterfactualRequest, WhatIfRequest
+from permgrad.runs.tool_requests import CounterfactualRequest, CounterfactualsRequest, WhatIfRequest, ends
 
 #: Frequent cells of a column that are listed.
 _SHOWN = 5
@@ -92,10 +99,11 @@ def _read(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
 def what_if(request: WhatIfRequest) -> Outcome:
     """Predict a row as it is and with changes. A new number outside the rows of the table is told of."""
     read, row, number = _read(request)
-    changes, outside = {}, list[Spoken]()
+    changes, outside, codes = {}, list[Spoken](), list(read.data.get("na_codes", ()))
     for name, cell in request.changes.items():
         find_column(name, [str(column) for column in row.columns], "changes")
-        changes[name], cells = {"from": row[name].iloc[0], "to": cell}, read.rows[name]
+        changes[name] = {"from": row[name].iloc[0], "to": cell}
+        cells = blank_codes(read.rows[[name]], codes)[name]
         if isinstance(cell, (int, float)) and pd.api.types.is_numeric_dtype(cells.dtype):
             low, high = cells.min(), cells.max()
             words = f"The table's {clean(name)} is {value_text(low)} to {value_text(high)}: the model extrapolates."
@@ -125,22 +133,95 @@ def _said(line: Mapping[Any, Any]) -> str:
 
 def find_counterfactuals(request: CounterfactualRequest) -> Outcome:
     """Find what would have to differ in a row for another prediction."""
-    read, row, number = _read(request)
+    return _alternatives(request, *_read(request))[0]
+
+
+def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
+    """Find the same as the command line asks it, and write a line for each alternative if a file is named."""
+    asked, out = request.asked(), request.out
+    if out is not None:
+        refuse_input(out, {"table": asked.table, "model": asked.model_folder if asked.model_folder.is_file() else None})
+        refuse_run_file(out, asked.model_folder)
+        check_free(out, "Alternatives", overwrite=request.overwrite)
+    read, row, number = _read(asked)
+    for option, names in (("--fixed", asked.fixed), ("--range", asked.ranges), ("--direction", asked.direction)):
+        for name in names or ():
+            find_column(name, [str(column) for column in row.columns], option)
+    cells = {name: _cells(name, read.rows[name], limit) for name, limit in (asked.ranges or {}).items()}
+    asked = replace(asked, ranges=cells, want=_wanted(asked.want, read))
+    outcome, result = _alternatives(asked, read, row, number)
+    if result.meta.get("reason") == ALREADY:
+        problem = f"The model already predicts {value_text(result.meta['prediction'])} for row {number}"
+        raise InputError(problem, hint="Pass another --want, or another --row.", code="PG003")
+    if out is None:
+        return outcome
+    with hold_name(out), writing(out, "name another file with --out"):
+        check_free(out, "Alternatives", overwrite=request.overwrite)  # again, now that no other process can write it
+        write_csv(result.to_frame(), out)
+    return Outcome({**outcome.facts, "out": str(out)}, f"{outcome.text}\nAlternatives: {out}")
+
+
+def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
+    """Return both ends of a range, or the cells of a column that are written as the listed texts."""
+    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        known = {canonical(cell): cell for cell in column.dropna().unique().tolist()}
+        return [known.get(cell, cell) for cell in limit]
+    if len(limit) != 2 or any(isinstance(end, str) for end in limit):
+        problem = f"Column {clean(name)} has numbers, so --range must name their ends, got {listed(limit)}"
+        raise InputError(problem, hint=f"For example: --range '{clean(name)}=18..60'.", code="PG001")
+    return limit
+
+
+def _wanted(text: str | None, read: ReadRows) -> Any:
+    """Return a class, a range, or the least probability of a class. Names of classes may look like the others."""
+    classes = [str(label) for label in getattr(read.model, "classes_", ())]
+    name, _, share = (text or "").rpartition("=")
+    if text is None or text in classes or (classes and name not in classes):
+        return text
+    if classes:
+        return {name: ends("--want", share if ".." in share else f"{share}..")}
+    return ends("--want", text)
+
+
+def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
+    """Return the columns of dates that the table has as texts, as dates. They may then have a range and a direction."""
+    dated: dict[str, pd.Series[Any]] = {}
+    if isinstance(read.model, FileModel):
+        return dated
+    encoder = read.model.preprocessor_
+    for one in encoder.schema_:
+        if one.kind == "date" and not pd.api.types.is_numeric_dtype(read.rows[one.name].dtype):
+            seconds, missing = read_numbers(read.rows[one.name], one, encoder.codes_)
+            if missing.max(initial=0) <= BLANK:  # codes that say in which way a date is missing stay
+                dated[one.name] = pd.Series(pd.to_datetime(seconds, unit="s"), read.rows.index)
+    return dated
+
+
+def _alternatives(
+    request: CounterfactualRequest, read: ReadRows, row: pd.DataFrame, number: int
+) -> tuple[Outcome, Counterfactuals]:
     model, options = (
         (read.model.predictor, read.model.options) if isinstance(read.model, FileModel) else (read.model, {})
     )
     want = tuple(request.want) if isinstance(request.want, list) else request.want
     names = ("fixed", "ranges", "direction", "most_changes", "count")
     options |= {name: getattr(request, name) for name in names}
-    result = counterfactuals(model, row, read.rows, want=want, random_state=request.seed, **options)
+    dated = _dated(read)
+    rows = read.rows.assign(**dated)
+    assert read.places is not None, "a row is named"
+    row = row.assign(**{name: dates.iloc[read.places].to_numpy() for name, dates in dated.items()})
+    result = counterfactuals(model, row, rows, want=want, random_state=request.seed, **options)
+    written = {name: result.cells[name].astype(str).where(result.cells[name].notna()) for name in dated}
+    result = replace(result, cells=result.cells.assign(**written))
+    goal, found, notes = counterfactuals_words(result, f"row {number}")
     alternatives: list[dict[str, Any]] = []
-    for place, changed in enumerate(result.changed):
+    spoken: list[Spoken] = [(goal, "goal", {"prediction": result.meta["prediction"]})]
+    for place, (changed, (ways, about)) in enumerate(zip(result.changed, found, strict=True)):
         cells = result.cells.loc[:, changed]
         columns = {name: {"from": column.iloc[0], "to": column.iloc[place + 1]} for name, column in cells.items()}
         alternatives.append({**{name: one[place] for name, one in result.measures.items()}, "cells": columns})
-    first, *lines = (line.strip() for line in result.summary().splitlines())
+        spoken.append((f"{', '.join(ways)}. {' '.join(about)}", "alternative", alternatives[-1]))
+    spoken += [(line, "note", {}) for line in notes]
     facts = {name: value for name, value in result.meta.items() if name != "seed"}
-    spoken: list[Spoken] = [(first, "goal", {"prediction": result.meta["prediction"]})]
-    spoken += [(line, "alternative", one) for line, one in zip(lines, alternatives, strict=False)]
-    spoken += [(line, "note", {}) for line in lines[len(alternatives) :]]
-    return _outcome({**facts, "run": str(request.model_folder), "row": number, "alternatives": alternatives}, spoken)
+    facts |= {"run": str(request.model_folder), "row": number, "alternatives": alternatives}
+    return Outcome(_outcome(facts, spoken).facts, counterfactuals_summary(result, f"row {number}")), result

@@ -21,6 +21,7 @@ from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
 from permgrad.models.save.saving import load
+from permgrad.pages.cards_data import effect_lines
 from permgrad.pages.html import render_report
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
@@ -130,7 +131,7 @@ def write_page(
     content = replace(content, sentences=verdict(content))
     sentences = plain(content.sentences)
     write_text_atomic(folder / REPORT, render_report(content, theme=look["theme"]))
-    write_text_atomic(folder / SUMMARY_FILE, markdown(content.title, sentences))
+    write_text_atomic(folder / SUMMARY_FILE, markdown(content.title, sentences, effect_lines(content)))
     if judged:
         stored.metrics = {**(content.metrics or {}), "verdict": sentences}
         write_json_atomic(folder / documents.METRICS, stored.metrics)
