@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.request import Request
@@ -160,16 +161,11 @@ def read_curve(
     if subject.task != "regression" or len(names) != count or not are_points(names):
         return None
     names = tuple(map(point_name, names))
-    numbers, fields = values.dtype.kind in "fiubO", bool(getattr(getattr(y, "dtype", None), "names", None))
-    kind: Kind = "numbers"
-    if values.ndim == 2 and values.shape[1] == 2 and numbers and (fields or (count != 2 and _are_events(values))):
-        if not hasattr(subject, "call"):  # a network cannot be called for the table of one point
-            return None
-        kind = "survival"
-    elif values.ndim == 1 and numbers and (levels or 0 < float(names[0]) < float(names[-1]) < 1):
-        kind, loss = "quantiles", ("quantile", tuple(map(float, names))) if loss == "auto" else loss
-    elif values.shape != (len(whole.inputs[0]), count):
+    kind = _kind_of(values, y, names, whole, stated=bool(levels))
+    if kind is None:
         return None
+    if kind == "quantiles" and loss == "auto":
+        loss = ("quantile", tuple(map(float, names)))
     subject.output_names = names
     target = options.get("target")
     places = (count // 2,) if target is None else resolve_targets(subject, target)
@@ -188,6 +184,21 @@ def read_curve(
         "truth": truth,
     }
     return Curve(**facts, guess=np.zeros((0, count))), whole, {**options, **further}
+
+
+def _kind_of(values: npt.NDArray[Any], y: Any, names: Sequence[str], whole: Request, *, stated: bool) -> Kind | None:
+    """Return what the points of a curve are, by targets and names, or None if they are none of these.
+
+    ``stated``: the names are levels of a loss.
+    """
+    numbers, count = values.dtype.kind in "fiubO", len(names)
+    if numbers and values.ndim == 2 and values.shape[1] == 2:
+        fields = bool(getattr(getattr(y, "dtype", None), "names", None))
+        if fields or (count != 2 and _are_events(values)):  # a network cannot be called for the table of one point
+            return "survival" if hasattr(whole.subject, "call") else None
+    if numbers and values.ndim == 1 and (stated or 0 < float(names[0]) < float(names[-1]) < 1):
+        return "quantiles"
+    return "numbers" if values.shape == (len(whole.inputs[0]), count) else None
 
 
 def _check_survival(whole: Request, truth: Floats) -> None:

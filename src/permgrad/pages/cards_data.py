@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,25 +118,29 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
     if explanation is None or stored is None or not content.learnt:
         return []
     cards = {card["feature"]: card for card in stored.cards if "ale" in card}
-    classes, lines, write = stored.classes or (), list[list[str]](), percent if stored.classes else number
-    for card in [cards[name] for name in explanation.clearly_matter() if name in cards][:most]:
-        means, spots = np.asarray(card["mean"]), card["ale"]["at"]
-        output = int(np.ptp(means, axis=0).argmax())
-        axis = card["at"] if card["numeric"] else np.arange(len(means))
-        # Where both curves are drawn.
-        at = np.array([axis[0], axis[-1]], dtype=np.float64).clip(spots[0], spots[-1])
-        curves = (np.array(card["ale"][key], dtype=np.float64)[:, output] for key in ("mean", "low", "high"))
-        local = [np.interp(at, spots, curve) for curve in curves]
-        say = date_text if card["dates"] else value_text
-        named = map(say, at) if card["numeric"] else (card["label"][round(place)] for place in at)
-        name = card["feature"] + (f" (class {classes[output]})" if len(classes) > 1 else "")
-        single = map(write, np.interp(at, axis, means[:, output]))
-        ends = [f"{write(mean)} ({write(low)} to {write(high)})" for mean, low, high in zip(*local, strict=True)]
-        lines.append([name, *(" → ".join(both) for both in (named, single, ends))])
+    classes = stored.classes or ()
+    lines = [_effect_line(cards[name], classes) for name in explanation.clearly_matter() if name in cards][:most]
     of = "probabilities" if classes else "predictions"
     of += f" of {classes[0]}" if len(classes) == 1 else ""
     head = ["Feature", "Value", f"Mean effect ({of})", "Local effect with 95 % intervals"]
     return [head, *lines] if lines else []
+
+
+def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """Return what is written of one card: its name, both ends, the mean effect and the local one."""
+    means, spots, write = np.asarray(card["mean"]), card["ale"]["at"], percent if classes else number
+    output = int(np.ptp(means, axis=0).argmax())
+    axis = card["at"] if card["numeric"] else np.arange(len(means))
+    # Where both curves are drawn.
+    at = np.array([axis[0], axis[-1]], dtype=np.float64).clip(spots[0], spots[-1])
+    curves = (np.array(card["ale"][key], dtype=np.float64)[:, output] for key in ("mean", "low", "high"))
+    local = [np.interp(at, spots, curve) for curve in curves]
+    say = date_text if card["dates"] else value_text
+    named = map(say, at) if card["numeric"] else (card["label"][round(place)] for place in at)
+    name = card["feature"] + (f" (class {classes[output]})" if len(classes) > 1 else "")
+    single = map(write, np.interp(at, axis, means[:, output]))
+    ends = [f"{write(mean)} ({write(low)} to {write(high)})" for mean, low, high in zip(*local, strict=True)]
+    return [name, *(" → ".join(both) for both in (named, single, ends))]
 
 
 def left_texts(card: Mapping[str, Any], section: CardsSection) -> list[str]:

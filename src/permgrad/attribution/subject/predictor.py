@@ -105,9 +105,7 @@ class PredictorSubject(Subject):
             # The second of two classes says it all, and its logit is the score that boosters call raw.
             self.column = 1
             form = replace(form, count=1, output_names=form.class_names)
-        levels = call.loss[1] if isinstance(call.loss, tuple) else ()
-        if isinstance(levels, tuple) and len(levels) == form.count > 1:  # quantiles are called by their levels
-            form = replace(form, output_names=tuple(f"{level:g}" for level in levels))
+        form = replace(form, output_names=_names_of_levels(call.loss, form.output_names))
         self.bounded = form.task != "regression" and form.kind == "probabilities"
         numbered = class_names is not None or call.classes is None
         return replace(form, inferred=kind is None and call.kind is None, numbered=numbered)
@@ -322,6 +320,13 @@ class PredictorSubject(Subject):
             "output_kind": self.kind,
             "output_inferred": self.inferred,
         }
+
+
+def _names_of_levels(loss: Any, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of outputs, of several quantiles by their levels."""
+    levels = loss[1] if isinstance(loss, tuple) else ()
+    several = isinstance(levels, tuple) and len(levels) == len(names) > 1
+    return tuple(f"{level:g}" for level in levels) if several else names
 
 
 def _is_curve(outputs: Tensor, task: str | None) -> bool:
