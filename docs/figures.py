@@ -641,8 +641,10 @@ SENTENCES = (
     Sentence(
         DOCS + "the-default-network.md",
         "verify_order",
-        "the default network is right on {:.1f} % of the test rows or more",
-        lambda record: (100 * min(draw["accuracy"] for draw in record["results"]["draws"]),),
+        "the default network is right on {:.1f} % of the test rows in the mean, and on {:.1f} % in the worst",
+        lambda record: [
+            100 * told([draw["accuracy"] for draw in record["results"]["draws"]]) for told in (fmean, min)
+        ],
     ),
     Sentence(
         DOCS + "the-default-network.md",
@@ -1114,6 +1116,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     DOCS + "the-default-network.md": (
         *("0.003", "0.1", "0.05", "0.3", "0.5", "1 %", "5 %", "0.01", "0.001", "0.0001", "0.15"),
         "3.5",  # points, from 0.740 to 0.775
+        "97.5 %",  # the floor of each draw
     ),
     DOCS + "training-at-scale.md": ("128 MiB",),
     DOCS + "tuning.md": ("0.1", "0.4"),
