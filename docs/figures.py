@@ -642,9 +642,7 @@ SENTENCES = (
         DOCS + "the-default-network.md",
         "verify_order",
         "the default network is right on {:.1f} % of the test rows in the mean, and on {:.1f} % in the worst",
-        lambda record: [
-            100 * told([draw["accuracy"] for draw in record["results"]["draws"]]) for told in (fmean, min)
-        ],
+        lambda record: [100 * told([draw["accuracy"] for draw in record["results"]["draws"]]) for told in (fmean, min)],
     ),
     Sentence(
         DOCS + "the-default-network.md",
