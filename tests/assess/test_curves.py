@@ -173,7 +173,9 @@ def test_names_of_the_points_may_come_from_y_and_the_point_from_target(undrawn):
     X = table()
     y = pd.DataFrame(later(X), columns=HORIZONS)
     model = LinearRegression().fit(X, y)
-    page = pg.report(model, X, y, train=(X, y), target=8.0, n_repeats=2, interactions=0, random_state=0, progress=False)
+    page = pg.report(
+        model, X, y, train=(X, y), target=8.0, n_repeats=2, interactions=0, random_state=0, progress=False
+    )
     text = words(page)
     assert "The other sections are about 8, as target= asks." in text
     assert "Along the curve" in text
