@@ -27,8 +27,8 @@ Encoded = Floats32
 
 #: How much the caches of one block of receivers may take.
 _BLOCK_BYTES = 512 * 2**20
-#: Pairs per forward: more fall out of a processor's cache where a convolution follows, fewer leave accelerators idle.
-_BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 2048, 16384
+#: Pairs per forward: more fall out of a processor's cache, fewer leave accelerators idle.
+_BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 1024, 16384
 #: Numbers that the draws of one player may take at once, and those that a pair needs beside its columns.
 _MOST_NUMBERS, _NUMBERS_PER_PAIR = 2**23, 16
 

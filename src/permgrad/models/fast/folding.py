@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad.models.network.members import MemberLinear, MemberMean
+from permgrad.models.network.products import linear
 
 Step = Callable[[Tensor], Tensor]
 
@@ -98,7 +99,7 @@ def folded(layers: Sequence[nn.Module]) -> list[Any]:
         last = steps[-1] if steps else None
         if isinstance(layer, MemberMean) and isinstance(last, MemberLinear) and last.is_last:
             weight, bias = last.mean()
-            steps[-1] = partial(functional.linear, weight=weight.detach(), bias=bias.detach())
+            steps[-1] = partial(linear, weight=weight.detach(), bias=bias.detach())
         elif isinstance(layer, normalises) and layer.running_mean is not None:
             steps.append(Affine(layer))
         elif not isinstance(layer, _NOTHING):
@@ -128,7 +129,7 @@ class DenseStack(Stack):
         self.steps = []
         for number, layer in enumerate(folded(layers)):
             before = self.steps[-1] if self.steps else None
-            own = getattr(before, "func", None) is functional.linear or (fresh and number == 0)
+            own = getattr(before, "func", None) is linear or (fresh and number == 0)
             if is_plain(layer, nn.Linear):
                 weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
                 if isinstance(before, Affine):
@@ -136,7 +137,7 @@ class DenseStack(Stack):
                     wide = weight.double()
                     total = wide @ before.shift if bias is None else wide @ before.shift + bias.double()
                     weight, bias = (wide * before.scale).to(weight.dtype), total.to(weight.dtype)
-                self.steps.append(partial(functional.linear, weight=weight, bias=bias))
+                self.steps.append(partial(linear, weight=weight, bias=bias))
             elif own and is_plain(layer, nn.ReLU):
                 self.steps.append(torch.relu_)
             elif own and is_plain(layer, nn.SiLU):

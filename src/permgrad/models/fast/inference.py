@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from permgrad.models.fast.folding import POINTWISE, DenseStack, is_plain, watched
 from permgrad.models.fast.image_chain import ImageChain, near
@@ -17,6 +16,7 @@ from permgrad.models.network.blocks import Dropout
 from permgrad.models.network.branches import LevelEmbeddingLinear, TableBranch
 from permgrad.models.network.members import MemberLinear, MemberScale
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.products import linear
 
 #: What a network of our own computes with. Dimensions of a map.
 _METHODS, _MAP = ("forward", "embed", "fuse"), 4
@@ -67,7 +67,7 @@ class TableEntry:
     def enter(self, encoded: Tensor) -> Tensor:
         """Return the first layer's output ``(rows, [members,] units)``."""
         values = self.branch.embed(encoded)
-        return functional.linear(values if self.scale is None else self.scale(values), self.weight, self.first.bias)
+        return linear(values if self.scale is None else self.scale(values), self.weight, self.first.bias)
 
     def moved(self, entered: Tensor, columns: Sequence[int], old: Tensor, new: Tensor) -> Tensor | None:
         """Return the first layer's output after a replacement, or None where computing it whole is cheaper."""
@@ -135,7 +135,7 @@ class HeadEntry:
             return torch.cat([replace(self, said=0).share(path, inner), behind], dim=1)
         if path in self.columns:
             bias = self.bias if path == next(iter(self.columns)) else None
-            return functional.linear(embedding.flatten(1), self.columns[path], bias)
+            return linear(embedding.flatten(1), self.columns[path], bias)
         assert isinstance(self.first, MemberLinear)
         return self.first.share(path, embedding)
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from permgrad.models.network.blocks import initialize_
+from permgrad.models.network.products import linear
 
 
 class MemberScale(nn.Module):
@@ -96,10 +96,10 @@ class MemberLinear(nn.Module):
     def share(self, path: str, embedding: Tensor) -> Tensor:
         """Return what one path adds to the layer's output before the bias, ``(rows, members × units)``."""
         if path not in self.per_member:
-            return functional.linear(embedding, self.columns(path))
+            return linear(embedding, self.columns(path))
         vectors = embedding.unflatten(-1, (self.members, self.widths[path]))
         if self.shared:
-            return functional.linear(vectors, self._slice(path)[0]).flatten(-2)
+            return linear(vectors, self._slice(path)[0]).flatten(-2)
         out: Tensor = torch.einsum("...kw,kuw->...ku", vectors, self._slice(path)).flatten(-2)
         return out
 

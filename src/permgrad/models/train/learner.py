@@ -29,6 +29,7 @@ from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.losses import losses
 from permgrad.models.network.members import MemberScale
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.products import TrainingProducts, is_wide
 from permgrad.models.train.checkpoint import (
     CHECKPOINT_NAME,
     EPOCH,
@@ -133,9 +134,11 @@ class Learner:
         self._trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         precision = self.options.precision
         check_choice("precision", precision, PRECISIONS)
-        self._products: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        self._products: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if precision not in ("auto", "float32"):
             self._products = torch.autocast(device.type, dtype=getattr(torch, precision))
+        elif is_wide():
+            self._products = TrainingProducts()
         # Freed blocks up to twice the largest that was ever freed stay with the process (mallopt(3), glibc): a step
         # takes a fifth longer where each asks for its megabytes anew. This block is never written to.
         with contextlib.suppress(RuntimeError):
