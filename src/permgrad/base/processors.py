@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from permgrad.base.errors import InputError
@@ -20,7 +21,7 @@ _WAITING = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "0", "OPENBLAS_THREAD_TI
 #: Looks at the processes that run, and the seconds between two: one that runs in at least three of four computes. A
 #: tenth of a second, as a short command of somebody else must not halve the threads of a long run.
 _LOOKS, _BETWEEN = 11, 0.01
-_STATISTICS = Path("/proc/stat")
+_STATISTICS, _PROCESSOR = Path("/proc/stat"), Path("/proc/cpuinfo")
 
 
 def prepare_threads(threads: int | None) -> None:
@@ -45,6 +46,13 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def is_amd() -> bool:
+    """Return whether Linux says that the first processor is AMD's."""
+    with suppress(OSError), _PROCESSOR.open(encoding="utf-8", errors="replace") as lines:
+        return "AuthenticAMD" in lines.read(500)
+    return False
 
 
 def free_processors() -> int:

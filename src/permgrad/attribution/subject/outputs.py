@@ -470,5 +470,5 @@ def point_name(value: Any) -> str:
     """Return the name of a point of a curve: 2 for 2.0, and other texts as they are."""
     try:
         return f"{float(value):.15g}"
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return str(value)

@@ -68,7 +68,7 @@ def curve(
         ...     return pd.DataFrame({t: np.exp(-t * np.exp(rows["age"])) for t in (0.5, 1.0, 2.0)})
         >>> explanation = pg.explain(survival, X, method="shapley", random_state=0)
         >>> explanation.outputs, explanation.plot.curve().description[:33]
-        (('0.5', '1.0', '2.0'), 'Values along 3 outputs. Largest: ')
+        (('0.5', '1', '2'), 'Values along 3 outputs. Largest: ')
     """
     choices.check_local(explanation, "curve")
     check_flag("simultaneous", simultaneous)
