@@ -192,14 +192,8 @@ def report(
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
         )
-        budget = Budget(
-            seed=seed,
-            most_rows=most_rows,
-            method=first.method,
-            options=first.method_options,
-            interactions=interactions,
-            refits=refits,
-        )
+        ranking = {"method": first.method, "options": first.method_options}
+        budget = Budget(seed=seed, most_rows=most_rows, interactions=interactions, refits=refits, **ranking)
         learned = first.train(train)
         if train is not None and len(first.rows) == 1:  # a single row takes its replacement values from training rows
             for one in models:
@@ -210,13 +204,8 @@ def report(
         if first.rows.table is None:
             empty.data.columns = first.inputs
         content = assess(work)
-        provenance = ProvenanceSection(
-            command=_call(names, train, options, seed),
-            seed=seed,
-            versions=versions(),
-            machine=this_machine(),
-            cut=budget.clock.cut,
-        )
+        facts: dict[str, Any] = {"command": _call(names, train, options, seed), "seed": seed, "cut": budget.clock.cut}
+        provenance = ProvenanceSection(versions=versions(), machine=this_machine(), **facts)
         side_by_side = compared_models(work, [(one.model, one.rows) for one in others])
         content = with_what_if(content, first.model.model, large=what_if, keep_rows=keep_rows)
         content = replace(content, provenance=provenance, models=side_by_side)
