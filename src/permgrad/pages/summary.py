@@ -69,7 +69,12 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
 
 
 def told(explanation: Explanation, output: str | int | None, top_n: int) -> list[Told]:
-    """Return the lines of a summary, each with its facts."""
+    """Return the lines of a summary, each with its facts. Pairs have a list of their own behind that of features."""
+    if len(orders := np.unique(explanation.order)) > 1 and orders[0] == 1:
+        heading: Told = ("Only together:", {"kind": "title"})
+        pairs = [one for order in orders[1:] for one in told(explanation.of_order(int(order)), output, top_n)]
+        of_pairs = [one for one in pairs if one[1]["kind"] in ("clear", "feature", "more")]
+        return [*told(explanation.of_order(1), output, top_n), heading, *of_pairs]
     local = explanation.scope == "local"
     column = pick_output(explanation, output)
     shown = as_global(explanation)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from permgrad import Explanation, InputError
+from permgrad.pages.summary import told
 
 MEMBERS = ((0,), (1,), (2,), (0, 1), (1, 2))
 P_VALUES = np.array([[0.01], [0.02], [0.5], [0.004], [0.03]])
@@ -59,6 +60,15 @@ def test_sums_and_other_views_use_the_features():
     assert make().of_order(2).ranking() == ["b × c", "a × b"]
     assert "b × c" in make().of_order(2).plot.bar().to_svg()
     assert "3 features and 2 interactions" in repr(make())
+
+
+def test_the_terminal_lists_pairs_behind_features():
+    lines = [line for line, _ in told(make(), None, 5)]
+    place = lines.index("Only together:")
+    assert any(line.startswith("2 of 3 features clearly matter") for line in lines[:place])
+    assert "×" not in "".join(lines[:place])
+    assert lines[place + 1].startswith("1 of 2 pairs clearly interacts")
+    assert [line.split("  ")[1] for line in lines[place + 2 :]] == ["b × c", "a × b"]
 
 
 def test_files_keep_the_members(tmp_path):

@@ -148,6 +148,12 @@ def test_interactions_of_the_loss_divide_its_decrease():
     assert both.ranking(order=3)[0] == "x0 × x3 × x4"
 
 
+def test_this_process_computes_what_other_engines_do_not():
+    here, plain = (pg.explain(product, ROWS, **CALL, **engine, interactions=2) for engine in ({"engine": "local"}, {}))
+    assert max(plain.order) == 2
+    np.testing.assert_array_equal(here.values, plain.values)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
