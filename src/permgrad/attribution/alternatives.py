@@ -112,11 +112,11 @@ class RowCells:
 
     def known(self, rows: Any, place: int | None = None) -> Floats:
         """Return rows, or cells of one column, with NaN for the model's codes of missing cells."""
-        rows = np.array(rows)
-        for column, codes in self._codes.items():
-            if place in (None, column):
-                cells = rows if place is not None else rows[:, column]
-                cells[np.isin(cells, codes)] = np.nan
+        coded = {column: codes for column, codes in self._codes.items() if place in (None, column)}
+        rows = np.array(rows) if coded else np.asarray(rows)
+        for column, codes in coded.items():
+            cells = rows if place is not None else rows[:, column]
+            cells[np.isin(cells, codes)] = np.nan
         return rows
 
     def _on_scale(self, place: int) -> Floats:
