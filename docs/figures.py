@@ -166,10 +166,14 @@ def _of_orders(record: Any) -> list[list[str]]:
     return [[name, *(told(by.get(form, [])) for form in forms)] for name, by in complete.items()]
 
 
+def _mean(record: Any, name: str, model: str, metric: str) -> float:
+    """Return the mean of a model's metric on the test rows of a set."""
+    cells = [one for one in record["results"]["cells"] if (one["set"], one["model"]) == (name, model)]
+    return fmean(cell["metrics"]["test"][metric] for cell in cells)
+
+
 def _area(record: Any, model: str) -> float:
-    """Return a model's mean AUC on PneumoniaMNIST."""
-    cells = [one for one in record["results"]["cells"] if (one["set"], one["model"]) == ("pneumonia_shuffled", model)]
-    return fmean(cell["metrics"]["test"]["roc_auc"] for cell in cells)
+    return _mean(record, "pneumonia_shuffled", model, "roc_auc")
 
 
 def _of_control(record: Any) -> list[list[str]]:
@@ -652,13 +656,7 @@ SENTENCES = (
         DOCS + "the-default-network.md",
         "orders",
         "accuracy {:.3f} with and without.",
-        lambda record: [
-            fmean(
-                cell["metrics"]["test"]["accuracy"]
-                for cell in record["results"]["cells"]
-                if (cell["model"], cell["set"]) == ("orders_true", "gas_8x16")
-            )
-        ],
+        lambda record: [_mean(record, "gas_8x16", "orders_true", "accuracy")],
     ),
     Sentence(
         DOCS + "the-default-network.md",
@@ -726,14 +724,7 @@ SENTENCES = (
         DOCS + "published-work.md",
         "comparison",
         "The default network has an RMSE of {:.3f}, [a random forest {:.3f}]",
-        lambda record: [
-            fmean(
-                cell["metrics"]["test"]["rmse"]
-                for cell in record["results"]["cells"]
-                if (cell["set"], cell["model"]) == ("puma", model)
-            )
-            for model in ("default", "random_forest")
-        ],
+        lambda record: [_mean(record, "puma", model, "rmse") for model in ("default", "random_forest")],
     ),
     Sentence(
         DOCS + "published-work.md",

@@ -13,7 +13,7 @@ import pandas as pd
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import resolve_targets
 from permgrad.attribution.subject.calls import find_call
-from permgrad.attribution.subject.outputs import as_target, point_name
+from permgrad.attribution.subject.outputs import are_points, as_target, point_name
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.base.random import generator
@@ -213,15 +213,6 @@ def _check_survival(whole: Request, truth: Floats) -> None:
         problem = f"y holds times and events, and the outputs are no chances to survive: from {low:.3g} to {high:.3g}"
         hint = "Return a frame of survival functions whose columns are the times."
         raise InputError(problem, hint=hint, code="PG032")
-
-
-def are_points(names: Sequence[str]) -> bool:
-    """Return whether names are rising numbers that somebody chose, not 0, 1, 2 and so on."""
-    try:
-        numbers = np.array([float(name) for name in names])
-    except ValueError:
-        return False
-    return len(numbers) > 1 and bool((np.diff(numbers) > 0).all()) and not np.array_equal(numbers, range(len(numbers)))
 
 
 def _are_events(values: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -472,3 +472,18 @@ def point_name(value: Any) -> str:
         return f"{float(value):.15g}"
     except (TypeError, ValueError, OverflowError):
         return str(value)
+
+
+def along_points(names: Iterable[Any]) -> Floats | None:
+    """Return the names of outputs as numbers, or None if they are no numbers in rising order."""
+    try:
+        along = np.array([float(name) for name in names])
+    except ValueError:
+        return None
+    return along if len(along) > 1 and (np.diff(along) > 0).all() else None
+
+
+def are_points(names: Iterable[Any]) -> bool:
+    """Return whether names are rising numbers that somebody chose, not 0, 1, 2 and so on."""
+    along = along_points(names)
+    return along is not None and not np.array_equal(along, range(len(along)))

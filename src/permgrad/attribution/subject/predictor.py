@@ -18,6 +18,7 @@ from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.heads import REDUCTIONS
 from permgrad.attribution.subject.outputs import (
     OutputForm,
+    are_points,
     as_target,
     is_multilabel,
     label_place,
@@ -337,9 +338,7 @@ def _is_curve(outputs: Tensor, task: str | None) -> bool:
 def _is_rising(names: Any) -> bool:
     """Return whether a frame's columns are numbers in rising order that somebody chose, not 0, 1, 2 and so on."""
     numbers = [] if names is None else list(names)
-    if len(numbers) < 2 or not all(isinstance(one, Real) and not isinstance(one, bool) for one in numbers):
-        return False
-    return numbers != list(range(len(numbers))) and bool((np.diff(np.array(numbers, dtype=np.float64)) > 0).all())
+    return all(isinstance(one, Real) and not isinstance(one, bool) for one in numbers) and are_points(numbers)
 
 
 def _has_labels(probabilities: Tensor, y: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from scipy import special
 
 from permgrad.attribution.explanation.statistics import independent, mean_over_rows
+from permgrad.attribution.subject.outputs import along_points
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_flag
@@ -72,7 +73,7 @@ def curve(
     """
     choices.check_local(explanation, "curve")
     check_flag("simultaneous", simultaneous)
-    along = _numbers(explanation.outputs)
+    along = along_points(explanation.outputs)
     if along is None:
         problem = f"curve needs outputs that are numbers in rising order, got {', '.join(explanation.outputs[:4])}"
         hint = "Let the predictor return a frame whose columns are the times, quantiles or horizons."
@@ -107,15 +108,6 @@ def curve(
     strongest = valued(names, np.abs(values).max(axis=1)[shown])
     figure.description = f"Values along {len(along)} outputs. Largest: {strongest}."
     return figure
-
-
-def _numbers(outputs: Any) -> Floats | None:
-    """Return outputs as numbers, or None if they are no numbers in rising order."""
-    try:
-        along = np.array([float(name) for name in outputs])
-    except ValueError:
-        return None
-    return along if len(along) > 1 and (np.diff(along) > 0).all() else None
 
 
 def bands(explanation: Explanation, simultaneous: bool = True) -> tuple[Floats, Ends, Ends]:

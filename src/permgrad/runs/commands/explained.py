@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.assess.curves import are_points
 from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
+from permgrad.attribution.subject.outputs import are_points
 from permgrad.base.arrays import Integers
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted
