@@ -92,7 +92,7 @@ class PredictorSubject(Subject):
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
         call, usual = self.call, self.call.task
-        if usual == "classification" and call.kind == "probabilities" and _has_labels(outputs, y):
+        if usual == "classification" and call.kind == "probabilities" and not call.one_of and _has_labels(outputs, y):
             usual = "multilabel"
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
