@@ -197,6 +197,19 @@ def test_targets_in_another_order_than_the_returned_columns_are_refused():
     assert pg.explain(both, X, y[["mass", "height"]], **QUIET).ranking()[0] == "age"
 
 
+def test_a_returned_frame_names_its_outputs_without_y_and_beside_one_number_per_row():
+    both = lambda rows: pd.DataFrame({"mass": rows["age"] * 1.5, "height": rows["doors"]})  # noqa: E731
+    assert pg.explain(both, X, **QUIET).outputs[1:] == ("mass", "height")
+    mass = X["age"].to_numpy() * 1.5 + 0.25
+    assert (mass % 1 != 0).any()
+    got = pg.explain(both, X, mass, target="mass", **QUIET)
+    wanted = pg.explain(lambda rows: both(rows)["mass"], X, mass, task="regression", **QUIET)
+    assert got.meta["task"] == "regression"
+    np.testing.assert_allclose(got.values, wanted.values, rtol=1e-9)
+    with pytest.raises(InputError, match="y must have 2 numbers per row"):
+        pg.explain(both, X, mass, **QUIET)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_a_report_of_a_function_that_returns_a_frame(named, tmp_path):
     names = ["high", "other"] if named else ["P(high)", "P(other)"]

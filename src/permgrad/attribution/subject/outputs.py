@@ -407,6 +407,8 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple
     if count == 1:
         binary = numbers and set(np.unique(values).tolist()) <= {0, 1}
         return "regression" if numbers and not binary else "classification", binary
+    if numbers and values.ndim == 1 and (np.mod(values[np.isfinite(values)], 1) != 0).any():
+        return "regression", False  # no class is a fraction
     # Several outputs: one class per row, or a number for each output.
     if values.ndim != 2 or is_one_hot(values):
         return "classification", numbers and values.ndim == 2
