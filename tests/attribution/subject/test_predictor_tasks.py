@@ -469,6 +469,8 @@ def test_survival_functions_are_measured_by_a_callable():
         alive = target["time"].to_numpy()[:, None] > grid
         return ((outputs - alive) ** 2).mean(axis=1)
 
+    with pytest.raises(InputError, match=r"11 numbers per row.* or loss= a function \(outputs, y\) -> \(rows,\)"):
+        pg.explain(curves, X, y, task="regression", **QUIET)
     explanation = pg.explain(curves, X, y, loss=brier, task="regression", **QUIET)
     wanted = looped(curves, X, lambda outputs: brier(outputs, y).mean())
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)

@@ -211,8 +211,10 @@ class OutputForm:
             hint = "Pass such numbers, or task='classification' (an estimator: fit a classifier)"
             if self.task == "regression" and wide.shape[1] == 1 < self.count and values.dtype.kind in "fiub":
                 hint = "Pass such numbers, or target=0 (permgrad explain: --class 0) to compare y with the first output"
-            if values.ndim == 2 and self.count == 1:
-                hint = "Pass loss='cox' if these are times and events, or scoring= a scorer that takes them"
+            if values.ndim == 2:
+                few = "loss='cox' if these are times and events, or scoring= a scorer that takes them"
+                several = "such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
+                hint = "Pass " + (few if self.count == 1 else several)
             problem = (
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
                 f"of {values.dtype}"
