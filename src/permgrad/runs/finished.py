@@ -111,12 +111,19 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
         raise InputError(problem, hint=hint, code="PG051")
 
 
+def check_common(rows: int) -> None:
+    """Refuse runs with too few common test rows."""
+    if rows < LEAST_ROWS:
+        problem = f"The runs have {counted(rows, 'common test row')}, too few to compare them"
+        raise InputError(
+            problem, hint="Split both alike, with the same --split-seed, --time and --split-group.", code="PG013"
+        )
+
+
 def common_rows(runs: Sequence[FinishedRun]) -> tuple[Any, list[pd.DataFrame]]:
     """Return the numbers of the test rows that all runs have, and the predictions of each run for them."""
     rows: Any = reduce(np.intersect1d, (run.predictions["row"].to_numpy(dtype=np.int64) for run in runs))
-    if len(rows) < LEAST_ROWS:
-        problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
-        raise InputError(problem, hint="Run again with the same --split-seed.", code="PG013")
+    check_common(len(rows))
     tables = [run.predictions.set_index("row").loc[rows] for run in runs]
     truth = tables[0]["truth"].to_numpy()
     if any((table["truth"].to_numpy() != truth).any() for table in tables[1:]):
