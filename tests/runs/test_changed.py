@@ -160,6 +160,11 @@ def test_runs_that_share_too_few_test_rows_are_refused_before_work_starts(place,
     said = call_refused("run", place / "old.csv", *apart)
     assert "common test rows, too few to compare them. Split both alike" in said
     assert not (place / "apart").exists()
+    table(5)[:120].to_csv(place / "short.csv", index=False)
+    apart = (*MODEL, "--drop", "person", "--out", place / "apart", "--against", place / "old")
+    said = call_refused("run", place / "short.csv", *apart)
+    assert "A comparison of the test rows of two tables needs 30 rows of each, got 24" in said
+    assert not (place / "apart").exists()
 
 
 def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was(place, tmp_path):

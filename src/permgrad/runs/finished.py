@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
@@ -109,6 +109,18 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
         if what == "columns":
             hint = "Leave them out with --drop. Two runs of one table can have other columns: permgrad report RUN RUN."
         raise InputError(problem, hint=hint, code="PG051")
+
+
+def check_rows(old: FinishedRun, content: Any, numbers: Integers) -> None:
+    """Refuse an earlier run with too few rows for a comparison with test rows of these numbers in this ``content``."""
+    if old.rows_of == content:
+        check_common(len(np.intersect1d(old.predictions["row"], numbers)))
+        return
+    from permgrad.evaluation.changes import FEWEST  # loads torch
+
+    if (rows := min(len(old.predictions), len(numbers))) < FEWEST:
+        problem = f"A comparison of the test rows of two tables needs {FEWEST} rows of each, got {rows}"
+        raise InputError(problem, hint="Compare runs of longer tables.", code="PG013")
 
 
 def check_common(rows: int) -> None:

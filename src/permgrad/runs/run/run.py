@@ -104,7 +104,7 @@ def check_against(request: RunRequest, inputs: Inputs, settings: Mapping[str, An
         return None
     if folder.resolve() == request.folder.resolve():
         raise InputError(f"--against {folder} is the run itself", hint="Choose another --out.", code="PG006")
-    from permgrad.runs.finished import check_alike, check_common, read_run  # few runs are compared
+    from permgrad.runs.finished import check_alike, check_rows, read_run  # few runs are compared
 
     with believed(folder):
         earlier = read_run(folder, finished_record(folder))
@@ -112,8 +112,7 @@ def check_against(request: RunRequest, inputs: Inputs, settings: Mapping[str, An
     kind = {"target": inputs.target, "task": inputs.task, "classes": sorted(classes)}
     kind["columns"] = sorted(inputs.feature_types.names)
     check_alike([folder, request.folder], earlier.kind, kind)
-    if earlier.rows_of == (settings.get("test") or settings.get("table content")):
-        check_common(len(np.intersect1d(earlier.predictions["row"], inputs.parts["test"].numbers)))
+    check_rows(earlier, settings.get("test") or settings.get("table content"), inputs.parts["test"].numbers)
     return earlier
 
 
