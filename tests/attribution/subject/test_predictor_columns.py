@@ -35,6 +35,14 @@ class Wrapper:
         return self.inner.predict_proba(rows)[:, 1]
 
 
+class Average:
+    def __init__(self, *models):
+        self.members = models
+
+    def predict(self, rows):
+        return np.mean([model.predict_proba(rows)[:, 1] for model in self.members], axis=0)
+
+
 X, Y = table()
 BOOSTER = LGBMClassifier(n_estimators=8, verbosity=-1).fit(X, Y)
 BY_PLACE = {
@@ -43,6 +51,7 @@ BY_PLACE = {
     "bound method": BOOSTER.predict_proba,
     "partial": partial(BOOSTER.booster_.predict, raw_score=True),
     "wrapper": Wrapper(BOOSTER),
+    "average": Average(BOOSTER, clone(BOOSTER).fit(X, Y)),
     "after a function": make_pipeline("passthrough", FunctionTransformer(), clone(BOOSTER)).fit(X, Y),
     "calibrated": CalibratedClassifierCV(clone(BOOSTER), cv=2).fit(X, Y),
 }  # fmt: skip

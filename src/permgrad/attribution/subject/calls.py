@@ -71,7 +71,9 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
     if hasattr(model, "steps"):  # what comes first takes the table
         parts = [step for _, step in model.steps if step not in (None, "passthrough")][:1]
     else:
-        parts = [part for part in getattr(model, "__dict__", {}).values() if hasattr(part, "predict")]
+        held = getattr(model, "__dict__", {}).values()
+        held = [one for part in held for one in (part[:1] if isinstance(part, (list, tuple)) else [part])]
+        parts = [part for part in held if hasattr(part, "predict")]
     names_of_parts = (fitted_names(part, depth - 1) for part in parts if depth and not isinstance(part, type))
     return next((names for names in names_of_parts if names), ())
 
