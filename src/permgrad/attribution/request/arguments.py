@@ -255,6 +255,7 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     count = len(names)
     if target is None:
         return tuple(range(count))
+    target = target.tolist() if hasattr(target, "tolist") else target  # an array or a tensor, also of one number
     wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
     positions: list[int] = []
     takes = (str, int, np.integer) if names == tuple(map(str, range(count))) else (str, Real)

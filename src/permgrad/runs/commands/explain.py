@@ -196,6 +196,9 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
     table.columns = pd.Index([str(name) for name in table.columns])
     if y is not None:
         find_column(y, list(table.columns), "target")
+        if y in (known.names or ()):
+            problem = f"Column {y!r} (target) is a feature of the model"
+            raise InputError(problem, hint="Name the column that the model predicts.", code="PG006")
     rows = table_for(predictor, table, y)
     return make_file_model(predictor, rows, None if y is None else table[y], request.class_names), rows, written
 
