@@ -94,18 +94,25 @@ def told(explanation: Explanation, output: str | int | None, top_n: int) -> list
     lines: list[Told] = [
         (words, {"kind": kind, **(about if kind == "quantity" else {})}) for kind, words in rows.items()
     ]
-    values = np.asarray(explanation.values[0, :, column] if one else sizes_of(shown, column), dtype=np.float64)
-    for title, places in lists_of(shown):
-        order = places[largest(np.abs(values[places]) if one else values[places], top_n)]
-        lines.append((f"{title}:" if title else "Largest:", {"kind": "title"}))
-        lines += _moved(explanation, values, order) if one else _ranked(explanation, shown, column, order, clear)
-        if len(order) < len(places):
-            lines.append((f"  and {len(places) - len(order)} more", {"kind": "more"}))
+    lines += _listed(explanation, shown, column, clear, top_n, one=one)
     if not one:
         ends = {"class" if local else "shares": shown_class(explanation, column) if local else shares_words(shown)}
         ends |= {"order": order_sentence(shown, column, top_n), "training": training_words(explanation)}
         lines += [(words, {"kind": kind}) for kind, words in ends.items()]
     return [(line.rstrip().replace("\u00a0", " "), facts) for line, facts in lines if line]
+
+
+def _listed(
+    explanation: Explanation, shown: Explanation, column: int, clear: Sequence[str] | None, top_n: int, *, one: bool
+) -> Iterator[Told]:
+    """Yield the largest features of each list, below its title."""
+    values = np.asarray(explanation.values[0, :, column] if one else sizes_of(shown, column), dtype=np.float64)
+    for title, places in lists_of(shown):
+        order = places[largest(np.abs(values[places]) if one else values[places], top_n)]
+        yield f"{title}:" if title else "Largest:", {"kind": "title"}
+        yield from _moved(explanation, values, order) if one else _ranked(explanation, shown, column, order, clear)
+        if len(order) < len(places):
+            yield f"  and {len(places) - len(order)} more", {"kind": "more"}
 
 
 def _ranked(
