@@ -7,13 +7,28 @@ from contextlib import contextmanager
 
 import pytest
 from markupsafe import escape
+from matplotlib.artist import Artist
+from matplotlib.axis import Axis
 from matplotlib.text import Text
 
 from permgrad.base.figures import PlotFigure
 
 
+def _texts(artist: Artist) -> Iterator[Text]:
+    """Yield the texts of an artist, as ``findobj`` does, which would make the ticks that have no words yet."""
+    if isinstance(artist, Text):
+        yield artist
+    if isinstance(artist, Axis):
+        made = vars(artist).get("majorTicks", ())
+        children = [artist.label, *(made and made[: len(artist.get_majorticklocs())])]
+    else:
+        children = artist.get_children()
+    for child in children:
+        yield from _texts(child)
+
+
 def _words(figure: PlotFigure) -> str:
-    lines = [line for text in figure.findobj(Text) for line in text.get_text().split("\n")]
+    lines = [line for text in _texts(figure) for line in text.get_text().split("\n")]
     words = "".join(f'<text x="0" y="0">{escape(line)}</text>' for line in lines if line)
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 300">{words}</svg>'
 
