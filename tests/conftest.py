@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
+import typer.testing
+
+# The parser of the command line is the same in each call, and to make it takes longer than most refusals.
+typer.testing._get_command = cache(typer.testing._get_command)
 
 # It registers a device with torch as soon as it is imported: a script, for processes of its own.
 collect_ignore = ["shared/on_pretended.py"]

@@ -128,6 +128,7 @@ def test_sentences_of_times_in_a_record_are_no_difference(tmp_path):
     assert found
 
 
+@pytest.mark.slow
 def test_the_benchmarks_page_marks_its_figures_of_times(tmp_path):
     call("benchmark", "tabular", "--methods", "gradient,random", "--functions", "product", "--seeds", "1", "--quick",
          "--no-peers", "--out", tmp_path / "b")  # fmt: skip

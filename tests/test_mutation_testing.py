@@ -292,6 +292,7 @@ def test_a_hang_is_ended_and_named(ask):
     assert ask() == ("passed", "", 2), "the next one is not disturbed"
 
 
+@pytest.mark.slow
 def test_costs_tell_shared_fixtures_from_tests(ask, tmp_path):
     assert ask(stop=False, details=str(tmp_path / "details")) == ("passed", "", 2)
     found = json.loads((tmp_path / "details").read_text())

@@ -255,7 +255,7 @@ def test_censored_rows_bias_neither_scores_nor_the_rows_shown():
     assert (seen[known] <= 2.0).mean() > want + 0.05, "leaving them out alone would show too many ends"
 
 
-@pytest.mark.parametrize("form", ["structured", "columns"])
+@pytest.mark.parametrize("form", ["structured", pytest.param("columns", marks=pytest.mark.slow)])
 def test_a_report_of_survival_says_what_it_leaves_out(form, undrawn):
     X = table(240)
     _, seen, ended = lives(X)

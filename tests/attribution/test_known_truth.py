@@ -29,7 +29,7 @@ def test_a_trained_network_tells_the_truth():
     assert np.isfinite(verify.judge(model, name, 0, 500, "permgrad-paper")["share_error"])
 
 
-@pytest.mark.parametrize("name", verify.FUNCTIONS)
+@pytest.mark.parametrize("name", [*verify.FUNCTIONS[:-1], pytest.param(verify.FUNCTIONS[-1], marks=pytest.mark.slow)])
 def test_the_game_on_the_true_function(name):
     """With the true function in the network's place (through somebody's subject), only sampling error is left."""
     truth = make_truth(name, noise=0.0)

@@ -130,6 +130,7 @@ def test_scores_stand_behind_with_their_intervals():
     assert (frame["roc_auc_ci_low"] < frame["roc_auc"]).all()
 
 
+@pytest.mark.slow
 def test_intervals_of_the_loss_hold():
     """Coverage of the loss without one modality over 200 samples; its truth is E (a − a')² + 1 = 3."""
     held, samples = 0, 200

@@ -62,6 +62,7 @@ def test_an_effect_is_the_mean_change_of_the_prediction_when_the_word_leaves_the
         assert found.loc[word, "std_error"] == pytest.approx(changes.std(ddof=1) / np.sqrt(has.sum()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_models_mean_effect_over_all_such_rows(fitted, monkeypatch):
     table, _ = made(3, 4000)
     with monkeypatch.context() as patch:

@@ -185,11 +185,11 @@ def test_models_are_compared(agent):
 # ---- long work -------------------------------------------------------------------------------------------------------
 def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
     asked = {"table": "table.csv", "target": "outcome", "drop": ["code"], "out": "long"}
-    asked |= {"models": ["extra_trees", "bagging"], "folds": 8, "explain": False}
+    asked |= {"models": ["extra_trees", "bagging"], "folds": 4, "explain": False}
     lines: list[str] = []
     steps: list[float] = []
     call = agent.begin("compare", asked, lambda progress, _, message: (steps.append(progress), lines.append(message)))
-    while not any("[2/16]" in line for line in lines):
+    while not any("[2/8]" in line for line in lines):
         assert not call.done(), "the precondition: it takes long enough to be cancelled"
         time.sleep(0.02)
     call.cancel()
@@ -204,6 +204,7 @@ def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
     assert not [path for path in (world / "inside" / "long").rglob(".*") if path.name != ".lock"]
 
 
+@pytest.mark.slow
 def test_what_is_asked_first_can_be_cancelled_too(agent):
     calls = [agent.begin("describe_table", {"table": "table.csv"}) for _ in range(4)]
     calls[0].cancel()

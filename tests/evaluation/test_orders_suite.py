@@ -20,6 +20,7 @@ def test_columns_are_shuffled_with_their_names() -> None:
     assert pixels.loc[0, "px_2_1"] == 9
 
 
+@pytest.mark.slow
 def test_the_order_test_is_asked_once_for_each_set_and_split(tmp_path, capsys) -> None:
     for _ in range(2):
         cells = Cells(tmp_path, file="orders.jsonl")

@@ -135,7 +135,7 @@ def _few_draws(monkeypatch):
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize("levels", [2, 5])
+@pytest.mark.parametrize("levels", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_without_differences_sentences_are_rare(levels):
     """At most one in twenty audits of two columns has any false sentence, for 200 of them (with its chance)."""
     false = 0
@@ -148,7 +148,7 @@ def test_without_differences_sentences_are_rare(levels):
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize("name", ["selection_rate", "predicted_minus_observed"])
+@pytest.mark.parametrize("name", ["selection_rate", pytest.param("predicted_minus_observed", marks=pytest.mark.slow)])
 def test_intervals_hold_the_true_largest_difference(name):
     held = 0
     for seed in range(200):
@@ -191,6 +191,7 @@ def test_the_features_that_tell_a_column_are_named():
     assert timed["told"] == pytest.approx(told["told"], abs=0.1)
 
 
+@pytest.mark.slow
 def test_noise_seldom_tells_a_column():
     """Two-sided at 5 %, features of no use are said to tell something in at most about 2.5 % of tables."""
     false = 0

@@ -18,6 +18,7 @@ FIXED = settings(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_tables_are_encoded_or_refused():
     ends = collections.Counter()
 

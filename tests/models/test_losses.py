@@ -288,7 +288,7 @@ def test_a_forest_of_several_labels_and_its_scores():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(100, 3)), columns=list("abc"))
     y = np.stack([X["a"] > 0, X["b"] > 0, X["a"] + X["b"] > 0], axis=1).astype(int)
-    model = RandomForestClassifier(20, random_state=0).fit(X, y)
+    model = RandomForestClassifier(5, random_state=0).fit(X, y)
     scores = ["f1_macro", "label_ranking_average_precision", "roc_auc"]
     explanation = pg.explain(model, X, y, scoring=scores, n_repeats=2, **QUIET)
     chance = np.stack([each[:, 1] for each in model.predict_proba(X)], axis=1)

@@ -189,7 +189,10 @@ def test_the_button_fills_an_alternative_in_and_columns_can_stay(tmp_path):
 
 
 def test_a_number_is_typed_by_the_reader(tmp_path):
-    _, _, page = case_of("levels")
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 5)).round(3)).add_prefix("n")
+    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=3, random_state=0, progress=False)
+    rows = model.fit(table, 5000 * table["n0"] + 1e5).encode_rows(table[:LISTED])
+    page = page_of_rows(whatif.what_if(model, rows_of(model, rows, np.arange(LISTED))))
     seen = visit(page, tmp_path, PANEL).quiet()
     assert seen["choices"] == ["at least", "at most"]
     assert seen["said"].startswith("With one of these changes the network predicts at least ")

@@ -333,7 +333,7 @@ def test_writing_is_atomic(tmp_path, monkeypatch, undrawn):
 
 
 @needs_browser
-@pytest.mark.parametrize("which", ["ordinary", "hostile"])
+@pytest.mark.parametrize("which", ["hostile", pytest.param("ordinary", marks=pytest.mark.slow)])
 def test_a_browser_opens_it_without_an_error_or_a_request(which, ordinary, hostile, tmp_path):
     text = ordinary if which == "ordinary" else hostile
     # If the page's own script runs, a click on the first heading of a table leaves a mark.

@@ -135,7 +135,10 @@ def test_long_names_stay_different_where_they_stand_together(tmp_path):
     assert len(set(found["options"])) == 4
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.52, 0.78), (0.701, 0.7031), (-1234567.0, 1234567.0), (3.0, 3.0)])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0.52, 0.78), (0.701, 0.7031), (-1234567.0, 1234567.0), pytest.param(3.0, 3.0, marks=pytest.mark.slow)],
+)
 def test_the_texts_of_a_narrow_waterfall_have_room(tmp_path, start, end):
     steps = [{"name": "MaxDelq2PublicRecLast12M", "value": end - start}, {"name": "W" * 40, "value": 0}]
     fall = {"start": start, "end": end, "startName": "s", "endName": "e", "steps": steps}

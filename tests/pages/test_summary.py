@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,18 +12,6 @@ import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, percent
 from permgrad.pages.words import value_text
-
-#: A first explanation of a network, and what it must not load: each takes longer than the explanation.
-FIRST = """
-import sys
-import torch
-import permgrad as pg
-net = torch.nn.Bilinear(4, 6, 2)
-inputs = {"first": torch.randn(20, 4), "second": torch.randn(20, 6)}
-words = pg.explain(net, inputs, torch.arange(20) % 2, level="modality", random_state=0, progress=False).summary()
-assert "permgrad measures" in words
-print(*sorted({"matplotlib", "sklearn", "torch._dynamo", "permgrad.models.estimators.hynn"} & set(sys.modules)))
-"""
 
 
 def test_summary_says_what_was_explained_with_intervals():
@@ -51,11 +36,6 @@ def test_names_that_are_numbers_are_not_read_as_ranks():
     D = pd.DataFrame({7: X["crp"], 12: X["age"]})
     said = pg.explain(model, D, model(D), **OPTIONS).summary()
     assert "Order at 95 % confidence: 1 “7”; 2 “12”." in said
-
-
-def test_a_first_explanation_of_a_network_loads_no_library_that_it_does_not_need():
-    ended = subprocess.run([sys.executable, "-c", FIRST], check=True, capture_output=True, text=True)
-    assert ended.stdout.strip() == ""
 
 
 # ---- one row, two rows, scores, bad models, shares -------------------------------------------------------------------

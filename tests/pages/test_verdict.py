@@ -12,6 +12,7 @@ from permgrad.pages.html import render_report
 from permgrad.pages.verdict import PARTS, markdown, verdict
 
 
+@pytest.mark.slow
 def test_every_sentence_is_true_in_one_situation_of_each_kind(capsys):
     """The short form of ``verification/verify_verdict.py``."""
     faults = verify_verdict.main(["--quick"])

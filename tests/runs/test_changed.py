@@ -78,7 +78,7 @@ def test_a_report_reads_the_changes_back(place, later):
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow)])
 def test_the_tab_fits_the_screen(later, place, tmp_path, width):
     found = visit(
         (place / "new" / "report.html").read_text(),

@@ -264,7 +264,7 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
 
 
 # --- rows and classes that were asked for -----------------------------------------------------------------------------
-@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("form", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_rows_have_the_numbers_of_the_table_in_every_file(place, form):
     frame = table()
     frame.to_parquet("table.parquet")

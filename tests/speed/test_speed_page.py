@@ -58,6 +58,7 @@ def test_contestants_take_turns_and_the_first_round_does_not_count():
 # ---- collecting ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_section_is_measured_in_a_process_of_its_own_and_kept(kept_here):
     section = speed.SECTIONS["training"]
     found = speed.measure(section, Path(sys.executable), "", quick=True)

@@ -98,7 +98,7 @@ def by_weight(chances, weights):
     return np.array(donors)
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("task", ["classification", pytest.param("regression", marks=pytest.mark.slow)])
 def test_rows_weigh_what_they_are_given(task, classifier, regressor):
     """The importance is the weighted mean of the rows' effects."""
     model, y = (classifier if task == "classification" else regressor), target(task)[ROWS:]

@@ -219,7 +219,7 @@ def test_a_returned_frame_names_its_outputs_without_y_and_beside_one_number_per_
         pg.explain(both, X, mass, **QUIET)
 
 
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_report_of_a_function_that_returns_a_frame(named, tmp_path):
     names = ["high", "other"] if named else ["P(high)", "P(other)"]
     y = np.where(OUTCOMES == "high", "high", "other") if named else (OUTCOMES != "high").astype(int)

@@ -129,7 +129,7 @@ def test_a_part_without_weight_is_neither_used_nor_saved(tmp_path):
     np.testing.assert_allclose(pg.load(tmp_path / "other").predict(X[900:]), expected)
 
 
-@pytest.mark.parametrize("steps", [False, True])
+@pytest.mark.parametrize("steps", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_on_new_rows_it_is_no_worse_than_the_better_part(steps):
     """Both parts stopped by the rows that the weight is learned from, which could have flattered one of them."""
     X, y = made(6000, steps=steps)
@@ -161,7 +161,7 @@ def test_a_changed_network_is_refused(tmp_path):
     np.testing.assert_allclose(pg.load(tmp_path / "model").predict(X), model.predict(X))
 
 
-@pytest.mark.parametrize("kind", ["numbers", "classes"])
+@pytest.mark.parametrize("kind", ["classes", pytest.param("numbers", marks=pytest.mark.slow)])
 def test_it_is_a_competitor_like_any_other(kind):
     X, y = made(400, steps=False)
     y = y if kind == "numbers" else np.where(y > 0, "high", "low")

@@ -63,7 +63,7 @@ def test_networks_without_texts_draw_nothing():
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("members", [1, 4])
+@pytest.mark.parametrize("members", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, members):
     X, y = made(160, 2)
     options = {**QUICK, "max_epochs": 5, "network": {"members": members}}

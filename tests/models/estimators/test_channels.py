@@ -71,10 +71,15 @@ def test_a_model_of_channels_is_saved_and_predicts_the_same(fitted: Any, tmp_pat
     assert np.array_equal(grid.predict_proba(X), model.predict_proba(X)), "names say where columns stand"
 
 
-def test_a_model_of_channels_is_explained_as_one_of_one_channel_is(fitted: Any) -> None:
+@pytest.fixture(name="paths", scope="module")
+def _paths(fitted: Any) -> Any:
     model, X, alike = fitted
-    some, of_some = X[:60], alike[:60]
-    paths = pg.explain(model, some, of_some, n_repeats=2, random_state=0, progress=False)
+    return pg.explain(model, X[:60], alike[:60], n_repeats=2, random_state=0, progress=False)
+
+
+def test_a_model_of_channels_is_explained_as_one_of_one_channel_is(fitted: Any, paths: Any) -> None:
+    model, X, _ = fitted
+    some = X[:60]
     frame = paths.to_frame().query("`class` == 'all'")
     np.testing.assert_allclose(frame["tabular"] + frame["image"], frame["importance"], atol=1e-6)
     assert (frame["image"] != 0).sum() > 60, "columns of all channels reach the image"
@@ -88,16 +93,15 @@ def test_a_model_of_channels_is_explained_as_one_of_one_channel_is(fitted: Any) 
     assert columns.max() > 0
 
 
-def test_channels_are_drawn_one_below_another(fitted: Any) -> None:
-    model, X, alike = fitted
-    whole = pg.explain(model, X[:60], alike[:60], n_repeats=2, random_state=0, progress=False)
-    figure = whole.plot.along_order()
+def test_channels_are_drawn_one_below_another(fitted: Any, paths: Any) -> None:
+    model, X, _ = fitted
+    figure = paths.plot.along_order()
     panels = [axes for axes in figure.axes if axes.lines]
     assert [axes.get_title(loc="left") for axes in panels] == [
         f"acc_{axis}_t00 … acc_{axis}_t{_LENGTH - 1}" for axis in "xyz"
     ]
-    first = whole.names.index("acc_y_t00")
-    np.testing.assert_array_equal(panels[1].lines[0].get_ydata()[:_LENGTH], whole.values[first : first + _LENGTH, 0])
+    first = paths.names.index("acc_y_t00")
+    np.testing.assert_array_equal(panels[1].lines[0].get_ydata()[:_LENGTH], paths.values[first : first + _LENGTH, 0])
     row = pg.explain(model, X[:3], method="integrated_gradients", random_state=0, progress=False).plot.along_order(
         row=1
     )

@@ -258,7 +258,7 @@ def test_the_layer_is_embedding_then_dense():
     assert all(parameter.grad is not None for parameter in layer.parameters())
 
 
-@pytest.mark.parametrize("embedding", ["none", "periodic"])
+@pytest.mark.parametrize("embedding", ["none", pytest.param("periodic", marks=pytest.mark.slow)])
 def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
     X, y = towns(1500)
     model = HyNNRegressor(

@@ -271,7 +271,7 @@ def test_a_network_learns_from_many_images(monkeypatch, tmp_path):
     assert np.array_equal(pg.load(tmp_path / "again").predict_proba(frame), model.predict_proba(frame))
 
 
-@pytest.mark.parametrize("classes", [0, 2, 3])
+@pytest.mark.parametrize("classes", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(monkeypatch, classes):
     monkeypatch.setattr(features, "_FEWEST", 100)
     rng = np.random.default_rng(1)
@@ -333,5 +333,6 @@ def test_an_image_is_explained_as_one_feature(photos, model):
 def test_the_same_seed_gives_the_same_model(monkeypatch):
     monkeypatch.setattr(features, "_FEWEST", 60)
     frame, y = made(90)
-    once, again = (pg.HyNNClassifier(**QUICK).fit(frame, y).predict_proba(frame) for _ in range(2))
+    options = QUICK | {"max_epochs": 1}
+    once, again = (pg.HyNNClassifier(**options).fit(frame, y).predict_proba(frame) for _ in range(2))
     assert np.array_equal(once, again)

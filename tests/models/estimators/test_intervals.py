@@ -180,6 +180,7 @@ def test_trees_are_those_of_scikit_learn():
     np.testing.assert_allclose(trees.centre(new, guess), guess + trees.weight * (trees(new) - guess))
 
 
+@pytest.mark.slow
 def test_trees_move_intervals_to_where_the_truth_is_and_keep_their_coverage():
     inside = []
     for seed in (10, 20, 30, 40):

@@ -124,7 +124,7 @@ def test_few_columns_and_few_rows_are_not_tested() -> None:
     assert not constant.found
 
 
-@pytest.mark.parametrize("preset", ["default", "fast"])
+@pytest.mark.parametrize("preset", ["default", pytest.param("fast", marks=pytest.mark.slow)])
 def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> None:
     few = {**_FEW, "preset": preset}
     table, y = _factors(200, 14, 0)

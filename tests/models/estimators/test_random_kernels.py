@@ -49,7 +49,7 @@ def test_left_out_rows_are_predicted_as_by_a_ridge_of_all_others(columns: int) -
     np.testing.assert_allclose(ridge(features, truth, several, weights)[0], alone[int(np.argmin(errors))][0])
 
 
-@pytest.mark.parametrize("preset", ["default", {"single_logit": True}])
+@pytest.mark.parametrize("preset", ["default", pytest.param({"single_logit": True}, marks=pytest.mark.slow)])
 def test_kernels_get_a_share_that_is_right_for_held_out_rows(preset: Any, tmp_path: Path) -> None:
     X, y = _curves(700)
     network = preset if isinstance(preset, dict) else None

@@ -3,14 +3,13 @@
 
 import json
 import pickle
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from apart import run_script
 from rounding import as_many_threads
 
 import permgrad as pg
@@ -92,12 +91,13 @@ def test_everything_is_equal_after_loading(tmp_path, kind, changes):
 def test_equal_in_a_new_process(saved, tmp_path):
     folder, model, X = saved
     X.to_pickle(tmp_path / "X.pkl")
-    script = (
+    script = tmp_path / "predict.py"
+    script.write_text(
         "import sys, numpy as np, pandas as pd, permgrad as pg; "
         "np.save(sys.argv[3], pg.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))"
     )
     arguments = [str(folder), str(tmp_path / "X.pkl"), str(tmp_path / "p.npy")]
-    subprocess.run([sys.executable, "-c", script, *arguments], env=as_many_threads(), check=True)
+    assert run_script(script, *arguments, cwd=tmp_path, env=as_many_threads()).returncode == 0
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), model.predict_proba(X))
 
 

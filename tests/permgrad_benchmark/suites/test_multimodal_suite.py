@@ -75,6 +75,7 @@ def test_a_quick_cell_holds_every_contestant_beside_its_oracle():
         assert found[name, "effect", "share_error"] < 0.15
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_same_arguments_give_the_same_figures():
     settings = Settings(scale="quick", progress=False, methods=("permgrad", "gradient"), peers=False)

@@ -231,6 +231,7 @@ def test_repetitions():
     assert found["gradient", "randomised:labels"] < 0.95
 
 
+@pytest.mark.slow
 def test_the_same_cell_again_gives_the_same_figures():
     settings = Settings(scale="quick", peers=False, progress=False, methods=("permgrad", "permutation", "random"))
     with pytest.MonkeyPatch.context() as patch:

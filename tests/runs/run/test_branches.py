@@ -31,7 +31,12 @@ def table(tmp_path):
         (["--branches", "image"], ("image",), "A network of the image of each row alone"),
         (["--branches", "tabular"], ("tabular",), "A network of the table alone"),
         # The image carries 3 % here.
-        (["--branches", "tabular,image"], ("tabular", "image"), "A network of the table predicts y"),
+        pytest.param(
+            ["--branches", "tabular,image"],
+            ("tabular", "image"),
+            "A network of the table predicts y",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_named_branches_are_trained(table, tmp_path, given, paths, words):

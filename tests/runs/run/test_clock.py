@@ -75,7 +75,7 @@ def test_a_large_table_is_trained_on_by_fewer_members(rows, options, members):
     assert network == (None if members is None else {"members": members})
 
 
-@pytest.mark.parametrize("model", ["network", "blend"])
+@pytest.mark.parametrize("model", ["network", pytest.param("blend", marks=pytest.mark.slow)])
 def test_a_run_on_a_large_table_takes_another_part_in_each_epoch(model, folder, monkeypatch):
     if model == "blend":
         pytest.importorskip("lightgbm")

@@ -14,7 +14,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models.images.features import ImageFeatures
 
 
-@pytest.mark.parametrize("images", [False, True])
+@pytest.mark.parametrize("images", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"dose": rng.normal(size=200), "town": rng.choice(["Bonn", "Ulm"], 200)})
@@ -52,9 +52,9 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
         return pixels(self, name, cells, every)
 
     monkeypatch.setattr(ImageFeatures, "pixels", counted_pixels)
-    words = ("--image", "scan") if images else ()
+    words = ["--competitor", "linear", "--competitor", "extra_trees", *["--image", "scan"] * images]
     out = tmp_path / "run"
-    call("run", tmp_path / "table.csv", "--target", "target", "--preset", "fast", "--baselines", *words, "--out", out)
+    call("run", tmp_path / "table.csv", "--target", "target", "--preset", "fast", *words, "--out", out)
     assert sorted(map(len, encoded)) == [40, 40, 120], "no slice of a part is encoded again"
     assert set(encoded.values()) == {1}
     assert set(read.values()) <= {1}

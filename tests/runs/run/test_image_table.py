@@ -96,6 +96,7 @@ def test_the_report_shows_what_the_kinds_of_columns_are_worth(finished):
     assert (finished / "report.html").read_text(encoding="utf-8").split("What was run")[0] == before
 
 
+@pytest.mark.slow
 def test_a_column_that_is_found_is_trained_on_as_one_that_is_declared(finished, table, tmp_path):
     words = ["run", table, "--target", "label", "--preset", "fast", "--row-image", "always", "--out", tmp_path / "run"]
     call(*words)

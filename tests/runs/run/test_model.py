@@ -144,7 +144,7 @@ def test_a_damaged_file_is_refused(tmp_path):
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("kind", ["binary", "classes", pytest.param("numbers", marks=pytest.mark.slow)])
 def test_a_run_names_its_model_and_resumes(runs, kind):
     request, said = runs(kind)
     page = (request.folder / "report.html").read_text(encoding="utf-8")

@@ -144,18 +144,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(files, tmp_path
         assert not (tmp_path / "run").exists(), options
 
 
-def test_a_damaged_copy_is_refused(files, tmp_path):
-    run_table(request(files[0], "two", tmp_path / "run"), say=lambda _: None)
-    copy = tmp_path / "run" / "model" / "fitted.txt"
-    copy.write_bytes(copy.read_bytes().replace(b"num_leaves=", b"num_leaves=9", 1))
-    with pytest.raises(InputError, match=r"fitted\.txt"):
-        _ = load(tmp_path / "run" / "model").predict(rows()[0])
-
-
-def test_the_command_takes_it(files, tmp_path):
+def test_the_command_takes_it_and_a_damaged_copy_is_refused(files, tmp_path):
     folder = files[0]
     said = call(
         *("run", folder / "two.csv", "--target", "y", "-m", folder / "two.txt", "--class-names", "no,yes"),
         *("--out", tmp_path / "run", "-q"),
     )
     assert "The model two.txt predicts y with a ROC" in said
+    copy = tmp_path / "run" / "model" / "fitted.txt"
+    copy.write_bytes(copy.read_bytes().replace(b"num_leaves=", b"num_leaves=9", 1))
+    with pytest.raises(InputError, match=r"fitted\.txt"):
+        _ = load(tmp_path / "run" / "model").predict(rows()[0])

@@ -58,6 +58,7 @@ def test_sums_are_exact_after_a_single_sample():
     assert found.meta["completeness_gap"] < 1e-12
 
 
+@pytest.mark.slow
 def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
     population = drawn(4000, 3)
     y = NET(population).detach().argmax(dim=1).numpy()

@@ -87,7 +87,7 @@ def test_dense_games_stay_as_they_were():
         assert (errors >= 0.9 * broad).all()
 
 
-@pytest.mark.parametrize("make", [trees, smooth])
+@pytest.mark.parametrize("make", [trees, pytest.param(smooth, marks=pytest.mark.slow)])
 def test_intervals_cover_where_the_game_is_not_found(make):
     inside, share = [], []
     for seed in range(10, 26):
