@@ -29,7 +29,7 @@ def _fitted(sizes):
     table = pd.DataFrame({"<b>scan": pd.Series(scans, dtype=object), "x": rng.normal(size=240)})
     table.loc[230, "<b>scan"] = None
     y = (4 * bright + table["x"] + 0.2 * rng.normal(size=240)).rename("rent")
-    model = pg.HyNNRegressor(preset="fast", max_epochs=10, random_state=0, progress=False).fit(table[:160], y[:160])
+    model = pg.HyNNRegressor(preset="fast", max_epochs=11, random_state=0, progress=False).fit(table[:160], y[:160])
     assert list(model.preprocessor_.scores_.columns) == ["<b>scan"]
     return model, table[160:], y[160:]
 
@@ -175,7 +175,7 @@ def test_examples_are_those_of_the_class_chosen(tmp_path):
         scan[4:8, 8:12, colour] = 240
     table = pd.DataFrame({"scan": pd.Series(scans, dtype=object), "x": rng.normal(size=240)})
     y = np.array(["red", "green", "blue"])[kind]
-    model = pg.HyNNClassifier(preset="fast", max_epochs=10, random_state=0, progress=False).fit(table[:160], y[:160])
+    model = pg.HyNNClassifier(preset="fast", max_epochs=11, random_state=0, progress=False).fit(table[:160], y[:160])
     page = str(pg.report(model, table[160:], y[160:], random_state=0, progress=False).html)
     steps = """
     location.hash = "#features/1";

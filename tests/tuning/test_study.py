@@ -75,7 +75,7 @@ def done(study: Study) -> list[tuple[int, float, dict]]:
 
 def test_what_is_tried_depends_on_seed_and_number(tmp_path):
     found = {}
-    for name, seed, pieces in (("whole", 0, [16]), ("pieces", 0, [3, 9, 16]), ("other", 1, [16])):
+    for name, seed, pieces in (("whole", 0, [16]), ("pieces", 0, [3, 9, 16]), ("other", 1, [2])):
         for total in pieces:
             with opened(tmp_path / f"{name}-{total}", tmp_path / f"{name}.db") as study:
                 do(study, total, seed)

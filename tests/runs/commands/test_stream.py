@@ -174,7 +174,7 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
     found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "other"))
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.meta["rows_explained"] == 300
-    assert found.meta["streamed"]["parts"] == 30
+    assert found.meta["streamed"]["parts"] == 15
     assert stopped == done
 
 

@@ -126,7 +126,7 @@ def test_every_command_that_trains_takes_it():
     assert from_request(CompareRequest(table="table.csv", target=("risk",), positive="good")).positive == "good"
     frame, means = table(120), {}
     for positive in (None, "bad", "good"):
-        quick = {"models": ["linear"], "folds": 2, "explain": False, "progress": False}
+        quick = {"models": ["linear", "extra_trees"], "folds": 2, "explain": False, "progress": False}
         found = pg.compare(frame[["amount", "months"]], frame["risk"], positive=positive, **quick)
         means[positive] = found.scores["average_precision"].mean()
     assert means[None] == means["bad"] < means["good"]

@@ -120,6 +120,7 @@ def test_text_that_does_not_help_is_said_to_be_unused():
         HyNNRegressor(random_state=0).fit_encoder(levels, y=levels["x"])
 
 
+@pytest.mark.slow
 def test_a_run_says_on_its_page_what_is_not_used(here):
     said: list[str] = []
     run_table(request(preset="fast", time_limit="5s", group="name", out=here / "run", seed=0), say=said.append)

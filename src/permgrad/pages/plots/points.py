@@ -76,10 +76,12 @@ def _marks(axes: Any) -> Iterator[tuple[Any, ...]]:
 
 def _names(axis: Any) -> dict[float, str]:
     """Return the labels of an axis whose ticks are named, by their place."""
-    texts = axis.get_ticklabels()
-    names = {float(at): text.get_text() for at, text in zip(axis.get_ticklocs(), texts, strict=False)}
-    numeric = all(text.replace("−", "").replace(".", "").replace(",", "").isdigit() for text in names.values() if text)
-    return {} if numeric else {at: name for at, name in names.items() if name}
+    places = axis.get_ticklocs()
+    texts = axis.get_major_formatter().format_ticks(places)
+    if all(text.replace("−", "").replace(".", "").replace(",", "").isdigit() for text in texts if text):
+        return {}  # numbers: their ticks need not be made
+    texts = [text.get_text() for text in axis.get_ticklabels()]
+    return {float(at): text for at, text in zip(places, texts, strict=False) if text}
 
 
 def _date(value: Any, _names: dict[float, str]) -> str | None:

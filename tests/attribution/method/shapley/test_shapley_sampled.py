@@ -400,6 +400,7 @@ def test_sampled_losses_meet_the_enumerated(game):
     assert ((frame["p_value"] < 0.05) == outside).all()
 
 
+@pytest.mark.slow
 def test_loss_intervals_cover_the_value_over_all_rows():
     rng = np.random.default_rng(1)
     population, noise = draw(20000, seed=11), torch.as_tensor(rng.normal(size=(20000, 2)))
