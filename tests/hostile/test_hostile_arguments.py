@@ -126,7 +126,7 @@ def test_explanations(case: Any, method: str, name: str) -> None:
         check_argument(partial(call, function, usual, own), takes=meant(own))
 
 
-@pytest.mark.parametrize("method", ["permgrad", "gradcam"])
+@pytest.mark.parametrize("method", ["permgrad", pytest.param("gradcam", marks=pytest.mark.slow)])
 def test_plots(case: Any, method: str) -> None:
     explanation = explained(case, method)
     drawn = 0

@@ -38,7 +38,7 @@ COMMANDS = ("run", "tune", "compare", "benchmark", "predict", "predict parts", "
 WRITING = [
     pytest.param(name, marks=[pytest.mark.skipif(find_spec("optuna") is None, reason="needs Optuna (extra 'tune')")])
     if name == "tune"
-    else name
+    else pytest.param(name, marks=pytest.mark.slow if name == "report" else ())  # run writes the page as well
     for name in COMMANDS
 ]
 #: Those that write into a folder that one process at a time works in; the others write one name at the end.

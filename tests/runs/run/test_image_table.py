@@ -60,6 +60,7 @@ def test_a_run_writes_the_files_of_the_contract(finished):
     }
 
 
+@pytest.mark.slow
 def test_a_time_limit_cuts_training_and_explanation_and_says_so(finished, table, tmp_path):
     time = json.loads((finished / "run.json").read_text())["facts"]["time"]
     assert time == {"limit": None, "thorough": False, "cut": []}
