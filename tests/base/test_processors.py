@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -73,20 +71,3 @@ def test_a_number_of_threads_that_cannot_be(unset, threads):
     with pytest.raises(InputError, match="--threads must be from 1 to 1024"):
         prepare_threads(threads)
     assert "OMP_NUM_THREADS" not in os.environ
-
-
-@pytest.mark.parametrize(
-    "words",
-    [["--device", "tpu"], ["--cost", "0", "0"], ["--kind", "a"], ["--target", "nowhere"], ["--drop", "nowhere"]],
-)
-def test_wrong_arguments_are_refused_before_torch_is_loaded(tmp_path, words):
-    (tmp_path / "t.csv").write_text("a,b,y\n" + "".join(f"{i},{i * i % 7},{i % 2}\n" for i in range(60)))
-    target = [] if words[0] == "--target" else ["--target", "y"]
-    code = (
-        "import sys\nfrom permgrad.cli import app\n"
-        f"sys.argv = ['permgrad', 'run', 't.csv', *{[*target, *words]!r}]\n"
-        "try:\n    app()\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "2 False\n", done.stderr
-    assert done.stderr.startswith("error: ")

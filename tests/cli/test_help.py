@@ -114,12 +114,17 @@ except SystemExit as end:
         ["tune", "table.csv", "--target", "armm"],
         ["explain", "nothing"],
         ["predict", "nothing", "table.csv"],
+        ["run", "table.csv", "--target", "arm", "--device", "tpu"],
+        ["run", "table.csv", "--target", "arm", "--cost", "0", "0"],
+        ["run", "table.csv", "--target", "arm", "--kind", "age"],
+        ["run", "table.csv", "--target", "arm", "--drop", "nowhere"],
         ["benchmark", "tabulr"],
     ],
     ids=" ".join,
 )
 def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
-    (tmp_path / "table.csv").write_text("age;arm;dose\n1;2;3\n", encoding="utf-8")
+    rows = [f"{row};{row % 2};{row * row % 7}" for row in range(60)]
+    (tmp_path / "table.csv").write_text("\n".join(["age;arm;dose", *rows]), encoding="utf-8")
     done = _ended(words, tmp_path, "torch")
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith("error: ")
