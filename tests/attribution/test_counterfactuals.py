@@ -496,6 +496,12 @@ def test_what_cannot_be_asked():
     row, X = refused_row()
     with pytest.raises(InputError, match="row must be one row"):
         pg.counterfactuals(rule, X[:2], X, **RULE)
+    for place in (row, X):
+        name = next(name for name in X if X[name].dtype == np.float64)
+        endless = place.assign(**{name: place[name].where(np.arange(len(place)) > 0, -np.inf)})
+        given = (endless, X) if place is row else (row, endless)
+        with pytest.raises(InputError, match=f"no distance in column '{name}', which holds infinity"):
+            pg.counterfactuals(rule, *given, **RULE)
     with pytest.raises(InputError, match="row must hold the row's cells, got 5"):
         pg.counterfactuals(rule, 5, X, **RULE)
     with pytest.raises(InputError, match="columns of the inputs"):

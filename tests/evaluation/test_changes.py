@@ -116,6 +116,21 @@ def test_levels_and_missing_cells_move():
     assert parts["change"].to_numpy() == pytest.approx(truth, abs=0.15)
 
 
+def test_infinite_cells_count_as_the_farthest():
+    rng = np.random.default_rng(0)
+    old, new = (pd.DataFrame({"a": rng.normal(size=80) + shift, "b": rng.normal(size=80)}) for shift in (0, 1))
+    model = lambda rows: np.clip(rows["a"], -5, 5)  # noqa: E731
+    truths = [rng.normal(size=80) for _ in range(2)]
+    found = []
+    for far in (np.inf, 1e9):
+        old.loc[:4, "a"], new.loc[:9, "a"] = -far, far
+        tables = (old, truths[0], new, truths[1])
+        found.append(pg.changes(model, *tables, task="regression", random_state=0, progress=False).to_frame())
+    parts = [frame[frame["kind"] == "part"].set_index("name")["change"] for frame in found]
+    assert np.isfinite(parts[0]).all()
+    assert np.sign(parts[0]["a"]) == np.sign(parts[1]["a"])
+
+
 def test_metrics_of_classes_with_the_error_of_the_area():
     rng = np.random.default_rng(0)
 

@@ -71,6 +71,10 @@ class RowCells:
         self.ordered = np.array([k not in self._pools or _are_dates(self._pools[k]) for k in range(len(self.names))])
         self._row_codes, self.row, self.rows = row, self._scaled(row[None])[0], self._scaled(rows)
         self.weights = weights
+        infinite = np.isinf(self.rows).any(axis=0) | np.isinf(self.row)
+        for name in [name for name, broken in zip(self.names, infinite, strict=True) if broken]:
+            problem = f"Counterfactuals have no distance in column {name!r}, which holds infinity"
+            raise InputError(problem, hint="Replace infinity by NaN or by a large number.", code="PG014")
         self._codes = {
             place: self._missing(place, codes) for place, name in enumerate(self.names) if codes.holds_for(name)
         }

@@ -108,8 +108,9 @@ def _numbers(series: pd.Series, name: str) -> Floats:
         levels = often[0][np.argsort(-often[1], kind="stable")][: min(_LEVELS, len(often[0]) - 1)]
         return (cells.codes[:, None] == levels).astype(np.float64)
     missing = np.isnan(cells.values)
-    spread = float(np.nanstd(cells.values))
-    centred = (cells.values - np.nanmean(cells.values)) / (spread or 1.0)
+    finite = cells.values[np.isfinite(cells.values)]
+    finite = finite if len(finite) else np.zeros(1)  # infinite cells are as far as cells can be
+    centred = (cells.values - finite.mean()) / (float(finite.std()) or 1.0)
     value = np.clip(np.where(missing, 0.0, centred), -_FARTHEST, _FARTHEST)
     return np.column_stack([value, value**2, *([missing] if missing.any() else [])]).astype(np.float64)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import RegressorMixin
-from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import PoissonRegressor, Ridge
 from sklearn.metrics import mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
 from sklearn.model_selection import RandomizedSearchCV
@@ -56,6 +56,17 @@ def pinball(level):
 
 
 MODELS = {
+    "forest-median": (
+        lambda: RandomForestRegressor(5, criterion="absolute_error", random_state=0), "absolute_error",
+        mean_absolute_error,
+    ),
+    "trees-counts": (
+        lambda: ExtraTreesRegressor(5, criterion="poisson", random_state=0), "poisson", mean_poisson_deviance,
+    ),
+    "boosting-criterion": (
+        lambda: GradientBoostingRegressor(criterion="squared_error", loss="absolute_error", n_estimators=5),
+        "absolute_error", mean_absolute_error,
+    ),
     "catboost-order": (lambda: catboost(loss_function="Quantile:delta=1e-5;alpha=0.7"), "quantile 0.7", pinball(0.7)),
     "catboost-objective": (lambda: catboost(objective="MAE"), "absolute_error", mean_absolute_error),
     "catboost-lq": (lambda: catboost(loss_function="Lq:q=3"), "squared_error", None),

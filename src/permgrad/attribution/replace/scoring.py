@@ -85,7 +85,8 @@ def _hint(reason: str, request: Request) -> str:
     if "pos_label" not in reason or request.labels is None:
         return "Choose another scorer"
     label = request.labels.tolist()[-1]
-    return f"Name the positive class: make_scorer(…, pos_label={label!r}) of sklearn.metrics"
+    own = f"make_scorer(…, pos_label={label!r}) of sklearn.metrics"
+    return f"Choose a scorer of all classes, such as 'f1_macro', or in Python name the positive one: {own}"
 
 
 def explain_scores(request: Request, method: str) -> Explanation:

@@ -29,7 +29,7 @@ def objective_of(model: Any) -> Objective:
     from sklearn.linear_model import PoissonRegressor
 
     parameters = model.get_params() if hasattr(model, "get_params") else {}
-    named = (parameters.get(key) for key in ("objective", "loss", "loss_function"))
+    named = (parameters.get(key) for key in ("objective", "loss", "loss_function", "criterion"))
     name = next((each for each in named if isinstance(each, str)), "")
     if not name:
         name = "poisson" if isinstance(model, PoissonRegressor) else "quantile" * ("quantile" in parameters)

@@ -317,7 +317,7 @@ def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
     record = None if isinstance(read.model, FileModel) else read_record(run_of(request.model_folder))
     told = {} if record is None else record["configuration"]
     named = {"row_groups": told.get("group"), "row_time": told.get("time")}
-    return dict([(name, column) for name, column in named.items() if column in read.table.columns][:1])
+    return dict([(name, str(column)) for name, column in named.items() if column in read.table.columns][:1])
 
 
 def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
