@@ -197,6 +197,7 @@ def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
 @pytest.mark.parametrize("name", ["mixed", "channels", "levels", "words", "photos"])
 def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
     outcome = what_if_check.check(what_if_check.CASES[name](1), 12, tmp_path)
+    print("MEASURED", name, outcome)
     assert outcome.moved > 0.005  # edits change predictions, and shares are not all 0
     assert outcome.largest_share > 0.005
     assert outcome.predictions <= 1e-5
