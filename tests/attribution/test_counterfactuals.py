@@ -496,6 +496,8 @@ def test_what_cannot_be_asked():
     row, X = refused_row()
     with pytest.raises(InputError, match="row must be one row"):
         pg.counterfactuals(rule, X[:2], X, **RULE)
+    with pytest.raises(InputError, match="row must hold the row's cells, got 5"):
+        pg.counterfactuals(rule, 5, X, **RULE)
     with pytest.raises(InputError, match="columns of the inputs"):
         pg.counterfactuals(rule, row.drop(columns="age"), X, **RULE)
     with pytest.raises(InputError, match="want must be a pair of numbers"):

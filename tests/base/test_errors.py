@@ -16,6 +16,8 @@ def test_values_are_shown_whatever_they_are():
 
 def test_names_and_counts():
     assert errors.did_you_mean("gradcan", ["gradcam", "lime"]) == "Did you mean 'gradcam'?"
+    assert errors.did_you_mean("AGE", ["sex", "Age"]) == "Did you mean 'Age'?"
+    assert errors.did_you_mean("b", ["a"], "Choose one.") == "Choose one."
     expected = "method must be one of 'gradcam', 'lime', got 'gradcan'. Did you mean 'gradcam'? [PG003]"
     assert str(errors.unknown("method", "gradcan", ["gradcam", "lime"])) == expected
     assert errors.listed(["a", "b", "c"], 2) == "a, b and 1 more"

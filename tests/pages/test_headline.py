@@ -154,6 +154,20 @@ def test_a_slightly_lower_loss_within_chance_is_not_better():
     assert "This model predicts outcome not significantly better than a constant" in lack_of_skill(content)
 
 
+def test_a_lower_loss_within_chance_is_not_denied_where_the_first_measure_is_no_better():
+    truth = np.array(["Good"] * 10 + ["Bad"] * 20, dtype=object)
+    probabilities = np.tile([0.7, 0.3], (30, 1))
+    probabilities[[0, 1, 2, 25]] = [[0.2, 0.8]] * 3 + [[0.69, 0.31]]
+    content = classified(probabilities, truth)
+    content.constant["learnt"], ahead = False, content.constant["ahead"]
+    first = next(iter(ahead))
+    ahead[first] |= {"difference": -0.01, "ci_low": -0.2, "ci_high": 0.2}
+    ahead["log_loss"] |= {"ci_low": -0.1}
+    assert first != "log_loss"
+    assert ahead["log_loss"]["difference"] > 0
+    assert "not significantly better than a constant" in lack_of_skill(content)
+
+
 @pytest.mark.parametrize("members", [1, 4])
 def test_too_few_rows_of_a_class_show_neither_help_nor_its_absence(members, undrawn):
     rng = np.random.default_rng(members)

@@ -99,6 +99,10 @@ def test_harm_beyond_doubt_is_no_reliance():
 def test_undefined_p_values_are_no_tests():
     content = told([0.02, 0.02, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan])
     assert "It relies most on feature0 and feature1" in reliance_sentence(content)
+    half = told([0.9] * 4 + [np.nan] * 4)
+    assert "unknown which features clearly matter, because 4 of 8 have no p-value" in reliance_sentence(half)
+    frame = half.explanation.to_frame()
+    assert "None clearly" not in "".join(_feature_lines(frame[frame["class"] == "all"]))
     nothing = told([np.nan] * 8)
     assert "has no p-values" in reliance_sentence(nothing)
     assert not [fact for fact in facts(nothing) if "clearly" in fact.label]

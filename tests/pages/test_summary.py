@@ -80,6 +80,15 @@ def test_one_row_keeps_its_signs_and_values():
     assert "the output by" not in slopes.summary(), "a slope moves nothing"
 
 
+def test_what_was_not_tested_is_not_called_unclear():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd"))
+    with pytest.warns(pg.PermgradWarning, match="no accumulated local effects: both"):
+        found = pg.explain(lambda rows: rows["c"], X, method="ale", groups={"both": ["a", "b"]}, progress=False)
+    lines = {line.split()[0]: line for line in found.summary().splitlines() if line.startswith("  ")}
+    assert "not clearly" in lines["d"]
+    assert lines["both"].split() == ["both", "–"]
+
+
 def test_a_few_rows_have_no_intervals():
     few, many = (pg.explain(model, X[:rows], method="shapley", background=X, **OPTIONS) for rows in (2, 50))
     assert " to " not in few.summary()

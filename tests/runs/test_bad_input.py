@@ -404,7 +404,7 @@ def test_the_model_is_looked_at_before_the_place_to_write(here, command, model):
     Path("table-permgrad/explanation.json").write_text("{}")
     fault = f"The model folder {model} "
     if (command, model) == ("explain", "table.csv"):
-        fault = "table.csv is a table, and the first argument is the model"
+        fault = "table.csv is a table, not a model"
     assert fault in refused(here, command, model, "table.csv")
 
 

@@ -153,6 +153,20 @@ def test_runs_of_another_kind_are_refused_before_work_starts(place):
     assert "does not exist" in call_refused("run", place / "old.csv", *MODEL, "--against", place / "none")
 
 
+def test_runs_that_share_too_few_test_rows_are_refused_before_work_starts(place, monkeypatch):
+    monkeypatch.setattr("permgrad.runs.run.stages.data_stage", None)
+    monkeypatch.setattr("permgrad.runs.finished.LEAST_ROWS", 500)
+    apart = (*MODEL, "--drop", "person", "--split-seed", "7", "--out", place / "apart", "--against", place / "old")
+    said = call_refused("run", place / "old.csv", *apart)
+    assert "common test rows, too few to compare them. Split both alike" in said
+    assert not (place / "apart").exists()
+    table(5)[:120].to_csv(place / "short.csv", index=False)
+    apart = (*MODEL, "--drop", "person", "--out", place / "apart", "--against", place / "old")
+    said = call_refused("run", place / "short.csv", *apart)
+    assert "A comparison of the test rows of two tables needs 30 rows of each, got 24" in said
+    assert not (place / "apart").exists()
+
+
 def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was(place, tmp_path):
     grown = pd.concat([pd.read_csv(place / "old.csv"), table(3, slope=-1.0, rows=300)], ignore_index=True)
     grown.to_csv(tmp_path / "old.csv", index=False)

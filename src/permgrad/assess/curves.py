@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.request import Request
-from permgrad.attribution.request.arguments import resolve_targets
+from permgrad.attribution.request.arguments import are_times, check_chances, resolve_targets, survival
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.outputs import are_points, as_target, point_name
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.base.random import generator
-from permgrad.models.losses import OtherLoss, read_loss
+from permgrad.models.losses import OtherLoss, outcomes, read_loss, staying
 
 Kind = Literal["numbers", "quantiles", "survival"]
 #: Arguments that are about a single output.
 _OF_ONE = ("target", "loss", "positive")
-#: Where fewer rows than this share are still followed, nothing is measured: each would stand for more than twenty.
-_FOLLOWED = 0.05
-#: How far beyond 0 … 1 a chance may lie by rounding.
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +60,7 @@ class Curve:
         learned = self.truth if self.learned is None else self.learned
         if self.kind == "survival":
             beyond, weights = outcomes(self.truth, point)
-            constant = _staying(learned[:, 0], learned[:, 1] > 0)(point, "right")
+            constant = staying(learned[:, 0], learned[:, 1] > 0)(point, "right")
             return (beyond - guess) ** 2, (beyond - constant) ** 2, weights
         column = place if self.kind == "numbers" else 0
         truth, before, even = self.truth[:, column], learned[:, column], np.ones(len(guess))
@@ -73,38 +69,6 @@ class Curve:
         above = [truth - guess, truth - np.quantile(before, point)]
         ours, constant = (np.maximum(point * one, (point - 1) * one) for one in above)
         return ours, constant, even
-
-
-# ---- times and events ------------------------------------------------------------------------------------------------
-def _staying(times: Floats, gone: Booleans, *, first: bool = True) -> Callable[[Any, Literal["left", "right"]], Floats]:
-    """Return the share that stays beyond (``"right"``) or until (``"left"``) a time (Kaplan & Meier 1958).
-
-    ``first``: those who go at a time do so before others leave at the same time.
-    """
-    distinct, at, counts = np.unique(times, return_inverse=True, return_counts=True)
-    lost, others = np.bincount(at, gone), np.bincount(at, ~gone)
-    there = len(times) - np.cumsum(counts) + counts - (0 if first else others)
-    share = np.append(1.0, np.cumprod(1 - lost / np.maximum(there, 1)))
-    return lambda when, side: np.asarray(share[np.searchsorted(distinct, when, side)])
-
-
-def outcomes(truth: Floats, point: float) -> tuple[Booleans, Floats]:
-    """Return which rows of ``(rows, 2)`` times and events survive beyond a point, and how much each counts.
-
-    A row that is censored before counts 0. Others count by the inverse of the chance that they are not, by Kaplan and
-    Meier's estimate.
-
-    Examples:
-        >>> outcomes(np.array([[1.0, 1], [2, 0], [3, 1], [4, 0]]), 2.5)
-        (array([False, False,  True,  True]), array([1. , 0. , 1.5, 1.5]))
-    """
-    times, event = truth[:, 0], truth[:, 1] > 0
-    followed = _staying(times, ~event, first=False)
-    beyond = (times > point) | ((times == point) & ~event)
-    known = beyond | (event & (times <= point))
-    least = followed(point, "left")
-    chance = np.where(beyond, least, followed(np.minimum(times, point), "left"))
-    return beyond, np.where(known & (least >= _FOLLOWED), 1 / np.maximum(chance, _FOLLOWED), 0.0)
 
 
 class AtPoint:
@@ -174,7 +138,8 @@ def read_curve(
     truth = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
     further = {"target": places[0]} if kind == "numbers" else {"target": places[0], "loss": loss}
     if kind == "survival":
-        _check_survival(whole, truth)
+        survival(whole.subject, y, len(truth), "survival_brier")
+        check_chances(cast("Any", whole.subject).first)
         options, further = {name: value for name, value in options.items() if name not in ("target", "task")}, {}
     facts: dict[str, Any] = {
         "kind": kind,
@@ -192,29 +157,8 @@ def _kind_of(values: npt.NDArray[Any], y: Any, names: Sequence[str], whole: Requ
     ``stated``: the names are levels of a loss.
     """
     numbers, count = values.dtype.kind in "fiubO", len(names)
-    if numbers and values.ndim == 2 and values.shape[1] == 2:
-        fields = bool(getattr(getattr(y, "dtype", None), "names", None))
-        if fields or (count != 2 and _are_events(values)):  # a network cannot be called for the table of one point
-            return "survival" if hasattr(whole.subject, "call") else None
+    if are_times(y, count):  # a network cannot be called for the table of one point
+        return "survival" if hasattr(whole.subject, "call") else None
     if numbers and values.ndim == 1 and (stated or 0 < float(names[0]) < float(names[-1]) < 1):
         return "quantiles"
     return "numbers" if values.shape == (len(whole.inputs[0]), count) else None
-
-
-def _check_survival(whole: Request, truth: Floats) -> None:
-    """Refuse outputs that are no chances to survive, and times and events that are none."""
-    if not (np.isfinite(truth).all() and _are_events(truth) and truth[:, 1].any()):
-        problem = "y needs finite times and events of 0 (censored) or 1, with at least one 1"
-        hint = "Pass the time in the first column of y and the event in the second."
-        raise InputError(problem, hint=hint, code="PG036")
-    subject: Any = whole.subject
-    low, high = subject.first.min().item(), subject.first.max().item()
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
-        problem = f"y holds times and events, and the outputs are no chances to survive: from {low:.3g} to {high:.3g}"
-        hint = "Return a frame of survival functions whose columns are the times."
-        raise InputError(problem, hint=hint, code="PG032")
-
-
-def _are_events(values: Any) -> bool:
-    """Return whether the second column holds 0 or 1."""
-    return set(np.unique(values[:, 1].astype(np.float64)).tolist()) <= {0.0, 1.0}

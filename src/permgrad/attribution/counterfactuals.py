@@ -14,7 +14,7 @@ from permgrad.attribution.alternatives import Goal, RowCells, Search, same
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans
 from permgrad.base.checks import check_whole
-from permgrad.base.errors import InputError, counted
+from permgrad.base.errors import InputError, counted, shown
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.random import generator, resolve_seed
@@ -193,6 +193,10 @@ def _one_row(row: Any) -> Any:
         row = pd.DataFrame([dict(row)])
     elif not hasattr(row, "columns") and np.ndim(row) == 1:
         row = np.asarray(row)[None]
+    if not hasattr(row, "columns") and np.ndim(row) == 0:  # such as the row's number
+        raise InputError(
+            f"row must hold the row's cells, got {shown(row)}", hint="Pass for example X[:1].", code="PG001"
+        )
     if len(row) != 1:
         raise InputError(f"row must be one row, got {len(row)}", hint="Pass for example X[:1].", code="PG013")
     return row

@@ -174,8 +174,9 @@ _LISTED = 20
 
 def did_you_mean(wanted: object, names: Iterable[str], otherwise: str = "") -> str:
     """Return the hint ``"Did you mean 'x'?"`` with the nearest name, or another hint if none is near."""
-    near = difflib.get_close_matches(text_of(wanted), [str(name) for name in names], n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else otherwise
+    known = {str(name).casefold(): str(name) for name in names}
+    near = difflib.get_close_matches(text_of(wanted).casefold(), known, n=1, cutoff=0.6)
+    return f"Did you mean {known[near[0]]!r}?" if near else otherwise
 
 
 def error_in_words(error: BaseException) -> str:

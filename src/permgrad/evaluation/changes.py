@@ -33,7 +33,7 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
 #: Rows of each sample that are needed.
-_FEWEST = 30
+FEWEST = 30
 #: Degrees of freedom in place of infinitely many.
 _MANY = 1e9
 #: Mean, standard error, and effective number of rows at both ends of the interval.
@@ -210,8 +210,8 @@ def _request(arguments: Arguments) -> Request:
         raise InputError("changes needs the targets of both samples", hint=hint, code="PG005")
     request = build_request(arguments, NoMethod(), "changes")
     units = request.units
-    if request.count < _FEWEST or (units is not None and units.count < FEWEST_UNITS):
-        least = f"{_FEWEST} rows, and {FEWEST_UNITS} groups or times where rows depend on each other"
+    if request.count < FEWEST or (units is not None and units.count < FEWEST_UNITS):
+        least = f"{FEWEST} rows, and {FEWEST_UNITS} groups or times where rows depend on each other"
         raise InputError(
             f"changes needs samples of at least {least}, got {counted(request.count, 'row')}"
             + ("" if units is None else f" of {units.count} groups or times"),

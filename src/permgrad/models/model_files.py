@@ -79,8 +79,8 @@ def check_model_file(path: Path, trust: Sequence[str] = ()) -> None:
         hint = f"Save the model as {_WAYS}, or call pg.explain in Python if you trust the file."
         raise InputError(f"Reading {path.name} would run any code that it holds", hint=hint, code="PG031")
     if ending in _TABLES:
-        problem = f"{path.name} is a table, and the first argument is the model"
-        raise InputError(problem, hint="Name the run's folder or the model's file first, then the table.", code="PG031")
+        hint = "Name a model's file or a run's folder. A table comes after it (permgrad explain MODEL TABLE)."
+        raise InputError(f"{path.name} is a table, not a model", hint=hint, code="PG031")
     if ending not in (*_READERS, ".skops"):
         raise InputError(f"{path.name} is not a readable model file", hint=f"Save the model as {_WAYS}.", code="PG031")
     if trust and ending != ".skops":
@@ -93,8 +93,8 @@ def _lightgbm(path: Path) -> Any:
             raise InputError(f"{path.name} is empty", hint=f"Save the model as {_WAYS}.", code="PG031")
         file.seek(0)
         if file.readline().strip() != b"tree":
-            problem = f"{path.name} holds no model of LightGBM"
-            raise InputError(problem, hint="Name the MODEL first, then the TABLE.", code="PG031")
+            hint = "Write it by booster.save_model. A table comes after the model (permgrad explain MODEL TABLE)."
+            raise InputError(f"{path.name} holds no model of LightGBM", hint=hint, code="PG031")
     library = optional("lightgbm")
     check_lightgbm(path.read_bytes())
     return library.Booster(model_file=str(path))

@@ -115,10 +115,13 @@ def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
         elif ahead[name]["ci_high"] < 0 and not too_few_words(content):
             relations[name] = "worse than"
     if not judged["learnt"]:
+        relation = relations[first]
+        if relation == "no better than" and "not significantly better than" in relations.values():
+            relation = "not significantly better than"
         names = [first] if content.task == "regression" else dict.fromkeys([first, "log_loss"])
         measured = " and ".join(pairs[name] for name in names if test.get(name) is not None)
         return (
-            f"{subject} predicts {shorten(content.target, 60)} {relations[first]} a constant that ignores the features "
+            f"{subject} predicts {shorten(content.target, 60)} {relation} a constant that ignores the features "
             f"({measured} on the test rows)."
         )
     if "log_loss" in ahead and "log_loss" not in above:
@@ -148,12 +151,16 @@ def reliance_sentence(content: Assessment) -> str:
     if explanation is None:
         return ""
     leading, tests = explanation.clearly_matter()[:3], modalities_tested(explanation)
-    if not tests:
-        return "It is unknown which features clearly matter, because this explanation has no p-values."
     whole, ranking = advantage(explanation.meta, content.metrics or {}), explanation.ranking()
     if not leading:
-        count = features_tested(tests)
-        return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {count}."
+        lacking, every = len(explanation.names) - len(tests), len(explanation.names)
+        why = f"{lacking} of {every} have no p-value" if tests else "this explanation has no p-values"
+        none = f"no p-value is below 5\u00a0% after Holm's correction for {features_tested(tests)}"
+        return (
+            f"It is unknown which features clearly matter, because {why}."
+            if lacking
+            else f"No feature clearly matters: {none}."
+        )
     largest = "" if ranking[0] in leading else _largest_words(explanation, explanation.names.index(ranking[0]), whole)
     names, meaning = list(map(names_apart(explanation.names), leading)), ""
     if whole is not None:

@@ -36,12 +36,16 @@ from permgrad.imaging.layout import StoredLayout
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.pages import words
+from permgrad.pages.cards_data import effect_lines
 from permgrad.pages.html import render_report
+from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 
 Theme = Literal["auto", "light", "dark"]
 #: Height of a page inside a notebook.
 _HEIGHT = "min(46rem, 85vh)"
+#: How names of files end that a report can be written to: a page, or its sentences.
+ENDINGS = (".html", ".htm", ".md")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Report:
     Attributes:
         html: the page as text.
         path: the file that holds it, or None.
+        markdown: its sentences, and a table of mean and local effects, as ``report.md`` of a run has them.
 
     Examples:
         >>> page = Report("<!doctype html><title>t</title>")
@@ -62,18 +67,19 @@ class Report:
 
     html: str
     path: Path | None = None
+    markdown: str = ""
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Report:
-        """Write the page to a file, and return the report with its ``path``.
+        """Write the page to a file, its ``markdown`` to one that ends in ``.md``, and return it with its ``path``.
 
         Raises:
             InputError: there is a folder of this name, or a file and ``overwrite`` is not set.
             EnvironmentProblem: the file cannot be written.
         """
-        target = check_path(path, overwrite=overwrite)
+        target = check_path(path, overwrite=overwrite, endings=ENDINGS)
         with writing(target, "Choose another path."):
-            write_text_atomic(target, self.html)
-        return Report(self.html, target)
+            write_text_atomic(target, self.markdown if target.suffix.lower() == ".md" else self.html)
+        return replace(self, path=target)
 
     def open(self) -> None:
         """Open the file in a browser.
@@ -129,7 +135,8 @@ def report(
         y: their targets ``(rows,)``: classes as in training, or numbers. Of a model with several outputs also
             ``(rows, outputs)``, with ``target=`` for the one to report. A frame of horizons, quantiles or survival
             functions, whose columns are numbers, needs no ``target``, and ``y`` may be times and events.
-        path: HTML file to write. None: the page is only returned, and shown in a notebook.
+        path: HTML file to write, or one that ends in ``.md``, which gets the sentences alone. None: the page is only
+            returned, and shown in a notebook.
         train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
             them with the held-out rows, searches for columns that give the target away and for rows in both, and takes
             the constant from them. Without it, the constant is that of the held-out rows. A single row takes its
@@ -157,7 +164,7 @@ def report(
             ``method``, such as ``causal_order`` of ``"shapley"``, which count for the global importance alone.
 
     Returns:
-        A ``Report`` with ``html``, ``path``, ``save()`` and ``open()``. A notebook shows the page.
+        A ``Report`` with ``html``, ``markdown``, ``path``, ``save()`` and ``open()``. A notebook shows the page.
 
     Raises:
         InputError: an argument cannot be used, ``y`` is missing or of another length, or ``path`` exists. Nothing is
@@ -178,7 +185,7 @@ def report(
     check_flag("keep_rows", keep_rows)
     check_choice("theme", theme, THEMES)
     _check_options(title, most_rows, interactions, refits, train, options)
-    target = None if path is None else check_path(path, overwrite=overwrite)
+    target = None if path is None else check_path(path, overwrite=overwrite, endings=ENDINGS)
     seed, named = resolve_seed(random_state), _named(model)
     tell_of_other_order(X, y=y)
     method, options = with_options(method, options)
@@ -209,7 +216,8 @@ def report(
         side_by_side = compared_models(work, [(one.model, one.rows) for one in others])
         content = with_what_if(content, first.model.model, large=what_if, keep_rows=keep_rows)
         content = replace(content, provenance=provenance, models=side_by_side)
-    page = Report(render_report(content, theme=theme))
+    words_alone = markdown(content.title, verdict(content), effect_lines(content))
+    page = Report(render_report(content, theme=theme), markdown=words_alone)
     return page if target is None else page.save(target, overwrite=overwrite)
 
 
@@ -284,14 +292,16 @@ def _call(names: Sequence[str], train: Any, options: Mapping[str, Any], seed: in
     return f"permgrad.report({', '.join([*arguments, f'random_state={seed}'])})"
 
 
-def check_path(path: Any, *, overwrite: bool, flag: str = "overwrite=True") -> Path:
+def check_path(
+    path: Any, *, overwrite: bool, flag: str = "overwrite=True", endings: Sequence[str] = (".html", ".htm")
+) -> Path:
     """Return the path of a page, or refuse one that cannot be written. ``flag`` is what replaces a file."""
     if not isinstance(path, (str, os.PathLike)) or not str(path).strip():
         raise InputError(f"path must be a file to write, got {shown(path)}", hint="Pass 'report.html'.", code="PG001")
     target = Path(path)
     if target.is_dir():
         raise InputError(f"{target} is a folder", hint=f"Pass a file, such as {target / 'report.html'}.", code="PG050")
-    if target.suffix.lower() not in (".html", ".htm"):
+    if target.suffix.lower() not in endings:
         problem = f"A report is an HTML file, got path={os.fspath(target)!r}"
         raise InputError(problem, hint=f"Pass {os.fspath(target.with_suffix('.html'))!r}.", code="PG001")
     if target.exists() and not overwrite:

@@ -116,10 +116,11 @@ def _ranked(
     means = explanation.to_global("mean").values[:, column] if several else shown.values[:, column]
     ranked = list(ranked_lines(shown, column, order, clear))
     width = max((len(line.name) for line in ranked), default=0)
+    tests = np.full(shown.values.shape, np.nan) if shown.p_values is None else shown.p_values
     for line in ranked:
-        mean = float(means[line.place])
+        mean, untested = float(means[line.place]), bool(np.isnan(tests[line.place, column]))
         interval = f"  ({line.interval})" if line.interval else ""
-        doubt = "" if clear is None or line.clear else _doubt(shown, line, column)
+        doubt = "" if clear is None or line.clear or untested else _doubt(shown, line, column)
         signed = f"  signed mean {number(mean)}" if several and mean != shown.values[line.place, column] else ""
         facts = {"kind": "feature", "feature": shown.names[line.place], "importance": shown.values[line.place, column]}
         facts |= {"mean": mean} if several else {}

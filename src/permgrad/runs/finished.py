@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
@@ -111,12 +111,31 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
         raise InputError(problem, hint=hint, code="PG051")
 
 
+def check_rows(old: FinishedRun, content: Any, numbers: Integers) -> None:
+    """Refuse an earlier run with too few rows for a comparison with test rows of these numbers in this ``content``."""
+    if old.rows_of == content:
+        check_common(len(np.intersect1d(old.predictions["row"], numbers)))
+        return
+    from permgrad.evaluation.changes import FEWEST  # loads torch
+
+    if (rows := min(len(old.predictions), len(numbers))) < FEWEST:
+        problem = f"A comparison of the test rows of two tables needs {FEWEST} rows of each, got {rows}"
+        raise InputError(problem, hint="Compare runs of longer tables.", code="PG013")
+
+
+def check_common(rows: int) -> None:
+    """Refuse runs with too few common test rows."""
+    if rows < LEAST_ROWS:
+        problem = f"The runs have {counted(rows, 'common test row')}, too few to compare them"
+        raise InputError(
+            problem, hint="Split both alike, with the same --split-seed, --time and --split-group.", code="PG013"
+        )
+
+
 def common_rows(runs: Sequence[FinishedRun]) -> tuple[Any, list[pd.DataFrame]]:
     """Return the numbers of the test rows that all runs have, and the predictions of each run for them."""
     rows: Any = reduce(np.intersect1d, (run.predictions["row"].to_numpy(dtype=np.int64) for run in runs))
-    if len(rows) < LEAST_ROWS:
-        problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
-        raise InputError(problem, hint="Run again with the same --split-seed.", code="PG013")
+    check_common(len(rows))
     tables = [run.predictions.set_index("row").loc[rows] for run in runs]
     truth = tables[0]["truth"].to_numpy()
     if any((table["truth"].to_numpy() != truth).any() for table in tables[1:]):

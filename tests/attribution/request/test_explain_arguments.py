@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from usual_methods import USUAL
 
 import permgrad as pg
@@ -144,6 +145,8 @@ def test_levels_groups_and_targets(fitted):
     assert grouped.level == "group"
     assert pg.explain(model, X, y, target="yes", **arguments).outputs == ("all", "yes")
     assert pg.explain(model, X, scope="local", target=[0], **arguments).outputs == ("no",)
+    for numbers in (np.array(1), torch.tensor(1), torch.tensor([1])):
+        assert pg.explain(model, X, scope="local", target=numbers, **arguments).outputs == ("yes",)
 
 
 def test_groups_move_together(fitted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -27,9 +28,9 @@ def _tensors() -> tuple[Tensor, Tensor]:
     return torch.randn(8, 3, generator=drawn), torch.randn(8, 3, generator=drawn)
 
 
-def _found(rows: dict[str, Tensor], **options: object) -> dict[str, np.ndarray]:
+def _found(rows: dict[str, Tensor], net: nn.Module | None = None, **options: object) -> dict[str, np.ndarray]:
     options = {"method": "gradient", "level": "modality", "output_kind": "logits", "progress": False, **options}
-    found = pg.explain(_Net().eval(), rows, **options)
+    found = pg.explain(net or _Net().eval(), rows, **options)
     return {name: found.values[:, place] for place, name in enumerate(found.names)}
 
 
@@ -42,6 +43,37 @@ def test_keys_in_other_capitals_are_matched_by_name() -> None:
         got = _found({"LAB": lab, "Genes": genes}, background={"Genes": genes, "LAB": lab})
     np.testing.assert_array_equal(got["LAB"], wanted["Lab"])
     np.testing.assert_array_equal(got["Genes"], wanted["genes"])
+
+
+class _ByPlace(_Net):
+    def forward(self, genes: Tensor, Lab: Tensor, /, age: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return super().forward(genes, Lab, age)
+
+
+def _exported() -> nn.Module:
+    rows = {0: torch.export.Dim("rows")}
+    return torch.export.export(_Net().eval(), _tensors(), dynamic_shapes=(rows, rows)).module()
+
+
+@pytest.mark.parametrize("make", [_ByPlace, _exported])
+def test_keys_name_what_a_forward_takes_by_place_only(make: Callable[[], nn.Module]) -> None:
+    genes, lab = _tensors()
+    wanted = _found({"genes": genes, "Lab": lab})
+    for rows in ({"genes": genes, "Lab": lab}, {"Lab": lab, "genes": genes}):
+        got = _found(rows, net=make())
+        for name, values in wanted.items():
+            np.testing.assert_allclose(got[name], values, rtol=0, atol=1e-6)
+
+
+def test_a_place_between_that_is_left_out_is_named() -> None:
+    class Three(_Net):
+        def forward(self, genes: Tensor, age: Tensor | None = None, Lab: Tensor | None = None, /) -> Tensor:
+            return super().forward(genes, Lab, age)
+
+    with pytest.raises(
+        pg.InputError, match=r"\(genes, Lab\) do not match the forward's parameters \(genes, age, Lab\)"
+    ):
+        _found(dict(zip(("genes", "Lab"), _tensors(), strict=True)), net=Three())
 
 
 @pytest.mark.parametrize("keys", [("LAB", "other"), ("Genes", "Age"), ("other", "GENES")])

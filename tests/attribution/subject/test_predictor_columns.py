@@ -35,6 +35,14 @@ class Wrapper:
         return self.inner.predict_proba(rows)[:, 1]
 
 
+class Average:
+    def __init__(self, *models):
+        self.members = models
+
+    def predict(self, rows):
+        return np.mean([model.predict_proba(rows)[:, 1] for model in self.members], axis=0)
+
+
 X, Y = table()
 BOOSTER = LGBMClassifier(n_estimators=8, verbosity=-1).fit(X, Y)
 BY_PLACE = {
@@ -43,6 +51,7 @@ BY_PLACE = {
     "bound method": BOOSTER.predict_proba,
     "partial": partial(BOOSTER.booster_.predict, raw_score=True),
     "wrapper": Wrapper(BOOSTER),
+    "average": Average(BOOSTER, clone(BOOSTER).fit(X, Y)),
     "after a function": make_pipeline("passthrough", FunctionTransformer(), clone(BOOSTER)).fit(X, Y),
     "calibrated": CalibratedClassifierCV(clone(BOOSTER), cv=2).fit(X, Y),
 }  # fmt: skip
@@ -195,6 +204,19 @@ def test_targets_in_another_order_than_the_returned_columns_are_refused():
     with pytest.raises(InputError, match=r"columns of y .*another order.*in the predictor's order"):
         pg.explain(both, X, y, **QUIET)
     assert pg.explain(both, X, y[["mass", "height"]], **QUIET).ranking()[0] == "age"
+
+
+def test_a_returned_frame_names_its_outputs_without_y_and_beside_one_number_per_row():
+    both = lambda rows: pd.DataFrame({"mass": rows["age"] * 1.5, "height": rows["doors"]})  # noqa: E731
+    assert pg.explain(both, X, **QUIET).outputs[1:] == ("mass", "height")
+    mass = X["age"].to_numpy() * 1.5 + 0.25
+    assert (mass % 1 != 0).any()
+    got = pg.explain(both, X, mass, target="mass", **QUIET)
+    wanted = pg.explain(lambda rows: both(rows)["mass"], X, mass, task="regression", **QUIET)
+    assert got.meta["task"] == "regression"
+    np.testing.assert_allclose(got.values, wanted.values, rtol=1e-9)
+    with pytest.raises(InputError, match="y must have 2 numbers per row"):
+        pg.explain(both, X, mass, **QUIET)
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -196,6 +196,37 @@ def test_boosters_of_several_labels():
     assert pg.explain(model, X, **QUIET).meta["task"] == "multilabel"
 
 
+def one_against_all(name, X, y):
+    """Return a classifier whose probabilities add up to no 1, and its probabilities that do."""
+    if name == "catboost":
+        settings = {"iterations": 5, "verbose": 0, "allow_writing_files": False, "loss_function": "MultiClassOneVsAll"}
+        model = imported(name).CatBoostClassifier(**settings).fit(X, y)
+        return model, model.predict_proba
+    model = imported("lightgbm").LGBMClassifier(n_estimators=5, objective="multiclassova", verbosity=-1).fit(X, y)
+    return (model, model.predict_proba) if name == "lightgbm" else (model.booster_, model.predict_proba)
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "booster", "catboost"])
+def test_one_class_of_each_row_though_chances_add_up_to_no_1(name):
+    X = rows()
+    y = np.minimum(counts(X), 2).astype(int)
+    model, predict = one_against_all(name, X, y)
+    assert np.abs(predict(X).sum(axis=1) - 1).max() > 0.01
+    explanation = pg.explain(model, X, **QUIET)
+    assert explanation.meta["task"] == pg.explain(model, X, y, **QUIET).meta["task"] == "classification"
+    assert explanation.outputs == ("all", "0", "1", "2")
+    found = pg.counterfactuals(model, X.iloc[0], X).to_frame()
+    assert set(found["prediction"].astype(str)) <= {"0", "1", "2"} - {str(predict(X[:1]).argmax())}
+
+
+def test_a_classifier_trained_by_hinge_returns_labels():
+    X, xgboost = rows(), imported("xgboost")
+    y = np.minimum(counts(X), 1)
+    model = xgboost.XGBClassifier(n_estimators=5, objective="binary:hinge").fit(X, y)
+    explanation = pg.explain(make_pipeline(StandardScaler(), model).fit(X, y), X, y, **QUIET)
+    assert explanation.meta["loss"] == "zero_one"
+
+
 def test_several_targets_of_several_classes_are_refused():
     X = rows()
     y = np.stack([np.digitize(X["a"], [-0.5, 0.5]), X["b"] > 0], axis=1).astype(int)
@@ -438,6 +469,8 @@ def test_survival_functions_are_measured_by_a_callable():
         alive = target["time"].to_numpy()[:, None] > grid
         return ((outputs - alive) ** 2).mean(axis=1)
 
+    with pytest.raises(InputError, match=r"11 numbers per row.* or loss= a function \(outputs, y\) -> \(rows,\)"):
+        pg.explain(curves, X, y, task="regression", **QUIET)
     explanation = pg.explain(curves, X, y, loss=brier, task="regression", **QUIET)
     wanted = looped(curves, X, lambda outputs: brier(outputs, y).mean())
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)

@@ -203,6 +203,7 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
         (("--option", "max-permutations=9"), "--option must be one of .* got 'max_permutations'"),
         (("--option", "n_repeats=9"), "--option n_repeats has an option of its own. Use --repeats"),
         (("--option", "background=9"), "--option must be one of .* got 'background'"),
+        (("--target", "age"), r"Column 'age' \(target\) is a feature of the model"),
         (("--option", "row_groups=clinic"), r"Column 'clinic' \(row_groups\) not found"),
     ],
 )
@@ -224,7 +225,7 @@ def test_a_table_must_be_named_and_a_pickle_is_refused(tmp_path, files):
     said = call("explain", folder / "model.txt", tmp_path / "less.csv", "--out", tmp_path / "out", code=2)
     assert "'age'" in said
     said = call("explain", folder / "table.csv", folder / "model.txt", "--out", tmp_path / "out", code=2)
-    assert "is a table, and the first argument is the model" in said
+    assert "is a table, not a model" in said
 
 
 def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monkeypatch):

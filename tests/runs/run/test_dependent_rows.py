@@ -10,8 +10,9 @@ import pytest
 from sklearn.linear_model import LinearRegression, Ridge
 
 import permgrad as pg
+from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.report import rebuild_reports
-from permgrad.runs.requests import ReportRequest, RunRequest
+from permgrad.runs.requests import ExplainRequest, ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
 
 
@@ -44,6 +45,30 @@ def test_a_run_by_groups_counts_groups(tmp_path):
     # A page that is written again knows the groups, too.
     rebuild_reports(ReportRequest(folders=(str(tmp_path / "out"),)))
     assert "count 6 groups by farm" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", ["group", "time"])
+def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
+    table = farms(0)
+    table["day"] = pd.date_range("1999-01-28", periods=len(table)).strftime("%-m/%-d/%y" if option == "time" else "%F")
+    run(
+        table.drop(columns="day" if option == "group" else "farm"),
+        tmp_path,
+        **{option: {"group": "farm"}.get(option, "day")},
+    )
+    own = pg.Explanation.load(tmp_path / "out" / "explanations" / "permgrad")
+    folder = tmp_path / "out"
+    explain_table(ExplainRequest(model_folder=folder, out=tmp_path / "again"))
+    again = pg.Explanation.load(tmp_path / "again")
+    assert again.meta["independent"] == own.meta["independent"]
+    np.testing.assert_array_equal(again.values, own.values)
+    np.testing.assert_array_equal(again.p_values, own.p_values)
+    # Rows of another file count its own groups, of which rows without a label are one.
+    table.loc[table["farm"].isin(["farm 1", "farm 2"]), "farm"] = None
+    table.to_csv(tmp_path / "other.csv", index=False)
+    explain_table(ExplainRequest(model_folder=folder, table=tmp_path / "other.csv", out=tmp_path / "other"))
+    found = pg.Explanation.load(tmp_path / "other").meta["independent"]
+    assert found == {"by": "row_groups", "count": 29} if option == "group" else found["by"] == "row_time"
 
 
 def test_a_repeated_identifier_is_noted(tmp_path):

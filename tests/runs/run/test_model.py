@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -115,6 +116,20 @@ def test_is_fitted_saved_loaded_and_explained(name, kind, tmp_path):
     assert set(explanation.names) == set(X.columns)
     assert explanation.modality[explanation.names.index("text")] == "text"
     assert explanation.ranking()[-1] == "listed"  # the target does not depend on it
+
+
+def test_images_too_few_to_train_on_are_read_after_loading(tmp_path):
+    skip_without(USUAL)
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 2, 60)
+    for place, value in enumerate(values):
+        shades = rng.integers(100 * value, 100 + 100 * value, (12, 12)).astype(np.uint8)
+        Image.fromarray(shades).save(tmp_path / f"{place}.png")
+    X = pd.DataFrame({"scan": [str(tmp_path / f"{place}.png") for place in range(60)], "size": rng.normal(size=60)})
+    fitted = table_model("regression", USUAL).fit(X, values + 0.1 * X["size"].to_numpy())
+    assert np.ptp(fitted.predict(X)) > 0.5, "it reads the images"
+    fitted.save(tmp_path / "model")
+    np.testing.assert_allclose(pg.load(tmp_path / "model").predict(X), fitted.predict(X), rtol=1e-12)
 
 
 def test_a_damaged_file_is_refused(tmp_path):

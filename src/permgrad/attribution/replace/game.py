@@ -94,6 +94,8 @@ def _of_constant(column: Floats, weights: Floats | None, loss: str | OtherLoss) 
     mean = float(np.average(column, weights=weights))
     if loss in FITS["multilabel"]:
         constant = np.log(max(mean, tiny)) - np.log(max(1 - mean, tiny))
+    elif loss == "survival_brier":
+        constant = float(np.average(column > 0, weights=np.abs(column) * (1 if weights is None else weights)))
     elif loss in ("poisson", "poisson_log"):
         constant = max(mean, tiny) if loss == "poisson" else np.log(max(mean, tiny))
     else:

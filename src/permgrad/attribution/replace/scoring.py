@@ -34,7 +34,7 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.base.significance import NORMAL_95
 from permgrad.base.threads import warning_filters
-from permgrad.models.losses import OtherLoss
+from permgrad.models.losses import OF_TIMES, OtherLoss
 
 _METHODS = ("permgrad", "permutation", "ablation")
 #: Most groups of the jackknife: the t-quantile is then within 7 % of the normal one.
@@ -102,7 +102,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
         problem = "A score is a property of many rows, so scoring= does not work with scope='local'"
         raise InputError(problem, hint="Leave scope out", code="PG006")
     scorers = resolve_scorers(request.scoring)
-    if (isinstance(request.loss, OtherLoss) and request.loss.returned) or request.loss == "cox":
+    if (isinstance(request.loss, OtherLoss) and request.loss.returned) or request.loss in OF_TIMES:
         raise InputError("scoring= and loss= cannot be combined", hint="Leave one of them out", code="PG006")
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
@@ -163,7 +163,7 @@ class Judge:
         self.request, self.scorers, self.game, self.base = request, scorers, game, base
         subject, truth = request.subject, request.y
         assert truth is not None
-        columns = list(subject.loss_columns)
+        columns = list(subject.loss_columns) if truth.ndim > 1 and truth.shape[1] == subject.count else []
         self.truth, strata = truth[:, columns] if columns else truth, None
         if subject.task == "classification":
             assert request.labels is not None, "classes have labels"

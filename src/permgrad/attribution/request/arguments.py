@@ -14,7 +14,7 @@ from torch import Tensor
 from permgrad.attribution.request.registry import Method, with_options
 from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.outputs import OutputForm, as_target, point_name
+from permgrad.attribution.subject.outputs import OutputForm, are_points, as_target, point_name
 from permgrad.attribution.subject.places import loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
@@ -31,12 +31,25 @@ from permgrad.base.checks import (
 from permgrad.base.errors import InputError, counted, did_you_mean, shown
 from permgrad.base.late import pd
 from permgrad.data.types.positive import find_positive, usual_positive
-from permgrad.models.losses import FITS, TELLING, OtherLoss, TargetRows, losses, read_loss, risk_sets
+from permgrad.models.losses import (
+    FITS,
+    OF_TIMES,
+    TELLING,
+    OtherLoss,
+    TargetRows,
+    losses,
+    read_loss,
+    risk_sets,
+    signed_weights,
+)
 
 SAMPLINGS = ("marginal", "conditional")
 LEVELS = ("column", "feature", "group", "modality", "part")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
+#: How far beyond 0 … 1 a chance may lie by rounding.
+_ROUNDING = 1e-6
+_CURVE = "Return a frame of survival functions whose columns are the times."
 #: Methods that draw until an order is certain, and methods that draw conditionally.
 TOP_METHODS = _DRAWING = ("permgrad", "permutation", "shapley")
 
@@ -242,6 +255,7 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     count = len(names)
     if target is None:
         return tuple(range(count))
+    target = target.tolist() if hasattr(target, "tolist") else target  # an array or a tensor, also of one number
     wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
     positions: list[int] = []
     takes = (str, int, np.integer) if names == tuple(map(str, range(count))) else (str, Real)
@@ -274,6 +288,15 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
         return None
     codes = y if subject.background_classes is None else subject.background_classes
     return names[1 if codes is None else usual_positive(names, codes)]
+
+
+def loss_for(subject: Subject, arguments: Arguments) -> Any:
+    """Return the loss asked for, of a curve of survival with times and events as y that of its points."""
+    given, y = arguments.loss, arguments.y
+    if isinstance(given, str) and given == "auto" and y is not None and arguments.scoring is None:
+        curve = subject.task == "regression" and are_points(subject.output_names)
+        return "survival_brier" if curve and are_times(y, subject.count) else given
+    return given
 
 
 def resolve_loss(subject: Subject | OutputForm, loss: Any) -> str | OtherLoss:
@@ -329,8 +352,9 @@ def read_y(
         y = np.stack([as_target(y)] * subject.count, axis=1)
     elif scored and loss in FITS["regression"] and (values := _of_scorers(subject, y, count)) is not None:
         return values, None
-    if loss == "cox":
-        return risk_sets(outputs_of(subject, inputs), survival(subject, y, count)), None
+    if loss in OF_TIMES:
+        truth, outputs = survival(subject, y, count, str(loss)), outputs_of(subject, inputs)
+        return risk_sets(outputs, truth) if loss == "cox" else _of_curve(subject, truth, outputs), None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = subject.encode_target(y, count)
         _check_least(encoded, loss)
@@ -363,19 +387,54 @@ def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
     return values.astype(np.float64)
 
 
-def survival(subject: Subject, y: Any, count: int) -> Floats:
-    """Return times and events, ``(rows, 2)``."""
+def are_times(y: Any, outputs: int) -> bool:
+    """Return whether y is times and events: a structured array, or two columns that no two outputs are told by."""
     values = as_target(y)
-    if values.shape != (count, 2) or values.dtype.kind not in "fiubO" or subject.count != 1:
+    if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "fiubO":
+        return False
+    if getattr(getattr(y, "dtype", None), "names", None):
+        return True
+    return outputs != 2 and set(np.unique(values[:, 1].astype(np.float64)).tolist()) <= {0.0, 1.0}
+
+
+def _of_curve(subject: Subject, truth: Floats, outputs: Tensor) -> Floats:
+    """Return the weights ``(rows, outputs)`` of times and events, whose sign says who is beyond an output's time."""
+    if not are_points(subject.output_names):
+        named = ", ".join(subject.output_names[:5])
+        problem = f"loss='survival_brier' needs several outputs that are called by their times, got {shown(named)}"
+        raise InputError(
+            problem, hint="Return a frame of survival functions whose columns are the times.", code="PG032"
+        )
+    check_chances(outputs)
+    weights = signed_weights(truth, [float(name) for name in subject.output_names])
+    if late := [name for name, column in zip(subject.output_names, weights.T, strict=True) if not column.any()]:
+        problem = f"Too few rows are followed until {late[0]}"
+        raise InputError(problem, hint="Leave out such times, or explain more rows.", code="PG035")
+    return weights
+
+
+def check_chances(outputs: Tensor) -> None:
+    """Refuse outputs that are no chances to survive."""
+    low, high = outputs.min().item(), outputs.max().item()
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        problem = f"y holds times and events, and the outputs are no chances to survive: from {low:.3g} to {high:.3g}"
+        raise InputError(problem, hint=_CURVE, code="PG032")
+
+
+def survival(subject: Subject, y: Any, count: int, loss: str) -> Floats:
+    """Return times and events, ``(rows, 2)``."""
+    values, single = as_target(y), loss != "cox" or subject.count == 1
+    if values.shape != (count, 2) or values.dtype.kind not in "fiubO" or not single:
+        needs = "one output and y with" if loss == "cox" else "y with"
         problem = (
-            f"loss='cox' needs one output and y with a time and an event for {counted(count, 'row')}, got "
+            f"loss={loss!r} needs {needs} a time and an event for {counted(count, 'row')}, got "
             f"{counted(subject.count, 'output')} and y of shape {values.shape}"
         )
         raise InputError(problem, hint="Pass y of shape (rows, 2).", code="PG007")
     cells = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")
     numbers: Floats = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     if not np.isfinite(numbers).all() or not np.isin(numbers[:, 1], (0, 1)).all() or not numbers[:, 1].any():
-        problem = "loss='cox' needs finite times and events of 0 (censored) or 1, with at least one 1"
+        problem = "y needs finite times and events of 0 (censored) or 1, with at least one 1"
         hint = "Pass the time in the first column of y and the event in the second."
         raise InputError(problem, hint=hint, code="PG036")
     return numbers

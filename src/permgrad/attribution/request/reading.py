@@ -21,6 +21,7 @@ from permgrad.attribution.request.arguments import (
     check_row_offset,
     check_row_target,
     check_top,
+    loss_for,
     read_y,
     resolve_loss,
     resolve_options,
@@ -84,7 +85,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     if subject.place is not None:
         _check_masks(arguments, scope)
-    loss = resolve_loss(subject, arguments.loss)
+    loss = resolve_loss(subject, loss_for(subject, arguments))
     if loss == "zero_one" and scope == "global" and arguments.y is not None and decided:
         rows["subject"] = subject = subject.deciding()
     targets = resolve_targets(subject, arguments.target)

@@ -143,6 +143,8 @@ def loss_unit(request: Request, loss: str) -> str:
         return loss
     if loss.startswith("poisson"):
         return "deviance"
+    if loss == "survival_brier":
+        return "Brier score"
     return "y²" if loss in ("squared_error", "divergence") else "y"
 
 

@@ -32,6 +32,7 @@ class PredictCall:
     loss: Any = None  # the one that it was trained with, where that is not the usual one of its task
     labels: Callable[[Any], Any] | None = None  # what returns the classes that the model itself decides for
     ranks: bool = False  # whether it returns scores that are on no scale of y
+    one_of: bool = False  # whether a row has one class although the probabilities add up to no 1
 
 
 def find_call(model: Any) -> PredictCall:
@@ -70,7 +71,9 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
     if hasattr(model, "steps"):  # what comes first takes the table
         parts = [step for _, step in model.steps if step not in (None, "passthrough")][:1]
     else:
-        parts = [part for part in getattr(model, "__dict__", {}).values() if hasattr(part, "predict")]
+        held = getattr(model, "__dict__", {}).values()
+        held = [one for part in held for one in (part[:1] if isinstance(part, (list, tuple)) else [part])]
+        parts = [part for part in held if hasattr(part, "predict")]
     names_of_parts = (fitted_names(part, depth - 1) for part in parts if depth and not isinstance(part, type))
     return next((names for names in names_of_parts if names), ())
 
@@ -95,11 +98,14 @@ def _estimator(model: Any) -> PredictCall | None:
     labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
     if labels and _returns_scores(model):
         function, decides = (partial(model.predict, prediction_type=kind) for kind in ("Probability", "Class"))
-        return PredictCall(function, "classification", "probabilities", labels, labels=decides)
+        one_of = objective_of(model)[0] in _ONE_OF
+        return PredictCall(function, "classification", "probabilities", labels, labels=decides, one_of=one_of)
     # skorch's regressors inherit the probabilities of its classifiers.
     if hasattr(model, "predict_proba") and not _is(model, "regressor"):
-        task = "multilabel" if several else "classification"
-        return PredictCall(model.predict_proba, task, "probabilities", labels, labels=model.predict)
+        task, objective = "multilabel" if several else "classification", objective_of(trained(model))[0]
+        hinge, one_of = objective == "binary:hinge", objective in _ONE_OF
+        predict = model.predict if hinge else model.predict_proba
+        return PredictCall(predict, task, "probabilities", labels, hinge, labels=model.predict, one_of=one_of)
     if labels or several:
         return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True, labels=model.predict)
     return _of_numbers(model)
@@ -183,6 +189,8 @@ def _of_matrix(model: Any, scores: bool, table: Any) -> Array:
 #: Objectives of classifiers, by what the numbers are that the predictor returns.
 _PROBABILITIES = ("binary", "multiclass", "multiclassova", "softmax", "binary:logistic", "multi:softprob")
 _LOGITS = ("binary:logitraw", "multi:softmax")
+#: Objectives that ask of each class whether it is this one: the probabilities of a row add up to no 1.
+_ONE_OF = ("multiclassova", "MultiClassOneVsAll")
 #: The loss of this package that an objective of numbers is.
 _LOSSES = {
     **dict.fromkeys(("poisson", "count:poisson", "Poisson"), "poisson"),
@@ -205,7 +213,7 @@ _RANKS = (
 
 def _by_objective(function: Callable[[Any], Any], objective: str, levels: tuple[float, ...]) -> PredictCall:
     if objective in _PROBABILITIES:
-        return PredictCall(function, "classification", "probabilities")
+        return PredictCall(function, "classification", "probabilities", one_of=objective in _ONE_OF)
     if objective in _LOGITS:
         return PredictCall(function, "classification", "logits")
     if objective == "binary:hinge":

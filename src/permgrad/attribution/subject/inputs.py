@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
@@ -114,10 +114,12 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     fields = getattr(inputs, "_fields", ())
     if fields and _fits(inspect.Signature(parameters), **dict.fromkeys(fields)):
         inputs = inputs._asdict()  # the names of a named tuple are those of the parameters
+    # Whoever makes a module of torch.export decides which inputs it takes by place.
+    by_place = is_exported(module) or any(each.kind is inspect.Parameter.POSITIONAL_ONLY for each in parameters)
     if isinstance(inputs, Mapping):
-        inputs = _in_order_of(parameters, inputs)
+        inputs = _in_order_of(parameters, inputs, named=by_place)
     forms, count = [], len(inputs)
-    for way in _ways(parameters, inputs):
+    for way in _ways(parameters, inputs, by_place=by_place):
         hint = [first] if alone else _names_by_position(parameters, count)
         if way == "whole":
             hint = [f"{first}.{name}" for name in fields] or [f"{first}[{k}]" for k in range(count)]
@@ -209,12 +211,21 @@ def _fits(signature: inspect.Signature, /, *arguments: Any, **named: Any) -> boo
         return False
 
 
-def _ways(parameters: Sequence[inspect.Parameter], inputs: Any) -> list[Passing]:
+def is_exported(module: nn.Module) -> bool:
+    """Return whether a network has a part that ``torch.export`` made."""
+    return any(isinstance(part, fx.GraphModule) and "eval" in vars(part) for part in module.modules())
+
+
+def _ways(parameters: Sequence[inspect.Parameter], inputs: Any, *, by_place: bool) -> list[Passing]:
     """Return how a dict, tuple or list may be meant: as arguments, or as the only one, as in ``forward(x, y=None)``."""
     fits = partial(_fits, inspect.Signature(parameters))
     takes_one = fits(None) and all(each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters)
     if isinstance(inputs, Mapping):
-        return _ways_of_keys(parameters, [str(key) for key in inputs], takes_one=takes_one)
+        keys = [str(key) for key in inputs]
+        named = by_place and keys == [each.name for each in parameters][: len(keys)] and fits(*keys)
+        if named and not fits(**dict.fromkeys(keys)):
+            return ["positions"]
+        return _ways_of_keys(parameters, keys, takes_one=takes_one) + ["positions"] * named
     if len(inputs) < 2 or not takes_one:
         return ["positions"]
     return ["positions", "whole"] if fits(*inputs) else ["whole"]
@@ -241,9 +252,9 @@ def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, t
     if not ways:
         fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
         fault, hint = f"{fault} ({', '.join(names) or 'none'})", "Rename the keys"
-        if not missing:
+        if strange and not missing:
             fault, hint = f"The forward takes no {', '.join(strange)}, only {', '.join(names)}", "Leave that out"
-        elif not strange:
+        elif missing and not strange:
             fault, hint = f"The forward also needs {', '.join(missing)}", "Add it to the inputs"
         raise InputError(fault, hint=hint, code="PG007")
     return ways
@@ -255,15 +266,17 @@ def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int |
     return [names.get(str(key).casefold()) for key in keys]
 
 
-def _in_order_of(parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Return a dict whose keys name the forward's parameters but for capitals in the parameters' order."""
+def _in_order_of(
+    parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any], *, named: bool
+) -> Mapping[Any, Any]:
+    """Return a dict whose keys name the forward's parameters but for capitals, or also in full, in their order."""
     places, names = _places_of(parameters, inputs), [each.name for each in parameters]
     placed = [(place, *item) for place, item in zip(places, inputs.items(), strict=True) if place is not None]
-    if len(names) < len(places) or {str(key) for key in inputs} & set(names):
+    if len(names) < len(places) or (not named and {str(key) for key in inputs} & set(names)):
         return inputs
     if sorted(place for place, *_ in placed) == list(range(len(places))):
         return {key: value for _, key, value in sorted(placed, key=lambda each: each[0])}
-    if any(place not in (None, number) for number, place in enumerate(places)):
+    if not named and any(place not in (None, number) for number, place in enumerate(places)):
         problem = (
             f"The keys of the inputs ({', '.join(map(str, inputs))}) are not the names of the forward's parameters "
             f"({', '.join(names)})"

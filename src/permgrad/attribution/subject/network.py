@@ -8,13 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.heads import PLACES, REDUCTIONS, heads, other_heads, pick_head
-from permgrad.attribution.subject.inputs import InputForm, in_doubt, in_type_of, read_forms, shapes_in_words
+from permgrad.attribution.subject.inputs import (
+    InputForm,
+    in_doubt,
+    in_type_of,
+    is_exported,
+    read_forms,
+    shapes_in_words,
+)
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import (
     as_target,
@@ -245,10 +252,11 @@ class NetworkSubject(Subject):
                 first = first or error
         keys = "keys, " * isinstance(self.form.structure, dict)
         hint = f"Check their {keys}order, shapes and types."
-        if any(isinstance(part, fx.GraphModule) and "eval" in vars(part) for part in self.module.modules()):
+        if is_exported(self.module):
             hint = (
-                "A module of torch.export takes no other sizes than those it was exported for: export it with a "
-                "dynamic first dimension (dynamic_shapes=), or pass the original network."
+                "A module of torch.export takes inputs only as in its export, by name or by place, and no other sizes "
+                "than those it was exported for: export it with a dynamic first dimension (dynamic_shapes=), or pass "
+                "the original network."
             )
         problem = (
             f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"

@@ -211,8 +211,10 @@ class OutputForm:
             hint = "Pass such numbers, or task='classification' (an estimator: fit a classifier)"
             if self.task == "regression" and wide.shape[1] == 1 < self.count and values.dtype.kind in "fiub":
                 hint = "Pass such numbers, or target=0 (permgrad explain: --class 0) to compare y with the first output"
-            if values.ndim == 2 and self.count == 1:
-                hint = "Pass loss='cox' if these are times and events, or scoring= a scorer that takes them"
+            if values.ndim == 2:
+                few = "loss='cox' if these are times and events, or scoring= a scorer that takes them"
+                several = "such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
+                hint = "Pass " + (few if self.count == 1 else several)
             problem = (
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
                 f"of {values.dtype}"
@@ -407,6 +409,8 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple
     if count == 1:
         binary = numbers and set(np.unique(values).tolist()) <= {0, 1}
         return "regression" if numbers and not binary else "classification", binary
+    if numbers and values.ndim == 1 and (np.mod(values[np.isfinite(values)], 1) != 0).any():
+        return "regression", False  # no class is a fraction
     # Several outputs: one class per row, or a number for each output.
     if values.ndim != 2 or is_one_hot(values):
         return "classification", numbers and values.ndim == 2

@@ -92,7 +92,7 @@ class PredictorSubject(Subject):
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
         call, usual = self.call, self.call.task
-        if usual == "classification" and call.kind == "probabilities" and _has_labels(outputs, y):
+        if usual == "classification" and call.kind == "probabilities" and not call.one_of and _has_labels(outputs, y):
             usual = "multilabel"
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
@@ -102,6 +102,8 @@ class PredictorSubject(Subject):
             form = resolve_outputs(outputs, y, kind=None, task="regression", class_names=None)
             return replace(form, output_names=tuple(map(point_name, self.columns)))
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
+        if form.task == "regression" and len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns"):
+            form = replace(form, output_names=self.columns)
         if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
             # The second of two classes says it all, and its logit is the score that boosters call raw.
             self.column = 1
@@ -139,7 +141,7 @@ class PredictorSubject(Subject):
         labels = as_target(y) if y is not None and not targets else np.empty((0, 0))
         places = {name: place for place, name in enumerate(columns)}
         known = labels.ndim == 1 and all(label_place(label, places) >= 0 for label in labels.tolist())
-        return columns if known else None
+        return columns if known or (y is None and not self.along) else None
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""

@@ -345,8 +345,9 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     texts, images = description["encoders"]
     model = table_model(task, name, text_encoder=texts, image_encoder=images, random_state=int(description["seed"]))
     encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
-    has_images = "images_of_columns" in description
-    weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors) if has_images else {}
+    # Encoders of images that were not trained here have no weights, and there is no file of them.
+    has_weights = WEIGHTS in description["checksums"]
+    weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors) if has_weights else {}
     read_features(model, description, weights)
     model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
     model.n_features_in_ = len(model.feature_names_in_)

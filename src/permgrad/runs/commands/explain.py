@@ -37,8 +37,8 @@ from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of
 from permgrad.runs.commands.method_options import method_options
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
 from permgrad.runs.folder.documents import read_like
-from permgrad.runs.folder.folder import refuse_input, refuse_run_file
-from permgrad.runs.requests import ExplainRequest, Outcome
+from permgrad.runs.folder.folder import read_record, refuse_input, refuse_run_file
+from permgrad.runs.requests import ExplainRequest, Outcome, run_of
 from permgrad.runs.run import predicting
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.predicting import cache_of
@@ -196,6 +196,9 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
     table.columns = pd.Index([str(name) for name in table.columns])
     if y is not None:
         find_column(y, list(table.columns), "target")
+        if y in (known.names or ()):
+            problem = f"Column {y!r} (target) is a feature of the model"
+            raise InputError(problem, hint="Name the column that the model predicts.", code="PG006")
     rows = table_for(predictor, table, y)
     return make_file_model(predictor, rows, None if y is None else table[y], request.class_names), rows, written
 
@@ -284,9 +287,15 @@ def _computed(
     names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
     target = [name if name in names or not name.isdigit() else int(name) for name in request.classes]
     options = _options(request, read.model, read.data) | {"scope": scope, "target": target or None}
+    if len(rows) > 1 and not {"row_groups", "row_time"} & {*options}:
+        options |= _related(request, read)
     for name in {"row_groups", "row_time", "sample_weight"} & {*options}:
         find_column(str(options[name]), [*read.table.columns], name)
-        options[name] = read.table[str(options[name])].iloc[explained].tolist()
+        cells = read.table[str(options[name])].iloc[explained]
+        # As in a run, rows without a label are one group.
+        options[name] = (
+            cells.astype(object).where(cells.notna(), "").tolist() if name == "row_groups" else cells.tolist()
+        )
     # A single row draws the same donors as among all rows.
     options |= {} if request.row is None or scope != "local" else {"row_offset": request.row}
     # Few rows do not represent a feature well, so donors come from the complete table.
@@ -301,6 +310,14 @@ def _computed(
     # The engine changes the result only by rounding, so it is not part of the cache entry.
     compute = partial(explain, engine=engine)
     return cache_of(request.model_folder).explain(compute, read.model, rows, y, **options)
+
+
+def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
+    """Return by which column rows depend on each other, as --split-group or --time told the model's run."""
+    record = None if isinstance(read.model, FileModel) else read_record(run_of(request.model_folder))
+    told = {} if record is None else record["configuration"]
+    named = {"row_groups": told.get("group"), "row_time": told.get("time")}
+    return dict([(name, column) for name, column in named.items() if column in read.table.columns][:1])
 
 
 def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:

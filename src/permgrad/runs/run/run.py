@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
     settings |= inputs.images  # which columns hold images, and what these show, is known once the table is read
-    against = check_against(request, inputs)
+    against = check_against(request, inputs, settings)
     if not again and inputs.images and find_finished(request.folder, settings) is not None:
         return read_summary(request.folder, already=True)
     with loading():
@@ -97,13 +98,13 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     return work.summary()
 
 
-def check_against(request: RunRequest, inputs: Inputs) -> FinishedRun | None:
-    """Return the earlier run that this one is compared with, or refuse one of another kind."""
+def check_against(request: RunRequest, inputs: Inputs, settings: Mapping[str, Any]) -> FinishedRun | None:
+    """Return the earlier run that this one is compared with, or refuse one of another kind or split."""
     if (folder := request.against) is None:
         return None
     if folder.resolve() == request.folder.resolve():
         raise InputError(f"--against {folder} is the run itself", hint="Choose another --out.", code="PG006")
-    from permgrad.runs.finished import check_alike, read_run  # few runs are compared
+    from permgrad.runs.finished import check_alike, check_rows, read_run  # few runs are compared
 
     with believed(folder):
         earlier = read_run(folder, finished_record(folder))
@@ -111,6 +112,7 @@ def check_against(request: RunRequest, inputs: Inputs) -> FinishedRun | None:
     kind = {"target": inputs.target, "task": inputs.task, "classes": sorted(classes)}
     kind["columns"] = sorted(inputs.feature_types.names)
     check_alike([folder, request.folder], earlier.kind, kind)
+    check_rows(earlier, settings.get("test") or settings.get("table content"), inputs.parts["test"].numbers)
     return earlier
 
 

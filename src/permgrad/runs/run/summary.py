@@ -170,7 +170,7 @@ def _feature_lines(
             f"  * clearly matters: p-value below 5 % after Holm's correction for {tests} "
             f"({clear.sum()} {by_count(clear.sum(), 'does', 'do')})"
         )
-    elif adjusted_p.notna().any():
+    elif len(adjusted_p) and adjusted_p.notna().all():
         lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests}.")
     named = top["feature"].head(_SHOWN)[clear[:_SHOWN]].astype(str).tolist()
     if words := related_words(related, named):
