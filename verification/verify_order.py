@@ -75,6 +75,7 @@ def of_draw(seed: int, rows: int) -> tuple[dict[str, Any], dict[str, float]]:
     for name, layout in (("image alone", "path"), ("image alone, random order", shuffled(model, seed))):
         alone = pg.HyNNClassifier(branches=("image",), layout=layout, random_state=seed, progress=False)
         line[name] = alone.fit(X, y).score(X_test, y_test)
+    print(line, file=sys.stderr, flush=True)
     shares = {"random": inside(np.random.default_rng(seed).normal(size=(rows, len(order))), span[:rows])}
     for name, options in METHODS.items():
         explained = pg.explain(

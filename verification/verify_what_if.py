@@ -7,12 +7,14 @@
 Each model is trained for a moment, so that its numbers are not those of a start. A page holds what a report holds for
 *What if*, makes the edits one after the other, and writes its predictions, shares and times. Predictions must agree
 with ``predict_proba`` or ``predict`` within 1e-5 (of the largest in size, for numbers), shares with ``pg.explain``
-within 1e-3 of the output's range. The time of an edit ends when its waterfall is drawn and laid out.
+within 1e-3 of the output's range. The time of an edit ends when its waterfall is drawn and laid out. A model predicts
+in float32, and the page in float32 and float64: how far each is from the same network in float64 is shown as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import html
 import json
 import re
@@ -30,6 +32,7 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 # isort: split
 import numpy as np
 import pandas as pd
+import torch
 
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
@@ -359,9 +362,14 @@ def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far page and Python are apart, and what shows that the comparison is not of nothing."""
+    """How far page and Python are apart, and what shows that the comparison is not of nothing.
+
+    ``page_exact``, ``model_exact``: how far the predictions of each are from those of the network in float64.
+    """
 
     predictions: float
+    page_exact: float
+    model_exact: float
     shares: float
     milliseconds: list[float]
     largest_share: float
@@ -447,14 +455,27 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
         ]
     predicted = np.array([result["predicted"] for result in results])
     scale = 1.0 if classes else max(1.0, float(np.abs(wanted).max()))
+    exact = in_float64(model, changed.encoded)
     times = [result["ms"] for at, result in enumerate(results) if at not in later and at % _EDITS_OF_ROW]
     return Outcome(
-        float(np.abs(predicted - wanted).max()) / scale,
+        *(
+            float(np.abs(one - other).max()) / scale
+            for one, other in ((predicted, wanted), (predicted, exact), (wanted, exact))
+        ),
         max(pair[0] for pair in off),
         times,
         max(pair[1] for pair in off),
         float(np.abs(np.diff(wanted, axis=0)).max()) / scale,
     )
+
+
+def in_float64(model: Any, encoded: np.ndarray) -> np.ndarray:
+    """Return what a model would predict of encoded rows ``(rows, outputs)`` if its network computed in float64."""
+    with torch.no_grad():
+        outputs = copy.deepcopy(model.module_).double()(torch.from_numpy(encoded).double()).numpy()
+    if hasattr(model, "classes_"):
+        return model.calibration_.probabilities(outputs)
+    return outputs * model.target_scale_ + model.target_mean_
 
 
 def _photos(encoder: Any, frame: pd.DataFrame) -> list[PhotoColumn]:
@@ -522,13 +543,19 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             outcome = check(CASES[name](), edits, Path(folder))
         median, high = np.quantile(outcome.milliseconds, [0.5, 0.9])
-        off = [f"{value:.2g}" for value in (outcome.predictions, outcome.shares, outcome.largest_share, outcome.moved)]
+        exact = outcome.page_exact, outcome.model_exact
+        off = [
+            f"{value:.2g}"
+            for value in (outcome.predictions, *exact, outcome.shares, outcome.largest_share, outcome.moved)
+        ]
         lines.append([name, str(CASES[name].__doc__), *off, f"{median:.1f}", f"{high:.1f}"])
         worst = np.maximum(worst, [outcome.predictions, outcome.shares, median])
     head = [
         "model",
         "what it is",
         "prediction off",
+        "page to float64",
+        "model to float64",
         "share off",
         "largest share",
         "largest change",

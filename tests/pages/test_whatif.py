@@ -196,10 +196,16 @@ def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
 @needs_browser
 @pytest.mark.parametrize("name", ["mixed", "channels", "levels", "words", "photos"])
 def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
+    """Exact is within 1e-6, of the model's own predictions in float32 and of the same network's in float64.
+
+    Measured: 4e-7 at most from the model's and 5e-8 from those in float64 (both channels, whose random kernels sum a
+    thousand terms that cancel). The page is the more exact of the two: nearly all of the 4e-7 is the model's rounding.
+    """
     outcome = what_if_check.check(what_if_check.CASES[name](1), 12, tmp_path)
     assert outcome.moved > 0.005  # edits change predictions, and shares are not all 0
     assert outcome.largest_share > 0.005
-    assert outcome.predictions <= 1e-5
+    assert outcome.predictions <= 1e-6
+    assert outcome.page_exact <= 1e-6
     assert outcome.shares <= 1e-3
 
 

@@ -20,6 +20,7 @@ WRONG = {
     "max_epochs": (["ten", 0, 1.5, None], "a whole number of at least 1"),
     "batch_size": ([0, 1, "all", 12.0, None], "'auto' or a whole number of at least 2"),
     "patience": ([0, -1, "never"], "None, a whole number of at least 1, or float"),
+    "kept_from": ([1, -0.1, None], "a number from 0 to below 1"),
     "averaging": ([2, 1, -0.1, None], "a number from 0 to below 1"),
     "label_smoothing": ([5, "a little"], "a number from 0 to below 1"),
     "refinement": ([1, "yes", None], "true or false"),

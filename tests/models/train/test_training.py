@@ -147,6 +147,23 @@ def test_history_and_best_weights():
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.module_.parameters())
 
 
+def test_before_a_share_of_the_epochs_the_newest_weights_are_the_best():
+    X = torch.linspace(-1, 1, 40)[:, None]
+    train_rows, opposite = (Rows(X, slope * X[:, 0], torch.ones(40)) for slope in (1.0, -1.0))
+    found = {}
+    for share in (0.0, 0.6):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = HybridNetwork(1, 1, SMALL, paths=("tabular",))
+        options = TrainingOptions(loss="squared_error", max_epochs=10, patience=None, kept_from=share, batch_size=8)
+        found[share] = train(TrainingJob(net, train_rows, opposite, options, seed=0, progress=False))
+    losses = [record["validation_loss"] for record in found[0.0].history]
+    assert losses == [record["validation_loss"] for record in found[0.6].history]
+    assert min(losses[5:]) > 1.1 * losses[0], "what is learned is wrong for the rows held out"
+    assert found[0.0].best_epoch == 1 + int(np.argmin(losses)) < 6
+    assert found[0.6].best_epoch == 6 + int(np.argmin(losses[5:]))
+
+
 def test_a_watcher_that_shortens_a_training_brings_the_learning_rate_down():
     X, y = table()
     long, short = (

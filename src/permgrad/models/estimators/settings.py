@@ -36,7 +36,10 @@ ORDERED: dict[str, Any] = {
     "conv_filters": (32, 64, 128), "conv_normalization": "batch", "image_readout": "mean", "image_shift": 0.05,
     "random_kernels": 512,
 }  # fmt: skip
-_CURVE_KERNEL, _ORDERED_PATIENCE = 5, 30
+_CURVE_KERNEL = 5
+#: Epochs with such images, and the share of them before which none is the best. The loss of few held-out rows is often
+#: smallest by chance, or before the table's branch grows too sure, while the rate is high and weights are worse.
+_ORDERED_EPOCHS, _ORDERED_KEPT = 40, 0.75
 
 #: Branches that name kinds of columns, each with the kind as types of columns have it.
 KINDS_OF_BRANCHES = {"text": "text", "photo": "image"}
@@ -144,6 +147,7 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
 _PRESET: tuple[ArgumentRule, ...] = (
     *(dataclasses.replace(rule, none=rule.name == "patience") for rule in _TRAINING),
     ArgumentRule("averaging", example="0.99", none=False, **_SHARE),
+    ArgumentRule("kept_from", example="0.75", none=False, **_SHARE),
     ArgumentRule("label_smoothing", example="0.1", none=False, **_SHARE),
     ArgumentRule("refinement", "true or false", "true", lambda value: isinstance(value, bool), none=False),
     ArgumentRule("schedule_unit", choices=("epoch", "step"), none=False),
@@ -211,7 +215,7 @@ class FitSettings:
     max_levels: int = 50
     #: whether an image is drawn of columns with an order only, which is looked for
     seeks_order: bool = False
-    #: options of the network, and whether the patience, that stay as they are for ordered columns
+    #: options of the network, and whether patience and epochs, that stay as they are for ordered columns
     fixed: frozenset[str] = frozenset()
     #: kinds of columns that ``branches`` leaves out: "text", "image", and "table" for all others
     left_out: frozenset[str] = frozenset()
@@ -226,7 +230,8 @@ class FitSettings:
         changes = {name: value for name, value in changes.items() if name not in self.fixed}
         training, network = self.training, dataclasses.replace(self.network, **changes)
         if "patience" not in self.fixed:
-            training = dataclasses.replace(training, patience=_ORDERED_PATIENCE)
+            most = training.max_epochs if "max_epochs" in self.fixed else min(training.max_epochs, _ORDERED_EPOCHS)
+            training = dataclasses.replace(training, max_epochs=most, patience=None, kept_from=_ORDERED_KEPT)
         return dataclasses.replace(self, network=network, training=training)
 
     def training_for(self, rows: int) -> TrainingOptions:
@@ -325,7 +330,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         pairs_as_levels=preset.pairs_as_levels,
         max_levels=int(passed.get("max_levels", most)),
         seeks_order=seeks,
-        fixed=frozenset(network) | (passed.keys() & {"patience"}),
+        fixed=frozenset(network) | (passed.keys() & {"patience", "max_epochs"}),
         left_out=left_out,
     )
 

@@ -64,6 +64,7 @@ class TrainingOptions:
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with Nesterov momentum 0.9).
         schedule_unit: whether the rate changes per ``"epoch"`` or per ``"step"``.
         patience: epochs without a better validation loss before training stops. None: never.
+        kept_from: share of the epochs before which the newest weights are the best, whatever their validation loss.
         averaging: weight of the past in the moving average of the weights that is validated and kept. 0: no average.
         label_smoothing: share of each label spread over all classes, cross-entropy only.
         refinement: whether an epoch is judged by its validation loss at its best temperature (cross-entropy only). In
@@ -80,6 +81,7 @@ class TrainingOptions:
     schedule: str = "warmup_cosine"
     schedule_unit: str = "epoch"
     patience: int | None = 6
+    kept_from: float = 0.0
     loss: str = "cross_entropy"
     averaging: float = 0.0
     label_smoothing: float = 0.0
@@ -283,7 +285,8 @@ class Learner:
         numbers = (len(self.history) + 1, train_loss, validation_loss, rate, time.perf_counter() - self._started)
         self.history.append({name: float(number) for name, number in zip(EPOCH, numbers, strict=True)})
         # Without validation rows nothing can be compared honestly: the last weights are kept.
-        if self.validation_rows is None or score < self.best_loss:
+        early = len(self.history) <= self.options.kept_from * self.epochs
+        if self.validation_rows is None or early or score < self.best_loss:
             self.best_loss, self.best_epoch, self.best_temperature = score, len(self.history), temperature
             self.best_state = {name: value.clone() for name, value in weights.items()}
 
