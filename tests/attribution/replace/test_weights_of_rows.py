@@ -31,6 +31,28 @@ class Sum(nn.Module):
         return torch.stack([a[:, 0] * a[:, 1] + b.prod(dim=1), b[:, 0] ** 3 - a.sin().sum(dim=1)], dim=1)
 
 
+# ---- values that are set --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.37])
+def test_typical_values_are_those_of_repeated_rows(factor):
+    """Weights that are no whole numbers come near them: 16 rows stand for each row."""
+    rng = np.random.default_rng(2)
+    rows, times = np.column_stack([rng.exponential(size=(61, 2)), rng.integers(0, 3, 61)]), rng.integers(0, 5, 61)
+    often = np.repeat(rows, times, axis=0)
+    assert len(often) <= 16 * len(rows)
+    given = {"method": "ablation", "progress": False, "random_state": 0}
+
+    def model(table):
+        return np.exp(table[:, 0]) + table[:, 1] * table[:, 2]
+
+    weighted = pg.explain(model, rows, model(rows) + rows[:, 1], sample_weight=factor * times, **given)
+    repeated = pg.explain(model, often, model(often) + often[:, 1], **given)
+    even = pg.explain(model, rows, model(rows) + rows[:, 1], **given)
+    np.testing.assert_allclose(weighted.values, repeated.values, rtol=1e-9 if factor == 1 else 0.05)
+    assert not np.allclose(even.values, repeated.values, rtol=0.1)
+
+
 # ---- summaries of local explanations ---------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 
 from permgrad.attribution.explanation import Explanation
@@ -16,6 +17,8 @@ from permgrad.base.checks import check_choice
 
 #: Choices of the value that a feature is set to.
 VALUES = ("typical", "zeros")
+#: How many times as many rows weights may make of the background.
+_REPEATED = 16
 
 
 @methods.register("ablation")
@@ -23,8 +26,8 @@ class Ablation(PlayedMethod):
     """Effect of setting a feature to its typical value (or to encoded zero).
 
     Options:
-        baseline: ``"typical"``: the median of a number or the most frequent level of a category, over the background.
-            ``"zeros"``: encoded 0.
+        baseline: ``"typical"``: the median of a number or the most frequent level of a category, over the background,
+            by ``sample_weight`` where that is the rows explained. ``"zeros"``: encoded 0.
         incremental, workers: as for ``permgrad``.
 
     A single value represents "absent". ``permgrad`` avoids that choice by drawing donors.
@@ -55,10 +58,21 @@ class Ablation(PlayedMethod):
         if value == "typical":
             if request.subject.preprocessor is None:
                 need_background(request.count, shared=request.shared)
-            fixed = request.subject.typical(request.donors)
+            fixed = request.subject.typical(_by_weight(request))
         paths = request.subject.paths
         plays = path_plays(request.space, paths) if paths else single_plays(request.space)
         words = "median of numbers, most frequent whole number" if value == "typical" else "zeros"
         facts = {"baseline": words} if request.subject.preprocessor is None else {}
         request = replace(request, n_repeats=1, options={**request.options, "tolerance": None})
         return request, replace(plays, fixed=fixed, facts=facts)
+
+
+def _by_weight(request: Request) -> tuple[torch.Tensor, ...]:
+    """Return the donors, each as often as it weighs: whole weights repeat rows, others do so to a part in many."""
+    weights = request.sample_weight
+    if weights is None or not request.shared:
+        return request.donors
+    total, most = weights.sum(), _REPEATED * len(weights)
+    count = int(total) if total <= most and not np.mod(weights, 1).any() else most
+    places = np.searchsorted(np.cumsum(weights) / total, (np.arange(count) + 0.5) / count)
+    return tuple(tensor[torch.from_numpy(places)] for tensor in request.donors)
