@@ -220,7 +220,12 @@ def _is_plain_pooling(module: Any) -> bool:
 _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Callable[[Any], bool] | None]] = [
     (NOTHING, "affine", lambda _, slopes, __: slopes, None),
     # An embedded category is a product of two matrices: its `weight` is that product.
-    ((nn.Linear, LevelEmbeddingLinear), "affine", lambda layer, slopes, _: linear(slopes, layer.weight.detach().T), None),
+    (
+        (nn.Linear, LevelEmbeddingLinear),
+        "affine",
+        lambda layer, slopes, _: linear(slopes, layer.weight.detach().T),
+        None,
+    ),
     ((MemberScale, PooledScale), "affine", lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2), None),
     ((MemberLinear,), "affine", lambda layer, slopes, _: layer.pull(slopes).detach(), None),
     (
