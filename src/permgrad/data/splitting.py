@@ -13,6 +13,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
+from permgrad.base.startup import loading
 from permgrad.data.read.cells import MissingCodes, as_frame
 from permgrad.data.types.column_types import infer_schema, odd_among_numbers, read_numbers
 from permgrad.data.types.duplicates import column_levels
@@ -63,7 +64,8 @@ def split_rows(
 
 # ---- at random ------------------------------------------------------------------------------------------------------
 def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]) -> Split:
-    from sklearn.model_selection import train_test_split
+    with loading():
+        from sklearn.model_selection import train_test_split
 
     off_share = shares[1] + shares[2]
     rows, parts, balanced = np.arange(n, dtype=np.int64), list[Rows](), list[bool]()

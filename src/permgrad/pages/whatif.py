@@ -56,7 +56,7 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
         )
     strongest = () if content.explanation is None else content.explanation.ranking()
     found = what_if(model, content.changeable, strongest, large=large, photos=content.photos)
-    words = None if "form" not in found else content.words or word_parts(content, model, background_of(model)[0])
+    words = None if "form" not in found else content.words or word_parts(content, model)
     return replace(content, what_if=found, words=words, rows=_divided_alike(content, model, found))
 
 

@@ -116,7 +116,7 @@ def words(work: Work) -> None:
     with suppress(NotImplementedError):  # of a network that no page can run
         network_form(work.model.model, weights)
         if rows_in(work.model.model)[0] and bytes_of(weights) <= MOST_BYTES:
-            work.put(words=word_parts(work.content, work.model.model, background_of(work.model.model)[0]))
+            work.put(words=word_parts(work.content, work.model.model))
 
 
 def bytes_of(weights: Weights) -> int:
@@ -124,7 +124,7 @@ def bytes_of(weights: Weights) -> int:
     return 4 * -(-4 * sum(part.size for part in weights) // 3)
 
 
-def word_parts(content: Assessment, model: Any, background: npt.NDArray[np.float32]) -> LocalRows | None:
+def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     """Return the words of the texts of some rows, which share what *What if* gives to each text. None: no texts."""
     encoder, rows, listed = model.preprocessor_, content.changeable, content.listed
     texts = [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]
@@ -136,6 +136,7 @@ def word_parts(content: Assessment, model: Any, background: npt.NDArray[np.float
     printed = [] if content.explained is None else content.explained.numbers[: len(content.chosen or ())]
     shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
     shown = [number for number in shown if number in table.index][:MOST_TEXTS]
+    background, _ = background_of(model)
     parts = [divided(model, table.loc[[one]], rows.encoded[[place[one]]], background, level="part") for one in shown]
     return LocalRows(explanation=_one_below_the_other(parts), numbers=shown) if shown else None
 

@@ -28,6 +28,7 @@ from permgrad.models.network.blocks import Dropout
 from permgrad.models.network.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale, PooledScale
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.products import linear
 
 #: Numbers that the layers of a batch may hold: on a processor they should stay near its caches.
 _NUMBERS_CPU, _NUMBERS_ACCELERATOR = 2_000_000, 200_000_000
@@ -219,7 +220,12 @@ def _is_plain_pooling(module: Any) -> bool:
 _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Callable[[Any], bool] | None]] = [
     (NOTHING, "affine", lambda _, slopes, __: slopes, None),
     # An embedded category is a product of two matrices: its `weight` is that product.
-    ((nn.Linear, LevelEmbeddingLinear), "affine", lambda layer, slopes, _: slopes @ layer.weight.detach(), None),
+    (
+        (nn.Linear, LevelEmbeddingLinear),
+        "affine",
+        lambda layer, slopes, _: linear(slopes, layer.weight.detach().T),
+        None,
+    ),
     ((MemberScale, PooledScale), "affine", lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2), None),
     ((MemberLinear,), "affine", lambda layer, slopes, _: layer.pull(slopes).detach(), None),
     (

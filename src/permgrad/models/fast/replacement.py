@@ -229,7 +229,8 @@ class ReplacementEngine:
             return dict.fromkeys(coalitions, part.of(block.outputs))
         touched = frozenset().union(*coalitions)
         shares = {path: self._replaced_share(path, part, index, values) for path in touched}
-        unchanged = {path: part.of(block.shares[path]) for path in self.paths}
+        kept = [path for path in self.paths if any(path not in coalition for coalition in coalitions)]
+        unchanged = {path: part.of(block.shares[path]) for path in kept}
         # All coalitions go through the rest of the head together.
         outputs = self._head.finish(
             *([(shares if path in coalition else unchanged)[path] for path in self.paths] for coalition in coalitions)

@@ -77,10 +77,11 @@ class Dropout(nn.Dropout):
             return super().forward(numbers)
         if self._bits is None:
             self._bits = np.random.SFC64(int(torch.randint(2**62, ()).item()))
-        words = torch.from_numpy(self._bits.random_raw((numbers.numel() + 3) // 4).view(np.int16))
+        count = numbers.numel()
+        words = torch.from_numpy(self._bits.random_raw((count + 3) // 4).view(np.int16)[:count])
         mask = torch.empty_like(numbers)  # dense, in the numbers' own memory format
-        flat = mask.as_strided((numbers.numel(),), (1,))
-        torch.ge(words[: len(flat)], cut - 2**15, out=flat).mul_(1 / (1 - cut / 2**16))
+        torch.ge(words, cut - 2**15, out=mask.as_strided((count,), (1,)))
+        mask.mul_(1 / (1 - cut / 2**16))
         product: Tensor = _Masked.apply(numbers, mask, self.overwrite)  # type: ignore[no-untyped-call]
         return product
 

@@ -36,13 +36,19 @@ class PeriodicDenseEmbedding(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Embed every column."""
-        return self.embed_some(numbers, slice(None))
+        return _periodic(numbers, self.frequency, self.phase, self.weight, self.bias)
 
-    def embed_some(self, numbers: Tensor, columns: Tensor | slice) -> Tensor:
+    def embed_some(self, numbers: Tensor, columns: Tensor) -> Tensor:
         """Embed ``numbers (rows, len(columns))`` of some columns, given by their places."""
-        waves = torch.cos(2 * torch.pi * (numbers.unsqueeze(-1) * self.frequency[columns] + self.phase[columns]))
-        mixed = torch.einsum("ncf,cfs->ncs", waves, self.weight[columns]) + self.bias[columns]
-        return torch.cat([numbers.unsqueeze(-1), mixed], dim=-1).flatten(1)
+        return _periodic(
+            numbers, self.frequency[columns], self.phase[columns], self.weight[columns], self.bias[columns]
+        )
+
+
+def _periodic(numbers: Tensor, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    waves = torch.cos(2 * torch.pi * (numbers.unsqueeze(-1) * frequency + phase))
+    mixed = torch.einsum("ncf,cfs->ncs", waves, weight) + bias
+    return torch.cat([numbers.unsqueeze(-1), mixed], dim=-1).flatten(1)
 
 
 def embed_columns(embedding: PeriodicDenseEmbedding, encoded: Tensor, numeric: Tensor, other: Tensor) -> Tensor:

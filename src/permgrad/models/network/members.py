@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from permgrad.models.network.blocks import initialize_
 from permgrad.models.network.products import linear
 
+#: Up to so many units of each member are multiplied and summed: a matrix product with each takes twice as long.
+_FEW_UNITS = 2
+
 
 class MemberScale(nn.Module):
     """Show each member the row ``(rows, width)`` in its own learned scale, ``(rows, members, width)``.
@@ -99,7 +102,9 @@ class MemberLinear(nn.Module):
             return linear(embedding, self.columns(path))
         vectors = embedding.unflatten(-1, (self.members, self.widths[path]))
         if self.shared:
-            return linear(vectors, self._slice(path)[0]).flatten(-2)
+            return linear(vectors, self._slice(path).squeeze(0)).flatten(-2)
+        if self.units <= _FEW_UNITS:
+            return (vectors.unsqueeze(-2) * self._slice(path)).sum(dim=-1).flatten(-2)
         out: Tensor = torch.einsum("...kw,kuw->...ku", vectors, self._slice(path)).flatten(-2)
         return out
 
@@ -134,13 +139,14 @@ class MemberLinear(nn.Module):
             if path not in self.per_member:
                 parts.append(slopes.flatten(-2) @ self.columns(path))
             elif self.shared:
-                parts.append((slopes @ self._slice(path)[0]).flatten(-2))
+                parts.append(linear(slopes, self._slice(path).squeeze(0).T).flatten(-2))
             else:
                 parts.append(torch.einsum("...ku,kuw->...kw", slopes, self._slice(path)).flatten(-2))
         return torch.cat(parts, dim=-1)
 
     def _slice(self, path: str) -> Tensor:
-        return self.weight[:, :, self._place(path)]
+        # The whole is no slice of itself: slopes towards a slice are copied.
+        return self.weight if len(self.widths) == 1 else self.weight[:, :, self._place(path)]
 
     def _place(self, path: str, *, common: bool = False) -> slice:
         """Return where a path's columns lie in ``weight``, or among the columns that are scaled."""
