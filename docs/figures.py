@@ -1108,6 +1108,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
             "+0.06 %",
             "5 %",
         ),  # Muon, and votes of neighbours: one split of 22 tables
+        # Which epoch of a network of ordered columns is kept: validation rows, and the records before and after.
+        *("0.9858", "0.0471", "0.9870", "0.0420", "0.7244", "0.7781", "0.7628", "0.7559", "0.9644", "0.1081"),
+        *("0.8523", "0.5107", "0.9826", "0.9820", "0.973", "0.976", "0.9834", "0.9832", "0.9864", "0.0476"),
+        *("1.15 times", "0.0542", "0.0532"),
     ),
     DOCS + "images-and-a-table.md": ("26.7",),
     DOCS + "intervals.md": ("0.9", "0.1", "0.95", "90 %", "95 %"),

@@ -141,6 +141,21 @@ def test_kernels_take_their_share_of_the_outputs() -> None:
     torch.testing.assert_close(again(rows), network(rows))
 
 
+@torch.no_grad()
+def test_a_readout_whose_terms_cancel_is_rounded_once() -> None:
+    kernels = RandomKernels((1, 1, 60), 512, 1)
+    kernels.draw(np.random.default_rng(0))
+    folded, images = FoldedKernels(kernels), torch.rand(40, 1, 1, 60, generator=torch.Generator().manual_seed(0))
+    seen, readout = folded.see(images), kernels.readout
+    assert readout is not None
+    readout.weight.normal_(generator=torch.Generator().manual_seed(1))
+    readout.bias.copy_(-(seen @ readout.weight.T).mean(dim=0))
+    exact = seen.double() @ readout.weight.double().T + readout.bias.double()
+    once = 2**-24 * float(exact.abs().max())
+    assert (readout(seen) - exact).abs().max() > 3 * once, "float32 loses digits here"
+    assert (folded(images) - exact).abs().max() <= 1.01 * once
+
+
 @pytest.mark.parametrize("shape", [(1, 60), (60, 1)])
 @torch.no_grad()
 def test_of_a_replaced_pixel_only_what_is_near_is_looked_at(shape: tuple[int, int], monkeypatch: Any) -> None:
