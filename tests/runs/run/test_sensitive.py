@@ -141,6 +141,7 @@ def test_a_report_takes_labels_and_names(fitted):
     assert "By sex" in page
     assert "tell" in page.partition("By sex")[2]
     read = ReadModel(model, X, y, seed=0, n_repeats=2)
+    assert read.levels(sex)["sex"].tolist() == sex.tolist()
     assert read.levels("age")["age"].tolist() == X["age"].tolist()
     assert list(read.levels(["age", "income"])) == ["age", "income"]
     named = read.levels(pd.DataFrame({"a": sex, "b": X["age"]}))
