@@ -149,7 +149,7 @@ def mixed(epochs: int = 3) -> Case:
 
 
 def levels(epochs: int = 3) -> Case:
-    """A regression with scores: of a text, of more than 60 levels with slopes and a centred number; layer normalisation."""
+    """A regression with scores: of a text, of over 60 levels with slopes and a centred number; layer normalisation."""
     rng = np.random.default_rng(3)
     table = _mixed(rng, 1500, levels=70)
     words = np.array(["red", "old", "<b>", "small", "cheap", "round"])
