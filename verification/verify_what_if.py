@@ -152,17 +152,18 @@ def mixed(epochs: int = 3) -> Case:
 
 
 def levels(epochs: int = 3) -> Case:
-    """A regression with scores: of a text, of more than 60 levels with slopes; layer normalisation."""
+    """A regression with scores: of a text, of over 60 levels with slopes and a centred number; layer normalisation."""
     rng = np.random.default_rng(3)
     table = _mixed(rng, 1500, levels=70)
     words = np.array(["red", "old", "<b>", "small", "cheap", "round"])
     table["note"] = [" ".join(rng.permutation(words)[:3]) + f" {row}" for row in range(len(table))]
     effects = table["colour"].str[-1:].fillna("0").astype(int) / 9
+    table["n2"] += 3 * effects
     extra = table["note"].str.contains("red") + effects * (1 + table["n4"])
     network = {"normalization": "layer", "fusion_units": (64, 32)}
     model = pg.HyNNRegressor(max_epochs=epochs, max_levels=60, network=network, random_state=0, progress=False)
     model.fit(table, 5000 * (_signal(table, rng) + 2 * extra) + 1e5)
-    assert model.preprocessor_.slopes_
+    assert {len(one) for one in model.preprocessor_.slopes_} == {2, 3}
     return Case(model, table)
 
 

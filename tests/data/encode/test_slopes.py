@@ -1,4 +1,4 @@
-"""Slopes of levels: a mixed model's solved slowly, what differs by chance alone, and one network from fit to page."""
+"""Slopes of levels, and numbers less their mean within a level: slow twins, and one network from fit to page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import sparse
 import permgrad as pg
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
-from permgrad.data.encode.slopes import find_slopes
+from permgrad.data.encode.slopes import find_centred, find_slopes
 from permgrad.models.fast.replacement import ReplacementEngine
 
 LEVELS = 60
@@ -65,9 +65,9 @@ def test_by_chance_few_slopes_differ():
 def test_slopes_are_those_of_the_levels_and_pulled_towards_their_mean():
     frame, y, slopes, level = made(1.0)
     encoder, encoded = learned(frame, y)
-    names = ["shop=<score>", "shop=<slope on x at 0>", "shop=<slope on x>"]
-    assert encoder.encoded_names_ == ["x", "z", *names]
-    assert encoder.slopes_ == [(4, 0)]
+    names = ["score", "slope on x at 0", "slope on x", "less the mean of x", "unit of x"]
+    assert encoder.encoded_names_ == ["x", "z", *(f"shop=<{name}>" for name in names)]
+    assert encoder.slopes_ == [(4, 0), (6, 0, 5)]
     of_level = encoder.scores_.of("shop", [f"s{k:02d}" for k in range(LEVELS)])
     assert np.corrcoef(of_level[:, 2], slopes)[0, 1] > 0.97
     # In y's units, beside the common slope, they spread less than the true ones and by about as much.
@@ -83,14 +83,59 @@ def test_slopes_are_those_of_the_levels_and_pulled_towards_their_mean():
 
 def test_levels_with_equal_slopes_classes_and_groups_have_none():
     frame, y, _, _ = made(0.0)
-    assert learned(frame, y)[0].encoded_names_[-1] == "shop=<score>"
+    assert learned(frame, y)[0].scores_.slopes == {}
     frame, y, _, level = made(1.0)
     assert learned(frame, y)[0].slopes_
-    assert not learned(frame, y, units=level)[0].slopes_  # nobody is on both sides
+    assert not learned(frame, y, units=level)[0].slopes_  # nobody is on both sides, also where pieces of names help
     labels = np.where(y > np.median(y), "high", "low")
     encoder = TableEncoder("standard", max_levels=20).fit(frame)
     encoder.learn(frame, Target.of(labels, "classification", 0))
     assert not encoder.slopes_
+
+
+def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
+    rng, n = np.random.default_rng(2), 900
+    level = {"person": rng.integers(0, 60, n), "town": rng.integers(0, 20, n)}
+    weights = rng.uniform(0.5, 2.0, n)
+    x = rng.normal(size=(n, 4))
+    x[:, 0] += rng.normal(size=60)[level["person"]] + rng.normal(size=20)[level["town"]]
+    x[:, 1] += rng.normal(size=20)[level["town"]]
+    x[:, 2] = rng.normal(size=60)[level["person"]]
+    cells = {name: sparse.csr_matrix((np.ones(n, dtype=np.float32), (np.arange(n), of))) for name, of in level.items()}
+    found = find_centred(cells, x, dict.fromkeys(cells, range(4)), weights)
+    # The third says no more than the person, the last nothing of either. The first differs between people and towns.
+    assert {name: [one.number for one in some] for name, some in found.items()} == {"person": [0], "town": [1]}
+    for name, number in (("person", 0), ("town", 1)):
+        (one,), inside = found[name], x[:, number].copy()
+        for k in range(len(one.means)):
+            rows = level[name] == k
+            inside[rows] -= np.average(inside[rows], weights=weights[rows])
+        np.testing.assert_allclose(one.inside * one.scale, inside, atol=1e-5)
+        assert one.scale == pytest.approx(np.sqrt(np.average(inside**2, weights=weights)))
+    several = np.repeat(x[:, [0]], 12, axis=1) + 0.1 * rng.normal(size=(n, 12))
+    assert len(find_centred(cells, several, dict.fromkeys(cells, range(12)), weights)["person"]) == 10
+    own = {"row": sparse.identity(n, dtype=np.float32, format="csr")}
+    assert find_centred(own, x, {"row": range(4)}, weights) == {"row": []}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_level_moves_all_its_numbers_by_is_not_seen_within_it(seed):
+    rng = np.random.default_rng(seed)
+    frame, y, _, level = made(1.0, seed=seed)
+    moved = frame.assign(x=frame["x"] + 5 * rng.normal(size=LEVELS)[level])
+    assert moved["x"].groupby(level).mean().std() > 1.5 * frame["x"].groupby(level).mean().std()  # not as before
+    seen = []
+    for rows in (frame, moved):
+        encoder, encoded = learned(rows, y)
+        ((unit, number, into),) = (one for one in encoder.slopes_ if len(one) > 2)
+        within = encoded[:, into] + encoded[:, unit] * encoded[:, number]
+        again = encoder.transform(rows)
+        np.testing.assert_allclose(again[:, into] + again[:, unit] * again[:, number], within, atol=1e-4)
+        seen.append(within)
+        unknown = encoder.transform(rows.assign(shop="never seen"))
+        assert not unknown[:, [unit, into]].any()
+    np.testing.assert_allclose(*seen, atol=1e-3)
+    assert seen[0].std() == pytest.approx(1, abs=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +147,15 @@ def fitted():
 
 def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
     model, X, y = fitted
-    ((slope, number),) = model.module_.table_branch.products
+    (slope, number), (unit, same, into) = model.module_.table_branch.products
     encoded = torch.from_numpy(model.encode(X))
     seen = model.module_.table_branch.multiplied(encoded)
     torch.testing.assert_close(seen[:, slope], encoded[:, slope] * encoded[:, number])
-    rest = [column for column in range(encoded.shape[1]) if column != slope]
+    torch.testing.assert_close(seen[:, into], encoded[:, into] + encoded[:, unit] * encoded[:, same])
+    assert not seen[:, unit].any()
+    rest = [column for column in range(encoded.shape[1]) if column not in (slope, unit, into)]
     assert torch.equal(seen[:, rest], encoded[:, rest])
+    assert model.module_.numeric_columns == [0, 1, into]
     assert np.mean((model.predict(X) - y) ** 2) < 0.3 * y.var()
     model.save(tmp_path / "model")
     again = pg.load(tmp_path / "model")
@@ -125,7 +173,7 @@ def test_explanations_go_through_the_products(fitted):
     # What is recomputed after a replacement is what the whole network says of the edited row.
     rows, other = (torch.from_numpy(model.encode(part)) for part in (X[:30], X[30:60]))
     fast, whole = (ReplacementEngine(model.module_, incremental=one) for one in (True, False))
-    for columns in ([0], [1], [2, 3, 4], [0, 2, 3, 4]):
+    for columns in ([0], [1], [2, 3, 4, 5, 6], [0, 2, 3, 4, 5, 6]):
         with torch.inference_mode():
             said = [
                 one.replace(one.prepare(rows), 0, 30, columns, other[:, columns], [frozenset({"tabular"})])

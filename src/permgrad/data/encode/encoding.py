@@ -30,6 +30,8 @@ Level: TypeAlias = Literal["column", "feature", "group"]
 Places: TypeAlias = Integers
 
 _FORMAT = 1
+#: The detail of an encoded column with what a number is read less, as scores have their output's.
+_LESS = -1
 #: How many columns one warning names, and how much of a long text is shown.
 _MOST_NAMED, _LONGEST = 5, 80
 #: Columns whose unseen categories were reported. None: they are reported each time.
@@ -85,7 +87,8 @@ class TableEncoder:
             ``"numeric"``, ``"boolean"``, ``"level"`` (of a category or a date), ``"missing"``, ``"date_part"`` or
             ``"score"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
-        slopes_: encoded columns that hold slopes of levels, each with the column that they are on.
+        slopes_: encoded columns that hold slopes of levels, each with the column that they are on. With a third column
+            the product is added to that one: it is a number less its mean within a level.
         holidays_: the public holidays in days since 1970, rising.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
         groups_, variables_: the declared blocks, by name.
@@ -183,16 +186,19 @@ class TableEncoder:
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         numbered = [slot.name for slot, stays in zip(self.slots_, narrow, strict=True) if stays]
         for name, scores in crossed.items():
-            slots += self._score_slots(name, scores, [numbered[at] for at in self.scores_.slopes.get(name, ())])
+            found = self.scores_.slopes.get(name, ()), self.scores_.centred.get(name, ())
+            slots += self._score_slots(name, scores, *([numbered[at] for at in some] for some in found))
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
         return self._encode(frame, crossed)
 
-    def _score_slots(self, name: str, scores: Floats32, numbers: list[str]) -> list[Slot]:
-        """Return the slots of a column's scores, and of its slopes on some encoded numbers."""
+    def _score_slots(self, name: str, scores: Floats32, numbers: list[str], centred: list[str]) -> list[Slot]:
+        """Return the slots of a column's scores, of its slopes on numbers, and of numbers that are centred in it."""
         outputs = self.scores_.outputs
         places: list[tuple[str, str | int]] = [(f"score {k}" if outputs > 1 else "score", k) for k in range(outputs)]
         for number in numbers:
             places += [(f"slope on {number} at 0", len(places)), (f"slope on {number}", number)]
+        for number in centred:
+            places += [(f"less the mean of {number}", _LESS), (f"unit of {number}", number)]
         ends = zip(places, scores.min(axis=0).tolist(), scores.max(axis=0).tolist(), strict=True)
         column = self.feature_names_in_.index(name)
         return [
@@ -247,14 +253,15 @@ class TableEncoder:
         self._parts: dict[int, list[tuple[int, str]]] = {}
         self._levels: dict[str, dict[str | int, int]] = {}
         self._scored: dict[str, list[int]] = {}
-        self.slopes_: list[tuple[int, int]] = []
+        self.slopes_: list[tuple[int, ...]] = []
         for target, slot in enumerate(slots):
             name = self.feature_names_in_[slot.column]
             source = place.get(name)
             if slot.kind == "score":
                 self._scored.setdefault(name, []).append(target)
                 if isinstance(slot.detail, str):  # a slope's detail is the encoded column that it is on
-                    self.slopes_.append((target, self.encoded_names_.index(slot.detail)))
+                    into = (target - 1,) if slots[target - 1].detail == _LESS else ()
+                    self.slopes_.append((target, self.encoded_names_.index(slot.detail), *into))
             elif source is None:
                 self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
             elif slot.kind in ("missing", "boolean"):

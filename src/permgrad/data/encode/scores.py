@@ -24,7 +24,7 @@ from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad.data.encode.designs import Cells, Design, Matrix, designs
-from permgrad.data.encode.slopes import Slope, find_slopes
+from permgrad.data.encode.slopes import Slope, find_centred, find_slopes
 from permgrad.data.types.free_text import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for classes. Scores of numbers come from
@@ -45,6 +45,8 @@ _MOST_OUTPUTS = 32
 _CLEAR, _LEAST_HELP = 1.645, 0.002
 #: The same for slopes, whose residuals say already that they differ.
 _CLEAR_SLOPES = 1.0
+#: Share of rows with a level that others have, from which numbers are centred within it.
+_SHARED = 0.5
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,12 @@ class Block:
         blank = sparse.csr_matrix((1, self.matrix.shape[1]), dtype=np.float32)
         return sparse.vstack([self.matrix, blank], format="csr")[self.index]
 
+    def is_shared(self, folds: Integers) -> bool:
+        """Return whether these are levels, and most rows have one that rows of other folds have, too."""
+        cells = self.cells
+        by_fold = cells.T @ sparse.csr_matrix((np.ones(len(folds)), (np.arange(len(folds)), folds)))
+        return self.kind == "levels" and (cells @ (by_fold.getnnz(axis=1) > 1)).mean() > _SHARED
+
     @property
     def rows(self) -> Matrix:
         """What the model reads."""
@@ -134,7 +142,8 @@ class Scores:
 
     Scores are differences from the mean. A missing cell has score 0, and so has one with nothing that is known.
     ``slopes``: on which other columns levels have slopes. Behind the score of a cell lie, for each of them, minus the
-    slope times the level's mean of the number, and the slope.
+    slope times the level's mean of the number, and the slope. ``centred``: which other columns are read less their mean
+    within a level. The same two numbers lie behind those of slopes, for a slope that is one over the deviation within.
 
     Examples:
         >>> texts = ["a good film", "a bad film", "so good", "so bad"] * 10
@@ -151,6 +160,7 @@ class Scores:
     columns: dict[str, list[tuple[str, Design, Floats32]]] = field(default_factory=dict)
     means: dict[str, Floats32] = field(default_factory=dict)
     slopes: dict[str, list[int]] = field(default_factory=dict)
+    centred: dict[str, list[int]] = field(default_factory=dict)
     #: turns texts into the vectors that are read beside their words
     vectors: Callable[[Sequence[str]], Floats32] | None = None
 
@@ -171,7 +181,7 @@ class Scores:
         other columns, encoded. ``vectors``: those of the cells of some columns of text. ``numbers``: of the columns
         whose levels may have slopes, which of the other columns these may be on.
         """
-        made, folds = cls(target.outputs), target.folds()
+        made, folds, numbers = cls(target.outputs), target.folds(), numbers or {}
         blocks = [block for name, (cells, index) in columns.items() for block in _blocks(name, _read(cells), index)]
         added = [block for name, cells in (vectors or {}).items() for block in _blocks(name, cells, columns[name][1])]
         blocks += added
@@ -185,7 +195,7 @@ class Scores:
             strengths = model.add(strengths, scales[first:], folds)
         if not any(strengths[1:]):
             return made, {}
-        model, strengths, helping = model.with_slopes(strengths, folds, blocks, other, numbers or {})
+        model, strengths, helping = model.with_slopes(strengths, folds, blocks, other, numbers)
         if not model.is_large:
             folds = target.folds(_FINE_FOLDS)
         parts, centres = model.crossed(strengths, folds, helping)
@@ -195,13 +205,39 @@ class Scores:
         for block, centre, part in zip(helping, centres, parts, strict=True):
             found = (weights[block.place] / unit).astype(np.float32)
             if block.slope is not None and block.name in crossed:
-                made._take(block, block.slope, found, crossed, part / unit)
+                made._take(block, block.slope, found, crossed, part / unit, made.slopes)
             elif block.name in crossed:
                 made.means[block.name] = np.asarray(made.means.get(block.name, 0) + centre @ found, dtype=np.float32)
                 made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
+        if not target.classes:
+            levels = [block for block in blocks if block.name in numbers and block.name in crossed]
+            made._centre([block for block in levels if block.is_shared(folds)], other, numbers, target.weights, crossed)
         return made, crossed
 
-    def _take(self, block: Block, slope: Slope, weights: Floats32, crossed: dict[str, Floats32], part: Floats) -> None:
+    def _centre(
+        self,
+        blocks: Sequence[Block],
+        other: Array,
+        numbers: Mapping[str, Any],
+        weights: Floats,
+        crossed: dict[str, Floats32],
+    ) -> None:
+        """Put numbers less their mean within levels behind the scores, as a slope of 1 that is known of all levels."""
+        found = find_centred({block.name: block.cells for block in blocks}, other, numbers, weights)
+        for block in blocks:
+            for slope in found[block.name]:
+                ones = np.ones((block.matrix.shape[1], 1), dtype=np.float32)
+                self._take(block, slope, ones, crossed, block.cells @ ones, self.centred)
+
+    def _take(
+        self,
+        block: Block,
+        slope: Slope,
+        weights: Floats32,
+        crossed: dict[str, Floats32],
+        part: Array,
+        kept: dict[str, list[int]],
+    ) -> None:
         """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
         name, means = block.name, slope.means[:, None] / slope.scale
         parts = {kind: (design, own) for kind, design, own in self.columns[name]}
@@ -212,7 +248,7 @@ class Scores:
         scores = [crossed[name], -part * (block.cells @ means), part / slope.scale]
         crossed[name] = np.concatenate(scores, axis=1, dtype=np.float32)
         self.means[name] = np.pad(self.means[name], (0, 2))
-        self.slopes.setdefault(name, []).append(slope.number)
+        kept.setdefault(name, []).append(slope.number)
 
     def of(self, name: str, cells: Cells) -> Floats32:
         """Return the scores of cells ``(cells, outputs)``, and what there is of slopes behind them."""

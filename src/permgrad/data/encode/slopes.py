@@ -1,12 +1,13 @@
-"""Numbers on which the levels of a category have slopes that differ: one wage grows faster than another.
+"""Numbers on which the levels of a category have slopes that differ, and numbers less their mean within a level.
 
-Found by what a model with equal slopes leaves over within levels. ``scores`` pulls them towards their mean,
-as a mixed model does (Laird & Ware 1982).
+One wage grows faster than another. Such slopes are found by what a model with equal slopes leaves over within levels.
+``scores`` pulls them towards their mean, as a mixed model does (Laird & Ware 1982). What a number says between levels
+can be another thing than what it says within one (Mundlak 1978): experience of other people, and one's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from permgrad.base.arrays import Array, Floats, Floats32
 
 #: Slopes of one column, and standard errors by which they must differ to be tried.
 _MOST_SLOPES, _DIFFERENT = 3, 3.0
+#: Shares of a number's variance that must lie between levels, beyond chance, and within them. Most numbers centred.
+_BETWEEN, _WITHIN, _MOST_CENTRED = 0.1, 0.005, 10
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,7 @@ def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Flo
     ``cells (rows, levels)``: a sparse matrix of ones. ``numbers``: columns of ``other (rows, …)``. Levels that all have
     one slope have a sum of squares of ``levels`` in units of the noise, with a variance of about twice as many.
     """
-    cells = cells.astype(np.float64)
-    has, by_level = np.diff(cells.indptr) > 0, cells.T.multiply(weights).tocsr()
-    counts = np.maximum(by_level @ np.ones(len(weights)), 1e-300)
+    cells, has, by_level, counts = _by_level(cells, weights)
     left = has * (residuals - cells @ (by_level @ residuals / counts))
     rows = float(weights @ has)
     noise = max(float(weights @ left**2) / max(rows - len(counts), 1.0), 1e-300)
@@ -65,3 +66,38 @@ def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Flo
             inside = (inside / scale).astype(np.float32)
             slopes.append((excess / np.sqrt(levels), Slope(int(number), inside, means, scale, strength)))
     return [slope for _, slope in sorted(slopes, key=lambda one: -one[0])[:_MOST_SLOPES]]
+
+
+def find_centred(
+    columns: Mapping[str, Any], other: Array, numbers: Mapping[str, Iterable[int]], weights: Floats
+) -> dict[str, list[Slope]]:
+    """Return the numbers that each column's levels are taken from, as slopes of 1 that are the same for all levels.
+
+    ``columns``: of each its ``cells (rows, levels)``. A number that differs between the levels of several columns is
+    taken less its mean within those of the one with most levels. Of more than 10 numbers those that differ most are.
+    """
+    found, taken = list[tuple[float, str, Slope]](), set[int]()
+    for name, matrix in sorted(columns.items(), key=lambda one: -one[1].shape[1]):
+        cells, has, by_level, counts = _by_level(matrix, weights)
+        known = weights * has
+        rows = max(float(known.sum()), 1e-300)
+        for number in set(map(int, numbers[name])) - taken:
+            values = other[:, number].astype(np.float64)
+            means = by_level @ values / counts
+            inside = has * (values - cells @ means)
+            within, total = float(known @ inside**2), max(float(known @ (values - known @ values / rows) ** 2), 1e-300)
+            between = 1 - within / max(rows - len(counts), 1.0) * rows / total
+            if between >= _BETWEEN and within >= _WITHIN * total:
+                scale = float(np.sqrt(within / rows))
+                slope = Slope(number, (inside / scale).astype(np.float32), means, scale, 1.0)
+                found.append((between, name, slope))
+                taken.add(number)
+    chosen = sorted(found, key=lambda one: -one[0])[:_MOST_CENTRED]
+    return {name: [slope for _, own, slope in chosen if own == name] for name in columns}
+
+
+def _by_level(cells: Any, weights: Floats) -> tuple[Any, Any, Any, Floats]:
+    """Return cells in float64, which rows have one, their weights by level, and the sums of these."""
+    cells = cells.astype(np.float64)
+    by_level = cells.T.multiply(weights).tocsr()
+    return cells, np.diff(cells.indptr) > 0, by_level, np.maximum(by_level @ np.ones(len(weights)), 1e-300)

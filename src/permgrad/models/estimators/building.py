@@ -128,10 +128,13 @@ def build_network(
     scored = [block[kinds[block] == "score"] for block in blocks]
     # What texts say is summed, what photos say, and what levels say: one kind can then change what another means.
     pooled: dict[str, list[list[int]]] = {}
+    centred = [into for _, _, *some in encoder.slopes_ for into in some]
+    apart = {*centred, *(slope for slope, _, *some in encoder.slopes_ if some)}
     for block, one in zip(scored, encoder.schema_, strict=True):
         if len(block):
             # The score of a level and what its slopes add are one sum.
-            parts = np.reshape(block, (-1, encoder.scores_.outputs)).tolist()
+            own = [column for column in block.tolist() if column not in apart]
+            parts = np.reshape(own, (-1, encoder.scores_.outputs)).tolist()
             pooled.setdefault(one.kind if one.kind in ("text", "image") else "level", []).extend(parts)
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
@@ -152,7 +155,7 @@ def build_network(
             network,
             renderer=model.renderer_,
             paths=settings.paths,
-            numeric_columns=encoder.numeric_columns_,
+            numeric_columns=sorted([*encoder.numeric_columns_, *centred]),
             level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
             score_blocks=list(pooled.values()),
             products=encoder.slopes_,

@@ -104,12 +104,13 @@ class TableBranch(nn.Module):
     """Encoded rows to a vector: numbers and large categories are embedded, scores are summed, the rest enters as it is.
 
     Shape: ``(rows, encoded)`` to ``(rows, out_features)``. Of several members the vectors lie one behind the other.
-    ``products``: slopes of levels, each with the column that it is multiplied by.
+    ``products``: slopes of levels, each with the column that it is multiplied by, and perhaps one to which it is added.
     """
 
     numeric: Tensor
     other: Tensor
     factors: Tensor
+    sources: Tensor
 
     def __init__(
         self,
@@ -121,11 +122,19 @@ class TableBranch(nn.Module):
         products: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
-        self.products = [list(map(int, pair)) for pair in products]
-        factors = torch.full((encoded,), encoded)  # behind the columns stands a 1
-        for slope, number in self.products:
+        self.products = [list(map(int, one)) for one in products]
+        # Behind the columns stands a 1 to multiply by, and a 0 to add.
+        factors, sources = (
+            torch.full((encoded,), encoded),
+            torch.stack([torch.arange(encoded), torch.full((encoded,), encoded)]),
+        )
+        for slope, number, *into in self.products:
             factors[slope] = number
+            if into:
+                sources[1, into[0]], sources[0, slope] = slope, encoded
+        self.sums = any(len(one) > 2 for one in self.products)
         self.register_buffer("factors", factors, persistent=False)
+        self.register_buffer("sources", sources, persistent=False)
         self.embedding: PeriodicDenseEmbedding | None = None
         width, size, numeric = encoded, options.embedding_size, sorted(set(numbers))
         if options.numeric_embedding == "periodic" and numeric:
@@ -162,10 +171,14 @@ class TableBranch(nn.Module):
         return encoded if self.embedding is None else embed_columns(self.embedding, encoded, self.numeric, self.other)
 
     def multiplied(self, encoded: Tensor) -> Tensor:
-        """Return rows in which each slope of a level is multiplied by the number that it is on."""
+        """Return rows in which each slope of a level is multiplied by the number that it is on, or added, too."""
         if not self.products:
             return encoded
-        return encoded * torch.cat([encoded, torch.ones_like(encoded[:, :1])], dim=1)[:, self.factors]
+        products = encoded * torch.cat([encoded, torch.ones_like(encoded[:, :1])], dim=1)[:, self.factors]
+        if not self.sums:
+            return products
+        parts = torch.cat([products, torch.zeros_like(encoded[:, :1])], dim=1)
+        return parts[:, self.sources[0]] + parts[:, self.sources[1]]
 
 
 def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[nn.Sequential, int]:

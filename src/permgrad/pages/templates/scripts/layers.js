@@ -232,14 +232,19 @@ const Layers = (() => {
       embedded.forEach((/** @type {number} */ column, /** @type {number} */ at) => this.places.set(column, [at, true]));
       const before = embedding ? embedded.length * embedding.size : 0;
       form.other.forEach((/** @type {number} */ column, /** @type {number} */ at) => this.places.set(column, [before + at, false]));
-      /** @type {Map<number, number>} slopes, each with the column that it is multiplied by */
-      this.products = new Map(form.products);
+      /** @type {number[][]} slopes, each with the column that it is multiplied by, and perhaps one to which it is added */
+      this.products = form.products;
+      this.apart = new Set(this.products.flatMap(([slope, , into = slope]) => [slope, into]));
     }
 
     /** The layer's output with what slopes add. @param {Float64Array} sum of the columns @param {Float32Array} row */
     whole(sum, row) {
       const all = Float64Array.from(sum);
-      for (const [slope, number] of this.products) this.read(all, this.places.get(slope)?.[0] ?? 0, row[slope] * row[number]);
+      for (const [slope, number, into] of this.products) {
+        const added = row[slope] * row[number];
+        if (into === undefined) this.enter(all, slope, added);
+        else this.enter(all, into, row[into] + added);
+      }
       return Float32Array.from(all);
     }
 
@@ -252,23 +257,24 @@ const Layers = (() => {
 
     /** Add what some columns of a row contribute, but for slopes, which are no column's alone. @param {Float64Array} sum @param {Float32Array} row @param {ArrayLike<number>} columns */
     add(sum, row, columns) {
-      for (let k = 0; k < columns.length; k++) {
-        const [at, embedded] = this.places.get(columns[k]) ?? [0, false];
-        const value = this.products.has(columns[k]) ? 0 : row[columns[k]];
-        const embedding = this.embedding;
-        if (!embedded || !embedding) {
-          this.read(sum, at, value);
-          continue;
-        }
-        const { size, frequencies: count } = embedding;
-        this.read(sum, at * size, value);
-        const mixed = Float64Array.from({ length: size - 1 }, (_, s) => embedding.bias[at * (size - 1) + s]);
-        for (let f = 0; f < count; f++) {
-          const wave = Math.cos(2 * Math.PI * (value * embedding.frequency[at * count + f] + embedding.phase[at * count + f]));
-          for (let s = 0; s < size - 1; s++) mixed[s] += wave * embedding.weight[(at * count + f) * (size - 1) + s];
-        }
-        for (let s = 0; s < size - 1; s++) this.read(sum, at * size + 1 + s, mixed[s]);
+      for (let k = 0; k < columns.length; k++) if (!this.apart.has(columns[k])) this.enter(sum, columns[k], row[columns[k]]);
+    }
+
+    /** @param {Float64Array} sum @param {number} column @param {number} value */
+    enter(sum, column, value) {
+      const [at, embedded] = this.places.get(column) ?? [0, false], embedding = this.embedding;
+      if (!embedded || !embedding) {
+        this.read(sum, at, value);
+        return;
       }
+      const { size, frequencies: count } = embedding;
+      this.read(sum, at * size, value);
+      const mixed = Float64Array.from({ length: size - 1 }, (_, s) => embedding.bias[at * (size - 1) + s]);
+      for (let f = 0; f < count; f++) {
+        const wave = Math.cos(2 * Math.PI * (value * embedding.frequency[at * count + f] + embedding.phase[at * count + f]));
+        for (let s = 0; s < size - 1; s++) mixed[s] += wave * embedding.weight[(at * count + f) * (size - 1) + s];
+      }
+      for (let s = 0; s < size - 1; s++) this.read(sum, at * size + 1 + s, mixed[s]);
     }
 
     /** @param {Float64Array} sum @param {number} column @param {number} value */
