@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -96,6 +97,14 @@ def headline(content: Assessment) -> str:
     return f"{subject} predicts {target} with {measure} of {value_words}{where}."
 
 
+def _relation(paired: Mapping[str, Any] | None, content: Assessment) -> str:
+    """Say how a score that is not clearly better than a constant's compares with it."""
+    if paired is not None and paired["difference"] > 0:
+        return "not significantly better than"
+    worse = paired is not None and paired["ci_high"] < 0 and not too_few_words(content)
+    return "worse than" if worse else "no better than"
+
+
 def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
     """Say in what respect the model, its probabilities or its classes are no better than a constant, if in any."""
     test, judged = content.test, content.constant
@@ -108,12 +117,7 @@ def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
         for name in (first, "log_loss", "roc_auc", "accuracy")
     }
     above = {name for name, paired in ahead.items() if paired["ci_low"] > 0}
-    relations = dict.fromkeys((first, "log_loss"), "no better than")
-    for name in relations.keys() & ahead.keys():
-        if ahead[name]["difference"] > 0:
-            relations[name] = "not significantly better than"
-        elif ahead[name]["ci_high"] < 0 and not too_few_words(content):
-            relations[name] = "worse than"
+    relations = {name: _relation(ahead.get(name), content) for name in (first, "log_loss")}
     if not judged["learnt"]:
         relation = relations[first]
         if relation == "no better than" and "not significantly better than" in relations.values():

@@ -346,9 +346,7 @@ def read_y(
     if y is None:
         return None, None
     count = len(inputs[0])
-    quantiles = isinstance(loss, OtherLoss) and len(loss.levels) > 0
-    one = quantiles or (len(picked) == 1 and (isinstance(loss, str) or not loss.returned))
-    if subject.task == "regression" and subject.count > 1 and one and as_target(y).ndim == 1:
+    if subject.task == "regression" and subject.count > 1 and _is_of_one(loss, picked) and as_target(y).ndim == 1:
         y = np.stack([as_target(y)] * subject.count, axis=1)
     elif scored and loss in FITS["regression"] and (values := _of_scorers(subject, y, count)) is not None:
         return values, None
@@ -369,6 +367,13 @@ def read_y(
     few = [tensor[:_TRIED] for tensor in inputs]
     subject.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
     return targets, classes
+
+
+def _is_of_one(loss: str | OtherLoss, picked: tuple[int, ...]) -> bool:
+    """Return whether y is the target of one output, or of outputs that are all its quantiles."""
+    if isinstance(loss, str):
+        return len(picked) == 1
+    return len(loss.levels) > 0 or (len(picked) == 1 and not loss.returned)
 
 
 def _check_least(encoded: Array, loss: Any) -> None:

@@ -250,14 +250,19 @@ def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, t
     if "whole" in ways and len(strange) == len(keys) > 1:
         ways.append("listed")
     if not ways:
-        fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
-        fault, hint = f"{fault} ({', '.join(names) or 'none'})", "Rename the keys"
-        if strange and not missing:
-            fault, hint = f"The forward takes no {', '.join(strange)}, only {', '.join(names)}", "Leave that out"
-        elif missing and not strange:
-            fault, hint = f"The forward also needs {', '.join(missing)}", "Add it to the inputs"
-        raise InputError(fault, hint=hint, code="PG007")
+        raise _unfit_keys(keys, list(names), strange, missing)
     return ways
+
+
+def _unfit_keys(keys: list[str], names: list[str], strange: list[str], missing: list[str]) -> InputError:
+    """Return the error of keys that the forward cannot be called with."""
+    fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
+    fault, hint = f"{fault} ({', '.join(names) or 'none'})", "Rename the keys"
+    if strange and not missing:
+        fault, hint = f"The forward takes no {', '.join(strange)}, only {', '.join(names)}", "Leave that out"
+    elif missing and not strange:
+        fault, hint = f"The forward also needs {', '.join(missing)}", "Add it to the inputs"
+    return InputError(fault, hint=hint, code="PG007")
 
 
 def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int | None]:

@@ -91,17 +91,15 @@ class PredictorSubject(Subject):
         vars(self).update(vars(self._form_of(outputs, y, output_kind, task, class_names)))
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
-        call, usual = self.call, self.call.task
-        if usual == "classification" and call.kind == "probabilities" and not call.one_of and _has_labels(outputs, y):
-            usual = "multilabel"
+        call, task, asked = self.call, task or self._usual_task(outputs, y), task
         # Classes of several labels are numbers, where they are the labels at all.
-        names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
+        names = call.classes if class_names is None and task != "multilabel" else class_names
         names = self._named_columns(y, names)
-        self._refuse(kind, task, class_names)
-        if self.along and names is None and kind is None and _is_curve(outputs, task or usual):
+        self._refuse(kind, asked, class_names)
+        if self.along and names is None and kind is None and _is_curve(outputs, task):
             form = resolve_outputs(outputs, y, kind=None, task="regression", class_names=None)
             return replace(form, output_names=tuple(map(point_name, self.columns)))
-        form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
+        form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task, class_names=names)
         if form.task == "regression" and len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns"):
             form = replace(form, output_names=self.columns)
         if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
@@ -112,6 +110,12 @@ class PredictorSubject(Subject):
         self.bounded = form.task != "regression" and form.kind == "probabilities"
         numbered = class_names is not None or call.classes is None
         return replace(form, inferred=kind is None and call.kind is None, numbered=numbered)
+
+    def _usual_task(self, outputs: Tensor, y: Any) -> str | None:
+        """Return the predictor's task, of probabilities that may belong to several labels by ``y`` and outputs."""
+        call = self.call
+        several = call.task == "classification" and call.kind == "probabilities" and not call.one_of
+        return "multilabel" if several and _has_labels(outputs, y) else call.task
 
     def _refuse(self, kind: str | None, task: str | None, class_names: Any) -> None:
         """Refuse a classifier that learned one class, and one that is called a regression."""

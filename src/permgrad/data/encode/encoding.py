@@ -168,15 +168,14 @@ class TableEncoder:
         wide = {one.name: one.kind for one in self.schema_ if one.kind in read or one.name in pooled}
         if not wide:
             return self._encode(frame)
-        narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
+        narrow = ~np.isin([self._name(slot) for slot in self.slots_], list(wide))
         with surprises_told_once():
             other = self._encode(frame)[:, narrow]
         columns = {name: self._cells(frame, name, target) for name in wide}
-        vectors, texts = dict[str, Floats32](), self.texts_
+        texts, vectors = self.texts_, dict[str, Floats32]()
         if texts is not None and texts.encoder is not None:
-            vectors = {
-                name: texts.vectors(cells) for name, (cells, _) in columns.items() if wide[name] == "text" and cells
-            }
+            written = {name: cells for name, (cells, _) in columns.items() if wide[name] == "text" and cells}
+            vectors = {name: texts.vectors(cells) for name, cells in written.items()}
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
         sloped = {name: numbers for name, kind in wide.items() if kind not in read}
@@ -184,16 +183,23 @@ class TableEncoder:
         self.read_texts_with(texts)
         self.scoreless_ = [name for name in wide if name not in crossed]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
-        numbered = [slot.name for slot, stays in zip(self.slots_, narrow, strict=True) if stays]
+        numbered = [self.slots_[place].name for place in np.flatnonzero(narrow)]
         for name, scores in crossed.items():
-            found = self.scores_.slopes.get(name, ()), self.scores_.centred.get(name, ())
-            slots += self._score_slots(name, scores, *([numbered[at] for at in some] for some in found))
+            sloped, centred = (
+                numbered[[*found.get(name, ())]] for found in (self.scores_.slopes, self.scores_.centred)
+            )
+            slots += self._score_slots(name, scores, sloped.tolist(), centred.tolist())
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
         return self._encode(frame, crossed)
 
-    def _score_slots(self, name: str, scores: Floats32, numbers: list[str], centred: list[str]) -> list[Slot]:
-        """Return the slots of a column's scores, of its slopes on numbers, and of numbers that are centred in it."""
+    def _score_slots(self, name: str, scores: Floats32, names: list[str]) -> list[Slot]:
+        """Return the slots of a column's scores, of its slopes on numbers, and of numbers that are centred in it.
+
+        ``names``: of the encoded columns without scores, which numbers are counted by.
+        """
         outputs = self.scores_.outputs
+        found = self.scores_.slopes, self.scores_.centred
+        numbers, centred = ([names[place] for place in one.get(name, ())] for one in found)
         places: list[tuple[str, str | int]] = [(f"score {k}" if outputs > 1 else "score", k) for k in range(outputs)]
         for number in numbers:
             places += [(f"slope on {number} at 0", len(places)), (f"slope on {number}", number)]
@@ -259,9 +265,7 @@ class TableEncoder:
             source = place.get(name)
             if slot.kind == "score":
                 self._scored.setdefault(name, []).append(target)
-                if isinstance(slot.detail, str):  # a slope's detail is the encoded column that it is on
-                    into = (target - 1,) if slots[target - 1].detail == _LESS else ()
-                    self.slopes_.append((target, self.encoded_names_.index(slot.detail), *into))
+                self.slopes_ += self._slope_at(target)
             elif source is None:
                 self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
             elif slot.kind in ("missing", "boolean"):
@@ -273,6 +277,14 @@ class TableEncoder:
         # Places of times that later rows keep at their end.
         self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
+
+    def _slope_at(self, target: int) -> list[tuple[int, ...]]:
+        """Return a slope, the number it is on, and where the number less its mean stands, if a score is a slope."""
+        number = self.slots_[target].detail  # of a slope the encoded column that it is on
+        if not isinstance(number, str):
+            return []
+        into = (target - 1,) if self.slots_[target - 1].detail == _LESS else ()
+        return [(target, self.encoded_names_.index(number), *into)]
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:

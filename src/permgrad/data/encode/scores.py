@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, starmap
 from typing import Any, Self
 
 import numpy as np
@@ -182,16 +183,16 @@ class Scores:
         whose levels may have slopes, which of the other columns these may be on.
         """
         made, folds, numbers = cls(target.outputs), target.folds(), numbers or {}
-        blocks = [block for name, (cells, index) in columns.items() for block in _blocks(name, _read(cells), index)]
-        added = [block for name, cells in (vectors or {}).items() for block in _blocks(name, cells, columns[name][1])]
-        blocks += added
+        read = [(name, _read(cells), index) for name, (cells, index) in columns.items()]
+        blocks = list(chain.from_iterable(starmap(_blocks, read)))
+        first = len(blocks)
+        blocks += chain.from_iterable(_blocks(name, cells, columns[name][1]) for name, cells in (vectors or {}).items())
         if not blocks:
             return made, {}
         model = _Model.of(blocks, other[:, :0] if other.size > _MOST_CELLS else other, target)
         scales = [block.design.scale for block in blocks]
-        first = len(blocks) - len(added)
-        strengths = model.choose([_OTHER, *scales[:first], *[0.0] * len(added)], folds)
-        if added:  # what is settled without the vectors of texts stays
+        strengths = model.choose([_OTHER, *scales[:first], *[0.0] * (len(blocks) - first)], folds)
+        if len(blocks) > first:  # what is settled without the vectors of texts stays
             strengths = model.add(strengths, scales[first:], folds)
         if not any(strengths[1:]):
             return made, {}

@@ -108,6 +108,23 @@ def place_columns(
     return settings, fitted
 
 
+def _pooled(encoder: TableEncoder, scored: Sequence[Array]) -> tuple[dict[str, list[list[int]]], list[int]]:
+    """Return the scores of each kind, by output, and the numbers that are read less their mean within a level.
+
+    What texts say is summed, what photos say, and what levels say: one kind can then change what another means.
+    """
+    pooled: dict[str, list[list[int]]] = {}
+    centred = [into for _, _, *some in encoder.slopes_ for into in some]
+    apart = {*centred, *(slope for slope, _, *some in encoder.slopes_ if some)}
+    for block, one in zip(scored, encoder.schema_, strict=True):
+        if len(block):
+            # The score of a level and what its slopes add are one sum.
+            own = [column for column in block.tolist() if column not in apart]
+            parts = np.reshape(own, (-1, encoder.scores_.outputs)).tolist()
+            pooled.setdefault(one.kind if one.kind in ("text", "image") else "level", []).extend(parts)
+    return pooled, centred
+
+
 def build_network(
     model: Any,
     settings: FitSettings,
@@ -125,17 +142,7 @@ def build_network(
     names = list(encoder.encoded_names_)
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
-    scored = [block[kinds[block] == "score"] for block in blocks]
-    # What texts say is summed, what photos say, and what levels say: one kind can then change what another means.
-    pooled: dict[str, list[list[int]]] = {}
-    centred = [into for _, _, *some in encoder.slopes_ for into in some]
-    apart = {*centred, *(slope for slope, _, *some in encoder.slopes_ if some)}
-    for block, one in zip(scored, encoder.schema_, strict=True):
-        if len(block):
-            # The score of a level and what its slopes add are one sum.
-            own = [column for column in block.tolist() if column not in apart]
-            parts = np.reshape(own, (-1, encoder.scores_.outputs)).tolist()
-            pooled.setdefault(one.kind if one.kind in ("text", "image") else "level", []).extend(parts)
+    pooled, centred = _pooled(encoder, [block[kinds[block] == "score"] for block in blocks])
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
