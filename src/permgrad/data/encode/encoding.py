@@ -185,10 +185,7 @@ class TableEncoder:
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         numbered = [self.slots_[place].name for place in np.flatnonzero(narrow)]
         for name, scores in crossed.items():
-            sloped, centred = (
-                numbered[[*found.get(name, ())]] for found in (self.scores_.slopes, self.scores_.centred)
-            )
-            slots += self._score_slots(name, scores, sloped.tolist(), centred.tolist())
+            slots += self._score_slots(name, scores, numbered)
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
         return self._encode(frame, crossed)
 
