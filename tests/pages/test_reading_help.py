@@ -118,6 +118,17 @@ def test_every_row_has_a_level_with_a_name(cells):
     assert codes.max() < len(names)
 
 
+def test_equal_values_have_no_standard_error():
+    values = np.repeat(1 + np.finfo(float).eps * np.arange(3), 40) * 0.0263841  # as sums in another order differ
+    levels = np.repeat([0, 1], [119, 1]), ["a", "b"]
+    assert 0 < values[:119].std() < 1e-15
+    first, other = level_table(levels, values, None, np.arange(120))
+    assert first["deviation"] == 0
+    assert other["deviation"] is None
+    values[0] += 1e-9
+    assert level_table(levels, values, None, np.arange(120))[0]["deviation"] > 1e-12
+
+
 def test_level_table_against_groupby():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"level": rng.choice(["a", "b", "c"], 200), "y": rng.random(200)})

@@ -16,6 +16,8 @@ from permgrad.base.dependence import Dependence
 Levels = tuple[Integers, list[str]]
 #: Most levels of a column, and ranges that numbers are cut into.
 LEVELS, PARTS = 12, 6
+#: How far values that are equal may differ, as a share of their size.
+_ROUNDING = 1e-12
 
 
 def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float], str] | None = None) -> Levels | None:
@@ -82,6 +84,7 @@ def level_table(
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.bincount(member, weights=values, minlength=len(names)) / rows
             squares = np.bincount(member, weights=(values - means[member]) ** 2, minlength=len(names))
+            squares[squares < rows * (_ROUNDING * means) ** 2] = 0  # equal values differ from their mean by rounding
             errors = np.sqrt(squares / (rows - 1) / rows)
         if among is not None:
             related = among.correlation(values)
