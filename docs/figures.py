@@ -644,6 +644,24 @@ SENTENCES = (
     ),
     Sentence(
         DOCS + "the-default-network.md",
+        "comparison_unseen",
+        "{:.2f} for the blend, {:.2f} for TabM, {:.2f} for CatBoost, {:.2f} for the network, {:.2f} for LightGBM and "
+        "{:.2f} for RealMLP",
+        lambda record: [
+            record["results"]["mean rank beside networks"][name]
+            for name in ("blend", "tabm", "catboost", "default", "lightgbm", "realmlp")
+        ],
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
+        "comparison_unseen",
+        "larger than the network's on {:.0f} tables, than the blend's on {:.0f}",
+        lambda record: [
+            _over_tables(record, "tabm", f"{ours} beside networks")["better"] for ours in ("default", "blend")
+        ],
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
         "orders",
         "the true grid adds {:.3f} to the AUC of {:.3f}, and the order found {:.3f}, neither",
         lambda record: [
