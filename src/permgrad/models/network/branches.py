@@ -124,10 +124,8 @@ class TableBranch(nn.Module):
         super().__init__()
         self.products = [list(map(int, one)) for one in products]
         # Behind the columns stands a 1 to multiply by, and a 0 to add.
-        factors, sources = (
-            torch.full((encoded,), encoded),
-            torch.stack([torch.arange(encoded), torch.full((encoded,), encoded)]),
-        )
+        factors, sources = (torch.full((*rows, encoded), encoded) for rows in ((), (2,)))
+        sources[0] = torch.arange(encoded)  # torch.stack would load the compiler when a model is read
         for slope, number, *into in self.products:
             factors[slope] = number
             if into:
