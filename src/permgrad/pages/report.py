@@ -216,8 +216,9 @@ def report(
         side_by_side = compared_models(work, [(one.model, one.rows) for one in others])
         content = with_what_if(content, first.model.model, large=what_if, keep_rows=keep_rows)
         content = replace(content, provenance=provenance, models=side_by_side)
-    words_alone = markdown(content.title, verdict(content), effect_lines(content))
-    page = Report(render_report(content, theme=theme), markdown=words_alone)
+    sentences = verdict(content)
+    short = markdown(content.title, sentences, effect_lines(content))
+    page = Report(render_report(replace(content, sentences=sentences), theme=theme), markdown=short)
     return page if target is None else page.save(target, overwrite=overwrite)
 
 
