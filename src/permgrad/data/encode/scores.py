@@ -127,9 +127,14 @@ class Block:
 
     def is_shared(self, folds: Integers) -> bool:
         """Return whether these are levels, and most rows have one that rows of other folds have, too."""
-        cells = self.cells
-        by_fold = cells.T @ sparse.csr_matrix((np.ones(len(folds)), (np.arange(len(folds)), folds)))
-        return self.kind == "levels" and (cells @ (by_fold.getnnz(axis=1) > 1)).mean() > _SHARED
+        if self.kind != "levels":
+            return False
+        by_fold = self.cells.T @ sparse.csr_matrix((np.ones(len(folds)), (np.arange(len(folds)), folds)))
+        return bool(self.spread((by_fold.getnnz(axis=1) > 1)[:, None]).mean() > _SHARED)
+
+    def spread(self, numbers: Array) -> Array:
+        """Return what the cell of each row has of numbers ``(levels, …)``: 0 of a missing cell."""
+        return np.pad(self.matrix @ numbers, ((0, 1), (0, 0)))[self.index]
 
     @property
     def rows(self) -> Matrix:
@@ -228,7 +233,7 @@ class Scores:
         for block in blocks:
             for slope in found[block.name]:
                 ones = np.ones((block.matrix.shape[1], 1), dtype=np.float32)
-                self._take(block, slope, ones, crossed, block.cells @ ones, self.centred)
+                self._take(block, slope, ones, crossed, block.spread(ones), self.centred)
 
     def _take(
         self,
@@ -246,7 +251,7 @@ class Scores:
         wide: list[Array] = [own, -weights * means, weights / slope.scale]
         parts[block.kind] = block.design, np.concatenate(wide, axis=1, dtype=np.float32)
         self.columns[name] = [(kind, *part) for kind, part in parts.items()]
-        scores = [crossed[name], -part * (block.cells @ means), part / slope.scale]
+        scores = [crossed[name], -part * block.spread(means), part / slope.scale]
         crossed[name] = np.concatenate(scores, axis=1, dtype=np.float32)
         self.means[name] = np.pad(self.means[name], (0, 2))
         kept.setdefault(name, []).append(slope.number)
