@@ -214,22 +214,17 @@ def _explain_some(arguments: Arguments, count: int) -> Explanation:
     return explanation
 
 
-def _refuse_elsewhere(arguments: Arguments) -> None:
-    """Refuse what only this process can compute."""
-    if arguments.options.get("row_target") is not None:
-        raise InputError("row_target cannot be used with engine=", hint="Leave engine= out.", code="PG006")
-    if callable(arguments.loss):
-        problem = "A callable loss cannot be used with engine="
-        raise InputError(problem, hint="Leave engine= out, or pass the name of a loss.", code="PG006")
-    refuse_interactions(arguments.options, "engine=")
-
-
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
     from permgrad.attribution.parts.engines import LocalEngine, make_engine
     from permgrad.attribution.parts.engines.frames import explain_on
 
     if not isinstance(engine, LocalEngine) and engine != "local":
-        _refuse_elsewhere(arguments)
+        if arguments.options.get("row_target") is not None:
+            raise InputError("row_target cannot be used with engine=", hint="Leave engine= out.", code="PG006")
+        if callable(arguments.loss):
+            problem = "A callable loss cannot be used with engine="
+            raise InputError(problem, hint="Leave engine= out, or pass the name of a loss.", code="PG006")
+        refuse_interactions(arguments.options, "engine=")
     workers, address = (arguments.options.pop(name, None) for name in ("workers", "address"))
     made = make_engine(engine, workers=workers, address=address)
     if isinstance(made, LocalEngine):

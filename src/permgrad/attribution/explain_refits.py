@@ -152,7 +152,9 @@ def explain_refits(
     work = _Work(estimator, X, np.asarray(y), arguments, seed, split_groups)
     work.check()
     what = "rows" if split_groups is None else "groups" if row_time is None else "times"
-    design = _design(work, count, what)
+    units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
+    check_enough(count, units, work.classes, what)
+    design = draw_design(len(work.y), count, work.seed, work.classes, work.groups)
     started = time.perf_counter()
     with ExitStack() as stack:
         if folder is not None:
@@ -319,12 +321,6 @@ def _related(X: Any, y: Any, refits: int, **given: Any) -> tuple[Any, Integers]:
     units = read_units(arguments, len(y))
     assert units is not None
     return arguments.inputs, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
-
-
-def _design(work: _Work, refits: int, what: str) -> RefitDesign:
-    units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
-    check_enough(refits, units, work.classes, what)
-    return draw_design(len(work.y), refits, work.seed, work.classes, work.groups)
 
 
 def _do(

@@ -112,20 +112,12 @@ def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
 
 
 # ---- all refits ------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Effects:
-    """Effects of rows, or groups of them, ``r (features, rows)``, centred, and of fits ``t (refits, features)``.
+def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> tuple[Floats, Floats, Floats]:
+    """Divide the rows' parts in the importances of one output into effects of rows and of fits, by least squares.
 
-    ``shares``: the mean of r over the rows that each fit is trained on, ``(refits, features)``.
+    Effects of rows, or groups of them, are ``r (features, rows)``, centred, those of fits ``t (refits, features)``. The
+    last are the means of r over the rows that each fit is trained on, ``(refits, features)``.
     """
-
-    rows: Floats
-    fits: Floats
-    shares: Floats
-
-
-def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> _Effects:
-    """Divide the rows' parts in the importances of one output into effects of rows and of fits, by least squares."""
     features = len(fits[0].names)
     seen, sums = np.zeros((len(fits), design.rows)), np.zeros((features, design.rows))
     totals = np.zeros((len(fits), features))
@@ -149,7 +141,7 @@ def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> _
         member = np.unique(design.groups[measured], return_inverse=True)[1]
         sums = np.stack([np.bincount(member, row) for row in of_rows])
         of_rows = sums * (sums.shape[1] / len(measured))
-    return _Effects(of_rows, of_fits, shares)
+    return of_rows, of_fits, shares
 
 
 @dataclass(frozen=True)
@@ -164,11 +156,11 @@ class _Estimate:
     first: Floats  # the share of new trainings in which a feature is among the first
 
 
-def _estimate(value: Floats, effects: _Effects, design: RefitDesign, seed: int) -> _Estimate:
-    halves = effects.fits[design.folds :] - effects.fits[design.folds :].mean(axis=0)
-    rows, others = effects.rows.shape[1], len(halves) - 1
-    shares = effects.shares[design.folds :] - effects.shares[design.folds :].mean(axis=0)
-    within = (effects.rows**2).sum(axis=1) / (rows * (rows - 1))
+def _estimate(value: Floats, effects: tuple[Floats, Floats, Floats], design: RefitDesign, seed: int) -> _Estimate:
+    of_rows, *of_fits = effects
+    halves, shares = (each[design.folds :] - each[design.folds :].mean(axis=0) for each in of_fits)
+    rows, others = of_rows.shape[1], len(halves) - 1
+    within = (of_rows**2).sum(axis=1) / (rows * (rows - 1))
     variance = (halves**2).sum(axis=0) / others
     moves = (variance > 0) & ((shares**2).sum(axis=0) > 0)
     related = (halves * shares).sum(axis=0)[moves] / np.sqrt((halves**2).sum(axis=0) * (shares**2).sum(axis=0))[moves]
@@ -180,7 +172,7 @@ def _estimate(value: Floats, effects: _Effects, design: RefitDesign, seed: int) 
     trainings = halves * np.sqrt(np.divide(between, (halves**2).sum(axis=0), out=np.zeros_like(std), where=moves))
     correlation = None
     if len(std) <= MOST_TOGETHER:
-        correlation = error_correlation(np.hstack([effects.rows / rows, trainings.T]))
+        correlation = error_correlation(np.hstack([of_rows / rows, trainings.T]))
     # A new training is drawn: the mean over trainings, with its error, and how one training differs from the mean.
     root, draw = np.diag(std), generator(seed, "another training")
     if correlation is not None:

@@ -76,14 +76,14 @@ def word_effects(
         >>> pg.word_effects(model, X[300:], "text", random_state=0)["word"].iloc[0]
         'red'
     """
-    work = _Work(model, X, column, "words", output, row_groups, row_time, confidence, random_state)
-    scored, chosen, changed = work.scored, work.scored.chosen_words(), []
+    scored = _Scored(model, X, column, "words", output, row_groups, row_time, confidence, random_state)
+    chosen, changed = scored.chosen_words(), []
     for word, rows in chosen:
-        places = work.drawn(rows, f"rows of {word}", _MOST_ROWS)
+        places = scored.drawn(rows, f"rows of {word}", _MOST_ROWS)
         cells, place = np.unique(scored.index[places], return_inverse=True)
         less = [without(text, spans_of(text, word)) for text in (scored.texts[at] for at in cells.tolist())]
         changed.append((places, scored.encoder.scores_.of(column, less)[place]))
-    return work.effects("word", [word for word, _ in chosen], changed, [len(rows) for _, rows in chosen])
+    return scored.effects("word", [word for word, _ in chosen], changed, [len(rows) for _, rows in chosen])
 
 
 def place_effects(
@@ -137,9 +137,9 @@ def place_effects(
         6
     """
     check_whole("rows", rows, "the default is 40")
-    work = _Work(model, X, column, "vectors", output, row_groups, row_time, confidence, random_state)
-    scored, count = work.scored, PATCHES**2
-    places = work.drawn(np.flatnonzero(scored.index >= 0), "rows of places", rows)
+    scored = _Scored(model, X, column, "vectors", output, row_groups, row_time, confidence, random_state)
+    count = PATCHES**2
+    places = scored.drawn(np.flatnonzero(scored.index >= 0), "rows of places", rows)
     if not len(places):
         raise InputError(f"No row has an image in {column!r}", hint="Pass other rows.", code="PG013")
     cells, place = np.unique(scored.index[places], return_inverse=True)
@@ -147,7 +147,7 @@ def place_effects(
     vectors = [images.covered(column, scored.texts[at], others) for at in cells.tolist()]
     scores = scored.encoder.scores_.of(column, np.concatenate(vectors)).reshape(len(cells), count, -1)[place]
     changed = [(places, scores[:, patch]) for patch in range(count)]
-    return work.effects("place", range(count), changed, [len(places)] * count)
+    return scored.effects("place", range(count), changed, [len(places)] * count)
 
 
 def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, random_state: Any = None) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
 
     ``InputError``: the column has no scores of levels.
     """
-    scored = _Scored(model, X, column, "levels", "probability")
+    scored = _Scored(model, X, column, "levels", random_state=random_state)
     design, weights = scored.design
     shown = np.arange(len(design.entries))
     if len(shown) > _MOST_LEVELS:
@@ -171,7 +171,7 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
         along = np.linspace(0, len(order) - 1, _MOST_LEVELS // 2).astype(np.int64)
         shown = np.unique(np.concatenate([order[:each].ravel(), order[-each:].ravel(), along]))
     levels = [design.entries[at] for at in shown.tolist()]
-    rows = generator(resolve_seed(random_state), "rows of levels").permutation(len(scored.encoded))[:_LEVEL_ROWS]
+    rows = generator(scored.seed, "rows of levels").permutation(len(scored.encoded))[:_LEVEL_ROWS]
     scores = np.repeat(model.preprocessor_.scores_.of(column, levels), len(rows), axis=0)
     moved = scored.predict(scored.changed(np.tile(rows, len(levels)), scores))
     base = scored.predict(scored.changed(rows, np.zeros_like(scores[: len(rows)])))
@@ -192,45 +192,16 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
     return result
 
 
-class _Work:
-    """One call of ``word_effects`` or ``place_effects``."""
+class _Scored:
+    """A column with scores of one design, in rows, and what the model predicts with others."""
 
     def __init__(
-        self, model: Any, X: Any, column: str, kind: str, output: str, row_groups: Any, row_time: Any,
-        confidence: float, random_state: Any,
+        self, model: Any, X: Any, column: str, kind: str, output: str = "probability", row_groups: Any = None,
+        row_time: Any = None, confidence: float = 0.95, random_state: Any = None,
     ) -> None:  # fmt: skip
         check_choice("output", output, ("logit", "probability"))
         check_confidence(confidence)
         read = with_columns(Arguments(model=model, inputs=X, row_groups=row_groups, row_time=row_time))
-        self.scored = _Scored(model, read.inputs, column, kind, output)
-        self.units = read_units(read, len(self.scored.encoded))
-        self.confidence, self.seed = confidence, resolve_seed(random_state)
-
-    def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
-        """Return at most so many of some rows, in rising order."""
-        return np.sort(rows[generator(self.seed, purpose).permutation(len(rows))[:most]])
-
-    def effects(
-        self, what: str, names: Sequence[Any], changed: Sequence[tuple[Integers, Floats32]], rows: list[int]
-    ) -> pd.DataFrame:
-        """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
-        parts = []
-        for places, scores in changed:
-            before, after = self.scored.encoded[places], self.scored.changed(places, scores)
-            changes = np.subtract(self.scored.predict(before), self.scored.predict(after))
-            units = None if self.units is None else self.units.take(places)
-            mean, std, size = mean_over_rows(changes, units=units)
-            parts.append((mean, std, *interval(mean, std, size, self.confidence)))
-        numbers = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
-        table = np.array(parts).reshape(len(names), len(numbers), len(self.scored.outputs))
-        table = np.insert(table, len(numbers), adjusted(table[:, -1]), axis=1)
-        return self.scored.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
-
-
-class _Scored:
-    """A column with scores of one design, in rows, and what the model predicts with others."""
-
-    def __init__(self, model: Any, X: Any, column: str, kind: str, output: str) -> None:
         self.encoder: Any = getattr(model, "preprocessor_", None)
         self.model, self.output = model, output
         if self.encoder is None or not hasattr(model, "predict_encoded"):
@@ -243,10 +214,31 @@ class _Scored:
         if not designs or (kind == "words" and "words" not in designs[0][0].parts):
             kind = {"vectors": "images"}.get(kind, kind)
             raise InputError(f"The model reads no {kind} of {column!r}", hint="Name another column.", code="PG004")
-        rows, self.design = model.encode_rows(X), designs[0]
+        rows, self.design = model.encode_rows(read.inputs), designs[0]
         self.encoded, (self.texts, self.index) = rows.encoded, self.encoder.texts_of(rows.table, column)
         self.places = score_places(self.encoder, column)
         self.outputs = [str(label) for label in model.classes_] if hasattr(model, "classes_") else ["prediction"]
+        self.units = read_units(read, len(self.encoded))
+        self.confidence, self.seed = confidence, resolve_seed(random_state)
+
+    def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
+        """Return at most so many of some rows, in rising order."""
+        return np.sort(rows[generator(self.seed, purpose).permutation(len(rows))[:most]])
+
+    def effects(
+        self, what: str, names: Sequence[Any], changed: Sequence[tuple[Integers, Floats32]], rows: list[int]
+    ) -> pd.DataFrame:
+        """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
+        parts = []
+        for places, scores in changed:
+            changes = np.subtract(self.predict(self.encoded[places]), self.predict(self.changed(places, scores)))
+            units = None if self.units is None else self.units.take(places)
+            mean, std, size = mean_over_rows(changes, units=units)
+            parts.append((mean, std, *interval(mean, std, size, self.confidence)))
+        numbers = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
+        table = np.array(parts).reshape(len(names), len(numbers), len(self.outputs))
+        table = np.insert(table, len(numbers), adjusted(table[:, -1]), axis=1)
+        return self.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
 
     def predict(self, encoded: Floats32) -> Floats:
         return outputs_of(self.model, encoded, self.output)

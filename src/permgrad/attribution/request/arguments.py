@@ -355,7 +355,9 @@ def read_y(
         return risk_sets(outputs, truth) if loss == "cox" else _of_curve(subject, truth, outputs), None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = subject.encode_target(y, count)
-        _check_least(encoded, loss)
+        if loss in ("poisson", "poisson_log") and (encoded < 0).any():
+            problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
+            raise InputError(problem, hint="Pass another loss.", code="PG036")
         return encoded, encoded if subject.task == "classification" else None
     targets, classes = TargetRows(y, count), None
     if subject.task == "classification":
@@ -374,13 +376,6 @@ def _is_of_one(loss: str | OtherLoss, picked: tuple[int, ...]) -> bool:
     if isinstance(loss, str):
         return len(picked) == 1
     return len(loss.levels) > 0 or (len(picked) == 1 and not loss.returned)
-
-
-def _check_least(encoded: Array, loss: Any) -> None:
-    """Refuse numbers below 0 where the loss counts."""
-    if loss in ("poisson", "poisson_log") and (encoded < 0).any():
-        problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
-        raise InputError(problem, hint="Pass another loss.", code="PG036")
 
 
 def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:

@@ -296,20 +296,15 @@ def as_target(y: Any) -> Array:
         problem = f"y must have one value per row, got {type(y).__name__} {shown(y)}"
         raise InputError(problem, hint="Pass an array", code="PG001")
     if values.dtype.names:
-        return _times_and_events(values)
+        fields = {name: values.dtype[name].kind for name in values.dtype.names or ()}
+        events, times = ([name for name, kind in fields.items() if kind in kinds] for kinds in ("b", "fiu"))
+        if (len(events), len(times), len(fields), values.ndim) != (1, 1, 2, 1):
+            problem = f"y has the fields {', '.join(fields)}, and only a time (a number) and an event (a bool) are read"
+            raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
+        return np.stack([values[times[0]], values[events[0]]], axis=1).astype(np.float64)
     if values.dtype == object and is_frame(y) and all(kind.kind in "fiub" for kind in y.dtypes):
         values = y.to_numpy(np.float64)  # numbers beside events
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def _times_and_events(values: Array) -> Floats:
-    """Return the times and events of a structured y, ``(rows, 2)``: a number and whether it is an event."""
-    fields = {name: values.dtype[name].kind for name in values.dtype.names or ()}
-    events, times = ([name for name, kind in fields.items() if kind in kinds] for kinds in ("b", "fiu"))
-    if (len(events), len(times), len(fields), values.ndim) != (1, 1, 2, 1):
-        problem = f"y has the fields {', '.join(fields)}, and only a time (a number) and an event (a bool) are read"
-        raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
-    return np.stack([values[times[0]], values[events[0]]], axis=1).astype(np.float64)
 
 
 def is_one_hot(values: Array) -> bool:
