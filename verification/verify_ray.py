@@ -43,7 +43,7 @@ from permgrad.attribution.parts.engines import make_engine
 from permgrad.attribution.parts.part import PartResult, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan
 from permgrad.attribution.parts.stream import Work
-from permgrad.attribution.parts.sums import pack
+from permgrad.attribution.parts.part import pack
 from permgrad.data.parts.partitions import PartitionedTable, open_partitioned
 from verification._processes import children, processes
 

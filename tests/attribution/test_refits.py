@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from permgrad.attribution.explain_refits import _divided, combine, draw_design, moderated
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.refits import _divided, combine, draw_design, moderated
 from permgrad.pages.ranks import training_text, training_words
 from permgrad.pages.summary import summary
 

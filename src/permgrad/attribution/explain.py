@@ -161,7 +161,7 @@ def explain(
         problem = f"background must be rows like inputs, got {shown(background)}"
         raise InputError(problem, hint="Pass a table.", code="PG038")
     if level == "part":
-        from permgrad.attribution.parts_of_a_row import explain_parts  # loads pandas
+        from permgrad.attribution.wide import explain_parts  # loads pandas
 
         return explain_parts(arguments)
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):

@@ -19,9 +19,8 @@ from usual_methods import USUAL
 import permgrad as pg
 from permgrad.attribution.parts.engines import LocalEngine
 from permgrad.attribution.parts.folder import difference
-from permgrad.attribution.parts.part import explain_part, merge
+from permgrad.attribution.parts.part import explain_part, merge, pack
 from permgrad.attribution.parts.plan import StreamPlan, make_plan, model_digest
-from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.request import methods
 from permgrad.base.files import _UNDER_WAY

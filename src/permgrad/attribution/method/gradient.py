@@ -11,8 +11,7 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, output_unit
-from permgrad.attribution.slopes.gradients import differentiable
-from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.attribution.slopes.slopes import Slopes, differentiable
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from permgrad.attribution.request.registry import Method, with_options
 from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.outputs import OutputForm, are_points, as_target, point_name
-from permgrad.attribution.subject.places import loss_of_places
+from permgrad.attribution.subject.outputs import OutputForm, are_points, as_target, loss_of_places, point_name
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers

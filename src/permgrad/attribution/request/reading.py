@@ -33,8 +33,7 @@ from permgrad.attribution.request.arguments import (
 from permgrad.attribution.request.registry import Method, refuse_interactions
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
-from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor
-from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor, HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject

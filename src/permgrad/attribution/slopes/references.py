@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.request import Request
-from permgrad.attribution.slopes.embedded import Places
+from permgrad.attribution.slopes.slopes import Places
 from permgrad.attribution.subject.subject import mean_row
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, text_of, unknown

@@ -25,10 +25,10 @@ from permgrad.attribution.subject.inputs import (
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import (
     as_target,
+    form_of_places,
     kind_with,
     resolve_outputs,
 )
-from permgrad.attribution.subject.places import form_of_places
 from permgrad.attribution.subject.positions import Reader
 from permgrad.attribution.subject.row_independence import check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice

@@ -15,10 +15,9 @@ from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.donors import Lenders
-from permgrad.attribution.replace.game import loss_value, receiver_classes
+from permgrad.attribution.replace.game import Unseen, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, unit_scores
 from permgrad.attribution.replace.top import Estimates, TopLooks
-from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress

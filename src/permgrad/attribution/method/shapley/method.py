@@ -11,9 +11,8 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
-from permgrad.attribution.method.shapley.causal import CausalGame, CausalOrder, read_order
 from permgrad.attribution.method.shapley.fitted import RowInteractions
-from permgrad.attribution.method.shapley.game import ShapleyGame
+from permgrad.attribution.method.shapley.game import CausalGame, CausalOrder, ShapleyGame, read_order
 from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.sampled import (
@@ -29,8 +28,8 @@ from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.replace.top import looks_of, tell_of_top
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_interactions
+from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
-from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
