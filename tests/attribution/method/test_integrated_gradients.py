@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import permgrad as pg
 from permgrad.attribution.explain import explain
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
-from permgrad.attribution.slopes.slopes import output_gradients
+from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer

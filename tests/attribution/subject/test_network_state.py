@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 import permgrad as pg
-from permgrad.attribution.slopes.slopes import differentiable
+from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.subject import untouched as state
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject

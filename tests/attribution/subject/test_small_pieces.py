@@ -18,7 +18,7 @@ from permgrad.attribution.parts.engines.ray import _answered
 from permgrad.attribution.replace.branch_weights import weigh_branches
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.slopes.slopes import output_gradients
+from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.imaging import ForeignRenderer
 from permgrad.imaging.assignment import standardised_sample

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.request import Request
+from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
 from permgrad.attribution.slopes.rescale import attention_map, in_sight
-from permgrad.attribution.slopes.slopes import Tensors, batch_size, copied_rows, output_gradients
 from permgrad.attribution.subject.positions import Follower, coordinates, name_of
 from permgrad.attribution.subject.words import WordForm
 from permgrad.base.errors import InputError

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from permgrad.attribution.maps.drawn import Picture, Read, enlarged, weighted_maps
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
-from permgrad.attribution.slopes.slopes import Tensors, batch_size, copied_rows, differentiating, output_gradients
+from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
 from permgrad.attribution.subject.positions import (
     Cells,
     Follower,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad.attribution.request import Request
-from permgrad.attribution.slopes.slopes import copied_rows, output_gradients
+from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice

@@ -13,7 +13,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.attention import AttentionReader, identity, readout
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, output_unit
-from permgrad.attribution.slopes.slopes import differentiable
+from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.base.checks import check_choice
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches

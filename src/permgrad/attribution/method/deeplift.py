@@ -8,8 +8,9 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.references import reference_rows
-from permgrad.attribution.slopes.slopes import Additive, Slopes, differentiable, walks_truly
+from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress

@@ -11,7 +11,7 @@ from permgrad.attribution.maps.called import CalledMaps
 from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, shown_values
-from permgrad.attribution.slopes.slopes import differentiable
+from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.base.checks import check_choice, check_flag
 from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress

@@ -11,7 +11,8 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, output_unit
-from permgrad.attribution.slopes.slopes import Slopes, differentiable
+from permgrad.attribution.slopes.gradients import differentiable
+from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 

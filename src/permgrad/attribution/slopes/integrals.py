@@ -1,7 +1,4 @@
-"""Integrated gradients, refined row by row until they have settled: one driver for every network.
-
-Integrals are along straight lines from references to rows, with two ways to compute them for any network.
-"""
+"""Integrated gradients, refined row by row until they have settled: one driver for every network."""
 
 from __future__ import annotations
 
@@ -15,14 +12,15 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Request
+from permgrad.attribution.slopes.gradients import Tensors, differentiable
+from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SampledIntegral, SecantIntegral
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.secants import SecantLines
-from permgrad.attribution.slopes.slopes import Additive, Slopes, Tensors, differentiable
-from permgrad.base.arrays import Floats, Integers
+from permgrad.attribution.slopes.slopes import Additive, Slopes
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
-from permgrad.base.random import uniform, uniform_integers
-from permgrad.models.batches import halved, in_batches, with_fewer
+from permgrad.models.batches import with_fewer
 
 _PROBE_ROWS = 8
 #: Numbers that a block of rows may hold while its integrals are refined.
@@ -158,207 +156,3 @@ def _bases(slopes: Slopes, rows: Tensors, references: Tensors) -> Tensor:
     for place in range(count):
         total += slopes.outputs(slopes.at_reference(rows, [tensor[place : place + 1] for tensor in references]))
     return total / count
-
-
-# ---- ways along the lines --------------------------------------------------------------------------------------------
-
-
-#: Secants of functions are used where their sums miss less than this share of the output's range.
-_COMPLETE = 1e-3
-
-
-class Lines:
-    """Straight lines to rows: ``first`` intervals, ``factor`` times more a step, done from ``settled_from`` on."""
-
-    rule: str
-    factor = 2
-    ahead = 1 / 3  # by how much of the last change the limit is beyond it
-    first_row = 0  # of those whose integrals are taken, among the rows explained
-    error: Tensor | None = None  # of the last estimate, where it was drawn: ``(rows, players, targets)``
-    first: int
-    settled_from: int
-
-    def __init__(self, slopes: Slopes, references: Tensors) -> None:
-        self.slopes, self.references = slopes, references
-        self.count = len(references[0])
-        self.shape = (len(slopes.parts), len(slopes.space), len(slopes.targets))  # of the estimates of a row
-
-    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — see GradientIntegral
-        """Return means over each row's lines, ``(rows, *shape)``. ``coarser`` has ``factor`` times fewer intervals."""
-        total = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
-        lines, done = len(total) * self.count, 0
-        while done < lines:
-            together, points = self.together(intervals)
-            line = torch.arange(done, min(done + together, lines), device=total.device)
-            try:
-                added = self.line_values(rows, line, intervals)
-            except (RuntimeError, MemoryError) as error:
-                # Fewer lines where memory does not suffice.
-                self.slopes.batch = halved(min(self.slopes.batch, len(line) * points), error)
-                continue
-            total.index_add_(0, line // self.count, added)
-            done += len(line)
-        self.slopes.evaluations += lines * intervals
-        return total / self.count
-
-    def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
-        """Return the values of some lines, of which ``estimate`` takes the mean."""
-        raise NotImplementedError
-
-    def ends(self, rows: Tensors, line: Tensor) -> tuple[Tensors, Tensors]:
-        """Return reference and row of each line. Lines are numbered row by row."""
-        stop = tuple(tensor[line // self.count] for tensor in rows)
-        return self.slopes.at_reference(stop, [tensor[line % self.count] for tensor in self.references]), stop
-
-    def between(self, start: Tensors, stop: Tensors, times: Tensor) -> Tensors:
-        """Return points at times ``(k, lines or 1)`` from 0 to 1, all lines' first time first: ``(k · lines, *)``."""
-        points = []
-        for place, (begin, end) in enumerate(zip(start, stop, strict=True)):
-            wide = end.expand(len(times), *end.shape)
-            if place in self.slopes.free:
-                wide = torch.lerp(begin, end, times.to(end.dtype).reshape(*times.shape, *[1] * (end.ndim - 1)))
-            points.append(wide.flatten(0, 1))
-        return tuple(points)
-
-    def together(self, intervals: int) -> tuple[int, int]:
-        """Return how many lines go in together, and their points: fewer lines would only take more intervals."""
-        return self.slopes.batch, intervals
-
-
-class SecantIntegral(Lines):
-    """Mean slopes between neighbouring points, as products of the functions' own mean slopes."""
-
-    rule = "secants of each function"
-
-    def __init__(self, slopes: Slopes, references: Tensors, most: int) -> None:
-        super().__init__(slopes, references)
-        # Errors of many lines cancel. Coarse estimates of one line may agree by luck where rectifiers switch.
-        self.first = min(8 if self.count == 1 else 1, most)
-        self.settled_from = 2 * self.first
-
-    def complete(self, start: Tensors, stop: Tensors, scale: Tensor) -> bool:
-        """Return whether a single step adds up for each row, so that every function called has a rule."""
-        slopes = self.slopes
-        _, after, attributions, matched = slopes.step(start, stop)
-        # To the network's own outputs, not to those computed on the walk.
-        change = slopes.outputs(stop) - slopes.outputs(start)
-        gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
-        return matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
-
-    def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
-        """Return each line's attributions ``(lines, parts, players, targets)``."""
-        slopes, lines = self.slopes, len(line)
-        start, stop = self.ends(rows, line)
-        # Few lines: several intervals at once, at the price of a forward pass over all their beginnings. Many lines:
-        # from interval to interval, each of which begins where the last one ended.
-        together = min(intervals, slopes.batch // lines)
-        together = together if together >= 4 else 1
-        sums: list[Tensor] = []
-        walk = slopes.walk(stop)
-        for first in range(0, intervals, together):
-            numbers = torch.arange(first, min(first + together, intervals) + 1, dtype=torch.float64)
-            times = (numbers / intervals).to(line.device)[:, None]
-            after = self.between(start, stop, times[1:])
-            if first == 0 or together > 1:
-                before = self.between(start, stop, times[:-1])
-                walk = slopes.walk(before)
-                walk.stand(slopes.leaves(before))
-                slopes.model_rows += len(before[0])
-            last = together > 1 or first + 1 == intervals
-            _, means = walk.step(slopes.leaves(after), slopes.targets, constant_sum=slopes.constant_sum, last=last)
-            slopes.model_rows += len(after[0])
-            if together > 1:
-                means = [mean.unflatten(1, (len(times) - 1, lines)).sum(dim=1) for mean in means]
-            sums = [total.add_(mean) for total, mean in zip(sums, means, strict=True)] if sums else means
-        return slopes.attributions([total / intervals for total in sums], start, stop)
-
-
-class GradientIntegral(Lines):
-    """The midpoint rule over plain gradients, ``steps`` or as many as it takes: thirds keep the points known before."""
-
-    rule = "midpoint rule over gradients"
-    factor = 3
-    ahead = 0.0
-
-    def __init__(self, slopes: Slopes, references: Tensors, steps: int | None = None) -> None:
-        super().__init__(slopes, references)
-        self.first = steps or 1
-        # Errors of many lines cancel.
-        self.settled_from = 9 if self.count == 1 else 3
-
-    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:
-        """Return the rule with so many intervals, a coarser one plus the middles of the outer thirds."""
-        if coarser is None:
-            return self._mean(rows, (np.arange(intervals) + 0.5) / intervals)
-        before = np.arange(intervals // 3)[:, None]
-        times = (before + np.array([1 / 6, 5 / 6])).ravel() * 3 / intervals
-        return (coarser + 2 * self._mean(rows, times)) / 3
-
-    def _mean(self, rows: Tensors, times: Floats) -> Tensor:
-        """Return the mean over lines and times of gradients times changes."""
-        total, slopes = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64), self.slopes
-        points = self.count * len(times)
-
-        def work(part: slice) -> None:
-            number = torch.arange(part.start, part.stop, device=total.device)
-            line, place = number // len(times), number % len(times)
-            at = torch.as_tensor(times, device=total.device)[place]
-            total.index_add_(0, line // self.count, self.products(rows, line, at))
-
-        slopes.batch = in_batches(len(total) * points, slopes.batch, work)
-        return total / points
-
-    def products(self, rows: Tensors, line: Tensor, times: Tensor) -> Tensor:
-        """Return gradients times changes at one point of each line, ``(lines, parts, players, targets)``."""
-        start, stop = self.ends(rows, line)
-        _, gradients = self.slopes.gradients(self.between(start, stop, times[None]))
-        return self.slopes.attributions(gradients, start, stop)
-
-
-class SampledIntegral(GradientIntegral):
-    """Plain gradients at random times of random lines, so many for each row: expected gradients as published."""
-
-    rule = "gradients at random points"
-
-    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — there is one estimate
-        """Return means over the points of each row, with their standard errors in ``error``."""
-        request, total = self.slopes.request, rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
-        squares = torch.zeros_like(total).sum(dim=1)
-
-        def work(part: slice) -> None:
-            row, numbers = sampled_points(request, self.first_row, intervals, part)
-            reference = uniform_integers(request.seed, ("expected gradients", "baseline"), numbers, self.count)
-            times = uniform(request.seed, ("expected gradients", "time"), numbers)
-            row, line = row.to(total.device), (row * self.count + torch.from_numpy(reference)).to(total.device)
-            added = self.products(rows, line, torch.from_numpy(times).to(total.device))
-            total.index_add_(0, row, added)
-            squares.index_add_(0, row, added.sum(dim=1).square())
-
-        self.slopes.batch = in_batches(len(total) * intervals, self.slopes.batch, work)
-        mean = total / intervals
-        variance = (squares / intervals - mean.sum(dim=1).square()).clamp_min(0)
-        # Of a single sample there is none.
-        self.error = (variance / (intervals - 1 or torch.nan)).sqrt()
-        return mean
-
-
-#: Samples of a row, at most: the numbers of their points do not meet.
-MOST_SAMPLES = 2**20
-
-
-def sampled_points(request: Request, first: int, samples: int, points: slice) -> tuple[Tensor, Integers]:
-    """Return for points, numbered row by row from the row ``first`` on, the row less ``first`` and the point's number.
-
-    No point of any row of the table has the same number.
-    """
-    row, sample = np.divmod(np.arange(points.start, points.stop, dtype=np.int64), samples)
-    return torch.from_numpy(row), (first + row + request.row_offset) * MOST_SAMPLES + sample
-
-
-def normal(seed: int, purpose: tuple[object, ...], numbers: Integers, like: Tensor) -> Tensor:
-    """Return standard normal numbers for points, float64 in the shape and on the device of ``like`` ``(points, *)``."""
-    places = like[0].numel()
-    counters = numbers[:, None].astype(np.uint64) * np.uint64(places) + np.arange(places, dtype=np.uint64)
-    # Neither 0 nor 1, which stand for infinity.
-    drawn = torch.from_numpy(uniform(seed, purpose, counters)).clamp_(2.0**-54, 1 - 2.0**-53)
-    return torch.special.ndtri(drawn).reshape(like.shape).to(like.device)

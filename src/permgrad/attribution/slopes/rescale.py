@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from permgrad.attribution.slopes.slopes import Tensors, output_gradients
+from permgrad.attribution.slopes.gradients import Tensors, output_gradients
 
 Calls = list[Tensors]
 

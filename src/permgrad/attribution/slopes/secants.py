@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from permgrad.attribution.slopes.integrals import Lines
+from permgrad.attribution.slopes.gradients import Tensors, batch_size
+from permgrad.attribution.slopes.lines import Lines
 from permgrad.attribution.slopes.rescale import SecantWalk, derivative, secant
-from permgrad.attribution.slopes.slopes import Slopes, Tensors, batch_size
+from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.imaging.render import Renderer
 from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows

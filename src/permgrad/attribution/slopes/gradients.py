@@ -1,0 +1,130 @@
+"""Gradients of the outputs asked for, and what a user's network needs to be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from permgrad.attribution.request import Request
+from permgrad.attribution.subject.row_independence import out_of_order
+from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.untouched import as_written
+from permgrad.base.errors import InputError, PermgradError, error_in_words, is_out_of_memory
+from permgrad.base.threads import together
+
+Tensors = tuple[Tensor, ...]
+
+#: Numbers that a batch's layers may hold: on a processor they should stay near its caches.
+_NUMBERS_CPU, _NUMBERS_ACCELERATOR = 1_000_000, 200_000_000
+_MOST_CPU, _MOST_ACCELERATOR = 4096, 65_536
+#: The golden section, whose multiples lie far apart between whole numbers.
+_GOLDEN = 0.6180339887498949
+
+
+def batch_size(
+    request: Request, numbers: int, cpu: tuple[int, int] | None = None, accelerator: tuple[int, int] | None = None
+) -> int:
+    """Return the rows per pass, if each row's layers hold so many numbers. Pairs are a budget and the most rows."""
+    if request.batch_size != "auto":
+        return int(request.batch_size)
+    on_cpu = request.subject.device.type == "cpu"
+    usual = (_NUMBERS_CPU, _MOST_CPU) if on_cpu else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
+    budget, most = (cpu if on_cpu else accelerator) or usual
+    return max(1, min(most, budget // max(numbers, 1)))
+
+
+def output_gradients(
+    outputs: Tensor,
+    targets: Sequence[int],
+    leaves: Sequence[Tensor],
+    *,
+    constant_sum: bool = False,
+    by_row: Callable[[Tensor, int], Tensor] | None = None,
+) -> list[Tensor]:
+    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``. One is free if their sum is constant.
+
+    ``by_row(leaf, place)`` lays leaves out with rows first where they are values inside the network. Those of other
+    rows than their places say are refused.
+    """
+    wanted = list(dict.fromkeys(targets))
+    weights = _weights(outputs)
+    weighted: list[Tensor | None] = []
+    if by_row is not None and len(outputs) > 1 and outputs.requires_grad:
+        with differentiating():
+            column = (outputs[:, wanted[0]] * weights).sum()
+            weighted = list(torch.autograd.grad(column, leaves, retain_graph=True, allow_unused=True))
+    complement = constant_sum and len(wanted) == outputs.shape[1] > 1
+    computed = wanted[:-1] if complement else wanted
+    by_target: dict[int, list[Tensor]] = {}
+    for target in computed:
+        column = outputs[:, target].sum()
+        gradients: tuple[Tensor | None, ...] = (None,) * len(leaves)
+        if column.requires_grad:
+            with differentiating():
+                gradients = torch.autograd.grad(column, leaves, retain_graph=target != computed[-1], allow_unused=True)
+        by_target[target] = [
+            torch.zeros_like(leaf) if gradient is None else gradient
+            for leaf, gradient in zip(leaves, gradients, strict=True)
+        ]
+    for place, gradient in enumerate(weighted):
+        if by_row is not None and gradient is not None:
+            plain = by_row(by_target[wanted[0]][place], place)
+            if not _weighs_as(by_row(gradient, place), plain, weights):
+                raise out_of_order()
+    if complement:
+        # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
+        by_target[wanted[-1]] = [0 - sum(gradients) for gradients in zip(*by_target.values(), strict=True)]
+    return [torch.stack([by_target[target][place] for target in targets]) for place in range(len(leaves))]
+
+
+def _weights(outputs: Tensor) -> Tensor:
+    """Return a power of two for each row, which multiplies gradients without rounding. Neighbours have others."""
+    number = torch.arange(len(outputs), dtype=torch.float64, device=outputs.device)
+    return 2 ** (number * _GOLDEN % 1 * (4 if outputs.dtype.itemsize < 4 else 16)).floor().to(outputs.dtype)
+
+
+def _weighs_as(weighted: Tensor, plain: Tensor, weights: Tensor) -> bool:
+    """Return whether gradients of weighted rows ``(rows, *)`` are the plain ones with the weight of their own row."""
+    wanted = plain.flatten(1) * weights[:, None].to(plain.dtype)
+    off = (weighted.flatten(1) - wanted).norm(dim=1) > wanted.norm(dim=1) / 4
+    return not bool(off.any())
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Differentiate a user's network in the body. Its errors become messages, except for lack of memory."""
+    try:
+        yield
+    except PermgradError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        problem = f"Gradient methods need a network that torch can differentiate, but it raised {error_in_words(error)}"
+        hint = "Fix the network, or choose method='permutation', 'shapley' or 'lime'"
+        raise InputError(problem, hint=hint, code="PG034") from error
+
+
+def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tensors:
+    """Return copies of rows on a network's device, one tensor per input, ready for gradients."""
+    # An encoded table has the precision of the estimator's network. A user's inputs stay as they were read.
+    dtype = subject.dtype if subject.encoded_names else None
+    with torch.inference_mode(mode=False), torch.no_grad():
+        # Cloned also where it moves nothing: what was made in inference mode may not be saved for a backward pass.
+        return tuple(tensor[part].detach().to(subject.device, dtype).clone() for tensor in source)
+
+
+@contextmanager
+def differentiable(subject: Subject) -> Iterator[None]:
+    """Make every part of a network differentiable and its calls of torch visible, also recurrent or compiled parts."""
+    parts = list(subject.module.modules())
+    with ExitStack() as stack:
+        if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
+            cudnn = torch.backends.cudnn
+            stack.enter_context(together({"cuDNN": (cudnn, "enabled")}))
+            cudnn.enabled = False
+        stack.enter_context(as_written(subject.module))
+        yield
