@@ -26,7 +26,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -311,10 +311,7 @@ class _Work:
 
 def _params(estimator: Any) -> dict[str, Any]:
     """Return the parameters of an estimator, or the attributes of one that does not list any."""
-    params: dict[str, Any] = (
-        estimator.get_params() if hasattr(estimator, "get_params") else getattr(estimator, "__dict__", {})
-    )
-    return params
+    return estimator.get_params() if hasattr(estimator, "get_params") else getattr(estimator, "__dict__", {})
 
 
 def _identity(value: Any) -> str:
@@ -356,7 +353,10 @@ def _do(
 ) -> list[Explanation]:
     """Do the refits that the folder does not hold yet, and return all."""
     places = [None if folder is None else folder / _REFITS / f"{number:03d}" for number in range(len(design.trained))]
-    fits = {number: refit for number, place in enumerate(places) if (refit := _read(place)) is not None}
+    fits = dict[int, Explanation]()
+    for number, place in enumerate(places):
+        with suppress(InputError):  # there is none yet, or it is damaged
+            fits |= {} if place is None else {number: Explanation.load(place)}
     tasks = [
         (number, trained, np.setdiff1d(measured, trained, assume_unique=True))
         for number, trained in enumerate(design.trained)
@@ -376,14 +376,6 @@ def _do(
         problem = "The refits have different features or outputs, because parts of the rows lack levels or classes"
         raise InputError(problem, hint="Leave rare classes out, or use level='column'.", code="PG040")
     return [fits[number] for number in range(len(design.trained))]
-
-
-def _read(place: Path | None) -> Explanation | None:
-    """Return a finished refit, or None if there is none or it is damaged."""
-    try:
-        return None if place is None else Explanation.load(place)
-    except InputError:
-        return None
 
 
 #: Places at the top that ``another_training`` is about, and how many trainings are drawn for it.
@@ -438,7 +430,6 @@ def draw_design(rows: int, refits: int, seed: int, classes: Array | None, groups
     return RefitDesign(trained, folds, rows, None if groups is None else unit)
 
 
-# ---- one refit -------------------------------------------------------------------------------------------------------
 def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     """Explain a fit on rows that it has not seen, which lend to each other. The result holds each row's part."""
     games: list[Played] = []
@@ -459,7 +450,6 @@ def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     return replace(explanation, maps={_ROWS: rows, _SCORES: scores}, correlation=None, feature_values=None)
 
 
-# ---- all refits ------------------------------------------------------------------------------------------------------
 def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> tuple[Floats, Floats, Floats]:
     """Divide the rows' parts in the importances of one output into effects of rows and of fits, by least squares.
 
@@ -492,19 +482,14 @@ def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> t
     return of_rows, of_fits, shares
 
 
-@dataclass(frozen=True)
-class _Estimate:
-    """Numbers of the features for one output, each ``(features,)``, and how errors correlate."""
+def _estimate(
+    value: Floats, effects: tuple[Floats, Floats, Floats], design: RefitDesign, seed: int
+) -> tuple[Floats, Floats | None]:
+    """Return numbers of the features for one output ``(5, features)``, and how errors correlate.
 
-    std: Floats
-    count: Floats
-    within: Floats
-    between: Floats
-    correlation: Floats | None
-    first: Floats  # the share of new trainings in which a feature is among the first
-
-
-def _estimate(value: Floats, effects: tuple[Floats, Floats, Floats], design: RefitDesign, seed: int) -> _Estimate:
+    They are the standard error, the effective number, the error within a fit, the spread between fits, and the share of
+    new trainings in which a feature is among the first.
+    """
     of_rows, *of_fits = effects
     halves, shares = (each[design.folds :] - each[design.folds :].mean(axis=0) for each in of_fits)
     rows, others = of_rows.shape[1], len(halves) - 1
@@ -530,7 +515,7 @@ def _estimate(value: Floats, effects: tuple[Floats, Floats, Floats], design: Ref
     moved = draw.standard_normal((_DRAWS, len(std))) @ root + draw.standard_normal((_DRAWS, others + 1)) @ trainings
     order = np.argsort(-(value + moved / spread), axis=1, kind="stable")[:, : first_places(len(value))]
     first = np.bincount(order.ravel(), minlength=len(value)) / _DRAWS
-    return _Estimate(std, count, np.sqrt(within), np.sqrt(between), correlation, first)
+    return np.stack([std, count, np.sqrt(within), np.sqrt(between), first]), correlation
 
 
 def moderated(variance: Floats, scale: Floats, freedom: float) -> tuple[Floats, float]:
@@ -563,16 +548,14 @@ def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: 
     first, confidence = fits[0], float(fits[0].meta["confidence"])
     value = np.tensordot(design.weights, np.stack([fit.values for fit in fits]), axes=1)
     # Some refit could not measure an output: a class without rows.
-    missing = np.full(len(value), np.nan)
-    undefined = _Estimate(missing, missing, missing, missing, None, missing)
+    undefined = np.full((5, len(value)), np.nan), None
     estimates = [
         _estimate(column, _divided(fits, design, output), design, seed) if np.isfinite(column).all() else undefined
         for output, column in enumerate(value.T)
     ]
-    columns = zip(*((one.std, one.count, one.within, one.between) for one in estimates), strict=True)
-    std, count, within, between = (np.stack(each, axis=1) for each in columns)
+    std, count, within, between, among_first = np.stack([numbers for numbers, _ in estimates], axis=2)
     low, high, p_values = interval(value, std, count, confidence)
-    together = [one.correlation for one in estimates if one.correlation is not None]
+    together = [correlation for _, correlation in estimates if correlation is not None]
     sizes = [len(rows) for rows in design.trained]
     meta = {name: fact for name, fact in first.meta.items() if name not in ("repeats", "digests", "background")}
     measured = len(np.unique(np.concatenate([fit.maps[_ROWS] for fit in fits])))
@@ -587,7 +570,7 @@ def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: 
         "refits": {"fits": len(fits), "folds": design.folds, "rows": design.rows, "trained": [min(sizes), max(sizes)]},
         "another_training": {
             "first": first_places(len(first.names)),
-            "shares": dict(zip(first.names, estimates[0].first.tolist(), strict=True)),
+            "shares": dict(zip(first.names, among_first[:, 0].tolist(), strict=True)),
         },
         **facts,
     }

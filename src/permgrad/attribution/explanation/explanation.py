@@ -104,8 +104,7 @@ class Explanation(Numbers):
     @property
     def plot(self) -> PlotAccessor:
         """Plots of this explanation, such as ``.plot.bar()`` and ``.plot.beeswarm()``. Each returns a figure."""
-        plot: PlotAccessor = show("Explanation.plot", self)
-        return plot
+        return show("Explanation.plot", self)
 
     def _repr_html_(self) -> str:
         return self.to_html()

@@ -476,13 +476,11 @@ class Answers:
         if self.task == "multilabel":
             return (predicted >= 0.5).astype(np.int64)
         assert self.labels is not None, "classes have labels"
-        named: Array = self.labels[predicted.argmax(axis=1)]
-        return named
+        return self.labels[predicted.argmax(axis=1)]
 
 
 def _offered(method: str) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
-    decorator: Callable[..., Callable[..., Array]] = available_if(lambda shown: shown.answers.offers(method))
-    return decorator
+    return available_if(lambda shown: shown.answers.offers(method))
 
 
 class ShownModel(BaseEstimator):
@@ -508,8 +506,7 @@ class ShownModel(BaseEstimator):
 
     def _answer(self, method: str, X: Any) -> Array:
         if X is not self.shown and hasattr(self.answers.model, method):
-            other: Array = getattr(self.answers.model, method)(X)
-            return other
+            return getattr(self.answers.model, method)(X)
         return self.answers.of(method)[self.places]
 
     @property
