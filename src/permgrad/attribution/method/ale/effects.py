@@ -188,8 +188,6 @@ def _root(value: float, chance: float, own: float, freedom: Floats, confidence: 
 
 
 # ---- the axis of a column --------------------------------------------------------------------------------------------
-
-
 #: Most different values of a number that are points of their own, and most points of dates.
 _VALUES, _MOMENTS = 10, 8
 #: Quantiles at which the distributions of a number in two levels are compared.
@@ -305,13 +303,9 @@ def make_axes(
     A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows, or one row in eight where these
     are fewer.
     """
-    axes = {}
-    for player in players:
-        columns_beside = [column for other, column in columns.items() if other != player]
-        axis = _axis(columns[player], columns_beside, sampled, bins, least)
-        if len(axis.at):
-            axes[player] = axis
-    return axes
+    beside = {player: [column for other, column in columns.items() if other != player] for player in players}
+    axes = {player: _axis(columns[player], others, sampled, bins, least) for player, others in beside.items()}
+    return {player: axis for player, axis in axes.items() if len(axis.at)}
 
 
 def _axis(column: Column, others: Sequence[Column], sampled: Sampled, bins: int, least: int) -> Axis:

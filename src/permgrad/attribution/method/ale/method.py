@@ -89,7 +89,8 @@ class Ale(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, "ale", "moves rows only between values near their own", "leave sampling out")
-        pairs, (bins, least) = _pairs(request), _sizes(request)
+        pairs, sizes = _pairs(request), ("bins", "least_rows")
+        bins, least = (check_whole(name, request.options[name], "Pass for example 10.") for name in sizes)
         columns = read_columns(request)
         if not columns:
             raise InputError(
@@ -110,12 +111,12 @@ class Ale(Configured):
         coarse = make_axes({player for pair in pairs for player in pair} & set(singles), columns, sampled, fewer, least)
         work: dict[Pair, list[Axis]] = {(player,): [axis] for player, axis in singles.items()}
         work |= {pair: [coarse[player] for player in pair] for pair in pairs if set(pair) <= set(coarse)}
-        moved, curves, found = _Moved(request), dict[Pair, Curve](), dict[int, tuple[Axis, Floats]]()
+        game, curves, found = CoalitionGame(request), dict[Pair, Curve](), dict[int, tuple[Axis, Floats]]()
         with Progress(len(work), "ale", request.progress) as progress, request.subject.open():
             if request.y is not None:
-                tell_of_dependence(request, moved.game.base())
+                tell_of_dependence(request, game.base())
             for players, axes in work.items():
-                rows, steps, effects = moved.effects(players, axes)
+                rows, steps, effects = _moved(game, players, axes)
                 curves[players] = accumulated(axes, rows, steps, effects, sampled)
                 if len(players) == 1:
                     found[players[0]] = axes[0], effects
@@ -130,18 +131,13 @@ class Ale(Configured):
             "quantity": "standard deviation of the accumulated local effect",
             "unit": output_unit(request),
             "direction_label": "local effect",
-            "model_rows": moved.game.evaluations,
+            "model_rows": game.evaluations,
             "left_out": {axis.column.name: axis.left_out for axis in singles.values() if any(axis.left_out.values())},
             "regions": find_regions(columns, found, sampled, request.seed) if request.options["regions"] else {},
         }
         if pairs:
             facts["interactions"] = {"order": 2, "kind": "output", "index": "ALE", "candidates": len(pairs)}
         return build(request, "ale", facts=facts, **_fields(request, pairs, curves, work))
-
-
-def _sizes(request: Request) -> tuple[int, ...]:
-    """Return the most bins, and the least rows of each."""
-    return tuple(check_whole(name, request.options[name], "Pass for example 10.") for name in ("bins", "least_rows"))
 
 
 def _pairs(request: Request) -> list[Pair]:
@@ -169,58 +165,50 @@ def _pairs(request: Request) -> list[Pair]:
     return pairs
 
 
-class _Moved:
-    """Predictions of rows moved along axes."""
+def _moved(game: CoalitionGame, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
+    """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
 
-    def __init__(self, request: Request) -> None:
-        self.request, self.game = request, CoalitionGame(request)
+    Of two axes it is the second difference. A row at a point is predicted once.
+    """
+    request = game.request
+    ways = np.meshgrid(*(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij")
+    each = [axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)]  # (rows, moves of a row)
+    rows, which = np.nonzero(np.all(np.array(each) >= 0, axis=0))
+    steps = [step[rows, which] for step in each]
+    shape = [len(axis.at) for axis in axes]
+    points = [
+        np.ravel_multi_index([step + by for step, by in zip(steps, corner, strict=True)], shape)
+        for corner in product((0, 1), repeat=len(axes))
+    ]
+    count, sizes = int(np.prod(shape)), np.concatenate(points)
+    once, place = np.unique(np.tile(rows, len(points)) * count + sizes, return_inverse=True)
+    if not len(rows):
+        return rows, steps, np.zeros((0, len(request.targets)))
+    mask = np.isin(np.arange(len(request.space)), players)
+    found = game.predict_one(once // count, once % count, mask, _lent(request, players, axes))
+    outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
+    read = [request.subject.readout(one, request.output)[:, list(request.targets)] for one in outputs]
+    effects = seen = np.array([one.cpu().double().numpy() for one in read])
+    for _ in axes:
+        effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
+    # Small effects add up, so that they are rounding only if those of all rows are.
+    rounding = _ROUNDING * torch.finfo(found.dtype).eps * np.abs(seen).sum(axis=0)
+    quiet = (np.abs(effects[0]) <= rounding).all(axis=0)
+    ends = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
+    quiet |= all(torch.equal(settle(low, high, game.noise), high) for low, high in ends)
+    return rows, steps, np.where(quiet, 0.0, effects[0])
 
-    def effects(self, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
-        """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
 
-        Of two axes it is the second difference. A row at a point is predicted once.
-        """
-        ways = np.meshgrid(*(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij")
-        each = [axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)]  # (rows, moves of a row)
-        rows, which = np.nonzero(np.all(np.array(each) >= 0, axis=0))
-        steps = [step[rows, which] for step in each]
-        shape = [len(axis.at) for axis in axes]
-        corners = list(product((0, 1), repeat=len(axes)))
-        points = [
-            np.ravel_multi_index([step + by for step, by in zip(steps, corner, strict=True)], shape)
-            for corner in corners
-        ]
-        count, sizes = int(np.prod(shape)), np.concatenate(points)
-        once, place = np.unique(np.tile(rows, len(points)) * count + sizes, return_inverse=True)
-        if not len(rows):
-            return rows, steps, np.zeros((0, len(self.request.targets)))
-        mask = np.isin(np.arange(len(self.request.space)), players)
-        found = self.game.predict_one(once // count, once % count, mask, self._points(players, axes))
-        outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
-        effects = seen = np.array([self._shown(one) for one in outputs])
-        for _ in axes:
-            effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
-        # Small effects add up, so that they are rounding only if those of all rows are.
-        rounding = _ROUNDING * torch.finfo(found.dtype).eps * np.abs(seen).sum(axis=0)
-        quiet = (np.abs(effects[0]) <= rounding).all(axis=0)
-        ends = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
-        quiet |= all(torch.equal(settle(low, high, self.game.noise), high) for low, high in ends)
-        return rows, steps, np.where(quiet, 0.0, effects[0])
-
-    def _points(self, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
-        """Return rows that have the values of each point, or of each pair of points, of the inputs."""
-        lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
-        points = []
-        for tensor, segments in zip(self.request.inputs, self.request.space.segments, strict=True):
-            lent = [tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)] for lender in lenders]
-            spot = (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
-            lent[0][:, spot] = lent[-1][:, spot]
-            points.append(lent[0].reshape(-1, *tensor.shape[1:]))
-        return points
-
-    def _shown(self, outputs: Tensor) -> Floats:
-        read = self.request.subject.readout(outputs, self.request.output)[:, list(self.request.targets)]
-        return read.cpu().double().numpy()
+def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
+    """Return rows that have the values of each point, or of each pair of points, of the inputs."""
+    lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
+    points = []
+    for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
+        lent = [tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)] for lender in lenders]
+        spot = (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
+        lent[0][:, spot] = lent[-1][:, spot]
+        points.append(lent[0].reshape(-1, *tensor.shape[1:]))
+    return points
 
 
 def _fields(
@@ -262,8 +250,6 @@ def _points(axis: Axis) -> dict[str, Any]:
 
 
 # ---- regions ---------------------------------------------------------------------------------------------------------
-
-
 #: Most thresholds of a number, splits of all columns together if possible, and rows that are looked at.
 _THRESHOLDS, _SPLITS, _ROWS = 9, 500, 5000
 #: Parts of an axis between which effects may differ in the test: more of them would be too noisy in a half.

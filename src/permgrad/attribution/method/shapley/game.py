@@ -73,8 +73,7 @@ class ShapleyGame(CoalitionGame):
                 lost = subject.divergence_rows(flat, base.repeat_interleave(donors, dim=0))
             else:
                 lost = subject.loss_rows(flat, y[np.repeat(rows, donors)], loss)
-            mean: Floats = lost.reshape(-1, donors).mean(axis=1, keepdims=True)
-            return -mean
+            return -lost.reshape(-1, donors).mean(axis=1, keepdims=True)
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
         averaged = subject.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
         if subject.task == "multilabel":
@@ -158,8 +157,6 @@ def slices(count: int, size: int) -> Iterator[slice]:
 
 
 # ---- every coalition, for a few players ------------------------------------------------------------------------------
-
-
 #: Numbers stored for the rows of one block.
 _BLOCK_NUMBERS = 2**21
 
@@ -219,8 +216,6 @@ class Enumeration:
 
 
 # ---- conditional and causal games ------------------------------------------------------------------------------------
-
-
 #: Relative size below which a direction of the columns' covariance counts as none: the column is a sum of others.
 _FLAT = 1e-10
 
@@ -239,10 +234,6 @@ class CausalOrder:
         for number, block in enumerate(self.blocks):
             block_of[list(block)] = number
         return Tree(np.stack([block_of, np.arange(len(block_of))]), ordered=True)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what an explanation keeps of it."""
-        return {"causal_order": [list(block) for block in self.names], "confounding": list(self.confounded)}
 
 
 def read_order(request: Request, options: dict[str, Any]) -> CausalOrder | None:
