@@ -18,9 +18,9 @@ import pandas as pd
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
 from permgrad.attribution.method.shapley.method import REFERENCES
+from permgrad.attribution.request import methods
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.registry import methods
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers

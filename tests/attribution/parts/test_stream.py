@@ -311,7 +311,7 @@ def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor)
 
 
 def test_donors_are_those_of_the_whole_table() -> None:
-    from permgrad.attribution.request.request import RowNumbers
+    from permgrad.attribution.request import RowNumbers
 
     numbers = np.array([3, 70, 71, 500])
     everything = donor_rows(0, "a", 1, np.arange(600), 40, shared=False)

@@ -177,8 +177,6 @@ def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArr
 
 
 # ---- all parts -------------------------------------------------------------------------------------------------------
-
-
 def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
     """Merge the parts of one explanation, in any order up to rounding, with one part in memory at a time."""
     total, seconds, numbers, notes = PartResult(-1, 0), 0.0, set[int](), dict[str, int]()
@@ -261,8 +259,6 @@ def _of_rows(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
 
 
 # ---- sums that merge -------------------------------------------------------------------------------------------------
-
-
 Arrays = dict[str, Array]
 
 

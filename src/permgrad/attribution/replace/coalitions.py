@@ -125,7 +125,6 @@ class CoalitionGame:
         return max(precision * largest, min(_SAFETY * max(float(apart), float(alone)), most))
 
     # ---- pairs of rows, each with a coalition ------------------------------------------------------------------------
-
     def predict(self, receivers: Numbers, donors: Numbers, replaced: Booleans | Tensor) -> Tensor:
         """Return the outputs ``(b, K)`` of receivers whose replaced players, bool ``(b, players)``, come from donors.
 
@@ -247,7 +246,6 @@ class CoalitionGame:
         return outputs[0] if outputs else torch.empty(0, 0, device=self.subject.device)
 
     # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
-
     def grid(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
         """Return raw outputs ``(n, coalitions, donors, K)`` of rows with the donors of each, ``(n, donors)``.
 

@@ -19,8 +19,7 @@ from permgrad.attribution.replace.conditional_models import FOLDS, Fitted, Fitti
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.smooths import DISTINCT
-from permgrad.attribution.request import Request
-from permgrad.attribution.request.request import RowNumbers
+from permgrad.attribution.request import Request, RowNumbers
 from permgrad.attribution.subject.frames import CellDesign
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes, Integers
 from permgrad.base.errors import InputError, warn_user
@@ -181,7 +180,6 @@ class ConditionalSampler:
         return {"not_identifiable": determined, "residuals_dependent": dependent}
 
     # ---- fitting -------------------------------------------------------------------------------------------------
-
     def _fit_player(self, player: str, columns: Indexes) -> list[_Conditional]:
         owned = {int(column) for column in columns}
         parts = [block for block in self._features.values() if len(block) and owned.issuperset(block.tolist())]
@@ -269,8 +267,6 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
 
 
 # ---- torch networks whose input is one table -------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class PlainColumns:
     """The encoder of a sampler for a table of numbers: each column is its own feature."""

@@ -43,8 +43,6 @@ Collector = Callable[[str, Integers, Integers, Floats], None]
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
-
-
 def loss_value(request: Request) -> Value:
     """Return a measure of each row's loss ``(rows, 1)``, or without y of divergence from the model's own prediction."""
     subject, y = request.subject, request.y
@@ -126,8 +124,6 @@ def scale_of_shares(shares: Floats, loss: str) -> float:
 
 
 # ---- playing ---------------------------------------------------------------------------------------------------------
-
-
 class Game:
     """A replacement game over the rows of one call. ``fixed`` replaces instead of donors, ``(1, *)`` per input.
 
@@ -329,8 +325,6 @@ def play_rows(
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
-
-
 def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
     """Play a method's plays and explain the loss over all rows (global) or each row's output (local)."""
     if request.scope == "global":
@@ -375,8 +369,6 @@ def global_explanation(
 
 
 # ---- effects that no drawn pair showed -------------------------------------------------------------------------------
-
-
 #: Rows that are tried, as they are and drawn, and new values of the player for each.
 _ROWS, _VALUES = 128, 4
 

@@ -402,8 +402,6 @@ def jackknife_variance(left_out: Floats, units: Dependence | None = None) -> tup
 
 
 # ---- the model as a scorer sees it -----------------------------------------------------------------------------------
-
-
 #: Methods whose answers are stored. A scorer that names one of them takes its rows nowhere else.
 STORED = ("predict", "predict_proba", "decision_function")
 

@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from permgrad.attribution.request.registry import Method, with_options
-from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.request import Method, Request, Scope, with_options
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.outputs import OutputForm, are_points, as_target, loss_of_places, point_name
 from permgrad.attribution.subject.row_target import outputs_of
@@ -134,8 +133,6 @@ class NoMethod:
 
 
 # ---- the method's options -------------------------------------------------------------------------------------------
-
-
 def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
     """Return the method's options: the user's values in place of its defaults. Unknown options are refused.
 
@@ -246,8 +243,6 @@ def check_row_offset(row_offset: Any, *, shared: bool) -> int:
 
 
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------
-
-
 def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     """Return the positions of the outputs asked for."""
     names = subject.output_names

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
@@ -109,8 +109,6 @@ def _is_needed(model: Any, table: Any, name: str) -> bool:
 
 
 # ---- signs that nobody named -----------------------------------------------------------------------------------------
-
-
 #: Correlation from row to row that counts as a sign where the rows are sorted by a column.
 _SORTED = 0.3
 #: Columns that are looked at, evenly over all. In more rows than this, copies are not searched for.

@@ -154,8 +154,6 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
 
 
 # ---- where players have slopes ---------------------------------------------------------------------------------------
-
-
 Tensors = tuple[Tensor, ...]
 
 

@@ -254,8 +254,6 @@ def _columns(model: Any, kind: str, table: Any) -> Any:
 
 
 # ---- what a model was trained for ------------------------------------------------------------------------------------
-
-
 #: An objective as its library calls it ("": it names none), and levels of quantiles.
 Objective = tuple[str, tuple[float, ...]]
 

@@ -155,7 +155,6 @@ class HybridSubject(EncodedSubject):
         return {"order": grid.tolist()}
 
     # ---- rows --------------------------------------------------------------------------------------------------------
-
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the network sees them, ``(rows, encoded)``."""
         return (torch.from_numpy(np.ascontiguousarray(self.model.encode(inputs))),)

@@ -326,8 +326,6 @@ class FrameForm:
 
 
 # ---- cells for conditional draws -------------------------------------------------------------------------------------
-
-
 #: Levels of a column up to which their chances are modelled.
 _MOST_LEVELS = 100
 

@@ -490,8 +490,6 @@ def are_points(names: Iterable[Any]) -> bool:
 
 
 # ---- maps compared with masks ----------------------------------------------------------------------------------------
-
-
 def form_of_places(outputs: Tensor, size: Sequence[int], y: Any, **described: Any) -> OutputForm | None:
     """Return the meaning of maps of a size, ``(rows, K · places)``, at one place, or None for masks of another."""
     masks = as_target(y)

@@ -174,7 +174,6 @@ class PredictorSubject(Subject):
         raise InputError(problem, hint=hint, code="PG032")
 
     # ---- rows --------------------------------------------------------------------------------------------------------
-
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows, ``(rows, columns)``."""
         return (self.form.read(inputs),)
@@ -233,7 +232,6 @@ class PredictorSubject(Subject):
         raise InputError(problem, hint=hint, code="PG034")
 
     # ---- predicting --------------------------------------------------------------------------------------------------
-
     def open(self) -> Any:
         """Seed every generator that a predictor may draw from, and restore all of them afterwards."""
         return seeded()
