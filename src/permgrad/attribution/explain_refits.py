@@ -30,7 +30,7 @@ from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,6 @@ from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER
 from permgrad.attribution.explanation.statistics import error_correlation, interval, two_parts
 from permgrad.attribution.method.captum import find_method
-from permgrad.attribution.parts.engines import Engine, make_engine
 from permgrad.attribution.replace.game import Played, play_losses
 from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
@@ -66,6 +65,9 @@ from permgrad.data.read.cells import as_frame, rows_hash
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
+
+if TYPE_CHECKING:
+    from permgrad.attribution.parts.engines import Engine
 
 #: Fewest refits: three folds and two halves.
 LEAST = 5
@@ -163,6 +165,8 @@ def explain_refits(
     count = check_whole("refits", refits, f"pass at least {LEAST}, for example 10", least=LEAST)
     check_whole("most_rows", most_rows, "pass for example 2000", least=100)
     check_flag("overwrite", overwrite)
+    from permgrad.attribution.parts.engines import make_engine  # Ray's engine, too
+
     folder, seed = None if out is None else check_path("out", out), resolve_seed(random_state)
     made = make_engine(engine, workers=workers, address=address)
     arguments = {

@@ -65,7 +65,7 @@ class ShapleyGame(CoalitionGame):
         if self.measured == "output":
             chosen = subject.readout(flat, self.request.output)[:, list(self.request.targets)]
             return chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
-        base, loss = self.row_outputs[_index(rows)].double(), self.request.loss
+        base, loss = self.row_outputs[torch.from_numpy(np.array(rows))].double(), self.request.loss
         if self.measured == "expected" or subject.task == "regression" or isinstance(loss, OtherLoss):
             if self.measured == "prediction":
                 flat, donors = outputs.double().mean(dim=1), 1
@@ -92,14 +92,14 @@ class ShapleyGame(CoalitionGame):
 
     def full(self, rows: Integers) -> Floats:
         """Return the worth of the coalition of all players, ``(n, V)``: the unchanged row."""
-        return self.measure(self.row_outputs[_index(rows)][:, None], rows)
+        return self.measure(self.row_outputs[torch.from_numpy(np.array(rows))][:, None], rows)
 
     def empty(self, rows: Integers, donors: Integers) -> Floats:
         """Return the worth of the empty coalition, ``(n, V)``, with the donors of each row, ``(n, donors)``."""
         if not self.covered:
             return self.values(rows, donors, np.zeros((len(rows), 1, self.players), dtype=bool))[:, 0]
         worths = [
-            self.measure(self.background_outputs[_index(donors[part])], rows[part])
+            self.measure(self.background_outputs[torch.from_numpy(np.array(donors[part]))], rows[part])
             for part in slices(len(rows), max(1, _CHUNK_ROWS // max(donors.shape[1], 1)))
         ]
         return np.concatenate(worths)
@@ -130,7 +130,7 @@ class ShapleyGame(CoalitionGame):
 
     def rounding(self, rows: Integers, donors: int) -> Floats:
         """Return the change of the values by the network's rounding, ``(n, V)``."""
-        unchanged, kind = self.row_outputs[_index(rows)], self.row_outputs.dtype
+        unchanged, kind = self.row_outputs[torch.from_numpy(np.array(rows))], self.row_outputs.dtype
         mean = self.background_outputs.double().mean(dim=0).expand(len(rows), -1)
         largest = np.zeros((len(rows), self.width))
         for point in (unchanged.double(), mean):
@@ -143,11 +143,6 @@ class ShapleyGame(CoalitionGame):
                 moved += np.abs(self.measure(shifted[:, None], rows) - at_point)
             largest = np.maximum(largest, moved)
         return largest / np.sqrt(donors) if kind in HALF else _STEEPER * largest
-
-
-def _index(numbers: Integers) -> Tensor:
-    """Return row numbers as a new tensor, because views of broadcast arrays cannot be written to."""
-    return torch.from_numpy(np.array(numbers))
 
 
 def slices(count: int, size: int) -> Iterator[slice]:

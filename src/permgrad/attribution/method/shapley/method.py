@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import comb
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.fitted import RowInteractions
-from permgrad.attribution.method.shapley.game import CausalGame, CausalOrder, ShapleyGame, read_order
+from permgrad.attribution.method.shapley.game import CausalGame, ShapleyGame, read_order
 from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.sampled import (
@@ -158,17 +159,14 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     standard = _EXACT_LOCAL if request.scope == "local" or options["interactions"] > 1 else _EXACT_GLOBAL
     exact = standard if options["exact"] is None else options["exact"]
     _check_interactions(request, options, exact)
-    index, causal = None, dict[str, Any]()
+    index, game, causal = None, ShapleyGame, dict[str, Any]()
     if options["interactions"] > 1:
         index = InteractionIndex(options["index"], int(options["interactions"]), len(request.space))
     if order is not None:
         causal = {"causal_order": [list(block) for block in order.names], "confounding": list(order.confounded)}
-        causal["asymmetric"] = options["asymmetric"]
-    return {**options, "exact": exact, "order": order, "interactions": index, "causal": causal}
-
-
-def _game(request: Request, measured: str, order: CausalOrder | None) -> ShapleyGame:
-    return ShapleyGame(request, measured) if order is None else CausalGame(request, measured, order)
+        causal["asymmetric"], game = options["asymmetric"], partial(CausalGame, order=order)
+    further = {"exact": exact, "order": order, "interactions": index, "causal": causal, "game_of": game}
+    return {**options, **further}
 
 
 def choose_references(request: Request, wanted: int | None) -> Integers:
@@ -187,7 +185,7 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
 
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
-    game = _game(request, "output", options["order"])
+    game = options["game_of"](request, "output")
     references = choose_references(request, options["references"])
     rows = np.arange(request.count, dtype=np.int64)
     # The empty coalition is worth the same for all rows, unless some positions have no player.
@@ -245,7 +243,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
-    game = _game(request, options["game"], options["order"])
+    game = options["game_of"](request, options["game"])
     exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     designs = not exact and tree.free
