@@ -267,22 +267,12 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
 
 
 # ---- torch networks whose input is one table -------------------------------------------------------------------------
-@dataclass(frozen=True)
 class PlainColumns:
-    """The encoder of a sampler for a table of numbers: each column is its own feature."""
+    """The encoder of a sampler for a table of numbers: each column is its own feature, and drawn as a number."""
 
-    count: int
-
-    @property
-    def numeric_columns_(self) -> Indexes:
-        """Every column is drawn as a number."""
-        return np.arange(self.count)
-
-    @property
-    def kinds_(self) -> list[str]:
-        """Every column is a number."""
-        return ["numeric"] * self.count
+    def __init__(self, count: int) -> None:
+        self.numeric_columns_, self.kinds_ = np.arange(count), ["numeric"] * count
 
     def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
         """Return each column as its own feature."""
-        return {str(column): np.array([column]) for column in range(self.count)}
+        return {str(column): np.array([column]) for column in self.numeric_columns_}
