@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import comb
@@ -159,7 +160,8 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     standard = _EXACT_LOCAL if request.scope == "local" or options["interactions"] > 1 else _EXACT_GLOBAL
     exact = standard if options["exact"] is None else options["exact"]
     _check_interactions(request, options, exact)
-    index, game, causal = None, ShapleyGame, dict[str, Any]()
+    game: Callable[..., ShapleyGame] = ShapleyGame
+    index, causal = None, dict[str, Any]()
     if options["interactions"] > 1:
         index = InteractionIndex(options["index"], int(options["interactions"]), len(request.space))
     if order is not None:
