@@ -94,6 +94,20 @@ def _damaged(source: Path, why: str) -> InputError:
     return InputError(f"The explanation in {source} is damaged ({why})", hint="Create it again.", code="PG052")
 
 
+def _are_weights(weights: Any) -> bool:
+    """Return whether stored weights are None or valid weights of rows."""
+    if weights is None:
+        return True
+    return any(weights) and all(map(is_number, weights)) and bool(are_weights(np.array(weights)).all())
+
+
+def _are_members(members: Any) -> bool:
+    """Return whether members are lists of positions of players."""
+    return isinstance(members, list) and all(
+        isinstance(each, list) and each and all(is_whole(place) and place >= 0 for place in each) for each in members
+    )
+
+
 def _check_stored(header: Mapping[str, Any], count: int) -> None:
     """Refuse a file whose fields have wrong types or sizes, before they cause an unclear error later."""
     wrong = []
@@ -106,19 +120,15 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
     if wrong:
         raise TypeError(wrong[0])
     players, meta, frame = len(header["names"]), header["meta"], header.get("feature_values")
-    weights, confidence, members = meta.get("sample_weight"), meta.get("confidence", 0.95), header.get("members", [])
-    are_members = isinstance(members, list) and all(
-        isinstance(each, list) and each and all(is_whole(place) and place >= 0 for place in each) for each in members
-    )
+    weights, confidence = meta.get("sample_weight"), meta.get("confidence", 0.95)
     faults = {
-        "members (not lists of positions)": not are_members,
+        "members (not lists of positions)": not _are_members(header.get("members", [])),
         f"scope ({header['scope']!r})": header["scope"] not in ("global", "local"),
         f"modality (of {len(header['modality'])} for {players} names)": len(header["modality"]) != players,
         f"meta (a confidence of {confidence!r})": not (is_number(confidence) and 0 < confidence < 1),
         "feature_values (rows of other lengths)": frame is not None
         and any(len(row) != len(frame["columns"]) for row in frame["data"]),
-        "meta (an invalid sample_weight)": weights is not None
-        and not (any(weights) and all(map(is_number, weights)) and are_weights(np.array(weights)).all()),
+        "meta (an invalid sample_weight)": not _are_weights(weights),
     }
     for name in OF_ROWS if header["scope"] == "local" else ():
         rows = meta.get(name) or ()
