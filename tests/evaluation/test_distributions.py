@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.evaluation.distributions import BARS, LEVELS
+from permgrad.evaluation.cards import BARS, LEVELS
 from permgrad.evaluation.drift import compare_parts
 
 

@@ -1,4 +1,4 @@
-"""One feature at a time: the model's predictions over its values, its distribution, the outcome by value.
+"""One feature, or two, at a time: the model's predictions over values, how these are distributed, the outcome.
 
 The curve of one row is its prediction with the feature set to each of a few values and everything else unchanged
 (individual conditional expectation, Goldstein et al. 2015). Their mean is the partial dependence (Friedman 2001).
@@ -18,7 +18,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import wilson
-from permgrad.evaluation.distributions import bar_edges
+from permgrad.evaluation.cells import ColumnCells
 from permgrad.evaluation.levels import Levels, levels_of
 
 #: From positions of rows ``(n,)`` and these rows with one column changed, the predictions ``(n, outputs)``.
@@ -48,6 +48,13 @@ class Sample:
     outputs: Sequence[int] | EllipsisType = ...
     dependence: Dependence | None = None
     texts: Sequence[str] = ()
+
+    def predicted_with(self, predict: Predict, places: Integers, donors: Mapping[str, Integers]) -> Floats:
+        """Return what is predicted of rows, repeated or not, with the values that other rows have of some columns."""
+        changed = self.raw.iloc[places].reset_index(drop=True)
+        for name, rows in donors.items():
+            changed[name] = self.raw[name].iloc[rows].reset_index(drop=True)
+        return np.asarray(predict(places, changed), dtype=np.float64)[:, self.outputs]
 
 
 def feature_cards(
@@ -81,10 +88,7 @@ def feature_cards(
         if len(donors) < 2 or not len(rows):
             continue
         card |= axis
-        places = np.repeat(rows, len(donors))
-        changed = sample.raw.iloc[places].reset_index(drop=True)
-        changed[name] = sample.raw[name].iloc[np.tile(donors, len(rows))].reset_index(drop=True)
-        outputs = np.asarray(predict(places, changed), dtype=np.float64)[:, sample.outputs]
+        outputs = sample.predicted_with(predict, np.repeat(rows, len(donors)), {name: np.tile(donors, len(rows))})
         curves[name] = outputs.reshape(len(rows), len(donors), -1)
         card["mean"] = curves[name].mean(axis=0).tolist()
     return cards, curves
@@ -134,6 +138,67 @@ def written(value: Any) -> str:
     return str(value)
 
 
+#: Bars of a distribution.
+BARS = 24
+#: The share of values at each end that the outermost bars take in.
+_BEYOND = 0.005
+
+
+def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]:
+    """Describe the first ``count`` rows of a column, those of training, and the others, the test rows.
+
+    Returns ``column, kind`` and ``missing``, a pair of shares. ``shares`` are two lists, of training and of test rows:
+    the share of rows with each of the ``levels``, of which the last can be all others, or between each two ``edges``.
+    ``typical`` is the pair of medians of numbers and dates, else of most frequent levels.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from permgrad.evaluation.cells import cells_of
+        >>> facts = describe_column(cells_of(pd.Series(["a", "a", "b", "b"]), "town"), "town", 2)
+        >>> facts["levels"], facts["shares"], facts["typical"]
+        (['a', 'b'], [[1.0, 0.0], [0.0, 1.0]], ['a', 'b'])
+    """
+    sides, values = (cells.codes[:count], cells.codes[count:]), cells.values
+    missing = [float(np.mean(side < 0)) if len(side) else None for side in sides]
+    facts: dict[str, Any] = {"column": name, "kind": cells.kind, "missing": missing}
+    if cells.names is None:
+        assert values is not None
+        present = values[np.isfinite(values)]
+        if not len(present):
+            return facts
+        edges = bar_edges(present)
+        shares, medians = [], []
+        for side in (values[:count], values[count:]):
+            numbers = side[np.isfinite(side)]
+            counts = np.histogram(np.clip(numbers, edges[0], edges[-1]), edges)[0]
+            shares.append((counts / max(len(side), 1)).tolist())
+            medians.append(float(np.median(numbers)) if len(numbers) else None)
+        return facts | {"edges": edges.tolist(), "shares": shares, "typical": medians}
+    rows = np.stack([np.bincount(side[side >= 0], minlength=len(cells.names)) for side in sides])
+    if len(cells.names) > max(LEVELS, 0.5 * rows.sum()):
+        return facts  # texts that hardly repeat: none is typical
+    order = np.argsort(-rows.sum(axis=0), kind="stable")
+    shown = order if len(order) <= LEVELS else order[: LEVELS - 1]
+    rare = order[len(shown) :]
+    if cells.numbers is not None:
+        shown = shown[np.argsort(cells.numbers[shown], kind="stable")]
+    sizes = np.array([max(len(side), 1) for side in sides])[:, None]
+    of_levels = rows[:, shown] / sizes
+    names = [cells.names[place] for place in shown.tolist()]
+    if len(rare):
+        of_levels = np.column_stack([of_levels, rows[:, rare].sum(axis=1) / sizes[:, 0]])
+        names.append(f"{len(rare):,} others")
+    typical = [cells.names[int(side.argmax())] if side.any() else None for side in rows]
+    return facts | {"levels": names, "shares": of_levels.tolist(), "typical": typical}
+
+
+def bar_edges(present: Floats) -> Floats:
+    """Return the edges of the bars of numbers. The outermost bars take in the few values far out."""
+    low, high = np.quantile(present, [_BEYOND, 1 - _BEYOND], method="inverted_cdf").tolist()
+    low, high = (float(present.min()), float(present.max())) if low == high else (low, high)
+    return np.linspace(low, high, BARS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+
+
 # ---- values ----------------------------------------------------------------------------------------------------------
 def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[str, Any]:
     """Return how a column's values are spread: the counts of bars between ``edges``, or of its levels, and missing."""
@@ -166,20 +231,15 @@ def outcome_table(
         if not len(rows):
             continue
         wider = 1.0 if dependence is None else dependence.widening((codes == code).astype(np.float64), related)
-        low, high = wilson(rows.mean(axis=0), len(rows) / wider**2) if shares else _mean_interval(rows, wider)
-        columns = {"outcome": rows.mean(axis=0), "low": low, "high": high}
-        columns["predicted"] = predicted[codes == code].mean(axis=0)
+        mean = rows.mean(axis=0)
+        half = np.full(len(mean), np.nan)  # of a single row
+        if not shares and len(rows) > 1:
+            half = wider * NORMAL_95 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
+        low, high = wilson(mean, len(rows) / wider**2) if shares else (mean - half, mean + half)
+        columns = {"outcome": mean, "low": low, "high": high, "predicted": predicted[codes == code].mean(axis=0)}
         entry = {key: [float(value) if np.isfinite(value) else None for value in each] for key, each in columns.items()}
         table.append({"level": name, "rows": len(rows), **entry})
     return table
-
-
-def _mean_interval(rows: Floats, wider: float) -> tuple[Floats, Floats]:
-    """Return the 95 % interval of the mean over rows, NaN of a single row."""
-    if len(rows) < 2:
-        return np.full(rows.shape[1], np.nan), np.full(rows.shape[1], np.nan)
-    half = wider * NORMAL_95 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
-    return rows.mean(axis=0) - half, rows.mean(axis=0) + half
 
 
 def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
@@ -194,3 +254,65 @@ def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
         ends = [written(column.iloc[member[pick(dates[member])]])[:10] for pick in (np.argmin, np.argmax)]
         texts.append(ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
     return texts
+
+
+#: Pairs whose effects are computed, values of each feature, rows that are set, and rows whose values are shown.
+MOST_PAIRS, VALUES, MOST_ROWS, MOST_DOTS = 8, 8, 40, 200
+#: Predictions for all pairs together.
+_MOST_PREDICTIONS = 12_000
+
+
+def pair_effects(
+    sample: Sample, pairs: Sequence[tuple[str, str]], rows: Integers, predict: Predict
+) -> list[dict[str, Any]]:
+    """Return the effect of each pair of columns, of the first ``MOST_PAIRS`` that can be set.
+
+    The mean over rows with two features set, all else unchanged, is the joint partial dependence (Friedman 2001). What
+    it has beyond the sum of both single ones is what the pair does only together (the numerator of Friedman & Popescu's
+    H).
+    Each has ``pair``; ``axes``: for both features ``numeric, at, label``; ``mean`` ``(first, second, outputs)``;
+    ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis; and ``rounding``:
+    differences up to it are rounding of the predictions.
+    """
+    known = set(sample.table.columns) - set(sample.texts)
+    usable = [pair for pair in pairs if known.issuperset(pair)][:MOST_PAIRS]
+    rows = rows[: max(5, min(MOST_ROWS, _MOST_PREDICTIONS // (VALUES**2 * max(len(usable), 1))))]
+    effects = (_effect(sample, pair, rows, predict) for pair in usable)
+    return [one for one in effects if one is not None]
+
+
+def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Predict) -> dict[str, Any] | None:
+    points = [points_of(sample.table[name], sample.numbers.get(name), VALUES) for name in pair]
+    shape = tuple(len(donors) for donors, _ in points)
+    if min(shape) < 2 or not len(rows):
+        return None
+    first, second = (donors.ravel() for donors in np.meshgrid(*(donors for donors, _ in points), indexing="ij"))
+    donors = {name: np.tile(each, len(rows)) for name, each in zip(pair, (first, second), strict=True)}
+    outputs = sample.predicted_with(predict, np.repeat(rows, len(first)), donors)
+    mean = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
+    # Numbers that float32 can hold may come from a network.
+    eps = np.finfo(np.float32 if np.array_equal(outputs, outputs.astype(np.float32)) else np.float64).eps
+    rounding = 8 * float(eps) * float(np.abs(outputs).max(initial=0.0))
+    dots = [_places(sample, name, axis)[:MOST_DOTS].tolist() for name, (_, axis) in zip(pair, points, strict=True)]
+    axes = [{key: axis[key] for key in ("numeric", "at", "label", "dates")} for _, axis in points]
+    facts = {"pair": list(pair), "axes": axes, "mean": mean.tolist(), "dots": dots}
+    return {**facts, "rows": len(rows), "rounding": rounding}
+
+
+def _places(sample: Sample, name: str, axis: Mapping[str, Any]) -> Floats:
+    """Return where each row is on the axis of a feature."""
+    column, places = sample.table[name], axis["at"]
+    if axis["numeric"]:
+        dates = sample.numbers.get(name)
+        numbers = as_numbers(column) if dates is None else dates
+        assert numbers is not None
+        return np.clip(numbers, min(places), max(places))
+    place = dict(zip(axis["label"], places, strict=True))
+    return np.array([place.get(written(value), np.nan) if pd.notna(value) else np.nan for value in column.tolist()])
+
+
+def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:
+    """Return what a joint effect ``(first, second, outputs)`` has beyond the sum of both single ones."""
+    alone = mean.mean(axis=1, keepdims=True) + mean.mean(axis=0, keepdims=True)
+    beyond: Floats = mean - alone + mean.mean(axis=(0, 1), keepdims=True)
+    return np.where(np.abs(beyond) <= rounding, 0.0, beyond)

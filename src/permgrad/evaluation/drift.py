@@ -20,8 +20,8 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import FEWEST_GROUPS, Dependence
 from permgrad.base.significance import LEVEL, holm
 from permgrad.data.read.table import blank_codes
+from permgrad.evaluation.cards import describe_column
 from permgrad.evaluation.cells import ColumnCells, cells_of
-from permgrad.evaluation.distributions import describe_column
 from permgrad.evaluation.leaks import looked_at
 
 #: A difference of shares that is large enough to matter. Normal distributions 0.25 standard deviations apart have it.

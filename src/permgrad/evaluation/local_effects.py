@@ -49,9 +49,7 @@ def add_local_effects(
             continue
         rows, steps = axis.moves
         places, donors = np.tile(rows, 2), np.concatenate([axis.donors[steps], axis.donors[steps + 1]])
-        changed = sample.raw.iloc[places].reset_index(drop=True)
-        changed[name] = sample.raw[name].iloc[donors].reset_index(drop=True)
-        outputs = np.asarray(predict(places, changed), dtype=np.float64)[:, sample.outputs]
+        outputs = sample.predicted_with(predict, places, {name: donors})
         effects = outputs[len(rows) :] - outputs[: len(rows)]
         mean, error, low, high = accumulated([axis], rows, [steps], effects, sampled).effects
         at = _places(sample, card, values)

@@ -18,8 +18,7 @@ from permgrad.data.encode.scores import Target
 from permgrad.data.read.image_cells import ImageCell
 from permgrad.models.encoders import image_encoders
 from permgrad.models.images import encoders, features
-from permgrad.models.images.encoders import statistics
-from permgrad.models.images.features import ImageFeatures
+from permgrad.models.images.features import ImageFeatures, statistics
 
 QUICK = {"preset": "fast", "max_epochs": 12, "random_state": 0, "progress": False, "branches": ("tabular",)}
 

@@ -19,9 +19,8 @@ from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.estimators.settings import count_devices
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import distributed
-from permgrad.models.train.learner import DivergenceError, TrainingJob, TrainingOptions
+from permgrad.models.train.learner import DivergenceError, Team, TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.team import Team
 from permgrad.models.train.training import train
 
 

@@ -34,10 +34,9 @@ from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.baselines.saved import LazyModel, save
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
-from permgrad.models.estimators.intervals import MOST_HELD, HeldOut
+from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.presets import get_preset
-from permgrad.models.estimators.scale import Scale
 from permgrad.models.save.saving import read_features, read_part, tensors
 from permgrad.models.save.writing import ARRAYS, WEIGHTS
 

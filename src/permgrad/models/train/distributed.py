@@ -23,8 +23,7 @@ import torch
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import DivergenceError, Learner, TrainingJob, TrainingOutcome
-from permgrad.models.train.team import Team
+from permgrad.models.train.learner import DivergenceError, Learner, Team, TrainingJob, TrainingOutcome
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.

@@ -13,10 +13,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory
@@ -39,10 +42,8 @@ from permgrad.models.train.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from permgrad.models.train.optimizers import Adam, Optimizer
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
-from permgrad.models.train.team import Team
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
 #: number is that of all epochs from now on: the schedule of the learning rate then ends with the last of them.
@@ -120,6 +121,39 @@ class TrainingOutcome:
     best_temperature: float
     best_state: dict[str, Tensor]
     diverged: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def share(self, batch: Rows) -> Rows:
+        """Return every ``size``-th row, or all rows if there are too few for two each."""
+        return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
+
+    def weight(self, share: int, batch: int) -> float:
+        """Return the weight of the mean over this device's rows in the mean over the batch."""
+        # Where all devices compute the batch, each counts alike.
+        return 1 / self.size if share == batch else share / batch
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sum over all devices in the place of each tensor: one message for all of them."""
+        if tensors:
+            flat = _flatten_dense_tensors(list(tensors))
+            torch.distributed.all_reduce(flat)
+            for tensor, total in zip(tensors, _unflatten_dense_tensors(flat, list(tensors)), strict=True):
+                tensor.copy_(total)
+
+    def agree(self, judge: Callable[[Rows], tuple[float, float]], rows: Rows) -> tuple[float, float]:
+        """Return the first device's judgement of some rows. The others do not compute it."""
+        judged = torch.tensor(judge(rows) if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(judged, src=0)
+        score, temperature = judged.tolist()
+        return score, temperature
 
 
 class Learner:
@@ -336,6 +370,54 @@ class Learner:
             raise damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
         for name in RESUMED:
             setattr(self, name, state[name])
+
+
+_BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
+        common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
+        self.param_groups = [{**common, **group, "params": list(group["params"])} for group in groups]
+        self._weights = [weight for group in self.param_groups for weight in group["params"]]
+        self._update = adamw if decoupled else adam
+        self._state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the weights that have gradients."""
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if weight not in self._state:
+                    moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
+                    self._state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
+            slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
+            first, second, steps = ([self._state[weight][name] for weight in weights] for name in names)
+            (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
+            how = {"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers}
+            self._update(weights, slopes, first, second, [], steps, **how)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
+        place = {weight: number for number, weight in enumerate(self._weights)}
+        groups = [{**group, "params": [place[weight] for weight in group["params"]]} for group in self.param_groups]
+        return {"state": {place[weight]: dict(state) for weight, state in self._state.items()}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state, also from one of ``torch.optim.Adam`` or ``AdamW`` over the same weights."""
+        for group, stored in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update({name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")})
+        self._state = {}
+        for place, stored in state_dict["state"].items():
+            weight = self._weights[place]
+            moments = {name: torch.zeros_like(weight).copy_(stored[name]) for name in _MOMENTS}
+            self._state[weight] = {"step": torch.zeros((), device=weight.device).copy_(stored["step"]), **moments}
+
+
+Optimizer: TypeAlias = Adam | torch.optim.SGD
 
 
 def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
