@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.attribution.method.ale.effects import Axis, Column, Sampled, accumulated, make_axes
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import wilson
-from permgrad.evaluation.cells import ColumnCells
+from permgrad.evaluation.drift import bar_edges
 from permgrad.evaluation.levels import Levels, levels_of
 
 #: From positions of rows ``(n,)`` and these rows with one column changed, the predictions ``(n, outputs)``.
@@ -138,67 +139,6 @@ def written(value: Any) -> str:
     return str(value)
 
 
-#: Bars of a distribution.
-BARS = 24
-#: The share of values at each end that the outermost bars take in.
-_BEYOND = 0.005
-
-
-def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]:
-    """Describe the first ``count`` rows of a column, those of training, and the others, the test rows.
-
-    Returns ``column, kind`` and ``missing``, a pair of shares. ``shares`` are two lists, of training and of test rows:
-    the share of rows with each of the ``levels``, of which the last can be all others, or between each two ``edges``.
-    ``typical`` is the pair of medians of numbers and dates, else of most frequent levels.
-
-    Examples:
-        >>> import pandas as pd
-        >>> from permgrad.evaluation.cells import cells_of
-        >>> facts = describe_column(cells_of(pd.Series(["a", "a", "b", "b"]), "town"), "town", 2)
-        >>> facts["levels"], facts["shares"], facts["typical"]
-        (['a', 'b'], [[1.0, 0.0], [0.0, 1.0]], ['a', 'b'])
-    """
-    sides, values = (cells.codes[:count], cells.codes[count:]), cells.values
-    missing = [float(np.mean(side < 0)) if len(side) else None for side in sides]
-    facts: dict[str, Any] = {"column": name, "kind": cells.kind, "missing": missing}
-    if cells.names is None:
-        assert values is not None
-        present = values[np.isfinite(values)]
-        if not len(present):
-            return facts
-        edges = bar_edges(present)
-        shares, medians = [], []
-        for side in (values[:count], values[count:]):
-            numbers = side[np.isfinite(side)]
-            counts = np.histogram(np.clip(numbers, edges[0], edges[-1]), edges)[0]
-            shares.append((counts / max(len(side), 1)).tolist())
-            medians.append(float(np.median(numbers)) if len(numbers) else None)
-        return facts | {"edges": edges.tolist(), "shares": shares, "typical": medians}
-    rows = np.stack([np.bincount(side[side >= 0], minlength=len(cells.names)) for side in sides])
-    if len(cells.names) > max(LEVELS, 0.5 * rows.sum()):
-        return facts  # texts that hardly repeat: none is typical
-    order = np.argsort(-rows.sum(axis=0), kind="stable")
-    shown = order if len(order) <= LEVELS else order[: LEVELS - 1]
-    rare = order[len(shown) :]
-    if cells.numbers is not None:
-        shown = shown[np.argsort(cells.numbers[shown], kind="stable")]
-    sizes = np.array([max(len(side), 1) for side in sides])[:, None]
-    of_levels = rows[:, shown] / sizes
-    names = [cells.names[place] for place in shown.tolist()]
-    if len(rare):
-        of_levels = np.column_stack([of_levels, rows[:, rare].sum(axis=1) / sizes[:, 0]])
-        names.append(f"{len(rare):,} others")
-    typical = [cells.names[int(side.argmax())] if side.any() else None for side in rows]
-    return facts | {"levels": names, "shares": of_levels.tolist(), "typical": typical}
-
-
-def bar_edges(present: Floats) -> Floats:
-    """Return the edges of the bars of numbers. The outermost bars take in the few values far out."""
-    low, high = np.quantile(present, [_BEYOND, 1 - _BEYOND], method="inverted_cdf").tolist()
-    low, high = (float(present.min()), float(present.max())) if low == high else (low, high)
-    return np.linspace(low, high, BARS + 1) if high > low else np.array([low - 0.5, low + 0.5])
-
-
 # ---- values ----------------------------------------------------------------------------------------------------------
 def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[str, Any]:
     """Return how a column's values are spread: the counts of bars between ``edges``, or of its levels, and missing."""
@@ -270,6 +210,7 @@ def pair_effects(
     The mean over rows with two features set, all else unchanged, is the joint partial dependence (Friedman 2001). What
     it has beyond the sum of both single ones is what the pair does only together (the numerator of Friedman & Popescu's
     H).
+
     Each has ``pair``; ``axes``: for both features ``numeric, at, label``; ``mean`` ``(first, second, outputs)``;
     ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis; and ``rounding``:
     differences up to it are rounding of the predictions.
@@ -316,3 +257,143 @@ def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:
     alone = mean.mean(axis=1, keepdims=True) + mean.mean(axis=0, keepdims=True)
     beyond: Floats = mean - alone + mean.mean(axis=(0, 1), keepdims=True)
     return np.where(np.abs(beyond) <= rounding, 0.0, beyond)
+
+
+# ---- accumulated local effects ---------------------------------------------------------------------------------------
+#: Cards that get a local effect, and predictions for all of them together: a row is moved to both ends of its bin.
+_CARDS, _PREDICTIONS, _FEWEST = 10, 6000, 200
+#: Most bins, and the rows that each has at least.
+_BINS, _LEAST = 12, 10
+#: Rows that are compared with those nearest to a value: so many, and at least this share of all.
+_COMPARED, _NEAREST, _SHARE = 1000, 50, 0.05
+#: A curve leaves the data where more than this share of its rows is unlike all those nearest to the value.
+_OUTSIDE = 0.5
+#: Standard errors beyond which two curves differ (95 % for ten points together). Less than this share of the range of
+#: the curves is not worth a word.
+_APART, _LITTLE = 2.8, 0.02
+
+
+def add_local_effects(
+    sample: Sample, cards: Sequence[dict[str, Any]], curves: Mapping[str, Floats], predict: Predict
+) -> None:
+    """Add ``ale`` to the first cards of numbers and dates, and ``leaves`` to those whose mean curve leaves the data.
+
+    A mean curve sets a column to one value in all rows, which makes rows that do not exist where columns depend on each
+    other. Accumulated local effects only move rows between values near their own (Apley & Zhu 2020, ``method="ale"``).
+
+    ``ale`` has places ``at`` on the card's axis, and ``mean``, ``low`` and ``high`` ``(places, outputs)``: the effect
+    with 95 % intervals, moved to the mean of the other curve. ``leaves`` is what ``_left`` returns, with how far the
+    curves are ``apart`` there in each output, and whether that is ``clear``.
+    """
+    columns = {card["feature"]: _column(sample, card["feature"]) for card in cards if card["feature"] in sample.table}
+    shown = [card for card in cards if card["feature"] in curves and not columns[card["feature"]].labels][:_CARDS]
+    count = min(len(sample.raw), max(_FEWEST, _PREDICTIONS // max(2 * len(shown), 1)))
+    units = None if sample.dependence is None else sample.dependence.take(np.arange(count))
+    sampled = Sampled(np.ones(count), units, 0.95)
+    for card in shown:
+        name, values = card["feature"], columns[card["feature"]].values
+        axis = make_axes([0], {0: Column(name, values[:count])}, sampled, _BINS, _LEAST).get(0)
+        if axis is None or len(axis.at) < 2:
+            continue
+        rows, steps = axis.moves
+        places, donors = np.tile(rows, 2), np.concatenate([axis.donors[steps], axis.donors[steps + 1]])
+        outputs = sample.predicted_with(predict, places, {name: donors})
+        effects = outputs[len(rows) :] - outputs[: len(rows)]
+        mean, error, low, high = accumulated([axis], rows, [steps], effects, sampled).effects
+        at = _numbers_at(sample, card, values)
+        single = curves[name]  # (rows, points, outputs)
+        located = np.array([np.interp(values[:count], at, np.eye(len(at))[k]) for k in range(len(at))])
+        weights = located[:, np.isfinite(values[:count])].mean(axis=1)
+        level = weights @ single.mean(axis=0)
+        edges = card["values"].get("edges", at)
+        spots = np.unique(np.clip(axis.at, edges[0], edges[-1]))  # what the chart shows of them
+        card["ale"] = {"at": (spots if card["numeric"] else np.interp(spots, at, np.arange(len(at)))).tolist()}
+        for key, each in (("mean", mean), ("low", low), ("high", high)):
+            card["ale"][key] = (_along(axis, each, spots) + level).tolist()
+        left = _left(name, columns, at)
+        if left is not None:
+            centred = single - np.einsum("p,rpo->ro", weights, single)[:, None]
+            apart = _apart(centred, [_along(axis, each, at) for each in (mean, error)], left.pop("points"))
+            card["leaves"] = left | {key: card["label"][at] for key, at in left["ends"].items()} | apart
+
+
+def _column(sample: Sample, name: str) -> Column:
+    """Return a column of numbers or dates, or the codes of levels, all NaN of those too many to compare."""
+    cells = sample.table[name]
+    numbers = as_numbers(cells) if sample.numbers.get(name) is None else sample.numbers[name]
+    if numbers is not None:
+        return Column(name, np.asarray(numbers, dtype=np.float64))
+    codes, levels = cells.astype(object).factorize()
+    few = len(levels) <= LEVELS and name not in sample.texts
+    return Column(name, np.where(codes < 0, np.nan, codes) if few else np.full(len(cells), np.nan), (name,))
+
+
+def _numbers_at(sample: Sample, card: Mapping[str, Any], values: Floats) -> Floats:
+    """Return the numbers at which a card's curve was computed."""
+    if card["numeric"]:
+        return np.asarray(card["at"], dtype=np.float64)
+    labels = map(written, sample.table[card["feature"]].tolist())
+    by_label = {label: value for label, value in zip(labels, values.tolist(), strict=True) if np.isfinite(value)}
+    return np.array([by_label[label] for label in card["label"]])
+
+
+def _along(axis: Axis, numbers: Floats, at: Floats) -> Floats:
+    """Return numbers at points of an axis ``(points, outputs)`` at other values."""
+    return np.stack([np.interp(at, axis.at, each) for each in numbers.T], axis=1)
+
+
+def _apart(centred: Floats, local: Sequence[Floats], points: Integers) -> dict[str, Any]:
+    """Return how far the mean of centred curves is from the local effect at some points, and whether that is clear."""
+    mean, (effect, error) = centred.mean(axis=0), local
+    chance = np.hypot(centred.std(axis=0, ddof=1) / np.sqrt(len(centred)), np.nan_to_num(error, nan=np.inf))
+    apart = np.abs(effect - mean)[points]
+    least = np.maximum(_APART * chance[points], _LITTLE * max(np.ptp(mean), np.ptp(effect)))
+    clear = np.where(apart > least, apart, 0.0)
+    return {"apart": clear.max(axis=0).tolist(), "clear": clear.any(axis=0).tolist()}
+
+
+def _left(name: str, columns: Mapping[str, Column], at: Floats) -> dict[str, Any] | None:
+    """Return where rows that have another value of a column are unlike all rows with such values, or None.
+
+    A row is unlike them if its value of one ``other`` column is outside the range of the rows nearest to the value, or
+    a level that none of these has. ``ends``: the last of the first ``points`` of which more than half of the rows are
+    so (``to``), and the first of the last ones (``from``). ``share``: of the rows at all of these points. ``near``: how
+    many rows are nearest.
+    """
+    own = columns[name].values[:_COMPARED]
+    order = np.argsort(own, kind="stable")[: np.isfinite(own).sum()]
+    near = max(_NEAREST, round(_SHARE * len(order)))
+    others = {other: column for other, column in columns.items() if other != name}
+    if len(order) < 4 * near or not others:
+        return None
+    first, last = (np.searchsorted(own[order], at, side) for side in ("left", "right"))
+    start = np.clip((first + last - near) // 2, 0, len(order) - near)
+    ends = zip(np.minimum(start, first), np.maximum(start + near, last), strict=True)
+    shares = np.array([_outside(order, order[low:high], others) for low, high in ends])  # (points, others)
+    beyond = shares > _OUTSIDE
+    lower, upper = np.logical_and.accumulate(beyond), np.logical_and.accumulate(beyond[::-1])[::-1]
+    chosen = lower | upper
+    best = int(np.argmax(((shares - _OUTSIDE) * chosen).sum(axis=0)))
+    points = np.flatnonzero(chosen[:, best])
+    if not len(points):
+        return None
+    sides = {"to": np.flatnonzero(lower[:, best])[-1:], "from": np.flatnonzero(upper[:, best])[:1]}
+    found = {side: int(spots[0]) for side, spots in sides.items() if len(spots) and len(points) < len(at)}
+    share = float(shares[points, best].mean())
+    return {"ends": found, "other": list(others)[best], "share": share, "near": near, "points": points}
+
+
+def _outside(rows: Integers, near: Integers, others: Mapping[str, Column]) -> list[float]:
+    """Return the shares of rows whose value of each other column is outside that of the rows nearest to a value."""
+    shares = []
+    for column in others.values():
+        values = column.values[rows]
+        known, like = values[np.isfinite(values)], column.values[near]
+        like = like[np.isfinite(like)]
+        if len(like) < _NEAREST // 2:
+            shares.append(0.0)
+        elif column.labels:
+            shares.append(float(1 - np.isin(known, like).mean()))
+        else:
+            shares.append(float(((known < like.min()) | (known > like.max())).mean()))
+    return shares

@@ -20,8 +20,8 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, NORMAL_95, holm, t_quantile
 from permgrad.evaluation.calibration import wilson
-from permgrad.evaluation.cells import cells_of
 from permgrad.evaluation.leaks import looked_at
+from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.segments import FEWEST_ROWS, groups_of_rows
 from permgrad.evaluation.skill import Predicted
 

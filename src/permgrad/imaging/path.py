@@ -20,8 +20,7 @@ from permgrad.imaging.assignment import (
     split_by_rank,
     standardised_sample,
 )
-from permgrad.imaging.layout import GridLayout, PlacedLayout, Positions, layouts
-from permgrad.imaging.named import named_places
+from permgrad.imaging.layout import GridLayout, PlacedLayout, Positions, layouts, named_places
 
 #: Of more columns no matrix of all pairs is made: they stand in the order of their loadings.
 _MOST_COLUMNS = 4096

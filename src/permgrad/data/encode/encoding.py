@@ -20,9 +20,8 @@ from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, is_co
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, plan_slots
-from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
-from permgrad.data.encode.statistics import TableStatistics, numeric_cells
+from permgrad.data.encode.statistics import Scaling, ScalingMode, TableStatistics, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 

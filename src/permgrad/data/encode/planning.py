@@ -10,8 +10,7 @@ import numpy as np
 
 from permgrad.base.arrays import Integers
 from permgrad.data.encode.calendar import HELD, calendar_parts, part_name, public_holidays, returning_parts
-from permgrad.data.encode.scaling import Scaling
-from permgrad.data.encode.statistics import TableStatistics
+from permgrad.data.encode.statistics import Scaling, TableStatistics
 from permgrad.data.read.cells import BLANK
 from permgrad.data.types.column_types import ColumnType, Schema
 

@@ -154,7 +154,7 @@ def _linear(job: Job) -> Any:
 
 
 def _mlp(job: Job) -> Any:
-    from permgrad.evaluation.baselines.mlp import MLPOptions, PlainMLP
+    from permgrad.evaluation.baselines.networks import MLPOptions, PlainMLP
     from permgrad.models.devices import torch_threads
     from permgrad.models.train.guard import sheltered
 
@@ -193,7 +193,7 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
 
 
 def _peer(job: Job, name: str) -> Any:
-    from permgrad.evaluation.baselines.peers import fit_peer
+    from permgrad.evaluation.baselines.networks import fit_peer
 
     return fit_peer(job, name)
 

@@ -20,8 +20,7 @@ import torch
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import generator
 from permgrad.imaging.assignment import standardised_sample
-from permgrad.imaging.layout import Positions
-from permgrad.imaging.named import named_places
+from permgrad.imaging.layout import Positions, named_places
 from permgrad.imaging.path import lattice_positions, path_positions
 from permgrad.models.estimators.random_kernels import ridge
 from permgrad.models.fast.kernels import FoldedKernels

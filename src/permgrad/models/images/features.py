@@ -1,4 +1,4 @@
-"""The vectors of the images in a table's columns, each different image read and encoded once, in batches."""
+"""The vectors of the images in a table's columns, each different image read and encoded once, and what makes them."""
 
 from __future__ import annotations
 
@@ -377,7 +377,7 @@ class _Block(nn.Module):
 
 
 class ResidualNetwork(nn.Sequential):
-    """Images ``(n, channels, height, width)`` in 0 … 1 to outputs ``(n, outputs)``.
+    """Images ``(n, channels, height, width)`` in 0 … 1 to outputs ``(n, outputs)``: He et al. 2016, small.
 
     ``stride``: that of the first convolution. None: by the longer ``side``.
     """

@@ -25,6 +25,7 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
+from permgrad.base.registry import Registry
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.calibration import best_temperature, class_logits
@@ -43,7 +44,6 @@ from permgrad.models.train.checkpoint import (
     write_checkpoint,
 )
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
-from permgrad.models.train.schedules import schedules
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
 #: number is that of all epochs from now on: the schedule of the learning rate then ends with the last of them.
@@ -88,6 +88,59 @@ class TrainingOptions:
     label_smoothing: float = 0.0
     refinement: bool = False
     precision: str = "auto"
+
+
+Schedule = Callable[[float, float], float]
+
+#: Every entry: ``(share done, peak rate) -> rate``, the share running from 0 to below 1.
+schedules: Registry[Schedule] = Registry("schedule")
+
+_WARM_UP_START = 1e-5
+_WARM_UP_SHARE = 0.25
+_FLAT_SHARE, _ONE_CYCLE_SHARE = 0.5, 0.3
+
+
+@schedules.register("warmup_cosine")
+def warmup_cosine(done: float, rate: float) -> float:
+    """Rise linearly from 1e-5 to ``rate`` over the first quarter, then fall to 0 along a cosine."""
+    if done < _WARM_UP_SHARE:
+        start = min(_WARM_UP_START, rate)
+        return start + (rate - start) * done / _WARM_UP_SHARE
+    return rate * 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP_SHARE) / (1 - _WARM_UP_SHARE)))
+
+
+@schedules.register("cosine")
+def cosine(done: float, rate: float) -> float:
+    """Fall from ``rate`` to 0 along half a cosine wave (Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5)."""
+    return rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@schedules.register("flat_cosine")
+def flat_cosine(done: float, rate: float) -> float:
+    """Stay at ``rate`` for the first half, then fall to 0 along a cosine."""
+    if done < _FLAT_SHARE:
+        return rate
+    return rate * 0.5 * (1 + math.cos(math.pi * ((done - _FLAT_SHARE) / (1 - _FLAT_SHARE))))
+
+
+@schedules.register("one_cycle")
+def one_cycle(done: float, rate: float) -> float:
+    """Rise from a 25th of ``rate`` along a cosine over the first 30 %, then fall to almost nothing along another.
+
+    Smith & Topin 2018 (arXiv 1708.07120), with the constants of ``torch.optim.lr_scheduler.OneCycleLR``. NOTE[DIFF]:
+    momentum does not cycle.
+    """
+    low = rate / 25
+    if done < _ONE_CYCLE_SHARE:
+        return rate + (low - rate) * 0.5 * (1 + math.cos(math.pi * done / _ONE_CYCLE_SHARE))
+    end = low / 1e4
+    return end + (rate - end) * 0.5 * (1 + math.cos(math.pi * (done - _ONE_CYCLE_SHARE) / (1 - _ONE_CYCLE_SHARE)))
+
+
+@schedules.register("constant")
+def constant(done: float, rate: float) -> float:  # noqa: ARG001 — every schedule has the same signature
+    """Stay at ``rate``."""
+    return rate
 
 
 class DivergenceError(InputError):
@@ -376,7 +429,11 @@ _BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    It has the states of ``torch.optim``, whose own classes load torch's compiler when the first is made. That takes
+    longer than many trainings.
+    """
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
         common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
