@@ -121,8 +121,7 @@ class FolderKind:
         Nothing is written. ``overwrite`` replaces other work. ``beside`` are further entries that must be equal.
         """
         if os.path.lexists(folder) and not folder.is_dir():
-            problem = f"{folder} is {what_lies_at(folder)}, not a folder"
-            raise InputError(problem, hint="Choose another with --out.", code="PG050")
+            raise InputError(f"{folder} is {what_lies_at(folder)}, not a folder", "Choose another with --out.", "PG050")
         record = self.read(folder)
         if record is None and folder.is_dir():
             self._refuse_foreign(folder, overwrite=overwrite)

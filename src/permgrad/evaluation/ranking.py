@@ -97,8 +97,7 @@ def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floa
     """Return two lists of importances as arrays. ``InputError``: not all are finite."""
     left, right = np.asarray(truth, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     if not (np.all(np.isfinite(left)) and np.all(np.isfinite(right))):
-        problem = "truth or estimate holds missing or infinite values"
-        raise InputError(problem, hint="Leave those features out.", code="PG002")
+        raise InputError("truth or estimate holds missing or infinite values", "Leave those features out.", "PG002")
     return left, right
 
 

@@ -347,8 +347,7 @@ def fit_layout(
     if names is not None:
         names = list(check_names("names", names, "pass the encoder's encoded_names_"))
     if not callable(getattr(layout, "fit", None)):
-        problem = f"layout must have a fit, got {shown(layout)}"
-        raise InputError(problem, hint="Pass a layout from make_layout.", code="PG001")
+        raise InputError(f"layout must have a fit, got {shown(layout)}", "Pass a layout from make_layout.", "PG001")
     returned = layout.fit(encoded, names, seed)
     fitted = layout if returned is None else returned
     checked = check_layout(fitted)

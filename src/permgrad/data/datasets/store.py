@@ -198,8 +198,7 @@ def find_file(
         f"{str(cached.parent)!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA."
     )
     if url is None:
-        problem = f"The file of {what} is not on this machine and has no download"
-        raise EnvironmentProblem(problem, hint=by_hand, code="PG063")
+        raise EnvironmentProblem(f"The file of {what} is not on this machine and has no download", by_hand, "PG063")
     try:
         made = fetch_bytes(url)
         made = convert(made) if convert is not None else made

@@ -364,8 +364,7 @@ def _readable(path: Path) -> Iterator[None]:
         problem = f"Cannot read {str(path)!r}: {error.strerror}"
         raise EnvironmentProblem(problem, hint="Check its permissions.", code="PG062") from error
     except (pa.ArrowException, OSError, struct.error, *DAMAGE) as error:
-        problem = f"{str(path)!r} is cut off, damaged or no Parquet file"
-        raise InputError(problem, hint="Write it again.", code="PG011") from error
+        raise InputError(f"{str(path)!r} is cut off, damaged or no Parquet file", "Write it again.", "PG011") from error
 
 
 def _footer_digest(path: Path) -> str:

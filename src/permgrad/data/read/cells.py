@@ -79,8 +79,7 @@ def _bare_frame(X: Any) -> pd.DataFrame:
             problem = f"X must map each column to its cells, all of one length: {error}"
             raise InputError(problem, hint="Pass for example {'age': [31, 40]}.", code="PG007") from None
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        problem = "X is a sparse matrix, but sparse input is not supported"
-        raise InputError(problem, hint="Pass X.toarray().", code="PG001")
+        raise InputError("X is a sparse matrix, but sparse input is not supported", "Pass X.toarray().", "PG001")
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
         widths = {len(row) for row in X}
         if len(widths) > 1:

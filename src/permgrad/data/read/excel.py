@@ -61,8 +61,7 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
         problem = f"{str(file)!r} is a damaged Excel file ({error_in_words(error)})"
         raise InputError(problem, hint="Open it, and save it again as .xlsx or CSV.", code="PG011") from error
     if not rows:
-        problem = f"Sheet {chosen.title!r} of {str(file)!r} is empty"
-        raise InputError(problem, hint="Choose another with --sheet.", code="PG011")
+        raise InputError(f"Sheet {chosen.title!r} of {str(file)!r} is empty", "Choose another with --sheet.", "PG011")
     return _as_csv(rows)
 
 

@@ -93,8 +93,7 @@ def read_table(
     codes = MissingCodes.of(na)
     kept_texts = check_not_na(not_na, codes)
     if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
-        problem = f"decimal must be ',' or '.', got {shown(decimal)}"
-        raise InputError(problem, hint="Pass one of them, or None.", code="PG003")
+        raise InputError(f"decimal must be ',' or '.', got {shown(decimal)}", "Pass one of them, or None.", "PG003")
     names = () if text is None else check_names("text", text, "pass for example text=['postcode']")
     check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
     written = read_written(path, Reading(na=codes, text=names, decimal=decimal, not_na=kept_texts, sheet=sheet))
@@ -113,8 +112,7 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
     if not is_usual and not is_parquet_folder(file):
         _check_file(file)
     if reading.sheet is not None and file.suffix.lower() not in _WORKBOOKS:
-        problem = f"{str(file)!r} has no sheets"
-        raise InputError(problem, hint="Leave the sheet out, or name an .xlsx file.", code="PG004")
+        raise InputError(f"{str(file)!r} has no sheets", "Leave the sheet out, or name an .xlsx file.", "PG004")
     if not is_usual or _content(file, 4) == PARQUET:
         written = _read_parquet(file, reading)
     else:
@@ -230,8 +228,7 @@ def _check_file(file: Path) -> None:
     is_device = file.is_char_device() or file.is_block_device() or file.is_socket()
     if is_device or file.is_dir():
         kind, where = ("device", "") if is_device else ("folder", " in it")
-        problem = f"{str(file)!r} is a {kind}, not a file"
-        raise InputError(problem, hint=f"Name the CSV or Parquet file{where}.", code="PG010")
+        raise InputError(f"{str(file)!r} is a {kind}, not a file", f"Name the CSV or Parquet file{where}.", "PG010")
     if not file.exists():
         raise InputError(f"{str(file)!r} {why_missing(file)}", hint=near_file(file) or "Check the path.", code="PG010")
     if file.suffix.lower() not in SUFFIXES:
@@ -273,5 +270,4 @@ def _content(file: Path, size: int = -1) -> bytes:
 
 
 def _empty(file: Path) -> InputError:
-    problem = f"{str(file)!r} is empty: a table needs a header and rows"
-    return InputError(problem, hint="Check how it was written.", code="PG011")
+    return InputError(f"{str(file)!r} is empty: a table needs a header and rows", "Check how it was written.", "PG011")

@@ -149,8 +149,7 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
     file = description.get("file")
     path = source / _file_of(name, None, file)
     if path.name not in description["checksums"]:
-        problem = f"The model of {source} could not be saved when it was trained"
-        raise InputError(problem, hint="Train it again.", code="PG055")
+        raise InputError(f"The model of {source} could not be saved when it was trained", "Train it again.", "PG055")
     read_part(path, description, "a file of its library", lambda _: {})
     if name:
         check_available([name])

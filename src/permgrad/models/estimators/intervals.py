@@ -129,8 +129,7 @@ class HeldOut:
         if not by_class:
             return np.asarray(1 - probabilities <= self.limits(encoded, coverage, columns))
         if self.codes is None:
-            problem = "This model was saved without the classes of its held-out rows"
-            raise InputError(problem, hint="Fit it again.", code="PG055")
+            raise InputError("This model was saved without the classes of its held-out rows", "Fit it again.", "PG055")
         inside, few = np.ones(probabilities.shape, dtype=bool), 0
         for code in range(probabilities.shape[1]):
             member = np.flatnonzero(self.codes == code)

@@ -177,8 +177,7 @@ def _read_description(source: Path) -> dict[str, Any]:
     except ValueError as error:
         raise _damaged(path, f"it is no complete JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
-        problem = f"{path} does not describe a permgrad model"
-        raise InputError(problem, hint="Pass the folder that save wrote.", code="PG052")
+        raise InputError(f"{path} does not describe a permgrad model", "Pass the folder that save wrote.", "PG052")
     version = description.get("version")
     if not isinstance(version, int) or version > OTHERS_VERSION:
         problem = (

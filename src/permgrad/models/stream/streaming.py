@@ -58,8 +58,7 @@ def prepare_stream(
         problem = f"sample_weight must be above 0 for some row, but {sample_weight!r} is 0 in every training row"
         raise InputError(problem, hint="Name another column, or leave it out.", code="PG020")
     if len(typed.frame) < 2:
-        problem = f"Training needs at least 2 rows, got n_samples={len(typed.frame)}"
-        raise InputError(problem, hint="Add rows.", code="PG013")
+        raise InputError(f"Training needs at least 2 rows, got n_samples={len(typed.frame)}", "Add rows.", "PG013")
     inputs.as_frame(model, typed.frame, reset=True)
     with table.cells_of(typed.numbers):
         encoder = make_encoder(model, typed.frame, settings)
@@ -133,8 +132,7 @@ def _features(
             problem = f"features must not hold the target or the weight, got {taken[0]!r}"
             raise InputError(problem, hint="Leave it out.", code="PG006")
     if not features:
-        problem = f"The table has no feature besides {', '.join(map(repr, named))}"
-        raise InputError(problem, hint="Add columns.", code="PG017")
+        raise InputError(f"The table has no feature besides {', '.join(map(repr, named))}", "Add columns.", "PG017")
     table.check_cells([*features, target], "name the columns to learn from with features=, without it")
     return tuple(features)
 
