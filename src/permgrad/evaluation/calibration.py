@@ -128,12 +128,7 @@ def holds(truth: Array, inside: Array) -> Booleans:
 
 
 def score_intervals(
-    truth: Array,
-    inside: Array,
-    coverage: float,
-    *,
-    classes: Sequence[str] = (),
-    dependence: Dependence | None = None,
+    truth: Array, inside: Array, coverage: float, *, classes: Sequence[str] = (), dependence: Dependence | None = None
 ) -> dict[str, Any]:
     """Return what ``metrics.json`` holds of intervals or sets.
 

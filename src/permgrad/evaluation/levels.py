@@ -63,11 +63,7 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
 
 
 def level_table(
-    levels: Levels,
-    outcome: Floats,
-    attribution: Floats | None,
-    places: Integers,
-    dependence: Dependence | None = None,
+    levels: Levels, outcome: Floats, attribution: Floats | None, places: Integers, dependence: Dependence | None = None
 ) -> list[dict[str, Any]]:
     """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors.
 

@@ -30,10 +30,7 @@ Means = tuple[Floats, Floats, Floats]
 #: Measures that describe the rows: their differences between levels are not tested.
 _DESCRIBING = ("mean_prediction", "observed")
 #: What fairlearn takes the worst difference or ratio of.
-_FAIRNESS = {
-    "demographic_parity": ["selection_rate"],
-    "equalized_odds": ["true_positive_rate", "false_positive_rate"],
-}
+_FAIRNESS = {"demographic_parity": ["selection_rate"], "equalized_odds": ["true_positive_rate", "false_positive_rate"]}
 #: A clear difference of shares is at least this, of other measures such a part of the largest value.
 _LEAST_DIFFERENCE, _LEAST_PART = 0.01, 0.05
 #: Draws of the bootstrap, folds in which a column is predicted, and the part of what is told that a feature must carry.

@@ -16,14 +16,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import (
-    EnvironmentProblem,
-    InputError,
-    did_you_mean,
-    error_in_words,
-    listed,
-    warn_user,
-)
+from permgrad.base.errors import EnvironmentProblem, InputError, did_you_mean, error_in_words, listed, warn_user
 from permgrad.data.read.parquet import DAMAGE
 from permgrad.data.read.text_files import check_fits
 

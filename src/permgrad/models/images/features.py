@@ -96,11 +96,7 @@ class ImageFeatures:
         self.columns[name] = column = self._looked_at(name, cells, target.classes)
         if column.encoder != "residual":
             return self.vectors(name, cells)
-        parts, pixels, rows = (
-            divide(len(cells), index, target),
-            self.pixels(name, cells),
-            np.flatnonzero(index >= 0),
-        )
+        parts, pixels, rows = (divide(len(cells), index, target), self.pixels(name, cells), np.flatnonzero(index >= 0))
         out = np.zeros((len(cells), target.outputs), dtype=np.float32)
         for part in range(3):
             with sheltered(derive_seed(target.seed, "images", part)):
