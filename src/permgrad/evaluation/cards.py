@@ -96,8 +96,10 @@ def feature_cards(
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
-def as_numbers(column: pd.Series[Any]) -> Floats | None:
-    """Return a column ``(rows,)`` of numbers, NaN where missing, or None if it has other values."""
+def as_numbers(column: pd.Series[Any], dates: Floats | None = None) -> Floats | None:
+    """Return a column ``(rows,)`` of numbers or ``dates``, NaN where missing, or None if it has other values."""
+    if dates is not None:
+        return dates
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.asarray(np.where(np.isfinite(numbers), numbers, np.nan))
@@ -110,7 +112,7 @@ def points_of(column: pd.Series[Any], dates: Floats | None, count: int = POINTS)
     Returns rows that have them, and ``numeric``, the places ``at`` on an axis, how each is written (``label``), whether
     they are ``dates``, and the number of ``levels`` of a feature without order.
     """
-    numbers = as_numbers(column) if dates is None else dates
+    numbers = as_numbers(column, dates)
     present = np.flatnonzero(np.isfinite(numbers)) if numbers is not None else np.flatnonzero(column.notna().to_numpy())
     if numbers is not None and (dates is not None or len(np.unique(numbers[present])) > count):
         order = present[np.argsort(numbers[present], kind="stable")]
@@ -142,7 +144,7 @@ def written(value: Any) -> str:
 # ---- values ----------------------------------------------------------------------------------------------------------
 def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[str, Any]:
     """Return how a column's values are spread: the counts of bars between ``edges``, or of its levels, and missing."""
-    numbers = as_numbers(column) if dates is None else dates
+    numbers = as_numbers(column, dates)
     missing = int((column.isna().to_numpy() if numbers is None else np.isnan(numbers)).sum())
     present = np.zeros(0) if numbers is None else numbers[np.isfinite(numbers)]
     if len(np.unique(present)) > LEVELS:
@@ -244,8 +246,7 @@ def _places(sample: Sample, name: str, axis: Mapping[str, Any]) -> Floats:
     """Return where each row is on the axis of a feature."""
     column, places = sample.table[name], axis["at"]
     if axis["numeric"]:
-        dates = sample.numbers.get(name)
-        numbers = as_numbers(column) if dates is None else dates
+        numbers = as_numbers(column, sample.numbers.get(name))
         assert numbers is not None
         return np.clip(numbers, min(places), max(places))
     place = dict(zip(axis["label"], places, strict=True))
@@ -320,7 +321,7 @@ def add_local_effects(
 def _column(sample: Sample, name: str) -> Column:
     """Return a column of numbers or dates, or the codes of levels, all NaN of those too many to compare."""
     cells = sample.table[name]
-    numbers = as_numbers(cells) if sample.numbers.get(name) is None else sample.numbers[name]
+    numbers = as_numbers(cells, sample.numbers.get(name))
     if numbers is not None:
         return Column(name, np.asarray(numbers, dtype=np.float64))
     codes, levels = cells.astype(object).factorize()

@@ -15,6 +15,7 @@ from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, printable, unknown
 from permgrad.base.late import pd
+from permgrad.data.read import dates
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -30,32 +31,12 @@ from permgrad.data.read.cells import (
     refuse_infinite,
     text_numbers,
 )
-from permgrad.data.read.dates import (
-    DURATION,
-    are_durations,
-    date_ways,
-    duration_seconds,
-    duration_ways,
-    find_date_format,
-    find_whole_format,
-    is_clock,
-    is_moment,
-    read_dates,
-    series_seconds,
-)
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import MEASURE, WAYS
+from permgrad.data.types import identifiers
 from permgrad.data.types.free_text import LONGEST_READ, is_free_text
-from permgrad.data.types.identifiers import (
-    FEWEST_FOR_IDENTIFIER,
-    NAMES,
-    are_whole,
-    codes_reason,
-    kind_of_distinct,
-    names_reason,
-    row_numbers,
-)
+from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, NAMES
 
 Kind: TypeAlias = Literal[
     "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"
@@ -209,17 +190,19 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
         return _constant(base)
     if binary:
         return replace(base, kind="boolean", reason="only 0 and 1")
-    if read := find_whole_format(values):
+    if read := dates.find_whole_format(values):
         said = f"{WHOLE_DATES}, read as {read[0]}{f' ({SWAPPED})' if read[1] else ''}"
         return replace(base, kind="date", storage="date", reason=said, date_format=read[0])
     n_known = base.n_rows - base.n_missing
     # One missing cell, and whole numbers are stored as others.
-    if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and are_whole(values))):
+    if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and identifiers.are_whole(values))):
         return base
     kind, reason = base.kind, None
     if base.n_levels >= n_known:
-        kind, reason = kind_of_distinct(base.name, values, row_numbers(index))
-    elif not base.reason.endswith(FUSED) and (reason := names_reason(base.name, values, row_numbers(index))):
+        kind, reason = identifiers.kind_of_distinct(base.name, values, identifiers.row_numbers(index))
+    elif not base.reason.endswith(FUSED) and (
+        reason := identifiers.names_reason(base.name, values, identifiers.row_numbers(index))
+    ):
         is_name = reason.startswith(NAMES)
         return (
             replace(base, kind="categorical", storage="text", reason=reason)
@@ -227,7 +210,7 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
             else replace(base, reason=reason)
         )
     if reason is None and not base.reason.endswith(FUSED):
-        reason = codes_reason(base.name, values)
+        reason = identifiers.codes_reason(base.name, values)
     return replace(base, kind=kind, reason=reason or base.reason)
 
 
@@ -244,8 +227,8 @@ def _constant(base: ColumnType) -> ColumnType:
 # ---- everything else ------------------------------------------------------------------------------------------------
 def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> ColumnType:
     """Type of a column that is not stored as numbers."""
-    if is_moment(series):
-        seconds = series_seconds(series)
+    if dates.is_moment(series):
+        seconds = dates.series_seconds(series)
         levels, n_missing = np.unique(seconds[~np.isnan(seconds)]), int(np.isnan(seconds).sum())
         base = ColumnType(name, "date", "date", "date type", len(series), n_missing, len(levels))
         if series.dtype.kind == "m":
@@ -262,10 +245,10 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     starts = [text[:_LONGEST_SHORT] for text in texts]  # no date or time is longer, and a text may have megabytes
     if found := _pair_type(base, starts) or _date_type(base, starts):
         return found
-    if are_durations(starts):
-        is_day = is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in duration_seconds(texts))
+    if dates.are_durations(starts):
+        is_day = dates.is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in dates.duration_seconds(texts))
         reason = f"{'times of day' if is_day else 'durations'} as text, in seconds"
-        return replace(base, kind="numeric", storage="number", reason=reason, date_format=DURATION)
+        return replace(base, kind="numeric", storage="number", reason=reason, date_format=dates.DURATION)
     return _text_type(base, series, texts, counts)
 
 
@@ -281,13 +264,13 @@ def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
 
 
 def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False) -> ColumnType | None:
-    read = find_date_format(texts, declared=declared)
+    read = dates.find_date_format(texts, declared=declared)
     if read is None:
         return None
     form, share, ambiguous = read
     partly, years = f", {share:.1%} readable" if share < 1 else "", ", years 1930 to 2029" if "%y" in form else ""
     reason = f"dates as text, read as {form}{years}{partly}{f' ({SWAPPED})' if ambiguous else ''}"
-    n_unreadable = int(np.isnan(read_dates(texts, form)).sum())
+    n_unreadable = int(np.isnan(dates.read_dates(texts, form)).sum())
     return replace(base, kind="date", storage="date", reason=reason, date_format=form, n_unreadable=n_unreadable)
 
 
@@ -342,7 +325,7 @@ def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
 def several_ways(texts: Sequence[str]) -> str | None:
     """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
     looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
-    for what, ways_of in (("times", duration_ways), ("numbers", _number_ways), ("dates", date_ways)):
+    for what, ways_of in (("times", dates.duration_ways), ("numbers", _number_ways), ("dates", dates.date_ways)):
         ways_of_texts = ways_of(looked_at)
         every = [way for ways in ways_of_texts for way in ways]
         if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(ways_of_texts):
@@ -381,7 +364,7 @@ def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCo
     seen = values[~np.isnan(values)]
     base = replace(base, n_levels=len(np.unique(seen)))
     binary = bool(np.isin(seen, (0.0, 1.0)).all())
-    return _number_type(base, values, series.index, binary=binary, integer=are_whole(values))
+    return _number_type(base, values, series.index, binary=binary, integer=identifiers.are_whole(values))
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------
@@ -397,7 +380,7 @@ def _declared_type(
 
     # The texts 007 and 7 are two categories, though one number.
     as_text = kind in ("categorical", "text", "image")
-    spelled = as_text and guess.storage == "number" and guessed is None and not is_moment(series)
+    spelled = as_text and guess.storage == "number" and guessed is None and not dates.is_moment(series)
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(texts()))
@@ -429,7 +412,7 @@ def _as_numbers(guess: ColumnType, kind: Kind) -> ColumnType:
 def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     read = _date_type(column, texts, declared=True)
     if read is None or read.n_unreadable > 0.01 * len(texts):
-        odd = 0 if read is None else int(np.argmax(np.isnan(read_dates(texts, read.date_format or ""))))
+        odd = 0 if read is None else int(np.argmax(np.isnan(dates.read_dates(texts, read.date_format or ""))))
         problem = f"Column {column.name!r} is declared date but has {texts[odd]!r}"
         raise InputError(problem, hint="Write the dates like 2024-01-31, or declare another kind.", code="PG014")
     return replace(read, reason=column.reason)
@@ -455,8 +438,8 @@ def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[
 def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> tuple[Floats, Kinds]:
     """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing, and the kinds of missing."""
     name = column.name
-    if is_moment(series) and column.storage in ("number", "date"):
-        values = series_seconds(series)
+    if dates.is_moment(series) and column.storage in ("number", "date"):
+        values = dates.series_seconds(series)
         _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
     if column.storage == "number" and is_native_number(series.dtype):
@@ -495,11 +478,11 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
         return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
     if column.storage == "date":
         form = column.date_format or "ISO8601"
-        numbers = read_dates(texts, form)
+        numbers = dates.read_dates(texts, form)
         must = f"hold dates, as {form} or in another unambiguous form"
         fix = "Write it like 2024-01-31"
     elif column.date_format:
-        numbers, must = duration_seconds(texts), "hold times such as 10:30, or durations"
+        numbers, must = dates.duration_seconds(texts), "hold times such as 10:30, or durations"
         fix = "Correct the cell"
     else:
         is_truth = column.kind == "boolean"
