@@ -194,11 +194,8 @@ def _pair(name: str, value: Any) -> tuple[Any, Any]:
     if value is None or (isinstance(value, str) and name != "sample_weight"):
         return value, value
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise InputError(
-            f"{name} must be a column's name or a pair for old and new rows, got {shown(value)}",
-            hint=f"Pass {name}=(old, new).",
-            code="PG001",
-        )
+        problem = f"{name} must be a column's name or a pair for old and new rows, got {shown(value)}"
+        raise InputError(problem, hint=f"Pass {name}=(old, new).", code="PG001")
     return value[0], value[1]
 
 
@@ -214,12 +211,9 @@ def _request(arguments: Arguments) -> Request:
     units = request.units
     if request.count < FEWEST or (units is not None and units.count < FEWEST_UNITS):
         least = f"{FEWEST} rows, and {FEWEST_UNITS} groups or times where rows depend on each other"
-        raise InputError(
-            f"changes needs samples of at least {least}, got {counted(request.count, 'row')}"
-            + ("" if units is None else f" of {units.count} groups or times"),
-            hint="Pass more rows.",
-            code="PG013",
-        )
+        among = "" if units is None else f" of {units.count} groups or times"
+        problem = f"changes needs samples of at least {least}, got {counted(request.count, 'row')}{among}"
+        raise InputError(problem, hint="Pass more rows.", code="PG013")
     return request
 
 

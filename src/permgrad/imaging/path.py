@@ -122,7 +122,14 @@ def in_a_row(order: Integers) -> tuple[Positions, tuple[int, int]]:
 
 def path_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
     """Return places of columns in a row in which neighbours are alike, with its height and width."""
-    return in_a_row(path_order(encoded, seed))
+    standardised = assignment.standardised_sample(encoded, seed)
+    order = np.arange(columns := standardised.shape[1])
+    if columns > _MOST_COLUMNS:
+        order = np.argsort(np.round(assignment.principal_plane(standardised, seed)[:, 0], 9), kind="stable")
+    elif columns > 2:
+        similarity = assignment.likeness(standardised)
+        order = turn_pieces(similarity, _seriated(similarity))
+    return in_a_row(order)
 
 
 def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
@@ -139,18 +146,6 @@ def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int,
         if columns <= assignment.REFINED_COLUMNS:
             chosen = assignment.improve_by_swaps(similarity, cells, chosen)
     return cells[chosen], (-(-columns // width), width)
-
-
-def path_order(encoded: Floats, seed: int) -> Integers:
-    """Return columns in an order in which neighbours are alike."""
-    standardised = assignment.standardised_sample(encoded, seed)
-    columns = standardised.shape[1]
-    if columns < 3:
-        return np.arange(columns)
-    if columns > _MOST_COLUMNS:
-        return np.argsort(np.round(assignment.principal_plane(standardised, seed)[:, 0], 9), kind="stable")
-    similarity = assignment.likeness(standardised)
-    return turn_pieces(similarity, _seriated(similarity))
 
 
 def _spectral(similarity: Floats, dimensions: int) -> Floats:

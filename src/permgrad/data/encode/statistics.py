@@ -267,7 +267,8 @@ class Scaling:
 
         levels = np.linspace(0.0, 1.0, len(self.knots))
         shares = np.empty_like(values)
-        values, all_knots = _without_tiny(values), _without_tiny(self.knots)
+        # Numbers whose differences are too small to divide by are taken for 0.
+        values, all_knots = (np.where(np.abs(one) < 1e-290, 0.0, one) for one in (values, self.knots))
         for j in range(values.shape[1]):
             knots = all_knots[:, j]
             # Up and down averaged: a value that fills several quantiles gets the middle of them.
@@ -285,11 +286,6 @@ class Scaling:
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
         knots = knots.reshape(-1, len(fill)) if len(fill) else knots.reshape(len(knots), 0)
         return cls(content["mode"], center, factor, fill, knots)
-
-
-def _without_tiny(values: Floats) -> Floats:
-    """Take numbers for 0 whose differences are too small to divide by."""
-    return np.where(np.abs(values) < 1e-290, 0.0, values)
 
 
 def _inverse(width: Floats, otherwise: Floats | float = 0.0) -> Floats:

@@ -239,15 +239,16 @@ class PartitionedTable:
         """Stored columns as read, and those of whole numbers that stay exact beside missing cells: a float rounds."""
         fields, exact = {column.name: column for column in self.schema}, set()
         for name, column in fields.items():
-            if pa.types.is_integer(column.type) and name not in self._layout.nullable and self._may_miss(name):
+            if (
+                pa.types.is_integer(column.type)
+                and name not in self._layout.nullable
+                and self.null_counts.get(name, 0) != 0
+            ):
                 if name in self.large:
                     exact.add(name)
                 else:
                     fields[name] = column.with_type(pa.float64())
         return fields, exact
-
-    def _may_miss(self, name: str) -> bool:
-        return self.null_counts.get(name, 0) != 0
 
     def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int) -> pd.DataFrame:
         """Turn stored columns into a frame with the types of the whole table. ``first`` is the first row's number."""
@@ -262,7 +263,7 @@ class PartitionedTable:
         if large := [name for name in names if name in exact]:
             schema = pa.schema([self.schema.field(name) for name in large])
             made |= exact_columns(table.select(large).cast(schema))
-        booleans = [name for name in names if frame[name].dtype == bool and self._may_miss(name)]
+        booleans = [name for name in names if frame[name].dtype == bool and self.null_counts.get(name, 0) != 0]
         made |= {name: frame[name].astype(object) for name in booleans}
         wanted = self.columns if columns is None else list(columns)
         file, file_start = self._by_name[part.file]

@@ -239,7 +239,13 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
     numbers = text_numbers(texts)
     if texts and not np.isnan(numbers).any():
-        return _text_number_type(base, series, codes, fused_reason(texts))
+        reason = fused_reason(texts) or "numbers stored as text"
+        base = replace(base, kind="numeric", storage="number", reason=reason)
+        values, _ = read_numbers(series, base, codes)
+        seen = values[~np.isnan(values)]
+        base = replace(base, n_levels=len(np.unique(seen)))
+        binary = bool(np.isin(seen, (0.0, 1.0)).all())
+        return _number_type(base, values, series.index, binary=binary, integer=identifiers.are_whole(values))
     if base.n_levels <= 1:
         return _constant(base)
     starts = [text[:_LONGEST_SHORT] for text in texts]  # no date or time is longer, and a text may have megabytes
@@ -356,15 +362,6 @@ def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[
     keep = np.array([codes.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool) & (counts > 0)
     texts = [text for text, is_kept in zip(distinct.texts, keep, strict=True) if is_kept]
     return texts, counts[keep], int(len(distinct.index) - counts[keep].sum())
-
-
-def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCodes, fused: str | None) -> ColumnType:
-    base = replace(base, kind="numeric", storage="number", reason=fused or "numbers stored as text")
-    values, _ = read_numbers(series, base, codes)
-    seen = values[~np.isnan(values)]
-    base = replace(base, n_levels=len(np.unique(seen)))
-    binary = bool(np.isin(seen, (0.0, 1.0)).all())
-    return _number_type(base, values, series.index, binary=binary, integer=identifiers.are_whole(values))
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------

@@ -322,12 +322,11 @@ def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
     made = made.detach() if isinstance(made, Tensor) else torch.as_tensor(np.asarray(made))
     made = made.mean(dim=(2, 3)) if made.ndim == 4 else made
     if made.ndim != 2 or len(made) != len(images) or made.shape[1] < 1:
-        raise InputError(
+        problem = (
             f"image_encoder must return vectors (images, width) or maps (images, channels, height, width), but of "
-            f"{len(images)} images it returned the shape {tuple(made.shape)}",
-            hint="Return what stands before the last layer.",
-            code="PG007",
+            f"{len(images)} images it returned the shape {tuple(made.shape)}"
         )
+        raise InputError(problem, hint="Return what stands before the last layer.", code="PG007")
     vectors = made.to("cpu", torch.float32).numpy()
     if not np.isfinite(vectors).all():
         problem = "image_encoder returned numbers that are not finite"

@@ -39,11 +39,9 @@ def train_together(job: TrainingJob, kind: str, devices: int, threads: int) -> T
         try:
             (folder / _TASK).write_bytes(pickle.dumps((job, kind, devices, threads)))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise InputError(
-                f"Training on several devices needs a network and rows that can be pickled: {error}",
-                hint="Define your own layouts and image methods in a module, or pass devices=1.",
-                code="PG031",
-            ) from error
+            problem = f"Training on several devices needs a network and rows that can be pickled: {error}"
+            hint = "Define your own layouts and image methods in a module, or pass devices=1."
+            raise InputError(problem, hint=hint, code="PG031") from error
         _wait(folder, devices)
         state = torch.load(folder / _RESULT, weights_only=True)
     return TrainingOutcome(**state)
@@ -96,11 +94,9 @@ def _raise(folder: Path, rank: int, code: int) -> None:
         raise _KINDS.get(error["kind"], EnvironmentProblem)(*error["args"])
     lines = (folder / f"stderr-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = f": {lines[-1][:300]}" if lines else ""
-    raise EnvironmentProblem(
-        f"Process {rank} of a training on several devices ended with code {code}{last}",
-        hint="Start again (a checkpoint_folder keeps what was done), or pass devices=1.",
-        code="PG065",
-    )
+    problem = f"Process {rank} of a training on several devices ended with code {code}{last}"
+    hint = "Start again (a checkpoint_folder keeps what was done), or pass devices=1."
+    raise EnvironmentProblem(problem, hint=hint, code="PG065")
 
 
 # ---- one process of them -------------------------------------------------------------------------------------------

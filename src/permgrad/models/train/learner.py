@@ -324,11 +324,9 @@ class Learner:
             if not is_out_of_memory(error):
                 raise
             fix = f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
-            raise EnvironmentProblem(
-                f"A training step of {len(rows):,} rows does not fit into memory",
-                hint=f"Free memory, or take {fix} (--batch-size), which makes other steps and hence another model.",
-                code="PG061",
-            ) from error
+            problem = f"A training step of {len(rows):,} rows does not fit into memory"
+            hint = f"Free memory, or take {fix} (--batch-size), which makes other steps and hence another model."
+            raise EnvironmentProblem(problem, hint=hint, code="PG061") from error
         self.optimizer.step()
         self._loss_sum += loss.detach().double() * together
         self._seen += together
@@ -409,12 +407,11 @@ class Learner:
         if not isinstance(state.get("options", {}), dict):
             raise damaged(source, "holds no options")
         if [state.get(name) for name in names] != [self.state()[name] for name in names]:
-            raise InputError(
+            problem = (
                 f"Training can be resumed only with the same options, seed and rows, but {source} was written with "
-                "others",
-                hint="Delete it to begin anew.",
-                code="PG051",
+                "others"
             )
+            raise InputError(problem, hint="Delete it to begin anew.", code="PG051")
         try:
             check_state(state, self.state(), self.optimizer)
             self.network.load_state_dict(state["network"])

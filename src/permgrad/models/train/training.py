@@ -27,11 +27,8 @@ def train(
     """
     device = torch.device(device)
     if devices > 1 and on_epoch is not None:
-        raise InputError(
-            "on_epoch cannot be called with several devices, because they train in separate processes",
-            hint="Pass devices=1.",
-            code="PG006",
-        )
+        problem = "on_epoch cannot be called with several devices, because they train in separate processes"
+        raise InputError(problem, hint="Pass devices=1.", code="PG006")
     try:
         with sparing(), sheltered(job.seed):
             if devices > 1:
