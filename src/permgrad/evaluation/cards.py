@@ -301,7 +301,11 @@ def add_local_effects(
         outputs = sample.predicted_with(predict, places, {name: donors})
         effects = outputs[len(rows) :] - outputs[: len(rows)]
         mean, error, low, high = accumulated([axis], rows, [steps], effects, sampled).effects
-        at = _numbers_at(sample, card, values)
+        at = np.asarray(card["at"], dtype=np.float64)  # the numbers at which the card's curve was computed
+        if not card["numeric"]:
+            labels = map(written, sample.table[name].tolist())
+            of_label = {label: one for label, one in zip(labels, values.tolist(), strict=True) if np.isfinite(one)}
+            at = np.array([of_label[label] for label in card["label"]])
         single = curves[name]  # (rows, points, outputs)
         located = np.array([np.interp(values[:count], at, np.eye(len(at))[k]) for k in range(len(at))])
         weights = located[:, np.isfinite(values[:count])].mean(axis=1)
@@ -327,15 +331,6 @@ def _column(sample: Sample, name: str) -> Column:
     codes, levels = cells.astype(object).factorize()
     few = len(levels) <= LEVELS and name not in sample.texts
     return Column(name, np.where(codes < 0, np.nan, codes) if few else np.full(len(cells), np.nan), (name,))
-
-
-def _numbers_at(sample: Sample, card: Mapping[str, Any], values: Floats) -> Floats:
-    """Return the numbers at which a card's curve was computed."""
-    if card["numeric"]:
-        return np.asarray(card["at"], dtype=np.float64)
-    labels = map(written, sample.table[card["feature"]].tolist())
-    by_label = {label: value for label, value in zip(labels, values.tolist(), strict=True) if np.isfinite(value)}
-    return np.array([by_label[label] for label in card["label"]])
 
 
 def _along(axis: Axis, numbers: Floats, at: Floats) -> Floats:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, printable, unknown
 from permgrad.base.late import pd
@@ -312,20 +312,15 @@ def _are_images(texts: Sequence[str]) -> bool:
 
 def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] | None:
     """Return the first text that is no number and the share of the cells that are, if that is a half or more."""
-    numbers = _numbers_in_one_way(texts)
+    numbers = ~np.isnan(text_numbers(texts))
+    if 2 * numbers[:_LOOKED_AT].sum() < len(texts[:_LOOKED_AT]):
+        # All may be written as most of them are: in commas, with thousands.
+        stripped = [text.strip() for text in texts]
+        usual = max(WAYS, key=lambda way: sum(way.cells.fullmatch(text) is not None for text in stripped[:_LOOKED_AT]))
+        written = np.array([usual.cells.fullmatch(text) is not None for text in stripped], dtype=bool)
+        numbers = written if written.sum() > numbers.sum() else numbers
     share = float(counts[numbers].sum() / max(counts.sum(), 1))
     return (texts[int(np.argmin(numbers))], share) if share >= 0.5 and not numbers.all() else None
-
-
-def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
-    """Say which texts are numbers if all are written as most of them are: in points, in commas, with thousands."""
-    plain = ~np.isnan(text_numbers(texts))
-    if 2 * plain[:_LOOKED_AT].sum() >= len(texts[:_LOOKED_AT]):
-        return plain
-    stripped = [text.strip() for text in texts]
-    usual = max(WAYS, key=lambda way: sum(way.cells.fullmatch(text) is not None for text in stripped[:_LOOKED_AT]))
-    written = np.array([usual.cells.fullmatch(text) is not None for text in stripped], dtype=bool)
-    return written if written.sum() > plain.sum() else plain
 
 
 def several_ways(texts: Sequence[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -47,7 +48,20 @@ _if_encoded: Callable[[Callable[..., Any]], Callable[..., Any]] = available_if(
 )
 
 
-class TableModel(BaseEstimator):
+class _Learned(BaseEstimator):
+    """What a fitted model has, see ``TableModel``."""
+
+    task: ClassVar[Task]
+    target_scale_: ClassVar[float] = 1.0
+    preprocessor_: TableEncoder
+    fitted_: FittedBaseline
+    classes_: Array
+    held_out_: HeldOut | None
+    blend_: Mapping[str, Any] | None = None
+
+
+@dataclass(eq=False, repr=False)
+class TableModel(_Learned):
     """A model of another library on raw columns, with the interface of permgrad's own models.
 
     A baseline of the registry reads encoded rows: scaled numbers, a 0/1 column for each level and each kind of missing
@@ -73,36 +87,16 @@ class TableModel(BaseEstimator):
         blend_: how much the network of a blend counts. None for other models.
     """
 
-    task: ClassVar[Task]
-    target_scale_: ClassVar[float] = 1.0
-    preprocessor_: TableEncoder
-    fitted_: FittedBaseline
-    classes_: Array
-    held_out_: HeldOut | None
-    blend_: Mapping[str, Any] | None = None
-
-    def __init__(
-        self,
-        model: Any = "lightgbm",
-        *,
-        settings: Mapping[str, Any] | None = None,
-        encoding: Mapping[str, Any] | None = None,
-        text_encoder: Any = None,
-        image_encoder: Any = None,
-        validation_fraction: float = 0.15,
-        random_state: int = 0,
-        threads: int = 1,
-        device: Any = "cpu",
-    ) -> None:
-        self.model = model
-        self.settings = settings
-        self.encoding = encoding
-        self.text_encoder = text_encoder
-        self.image_encoder = image_encoder
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.threads = threads
-        self.device = device
+    model: Any = "lightgbm"
+    _: KW_ONLY
+    settings: Mapping[str, Any] | None = None
+    encoding: Mapping[str, Any] | None = None
+    text_encoder: Any = None
+    image_encoder: Any = None
+    validation_fraction: float = 0.15
+    random_state: int = 0
+    threads: int = 1
+    device: Any = "cpu"
 
     @property
     def label(self) -> str:
