@@ -257,16 +257,8 @@ def _scores_and_parts(
         (tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed, weights
     )
     lines = _scores(losses, guesses, units, first.confidence, weights=weights)
-    lines += [
-        line | {"old": np.nan, "new": np.nan}
-        for line in _lines(
-            "part",
-            parts,
-            _means(-scores[0], units[0], weights[0]),
-            _means(scores[1], units[1], weights[1]),
-            first.confidence,
-        )
-    ]
+    old, new = map(_means, (-scores[0], scores[1]), units, weights)
+    lines += [line | {"old": np.nan, "new": np.nan} for line in _lines("part", parts, old, new, first.confidence)]
     rows = [request.count for request in requests]
     return lines, {"same_rows": False, "rows": rows, "drift": drift, "overlap": overlap}
 
@@ -291,7 +283,7 @@ def _scores(
             (np.array([value]), *_means(rows[None], unit, own)[1:])
             for (value, rows), unit, own in zip(sides, units, weights, strict=True)
         )
-        apart = _means((sides[1][1] - sides[0][1])[None], units[0])[1:] if paired else None
+        apart = _means((sides[1][1] - sides[0][1])[None], units[0])[1:] if paired else ()
         lines += _lines("score", [name], old, new, confidence, apart)
     return lines
 
@@ -301,16 +293,11 @@ def _means(scores: Floats, units: Dependence | None, weights: Floats | None = No
 
 
 def _lines(
-    kind: str,
-    names: Iterable[str],
-    old: Estimate,
-    new: Estimate,
-    confidence: float,
-    apart: tuple[Floats, Floats] | None = None,
+    kind: str, names: Iterable[str], old: Estimate, new: Estimate, confidence: float, apart: Sequence[Floats] = ()
 ) -> list[dict[str, Any]]:
     """Return lines of the differences of two estimates, independent unless the error of the differences is given."""
     change = new[0] - old[0]
-    if apart is None:
+    if not apart:
         with np.errstate(divide="ignore", invalid="ignore"):
             # The new estimate's low end and the old one's high end make the low end of the difference.
             variance, size = two_parts(new[1] ** 2, new[2], old[1] ** 2, old[2][::-1])

@@ -280,10 +280,7 @@ class Comparison:
         means, spreads, shares = by_model.mean(), by_model.std(), self.shares()
         facts: dict[str, Any] = plain(
             {
-                "table": self.table,
-                "target": self.target,
-                "task": self.task,
-                "metric": self.metric,
+                **{name: getattr(self, name) for name in ("table", "target", "task", "metric")},
                 "direction": self.measure.direction,
                 "best": self.best,
                 "models": self.standing.to_dict(orient="records"),

@@ -305,10 +305,7 @@ def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Cas
 
 
 def _classification_case(
-    y: npt.ArrayLike,
-    predictions: npt.ArrayLike | None,
-    probabilities: npt.ArrayLike | None,
-    classes: Sequence[Any] | Array,
+    y: npt.ArrayLike, predictions: npt.ArrayLike | None, probabilities: npt.ArrayLike | None, classes: npt.ArrayLike
 ) -> Case:
     names = np.asarray(classes)
     labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
