@@ -35,8 +35,7 @@ from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import MEASURE, WAYS
 from permgrad.data.types import identifiers
-from permgrad.data.types.free_text import LONGEST_READ, is_free_text
-from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, NAMES
+from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, NAMES, is_free_text
 
 Kind: TypeAlias = Literal[
     "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"

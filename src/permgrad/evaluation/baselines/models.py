@@ -192,7 +192,7 @@ def _peer(job: Job, name: str) -> Any:
 
 
 def _blend(job: Job) -> Any:
-    from permgrad.evaluation.baselines.blend import fit_blend  # it loads torch
+    from permgrad.evaluation.baselines.networks import fit_blend  # it loads torch
 
     return fit_blend(job)
 

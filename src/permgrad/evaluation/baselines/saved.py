@@ -122,7 +122,7 @@ def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[s
     blend = description.get("blend")
     if blend is None:
         return _read_library(source, description, description["model"], trust)
-    from permgrad.evaluation.baselines.blend import Blend  # few models are one
+    from permgrad.evaluation.baselines.networks import Blend  # few models are one
     from permgrad.models.estimators.mix import Mix
 
     name, mix = blend["boosted"], Mix(**{field: value for field, value in blend.items() if field != "boosted"})

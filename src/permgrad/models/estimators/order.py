@@ -24,7 +24,7 @@ from permgrad.imaging.layout import Positions, named_places
 from permgrad.imaging.path import lattice_positions, path_positions
 from permgrad.models.estimators.random_kernels import ridge
 from permgrad.models.fast.kernels import FoldedKernels
-from permgrad.models.network.kernels import RandomKernels
+from permgrad.models.network.blocks import RandomKernels
 
 #: Fewer columns make no curve, fewer rows decide nothing.
 FEWEST_COLUMNS, FEWEST_ROWS = 12, 60

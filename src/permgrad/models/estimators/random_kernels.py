@@ -16,7 +16,7 @@ from permgrad.models.estimators.calibration import best_temperature, class_logit
 from permgrad.models.estimators.mix import Mix
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.fast.kernels import FoldedKernels
-from permgrad.models.network.kernels import RandomKernels
+from permgrad.models.network.blocks import RandomKernels
 from permgrad.models.train.rows import Rows
 
 #: Training rows that the readout is fitted to, at most, and held-out rows for a share, at least.
