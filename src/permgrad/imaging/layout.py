@@ -16,17 +16,9 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_che
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base import checks
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
-from permgrad.base.checks import (
-    as_numbers,
-    check_choice,
-    check_flag,
-    check_kind,
-    check_names,
-    check_number,
-    check_whole,
-    is_whole,
-)
+from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, by_count, shown, unknown
 from permgrad.base.random import resolve_seed
 from permgrad.base.registry import Registry
@@ -65,9 +57,9 @@ class Blur:
     def __post_init__(self) -> None:
         """Refuse what paints nothing."""
         fix = "pass blur=False for pictures without a blur"
-        check_number("amplification", self.amplification, fix, above_zero=True)
+        checks.check_number("amplification", self.amplification, fix, above_zero=True)
         for name in ("distance", "steps"):
-            check_whole(name, getattr(self, name), fix)
+            checks.check_whole(name, getattr(self, name), fix)
         if self.radius > MAXIMUM_PIXELS:
             problem = (
                 f"A blur must reach at most {MAXIMUM_PIXELS} pixels, "
@@ -126,7 +118,7 @@ class PlacedLayout:
     shares: ClassVar[bool] = False
 
     def __init__(self, pixels: int = 20, *, random_state: Any = None) -> None:
-        if not is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
+        if not checks.is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
             problem = f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, got {shown(pixels)}"
             raise InputError(problem, hint="Pass for example pixels=20.", code="PG002")
         self.pixels = int(pixels)
@@ -143,7 +135,7 @@ class PlacedLayout:
 
         ``random_state`` None takes the one given when the layout was made.
         """
-        table = as_numbers("encoded", encoded, "pass the encoded training rows")
+        table = checks.as_numbers("encoded", encoded, "pass the encoded training rows")
         if table.ndim != 2 or 0 in table.shape:
             problem = (
                 f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}"
@@ -217,9 +209,9 @@ class StoredLayout(PlacedLayout):
         if shape is not None:
             self.shape = check_shape(shape)
             self.pixels = max(self.shape[:2])
-        check_choice("overlap", overlap, get_args(Overlap))
-        check_kind("blur", blur, Blur | None, "None or a permgrad.imaging.Blur", "Leave it out.")
-        check_kind("name", name, str, "text", "Pass for example name='stored'.")
+        checks.check_choice("overlap", overlap, get_args(Overlap))
+        checks.check_kind("blur", blur, Blur | None, "None or a permgrad.imaging.Blur", "Leave it out.")
+        checks.check_kind("name", name, str, "text", "Pass for example name='stored'.")
         self.overlap, self.blur = overlap, blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = check_positions(positions, self.shape)
@@ -267,7 +259,7 @@ class GridLayout(PlacedLayout):
         super().__init__(1)
         self.shape = check_shape(size)
         self.pixels = max(self.shape[:2])
-        self.channels_first = check_flag("channels_first", channels_first)
+        self.channels_first = checks.check_flag("channels_first", channels_first)
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         shape, columns, most = self.shape, encoded.shape[1], math.prod(self.shape)
@@ -394,7 +386,7 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
 def check_shape(shape: Any) -> tuple[int, ...]:
     """Return height and width of a grid, and behind them the number of channels where it is not 1."""
     numbers = list(shape) if isinstance(shape, (tuple, list)) else []
-    if len(numbers) not in (2, 3) or not all(is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers):
+    if len(numbers) not in (2, 3) or not all(checks.is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers):
         problem = f"A grid must have a height and a width (and channels) from 1 to {MOST_PLACES}, got {shown(shape)}"
         raise InputError(problem, hint="Pass for example layout=(8, 8) or (8, 8, 3).", code="PG002")
     return tuple(map(int, numbers[: 2 if numbers[2:] == [1] else 3]))

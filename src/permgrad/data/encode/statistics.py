@@ -14,17 +14,8 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.random import uniform
 from permgrad.data.encode.calendar import HELD, PERIODS, calendar_parts, part_name, public_holidays, returning_parts
-from permgrad.data.read.cells import (
-    BLANK,
-    PRESENT,
-    CodesArgument,
-    Distinct,
-    Kinds,
-    MissingCodes,
-    as_frame,
-    native_cells,
-    native_names,
-)
+from permgrad.data.read import cells
+from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, Kinds, MissingCodes
 from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
 
 _MOST_SAMPLED_VALUES = 2**24
@@ -162,7 +153,7 @@ class TableStatistics:
 
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:
         """Add a chunk of rows, whose first has this number in the whole table. None: the next one."""
-        frame = as_frame(X, allow_empty=True)
+        frame = cells.as_frame(X, allow_empty=True)
         values, kinds = numeric_cells(frame, self.stored, self.codes)
         self.numeric.update(values, kinds, self.rows if first_row is None else first_row)
         for name, counts in self.calendar.items():
@@ -181,10 +172,10 @@ def numeric_cells(frame: pd.DataFrame, columns: Sequence[ColumnType], codes: Mis
     """Return columns of numbers, dates and pairs as a matrix, NaN where missing, and the kinds of missingness."""
     values = np.full((len(frame), len(columns)), np.nan)
     kinds = np.full(values.shape, PRESENT, dtype=np.int16)
-    numbers = set(native_names(frame))
+    numbers = set(cells.native_names(frame))
     native = [j for j, one in enumerate(columns) if one.storage == "number" and one.name in numbers]
     if native:
-        matrix, kinds_of_native = native_cells(frame, [columns[j].name for j in native], codes)
+        matrix, kinds_of_native = cells.native_cells(frame, [columns[j].name for j in native], codes)
         if len(native) == len(columns):
             return matrix, kinds_of_native
         values[:, native], kinds[:, native] = matrix, kinds_of_native

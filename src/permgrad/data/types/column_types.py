@@ -15,22 +15,8 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, printable, unknown
 from permgrad.base.late import pd
-from permgrad.data.read import dates
-from permgrad.data.read.cells import (
-    BLANK,
-    PRESENT,
-    CellError,
-    CodesArgument,
-    Distinct,
-    Kinds,
-    MissingCodes,
-    as_frame,
-    is_native_number,
-    native_cells,
-    native_names,
-    refuse_infinite,
-    text_numbers,
-)
+from permgrad.data.read import cells, dates
+from permgrad.data.read.cells import BLANK, PRESENT, CellError, CodesArgument, Distinct, Kinds, MissingCodes
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import MEASURE, WAYS
@@ -119,8 +105,8 @@ class Schema:
         for c in self.columns[:most]:
             missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})" if c.n_missing else "0"
             rows.append((c.name, c.kind, str(c.n_levels), missing, c.reason))
-        shown = [tuple(map(printable, cells)) for cells in rows]
-        widths = [max(map(len, cells)) for cells in zip(*shown, strict=True)]
+        shown = [tuple(map(printable, row)) for row in rows]
+        widths = [max(map(len, row)) for row in zip(*shown, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
         if len(self.columns) > most:
             lines.append(f"… and {counted(len(self.columns) - most, 'more column')}")
@@ -143,14 +129,14 @@ def infer_schema(
     unique text: identifier, as is a rising or falling whole number that is named like one, or that counts the rows by
     the frame's row numbers and is no year or time. The rest: categorical.
     """
-    frame = as_frame(X)
+    frame = cells.as_frame(X)
     codes = MissingCodes.of(na_codes)
     for name in codes.columns or ():
         check_choice("column in na_codes", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
-    names, n_rows, types = native_names(frame), len(frame), dict[str, ColumnType]()
+    names, n_rows, types = cells.native_names(frame), len(frame), dict[str, ColumnType]()
     if names:
-        matrix, _ = native_cells(frame, names, codes)
+        matrix, _ = cells.native_cells(frame, names, codes)
         present = ~np.isnan(matrix)
         n_missing = n_rows - present.sum(axis=0)
         binary = ((matrix == 0) | (matrix == 1) | ~present).all(axis=0)
@@ -236,7 +222,7 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
     base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
-    numbers = text_numbers(texts)
+    numbers = cells.text_numbers(texts)
     if texts and not np.isnan(numbers).any():
         reason = fused_reason(texts) or "numbers stored as text"
         base = replace(base, kind="numeric", storage="number", reason=reason)
@@ -311,7 +297,7 @@ def _are_images(texts: Sequence[str]) -> bool:
 
 def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] | None:
     """Return the first text that is no number and the share of the cells that are, if that is a half or more."""
-    numbers = ~np.isnan(text_numbers(texts))
+    numbers = ~np.isnan(cells.text_numbers(texts))
     if 2 * numbers[:_LOOKED_AT].sum() < len(texts[:_LOOKED_AT]):
         # All may be written as most of them are: in commas, with thousands.
         stripped = [text.strip() for text in texts]
@@ -419,7 +405,7 @@ def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[
         raise InputError(problem, hint="Declare it categorical.", code="PG014")
     if set(texts) == {"0", "1"} and column.storage == "number":
         return column
-    numbers = text_numbers(texts)
+    numbers = cells.text_numbers(texts)
     # By their texts, too: two numbers of 19 digits may be one as float64.
     low, high = sorted(texts) if np.isnan(numbers).any() else [texts[i] for i in np.lexsort((np.array(texts), numbers))]
     return replace(column, storage="pair", true_level=high, false_level=low, date_format=None)
@@ -433,15 +419,15 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
         values = dates.series_seconds(series)
         _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
-    if column.storage == "number" and is_native_number(series.dtype):
-        matrix, kinds = native_cells(series.to_frame(name), [name], codes)
+    if column.storage == "number" and cells.is_native_number(series.dtype):
+        matrix, kinds = cells.native_cells(series.to_frame(name), [name], codes)
         return matrix[:, 0], kinds[:, 0]
     distinct = Distinct.of(series, name)
     kinds = np.array([codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16)
     row_kinds = distinct.spread(kinds, BLANK)
     numbers = _numbers_of_texts(distinct, column, kinds, series.index)
     numbers[kinds != PRESENT] = np.nan
-    refuse_infinite(numbers[:, None], [name], series.index, distinct.index)
+    cells.refuse_infinite(numbers[:, None], [name], series.index, distinct.index)
     values = distinct.spread(numbers, np.nan)
     if column.storage == "number":
         return values, row_kinds
@@ -478,7 +464,7 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
     else:
         is_truth = column.kind == "boolean"
         words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
-        numbers = text_numbers([str(words.get(_plain(text), text)) for text in texts])
+        numbers = cells.text_numbers([str(words.get(_plain(text), text)) for text in texts])
         must = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
         fix = "Correct the cell"
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))

@@ -22,15 +22,9 @@ from permgrad.data.encode.scores import Target
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import Schema
+from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.file_model import FileEstimator
-from permgrad.evaluation.baselines.fitting import (
-    BLEND,
-    BaselineRows,
-    FittedBaseline,
-    baselines,
-    fit_baseline,
-    fit_estimator,
-)
+from permgrad.evaluation.baselines.fitting import BLEND, BaselineRows, FittedBaseline, baselines
 from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.baselines.saved import LazyModel, save
 from permgrad.evaluation.metrics import Task
@@ -184,11 +178,11 @@ class TableModel(_Learned):
             if self.model == BLEND:
                 network = self.network() if network is None else network
                 options["options"] = {"network": network, "dependence": dependence}
-            self.fitted_ = fit_baseline(
+            self.fitted_ = fitting.fit_baseline(
                 self.model, self.task, self._readable(rows, y), held_rows, threads=self.threads, **options
             )
         else:
-            self.fitted_ = fit_estimator(self.model, self.label, self._readable(rows), y, **options)
+            self.fitted_ = fitting.fit_estimator(self.model, self.label, self._readable(rows), y, **options)
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes
         self.blend_ = self.fitted_.model.facts() if self.model == BLEND else None

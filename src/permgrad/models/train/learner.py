@@ -34,15 +34,8 @@ from permgrad.models.losses import losses
 from permgrad.models.network.members import MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import TrainingProducts, is_wide
-from permgrad.models.train.checkpoint import (
-    CHECKPOINT_NAME,
-    EPOCH,
-    RESUMED,
-    check_state,
-    damaged,
-    read_checkpoint,
-    write_checkpoint,
-)
+from permgrad.models.train import checkpoint
+from permgrad.models.train.checkpoint import CHECKPOINT_NAME, EPOCH, RESUMED
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
@@ -249,9 +242,9 @@ class Learner:
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         folder, first = self.job.checkpoint_folder, self.team is None or self.team.rank == 0
-        checkpoint = None if folder is None else Path(folder) / CHECKPOINT_NAME
-        if checkpoint is not None and checkpoint.exists():
-            self.load_state(read_checkpoint(checkpoint, self.device), checkpoint)
+        file = None if folder is None else Path(folder) / CHECKPOINT_NAME
+        if file is not None and file.exists():
+            self.load_state(checkpoint.read_checkpoint(file, self.device), file)
         for number, record in enumerate(self.history, start=1):
             self._watched(on_epoch, number, record)
         steps = (self.options.max_epochs - len(self.history)) * self.steps_per_epoch
@@ -267,8 +260,8 @@ class Learner:
                 if self.diverged:
                     break
                 bar.note(f"best validation loss {self.best_loss:.4g}")
-                if checkpoint is not None and first:
-                    write_checkpoint(checkpoint, self.state())
+                if file is not None and first:
+                    checkpoint.write_checkpoint(file, self.state())
                 self._watched(on_epoch, len(self.history), self.history[-1])
         return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
 
@@ -405,7 +398,7 @@ class Learner:
         """Resume from the ``state()`` of an earlier training with the same data, options and seed."""
         names = ("format", "options", "seed", "rows", "source")
         if not isinstance(state.get("options", {}), dict):
-            raise damaged(source, "holds no options")
+            raise checkpoint.damaged(source, "holds no options")
         if [state.get(name) for name in names] != [self.state()[name] for name in names]:
             problem = (
                 f"Training can be resumed only with the same options, seed and rows, but {source} was written with "
@@ -413,11 +406,11 @@ class Learner:
             )
             raise InputError(problem, hint="Delete it to begin anew.", code="PG051")
         try:
-            check_state(state, self.state(), self.optimizer)
+            checkpoint.check_state(state, self.state(), self.optimizer)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            raise damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
+            raise checkpoint.damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
         for name in RESUMED:
             setattr(self, name, state[name])
 
