@@ -25,8 +25,6 @@ from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.levels import ColumnCells, cells_of
 from permgrad.evaluation.metrics import Task
 
-Whole = Integers
-
 #: Balanced accuracy or R² on held-out rows from which a column is reported. A column within 0.01 of a model with 0.99
 #: reaches it, too.
 ALONE = 0.98
@@ -43,7 +41,7 @@ _MOST_CHARACTERS, _MOST_WORDS = 1000, 20
 _NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?")
 
 
-def looked_at(rows: int, columns: int) -> Whole:
+def looked_at(rows: int, columns: int) -> Integers:
     """Return which rows of a table to look at, all or evenly spread ones of a longer or wider table."""
     most = int(np.clip(_MOST_CELLS // max(columns, 1), _LEAST_ROWS, _MOST_ROWS))
     return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
@@ -211,7 +209,7 @@ def _lookup(x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int) 
     return guess
 
 
-def _means(runs: Whole, count: int, values: Array, y: Array, classes: int) -> Array:
+def _means(runs: Integers, count: int, values: Array, y: Array, classes: int) -> Array:
     """Return each run's mean, or the class of which it holds the largest share of rows."""
     if classes == 0:
         return np.asarray(np.bincount(runs, values, count) / np.bincount(runs, minlength=count))

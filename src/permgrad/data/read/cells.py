@@ -292,9 +292,8 @@ def _container_error(series: pd.Series[Any], name: str) -> InputError:
 
 def is_native_number(dtype: Any) -> bool:
     """Whether a column's dtype is numeric or boolean, nullable dtypes included."""
-    return bool(pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)) and not isinstance(
-        dtype, pd.CategoricalDtype
-    )
+    is_number = pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
+    return bool(is_number) and not isinstance(dtype, pd.CategoricalDtype)
 
 
 def native_names(frame: pd.DataFrame) -> list[str]:

@@ -188,12 +188,8 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
     elif not base.reason.endswith(FUSED) and (
         reason := identifiers.names_reason(base.name, values, identifiers.row_numbers(index))
     ):
-        is_name = reason.startswith(NAMES)
-        return (
-            replace(base, kind="categorical", storage="text", reason=reason)
-            if is_name
-            else replace(base, reason=reason)
-        )
+        named: dict[str, Any] = {"kind": "categorical", "storage": "text"} if reason.startswith(NAMES) else {}
+        return replace(base, reason=reason, **named)
     if reason is None and not base.reason.endswith(FUSED):
         reason = identifiers.codes_reason(base.name, values)
     return replace(base, kind=kind, reason=reason or base.reason)
@@ -429,10 +425,9 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
     numbers[kinds != PRESENT] = np.nan
     cells.refuse_infinite(numbers[:, None], [name], series.index, distinct.index)
     values = distinct.spread(numbers, np.nan)
-    if column.storage == "number":
-        return values, row_kinds
-    # A third value in a pair counts as blank, as does an unreadable date where the training rows had such texts too.
-    row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
+    if column.storage != "number":
+        # A third value in a pair counts as blank, as does an unreadable date where training rows had such texts too.
+        row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
     return values, row_kinds
 
 
@@ -453,20 +448,17 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
     texts = distinct.texts
     if column.storage == "pair":
         return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
+    fix = "Correct the cell"
     if column.storage == "date":
-        form = column.date_format or "ISO8601"
-        numbers = dates.read_dates(texts, form)
-        must = f"hold dates, as {form} or in another unambiguous form"
-        fix = "Write it like 2024-01-31"
+        form, fix = column.date_format or "ISO8601", "Write it like 2024-01-31"
+        numbers, must = dates.read_dates(texts, form), f"hold dates, as {form} or in another unambiguous form"
     elif column.date_format:
         numbers, must = dates.duration_seconds(texts), "hold times such as 10:30, or durations"
-        fix = "Correct the cell"
     else:
         is_truth = column.kind == "boolean"
         words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
         numbers = cells.text_numbers([str(words.get(_plain(text), text)) for text in texts])
         must = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
-        fix = "Correct the cell"
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
     if len(bad) and not (column.storage == "date" and column.n_unreadable):
         raise CellError.at(

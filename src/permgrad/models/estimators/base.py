@@ -508,14 +508,12 @@ class HyNNBase(BaseEstimator):
             parts["prediction"] = np.asarray(self.classes_[probabilities.argmax(axis=1)])
             parts["probabilities"] = probabilities
             if calibrated is not None:
-                held_out, share, columns = calibrated
-                parts["inside"] = held_out.members(encoded, probabilities, share, columns, by_class=by_class)
+                parts["inside"] = calibrated[0].members(encoded, probabilities, *calibrated[1:], by_class=by_class)
             return parts
         predicted = outputs[:, 0].astype(np.float64)
         parts["prediction"] = predicted * self.target_scale_ + self.target_mean_
         if calibrated is not None:
-            held_out, share, columns = calibrated
-            ends = held_out.ends(encoded, predicted, share, columns)
+            ends = calibrated[0].ends(encoded, predicted, *calibrated[1:])
             parts["inside"] = ends * self.target_scale_ + self.target_mean_
         return parts
 

@@ -134,9 +134,8 @@ class HeldOut:
         for code in range(probabilities.shape[1]):
             member = np.flatnonzero(self.codes == code)
             among = None if self.dependence is None else self.dependence.take(member)
-            own = replace(
-                self, x=self.x[member] if len(self.x) else self.x, scores=self.scores[member], dependence=among
-            )
+            x = self.x[member] if len(self.x) else self.x
+            own = replace(self, x=x, scores=self.scores[member], dependence=among)
             if len(own.scores) < self.fewest(coverage):
                 few += 1
             else:

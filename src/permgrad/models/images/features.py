@@ -229,12 +229,12 @@ class ImageFeatures:
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of networks that were trained here, by names that begin with ``images.``."""
-        networks = {
-            f"images.{place}.{part}": network
+        return {
+            f"images.{place}.{part}.{name}": one
             for place, column in enumerate(self.columns.values())
             for part, network in enumerate(column.networks)
+            for name, one in network.state_dict().items()
         }
-        return {f"{at}.{name}": one for at, network in networks.items() for name, one in network.state_dict().items()}
 
     @classmethod
     def from_dict(
