@@ -1,4 +1,4 @@
-"""Networks to compare with: a plain multilayer perceptron, and TabM and RealMLP of ``pytabkit``."""
+"""Networks to compare with: a plain one, TabM and RealMLP of ``pytabkit``, and ours blended with a boosted model."""
 
 from __future__ import annotations
 
