@@ -85,9 +85,11 @@ print(json.dumps([name for name in ("torch._dynamo", "matplotlib") if name in sy
     assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
-def test_the_collector_is_left_to_the_user_outside_of_a_command():
+def test_the_collector_is_left_to_the_user_outside_of_a_command(monkeypatch):
+    from permgrad.base import startup
     from permgrad.base.startup import loading, own_process
 
+    monkeypatch.setattr(startup, "gc", gc)
     frozen = gc.get_freeze_count()
     with loading():
         assert gc.isenabled()
@@ -100,6 +102,7 @@ def test_the_collector_is_left_to_the_user_outside_of_a_command():
         assert gc.isenabled()
         assert gc.get_freeze_count() > frozen
     assert gc.get_freeze_count() == 0
+    gc.freeze()  # as conftest.py has it
 
 
 def test_every_public_name_resolves():
