@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src"
-TREES = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
 
 
 def package(path: Path) -> str:
@@ -44,13 +43,15 @@ def used(tree: ast.Module) -> Iterator[tuple[int, str, str | None]]:
 
 
 def test_private_names_stay_within_their_package() -> None:
+    files = sorted(ROOT.rglob("*.py"))
+    trees = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in files}
     owners = defaultdict[str, set[str]](set)
-    for path, tree in TREES.items():
+    for path, tree in trees.items():
         for name in filter(is_private, defined(tree)):
             owners[name].add(package(path))
     found = [
         f"{path}:{line} {name}"
-        for path, tree in TREES.items()
+        for path, tree in trees.items()
         for line, name, source in used(tree)
         # Names that the library does not define are another library's.
         if is_private(name) and owners[name] and package(path) not in ({source} if source else owners[name])

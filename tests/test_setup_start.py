@@ -42,7 +42,7 @@ used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime)
 """
     pytest.importorskip("resource", reason="processor time of a child is measured on Unix")
-    assert min(float(run(code)) for _ in range(3)) < 0.4
+    assert any(float(run(code)) < 0.4 for _ in range(3))
 
 
 def test_importing_permgrad_loads_nothing_heavy():
