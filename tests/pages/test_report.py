@@ -55,7 +55,7 @@ def age_alone(table: pd.DataFrame) -> np.ndarray:
 def forest():
     X, y = visits(300, 0)
     encode = make_column_transformer((OneHotEncoder(), ["region"]), remainder="passthrough")
-    return make_pipeline(encode, RandomForestClassifier(20, random_state=0)).fit(X, y), (X, y)
+    return make_pipeline(encode, RandomForestClassifier(4, random_state=0)).fit(X, y), (X, y)
 
 
 # ---- a predictor on a table ------------------------------------------------------------------------------------------
