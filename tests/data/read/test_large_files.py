@@ -20,7 +20,7 @@ from permgrad.data.read import table as table_module
 from permgrad.data.read import text_files
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", *(pytest.param(sign, marks=pytest.mark.slow) for sign in ";\t")])
 def test_text_that_memory_cannot_hold_is_refused_and_the_hint_leads_on(tmp_path, monkeypatch, delimiter):
     file, target = tmp_path / "it's large.csv", np.resize(["a", "b"], 600)
     frame = pd.DataFrame({"x": np.arange(600) / 7, "word": np.resize(["paper", "quill", "rock"], 600), "y": target})
