@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +67,17 @@ def _forgotten() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _still_frozen() -> Iterator[None]:
+    """Let commands that run in this process leave it so: a look through all that was collected takes a second."""
+    from permgrad.base import startup
+
+    left = {name: getattr(gc, name) for name in ("isenabled", "disable", "enable")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(startup, "gc", SimpleNamespace(**left, freeze=lambda: None, unfreeze=lambda: None))
+        yield
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src"
-TREES = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
 
 
 def package(path: Path) -> str:
@@ -20,9 +19,9 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__")
 
 
-def defined(tree: ast.Module) -> Iterator[str]:
+def defined(nodes: list[ast.AST]) -> Iterator[str]:
     """Yield the private names that a file defines."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -31,9 +30,9 @@ def defined(tree: ast.Module) -> Iterator[str]:
             yield node.id
 
 
-def used(tree: ast.Module) -> Iterator[tuple[int, str, str | None]]:
+def used(nodes: list[ast.AST]) -> Iterator[tuple[int, str, str | None]]:
     """Yield the line, the name and, of an import, the package of every private name that is not one's own."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("permgrad"):
             source = "/".join((node.module or "").split(".")[:2])
             yield from ((node.lineno, alias.name, source) for alias in node.names)
@@ -44,14 +43,16 @@ def used(tree: ast.Module) -> Iterator[tuple[int, str, str | None]]:
 
 
 def test_private_names_stay_within_their_package() -> None:
+    files = sorted(ROOT.rglob("*.py"))
+    seen = {path.relative_to(ROOT): list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in files}
     owners = defaultdict[str, set[str]](set)
-    for path, tree in TREES.items():
-        for name in filter(is_private, defined(tree)):
+    for path, nodes in seen.items():
+        for name in filter(is_private, defined(nodes)):
             owners[name].add(package(path))
     found = [
         f"{path}:{line} {name}"
-        for path, tree in TREES.items()
-        for line, name, source in used(tree)
+        for path, nodes in seen.items()
+        for line, name, source in used(nodes)
         # Names that the library does not define are another library's.
         if is_private(name) and owners[name] and package(path) not in ({source} if source else owners[name])
     ]

@@ -42,7 +42,7 @@ used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime)
 """
     pytest.importorskip("resource", reason="processor time of a child is measured on Unix")
-    assert min(float(run(code)) for _ in range(3)) < 0.4
+    assert any(float(run(code)) < 0.4 for _ in range(3))
 
 
 def test_importing_permgrad_loads_nothing_heavy():
@@ -85,9 +85,11 @@ print(json.dumps([name for name in ("torch._dynamo", "matplotlib") if name in sy
     assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
-def test_the_collector_is_left_to_the_user_outside_of_a_command():
+def test_the_collector_is_left_to_the_user_outside_of_a_command(monkeypatch):
+    from permgrad.base import startup
     from permgrad.base.startup import loading, own_process
 
+    monkeypatch.setattr(startup, "gc", gc)
     frozen = gc.get_freeze_count()
     with loading():
         assert gc.isenabled()
@@ -100,6 +102,7 @@ def test_the_collector_is_left_to_the_user_outside_of_a_command():
         assert gc.isenabled()
         assert gc.get_freeze_count() > frozen
     assert gc.get_freeze_count() == 0
+    gc.freeze()  # as conftest.py has it
 
 
 def test_every_public_name_resolves():

@@ -24,7 +24,8 @@ NAMES = {
 #: Places of a file system that other systems lack.
 TEXTS = ("/proc/", "/dev/", "/tmp", "/bin/", "/etc/")
 #: A file without any of these words has nothing to find, and is not parsed.
-SUSPECT = re.compile("|".join([*MODULES, *(name for names in NAMES.values() for name in names), *TEXTS]))
+WORDS = "|".join([*MODULES, *(name for names in NAMES.values() for name in names), "forkserver"])
+SUSPECT = re.compile(rf"\b(?:{WORDS})\b|{'|'.join(TEXTS)}")
 
 
 def only_posix(tree: ast.Module) -> Iterator[tuple[int, str]]:

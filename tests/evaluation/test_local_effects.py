@@ -75,7 +75,7 @@ def test_a_mean_curve_leaves_the_data_where_another_column_never_goes_along():
 
 
 def test_no_curve_leaves_the_data_where_columns_are_independent():
-    for seed in range(20):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
         table = pd.DataFrame(rng.standard_t(4, size=(600, 8)), columns=list("abcdefgh"))
         table["h"] = rng.choice(["x", "y", "z"], 600, p=[0.1, 0.2, 0.7])

@@ -137,14 +137,14 @@ def _few_draws(monkeypatch):
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("levels", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_without_differences_sentences_are_rare(levels):
-    """At most one in twenty audits of two columns has any false sentence, for 200 of them (with its chance)."""
+    """At most one in twenty audits of two columns has any false sentence, for 100 of them (with its chance)."""
     false = 0
-    for seed in range(200):
+    for seed in range(100):
         frame, predicted = made(400, seed, levels)
         frame["other"] = np.random.default_rng(seed + 1000).choice(["x", "y", "z"], len(frame))
         told = audit(frame, predicted, seed=seed)
         false += any(one.get("clear") for facts in told for one in facts["measures"])
-    assert false <= 200 * 0.05 + 2 * np.sqrt(200 * 0.05 * 0.95)
+    assert false <= 100 * 0.05 + 2 * np.sqrt(100 * 0.05 * 0.95)
 
 
 @pytest.mark.usefixtures("few_draws")

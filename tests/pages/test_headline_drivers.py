@@ -108,7 +108,7 @@ def test_undefined_p_values_are_no_tests():
     assert not [fact for fact in facts(nothing) if "clearly" in fact.label]
 
 
-def test_the_table_shows_adjusted_p_values_and_marks_who_passes():
+def test_the_table_shows_adjusted_p_values_and_marks_who_passes(undrawn):
     p_values = [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9]
     table = ranking_table(told(p_values).explanation)
     headings = [name for name, _ in table.columns]

@@ -22,6 +22,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.assess.reading import label_of
+from permgrad.attribution.subject import predictor
 from permgrad.base.errors import InputError
 from permgrad.pages.drawn_inputs import row_pictures, where
 from permgrad.pages.html import render_report
@@ -46,11 +47,15 @@ def visits(rows: int, seed: int) -> tuple[pd.DataFrame, pd.Series]:
     return table, pd.Series(np.where(late, "late", "on time"), name="arrival")
 
 
+def age_alone(table: pd.DataFrame) -> np.ndarray:
+    return table["age"].to_numpy() / 90
+
+
 @pytest.fixture(scope="module")
 def forest():
     X, y = visits(300, 0)
     encode = make_column_transformer((OneHotEncoder(), ["region"]), remainder="passthrough")
-    return make_pipeline(encode, RandomForestClassifier(20, random_state=0)).fit(X, y), (X, y)
+    return make_pipeline(encode, RandomForestClassifier(4, random_state=0)).fit(X, y), (X, y)
 
 
 # ---- a predictor on a table ------------------------------------------------------------------------------------------
@@ -490,3 +495,14 @@ def test_the_same_report_of_another_minute_is_the_same_page(forest, monkeypatch)
     slow = time.perf_counter
     monkeypatch.setattr(time, "perf_counter", lambda: 3 * slow())
     assert pg.report(model, X, y, **QUICK).html == first
+
+
+def test_rows_of_a_predictor_are_checked_once(monkeypatch):
+    """A page has several explanations of one model. Each check takes eleven calls of it."""
+    X, y = visits(80, 1)
+    checks = []
+    monkeypatch.setattr(predictor, "check_row_independence", lambda *_: checks.append(1))
+    assert len(assessed(age_alone, X[["age"]], y == "late", task="regression").rows) > 0, "single rows are explained"
+    assert len(checks) == 1
+    pg.explain(age_alone, X[["age"]], progress=False)
+    assert len(checks) == 2

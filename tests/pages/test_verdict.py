@@ -21,7 +21,7 @@ def test_every_sentence_is_true_in_one_situation_of_each_kind(capsys):
     assert printed.count(": met") == 2
 
 
-def test_page_and_markdown_have_the_same_sentences_in_the_same_order():
+def test_page_and_markdown_have_the_same_sentences_in_the_same_order(undrawn):
     content = report_content(NAMES[:3])
     sentences = verdict(content)
     parts = [one["facts"]["part"] for one in sentences]

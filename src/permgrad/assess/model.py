@@ -16,6 +16,7 @@ from permgrad.assess.predictions import COVERAGE, Predictions, before_calibratio
 from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.subject.row_independence import checked
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.base.random import generator
@@ -143,7 +144,11 @@ class EvaluatedModel:
             name, values = rows.dependence.argument
             options[name] = values.tolist()
         if self.encoder is None or options["method"] == "gradcam":
-            return explain(self.model, rows.inputs, y, **options)
+            before = checked.set(self.model)  # when it was read
+            try:
+                return explain(self.model, rows.inputs, y, **options)
+            finally:
+                checked.reset(before)
         return self.cache.explain(explain, self.model, rows.inputs, y, **options)
 
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import permgrad as pg
 from permgrad.attribution.explain import explain
 from permgrad.attribution.maps.drawn import VARIANTS, cam_layer, enlarged, pixel_shares
-from permgrad.attribution.method.gradcam import GradCam
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 
@@ -336,9 +335,3 @@ def test_any_layer(model, rows):
     assert explained(model, rows).meta["layer"] == "conv2"
     assert explained(model, rows, layer="conv1", upsample="none").maps["cam"].shape[2:] == (8, 8)
     assert np.abs(first.values - last.values).max() > 1e-6
-
-
-def test_registered_options_are_the_documented_ones():
-    assert GradCam.scopes == ("local",)
-    for name in GradCam.options:
-        assert f"        {name}: " in GradCam.__doc__

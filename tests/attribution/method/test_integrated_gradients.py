@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.attribution.explain import explain
-from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.errors import InputError, PermgradWarning
@@ -400,21 +399,3 @@ def test_memory_that_never_suffices_is_an_error():
 
     with pytest.raises(MemoryError):
         in_batches(3, 2, work)
-
-
-def test_nothing_of_the_users_changes(model, rows):
-    mine = copy.deepcopy(model)
-    mine.module_.train()
-    before = {name: value.clone() for name, value in mine.module_.state_dict().items()}
-    frame = rows.copy()
-    explained(mine, rows)
-    assert all(part.training for part in mine.module_.modules())
-    assert all(p.requires_grad and p.grad is None for p in mine.module_.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in mine.module_.state_dict().items())
-    pd.testing.assert_frame_equal(rows, frame)
-
-
-def test_registered_options_are_the_documented_ones():
-    assert IntegratedGradients.scopes == ("local",)
-    for name in IntegratedGradients.options:
-        assert f"        {name}: " in IntegratedGradients.__doc__

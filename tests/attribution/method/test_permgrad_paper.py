@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 import permgrad as pg
 from permgrad.attribution.explain import explain
 from permgrad.attribution.method.permgrad_paper import (
-    PermGradPaper,
     nearest_cells,
     scale_to_unit,
 )
@@ -366,28 +365,6 @@ def test_bad_input(model, rows):
     ).fit(X, y)
     with pytest.raises(InputError, match=r"needs a model with two branches, got branches=\('tabular',\)"):
         explained(single, X, y)
-
-
-def test_nothing_of_the_users_changes(model, rows):
-    X, y = rows
-    mine = copy.deepcopy(model)
-    mine.module_.train()
-    np.random.seed(0)
-    generators = torch.get_rng_state(), np.random.get_state()[1].tobytes()
-    frame, before = X.copy(), {name: value.clone() for name, value in mine.module_.state_dict().items()}
-    explained(mine, X, y)
-    assert all(part.training for part in mine.module_.modules())
-    assert all(p.grad is None for p in mine.module_.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in mine.module_.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), generators[0])
-    assert np.random.get_state()[1].tobytes() == generators[1]
-    pd.testing.assert_frame_equal(X, frame)
-
-
-def test_registered_options_are_the_documented_ones():
-    assert PermGradPaper.scopes == ("global",)
-    for name in PermGradPaper.options:
-        assert f"        {name}: " in PermGradPaper.__doc__
 
 
 @pytest.mark.data

@@ -248,17 +248,17 @@ def test_a_sample_is_the_rows_with_the_smallest_lots(tmp_path: Path, regressor: 
     background = features(40, seed=9)
     options: dict[str, Any] = {"method": "permutation", "random_state": 6, "n_repeats": 2, "background": background}
     lots = uniform(6, ("receivers",), np.arange(ROWS))
-    chosen = np.sort(np.argsort(lots)[:70])
+    chosen = np.sort(np.argsort(lots)[:30])
     folder = write(tmp_path / "t", frame.assign(y=y), (100, 311))
-    found = pg.explain_stream(regressor, folder, "y", rows=70, rows_per_part=100, **options)
-    assert found.meta["rows_explained"] == 70
+    found = pg.explain_stream(regressor, folder, "y", rows=30, rows_per_part=100, **options)
+    assert found.meta["rows_explained"] == 30
     # The slow way: every chosen row alone, at its own number.
     effects = [
         pg.explain(regressor, frame.iloc[[row]], y[[row]], row_offset=int(row), progress=False, **options).values[:, 0]
         for row in chosen.tolist()
     ]
     np.testing.assert_allclose(found.values[:, 0], np.mean(effects, axis=0), rtol=1e-5, atol=1e-7)
-    more = pg.explain_stream(regressor, folder, "y", rows=70, rows_per_part=5000, **options)
+    more = pg.explain_stream(regressor, folder, "y", rows=30, rows_per_part=5000, **options)
     np.testing.assert_allclose(more.values, found.values, rtol=1e-5, atol=1e-7)
     everything = pg.explain_stream(regressor, folder, "y", rows=10_000, **options)
     assert everything.meta["rows_explained"] == ROWS

@@ -35,17 +35,14 @@ def stream(model, frame: pd.DataFrame, folder: Path, **options) -> pg.Explanatio
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
-@pytest.mark.parametrize("weight", [None, "weight"])
-def test_rows_without_a_target_are_as_if_they_were_not_there(case, tmp_path, weight):
+def test_weighted_rows_without_a_target_are_as_if_they_were_not_there(case, tmp_path):
     model, frame = case
     known = frame[frame["y"].notna()].reset_index(drop=True)
-    found = stream(model, frame, tmp_path, sample_weight=weight)
-    expected = pg.explain(
-        model, known[list("abc")], known["y"], sample_weight=None if weight is None else known[weight], n_repeats=2,
-        random_state=3, background=None, progress=False,
-    )  # fmt: skip
+    found = stream(model, frame, tmp_path, sample_weight="weight")
+    options = {"background": None, "n_repeats": 2, "random_state": 3, "progress": False}
+    expected = pg.explain(model, known[list("abc")], known["y"], sample_weight=known["weight"], **options)
     assert found.meta["rows_explained"] == len(known)
-    dropped = stream(model, known, tmp_path, sample_weight=weight)
+    dropped = stream(model, known, tmp_path, sample_weight="weight")
     for name in ("values", "std", "low", "high"):
         np.testing.assert_allclose(getattr(found, name), getattr(dropped, name), rtol=0, atol=1e-6)
     assert found.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"], rel=1e-9)

@@ -118,7 +118,7 @@ def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
     assert find_centred(own, x, {"row": range(4)}, weights) == {"row": []}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_what_a_level_moves_all_its_numbers_by_is_not_seen_within_it(seed):
     rng = np.random.default_rng(seed)
     frame, y, _, level = made(1.0, seed=seed)

@@ -29,7 +29,7 @@ def made(rows, seed):
 
 
 def test_rows_without_their_text_are_predicted_as_by_the_table():
-    X, y = made(1500, 0)
+    X, y = made(1000, 0)
     held, truth = made(1500, 1)
     model = pg.HyNNClassifier(**QUICK).fit(X, y)
     alone = pg.HyNNClassifier(kinds={"text": "identifier"}, **QUICK).fit(X, y)

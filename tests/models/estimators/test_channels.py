@@ -74,12 +74,12 @@ def test_a_model_of_channels_is_saved_and_predicts_the_same(fitted: Any, tmp_pat
 @pytest.fixture(name="paths", scope="module")
 def _paths(fitted: Any) -> Any:
     model, X, alike = fitted
-    return pg.explain(model, X[:60], alike[:60], n_repeats=2, random_state=0, progress=False)
+    return pg.explain(model, X[:30], alike[:30], n_repeats=2, random_state=0, progress=False)
 
 
 def test_a_model_of_channels_is_explained_as_one_of_one_channel_is(fitted: Any, paths: Any) -> None:
     model, X, _ = fitted
-    some = X[:60]
+    some = X[:30]
     frame = paths.to_frame().query("`class` == 'all'")
     np.testing.assert_allclose(frame["tabular"] + frame["image"], frame["importance"], atol=1e-6)
     assert (frame["image"] != 0).sum() > 60, "columns of all channels reach the image"

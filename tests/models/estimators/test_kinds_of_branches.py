@@ -124,8 +124,8 @@ def test_what_a_text_says_can_change_a_number_beside_a_photo():
     options = {"preset": "fast", "random_state": 0, "progress": False, "branches": ("tabular",)}
     kinds = {"text": "text"}
     model = pg.HyNNRegressor(**options, kinds=kinds, image_encoder=lambda images: images.mean(dim=(2, 3))).fit(
-        *made(1500, 0)
+        *made(1000, 0)
     )
     assert len(model.module_.score_blocks) == 2
-    held, truth = made(1500, 1)
+    held, truth = made(1000, 1)
     assert model.score(held, truth) > 0.95

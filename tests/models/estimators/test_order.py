@@ -34,7 +34,7 @@ def _factors(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray
 
 
 def test_an_order_that_helps_is_found_also_when_the_columns_are_shuffled() -> None:
-    curves, wide = _bumps(600, 40)
+    curves, wide = _bumps(450, 34)  # too few columns for a picture
     order = find_order(curves, wide, "classification", 0)
     assert order.found
     assert order.gain is not None
@@ -81,12 +81,10 @@ def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
 def test_a_shuffled_picture_is_found_and_its_network_sees_it(tmp_path: Any) -> None:
     pictures, lie = _pictures(600, 9)
-    order = find_order(pictures, lie, "classification", 0)
-    assert order.found
-    assert order.layout == "lattice"
-    assert "form a picture" in order.sentence("classification")
     model = pg.HyNNClassifier(**_FEW).fit(pd.DataFrame(pictures.astype(bool)).add_prefix("p"), lie)
+    assert model.order_.found
     assert model.order_.layout == "lattice"
+    assert "form a picture" in model.order_.sentence("classification")
     assert model.renderer_.layout.shape == (9, 9)
     assert len(set(map(tuple, model.renderer_.positions.tolist()))) == 81
     model.save(tmp_path / "model")

@@ -94,7 +94,7 @@ def test_numbers_and_few_held_out_rows() -> None:
 
 def test_kernels_that_say_nothing_are_left_out() -> None:
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(600, 12))
+    X = rng.normal(size=(400, 12))
     model = pg.HyNNRegressor(**{**_FEW, "max_epochs": 12}).fit(X, X[:, 0] + X[:, 5] * X[:, 7])
     assert model.module_.kernels is None
     assert model.network_options_["random_kernels"] == 0

@@ -80,8 +80,13 @@ def content():
 
 
 @pytest.fixture(scope="module")
-def seen(content, tmp_path_factory):
-    return visit(page_of(content), tmp_path_factory.mktemp("features"), DRIVE).quiet()
+def page(content):
+    return page_of(content)
+
+
+@pytest.fixture(scope="module")
+def seen(page, tmp_path_factory):
+    return visit(page, tmp_path_factory.mktemp("features"), DRIVE).quiet()
 
 
 @needs_browser
@@ -162,9 +167,9 @@ def test_report_md_has_the_ends_of_the_charts(content):
     assert not effect_lines(dataclasses.replace(content, cards=None))
 
 
-def test_the_warning_stands_without_javascript_and_in_the_verdict(content):
+def test_the_warning_stands_without_javascript_and_in_the_verdict(content, page):
     name = content.explanation.ranking()[1]
-    assert "leaves the data from" in page_of(content).split("<script")[0]
+    assert "leaves the data from" in page.split("<script")[0]
     (said,) = (one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "leaves")
     label = next(card["label"][-1] for card in content.cards.cards if card["feature"] == name)
     first = f"Curves of the mean effect leave the data: {name} (from {label} on). "
@@ -188,8 +193,7 @@ def test_intervals_and_files_are_as_in_python(seen):
     assert seen["csv"] == "'=1+1,2\r\n"
 
 
-def test_without_a_browser_the_tables_and_figures_are_there(content):
-    page = page_of(content)
+def test_without_a_browser_the_tables_and_figures_are_there(page):
     assert "<table" in page
     assert all(name in page for name in NAMES)
     assert "Mean prediction by feature value." in page
@@ -210,8 +214,8 @@ return {
 
 
 @needs_browser
-def test_on_a_phone_the_bars_fit_and_what_is_wider_says_so_above(content, tmp_path):
-    found = visit(page_of(content), tmp_path, PHONE, width=390).quiet()
+def test_on_a_phone_the_bars_fit_and_what_is_wider_says_so_above(page, tmp_path):
+    found = visit(page, tmp_path, PHONE, width=390).quiet()
     assert found["cut"] == 0
     assert found["texts"] > 2 * len(NAMES)
     assert found["broken"] == "Num|Trades60|Ever2 age_|group"

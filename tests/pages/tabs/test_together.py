@@ -70,7 +70,7 @@ def test_everything_stands_without_a_script(content):
     assert len(page) < 700_000
 
 
-def test_nothing_clear_is_one_sentence_in_features_and_no_tab(content):
+def test_nothing_clear_is_one_sentence_in_features_and_no_tab(content, undrawn):
     pairs = dataclasses.replace(pairs_explanation(), p_values=np.full((21, 1), 0.3))
     nothing = dataclasses.replace(content, together=TogetherSection(pairs=pairs))
     assert together.nothing_together(content) == ""

@@ -24,7 +24,7 @@ from permgrad.attribution.subject.outputs import (
     point_name,
     resolve_outputs,
 )
-from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
+from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence, checked
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
@@ -84,7 +84,8 @@ class PredictorSubject(Subject):
         with self.open():
             outputs = self._first_outputs(few)
             self.width, self.first = outputs.shape[1], outputs
-            if alone:  # in float32, in which many predictors compute: what they round is no dependence
+            if alone and checked.get() is not predictor:
+                # In float32, in which many predictors compute: what they round is no dependence.
                 check_row_independence(lambda rows: self._first_outputs(rows).float(), few, outputs.float(), PREDICTOR)
             self._check_places(few, outputs)
         vars(self).update(vars(self._form_of(outputs, y, output_kind, task, class_names)))
