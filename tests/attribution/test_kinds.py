@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.encoded import HybridSubject
 
 VOCABULARY = np.array(["Alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa", "theta", "zeta", "iota"])
 FAST = {"preset": "fast", "random_state": 0, "progress": False}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.parts_of_a_row import _Row
+from permgrad.attribution.wide import _Row
 from permgrad.models.images.features import ImageFeatures
 
 VOCABULARY = np.array(["Alpha", "beta", "gamma", "delta", "omega", "sigma"])

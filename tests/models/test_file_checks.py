@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.attribution.subject.objectives import objective_of
+from permgrad.attribution.subject.calls import objective_of
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.errors import InputError
 from permgrad.models.file_checks import read_ubj

@@ -20,8 +20,8 @@ from permgrad.attribution.replace.scoring import Judge, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import independent_facts, loss_unit
-from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names
 from permgrad.base.errors import InputError, listed, warn_user

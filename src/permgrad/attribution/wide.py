@@ -8,23 +8,33 @@ before calibration.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
+from permgrad.attribution.method.shapley.method import REFERENCES
+from permgrad.attribution.request import methods
 from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
-from permgrad.base.arrays import Floats, Floats32, Integers
+from permgrad.attribution.request.result import digests_of
+from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.checks import check_choice, check_confidence, check_whole
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.significance import NORMAL_95, adjusted
-from permgrad.data.encode.designs import spans_of, without
+from permgrad.data.encode.designs import MOST_PARTS, Cells, spans_of, without, words_in
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
 from permgrad.models.estimators.calibration import class_logits
+from permgrad.models.estimators.kept_rows import kept_rows
 from permgrad.models.images import PATCHES
+from permgrad.models.images.features import patch_grid
 
 #: Rows that a word stands in at least, and of which at most its effect is the mean. Words and pairs for all outputs.
 FEWEST_ROWS, _MOST_ROWS, _MOST_WORDS = 10, 200, 40
@@ -76,14 +86,14 @@ def word_effects(
         >>> pg.word_effects(model, X[300:], "text", random_state=0)["word"].iloc[0]
         'red'
     """
-    work = _Work(model, X, column, "words", output, row_groups, row_time, confidence, random_state)
-    scored, chosen, changed = work.scored, work.scored.chosen_words(), []
+    scored = _Scored(model, X, column, "words", output, row_groups, row_time, confidence, random_state)
+    chosen, changed = scored.chosen_words(), []
     for word, rows in chosen:
-        places = work.drawn(rows, f"rows of {word}", _MOST_ROWS)
+        places = scored.drawn(rows, f"rows of {word}", _MOST_ROWS)
         cells, place = np.unique(scored.index[places], return_inverse=True)
         less = [without(text, spans_of(text, word)) for text in (scored.texts[at] for at in cells.tolist())]
         changed.append((places, scored.encoder.scores_.of(column, less)[place]))
-    return work.effects("word", [word for word, _ in chosen], changed, [len(rows) for _, rows in chosen])
+    return scored.effects("word", [word for word, _ in chosen], changed, [len(rows) for _, rows in chosen])
 
 
 def place_effects(
@@ -137,9 +147,9 @@ def place_effects(
         6
     """
     check_whole("rows", rows, "the default is 40")
-    work = _Work(model, X, column, "vectors", output, row_groups, row_time, confidence, random_state)
-    scored, count = work.scored, PATCHES**2
-    places = work.drawn(np.flatnonzero(scored.index >= 0), "rows of places", rows)
+    scored = _Scored(model, X, column, "vectors", output, row_groups, row_time, confidence, random_state)
+    count = PATCHES**2
+    places = scored.drawn(np.flatnonzero(scored.index >= 0), "rows of places", rows)
     if not len(places):
         raise InputError(f"No row has an image in {column!r}", hint="Pass other rows.", code="PG013")
     cells, place = np.unique(scored.index[places], return_inverse=True)
@@ -147,7 +157,7 @@ def place_effects(
     vectors = [images.covered(column, scored.texts[at], others) for at in cells.tolist()]
     scores = scored.encoder.scores_.of(column, np.concatenate(vectors)).reshape(len(cells), count, -1)[place]
     changed = [(places, scores[:, patch]) for patch in range(count)]
-    return work.effects("place", range(count), changed, [len(places)] * count)
+    return scored.effects("place", range(count), changed, [len(places)] * count)
 
 
 def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, random_state: Any = None) -> pd.DataFrame:
@@ -163,7 +173,7 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
 
     ``InputError``: the column has no scores of levels.
     """
-    scored = _Scored(model, X, column, "levels", "probability")
+    scored = _Scored(model, X, column, "levels", random_state=random_state)
     design, weights = scored.design
     shown = np.arange(len(design.entries))
     if len(shown) > _MOST_LEVELS:
@@ -171,7 +181,7 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
         along = np.linspace(0, len(order) - 1, _MOST_LEVELS // 2).astype(np.int64)
         shown = np.unique(np.concatenate([order[:each].ravel(), order[-each:].ravel(), along]))
     levels = [design.entries[at] for at in shown.tolist()]
-    rows = generator(resolve_seed(random_state), "rows of levels").permutation(len(scored.encoded))[:_LEVEL_ROWS]
+    rows = generator(scored.seed, "rows of levels").permutation(len(scored.encoded))[:_LEVEL_ROWS]
     scores = np.repeat(model.preprocessor_.scores_.of(column, levels), len(rows), axis=0)
     moved = scored.predict(scored.changed(np.tile(rows, len(levels)), scores))
     base = scored.predict(scored.changed(rows, np.zeros_like(scores[: len(rows)])))
@@ -192,45 +202,16 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
     return result
 
 
-class _Work:
-    """One call of ``word_effects`` or ``place_effects``."""
+class _Scored:
+    """A column with scores of one design, in rows, and what the model predicts with others."""
 
     def __init__(
-        self, model: Any, X: Any, column: str, kind: str, output: str, row_groups: Any, row_time: Any,
-        confidence: float, random_state: Any,
+        self, model: Any, X: Any, column: str, kind: str, output: str = "probability", row_groups: Any = None,
+        row_time: Any = None, confidence: float = 0.95, random_state: Any = None,
     ) -> None:  # fmt: skip
         check_choice("output", output, ("logit", "probability"))
         check_confidence(confidence)
         read = with_columns(Arguments(model=model, inputs=X, row_groups=row_groups, row_time=row_time))
-        self.scored = _Scored(model, read.inputs, column, kind, output)
-        self.units = read_units(read, len(self.scored.encoded))
-        self.confidence, self.seed = confidence, resolve_seed(random_state)
-
-    def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
-        """Return at most so many of some rows, in rising order."""
-        return np.sort(rows[generator(self.seed, purpose).permutation(len(rows))[:most]])
-
-    def effects(
-        self, what: str, names: Sequence[Any], changed: Sequence[tuple[Integers, Floats32]], rows: list[int]
-    ) -> pd.DataFrame:
-        """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
-        parts = []
-        for places, scores in changed:
-            before, after = self.scored.encoded[places], self.scored.changed(places, scores)
-            changes = np.subtract(self.scored.predict(before), self.scored.predict(after))
-            units = None if self.units is None else self.units.take(places)
-            mean, std, size = mean_over_rows(changes, units=units)
-            parts.append((mean, std, *interval(mean, std, size, self.confidence)))
-        numbers = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
-        table = np.array(parts).reshape(len(names), len(numbers), len(self.scored.outputs))
-        table = np.insert(table, len(numbers), adjusted(table[:, -1]), axis=1)
-        return self.scored.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
-
-
-class _Scored:
-    """A column with scores of one design, in rows, and what the model predicts with others."""
-
-    def __init__(self, model: Any, X: Any, column: str, kind: str, output: str) -> None:
         self.encoder: Any = getattr(model, "preprocessor_", None)
         self.model, self.output = model, output
         if self.encoder is None or not hasattr(model, "predict_encoded"):
@@ -243,10 +224,31 @@ class _Scored:
         if not designs or (kind == "words" and "words" not in designs[0][0].parts):
             kind = {"vectors": "images"}.get(kind, kind)
             raise InputError(f"The model reads no {kind} of {column!r}", hint="Name another column.", code="PG004")
-        rows, self.design = model.encode_rows(X), designs[0]
+        rows, self.design = model.encode_rows(read.inputs), designs[0]
         self.encoded, (self.texts, self.index) = rows.encoded, self.encoder.texts_of(rows.table, column)
         self.places = score_places(self.encoder, column)
         self.outputs = [str(label) for label in model.classes_] if hasattr(model, "classes_") else ["prediction"]
+        self.units = read_units(read, len(self.encoded))
+        self.confidence, self.seed = confidence, resolve_seed(random_state)
+
+    def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
+        """Return at most so many of some rows, in rising order."""
+        return np.sort(rows[generator(self.seed, purpose).permutation(len(rows))[:most]])
+
+    def effects(
+        self, what: str, names: Sequence[Any], changed: Sequence[tuple[Integers, Floats32]], rows: list[int]
+    ) -> pd.DataFrame:
+        """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
+        parts = []
+        for places, scores in changed:
+            changes = np.subtract(self.predict(self.encoded[places]), self.predict(self.changed(places, scores)))
+            units = None if self.units is None else self.units.take(places)
+            mean, std, size = mean_over_rows(changes, units=units)
+            parts.append((mean, std, *interval(mean, std, size, self.confidence)))
+        numbers = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
+        table = np.array(parts).reshape(len(names), len(numbers), len(self.outputs))
+        table = np.insert(table, len(numbers), adjusted(table[:, -1]), axis=1)
+        return self.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
 
     def predict(self, encoded: Floats32) -> Floats:
         return outputs_of(self.model, encoded, self.output)
@@ -295,3 +297,173 @@ def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
     logits = class_logits(outputs)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     return logits if output == "logit" else np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+#: As ``exact`` of Shapley values, where there are patches: each other column would double hundreds of coalitions.
+_EXACT = 8
+
+
+def explain_parts(arguments: Arguments) -> Explanation:
+    """Explain one row whose players are parts of its texts and images beside its other features: ``level="part"``.
+
+    The predictor of the row takes a table of numbers: −1 keeps the row's own part or cell, else it is the number of
+    the background row in its place. A part that is replaced leaves its share of the cell to that row's cell.
+
+    Parts of a cell join one after the other (Owen 1977), so that they add up to the Shapley value of their column.
+    Patches of a quarter of an image do, too: no more than 464 pictures of an image are then encoded.
+    """
+    if arguments.method != "shapley":
+        what = f"level='part' needs method='shapley', got {arguments.method!r}"
+        raise InputError(what, hint="Pass method='shapley'.", code="PG006")
+    model, options = arguments.model, arguments.options
+    row = _Row(model, arguments.inputs, arguments.background)
+    kept = np.full((1, len(row.names)), -1.0)
+    donors = np.repeat(np.arange(float(len(row.donors)))[:, None], len(row.names), axis=1)
+    own, background = (pd.DataFrame(numbers, columns=row.names) for numbers in (kept, donors))
+    if arguments.background is None:
+        options = {"references": REFERENCES, **options}  # as many of the rows kept as at other levels
+    form: dict[str, Any] = {"task": "regression"}
+    if hasattr(model, "classes_"):
+        form = {"output_kind": "logits", "class_names": [str(label) for label in model.classes_.tolist()]}
+    if any(cell.blocks for cell in row.cells):
+        options = {"exact": _EXACT, **options}
+    options = {**options, **form, "structure": "owen"}
+    about: dict[str, Any] = {
+        "model": row,
+        "inputs": own,
+        "background": background,
+        "scope": "local",
+        "level": "feature",
+    }
+    with sparing(), full_float32():
+        request = build_request(replace(arguments, **about, options=options), methods.get("shapley")(), "shapley")
+        # Each column is a block, and in it each quarter of an image.
+        blocks = tuple(row.column_of.get(name, name) for name in row.names)
+        quarters = {name: names for cell in row.cells for name, names in cell.blocks.items()}
+        request = replace(request, space=replace(request.space, modality=blocks, groups=quarters))
+        explanation = methods.get("shapley")()(request)
+    texts = {cell.name: {"tokens": {"input": cell.name}} for cell in row.cells if isinstance(cell, _Words)}
+    return replace(
+        explanation,
+        level="part",
+        modality=tuple(row.column_of.get(name, "table") for name in explanation.names),
+        groups={cell.name: cell.parts for cell in row.cells},
+        feature_values=row.shown,
+        maps={key: array for cell in row.cells for key, array in cell.maps(row.names).items()},
+        meta={**explanation.meta, "by_input": texts, "digests": digests_of(request)},
+    )
+
+
+class _Cell:
+    """A text or an image of one row, in parts. What is left of it is scored once for each set of parts."""
+
+    def __init__(self, encoder: Any, name: str, count: int) -> None:
+        self.encoder, self.name, self.parts = encoder, name, [f"{name}[{k}]" for k in range(count)]
+        self.columns, self.places = encoder.columns_of(name), score_places(encoder, name)
+        self.blocks: dict[str, list[str]] = {}
+        nothing = np.zeros(len(self.places), dtype=np.float32)
+        self._known = {bytes(count): nothing}  # what is left of a cell without parts is nobody's
+
+    def left(self, kept: Booleans) -> Cells:
+        """Return the cells that are left with the parts ``kept (n, parts)``, as ``Scores`` reads them."""
+        raise NotImplementedError
+
+    def maps(self, names: list[str]) -> dict[str, Array]:  # noqa: ARG002 — a text has none
+        """Return what plots need of the cell. ``names`` are those of all players."""
+        return {}
+
+    def scores(self, kept: Booleans) -> Floats32:
+        """Return the scores ``(n, outputs)`` of the cell with the parts ``kept (n, parts)``."""
+        distinct, place = np.unique(kept, axis=0, return_inverse=True)
+        keys = [one.tobytes() for one in distinct]
+        if new := [at for at, key in enumerate(keys) if key not in self._known]:
+            scores = self.encoder.scores_.of(self.name, self.left(distinct[new]))
+            self._known |= {keys[at]: one for at, one in zip(new, scores, strict=True)}
+        return np.stack([self._known[key] for key in keys])[place.ravel()]
+
+
+class _Words(_Cell):
+    """The words of a text. ``shown``: each as it is written."""
+
+    def __init__(self, encoder: Any, name: str, text: str, spans: list[tuple[int, int]]) -> None:
+        stretches = np.array_split(np.array(spans), min(len(spans), MOST_PARTS))
+        super().__init__(encoder, name, len(stretches))
+        self.text, self.spans = text, [some.tolist() for some in stretches]
+        self.shown = [text[some[0][0] : some[-1][1]] for some in self.spans]
+
+    def left(self, kept: Booleans) -> Cells:
+        gone = [[span for k in np.flatnonzero(~one).tolist() for span in self.spans[k]] for one in kept]
+        return [without(self.text, spans) for spans in gone]
+
+
+class _Patches(_Cell):
+    """The patches of an image, row by row, in its quarters."""
+
+    def __init__(self, encoder: Any, name: str, cell: str) -> None:
+        super().__init__(encoder, name, PATCHES**2)
+        self.cell, half = cell, PATCHES // 2
+        down, across = np.divmod(np.arange(PATCHES**2), PATCHES)
+        quarters = 2 * (down // half) + across // half
+        for part, quarter in zip(self.parts, quarters.tolist(), strict=True):
+            self.blocks.setdefault(f"{name}, quarter {quarter}", []).append(part)
+        # All sets that orders meet have at most one quarter in part. Scored at once: encoders take images in batches.
+        every = np.arange(2**PATCHES**2)[:, None] >> np.arange(PATCHES**2) & 1 > 0
+        seen = np.stack([every[:, quarters == quarter].mean(axis=1) for quarter in range(4)])
+        self.scores(every[((seen > 0) & (seen < 1)).sum(axis=0) <= 1])
+
+    def left(self, kept: Booleans) -> Cells:
+        return self.encoder.images_.covered(self.name, self.cell, kept)
+
+    def maps(self, names: list[str]) -> dict[str, Array]:
+        picture = self.encoder.images_.pixels(self.name, [self.cell]).numpy() / np.float32(255)
+        segments = names.index(self.parts[0]) + patch_grid(*picture.shape[2:])
+        return {f"images:{self.name}": picture, f"segments:{self.name}": segments}
+
+
+class _Row:
+    """One row as a predictor of which of its parts and features are its own, for ``explain_parts``."""
+
+    def __init__(self, model: Any, X: Any, background: Any) -> None:
+        encoder = getattr(model, "preprocessor_", None)
+        if encoder is None or not encoder.scores_.columns or len(X) != 1:
+            problem = "level='part' explains one row of a HyNNClassifier or HyNNRegressor that reads texts or images"
+            raise InputError(problem, hint="Pass a single row, for example X[:1].", code="PG006")
+        rows = model.encode_rows(X)
+        self.model, self.own = model, rows.encoded
+        self.donors = kept_rows(model) if background is None else model.encode_rows(background).encoded
+        self.cells: list[_Words | _Patches] = []
+        self.features, self.names, shown = {}, list[str](), dict[str, Any]()
+        for name, columns in encoder.features("feature").items():
+            kind = encoder.schema_[name].kind if name in encoder.scores_.columns else ""
+            cell = next(iter(encoder.texts_of(rows.table, name)[0]), "") if kind in ("text", "image") else ""
+            if cell and kind == "image":
+                self.cells.append(_Patches(encoder, name, cell))
+            elif spans := words_in(cell):
+                self.cells.append(words := _Words(encoder, name, cell, spans))
+                shown |= dict(zip(words.parts, words.shown, strict=True))
+            elif len(columns):
+                self.features[name], shown[name] = columns, rows.table[name].iloc[0] if name in rows.table else None
+                self.names.append(name)
+                continue
+            else:
+                continue
+            self.names += self.cells[-1].parts
+        self.column_of = {part: cell.name for cell in self.cells for part in cell.parts}
+        self.shown = pd.DataFrame(shown, index=[0])
+
+    def __call__(self, table: pd.DataFrame) -> Floats:
+        """Return logits, or numbers, of rows made of own and other cells."""
+        encoded = np.repeat(self.own, len(table), axis=0)
+        for name, columns in self.features.items():
+            donors = table[name].to_numpy(dtype=np.int64)
+            taken = np.flatnonzero(donors >= 0)
+            encoded[np.ix_(taken, columns)] = self.donors[np.ix_(donors[taken], columns)]
+        for cell in self.cells:
+            chosen = table[cell.parts].to_numpy(dtype=np.int64)
+            encoded[:, cell.columns] *= (chosen < 0).mean(axis=1, keepdims=True)
+            encoded[:, cell.places] = cell.scores(chosen < 0)
+            for donors in chosen.T:
+                taken = np.flatnonzero(donors >= 0)
+                theirs = self.donors[np.ix_(donors[taken], cell.columns)]
+                encoded[np.ix_(taken, cell.columns)] += theirs / len(cell.parts)
+        return outputs_of(self.model, encoded, "logit")

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.method.ale.axes import Axis, Column, Sampled, make_axes
-from permgrad.attribution.method.ale.effects import accumulated
+from permgrad.attribution.method.ale.effects import Axis, Column, Sampled, accumulated, make_axes
 from permgrad.base.arrays import Floats, Integers
 from permgrad.evaluation.cards import LEVELS, Predict, Sample, as_numbers, written
 

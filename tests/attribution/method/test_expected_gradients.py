@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.slopes.sampled import MOST_SAMPLES
+from permgrad.attribution.slopes.lines import MOST_SAMPLES
 from permgrad.base.random import uniform, uniform_integers
 
 ROWS, BACKGROUND = 5, 8

@@ -17,7 +17,7 @@ import permgrad as pg
 from permgrad.attribution.explain import explain
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.slopes.gradients import output_gradients
-from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 from permgrad.models.batches import in_batches

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.slopes.sampled import MOST_SAMPLES, normal
+from permgrad.attribution.slopes.lines import MOST_SAMPLES, normal
 
 ROWS = 6
 SEED = 3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.slopes.integrals import SecantIntegral
+from permgrad.attribution.slopes.lines import SecantIntegral
 from permgrad.attribution.slopes.secants import SecantLines, rule_of, table_embedding
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.network.branches import PeriodicDenseEmbedding

@@ -12,7 +12,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE
 from permgrad.assess.sections.thresholds import cuts
 from permgrad.assess.work import Work
-from permgrad.attribution.request.unsaid import tell_of_signs
+from permgrad.attribution.request.related import tell_of_signs
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.intervals import score_intervals

@@ -13,7 +13,7 @@ from permgrad.attribution.explanation.files import OF_ROWS, read_explanation, wr
 from permgrad.attribution.explanation.frames import effects_frame, tidy_frame
 from permgrad.attribution.explanation.numbers import Numbers
 from permgrad.attribution.explanation.orders import not_installed, sizes_of, to_shapiq, without_common_unit
-from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks, clear_of
+from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks
 from permgrad.attribution.explanation.statistics import error_correlation, interval, mean_over_rows
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path
 from permgrad.base.dependence import Dependence
@@ -21,6 +21,7 @@ from permgrad.base.errors import InputError, counted
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.shown import show
+from permgrad.base.significance import clearly
 
 if TYPE_CHECKING:
     from permgrad.pages.plots.drawn import PlotAccessor  # a type for users' editors alone
@@ -103,8 +104,7 @@ class Explanation(Numbers):
     @property
     def plot(self) -> PlotAccessor:
         """Plots of this explanation, such as ``.plot.bar()`` and ``.plot.beeswarm()``. Each returns a figure."""
-        plot: PlotAccessor = show("Explanation.plot", self)
-        return plot
+        return show("Explanation.plot", self)
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -181,7 +181,12 @@ class Explanation(Numbers):
         column, p_adjusted = self.output_index(output), self.p_adjusted
         if p_adjusted is None:
             return []
-        passed = dict(zip(self.names, clear_of(self, column, p_adjusted[:, column]), strict=True))
+        # What a model has learned is a constant's loss less its own.
+        learned = 0.0
+        if "loss" in str(self.meta.get("quantity")) or self.meta.get("unit") == "%":
+            learned = float(self.meta.get("loss_scale", np.nan)) - float(self.meta.get("model_loss", np.nan))
+        clear = clearly(sizes_of(self, column), p_adjusted[:, column], learned if learned > 0 else None)
+        passed = dict(zip(self.names, clear, strict=True))
         return [name for name in self.ranking(output) if passed[name]]
 
     @overload

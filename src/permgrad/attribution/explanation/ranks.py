@@ -18,7 +18,7 @@ from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.statistics import error_correlation
 from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.late import pd
-from permgrad.base.significance import clearly, holm, t_quantile, t_two_sided
+from permgrad.base.significance import holm, t_quantile, t_two_sided
 
 #: Most players for which the errors of all pairs are drawn together.
 MOST_TOGETHER = 300
@@ -28,14 +28,6 @@ _STORED = 1_000_000
 _DRAWS, _BEYOND, _NUMBERS = 4000, 20, 4_000_000
 #: Most draws. Where a certainty near 1 needs more, each pair has an equal share of the errors allowed instead.
 _MOST_DRAWS = 40_000
-
-
-def clear_of(explanation: Numbers, output: int, p_adjusted: Floats) -> Booleans:
-    """Return which names clearly matter. What a model has learned is a constant's loss less its own."""
-    about, whole = explanation.meta, None
-    if "loss" in str(about.get("quantity")) or about.get("unit") == "%":
-        whole = float(about.get("loss_scale", np.nan)) - float(about.get("model_loss", np.nan))
-    return clearly(sizes_of(explanation, output), p_adjusted, whole if whole is not None and whole > 0 else None)
 
 
 def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]) -> Floats | None:

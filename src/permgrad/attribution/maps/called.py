@@ -47,8 +47,6 @@ _PROBE_ROWS = 2
 
 
 # ---- listening to a network ------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Call:
     """A layer's call (empty: the network's), or a function's after it. ``number`` and ``again`` count those before."""
@@ -174,8 +172,6 @@ def _version(value: Tensor) -> int:
 
 
 # ---- which call belongs to which image -------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Place:
     """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size."""
@@ -412,8 +408,6 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
 
 
 # ---- maps of a batch -------------------------------------------------------------------------------------------------
-
-
 class CalledMaps:
     """Maps of the image inputs of any network, read at calls of a layer or a function, with the subject open."""
 

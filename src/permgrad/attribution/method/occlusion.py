@@ -127,8 +127,6 @@ class _Part:
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------
-
-
 def _slides(request: Request) -> dict[str, tuple[_Slide, ...]]:
     """Return the windows along each side of the inputs over which they slide."""
     window, stride = request.options["window"], request.options["stride"]
@@ -195,8 +193,6 @@ def _times(size: Sequence[int]) -> str:
 
 
 # ---- windows as plays ------------------------------------------------------------------------------------------------
-
-
 def _windows(
     request: Request, plays: Plays, slides: Mapping[str, tuple[_Slide, ...]]
 ) -> tuple[Request, Plays, list[_Part]]:

@@ -11,7 +11,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.gradient import Gradient, Slope
 from permgrad.attribution.request import Request, methods
 from permgrad.attribution.request.result import output_unit
-from permgrad.attribution.slopes.sampled import normal, sampled_points
+from permgrad.attribution.slopes.lines import normal, sampled_points
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError

@@ -30,8 +30,6 @@ EXPLANATION = ("values.npz", "explanation.json", TIMES)
 
 
 # ---- the files of parts ----------------------------------------------------------------------------------------------
-
-
 def part_name(number: int) -> str:
     """Return the name that a part's files have, without an ending: ``part-00012``."""
     return f"part-{number:05d}"
@@ -67,8 +65,6 @@ def lines_in(path: Path) -> tuple[int, dict[str, Any]] | None:
 
 
 # ---- who works in it -------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class StreamKind(FolderKind):
     """A folder of parts, which holds nothing else, also if it is replaced. Its first record holds ``begun``."""

@@ -19,10 +19,9 @@ import torch
 
 from permgrad.attribution.replace.plays import loss_game, loss_games
 from permgrad.attribution.replace.top import stopping_option
-from permgrad.attribution.request import Request, methods, refuse_interactions
+from permgrad.attribution.request import Request, RowNumbers, methods, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
 from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_request, encode_background
-from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Integers
@@ -162,8 +161,6 @@ class StreamPlan:
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
-
-
 def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = ()) -> Array:
     """Return targets as ``pg.explain`` takes them. Classes are compared as text, since a file may hold 1 for 1.0."""
     if hasattr(model, "classes_"):
@@ -205,8 +202,6 @@ def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
 
 
 # ---- plans -----------------------------------------------------------------------------------------------------------
-
-
 def make_plan(
     model: Any,
     table: PartitionedTable,
@@ -272,8 +267,6 @@ def make_plan(
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
-
-
 def _check_model(model: Any) -> bool:
     """Return whether the model is an estimator of permgrad. Refuse networks of torch, and objects without predict."""
     is_ours = isinstance(model, (HyNNClassifier, HyNNRegressor))
@@ -397,8 +390,6 @@ def _threshold(seed: int, wanted: int, rows: int) -> float:
 
 
 # ---- hashes ----------------------------------------------------------------------------------------------------------
-
-
 def _identified(value: Any) -> Any:
     """Return options with hashes of all cells in the place of tables and tensors, whose text leaves most out."""
     if isinstance(value, Mapping):

@@ -186,8 +186,6 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
 
 
 # ---- the whole space -------------------------------------------------------------------------------------------------
-
-
 def shapes_of(
     names: Sequence[str], tensors: Sequence[Tensor], segments: Any, readings: Mapping[int, str]
 ) -> tuple[ImageShape | None, ...]:

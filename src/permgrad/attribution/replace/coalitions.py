@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,7 +126,6 @@ class CoalitionGame:
         return max(precision * largest, min(_SAFETY * max(float(apart), float(alone)), most))
 
     # ---- pairs of rows, each with a coalition ------------------------------------------------------------------------
-
     def predict(self, receivers: Numbers, donors: Numbers, replaced: Booleans | Tensor) -> Tensor:
         """Return the outputs ``(b, K)`` of receivers whose replaced players, bool ``(b, players)``, come from donors.
 
@@ -247,16 +247,15 @@ class CoalitionGame:
         return outputs[0] if outputs else torch.empty(0, 0, device=self.subject.device)
 
     # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
-
-    def grid(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
+    def grid(self, rows: Any, donors: Any, keeps: Any) -> Tensor:
         """Return raw outputs ``(n, coalitions, donors, K)`` of rows with the donors of each, ``(n, donors)``.
 
-        ``keeps``: the players of each coalition, who keep the row's values, bool ``(n, coalitions, players)``.
+        ``keeps``: the players of each coalition, who keep the row's values, bool ``(n, coalitions, players)``. All are
+        arrays or tensors.
         """
         # Copies: views of broadcast arrays cannot be shared with torch.
-        return self._grid(*(torch.from_numpy(np.array(array)) for array in (rows, donors, keeps)))
-
-    def _grid(self, rows: Tensor, donors: Tensor, keeps: Tensor) -> Tensor:
+        given = (rows, donors, keeps)
+        rows, donors, keeps = (one if isinstance(one, Tensor) else torch.from_numpy(np.array(one)) for one in given)
         shape = (len(rows), keeps.shape[1], donors.shape[1])
         total, most = shape[0] * shape[1] * shape[2], max(self._batch, self._laid_out)
         if total <= most:
@@ -265,13 +264,13 @@ class CoalitionGame:
             except (RuntimeError, MemoryError) as error:
                 self._batch = halved(min(self._batch, total), error)
                 self._laid_out = 0
-                return self._grid(rows, donors, keeps)
+                return self.grid(rows, donors, keeps)
         axis = next(axis for axis in range(3) if shape[axis] > 1)
         parts, size = [], max(1, most * shape[axis] // total)
         for start in range(0, shape[axis], size):
             cut = [slice(None)] * 3
             cut[axis] = slice(start, start + size)
-            parts.append(self._grid(rows[cut[0]], donors[cut[0], cut[2]], keeps[cut[0], cut[1]]))
+            parts.append(self.grid(rows[cut[0]], donors[cut[0], cut[2]], keeps[cut[0], cut[1]]))
         return torch.cat(parts, dim=axis)
 
     def _lay_out(self, rows: Tensor, donors: Tensor, keeps: Tensor, shape: tuple[int, int, int]) -> Tensor:

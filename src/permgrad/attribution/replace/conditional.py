@@ -19,9 +19,8 @@ from permgrad.attribution.replace.conditional_models import FOLDS, Fitted, Fitti
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.smooths import DISTINCT
-from permgrad.attribution.request import Request
-from permgrad.attribution.request.request import RowNumbers
-from permgrad.attribution.subject.design import CellDesign
+from permgrad.attribution.request import Request, RowNumbers
+from permgrad.attribution.subject.frames import CellDesign
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes, Integers
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import uniform, uniform_integers
@@ -181,7 +180,6 @@ class ConditionalSampler:
         return {"not_identifiable": determined, "residuals_dependent": dependent}
 
     # ---- fitting -------------------------------------------------------------------------------------------------
-
     def _fit_player(self, player: str, columns: Indexes) -> list[_Conditional]:
         owned = {int(column) for column in columns}
         parts = [block for block in self._features.values() if len(block) and owned.issuperset(block.tolist())]
@@ -269,24 +267,12 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
 
 
 # ---- torch networks whose input is one table -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
 class PlainColumns:
-    """The encoder of a sampler for a table of numbers: each column is its own feature."""
+    """The encoder of a sampler for a table of numbers: each column is its own feature, and drawn as a number."""
 
-    count: int
-
-    @property
-    def numeric_columns_(self) -> Indexes:
-        """Every column is drawn as a number."""
-        return np.arange(self.count)
-
-    @property
-    def kinds_(self) -> list[str]:
-        """Every column is a number."""
-        return ["numeric"] * self.count
+    def __init__(self, count: int) -> None:
+        self.numeric_columns_, self.kinds_ = np.arange(count), ["numeric"] * count
 
     def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
         """Return each column as its own feature."""
-        return {str(column): np.array([column]) for column in range(self.count)}
+        return {str(column): np.array([column]) for column in self.numeric_columns_}

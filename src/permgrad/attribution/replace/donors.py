@@ -53,14 +53,9 @@ class Lenders:
             summed = np.arange(donors + 1.0)
         return cls(donors, shared, order, np.stack([start, stop]), summed)
 
-    @property
-    def chosen(self) -> bool:
-        """Whether some rows lend more than others, or not to all."""
-        return len(self.order) > 0
-
     def draw(self, seed: int, player: str, repeat: int, rows: Integers) -> Integers:
         """Return the donor of each row."""
-        if not self.chosen:
+        if not len(self.order):
             return donor_rows(seed, player, repeat, rows, self.donors, shared=self.shared)
         return self.at(rows, uniform(seed, ("donor", player, repeat), rows))
 

@@ -65,7 +65,6 @@ class Replacement:
         return len(self.encoded) * self.engine.bytes_per_row(light=True) <= _BLOCK_BYTES
 
     # ---- rows as they are --------------------------------------------------------------------------------------------
-
     def blocks(self, span: slice | None) -> list[slice]:
         """Return the receivers, or those of a span, in blocks whose caches fit in memory."""
         first, last = (0, len(self.encoded)) if span is None else (span.start, span.stop)
@@ -113,7 +112,6 @@ class Replacement:
                 self._batch = halved(self._batch, error)
 
     # ---- rows replaced -----------------------------------------------------------------------------------------------
-
     def answers(
         self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:

@@ -183,8 +183,11 @@ class PairMoments:
         return np.logical_not(self.square_sum[chosen].any(axis=0) | self.receiver_sum[:, member].any(axis=1))
 
 
-def row_scores(moments: PairMoments, group: int | None) -> Floats:
-    """Return each row's part in the errors, the S_i above, ``(quantities, rows)``. Separate donors follow the rows."""
+def row_scores(moments: PairMoments, group: int | None, *, by_unit: bool = False) -> Floats:
+    """Return each row's part in the errors, the S_i above, ``(quantities, rows)``. Separate donors follow the rows.
+
+    ``by_unit``: as parts that are independent of each other: of rows, groups or waves along time.
+    """
     member = (moments.receiver_weight > 0) & (True if group is None else moments.receiver_class == group)
     weight = np.where(member, moments.receiver_weight, 0.0)
     received = np.where(member, moments.receiver_sum, 0.0)
@@ -192,19 +195,15 @@ def row_scores(moments: PairMoments, group: int | None) -> Floats:
     sums, weights = moments.of_donors(group)
     lent = sums - mean * weights
     of_receivers = received - mean * weight
-    return of_receivers + lent if moments.shared else np.concatenate([of_receivers, lent], axis=1)
-
-
-def unit_scores(moments: PairMoments, group: int | None) -> Floats:
-    """Return ``row_scores`` as parts that are independent of each other: of rows, groups or waves along time."""
-    return independent(row_scores(moments, group), moments.units)
+    scores = of_receivers + lent if moments.shared else np.concatenate([of_receivers, lent], axis=1)
+    return independent(scores, moments.units if by_unit else None)
 
 
 def scores_of(names: Sequence[str], moments: Mapping[str, Any], group: int | None) -> Floats | None:
     """Return the players' rows of scores. A player that nothing was drawn for is certain."""
     if not all(isinstance(entry, PairMoments) for entry in moments.values()):
         return None
-    rows = {name: unit_scores(entry, group)[0] for name, entry in moments.items()}
+    rows = {name: row_scores(entry, group, by_unit=True)[0] for name, entry in moments.items()}
     nothing = np.zeros(len(next(iter(rows.values()), ())))
     return np.stack([rows.get(name, nothing) for name in names])
 

@@ -122,8 +122,6 @@ class Values(Effects):
 
 
 # ---- the plays of the methods ----------------------------------------------------------------------------------------
-
-
 def single_plays(space: PlayerSpace, paths: Sequence[str] = (), through: Sequence[str] | None = None) -> Plays:
     """Return the plays in which each player is replaced by itself, through some paths (None: all): its total effect."""
     channels = np.array([[path in (paths if through is None else through) for path in paths] or [True]])

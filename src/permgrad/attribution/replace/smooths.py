@@ -144,7 +144,6 @@ class SmoothModel:
         self._basis = []
 
     # ---- which parts ---------------------------------------------------------------------------------------------
-
     def _add(self, part: Floats) -> None:
         self._basis.append(part)
         self._means.append(part.mean(axis=0))
@@ -234,7 +233,6 @@ class SmoothModel:
         return bool(np.isfinite(self.penalty[len(self.predictors) :]).any())
 
     # ---- fitting and predicting ----------------------------------------------------------------------------------
-
     def _designed(self, x: Floats) -> Floats:
         columns, places = self.columns, self.predictors
         z = (x - columns.centre[places]) / columns.spread[places]

@@ -11,11 +11,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from permgrad.attribution.request.registry import Method, with_options
-from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.request import Method, Request, Scope, with_options
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.outputs import OutputForm, are_points, as_target, point_name
-from permgrad.attribution.subject.places import loss_of_places
+from permgrad.attribution.subject.outputs import OutputForm, are_points, as_target, loss_of_places, point_name
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
@@ -135,8 +133,6 @@ class NoMethod:
 
 
 # ---- the method's options -------------------------------------------------------------------------------------------
-
-
 def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
     """Return the method's options: the user's values in place of its defaults. Unknown options are refused.
 
@@ -247,8 +243,6 @@ def check_row_offset(row_offset: Any, *, shared: bool) -> int:
 
 
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------
-
-
 def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     """Return the positions of the outputs asked for."""
     names = subject.output_names
@@ -355,7 +349,9 @@ def read_y(
         return risk_sets(outputs, truth) if loss == "cox" else _of_curve(subject, truth, outputs), None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = subject.encode_target(y, count)
-        _check_least(encoded, loss)
+        if loss in ("poisson", "poisson_log") and (encoded < 0).any():
+            problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
+            raise InputError(problem, hint="Pass another loss.", code="PG036")
         return encoded, encoded if subject.task == "classification" else None
     targets, classes = TargetRows(y, count), None
     if subject.task == "classification":
@@ -374,13 +370,6 @@ def _is_of_one(loss: str | OtherLoss, picked: tuple[int, ...]) -> bool:
     if isinstance(loss, str):
         return len(picked) == 1
     return len(loss.levels) > 0 or (len(picked) == 1 and not loss.returned)
-
-
-def _check_least(encoded: Array, loss: Any) -> None:
-    """Refuse numbers below 0 where the loss counts."""
-    if loss in ("poisson", "poisson_log") and (encoded < 0).any():
-        problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
-        raise InputError(problem, hint="Pass another loss.", code="PG036")
 
 
 def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
+from permgrad.attribution.request import Method, Request, Scope, refuse_interactions
 from permgrad.attribution.request.arguments import (
     Arguments,
     EncodedBackground,
@@ -30,11 +31,8 @@ from permgrad.attribution.request.arguments import (
     resolve_targets,
     task_of_loss,
 )
-from permgrad.attribution.request.registry import Method, refuse_interactions
 from permgrad.attribution.request.related import read_units, with_columns
-from permgrad.attribution.request.request import Request, Scope
-from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor
-from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor, HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
@@ -165,8 +163,6 @@ def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Ma
 
 
 # ---- a torch network -------------------------------------------------------------------------------------------------
-
-
 def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
     outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names", "reduce")}
@@ -228,8 +224,6 @@ def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
-
-
 def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Return the subject, its rows, background and players, as fields of a ``Request``.
 
@@ -265,8 +259,6 @@ def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Map
 
 
 # ---- a fitted estimator ----------------------------------------------------------------------------------------------
-
-
 def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Return the subject, its encoded rows, background and players, as fields of a ``Request``."""
     subject = HybridSubject(arguments.model)

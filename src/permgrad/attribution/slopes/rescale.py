@@ -51,8 +51,6 @@ _QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_funct
 
 
 # ---- the slope of one function between two points --------------------------------------------------------------------
-
-
 def secant(ends: Tensors, outputs: Tensors, slope_at: Callable[[Tensor], Tensor], kind: str) -> Tensor:
     """Return the mean slope of an elementwise function between two ends, of which the outputs are given."""
     start, stop = ends
@@ -192,8 +190,6 @@ def tied_maximum(starts: Tensors, values: Tensor) -> Ruled:
 
 
 # ---- meeting the functions that a network calls ----------------------------------------------------------------------
-
-
 class Rescale(TorchFunctionMode):
     """Records the inputs of nonlinear functions, and computes their slopes from a run ``before``."""
 
@@ -290,8 +286,6 @@ def _fits(value: Tensor, first: Tensor) -> bool:
 
 
 # ---- answers to calls ------------------------------------------------------------------------------------------------
-
-
 def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that acts on each number of its first argument alone."""
     companions = [value for value in (*args[1:], *kwargs.values()) if _varies(value) and value.ndim]
@@ -402,8 +396,6 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 # ---- functions written as steps that have answers --------------------------------------------------------------------
-
-
 def _formula(
     names: str, formula: Callable[[dict[str, Any]], Any], mode: Rescale, func: Any, args: Any, kwargs: Any
 ) -> Any:
@@ -551,8 +543,6 @@ _ANSWERS: dict[str, Answer] = {
 
 
 # ---- walking from point to point -------------------------------------------------------------------------------------
-
-
 class SecantWalk:
     """Runs a network, from leaves to ``(rows, outputs)``, at point after point, and returns each step's slopes."""
 

@@ -71,8 +71,6 @@ class Rule:
 
 
 # ---- layers with one slope everywhere --------------------------------------------------------------------------------
-
-
 def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> Tensor:
     """Batch normalisation in eval mode: a scale and a shift of each channel."""
     scale = (layer.running_var + layer.eps).rsqrt()
@@ -106,8 +104,6 @@ def adjoint(layer: Any, slopes: Tensor, size: torch.Size) -> Tensor:
 
 
 # ---- layers that act on each number ----------------------------------------------------------------------------------
-
-
 def _slope_of_silu(points: Tensor) -> Tensor:
     gate = torch.sigmoid(points)
     return torch.addcmul(gate, points, gate * (1 - gate))
@@ -127,8 +123,6 @@ def _activation(kind: str, layer: nn.Module, slopes: Tensor, start: Tensor, stop
 
 
 # ---- layers that look at several numbers -----------------------------------------------------------------------------
-
-
 def _maximum_pooling(layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor) -> Tensor:
     """Return slopes of the largest of each window, as a tournament: rows against rows, then columns against columns.
 
@@ -192,8 +186,6 @@ def table_embedding(layer: PeriodicDenseEmbedding, numeric: Tensor, other: Tenso
 
 
 # ---- which rule a layer has ------------------------------------------------------------------------------------------
-
-
 def rule_of(module: Any) -> Rule | None:
     """Return the rule of a layer, or None where there is none: then gradients are averaged in the plain way."""
     if hooked(module) or module._backward_hooks:  # noqa: SLF001 — torch has no other way to ask
@@ -310,8 +302,6 @@ def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: S
 
 
 # ---- the walk --------------------------------------------------------------------------------------------------------
-
-
 #: The name of the chain of random kernels, which are a part of the image's path.
 KERNELS = "kernels"
 

@@ -15,9 +15,8 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build
-from permgrad.attribution.slopes.embedded import with_slopes
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
-from permgrad.attribution.slopes.references import Reference
+from permgrad.attribution.slopes.references import Reference, with_slopes
 from permgrad.attribution.slopes.rescale import SecantWalk
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.outputs import output_range

@@ -179,7 +179,6 @@ class InnerSubject(NetworkSubject):
         return taken if bool(ours.all()) else torch.where(ours, taken, output)
 
     # ---- finding out -------------------------------------------------------------------------------------------------
-
     def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return what is explained, one entry per row, and the network's output."""
         count, inputs = len(inputs[0]), self.in_company(inputs)
@@ -346,8 +345,6 @@ def _as_passed(node: fx.Node) -> bool:
 
 
 # ---- which inputs a unit depends on ----------------------------------------------------------------------------------
-
-
 def _modalities(
     inner: InnerSubject, inputs: Sequence[Tensor], donors: Sequence[Tensor], space: PlayerSpace
 ) -> tuple[str, ...]:

@@ -172,8 +172,6 @@ def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
 
 
 # ---- the forward's parameters ----------------------------------------------------------------------------------------
-
-
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
     """Return the parameters of a network's forward, or none if Python does not know them."""
     stored, forward = "forward" in vars(module), module.forward
@@ -303,8 +301,6 @@ def in_doubt(module: nn.Module, form: InputForm, tensors: Sequence[Tensor]) -> l
 
 
 # ---- the user's structure --------------------------------------------------------------------------------------------
-
-
 class _Slot:
     """Marks a tensor's place in the structure."""
 

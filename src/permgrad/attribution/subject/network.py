@@ -25,10 +25,10 @@ from permgrad.attribution.subject.inputs import (
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import (
     as_target,
+    form_of_places,
     kind_with,
     resolve_outputs,
 )
-from permgrad.attribution.subject.places import form_of_places
 from permgrad.attribution.subject.positions import Reader
 from permgrad.attribution.subject.row_independence import check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
@@ -140,7 +140,6 @@ class NetworkSubject(Subject):
         vars(self).update(vars(resolve_outputs(probe, y, **described)))
 
     # ---- rows --------------------------------------------------------------------------------------------------------
-
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Read further rows, such as a background, laid out and shaped as the inputs were, in the inputs' types."""
         rows = []
@@ -330,7 +329,6 @@ class NetworkSubject(Subject):
         return min(self._most_rows, self._largest_batch)
 
     # ---- running it --------------------------------------------------------------------------------------------------
-
     def open(self) -> Any:
         """Run the body in eval mode with seeded generators, and then restore the network and the process."""
         return kept(self.module)
@@ -450,8 +448,6 @@ def _no_autocast(device: torch.device) -> Any:
 
 
 # ---- how much memory a row takes, so that a batch's activations are bounded and not its inputs -----------------------
-
-
 class _Written(TorchDispatchMode):
     """Notes how many bytes each operation of this thread gives back."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -296,20 +297,15 @@ def as_target(y: Any) -> Array:
         problem = f"y must have one value per row, got {type(y).__name__} {shown(y)}"
         raise InputError(problem, hint="Pass an array", code="PG001")
     if values.dtype.names:
-        return _times_and_events(values)
+        fields = {name: values.dtype[name].kind for name in values.dtype.names or ()}
+        events, times = ([name for name, kind in fields.items() if kind in kinds] for kinds in ("b", "fiu"))
+        if (len(events), len(times), len(fields), values.ndim) != (1, 1, 2, 1):
+            problem = f"y has the fields {', '.join(fields)}, and only a time (a number) and an event (a bool) are read"
+            raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
+        return np.stack([values[times[0]], values[events[0]]], axis=1).astype(np.float64)
     if values.dtype == object and is_frame(y) and all(kind.kind in "fiub" for kind in y.dtypes):
         values = y.to_numpy(np.float64)  # numbers beside events
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def _times_and_events(values: Array) -> Floats:
-    """Return the times and events of a structured y, ``(rows, 2)``: a number and whether it is an event."""
-    fields = {name: values.dtype[name].kind for name in values.dtype.names or ()}
-    events, times = ([name for name, kind in fields.items() if kind in kinds] for kinds in ("b", "fiu"))
-    if (len(events), len(times), len(fields), values.ndim) != (1, 1, 2, 1):
-        problem = f"y has the fields {', '.join(fields)}, and only a time (a number) and an event (a bool) are read"
-        raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
-    return np.stack([values[times[0]], values[events[0]]], axis=1).astype(np.float64)
 
 
 def is_one_hot(values: Array) -> bool:
@@ -491,3 +487,31 @@ def are_points(names: Iterable[Any]) -> bool:
     """Return whether names are rising numbers that somebody chose, not 0, 1, 2 and so on."""
     along = along_points(names)
     return along is not None and not np.array_equal(along, range(len(along)))
+
+
+# ---- maps compared with masks ----------------------------------------------------------------------------------------
+def form_of_places(outputs: Tensor, size: Sequence[int], y: Any, **described: Any) -> OutputForm | None:
+    """Return the meaning of maps of a size, ``(rows, K · places)``, at one place, or None for masks of another."""
+    masks = as_target(y)
+    if tuple(masks.shape[1:]) not in (tuple(size), (1, *size)):
+        return None
+    return resolve_outputs(_by_place(outputs, math.prod(size)), masks.reshape(-1), **described)
+
+
+def loss_of_places(form: OutputForm, loss: str | OtherLoss) -> Callable[[Floats, Any], Floats]:
+    """Return the mean of a place's loss over the places of each row, as a function of outputs and masks."""
+
+    def mean(outputs: Floats, y: Any) -> Floats:
+        masks = as_target(y).reshape(len(outputs), -1)
+        levels, level = np.unique(masks, return_inverse=True)
+        target = form.encode_target(levels, len(levels))[level.reshape(-1)]
+        places = _by_place(torch.from_numpy(outputs), masks.shape[1])
+        return form.loss_rows(places, target, loss).reshape(masks.shape).mean(axis=1)
+
+    mean.__name__ = f"{loss}, mean over places"
+    return mean
+
+
+def _by_place(outputs: Tensor, places: int) -> Tensor:
+    """Return the numbers of each place, ``(rows · places, K)``."""
+    return outputs.reshape(len(outputs), -1, places).transpose(1, 2).flatten(0, 1)

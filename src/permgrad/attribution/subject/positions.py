@@ -215,8 +215,6 @@ def _spread(axes: Coordinates) -> bool:
 
 
 # ---- a value as a map ------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class Cells:
     """How a value is read as a map of ``size`` cells: ``order`` is their places in the flattened spatial dimensions."""
@@ -268,8 +266,6 @@ def _alike(axis: Tensor, dim: int) -> bool:
 
 
 # ---- what a network takes an input for -------------------------------------------------------------------------------
-
-
 class Following(TorchFunctionMode):
     """Follows inputs through a forward, and looks at each call before its results are followed."""
 

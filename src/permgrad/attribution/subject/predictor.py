@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
-from permgrad.attribution.subject.design import CellDesign
-from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.frames import CellDesign, FrameForm
 from permgrad.attribution.subject.heads import REDUCTIONS
 from permgrad.attribution.subject.outputs import (
     OutputForm,
@@ -175,7 +174,6 @@ class PredictorSubject(Subject):
         raise InputError(problem, hint=hint, code="PG032")
 
     # ---- rows --------------------------------------------------------------------------------------------------------
-
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows, ``(rows, columns)``."""
         return (self.form.read(inputs),)
@@ -234,7 +232,6 @@ class PredictorSubject(Subject):
         raise InputError(problem, hint=hint, code="PG034")
 
     # ---- predicting --------------------------------------------------------------------------------------------------
-
     def open(self) -> Any:
         """Seed every generator that a predictor may draw from, and restore all of them afterwards."""
         return seeded()

@@ -18,7 +18,7 @@ from permgrad.base.late import pd
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut
-    from permgrad.attribution.subject.design import CellDesign
+    from permgrad.attribution.subject.frames import CellDesign
     from permgrad.attribution.subject.lookups import Lookup
 
 #: Rows of a network whose activations are small.
@@ -54,7 +54,6 @@ class Subject(OutputForm):
     real: tuple[bool, ...]  # whether each input is floating point, so that a gradient exists
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
-
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows in the user's form as the network takes them."""
         raise NotImplementedError
@@ -99,7 +98,6 @@ class Subject(OutputForm):
         """Refuse a model without a gradient towards the inputs at ``places``."""
 
     # ---- predicting --------------------------------------------------------------------------------------------------
-
     def open(self) -> Any:
         """Return a context manager that puts the module into eval mode and then restores it."""
         raise NotImplementedError
@@ -140,8 +138,6 @@ def twice(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 # ---- the row that stands for a background ----------------------------------------------------------------------------
-
-
 def typical_row(rows: Tensor) -> Tensor:
     """Return the median of real numbers, the most frequent value of whole ones, position by position, ``(1, *)``.
 

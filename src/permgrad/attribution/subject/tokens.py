@@ -163,8 +163,6 @@ def _away(name: str) -> int:
 
 
 # ---- a network's rows with tokens ------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class TokenForm(InputForm):
     """A form whose last tensor, ``(rows, 1 + inputs, places)``, says which places keep the row's values, and these."""

@@ -124,8 +124,6 @@ def _split_pieces(ids: Integers, pieces: Sequence[str], special: set[int], *, ap
 
 
 # ---- texts among the inputs ------------------------------------------------------------------------------------------
-
-
 def as_tokens(
     inputs: Any, tokenizer: Any, module: nn.Module, pad: int
 ) -> tuple[Any, dict[str, list[Tokens]], list[str]]:
@@ -173,8 +171,6 @@ def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, T
 
 
 # ---- rows of words ---------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class Lexicon:
     """A code for each sequence of ids that stands somewhere as a word or a gap."""

@@ -1,4 +1,9 @@
-"""Accumulated local effects of one column or two, and their errors.
+"""Accumulated local effects of one column or two, along their axes, and their errors.
+
+An axis has the points that a column is set to, and the steps over which rows move. A number is cut at quantiles, each
+of which some row has, and a row is moved over the bin that it lies in. Anything else has a point for each level, and a
+row is moved to both neighbours of its level. Levels without an order are ordered by how alike the other columns of
+their rows are (Apley & Zhu 2020, and their R package ALEPlot).
 
 Everything is a function of the weights of the rows, whose derivative towards a row's weight is that row's part in the
 error (Jaeckel 1972): by its own local effect, and by where it lies, because means over rows are taken off. Sums of
@@ -11,8 +16,9 @@ the variance ``4 G' D C D G + 2 tr(D C)²``, where the estimated curve adds ``4 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +26,12 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 
 from permgrad.attribution.explanation.statistics import independent, interval, most_waves, spread, too_few
-from permgrad.attribution.method.ale.axes import Axis, Sampled
-from permgrad.base.arrays import Floats, Integers
+from permgrad.attribution.replace.direction import numbers_and_missing
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.result import shown_values
+from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.dependence import FEWEST_GROUPS, Dependence
+from permgrad.base.late import pd
 from permgrad.base.significance import t_quantile, t_two_sided
 
 
@@ -175,3 +185,191 @@ def _root(value: float, chance: float, own: float, freedom: Floats, confidence: 
     p_value = 1.0 if not value else float(t_two_sided(value / max(chance, 1e-300) ** 0.5, freedom[0]))
     error = (value + (chance + own) ** 0.5) ** 0.5 - value**0.5
     return [value**0.5, error, low**0.5, high**0.5, p_value]
+
+
+# ---- the axis of a column --------------------------------------------------------------------------------------------
+#: Most different values of a number that are points of their own, and most points of dates.
+_VALUES, _MOMENTS = 10, 8
+#: Quantiles at which the distributions of a number in two levels are compared.
+_COMPARED = 100
+
+
+class Sampled(NamedTuple):
+    """The weights of the rows explained ``(rows,)``, which of them are related, and the confidence of intervals."""
+
+    weights: Floats
+    units: Dependence | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the rows explained: ``values`` ``(rows,)`` are numbers, seconds of dates, or the codes of levels."""
+
+    name: str
+    values: Floats  # NaN: missing
+    labels: tuple[str, ...] = ()  # of levels, by their codes
+    nominal: bool = False  # whether its levels have no order
+    dates: bool = False
+
+    def written(self, value: float) -> str:
+        """Write a value as people read it."""
+        if self.labels:
+            return self.labels[int(value)]
+        if self.dates:
+            return str(np.datetime64(0, "s") + np.timedelta64(round(value), "s")).removesuffix("T00:00:00")
+        return f"{value:.6g}"
+
+
+def read_columns(request: Request) -> dict[int, Column]:
+    """Return the players that are one column of a table, or one number of an input, by their positions."""
+    encoder, space, columns = request.subject.preprocessor, request.space, dict[int, Column]()
+    frame = shown_values(request) if request.raw is None else request.raw
+    for player, (name, size) in enumerate(zip(space.names, space.sizes(), strict=True)):
+        if frame is None or name not in frame:
+            continue
+        cells = frame[name]
+        if request.raw is None:
+            modality = space.modality[player]  # of a layer's units, that of what they read
+            if modality not in space.inputs:
+                continue
+            real = request.subject.real[space.inputs.index(modality)]
+            missing = cells.isna().to_numpy()  # whole numbers of a network are mostly codes
+            columns[player] = Column(name, cells.to_numpy(float)) if real else _levels(name, cells, missing)
+        elif size == 1 if encoder is None else set(space.columns[name]) == set(encoder.columns_of(name)):
+            numbers, missing, dates = numbers_and_missing(request, name)
+            if numbers is None:
+                columns[player] = _levels(name, cells, missing)
+            else:
+                numbers = np.where(missing | ~np.isfinite(numbers), np.nan, numbers)
+                columns[player] = Column(name, numbers, dates=dates)
+    return columns
+
+
+def _levels(name: str, cells: pd.Series[Any], missing: Booleans) -> Column:
+    if isinstance(cells.dtype, pd.CategoricalDtype) and cells.dtype.ordered:
+        labels = tuple(map(str, cells.dtype.categories))
+        return Column(name, np.where(missing, np.nan, cells.cat.codes.to_numpy()), labels)
+    # One by one, because pandas' text type cannot hold half a character.
+    texts = np.array([str(cell) for cell in cells.astype(object)], dtype=object)
+    values = np.full(len(texts), np.nan)
+    found, values[~missing] = np.unique(texts[~missing], return_inverse=True)
+    return Column(name, values, tuple(found), nominal=True)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The points of a column, and where each row is.
+
+    Attributes:
+        column: the column.
+        at: the points in their order ``(points,)``, as values of the column.
+        donors: a row that has the value of each point ``(points,)``.
+        places: where each row is, in steps from the first point ``(rows,)``. NaN: missing, or of a rare level.
+        steps: over which steps from point to point each row is moved, ``(rows, 1 or 2)``. Negative: none.
+        levels: whether points are levels.
+        left_out: how many cells are missing, and how many of rare levels.
+    """
+
+    column: Column
+    at: Floats
+    donors: Integers
+    places: Floats
+    steps: Integers
+    levels: bool
+    left_out: dict[str, int]
+
+    @property
+    def moves(self) -> tuple[Integers, Integers]:
+        """Rows, and the step over which each is moved, ``(moves,)``."""
+        rows, which = np.nonzero(self.steps >= 0)
+        return rows, self.steps[rows, which]
+
+    @property
+    def scale(self) -> Floats:
+        """Where the points are on a scale: numbers, or one after the other."""
+        return np.arange(len(self.at), dtype=np.float64) if self.levels else self.at
+
+    def located(self, rows: Integers) -> Floats:
+        """Return the weights of the points between which rows lie, ``(rows, points)``."""
+        return np.maximum(1 - np.abs(self.places[rows, None] - np.arange(len(self.at))), 0.0)
+
+
+def make_axes(
+    players: Iterable[int], columns: Mapping[int, Column], sampled: Sampled, bins: int, least: int
+) -> dict[int, Axis]:
+    """Return the axes of columns, but for those without any value.
+
+    A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows, or one row in eight where these
+    are fewer.
+    """
+    beside = {player: [column for other, column in columns.items() if other != player] for player in players}
+    axes = {player: _axis(columns[player], others, sampled, bins, least) for player, others in beside.items()}
+    return {player: axis for player, axis in axes.items() if len(axis.at)}
+
+
+def _axis(column: Column, others: Sequence[Column], sampled: Sampled, bins: int, least: int) -> Axis:
+    used, units = sampled.weights > 0, sampled.units
+    places, steps = np.full(len(used), np.nan), np.full((len(used), 2), -1)
+    rows = np.flatnonzero(used & np.isfinite(column.values))
+    values, codes, counts = np.unique(column.values[rows], return_inverse=True, return_counts=True)
+    alone = len(values) < 2
+    levels = alone or bool(column.labels) or (len(values) <= _VALUES and counts.min() >= least)
+    if not levels:
+        bins = min(bins, _MOMENTS - 1) if column.dates else bins
+        at = _edges(column.values[rows], None if units is None else units.codes[rows], bins, least)
+        step = np.maximum(np.searchsorted(at, column.values[rows]) - 1, 0)
+        steps[rows, 0], places[rows] = step, step + (column.values[rows] - at[step]) / np.diff(at)[step]
+    else:
+        kept = np.flatnonzero(counts >= (1 if alone else min(least, max(2, len(rows) // 8))))
+        among, codes = np.isin(codes, kept), np.searchsorted(kept, codes)
+        rows, codes = rows[among], codes[among]
+        order = _alike(codes, len(kept), rows, others) if column.nominal and len(kept) > 2 else np.arange(len(kept))
+        at, places[rows] = values[kept[order]], np.argsort(order)[codes]
+        steps[rows] = places[rows, None] + (-1, 0)
+        steps[steps == len(at) - 1] = -1
+    donors = np.array([np.flatnonzero(used & (column.values == value))[0] for value in at], dtype=np.int64)
+    missing = used & ~np.isfinite(column.values)
+    left_out = {"missing": int(missing.sum()), "rare": int((used & ~missing & ~np.isfinite(places)).sum())}
+    return Axis(column, at, donors, places, steps, levels, left_out)
+
+
+def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Floats:
+    """Return the quantiles that cut a number into bins of enough rows, and of enough groups."""
+    bins = max(1, min(bins, len(values) // least))
+    # In whole numbers: a share such as 0.3 of the rows may round to one row more.
+    edges = np.unique(np.sort(values)[np.maximum(-(-np.arange(bins + 1) * len(values) // bins) - 1, 0)])
+    chosen = edges[:1]
+    for edge in edges[1:]:
+        inside = (values > chosen[-1]) | (len(chosen) == 1)
+        inside &= values <= edge
+        if inside.sum() >= least and (groups is None or len(np.unique(groups[inside])) >= FEWEST_GROUPS):
+            chosen = np.append(chosen, edge)
+    # What is left at the end joins the last bin.
+    return np.append(chosen[: max(len(chosen) - 1, 1)], edges[-1])
+
+
+def _alike(codes: Integers, count: int, rows: Integers, others: Sequence[Column]) -> Integers:
+    """Return levels in an order in which the rows of neighbours are alike, the first in writing in its first half.
+
+    The distance of two levels is added up over the other columns: the largest difference of the distribution functions
+    of a number, half the sum of the differences of the shares of levels. Multidimensional scaling puts the levels on
+    one axis (Torgerson 1952).
+    """
+    from scipy.spatial.distance import cdist
+
+    distance, member = np.zeros((count, count)), codes == np.arange(count)[:, None]
+    for other in others:
+        values = other.values[rows]
+        known = member & np.isfinite(values)
+        if other.nominal:
+            each, metric, part = values[:, None] == np.arange(len(other.labels)), "cityblock", 0.5
+        else:
+            points = np.quantile(values[known.any(axis=0)], np.linspace(0, 1, _COMPARED)) if known.any() else values[:0]
+            each, metric, part = values[:, None] <= points, "chebyshev", 1.0
+        shares = known @ each.astype(np.float64) / np.maximum(known.sum(axis=1, keepdims=True), 1)
+        distance += part * cdist(shares, shares, metric) if shares.shape[1] else 0.0
+    centring = np.eye(count) - 1 / count
+    sizes, vectors = np.linalg.eigh(-centring @ distance**2 @ centring / 2)
+    along = vectors[:, -1] * (-1 if vectors[0, -1] > 0 else 1)
+    return np.argsort(along.round(12), kind="stable") if sizes[-1] > 1e-12 else np.arange(count)

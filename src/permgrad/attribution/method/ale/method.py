@@ -1,30 +1,40 @@
-"""Accumulated local effects (ALE): how the output changes along a column, over rows that have such values."""
+"""Accumulated local effects (ALE): how the output changes along a column, over rows that have such values.
+
+*Regions* are the split of the rows that explains most of how the local effects of a column differ, if any does. Within
+a bin, local effects differ only by the other columns. A split at a threshold of another column, or by one of its
+levels, explains the sum of squares between both sides within bins. Whether any split explains more than chance is
+tested on halves of the rows, groups or times: the best split of one half, and how the effects differ there, predict
+those of the other half. Both halves are tested at half the level, and columns by Holm (1979), so that of tables without
+regions at most one in twenty shows any.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import shared_errors
-from permgrad.attribution.explanation.statistics import independent
-from permgrad.attribution.method.ale.axes import Axis, Sampled, make_axes, read_columns
-from permgrad.attribution.method.ale.effects import Curve, accumulated
-from permgrad.attribution.method.ale.regions import find_regions
+from permgrad.attribution.explanation.statistics import independent, spread, too_few
+from permgrad.attribution.method.ale.effects import Axis, Column, Curve, Sampled, accumulated, make_axes, read_columns
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
-from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.attribution.subject.finite import settle
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
+from permgrad.base.random import uniform
+from permgrad.base.significance import holm, t_two_sided
 
 #: Most bins along each axis of a pair, and most pairs.
 _BINS_OF_PAIRS, _MOST_PAIRS = 10, 300
@@ -79,7 +89,8 @@ class Ale(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, "ale", "moves rows only between values near their own", "leave sampling out")
-        pairs, (bins, least) = _pairs(request), _sizes(request)
+        pairs, sizes = _pairs(request), ("bins", "least_rows")
+        bins, least = (check_whole(name, request.options[name], "Pass for example 10.") for name in sizes)
         columns = read_columns(request)
         if not columns:
             raise InputError(
@@ -100,12 +111,12 @@ class Ale(Configured):
         coarse = make_axes({player for pair in pairs for player in pair} & set(singles), columns, sampled, fewer, least)
         work: dict[Pair, list[Axis]] = {(player,): [axis] for player, axis in singles.items()}
         work |= {pair: [coarse[player] for player in pair] for pair in pairs if set(pair) <= set(coarse)}
-        moved, curves, found = _Moved(request), dict[Pair, Curve](), dict[int, tuple[Axis, Floats]]()
+        game, curves, found = CoalitionGame(request), dict[Pair, Curve](), dict[int, tuple[Axis, Floats]]()
         with Progress(len(work), "ale", request.progress) as progress, request.subject.open():
             if request.y is not None:
-                tell_of_dependence(request, moved.game.base())
+                tell_of_dependence(request, game.base())
             for players, axes in work.items():
-                rows, steps, effects = moved.effects(players, axes)
+                rows, steps, effects = _moved(game, players, axes)
                 curves[players] = accumulated(axes, rows, steps, effects, sampled)
                 if len(players) == 1:
                     found[players[0]] = axes[0], effects
@@ -120,18 +131,13 @@ class Ale(Configured):
             "quantity": "standard deviation of the accumulated local effect",
             "unit": output_unit(request),
             "direction_label": "local effect",
-            "model_rows": moved.game.evaluations,
+            "model_rows": game.evaluations,
             "left_out": {axis.column.name: axis.left_out for axis in singles.values() if any(axis.left_out.values())},
             "regions": find_regions(columns, found, sampled, request.seed) if request.options["regions"] else {},
         }
         if pairs:
             facts["interactions"] = {"order": 2, "kind": "output", "index": "ALE", "candidates": len(pairs)}
         return build(request, "ale", facts=facts, **_fields(request, pairs, curves, work))
-
-
-def _sizes(request: Request) -> tuple[int, ...]:
-    """Return the most bins, and the least rows of each."""
-    return tuple(check_whole(name, request.options[name], "Pass for example 10.") for name in ("bins", "least_rows"))
 
 
 def _pairs(request: Request) -> list[Pair]:
@@ -159,58 +165,50 @@ def _pairs(request: Request) -> list[Pair]:
     return pairs
 
 
-class _Moved:
-    """Predictions of rows moved along axes."""
+def _moved(game: CoalitionGame, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
+    """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
 
-    def __init__(self, request: Request) -> None:
-        self.request, self.game = request, CoalitionGame(request)
+    Of two axes it is the second difference. A row at a point is predicted once.
+    """
+    request = game.request
+    ways = np.meshgrid(*(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij")
+    each = [axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)]  # (rows, moves of a row)
+    rows, which = np.nonzero(np.all(np.array(each) >= 0, axis=0))
+    steps = [step[rows, which] for step in each]
+    shape = [len(axis.at) for axis in axes]
+    points = [
+        np.ravel_multi_index([step + by for step, by in zip(steps, corner, strict=True)], shape)
+        for corner in product((0, 1), repeat=len(axes))
+    ]
+    count, sizes = int(np.prod(shape)), np.concatenate(points)
+    once, place = np.unique(np.tile(rows, len(points)) * count + sizes, return_inverse=True)
+    if not len(rows):
+        return rows, steps, np.zeros((0, len(request.targets)))
+    mask = np.isin(np.arange(len(request.space)), players)
+    found = game.predict_one(once // count, once % count, mask, _lent(request, players, axes))
+    outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
+    read = [request.subject.readout(one, request.output)[:, list(request.targets)] for one in outputs]
+    effects = seen = np.array([one.cpu().double().numpy() for one in read])
+    for _ in axes:
+        effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
+    # Small effects add up, so that they are rounding only if those of all rows are.
+    rounding = _ROUNDING * torch.finfo(found.dtype).eps * np.abs(seen).sum(axis=0)
+    quiet = (np.abs(effects[0]) <= rounding).all(axis=0)
+    ends = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
+    quiet |= all(torch.equal(settle(low, high, game.noise), high) for low, high in ends)
+    return rows, steps, np.where(quiet, 0.0, effects[0])
 
-    def effects(self, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
-        """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
 
-        Of two axes it is the second difference. A row at a point is predicted once.
-        """
-        ways = np.meshgrid(*(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij")
-        each = [axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)]  # (rows, moves of a row)
-        rows, which = np.nonzero(np.all(np.array(each) >= 0, axis=0))
-        steps = [step[rows, which] for step in each]
-        shape = [len(axis.at) for axis in axes]
-        corners = list(product((0, 1), repeat=len(axes)))
-        points = [
-            np.ravel_multi_index([step + by for step, by in zip(steps, corner, strict=True)], shape)
-            for corner in corners
-        ]
-        count, sizes = int(np.prod(shape)), np.concatenate(points)
-        once, place = np.unique(np.tile(rows, len(points)) * count + sizes, return_inverse=True)
-        if not len(rows):
-            return rows, steps, np.zeros((0, len(self.request.targets)))
-        mask = np.isin(np.arange(len(self.request.space)), players)
-        found = self.game.predict_one(once // count, once % count, mask, self._points(players, axes))
-        outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
-        effects = seen = np.array([self._shown(one) for one in outputs])
-        for _ in axes:
-            effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
-        # Small effects add up, so that they are rounding only if those of all rows are.
-        rounding = _ROUNDING * torch.finfo(found.dtype).eps * np.abs(seen).sum(axis=0)
-        quiet = (np.abs(effects[0]) <= rounding).all(axis=0)
-        ends = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
-        quiet |= all(torch.equal(settle(low, high, self.game.noise), high) for low, high in ends)
-        return rows, steps, np.where(quiet, 0.0, effects[0])
-
-    def _points(self, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
-        """Return rows that have the values of each point, or of each pair of points, of the inputs."""
-        lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
-        points = []
-        for tensor, segments in zip(self.request.inputs, self.request.space.segments, strict=True):
-            lent = [tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)] for lender in lenders]
-            spot = (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
-            lent[0][:, spot] = lent[-1][:, spot]
-            points.append(lent[0].reshape(-1, *tensor.shape[1:]))
-        return points
-
-    def _shown(self, outputs: Tensor) -> Floats:
-        read = self.request.subject.readout(outputs, self.request.output)[:, list(self.request.targets)]
-        return read.cpu().double().numpy()
+def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
+    """Return rows that have the values of each point, or of each pair of points, of the inputs."""
+    lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
+    points = []
+    for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
+        lent = [tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)] for lender in lenders]
+        spot = (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
+        lent[0][:, spot] = lent[-1][:, spot]
+        points.append(lent[0].reshape(-1, *tensor.shape[1:]))
+    return points
 
 
 def _fields(
@@ -249,3 +247,144 @@ def _points(axis: Axis) -> dict[str, Any]:
         "levels": len(axis.at),
         "rows": np.bincount(nearest, minlength=len(axis.at)).tolist(),
     }
+
+
+# ---- regions ---------------------------------------------------------------------------------------------------------
+#: Most thresholds of a number, splits of all columns together if possible, and rows that are looked at.
+_THRESHOLDS, _SPLITS, _ROWS = 9, 500, 5000
+#: Parts of an axis between which effects may differ in the test: more of them would be too noisy in a half.
+_TOGETHER = 6
+#: Least share of the rows on each side. Of tables without regions, so many may show one.
+_LEAST_SHARE, _LEVEL = 0.05, 0.05
+
+
+class _Split(NamedTuple):
+    """A split: the column, which rows are on its second side ``(rows,)``, and both sides in words."""
+
+    column: Column
+    within: Booleans
+    sides: list[str]
+
+
+class _Part:
+    """The local effects of some rows, around the means of their bins. ``of``: so many bins are looked at together."""
+
+    def __init__(self, moves: tuple[Integers, Integers, Floats], member: Booleans, sampled: Sampled, of: int) -> None:
+        some = member[moves[0]]
+        self.rows, self.steps = moves[0][some], moves[1][some]
+        self.sampled, self._weights = sampled, sampled.weights[self.rows]
+        self._into, self._sizes = self._summed(moves)
+        self.effects = self._centred(moves[2][some])
+        self.steps = self.steps // of
+        self._into, self._sizes = self._summed(moves)
+        self.total = float((self._into @ self.effects**2).sum())
+
+    def _summed(self, moves: tuple[Integers, Integers, Floats]) -> tuple[sparse.csr_matrix, Floats]:
+        """Return what adds up values of moves by step, and the weight of each ``(steps, 1)``."""
+        cells = (self._weights, (self.steps, np.arange(len(self.rows))))
+        into = sparse.csr_matrix(cells, shape=(moves[1].max(initial=0) + 1, len(self.rows)))
+        return into, np.asarray(into.sum(axis=1))
+
+    def _centred(self, values: Floats) -> Floats:
+        return values - ((self._into @ values) / np.maximum(self._sizes, 1e-300))[self.steps]
+
+    def explained(self, within: Booleans) -> tuple[Floats, Floats]:
+        """Return the sums of squares between both sides of splits ``(rows, splits)``, and their differences.
+
+        These are ``(outputs, steps, splits)``.
+        """
+        inside = within[self.rows].astype(np.float64)
+        size = self._into @ inside
+        shares = size * (self._sizes - size)
+        each = np.divide(self._sizes, shares, out=np.zeros_like(size), where=shares > 1e-9 * self._sizes**2)
+        sums = np.array([self._into @ (inside * effects[:, None]) for effects in self.effects.T])
+        return (sums**2 * each).sum(axis=(0, 1)), sums * each
+
+    def p_value(self, within: Booleans, other: _Part) -> float:
+        """Return how likely effects follow a split ``(rows, 1)`` as in another part of the rows by chance alone."""
+        difference = other.explained(within)[1][:, self.steps, 0].T
+        side = self._centred(within[self.rows].astype(np.float64))
+        rows, place = np.unique(self.rows, return_inverse=True)
+        scores = np.bincount(place, self._weights * (side * self.effects * difference).sum(axis=1))
+        weights, units, total = self.sampled.weights[rows], self.sampled.units, scores.sum()
+        units = None if units is None else units.take(rows)
+        if too_few(weights, units) or total <= 0:
+            return 1.0
+        variance, correction, freedom = spread((scores - weights * total / weights.sum())[None], weights, units)
+        with np.errstate(divide="ignore"):
+            return float(t_two_sided(total / np.sqrt(variance[0] * correction), freedom[0, 0])) / 2
+
+
+def _halves(sampled: Sampled, seed: int) -> tuple[Integers, Booleans]:
+    """Return the rows that are looked at, and which of them are in the first half."""
+    drawn = np.where(sampled.weights > 0, uniform(seed, ("regions",), np.arange(len(sampled.weights))), np.inf)
+    places = np.sort(np.argsort(drawn, kind="stable")[: min(_ROWS, int(np.isfinite(drawn).sum()))])
+    if sampled.units is None:
+        return places, uniform(seed, ("halves of regions",), places) < 0.5
+    units = sampled.units.take(places)
+    if units.timed:
+        return places, units.codes < np.median(units.codes)
+    return places, uniform(seed, ("halves of regions",), units.codes) < 0.5
+
+
+def find_regions(
+    columns: Mapping[int, Column], found: Mapping[int, tuple[Axis, Floats]], sampled: Sampled, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Return the split of each column whose local effects ``found`` differ between regions, by name.
+
+    ``by``: the other column. ``sides``: both sides in words, rows without a value on the first. ``explained``: the
+    share of the variance of the local effects within bins. ``p_adjusted``: after Holm. ``rows``: of both sides.
+    """
+    places, first = _halves(sampled, seed)
+    position = np.full(len(sampled.weights), -1)
+    position[places] = np.arange(len(places))
+    units = None if sampled.units is None else sampled.units.take(places)
+    sampled = Sampled(sampled.weights[places], units, sampled.confidence)
+    thresholds = max(1, min(_THRESHOLDS, _SPLITS // len(columns)))
+    each = [replace(column, values=column.values[places]) for column in columns.values()]
+    splits = [split for column in each for split in _splits(column, sampled.weights, thresholds)]
+    tested: dict[str, tuple[_Split, float, float]] = {}
+    for axis, effects in found.values():
+        rows, steps = axis.moves
+        some = position[rows] >= 0
+        moves = position[rows[some]], steps[some], effects[some]
+        elsewhere = [split for split in splits if split.column.name != axis.column.name]
+        together = 1 if axis.levels else -(-(len(axis.at) - 1) // _TOGETHER)
+        parts = [_Part(moves, half, sampled, together) for half in (first, ~first)]
+        parts.append(_Part(moves, np.ones_like(first), sampled, 1))
+        # Rounding is no difference.
+        if not elsewhere or min(part.total for part in parts) <= 1e-20 * np.square(effects).sum():
+            continue
+        within = np.stack([split.within for split in elsewhere], axis=1)
+        explained = [part.explained(within)[0] for part in parts]
+        best = [int(np.argmax(squares)) for squares in explained]
+        p_values = [parts[1 - half].p_value(within[:, [place]], parts[half]) for half, place in enumerate(best[:2])]
+        share = float(explained[2][best[2]]) / parts[2].total
+        tested[axis.column.name] = elsewhere[best[2]], share, min(1.0, 2 * min(p_values))
+    adjusted = holm([p_value for _, _, p_value in tested.values()]).tolist() if tested else []
+    return {
+        name: {
+            "by": split.column.name,
+            "sides": split.sides,
+            "explained": share,
+            "p_adjusted": p_value,
+            "rows": [int((split.within == side).sum()) for side in (False, True)],
+        }
+        for (name, (split, share, _)), p_value in zip(tested.items(), adjusted, strict=True)
+        if p_value <= _LEVEL
+    }
+
+
+def _splits(column: Column, weights: Floats, thresholds: int) -> Iterator[_Split]:
+    """Yield the splits by a column: at quantiles of a number, or by one level."""
+    known = column.values[np.isfinite(column.values)]
+    at, words = np.unique(known), "≠="
+    if column.nominal:
+        at = at[: 1 if len(at) == 2 else None]
+    elif len(at):
+        shares = np.linspace(0, 1, thresholds + 2)[1:-1]
+        at, words = np.unique(np.quantile(known, shares, method="inverted_cdf")), "≤>"
+    for value in at:
+        within = column.values == value if column.nominal else column.values > value
+        if _LEAST_SHARE <= weights[within].sum() / weights.sum() <= 1 - _LEAST_SHARE:
+            yield _Split(column, within, [f"{column.name} {word} {column.written(value)}" for word in words])

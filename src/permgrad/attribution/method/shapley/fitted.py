@@ -134,16 +134,12 @@ class Fit:
             # A number that is far larger than others is drawn towards 0 by as much of it as is not told.
             beyond = (found**2 - _FAR**2 * told[:, None] * scale).clamp_min(0.0)
             drawn = torch.where(told > 0, left / told.clamp_min(1e-300), 0.0)[:, None] * beyond.sqrt()
-            off = self._off(lower, solved) / scale
+            # The mean squared error of each game's coalitions, each predicted from all others.
+            inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
+            off = ((inverse.T @ solved) ** 2 / (inverse**2).sum(dim=0)[:, None]).mean(dim=0) / scale
             numbers[:, games] = found.numpy()
             errors[:, games] = self._few * (off.clamp_min(1.0) * left[:, None] * scale + drawn**2).sqrt().numpy()
         return numbers, errors
-
-    @staticmethod
-    def _off(lower: Tensor, solved: Tensor) -> Tensor:
-        """Return the mean squared error of each game's coalitions, each predicted from all others."""
-        inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
-        return ((inverse.T @ solved) ** 2 / (inverse**2).sum(dim=0)[:, None]).mean(dim=0)
 
     def chosen(self, worth: Floats) -> tuple[Integers, Floats]:
         """Return which fall of the variances is likeliest for each game, and the scale of its variances."""

@@ -15,10 +15,9 @@ from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.donors import Lenders
-from permgrad.attribution.replace.game import loss_value, receiver_classes
-from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, unit_scores
+from permgrad.attribution.replace.game import Unseen, loss_value, receiver_classes
+from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, row_scores
 from permgrad.attribution.replace.top import Estimates, TopLooks
-from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
@@ -61,7 +60,7 @@ def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int
     numbers = np.stack([estimated(walks.moments, game.request.confidence, group) for group in groups], axis=2)
     fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
     fields["correlation"] = shared_errors(
-        tree.players, shown, lambda group: unit_scores(walks.moments, group)[: tree.players]
+        tree.players, shown, lambda group: row_scores(walks.moments, group, by_unit=True)[: tree.players]
     )
     return fields, count, walks.gap()
 
@@ -132,7 +131,7 @@ class _Walks:
         request, background = self.request, len(self.order)
         shifted = rows + request.row_offset
         count = min(self.plan.references, background)
-        if self.lenders.chosen:
+        if len(self.lenders.order):
             # Evenly along those who lend to the row, from a start of its own.
             count = 1 if self.plan.expected and not self.plan.exact else count
             start = uniform(request.seed, ("donor", number), shifted)
@@ -165,7 +164,7 @@ class _Walks:
     def estimates(self, walks: int) -> Estimates:
         """Return what is compared at a look."""
         mean, std, count = self.moments.estimate()
-        correlation = shared_errors(len(mean), [0], lambda group: unit_scores(self.moments, group))
+        correlation = shared_errors(len(mean), [0], lambda group: row_scores(self.moments, group, by_unit=True))
         draws = np.minimum(self._of_samples(walks), std**2) if walks > 1 else np.zeros_like(mean)
         shared = None if correlation is None else correlation[0]
         return Estimates(

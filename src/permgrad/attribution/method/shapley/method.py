@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import comb
 from typing import Any, ClassVar, Literal
 
@@ -11,9 +13,8 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
-from permgrad.attribution.method.shapley.causal import CausalGame, CausalOrder, read_order
 from permgrad.attribution.method.shapley.fitted import RowInteractions
-from permgrad.attribution.method.shapley.game import ShapleyGame
+from permgrad.attribution.method.shapley.game import CausalGame, ShapleyGame, read_order
 from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.sampled import (
@@ -29,8 +30,8 @@ from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.replace.top import looks_of, tell_of_top
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_interactions
+from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
-from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
@@ -137,7 +138,7 @@ class Shapley(Configured):
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse invalid options. Return them with the largest number of players to enumerate."""
+    """Refuse invalid options. Return them with the largest number of players to enumerate, the index and the order."""
     need_background(request.count, shared=request.shared)
     check_whole("max_permutations", options["max_permutations"], "pass such a number", least=4)
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
@@ -159,18 +160,15 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     standard = _EXACT_LOCAL if request.scope == "local" or options["interactions"] > 1 else _EXACT_GLOBAL
     exact = standard if options["exact"] is None else options["exact"]
     _check_interactions(request, options, exact)
-    return {**options, "exact": exact, "order": order}
-
-
-def _game(request: Request, measured: str, order: CausalOrder | None) -> ShapleyGame:
-    return ShapleyGame(request, measured) if order is None else CausalGame(request, measured, order)
-
-
-def _facts_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``meta`` says of the causal order."""
-    if options["order"] is None:
-        return {}
-    return {**options["order"].facts(), "asymmetric": options["asymmetric"]}
+    game: Callable[..., ShapleyGame] = ShapleyGame
+    index, causal = None, dict[str, Any]()
+    if options["interactions"] > 1:
+        index = InteractionIndex(options["index"], int(options["interactions"]), len(request.space))
+    if order is not None:
+        causal = {"causal_order": [list(block) for block in order.names], "confounding": list(order.confounded)}
+        causal["asymmetric"], game = options["asymmetric"], partial(CausalGame, order=order)
+    further = {"exact": exact, "order": order, "interactions": index, "causal": causal, "game_of": game}
+    return {**options, **further}
 
 
 def choose_references(request: Request, wanted: int | None) -> Integers:
@@ -189,7 +187,7 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
 
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
-    game = _game(request, "output", options["order"])
+    game = options["game_of"](request, "output")
     references = choose_references(request, options["references"])
     rows = np.arange(request.count, dtype=np.int64)
     # The empty coalition is worth the same for all rows, unless some positions have no player.
@@ -201,7 +199,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     scale = output_range(torch.as_tensor(seen), request.subject.dtype, alike=len(seen) == 1).numpy()
     least, most = int(options["min_permutations"] or _LEAST), int(options["max_permutations"])
     rule = StoppingRule(float(options["tolerance"]), least, most)
-    interactions = _interactions(request, options)
+    interactions = options["interactions"]
     kind = RowValues if interactions is None else RowInteractions
     settings = game, tree, references, int(options["exact"]), rule, scale
     estimates = kind(*settings, same_orders=options["same_orders"], interactions=interactions)
@@ -223,7 +221,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "baseline": f"mean over {len(references):,} background rows",
         "baseline_rows": len(references),
         "structure": options["structure"],
-        **_facts_of(options),
+        **options["causal"],
         "estimator": " or ".join(sorted(estimates.ways)),
         "permutations": int(estimates.orders.max()),
         "mean_permutations": float(estimates.orders.mean()),
@@ -247,7 +245,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
-    game = _game(request, options["game"], options["order"])
+    game = options["game_of"](request, options["game"])
     exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     designs = not exact and tree.free
@@ -269,7 +267,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         tolerance=float(options["tolerance"]),
         most=options["max_repeats"] if looks else request.n_repeats,
         looks=looks,
-        interactions=_interactions(request, options),
+        interactions=options["interactions"],
     )
     shown, every = shown_outputs(request), ("all", *request.subject.class_names)
     tell_of_dependence(request, game.row_outputs)
@@ -286,7 +284,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
         "game": options["game"],
         "structure": options["structure"],
-        **_facts_of(options),
+        **options["causal"],
         "estimator": ENUMERATION if exact else DESIGNS if plan.designs else ORDERS,
         "permutations": 2 * walks,
         "completeness_gap": gap,
@@ -328,12 +326,6 @@ def _check_interactions(request: Request, options: dict[str, Any], exact: int) -
             hint=f"To change that, {way}join players with groups=, or choose method='permutation'.",
             code="PG006",
         )
-
-
-def _interactions(request: Request, options: dict[str, Any]) -> InteractionIndex | None:
-    if options["interactions"] == 1:
-        return None
-    return InteractionIndex(options["index"], int(options["interactions"]), len(request.space))
 
 
 def _with_interactions(

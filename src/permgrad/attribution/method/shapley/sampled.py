@@ -132,14 +132,6 @@ class Strata:
         variance = self.squares / (strata**2 * count * max(count - 1, 1))
         return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
 
-    def moved(self) -> Booleans:
-        """Return which players changed an output in any walk, ``(rows, players)``."""
-        return ((self.squares != 0) | (self.mean != 0).any(axis=1)).any(axis=-1)
-
-    def keep(self, rows: Booleans) -> None:
-        """Keep some rows only."""
-        self.mean, self.squares = self.mean[rows], self.squares[rows]
-
 
 def moderated(std: Floats, freedom: int, moves: Booleans) -> tuple[Floats, int]:
     """Pull the errors of players that can move an output towards those of their row (Smyth 2004).
@@ -250,13 +242,15 @@ class RowValues:
             mean, std, freedom = strata.estimate()
             settled = np.asarray((std <= self.rule.tolerance * self.scale).all(axis=(1, 2)) | (number + 1 == most))
             done = rows[settled]
-            moves = strata.moved()[settled] | (self.used & active[settled])
+            # Players that changed an output in any walk.
+            changed = ((strata.squares != 0) | (strata.mean != 0).any(axis=1)).any(axis=-1)
+            moves = changed[settled] | (self.used & active[settled])
             self.values[done] = mean[settled]
             self.std[done], self.freedom[done] = moderated(std[settled], freedom, moves)
             self.orders[done] = 2 * size * (number + 1)
             progress.advance((1 - _BEFORE_SETTLED) * len(done))
             rows, keys, active = rows[~settled], keys[~settled], active[~settled]
-            strata.keep(~settled)
+            strata.mean, strata.squares = strata.mean[~settled], strata.squares[~settled]
             if not len(rows):
                 break
 

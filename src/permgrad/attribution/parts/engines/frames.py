@@ -23,7 +23,7 @@ from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
 from permgrad.attribution.replace.top import stopping_option
 from permgrad.attribution.request import Request, methods
-from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.progress import Progress

@@ -273,8 +273,6 @@ def _blame(error: Exception, host: str, trace: str, *, opened: bool, is_shared: 
 
 
 # ---- sessions ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class RaySession:
     """Logical processors and accelerators that Ray may give away, and whether other machines take part."""
