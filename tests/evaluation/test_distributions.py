@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.evaluation.distributions import BARS, LEVELS
-from permgrad.evaluation.drift import compare_parts
+from permgrad.evaluation.drift import BARS, LEVELS, compare_parts
 
 
 def test_shares_medians_and_missing_cells_of_both_parts():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.evaluation.intervals import holds, score_intervals
+from permgrad.evaluation.calibration import holds, score_intervals
 from permgrad.evaluation.segments import find_segments
 from permgrad.evaluation.skill import Predicted
 

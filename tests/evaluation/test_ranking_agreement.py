@@ -11,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.agreement import MEASURES, agreement, agreement_table
-from permgrad.evaluation.ranking import strongest, top_overlap, usual_k, weighted_overlap
+from permgrad.evaluation.ranking import (
+    MEASURES,
+    agreement,
+    agreement_table,
+    strongest,
+    top_overlap,
+    usual_k,
+    weighted_overlap,
+)
 
 lists = st.lists(st.integers(-3, 6).map(float), min_size=4, max_size=7)
 

@@ -18,9 +18,8 @@ from torch import nn
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
-from permgrad.models.network.blocks import Dropout
+from permgrad.models.network.blocks import SHARPNESS, Dropout, RandomKernels
 from permgrad.models.network.branches import TableBranch
-from permgrad.models.network.kernels import SHARPNESS, RandomKernels
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import ACTIVATIONS

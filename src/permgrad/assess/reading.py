@@ -32,7 +32,7 @@ from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library, taken
 from permgrad.base.random import generator
 from permgrad.data.read.image_cells import with_image_cells
-from permgrad.evaluation.cells import cells_of
+from permgrad.evaluation.levels import cells_of
 from permgrad.models.estimators.kept_rows import rows_in
 
 #: Arguments that say which rows depend on each other.

@@ -60,8 +60,7 @@ def check_number(name: str, value: Any, fix: str, *, above_zero: bool = False) -
 def check_confidence(value: Any, name: str = "confidence") -> float:
     """Return the share of cases in which an interval is meant to hold, as a number of Python."""
     if not is_number(value) or not 0 < value < 1:
-        problem = f"{name} must be between 0 and 1, got {shown(value)}"
-        raise InputError(problem, hint="Pass for example 0.95.", code="PG002")
+        raise InputError(f"{name} must be between 0 and 1, got {shown(value)}", "Pass for example 0.95.", "PG002")
     return float(value)
 
 

@@ -94,8 +94,7 @@ class PlotFigure(Figure):
             return
         path = self.save(Path(tempfile.mkdtemp(prefix="permgrad-")) / "figure.png")
         if not webbrowser.open(path.as_uri()):
-            problem = "No browser could be opened"
-            raise EnvironmentProblem(problem, hint=f"Open {path}, or call figure.save(path).", code="PG062")
+            raise EnvironmentProblem("No browser could be opened", f"Open {path}, or call figure.save(path).", "PG062")
 
     def _repr_png_(self) -> bytes:
         """Show the figure in a notebook."""

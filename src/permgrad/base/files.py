@@ -84,8 +84,7 @@ def writing(path: str | os.PathLike[str], hint: str = ELSEWHERE) -> Iterator[Non
     except EnvironmentProblem:
         raise
     except OSError as error:
-        problem = f"Cannot write {os.fspath(path)}: {error.strerror or error}"
-        raise EnvironmentProblem(problem, hint=hint, code="PG062") from error
+        raise EnvironmentProblem(f"Cannot write {os.fspath(path)}: {error.strerror or error}", hint, "PG062") from error
 
 
 @contextmanager

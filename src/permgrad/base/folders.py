@@ -15,18 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from permgrad.base import files
 from permgrad.base.errors import InputError, PermgradError, differences
-from permgrad.base.files import (
-    file_hash,
-    made_folder,
-    plain,
-    remove,
-    sweep,
-    to_disk,
-    what_lies_at,
-    write_json_atomic,
-    writing,
-)
 from permgrad.base.locks import LOCK, hold_folder
 from permgrad.base.stored import read_json
 
@@ -41,7 +31,7 @@ def json_hash(content: Any) -> str:
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a configuration, independent of the order of its keys."""
-    text = json.dumps(plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(files.plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -88,7 +78,7 @@ class FolderKind:
         return {
             "schema_version": SCHEMA_VERSION,
             f"{self.key}_hash": configuration_hash(configuration),
-            self.key: plain(dict(configuration)),
+            self.key: files.plain(dict(configuration)),
             "command": command,
             "started": now(),
             **beside,
@@ -96,7 +86,7 @@ class FolderKind:
 
     def is_of(self, record: Mapping[str, Any] | None, configuration: Mapping[str, Any]) -> bool:
         """Whether a record is of this configuration."""
-        return record is not None and bool(record[self.key] == plain(dict(configuration)))
+        return record is not None and bool(record[self.key] == files.plain(dict(configuration)))
 
     def finished(
         self, folder: Path, configuration: Mapping[str, Any], needed: Collection[str] = ()
@@ -110,7 +100,7 @@ class FolderKind:
     def finish(self, folder: Path, record: dict[str, Any], finished: Any, names: Iterable[str] = ()) -> None:
         """Write the record of finished work, with the checksums of all its files, or of those of some names."""
         record |= {"finished": finished, "sums": sums_of(folder, names or self.names[1:])}
-        write_json_atomic(folder / self.names[0], record)
+        files.write_json_atomic(folder / self.names[0], record)
 
     # ---- who works there ---------------------------------------------------------------------------------------------
     def find(
@@ -121,15 +111,16 @@ class FolderKind:
         Nothing is written. ``overwrite`` replaces other work. ``beside`` are further entries that must be equal.
         """
         if os.path.lexists(folder) and not folder.is_dir():
-            problem = f"{folder} is {what_lies_at(folder)}, not a folder"
-            raise InputError(problem, hint="Choose another with --out.", code="PG050")
+            raise InputError(
+                f"{folder} is {files.what_lies_at(folder)}, not a folder", "Choose another with --out.", "PG050"
+            )
         record = self.read(folder)
         if record is None and folder.is_dir():
             self._refuse_foreign(folder, overwrite=overwrite)
         if record is None or overwrite:
             return None
         old = {**record[self.key], **{name: record.get(name) for name in beside}}
-        new = {**plain(dict(configuration)), **beside}
+        new = {**files.plain(dict(configuration)), **beside}
         if old != new:
             raise self._of_other_work(folder, old, new)
         return record
@@ -183,7 +174,7 @@ class FolderKind:
 
     def clear(self, folder: Path) -> None:
         """Remove what the command writes there, and nothing else. The record is removed first."""
-        remove(places_of(folder, self.names))
+        files.remove(places_of(folder, self.names))
 
     @contextmanager
     def hold(
@@ -191,7 +182,7 @@ class FolderKind:
     ) -> Iterator[dict[str, Any] | None]:
         """Lock a folder for the body. Yield the record of the same work, or None if it begins here."""
         self.find(folder, configuration, overwrite=overwrite)
-        with made_folder(folder), hold_folder(folder):
+        with files.made_folder(folder), hold_folder(folder):
             # Again, now that no other process can write.
             yield self.find(folder, configuration, overwrite=overwrite)
 
@@ -201,26 +192,28 @@ class FolderKind:
     ) -> Iterator[dict[str, Any]]:
         """Lock a folder for work, new or resumed, and yield its record, in which nothing is finished."""
         with self.hold(folder, configuration, overwrite=overwrite) as found:
-            with writing(folder):
-                sweep(folder)
+            with files.writing(folder):
+                files.sweep(folder)
                 if overwrite:
                     self.clear(folder)
-                remove(folder / name for name in [*empty_files(folder, self.names), *changed_files(folder, found)])
+                files.remove(
+                    folder / name for name in [*empty_files(folder, self.names), *changed_files(folder, found)]
+                )
                 started = {} if found is None else {"started": found["started"]}
                 record = self.new_record(configuration, command) | started | {"finished": None}
-                write_json_atomic(folder / self.names[0], record)
+                files.write_json_atomic(folder / self.names[0], record)
             yield record
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 def files_of(folder: Path, names: Iterable[str]) -> list[str]:
     """Return the existing files of some names, relative to the folder, at any depth, without hidden ones."""
-    files: list[str] = []
+    found: list[str] = []
     for place in places_of(folder, names):
         # Unlike Path.rglob, this leaves out what another process removes at this moment.
-        inside = sorted(Path(root, name) for root, _, found in os.walk(place) for name in found) or [place]
-        files += [file.relative_to(folder).as_posix() for file in inside if file.is_file()]
-    return [name for name in files if "/." not in f"/{name}"]
+        inside = sorted(Path(root, name) for root, _, beside in os.walk(place) for name in beside) or [place]
+        found += [file.relative_to(folder).as_posix() for file in inside if file.is_file()]
+    return [name for name in found if "/." not in f"/{name}"]
 
 
 def places_of(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -245,9 +238,9 @@ def is_whole(folder: Path, names: Collection[str], needed: Collection[str] = ())
 
 def settled_files(folder: Path, names: Iterable[str]) -> list[str]:
     """Return the files of some names, as ``files_of``. The system has written their names to the disk."""
-    files = files_of(folder, names)
-    to_disk(sorted({place.parent for file in files for place in (folder / file, (folder / file).parent)}))
-    return files
+    found = files_of(folder, names)
+    files.to_disk(sorted({place.parent for file in found for place in (folder / file, (folder / file).parent)}))
+    return found
 
 
 def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
@@ -257,7 +250,7 @@ def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def sum_of(file: Path) -> str:
     """Return the checksum of a file, or nothing of one that is missing."""
-    return file_hash(file) if file.is_file() else ""
+    return files.file_hash(file) if file.is_file() else ""
 
 
 def changed_files(folder: Path, record: Mapping[str, Any] | None) -> list[str]:

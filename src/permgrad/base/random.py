@@ -22,17 +22,11 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-def _load_rich() -> None:
-    """Import what draws from Python's own generator as it is imported (by scikit-learn), and put the state back."""
-    state = random.getstate()
-    try:
-        with suppress(ImportError):
-            import rich.style  # noqa: F401 — it stays imported, and draws no more
-    finally:
-        random.setstate(state)
-
-
-_load_rich()
+# What draws from Python's own generator as it is imported (by scikit-learn) is imported here, and the state put back.
+_state = random.getstate()
+with suppress(ImportError):
+    import rich.style  # noqa: F401 — it stays imported, and draws no more
+random.setstate(_state)
 
 
 def resolve_seed(random_state: Any) -> int:

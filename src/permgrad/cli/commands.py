@@ -22,8 +22,7 @@ from typer.core import TyperGroup
 
 from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import InputError, PermgradWarning, did_you_mean
-from permgrad.base.processors import prepare_threads
-from permgrad.base.startup import loading, own_process
+from permgrad.base.startup import loading, own_process, prepare_threads
 from permgrad.cli.help import PANELS, HelpfulCommand, completion_of, described
 from permgrad.cli.terminal import open_page, outcome_of_error, put, say, tell
 from permgrad.runs import requests

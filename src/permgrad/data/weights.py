@@ -37,8 +37,7 @@ def check_weights(sample_weight: Any, rows: int) -> Floats:
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         value = float(weights[wrong[0]])
         rule, fix = _broken_rule(value)
-        problem = f"sample_weight must be {rule}, but that of row {wrong[0]} is {value:g}"
-        raise InputError(problem, hint=fix, code="PG020")
+        raise InputError(f"sample_weight must be {rule}, but that of row {wrong[0]} is {value:g}", fix, "PG020")
     if not weights.any():
         problem = "sample_weight must be above 0 for some row, but all weights are zero"
         raise InputError(problem, hint="Leave it out.", code="PG020")

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.significance import NORMAL_95
 
@@ -113,3 +113,108 @@ def per_class(
         areas.append([*ranked, reliability(one, np.clip(scores, 0, 1)).error if defined else math.nan])
     frame[["roc_auc", "average_precision", "calibration_error"]] = np.asarray(areas, dtype=np.float64)
     return frame
+
+
+def holds(truth: Array, inside: Array) -> Booleans:
+    """Return whether each row's truth is inside ``(rows,)``.
+
+    Args:
+        truth: Numbers, or positions of classes ``(rows,)``. A class that the model does not know is −1.
+        inside: The ends of intervals ``(rows, 2)``, or booleans, whether each class is in the set ``(rows, classes)``.
+    """
+    if inside.dtype != np.bool_:
+        return np.asarray((inside[:, 0] <= truth) & (truth <= inside[:, 1]))
+    return np.asarray(inside[np.arange(len(truth)), truth] & (truth >= 0))
+
+
+def score_intervals(
+    truth: Array, inside: Array, coverage: float, *, classes: Sequence[str] = (), dependence: Dependence | None = None
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds of intervals or sets.
+
+    ``coverage`` (asked for), ``covered``: the share of the ``rows`` whose truth is inside, with its 95 % interval
+    ``low, high`` (Wilson), and the mean ``width``. Of sets the mean ``size``, the share that is ``empty``, and with the
+    names of ``classes`` the same ``by_class``, for those with rows. ``dependence``: which rows depend on each other.
+
+    Examples:
+        >>> score_intervals(np.array([1.0, 5.0]), np.array([[0.0, 2.0], [0.0, 4.0]]), 0.9)["covered"]
+        0.5
+    """
+    held = holds(truth, inside)
+    related = 0.0 if dependence is None else dependence.correlation(held.astype(np.float64))
+
+    def share(member: Booleans) -> dict[str, Any]:
+        covered, rows = float(held[member].mean()), int(member.sum())
+        wider = 1.0 if dependence is None else dependence.widening(member.astype(np.float64), related)
+        low, high = wilson(covered, rows / wider**2)
+        return {"covered": covered, "low": float(low), "high": float(high), "rows": rows}
+
+    facts = {"coverage": coverage, **share(np.ones(len(truth), dtype=bool))}
+    if inside.dtype != np.bool_:
+        return facts | {"width": float((inside[:, 1] - inside[:, 0]).mean())}
+    sizes = inside.sum(axis=1)
+    facts |= {"size": float(sizes.mean()), "empty": float((sizes == 0).mean())}
+    counts = np.bincount(truth[truth >= 0], minlength=len(classes))
+    by_class = {name: share(truth == code) for code, name in enumerate(classes) if counts[code]}
+    return facts | ({"by_class": by_class} if by_class else {})
+
+
+# ---- errors of numbers -----------------------------------------------------------------------------------------------
+#: Ranges of the predictions, and the fewest rows of each.
+BANDS, FEWEST_OF_A_BAND = 12, 20
+#: Quantiles of the error in each range.
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: Up to this many rows, every error is kept. Of more, as many of each range.
+MOST_ROWS, KEPT = 5000, 400
+
+
+def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any]:
+    """Divide rows into ranges of the prediction with equal numbers of rows, and describe the errors in each.
+
+    Rows with the same prediction are in one range, so there are fewer ranges where many rows have the same.
+
+    Args:
+        truth: The target ``(rows,)``.
+        predicted: The predictions ``(rows,)``. Rows with an undefined value are left out.
+
+    Returns:
+        ``rows``, ``sizes``: the absolute errors of all rows, rising, and ``bands``. A band has its ``rows``, the ends
+        ``low, high`` and ``centre`` (median) of its predictions, ``errors``: the quantiles 5, 25, 50, 75 and 95 % of
+        truth − prediction, and ``sizes``: its absolute errors, rising. Of many rows they are evenly spread ones, and
+        ``exact`` is false.
+
+    Examples:
+        >>> result = error_bands([1.0, 2.0, 4.0], [1.0, 2.5, 3.0])
+        >>> result["sizes"].tolist(), [band["rows"] for band in result["bands"]], result["exact"]
+        ([0.0, 0.5, 1.0], [3], True)
+    """
+    actual, guess = (np.asarray(values, dtype=np.float64).ravel() for values in (truth, predicted))
+    defined = np.isfinite(actual) & np.isfinite(guess)
+    actual, guess = actual[defined], guess[defined]
+    if not len(guess):
+        return {"rows": 0, "exact": True, "sizes": np.zeros(0), "bands": []}
+    error, exact = actual - guess, len(guess) <= MOST_ROWS
+    count = max(1, min(BANDS, len(guess) // FEWEST_OF_A_BAND))
+    ends = np.quantile(guess, np.arange(1, count) / count, method="inverted_cdf")
+    places = np.searchsorted(np.unique(ends), guess, side="left")
+    bands = []
+    for place in np.unique(places):
+        inside, errors = guess[places == place], error[places == place]
+        sizes = np.sort(np.abs(errors))
+        at = np.arange(len(sizes)) if exact else np.linspace(0, len(sizes) - 1, min(KEPT, len(sizes))).round()
+        bands.append(
+            {
+                "rows": len(inside),
+                "low": float(inside.min()),
+                "high": float(inside.max()),
+                "centre": float(np.median(inside)),
+                "errors": np.quantile(errors, LEVELS).tolist(),
+                "sizes": sizes[at.astype(np.intp)],
+            }
+        )
+    return {"rows": len(guess), "exact": exact, "sizes": np.sort(np.abs(error)), "bands": bands}
+
+
+def covering(sizes: Floats, share: float) -> float:
+    """Return the smallest of some rising absolute errors that at least a share of them does not exceed."""
+    return float(np.quantile(sizes, share, method="inverted_cdf"))

@@ -26,9 +26,8 @@ from permgrad.base.errors import unknown
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.shown import show
 from permgrad.base.significance import LEVEL, adjusted, clearly, over_splits, t_quantile, t_two_sided
-from permgrad.evaluation.agreement import agreement_table
 from permgrad.evaluation.metrics import Metric, metrics
-from permgrad.evaluation.ranking import importance_shares, usual_k
+from permgrad.evaluation.ranking import agreement_table, importance_shares, usual_k
 from permgrad.evaluation.ranking import strongest as strongest_of
 
 #: Results of a test of two models.
@@ -248,7 +247,7 @@ class Comparison:
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
-        """Agreement of every pair of explained models, see ``permgrad.evaluation.agreement``."""
+        """Agreement of every pair of explained models, see ``permgrad.evaluation.ranking``."""
         train, test = self._sizes
         return agreement_table(self.reliance, k=self.k or None, train_rows=train, test_rows=test)
 
@@ -281,10 +280,7 @@ class Comparison:
         means, spreads, shares = by_model.mean(), by_model.std(), self.shares()
         facts: dict[str, Any] = plain(
             {
-                "table": self.table,
-                "target": self.target,
-                "task": self.task,
-                "metric": self.metric,
+                **{name: getattr(self, name) for name in ("table", "target", "task", "metric")},
                 "direction": self.measure.direction,
                 "best": self.best,
                 "models": self.standing.to_dict(orient="records"),

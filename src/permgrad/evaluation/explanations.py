@@ -41,18 +41,8 @@ from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
 from permgrad.base.shown import show
 from permgrad.base.significance import t_quantile
-from permgrad.evaluation.measures import (
-    RemovalCurves,
-    area,
-    draw_weights_anew,
-    entropy,
-    gini,
-    infidelity,
-    max_sensitivity,
-    moved_inputs,
-    rank_agreement,
-    removal_curves,
-)
+from permgrad.evaluation import measures
+from permgrad.evaluation.measures import RemovalCurves
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -217,7 +207,7 @@ class Tested:
             mixed = np.broadcast_to(np.argsort(keys, axis=1), (rows, players))
             donors = self.donors("curves", repeat)
             for way, into in ((order, ranked), (mixed, at_random)):
-                into.append(removal_curves(lambda replaced: self.measured(replaced, donors), way, _POINTS))  # noqa: B023 — taken at once
+                into.append(measures.removal_curves(lambda replaced: self.measured(replaced, donors), way, _POINTS))  # noqa: B023 — taken at once
         return {
             kind: (
                 ranked[0].shares,
@@ -287,12 +277,12 @@ def measure(name: str, direction: Better) -> Callable[[Callable[[Tested], Estima
 def _curve(kind: Literal["deletion", "insertion"], case: Tested) -> Estimate:
     """Return the area under a curve, and those of random orders."""
     shares, of_rows, at_random = case.curves[kind]
-    value, std = case.mean(area(shares, of_rows))
+    value, std = case.mean(measures.area(shares, of_rows))
     ranked = [case.mean(point)[0] for point in of_rows.T]
     bands = [case.spread(point) for point in at_random.T]
     better: Better = "lower" if (kind == "deletion") is case.local else "higher"  # a loss rises when an output falls
     curve = np.stack([shares, ranked, *np.array(bands).T])
-    return Estimate(value, std, *case.spread(area(shares, at_random)), direction=better, curve=curve)
+    return Estimate(value, std, *case.spread(measures.area(shares, at_random)), direction=better, curve=curve)
 
 
 measure("deletion", "lower")(partial(_curve, "deletion"))
@@ -314,10 +304,10 @@ def _infidelity(case: Tested) -> Estimate:
         changes.append(before - case.measured(subsets[-1], case.donors("subsets", draw)))
     scaled = case.explanation.base_values is None  # values that add up to an output are in its units
     replaced, moved = np.stack(subsets), np.stack(changes)
-    value, std = case.mean(infidelity(case.values, replaced, moved, scaled=scaled))
+    value, std = case.mean(measures.infidelity(case.values, replaced, moved, scaled=scaled))
     rng = generator(case.seed, "evaluate values")
     permuted = [rng.permuted(case.values, axis=1) for _ in range(case.n_repeats)]
-    at_random = np.array([case.mean(infidelity(one, replaced, moved, scaled=scaled))[0] for one in permuted])
+    at_random = np.array([case.mean(measures.infidelity(one, replaced, moved, scaled=scaled))[0] for one in permuted])
     return Estimate(value, std, *case.spread(at_random))
 
 
@@ -326,12 +316,12 @@ def _sensitivity(case: Tested) -> Estimate:
     """Move the real numbers of the inputs by up to ``radius`` standard deviations."""
     moved = []
     for draw in range(case.n_repeats):
-        inputs, count = moved_inputs(case.inputs, generator(case.seed, "evaluate noise", draw), case.radius)
+        inputs, count = measures.moved_inputs(case.inputs, generator(case.seed, "evaluate noise", draw), case.radius)
         if not count:
             what = "sensitivity needs inputs with real numbers, but they hold only whole numbers, text or dates"
             raise InputError(what, hint="Leave it out.", code="PG004")
         moved.append(case.explained(case.model, inputs))
-    return Estimate(*case.mean(max_sensitivity(case.values, np.stack(moved))))
+    return Estimate(*case.mean(measures.max_sensitivity(case.values, np.stack(moved))))
 
 
 @measure("randomisation", "lower")
@@ -348,8 +338,10 @@ def _randomisation(case: Tested) -> Estimate:
         except Exception as error:
             why = f"randomisation cannot copy the network: {error_in_words(error)}"
             raise InputError(why, hint="Leave it out.", code="PG031") from error
-        draw_weights_anew(other if of_model else other.module_, derive_seed(case.seed, "evaluate weights", draw))
-        agreement = rank_agreement(case.values, case.explained(other, case.inputs))
+        measures.draw_weights_anew(
+            other if of_model else other.module_, derive_seed(case.seed, "evaluate weights", draw)
+        )
+        agreement = measures.rank_agreement(case.values, case.explained(other, case.inputs))
         agreements.append(case.mean(agreement)[0])
     defined = np.array(agreements)[np.isfinite(agreements)]
     if not len(defined):
@@ -358,14 +350,12 @@ def _randomisation(case: Tested) -> Estimate:
     return Estimate(float(defined.mean()), std)
 
 
-@measure("sparsity", "higher")
-def _sparsity(case: Tested) -> Estimate:
-    return Estimate(*case.mean(gini(case.values)))
+def _of_sizes(of_rows: Callable[[Floats], Floats], case: Tested) -> Estimate:
+    return Estimate(*case.mean(of_rows(case.values)))
 
 
-@measure("complexity", "lower")
-def _complexity(case: Tested) -> Estimate:
-    return Estimate(*case.mean(entropy(case.values)))
+measure("sparsity", "higher")(partial(_of_sizes, measures.gini))
+measure("complexity", "lower")(partial(_of_sizes, measures.entropy))
 
 
 # ---- the call --------------------------------------------------------------------------------------------------------

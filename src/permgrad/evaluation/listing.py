@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 
@@ -65,11 +64,7 @@ def strongest_parts(values: Floats, most: int = MOST_PARTS) -> tuple[Integers, F
 
 # ---- rows like it ----------------------------------------------------------------------------------------------------
 def nearest_rows(
-    queries: npt.NDArray[np.floating],
-    pool: npt.NDArray[np.floating],
-    count: int = NEAREST,
-    *,
-    same: Integers | None = None,
+    queries: Array, pool: Array, count: int = NEAREST, *, same: Integers | None = None
 ) -> tuple[Integers, Floats]:
     """Return the positions in ``pool`` of the rows nearest to each query, and their distances, ``(queries, count)``.
 

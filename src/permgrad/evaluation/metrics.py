@@ -296,8 +296,7 @@ def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Cas
     guess = as_numbers("predictions", predictions, "pass one for each row")
     for name, array in (("y", truth), ("predictions", guess)):
         if array.ndim != 1 and array.shape[1:] != (1,):
-            problem = f"{name} must have shape (rows,), got {array.shape}"
-            raise InputError(problem, hint="Pass one value per row.", code="PG007")
+            raise InputError(f"{name} must have shape (rows,), got {array.shape}", "Pass one value per row.", "PG007")
     truth, guess = truth.ravel(), guess.ravel()
     check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
     if not np.all(np.isfinite(truth)):
@@ -306,10 +305,7 @@ def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Cas
 
 
 def _classification_case(
-    y: npt.ArrayLike,
-    predictions: npt.ArrayLike | None,
-    probabilities: npt.ArrayLike | None,
-    classes: Sequence[Any] | Array,
+    y: npt.ArrayLike, predictions: npt.ArrayLike | None, probabilities: npt.ArrayLike | None, classes: npt.ArrayLike
 ) -> Case:
     names = np.asarray(classes)
     labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
@@ -331,8 +327,7 @@ def _classification_case(
     elif table is not None:
         guess = np.asarray(labels)[table.argmax(axis=1)]
     else:
-        problem = "Classification needs predictions= or probabilities="
-        raise InputError(problem, hint="Pass predict_proba(X).", code="PG005")
+        raise InputError("Classification needs predictions= or probabilities=", "Pass predict_proba(X).", "PG005")
     check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
     at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
     # Labels that only rows have come last. Missing ones form one class, however the rows write them.

@@ -56,8 +56,7 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
         raise InputError(what, hint="Pass for example 0.8.", code="PG002")
     frame = as_frame(X)
     if len(frame) < 4:
-        problem = f"related_columns needs at least 4 rows, got {len(frame)}"
-        raise InputError(problem, hint="Pass the training rows.", code="PG013")
+        raise InputError(f"related_columns needs at least 4 rows, got {len(frame)}", "Pass the training rows.", "PG013")
     matrix = related(frame, [], list(frame.columns))[1]
     names = matrix["names"]
     if len(names) < 2:

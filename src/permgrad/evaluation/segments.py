@@ -21,9 +21,8 @@ from permgrad.base.significance import LEVEL, NORMAL_95, holm, t_quantile, t_two
 from permgrad.data.read.dates import date_text
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.calibration import wilson
-from permgrad.evaluation.cells import cells_of
 from permgrad.evaluation.leaks import looked_at
-from permgrad.evaluation.levels import Levels, levels_of
+from permgrad.evaluation.levels import Levels, cells_of, levels_of
 from permgrad.evaluation.skill import Predicted
 
 #: Ranges that numbers and dates are divided into.

@@ -20,8 +20,8 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, NORMAL_95, holm, t_quantile
 from permgrad.evaluation.calibration import wilson
-from permgrad.evaluation.cells import cells_of
 from permgrad.evaluation.leaks import looked_at
+from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.segments import FEWEST_ROWS, groups_of_rows
 from permgrad.evaluation.skill import Predicted
 
@@ -30,10 +30,7 @@ Means = tuple[Floats, Floats, Floats]
 #: Measures that describe the rows: their differences between levels are not tested.
 _DESCRIBING = ("mean_prediction", "observed")
 #: What fairlearn takes the worst difference or ratio of.
-_FAIRNESS = {
-    "demographic_parity": ["selection_rate"],
-    "equalized_odds": ["true_positive_rate", "false_positive_rate"],
-}
+_FAIRNESS = {"demographic_parity": ["selection_rate"], "equalized_odds": ["true_positive_rate", "false_positive_rate"]}
 #: A clear difference of shares is at least this, of other measures such a part of the largest value.
 _LEAST_DIFFERENCE, _LEAST_PART = 0.01, 0.05
 #: Draws of the bootstrap, folds in which a column is predicted, and the part of what is told that a feature must carry.

@@ -245,12 +245,7 @@ def skill(
 
 
 def against_others(
-    task: Task,
-    ours: Predicted,
-    rivals: Mapping[str, Predicted],
-    *,
-    seed: int,
-    dependence: Dependence | None = None,
+    task: Task, ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int, dependence: Dependence | None = None
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number."""
     metric = primary_metric(task, ours.classes).name

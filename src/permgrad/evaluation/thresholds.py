@@ -70,8 +70,7 @@ def choose_threshold(
     """
     check_choice("by", by, CRITERIA)
     if by != "cost" and cost is not None:
-        problem = f"cost= needs by='cost', got by={by!r}"
-        raise InputError(problem, hint="Leave cost= out, or pass by='cost'.", code="PG006")
+        raise InputError(f"cost= needs by='cost', got by={by!r}", "Leave cost= out, or pass by='cost'.", "PG006")
     prices = _checked_cost(cost) if by == "cost" else {}
     truth, numbers, label = _checked(y, scores, positive)
     values, hits, alarms = _all_cuts(truth, numbers)
@@ -97,8 +96,7 @@ def metrics_at(
     the confusion matrix are the truth, the positive class last.
     """
     if not is_number(value):
-        problem = f"The threshold must be a number, got {shown(value)}"
-        raise InputError(problem, hint="Pass for example 0.5.", code="PG001")
+        raise InputError(f"The threshold must be a number, got {shown(value)}", "Pass for example 0.5.", "PG001")
     truth, numbers, _ = _checked(y, scores, positive)
     called = numbers >= value
     prices = {} if cost is None else _checked_cost(cost)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_checkable
@@ -15,21 +16,12 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_che
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base import checks
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
-from permgrad.base.checks import (
-    as_numbers,
-    check_choice,
-    check_flag,
-    check_kind,
-    check_names,
-    check_number,
-    check_whole,
-    is_whole,
-)
+from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, by_count, shown, unknown
 from permgrad.base.random import resolve_seed
 from permgrad.base.registry import Registry
-from permgrad.imaging.named import named_places
 
 Overlap = Literal["last", "mean", "maximum"]
 """What a pixel shows where several columns meet: the last column, their mean, or their maximum."""
@@ -65,9 +57,9 @@ class Blur:
     def __post_init__(self) -> None:
         """Refuse what paints nothing."""
         fix = "pass blur=False for pictures without a blur"
-        check_number("amplification", self.amplification, fix, above_zero=True)
+        checks.check_number("amplification", self.amplification, fix, above_zero=True)
         for name in ("distance", "steps"):
-            check_whole(name, getattr(self, name), fix)
+            checks.check_whole(name, getattr(self, name), fix)
         if self.radius > MAXIMUM_PIXELS:
             problem = (
                 f"A blur must reach at most {MAXIMUM_PIXELS} pixels, "
@@ -126,7 +118,7 @@ class PlacedLayout:
     shares: ClassVar[bool] = False
 
     def __init__(self, pixels: int = 20, *, random_state: Any = None) -> None:
-        if not is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
+        if not checks.is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
             problem = f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, got {shown(pixels)}"
             raise InputError(problem, hint="Pass for example pixels=20.", code="PG002")
         self.pixels = int(pixels)
@@ -143,7 +135,7 @@ class PlacedLayout:
 
         ``random_state`` None takes the one given when the layout was made.
         """
-        table = as_numbers("encoded", encoded, "pass the encoded training rows")
+        table = checks.as_numbers("encoded", encoded, "pass the encoded training rows")
         if table.ndim != 2 or 0 in table.shape:
             problem = (
                 f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}"
@@ -217,9 +209,9 @@ class StoredLayout(PlacedLayout):
         if shape is not None:
             self.shape = check_shape(shape)
             self.pixels = max(self.shape[:2])
-        check_choice("overlap", overlap, get_args(Overlap))
-        check_kind("blur", blur, Blur | None, "None or a permgrad.imaging.Blur", "Leave it out.")
-        check_kind("name", name, str, "text", "Pass for example name='stored'.")
+        checks.check_choice("overlap", overlap, get_args(Overlap))
+        checks.check_kind("blur", blur, Blur | None, "None or a permgrad.imaging.Blur", "Leave it out.")
+        checks.check_kind("name", name, str, "text", "Pass for example name='stored'.")
         self.overlap, self.blur = overlap, blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = check_positions(positions, self.shape)
@@ -267,7 +259,7 @@ class GridLayout(PlacedLayout):
         super().__init__(1)
         self.shape = check_shape(size)
         self.pixels = max(self.shape[:2])
-        self.channels_first = check_flag("channels_first", channels_first)
+        self.channels_first = checks.check_flag("channels_first", channels_first)
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         shape, columns, most = self.shape, encoded.shape[1], math.prod(self.shape)
@@ -347,8 +339,7 @@ def fit_layout(
     if names is not None:
         names = list(check_names("names", names, "pass the encoder's encoded_names_"))
     if not callable(getattr(layout, "fit", None)):
-        problem = f"layout must have a fit, got {shown(layout)}"
-        raise InputError(problem, hint="Pass a layout from make_layout.", code="PG001")
+        raise InputError(f"layout must have a fit, got {shown(layout)}", "Pass a layout from make_layout.", "PG001")
     returned = layout.fit(encoded, names, seed)
     fitted = layout if returned is None else returned
     checked = check_layout(fitted)
@@ -395,7 +386,7 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
 def check_shape(shape: Any) -> tuple[int, ...]:
     """Return height and width of a grid, and behind them the number of channels where it is not 1."""
     numbers = list(shape) if isinstance(shape, (tuple, list)) else []
-    if len(numbers) not in (2, 3) or not all(is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers):
+    if len(numbers) not in (2, 3) or not all(checks.is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers):
         problem = f"A grid must have a height and a width (and channels) from 1 to {MOST_PLACES}, got {shown(shape)}"
         raise InputError(problem, hint="Pass for example layout=(8, 8) or (8, 8, 3).", code="PG002")
     return tuple(map(int, numbers[: 2 if numbers[2:] == [1] else 3]))
@@ -437,3 +428,39 @@ def check_positions(positions: Any, shape: Sequence[int], columns: int | None = 
         problem = f"positions must be from 0 to pixels − 1 = {most}, got {inside.min()} to {inside.max()}"
         raise InputError(problem, hint="Give the layout more pixels.", code="PG002")
     return integers
+
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | None:
+    """Return the places ``(columns, 2)`` that names tell, and the height and width. None: they tell none.
+
+    One number in each name is a place on a curve, two are a row and a column. Where several names have the same
+    numbers, the rest of the name is the channel, the third of places and shape: all channels must have the same places.
+
+    Examples:
+        >>> places, shape = named_places(["x_t1", "x_t2", "y_t1", "y_t2", "z_t1", "z_t2"])
+        >>> shape, places[4].tolist()
+        ((1, 2, 3), [0, 0, 2])
+    """
+    numbers = [tuple(map(float, _NUMBER.findall(name))) for name in names]
+    sides, different = {len(found) for found in numbers}, len(set(numbers))
+    if sides not in ({1}, {2}):
+        return None
+    grid = [(0.0, *found)[-2:] for found in numbers]
+    (rows, high), (places, wide) = (_ranks([found[side] for found in grid]) for side in range(2))
+    if high * wide > 2 * different:  # they are no grid
+        return None
+    if different == len(names):
+        return np.stack([rows, places], axis=1), (high, wide)
+    rests = [_NUMBER.sub("", name) for name in names]
+    channels = {rest: channel for channel, rest in enumerate(dict.fromkeys(rests))}
+    found = np.stack([rows, places, [channels[rest] for rest in rests]], axis=1)
+    complete = different > 1 and different * len(channels) == len(names) == len(set(map(tuple, found.tolist())))
+    return (found, (high, wide, len(channels))) if complete else None
+
+
+def _ranks(numbers: Sequence[float]) -> tuple[Integers, int]:
+    values, ranks = np.unique(numbers, return_inverse=True)
+    return ranks.astype(np.int64), len(values)

@@ -9,19 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from permgrad.base.arrays import Floats, Integers
-from permgrad.imaging.assignment import (
-    EXACT_COLUMNS,
-    REFINED_COLUMNS,
-    assign,
-    block_cells,
-    improve_by_swaps,
-    likeness,
-    principal_plane,
-    split_by_rank,
-    standardised_sample,
-)
-from permgrad.imaging.layout import GridLayout, PlacedLayout, Positions, layouts
-from permgrad.imaging.named import named_places
+from permgrad.imaging import assignment
+from permgrad.imaging.layout import GridLayout, PlacedLayout, Positions, layouts, named_places
 
 #: Of more columns no matrix of all pairs is made: they stand in the order of their loadings.
 _MOST_COLUMNS = 4096
@@ -133,35 +122,30 @@ def in_a_row(order: Integers) -> tuple[Positions, tuple[int, int]]:
 
 def path_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
     """Return places of columns in a row in which neighbours are alike, with its height and width."""
-    return in_a_row(path_order(encoded, seed))
+    standardised = assignment.standardised_sample(encoded, seed)
+    order = np.arange(columns := standardised.shape[1])
+    if columns > _MOST_COLUMNS:
+        order = np.argsort(np.round(assignment.principal_plane(standardised, seed)[:, 0], 9), kind="stable")
+    elif columns > 2:
+        similarity = assignment.likeness(standardised)
+        order = turn_pieces(similarity, _seriated(similarity))
+    return in_a_row(order)
 
 
 def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
     """Return places of columns on a compact grid in which neighbours are alike, with its height and width."""
-    standardised, columns = standardised_sample(encoded, seed), encoded.shape[1]
+    standardised, columns = assignment.standardised_sample(encoded, seed), encoded.shape[1]
     width = math.isqrt(columns - 1) + 1
-    cells = block_cells(columns, width)
+    cells = assignment.block_cells(columns, width)
     cells -= cells.min(axis=0)
-    if columns > EXACT_COLUMNS or columns < 4:
-        chosen = split_by_rank(principal_plane(standardised, seed), cells)
+    if columns > assignment.EXACT_COLUMNS or columns < 4:
+        chosen = assignment.split_by_rank(assignment.principal_plane(standardised, seed), cells)
     else:
-        similarity = likeness(standardised)
-        chosen = assign(_spectral(similarity, 2), cells)
-        if columns <= REFINED_COLUMNS:
-            chosen = improve_by_swaps(similarity, cells, chosen)
+        similarity = assignment.likeness(standardised)
+        chosen = assignment.assign(_spectral(similarity, 2), cells)
+        if columns <= assignment.REFINED_COLUMNS:
+            chosen = assignment.improve_by_swaps(similarity, cells, chosen)
     return cells[chosen], (-(-columns // width), width)
-
-
-def path_order(encoded: Floats, seed: int) -> Integers:
-    """Return columns in an order in which neighbours are alike."""
-    standardised = standardised_sample(encoded, seed)
-    columns = standardised.shape[1]
-    if columns < 3:
-        return np.arange(columns)
-    if columns > _MOST_COLUMNS:
-        return np.argsort(np.round(principal_plane(standardised, seed)[:, 0], 9), kind="stable")
-    similarity = likeness(standardised)
-    return turn_pieces(similarity, _seriated(similarity))
 
 
 def _spectral(similarity: Floats, dimensions: int) -> Floats:

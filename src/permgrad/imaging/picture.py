@@ -56,8 +56,7 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     checked = check_layout(layout)
     placed = has_pixel(checked.positions)
     if not len(placed):
-        problem = f"{type(layout).__name__} is not fitted: it has no positions"
-        raise InputError(problem, hint="Call fit first.", code="PG030")
+        raise InputError(f"{type(layout).__name__} is not fitted: it has no positions", "Call fit first.", "PG030")
     check_kind("title", title, str | None, "text", "Pass text, or leave it out.")
     names = None if names is None else check_names("names", names, "pass the encoder's encoded_names_")
     if names is not None and len(names) == len(placed):

@@ -126,12 +126,11 @@ class Renderer(nn.Module):
     def forward(self, encoded: Tensor, box: Box | None = None) -> Tensor:
         """Draw whole pictures: ``(n, encoded)`` to ``(n, channels, height, width)``, or a half-open box of them."""
         if encoded.ndim != 2 or encoded.shape[1] != len(self.positions):
-            raise InputError(
+            problem = (
                 f"Encoded rows must have the shape (n, {len(self.positions)}), one column for each position of the "
-                f"layout, got {tuple(encoded.shape)}",
-                hint="Encode the table with the encoder that the layout was fitted with.",
-                code="PG007",
+                f"layout, got {tuple(encoded.shape)}"
             )
+            raise InputError(problem, "Encode the table with the encoder that the layout was fitted with.", "PG007")
         if not encoded.is_floating_point():
             encoded = encoded.to(torch.get_default_dtype())
         box = box or (0, self.height, 0, self.width)

@@ -50,8 +50,7 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return (outputs − y)² per row, of one output."""
     _check_rows(outputs, y)
     if outputs.shape[1] != 1:
-        problem = f"squared_error needs one output, got {outputs.shape[1]}"
-        raise InputError(problem, hint="Choose another loss.", code="PG036")
+        raise InputError(f"squared_error needs one output, got {outputs.shape[1]}", "Choose another loss.", "PG036")
     return (outputs[:, 0].double() - y.double()).square()
 
 

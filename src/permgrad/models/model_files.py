@@ -145,8 +145,7 @@ def _json(path: Path) -> Any:
     with path.open(encoding="utf8") as file:
         content = json.load(file)
     if not isinstance(content, dict) or not _WRITTEN & set(content):
-        problem = f"{path.name} holds no model of XGBoost or CatBoost"
-        raise InputError(problem, hint=f"Save the model as {_WAYS}.", code="PG031")
+        raise InputError(f"{path.name} holds no model of XGBoost or CatBoost", f"Save the model as {_WAYS}.", "PG031")
     return _xgboost(path) if "learner" in content else _catboost(path)
 
 
@@ -195,8 +194,7 @@ class OnnxPredictor:
         columns = {str(name): frame[name] for name in frame.columns}
         missing = [one.name for one in self.inputs if one.name not in columns]
         if missing:
-            problem = f"Column {missing[0]!r} of the model is not in the table"
-            raise InputError(problem, hint="Rename or add it.", code="PG012")
+            raise InputError(f"Column {missing[0]!r} of the model is not in the table", "Rename or add it.", "PG012")
         types = {one.name: self._TYPES.get(one.type, object) for one in self.inputs}
         return {name: columns[name].to_numpy(kind).reshape(-1, 1) for name, kind in types.items()}
 

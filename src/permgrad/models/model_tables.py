@@ -139,8 +139,7 @@ def table_for(model: Any, table: pd.DataFrame, target: str | None = None) -> pd.
     words = [name for name in frame.columns if _holds_words(frame[name])]
     wanted = columns_of(model, words)
     if len(set(wanted.names or ())) < len(wanted.names or ()):
-        problem = "The model's file names a feature twice"
-        raise InputError(problem, hint="Train it on columns of different names.", code="PG031")
+        raise InputError("The model's file names a feature twice", "Train it on columns of different names.", "PG031")
     frame = _aligned(model, frame, wanted)
     if wanted.unplaced and any(name in words for name in frame.columns):
         raise InputError(

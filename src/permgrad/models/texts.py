@@ -15,7 +15,7 @@ import torch
 from permgrad.base.arrays import Floats32, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.stored import parse_json
-from permgrad.data.types.free_text import LONGEST_READ
+from permgrad.data.types.identifiers import LONGEST_READ
 from permgrad.models.encoders import CONFIG, text_encoders
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import VectorCache

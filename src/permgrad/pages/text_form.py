@@ -11,7 +11,7 @@ import pandas as pd
 
 from permgrad.data.encode.designs import Words, text_parts, words_in
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.types.free_text import LONGEST_READ
+from permgrad.data.types.identifiers import LONGEST_READ
 from permgrad.pages.page_data import packed
 
 #: Signs that texts may take in a page, with their vocabulary.

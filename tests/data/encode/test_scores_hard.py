@@ -16,7 +16,7 @@ from permgrad.data.encode import scores as module
 from permgrad.data.encode.designs import Words
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Scores, Target
-from permgrad.data.types.free_text import LONGEST_READ
+from permgrad.data.types.identifiers import LONGEST_READ
 
 CELLS = st.sampled_from(
     ["", " ", "a good film", "bad", "😀😀", "很好的产品", "\ufeff", "x" * 30_000, "a b c", "нет да", "0 0", "!!!"]

@@ -14,7 +14,7 @@ from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.dates import read_dates
 from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_types import infer_schema, read_numbers
-from permgrad.evaluation.cells import cells_of
+from permgrad.evaluation.levels import cells_of
 
 #: From 1958 to 1999, so that a fixed century before 2000 would be as wrong as strptime's, which begins in 1969.
 DAYS = pd.Series(pd.to_datetime("1958-03-04") + pd.to_timedelta(np.arange(0, 15_000, 37), unit="D"))

@@ -9,7 +9,7 @@ import pytest
 
 from permgrad.data.read.cells import Distinct
 from permgrad.data.types.column_types import infer_schema
-from permgrad.data.types.free_text import LONGEST_READ, has_words
+from permgrad.data.types.identifiers import LONGEST_READ, has_words
 
 WORDS = [
     "good",

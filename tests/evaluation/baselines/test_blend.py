@@ -12,8 +12,8 @@ from scipy.special import expit, logit
 import permgrad as pg
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
-from permgrad.evaluation.baselines.blend import Blend, network_guess
 from permgrad.evaluation.baselines.fitting import BaselineRows, boosted_model, run_baselines
+from permgrad.evaluation.baselines.networks import Blend, network_guess
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.skill import Predicted
 from permgrad.models.estimators.mix import Mix

@@ -17,9 +17,8 @@ from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.scores import Target
 from permgrad.data.read.image_cells import ImageCell
 from permgrad.models.encoders import image_encoders
-from permgrad.models.images import encoders, features
-from permgrad.models.images.encoders import statistics
-from permgrad.models.images.features import ImageFeatures
+from permgrad.models.images import features
+from permgrad.models.images.features import ImageFeatures, statistics
 
 QUICK = {"preset": "fast", "max_epochs": 12, "random_state": 0, "progress": False, "branches": ("tabular",)}
 
@@ -246,7 +245,7 @@ def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
         return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
 
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("json",))
-    monkeypatch.setattr(encoders, "_EfficientNetLite", make)
+    monkeypatch.setattr(features, "_EfficientNetLite", make)
     frame, y = photos
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
     assert model.preprocessor_.images_.to_dict()["photo"]["encoder"] == "efficientnet-lite0"

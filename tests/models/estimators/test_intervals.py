@@ -11,9 +11,7 @@ import pytest
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.base.dependence import Dependence
-from permgrad.models.estimators.intervals import HeldOut
-from permgrad.models.estimators.scale import Scale, fit_scale
-from permgrad.models.estimators.trees import NO_TREES, Trees, fit_trees
+from permgrad.models.estimators.intervals import NO_TREES, HeldOut, Scale, Trees, fit_scale, fit_trees
 
 SMALL = {
     "preset": "fast", "branches": ("tabular",), "network": {"dense_units": [16], "fusion_units": []},

@@ -76,7 +76,7 @@ WRONG = [
 )
 def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
     monkeypatch.setattr(
-        "permgrad.models.estimators.prepared.train", lambda *_, **__: pytest.fail("it was refused too late")
+        "permgrad.models.estimators.base.train", lambda *_, **__: pytest.fail("it was refused too late")
     )
     with pytest.raises(InputError, match=f"^{message}") as caught:
         HyNNClassifier(**{"preset": "fast", "progress": False, name: value}).fit(X, Y)

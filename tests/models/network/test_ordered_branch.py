@@ -15,8 +15,8 @@ from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.fast.replacement import ReplacementEngine
+from permgrad.models.network.blocks import RandomKernels
 from permgrad.models.network.branches import shift_images
-from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.network import HybridNetwork
 
 #: Of height and width, and channels.

@@ -15,9 +15,8 @@ from tests.pages.conftest import HOSTILE
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
+from permgrad.evaluation.calibration import covering, error_bands, holds, score_intervals
 from permgrad.evaluation.drift import compare_parts
-from permgrad.evaluation.error_bands import covering, error_bands
-from permgrad.evaluation.intervals import holds, score_intervals
 from permgrad.evaluation.segments import find_segments, worse_groups
 from permgrad.evaluation.skill import Predicted
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points

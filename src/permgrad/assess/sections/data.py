@@ -31,7 +31,7 @@ class DataSection:
     row in every column, ``blank_rows`` those of them without a value, and ``alike_rows`` are equal in the model's
     columns. ``leaks`` are columns or formulas that predict the target, and ``drift`` compares columns of both parts,
     see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts
-    that were compared and their ``columns``, see ``permgrad.evaluation.distributions``. ``unchecked`` is what the
+    that were compared and their ``columns``, see ``permgrad.evaluation.drift``. ``unchecked`` is what the
     search for leaks, drift and copies of rows needs and does not have.
     """
 

@@ -15,7 +15,7 @@ from permgrad.assess.work import Work
 from permgrad.attribution.request.related import tell_of_signs
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
-from permgrad.evaluation.intervals import score_intervals
+from permgrad.evaluation.calibration import score_intervals
 from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.skill import Predicted, against_others, skill
 from permgrad.evaluation.thresholds import never_predicted

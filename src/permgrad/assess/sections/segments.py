@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from permgrad.assess.work import Work
 from permgrad.base.errors import keeping_warnings
-from permgrad.evaluation.intervals import holds
+from permgrad.evaluation.calibration import holds
 from permgrad.evaluation.segments import find_segments
 
 

@@ -1,8 +1,17 @@
 """Named data sets with their cards. They are read from ``PERMGRAD_DATA`` or the cache, or downloaded."""
 
 from permgrad.data.datasets import sets
-from permgrad.data.datasets.card import DataCard, Dataset, Download, cards
-from permgrad.data.datasets.store import cache_folder, fetch_dataset, get_card, list_datasets, load_dataset
+from permgrad.data.datasets.store import (
+    DataCard,
+    Dataset,
+    Download,
+    cache_folder,
+    cards,
+    fetch_dataset,
+    get_card,
+    list_datasets,
+    load_dataset,
+)
 
 __all__ = [
     "DataCard",

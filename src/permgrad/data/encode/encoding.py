@@ -19,10 +19,16 @@ from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, is_country
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_blocks
-from permgrad.data.encode.planning import OTHER, Slot, plan_slots
-from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
-from permgrad.data.encode.statistics import TableStatistics, numeric_cells
+from permgrad.data.encode.statistics import (
+    OTHER,
+    Scaling,
+    ScalingMode,
+    Slot,
+    TableStatistics,
+    numeric_cells,
+    plan_slots,
+)
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 
@@ -262,7 +268,9 @@ class TableEncoder:
             source = place.get(name)
             if slot.kind == "score":
                 self._scored.setdefault(name, []).append(target)
-                self.slopes_ += self._slope_at(target)
+                if isinstance(slot.detail, str):  # it is a slope, on the encoded column of this name
+                    less = (target - 1,) if slots[target - 1].detail == _LESS else ()  # the number less its mean
+                    self.slopes_.append((target, self.encoded_names_.index(slot.detail), *less))
             elif source is None:
                 self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
             elif slot.kind in ("missing", "boolean"):
@@ -274,14 +282,6 @@ class TableEncoder:
         # Places of times that later rows keep at their end.
         self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
-
-    def _slope_at(self, target: int) -> list[tuple[int, ...]]:
-        """Return a slope, the number it is on, and where the number less its mean stands, if a score is a slope."""
-        number = self.slots_[target].detail  # of a slope the encoded column that it is on
-        if not isinstance(number, str):
-            return []
-        into = (target - 1,) if self.slots_[target - 1].detail == _LESS else ()
-        return [(target, self.encoded_names_.index(number), *into)]
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
@@ -424,9 +424,7 @@ class TableEncoder:
             "max_levels": int(self.max_levels),
             "na_codes": self.codes_.to_json(),
             "kinds": dict(self.kinds or {}),
-            "variables": self.variables_,
-            "groups": self.groups_,
-            "named": self.named_,
+            **{key: getattr(self, f"{key}_") for key in ("variables", "groups", "named")},
             "schema": asdict(self.schema_),
             "scaling": plain(asdict(self.scaling_)),
             "slots": [list(astuple(slot)) for slot in self.slots_],

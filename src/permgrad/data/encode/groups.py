@@ -125,8 +125,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     if not isinstance(groups, dict) or not all(
         isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in groups.values()
     ):
-        problem = f"The groups file {path} must be a mapping"
-        raise InputError(problem, hint='Write {"group": ["column", …]}.', code="PG011")
+        raise InputError(f"The groups file {path} must be a mapping", 'Write {"group": ["column", …]}.', "PG011")
     _owners(groups, "group")
     if not groups:
         raise InputError(f"The groups file {path} names no group", hint="Add one, or leave --groups out.", code="PG039")

@@ -24,9 +24,8 @@ from scipy.sparse.linalg import LinearOperator, cg
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
-from permgrad.data.encode.designs import Cells, Design, Matrix, designs
-from permgrad.data.encode.slopes import Slope, find_centred, find_slopes
-from permgrad.data.types.free_text import LONGEST_READ
+from permgrad.data.encode.designs import Cells, Design, Matrix, Slope, designs, find_centred, find_slopes
+from permgrad.data.types.identifiers import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for classes. Scores of numbers come from
 #: finer parts: a model that lacks a tenth of the few rows of a level says less than the last one, and is trusted less.
@@ -211,39 +210,27 @@ class Scores:
         for block, centre, part in zip(helping, centres, parts, strict=True):
             found = (weights[block.place] / unit).astype(np.float32)
             if block.slope is not None and block.name in crossed:
-                made._take(block, block.slope, found, crossed, part / unit, made.slopes)
+                made._take(block, block.slope, found, crossed, part / unit)
+                made.slopes.setdefault(block.name, []).append(block.slope.number)
             elif block.name in crossed:
                 made.means[block.name] = np.asarray(made.means.get(block.name, 0) + centre @ found, dtype=np.float32)
                 made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
         if not target.classes:
             levels = [block for block in blocks if block.name in numbers and block.name in crossed]
-            made._centre([block for block in levels if block.is_shared(folds)], other, numbers, target.weights, crossed)
+            shared = [block for block in levels if block.is_shared(folds)]
+            cells = {block.name: block.cells for block in shared}
+            made._centre(shared, find_centred(cells, other, numbers, target.weights), crossed)
         return made, crossed
 
-    def _centre(
-        self,
-        blocks: Sequence[Block],
-        other: Array,
-        numbers: Mapping[str, Any],
-        weights: Floats,
-        crossed: dict[str, Floats32],
-    ) -> None:
+    def _centre(self, blocks: list[Block], found: Mapping[str, list[Slope]], crossed: dict[str, Floats32]) -> None:
         """Put numbers less their mean within levels behind the scores, as a slope of 1 that is known of all levels."""
-        found = find_centred({block.name: block.cells for block in blocks}, other, numbers, weights)
         for block in blocks:
             for slope in found[block.name]:
                 ones = np.ones((block.matrix.shape[1], 1), dtype=np.float32)
-                self._take(block, slope, ones, crossed, block.spread(ones), self.centred)
+                self._take(block, slope, ones, crossed, block.spread(ones))
+                self.centred.setdefault(block.name, []).append(slope.number)
 
-    def _take(
-        self,
-        block: Block,
-        slope: Slope,
-        weights: Floats32,
-        crossed: dict[str, Floats32],
-        part: Array,
-        kept: dict[str, list[int]],
-    ) -> None:
+    def _take(self, block: Block, slope: Slope, weights: Floats32, crossed: dict[str, Floats32], part: Array) -> None:
         """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
         name, means = block.name, slope.means[:, None] / slope.scale
         parts = {kind: (design, own) for kind, design, own in self.columns[name]}
@@ -254,7 +241,6 @@ class Scores:
         scores = [crossed[name], -part * block.spread(means), part / slope.scale]
         crossed[name] = np.concatenate(scores, axis=1, dtype=np.float32)
         self.means[name] = np.pad(self.means[name], (0, 2))
-        kept.setdefault(name, []).append(slope.number)
 
     def of(self, name: str, cells: Cells) -> Floats32:
         """Return the scores of cells ``(cells, outputs)``, and what there is of slopes behind them."""

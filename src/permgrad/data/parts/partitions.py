@@ -33,18 +33,10 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.base.files import file_hash, why_missing
+from permgrad.data.read import parquet
 from permgrad.data.read.cells import CellError
 from permgrad.data.read.image_cells import with_image_cells
-from permgrad.data.read.parquet import (
-    DAMAGE,
-    ColumnLayout,
-    check_texts,
-    exact_columns,
-    footer_facts,
-    index_formulas,
-    read_footer,
-    total,
-)
+from permgrad.data.read.parquet import DAMAGE, ColumnLayout
 from permgrad.data.read.text_files import PARQUET, SUFFIXES, check_fits
 
 #: Endings of tables in other forms, which whoever lays them beside Parquet files may take for part of the table.
@@ -239,30 +231,31 @@ class PartitionedTable:
         """Stored columns as read, and those of whole numbers that stay exact beside missing cells: a float rounds."""
         fields, exact = {column.name: column for column in self.schema}, set()
         for name, column in fields.items():
-            if pa.types.is_integer(column.type) and name not in self._layout.nullable and self._may_miss(name):
+            if (
+                pa.types.is_integer(column.type)
+                and name not in self._layout.nullable
+                and self.null_counts.get(name, 0) != 0
+            ):
                 if name in self.large:
                     exact.add(name)
                 else:
                     fields[name] = column.with_type(pa.float64())
         return fields, exact
 
-    def _may_miss(self, name: str) -> bool:
-        return self.null_counts.get(name, 0) != 0
-
     def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int) -> pd.DataFrame:
         """Turn stored columns into a frame with the types of the whole table. ``first`` is the first row's number."""
         layout, (fields, exact) = self._layout, self._types
         names = table.column_names
         with _readable(Path(self.root, part.file)):
-            check_texts(table)
+            parquet.check_texts(table)
             stored = pa.schema([fields[name] for name in names], metadata=layout.metadata)
             frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
         frame.columns = pd.Index(names, dtype=object)
         made: dict[str, Any] = {}
         if large := [name for name in names if name in exact]:
             schema = pa.schema([self.schema.field(name) for name in large])
-            made |= exact_columns(table.select(large).cast(schema))
-        booleans = [name for name in names if frame[name].dtype == bool and self._may_miss(name)]
+            made |= parquet.exact_columns(table.select(large).cast(schema))
+        booleans = [name for name in names if frame[name].dtype == bool and self.null_counts.get(name, 0) != 0]
         made |= {name: frame[name].astype(object) for name in booleans}
         wanted = self.columns if columns is None else list(columns)
         file, file_start = self._by_name[part.file]
@@ -309,7 +302,7 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     if rows == 0:
         raise InputError(f"{str(path)!r} has no rows", hint="Check how it was written.", code="PG013")
     parts = list(_cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS))))
-    null_counts = {name: total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
+    null_counts = {name: parquet.total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
     for name, number in keys.items():
         schema = schema.append(pa.field(name, pa.int64() if number else pa.string()))
     all_large = frozenset[str]().union(*large)
@@ -335,8 +328,8 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
         and file.is_file()
         and not any(step.startswith((".", "_")) for step in file.relative_to(place).parts)
     ]
-    parquet = [file for file in seen if file.suffix.lower() in SUFFIXES]
-    if parquet and len(parquet) < len(seen):
+    tables = [file for file in seen if file.suffix.lower() in SUFFIXES]
+    if tables and len(tables) < len(seen):
         left_out = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
         warn_user(
             f"Folder {str(place)!r} also holds {counted(len(left_out), 'other data file')} "
@@ -344,10 +337,10 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
             f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet files are read",
             "Write them as Parquet, or move them away.",
         )
-    if not parquet:
+    if not tables:
         problem = f"Folder {str(place)!r} holds no file that ends in {' or '.join(SUFFIXES)}"
         raise InputError(problem, hint="Name the folder that holds the Parquet files.", code="PG010")
-    return place, sorted(parquet, key=lambda file: file.relative_to(place).as_posix())
+    return place, sorted(tables, key=lambda file: file.relative_to(place).as_posix())
 
 
 @contextmanager
@@ -364,8 +357,7 @@ def _readable(path: Path) -> Iterator[None]:
         problem = f"Cannot read {str(path)!r}: {error.strerror}"
         raise EnvironmentProblem(problem, hint="Check its permissions.", code="PG062") from error
     except (pa.ArrowException, OSError, struct.error, *DAMAGE) as error:
-        problem = f"{str(path)!r} is cut off, damaged or no Parquet file"
-        raise InputError(problem, hint="Write it again.", code="PG011") from error
+        raise InputError(f"{str(path)!r} is cut off, damaged or no Parquet file", "Write it again.", "PG011") from error
 
 
 def _footer_digest(path: Path) -> str:
@@ -383,10 +375,10 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
     with _readable(path):
         digest = _footer_digest(path)
         with path.open("rb") as stream:
-            metadata, schema = read_footer(stream)
+            metadata, schema = parquet.read_footer(stream)
         _check_names(schema.names, str(path))
         ColumnLayout.of(schema)  # refuses notes that are not as pandas writes them
-        nulls, large, packed_bytes = footer_facts(metadata, schema)
+        nulls, large, packed_bytes = parquet.footer_facts(metadata, schema)
         name = path.relative_to(root).as_posix()
         pairs = [step.partition("=") for step in name.split("/")[:-1] if "=" in step]
         keys = tuple(
@@ -394,7 +386,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
         )
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         size, rows = sum(group.total_byte_size for group in groups), tuple(group.num_rows for group in groups)
-        return _File(name, digest, size, packed_bytes, rows, keys, index_formulas(schema)), schema, nulls, large
+        return _File(name, digest, size, packed_bytes, rows, keys, parquet.index_formulas(schema)), schema, nulls, large
 
 
 def _keys(files: Sequence[_File]) -> dict[str, bool]:
@@ -423,7 +415,7 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
     for file, schema in telling:
-        columns, expected = ({*one.names, *index_formulas(one)} for one in (schema, common))
+        columns, expected = ({*one.names, *parquet.index_formulas(one)} for one in (schema, common))
         if odd := sorted(columns ^ expected):
             without, having = (file, first) if odd[0] not in columns else (first, file)
             problem = (

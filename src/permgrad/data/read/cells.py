@@ -79,8 +79,7 @@ def _bare_frame(X: Any) -> pd.DataFrame:
             problem = f"X must map each column to its cells, all of one length: {error}"
             raise InputError(problem, hint="Pass for example {'age': [31, 40]}.", code="PG007") from None
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        problem = "X is a sparse matrix, but sparse input is not supported"
-        raise InputError(problem, hint="Pass X.toarray().", code="PG001")
+        raise InputError("X is a sparse matrix, but sparse input is not supported", "Pass X.toarray().", "PG001")
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
         widths = {len(row) for row in X}
         if len(widths) > 1:
@@ -293,9 +292,8 @@ def _container_error(series: pd.Series[Any], name: str) -> InputError:
 
 def is_native_number(dtype: Any) -> bool:
     """Whether a column's dtype is numeric or boolean, nullable dtypes included."""
-    return bool(pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)) and not isinstance(
-        dtype, pd.CategoricalDtype
-    )
+    is_number = pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
+    return bool(is_number) and not isinstance(dtype, pd.CategoricalDtype)
 
 
 def native_names(frame: pd.DataFrame) -> list[str]:

@@ -14,20 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from permgrad.base.arrays import Integers
+from permgrad.data.read import written_numbers
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, canonical
 from permgrad.data.read.csv_table import TextTable
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, code_words
 from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers, nullable
-from permgrad.data.read.written_numbers import (
-    WAYS,
-    Way,
-    choose_way,
-    may_be_number,
-    number_in,
-    warn_of_sign,
-    ways_of,
-    without_unit,
-)
+from permgrad.data.read.written_numbers import WAYS, Way
 
 _PLAIN = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
@@ -265,10 +257,10 @@ def _read_texts(column: _Column, reading: Reading) -> None:
         column.values = truths if column.cells.null_count else truths.astype(bool)
         return
     words = code_words(reading.codes, name)
-    column.bare, column.unit = without_unit(
+    column.bare, column.unit = written_numbers.without_unit(
         [text for text in texts if text.strip() not in words], reading.units.get(name)
     )
-    column.ways, column.proven = ways_of(list(column.bare.values()))
+    column.ways, column.proven = written_numbers.ways_of(list(column.bare.values()))
     if not column.ways and column.unit is None and name not in reading.like:
         column.values, column.is_text = column.as_written(), True
 
@@ -278,7 +270,7 @@ def _is_text(column: _Column, reading: Reading) -> bool:
     words = code_words(reading.codes, column.name)
     some = column.cells.slice(0, _LOOKED_AT).drop_null().unique().to_pylist()
     first = next((text for text in some if text.strip() not in words), "0")
-    return column.name not in reading.like and first not in _TRUTHS and not may_be_number(first)
+    return column.name not in reading.like and first not in _TRUTHS and not written_numbers.may_be_number(first)
 
 
 # ---- decimal signs --------------------------------------------------------------------------------------------------
@@ -336,7 +328,9 @@ def _settle_points(column: _Column, sign: str | None, proven: set[str], decimal:
             why = "although other columns have decimal commas"
         elif sign is None or proven == {sign}:
             why = "as other columns have decimal points" if proven else "as no other column shows a decimal comma"
-        warn_of_sign(column.name, example, float(example.replace(".", "") if sign == "," else example), why)
+        written_numbers.warn_of_sign(
+            column.name, example, float(example.replace(".", "") if sign == "," else example), why
+        )
     column.sign = sign
     if sign == ",":
         thousands = column.spread([int(text.replace(".", "")) for text in column.levels[1]])
@@ -347,8 +341,10 @@ def _settle_points(column: _Column, sign: str | None, proven: set[str], decimal:
 def _settle_ways(column: _Column, signs: tuple[str | None, str | None], comma_parts: bool) -> None:
     """Read numbers as some country writes them, all in one way: 1.234,5. Codes stay beside them."""
     bare, texts = list(column.bare.values()), column.levels[1]
-    way, column.sign = choose_way(column.name, bare, column.ways, signs, column.unit, comma_parts=comma_parts)
-    numbers = {text: number_in(number, way) for text, number in column.bare.items()}
+    way, column.sign = written_numbers.choose_way(
+        column.name, bare, column.ways, signs, column.unit, comma_parts=comma_parts
+    )
+    numbers = {text: written_numbers.number_in(number, way) for text, number in column.bare.items()}
     if len(numbers) == len(texts):
         column.values = column.spread([numbers[text] for text in texts], np.float64)
     elif all(_PLAIN.fullmatch(text.strip()) and float(text) == number for text, number in numbers.items()):
@@ -366,7 +362,7 @@ def _settle_spoiled(column: _Column, like: str | None) -> None:
         way = next((way for way in fitting if text in column.bare and way.cells.fullmatch(bare.strip())), None)
         # Plain numbers stay as they are: 007 may be a name.
         is_plain = way is None or (way.point == "." and _PLAIN.fullmatch(bare.strip()))
-        written.append(bare if way is None or is_plain else canonical(number_in(bare, way)))
+        written.append(bare if way is None or is_plain else canonical(written_numbers.number_in(bare, way)))
     column.values = column.spread(written)
 
 

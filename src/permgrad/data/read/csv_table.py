@@ -261,8 +261,7 @@ def _check_header(header: list[str], records: list[list[str]], file: str) -> Non
     elif (filled != [1] and 2 * len(filled) >= width) or len(empty) == width:
         fix = "name it, or delete the lines above the header, such as a title"
     if fix:
-        problem = f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)"
-        raise InputError(problem, hint=fix, code="PG011")
+        raise InputError(f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)", fix, "PG011")
 
 
 def _check_single(header: str, cells: list[str], file: str) -> None:

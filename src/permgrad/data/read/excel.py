@@ -16,14 +16,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import (
-    EnvironmentProblem,
-    InputError,
-    did_you_mean,
-    error_in_words,
-    listed,
-    warn_user,
-)
+from permgrad.base.errors import EnvironmentProblem, InputError, did_you_mean, error_in_words, listed, warn_user
 from permgrad.data.read.parquet import DAMAGE
 from permgrad.data.read.text_files import check_fits
 
@@ -61,8 +54,7 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
         problem = f"{str(file)!r} is a damaged Excel file ({error_in_words(error)})"
         raise InputError(problem, hint="Open it, and save it again as .xlsx or CSV.", code="PG011") from error
     if not rows:
-        problem = f"Sheet {chosen.title!r} of {str(file)!r} is empty"
-        raise InputError(problem, hint="Choose another with --sheet.", code="PG011")
+        raise InputError(f"Sheet {chosen.title!r} of {str(file)!r} is empty", "Choose another with --sheet.", "PG011")
     return _as_csv(rows)
 
 

@@ -20,16 +20,8 @@ from permgrad.base import startup
 from permgrad.base.checks import check_kind, check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad.base.files import near_file, why_missing
-from permgrad.data.read.cells import (
-    BLANK,
-    PRESENT,
-    CodesArgument,
-    Distinct,
-    MissingCodes,
-    RowLines,
-    canonical,
-    is_native_number,
-)
+from permgrad.data.read import cells
+from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes
 from permgrad.data.read.column_forms import read_columns
 from permgrad.data.read.csv_table import parse_csv
 from permgrad.data.read.header import sniff_delimiter
@@ -93,8 +85,7 @@ def read_table(
     codes = MissingCodes.of(na)
     kept_texts = check_not_na(not_na, codes)
     if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
-        problem = f"decimal must be ',' or '.', got {shown(decimal)}"
-        raise InputError(problem, hint="Pass one of them, or None.", code="PG003")
+        raise InputError(f"decimal must be ',' or '.', got {shown(decimal)}", "Pass one of them, or None.", "PG003")
     names = () if text is None else check_names("text", text, "pass for example text=['postcode']")
     check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
     written = read_written(path, Reading(na=codes, text=names, decimal=decimal, not_na=kept_texts, sheet=sheet))
@@ -113,8 +104,7 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
     if not is_usual and not is_parquet_folder(file):
         _check_file(file)
     if reading.sheet is not None and file.suffix.lower() not in _WORKBOOKS:
-        problem = f"{str(file)!r} has no sheets"
-        raise InputError(problem, hint="Leave the sheet out, or name an .xlsx file.", code="PG004")
+        raise InputError(f"{str(file)!r} has no sheets", "Leave the sheet out, or name an .xlsx file.", "PG004")
     if not is_usual or _content(file, 4) == PARQUET:
         written = _read_parquet(file, reading)
     else:
@@ -163,7 +153,7 @@ def _read_texts(file: Path, reading: Reading) -> Written:
     if table.rows == 0:
         problem = f"{str(file)!r} has a header ({counted(len(table.cells), 'column')}) but no rows"
         raise InputError(problem, hint="Check how it was written.", code="PG013")
-    return read_columns(table, RowLines(file, table.lines), reading)
+    return read_columns(table, cells.RowLines(file, table.lines), reading)
 
 
 def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:
@@ -190,7 +180,7 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument | MissingCodes) -> pd.DataFra
     changed: dict[str, Any] = {}
     for name in X.columns if codes.labels else ():
         series = X[name]
-        if is_native_number(series.dtype):
+        if cells.is_native_number(series.dtype):
             blanked = blank_numbers(series, codes, str(name))
         else:
             distinct = Distinct.of(series, str(name))
@@ -208,9 +198,9 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
     codes = MissingCodes.of(na)
     used: set[int] = set()
     for name, column in ((str(name), column) for name, column in X.items()):
-        if is_native_number(column.dtype):
+        if cells.is_native_number(column.dtype):
             values = column[column.isin(as_stored(codes.numbers)).to_numpy(dtype=bool)].unique()
-            used |= {codes.kind_of(canonical(value), name) for value in values}
+            used |= {codes.kind_of(cells.canonical(value), name) for value in values}
         else:
             used |= {codes.kind_of(text, name) for text in Distinct.of(column, name).texts}
     labels = [label for place, label in enumerate(codes.labels) if place + 2 not in used]
@@ -230,8 +220,7 @@ def _check_file(file: Path) -> None:
     is_device = file.is_char_device() or file.is_block_device() or file.is_socket()
     if is_device or file.is_dir():
         kind, where = ("device", "") if is_device else ("folder", " in it")
-        problem = f"{str(file)!r} is a {kind}, not a file"
-        raise InputError(problem, hint=f"Name the CSV or Parquet file{where}.", code="PG010")
+        raise InputError(f"{str(file)!r} is a {kind}, not a file", f"Name the CSV or Parquet file{where}.", "PG010")
     if not file.exists():
         raise InputError(f"{str(file)!r} {why_missing(file)}", hint=near_file(file) or "Check the path.", code="PG010")
     if file.suffix.lower() not in SUFFIXES:
@@ -251,13 +240,13 @@ def _check_size(file: Path) -> None:
     size, head = file.stat().st_size, _content(file, 2**16)
     if head[:2] not in (GZIP, b"PK"):
         delimiter = sniff_delimiter(head.decode("latin-1"))
-        cells = head.count(delimiter.encode()) + head.count(b"\n")
+        fields = head.count(delimiter.encode()) + head.count(b"\n")
         folder = f"{file.with_suffix('')}-parquet"
         form = f"d.CsvFileFormat(c.ParseOptions(delimiter={json.dumps(delimiter)}))"
         source = f"d.dataset({json.dumps(str(file))}, format={form})"
         code = f'd.write_dataset({source}, {json.dumps(folder)}, format="parquet")'
         words = shlex.quote(f"import pyarrow.csv as c, pyarrow.dataset as d; {code}")
-        table = size * max(1.0, _CELL_BYTES * cells / max(len(head), 1))
+        table = size * max(1.0, _CELL_BYTES * fields / max(len(head), 1))
         check_fits(int(table), str(file), repr(folder), f"Write it as Parquet with python -c {words}. ")
     if size >= _LARGE:
         startup.announce(f"reading {file.name} ({size / 1e9:,.1f} GB)")
@@ -273,5 +262,4 @@ def _content(file: Path, size: int = -1) -> bytes:
 
 
 def _empty(file: Path) -> InputError:
-    problem = f"{str(file)!r} is empty: a table needs a header and rows"
-    return InputError(problem, hint="Check how it was written.", code="PG011")
+    return InputError(f"{str(file)!r} is empty: a table needs a header and rows", "Check how it was written.", "PG011")

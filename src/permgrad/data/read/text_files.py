@@ -73,8 +73,7 @@ def unzipped(content: bytes, file: Path) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             unpacked = stream.read(min(most, room) + 1)
     except (EOFError, OSError, zlib.error):
-        problem = f"The gzip file {str(file)!r} is cut off or damaged"
-        raise InputError(problem, hint="Copy it again.", code="PG011") from None
+        raise InputError(f"The gzip file {str(file)!r} is cut off or damaged", "Copy it again.", "PG011") from None
     if len(unpacked) > most:
         problem = f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to more than {most:,} bytes"
         hint = "If you trust its source, unpack it with gunzip and name the unpacked file."

@@ -11,51 +11,17 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, printable, unknown
 from permgrad.base.late import pd
-from permgrad.data.read.cells import (
-    BLANK,
-    PRESENT,
-    CellError,
-    CodesArgument,
-    Distinct,
-    Kinds,
-    MissingCodes,
-    as_frame,
-    is_native_number,
-    native_cells,
-    native_names,
-    refuse_infinite,
-    text_numbers,
-)
-from permgrad.data.read.dates import (
-    DURATION,
-    are_durations,
-    date_ways,
-    duration_seconds,
-    duration_ways,
-    find_date_format,
-    find_whole_format,
-    is_clock,
-    is_moment,
-    read_dates,
-    series_seconds,
-)
+from permgrad.data.read import cells, dates
+from permgrad.data.read.cells import BLANK, PRESENT, CellError, CodesArgument, Distinct, Kinds, MissingCodes
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import MEASURE, WAYS
-from permgrad.data.types.free_text import LONGEST_READ, is_free_text
-from permgrad.data.types.identifiers import (
-    FEWEST_FOR_IDENTIFIER,
-    NAMES,
-    are_whole,
-    codes_reason,
-    kind_of_distinct,
-    names_reason,
-    row_numbers,
-)
+from permgrad.data.types import identifiers
+from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, NAMES, is_free_text
 
 Kind: TypeAlias = Literal[
     "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"
@@ -139,8 +105,8 @@ class Schema:
         for c in self.columns[:most]:
             missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})" if c.n_missing else "0"
             rows.append((c.name, c.kind, str(c.n_levels), missing, c.reason))
-        shown = [tuple(map(printable, cells)) for cells in rows]
-        widths = [max(map(len, cells)) for cells in zip(*shown, strict=True)]
+        shown = [tuple(map(printable, row)) for row in rows]
+        widths = [max(map(len, row)) for row in zip(*shown, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
         if len(self.columns) > most:
             lines.append(f"… and {counted(len(self.columns) - most, 'more column')}")
@@ -163,14 +129,14 @@ def infer_schema(
     unique text: identifier, as is a rising or falling whole number that is named like one, or that counts the rows by
     the frame's row numbers and is no year or time. The rest: categorical.
     """
-    frame = as_frame(X)
+    frame = cells.as_frame(X)
     codes = MissingCodes.of(na_codes)
     for name in codes.columns or ():
         check_choice("column in na_codes", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
-    names, n_rows, types = native_names(frame), len(frame), dict[str, ColumnType]()
+    names, n_rows, types = cells.native_names(frame), len(frame), dict[str, ColumnType]()
     if names:
-        matrix, _ = native_cells(frame, names, codes)
+        matrix, _ = cells.native_cells(frame, names, codes)
         present = ~np.isnan(matrix)
         n_missing = n_rows - present.sum(axis=0)
         binary = ((matrix == 0) | (matrix == 1) | ~present).all(axis=0)
@@ -209,25 +175,23 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
         return _constant(base)
     if binary:
         return replace(base, kind="boolean", reason="only 0 and 1")
-    if read := find_whole_format(values):
+    if read := dates.find_whole_format(values):
         said = f"{WHOLE_DATES}, read as {read[0]}{f' ({SWAPPED})' if read[1] else ''}"
         return replace(base, kind="date", storage="date", reason=said, date_format=read[0])
     n_known = base.n_rows - base.n_missing
     # One missing cell, and whole numbers are stored as others.
-    if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and are_whole(values))):
+    if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and identifiers.are_whole(values))):
         return base
     kind, reason = base.kind, None
     if base.n_levels >= n_known:
-        kind, reason = kind_of_distinct(base.name, values, row_numbers(index))
-    elif not base.reason.endswith(FUSED) and (reason := names_reason(base.name, values, row_numbers(index))):
-        is_name = reason.startswith(NAMES)
-        return (
-            replace(base, kind="categorical", storage="text", reason=reason)
-            if is_name
-            else replace(base, reason=reason)
-        )
+        kind, reason = identifiers.kind_of_distinct(base.name, values, identifiers.row_numbers(index))
+    elif not base.reason.endswith(FUSED) and (
+        reason := identifiers.names_reason(base.name, values, identifiers.row_numbers(index))
+    ):
+        named: dict[str, Any] = {"kind": "categorical", "storage": "text"} if reason.startswith(NAMES) else {}
+        return replace(base, reason=reason, **named)
     if reason is None and not base.reason.endswith(FUSED):
-        reason = codes_reason(base.name, values)
+        reason = identifiers.codes_reason(base.name, values)
     return replace(base, kind=kind, reason=reason or base.reason)
 
 
@@ -244,8 +208,8 @@ def _constant(base: ColumnType) -> ColumnType:
 # ---- everything else ------------------------------------------------------------------------------------------------
 def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> ColumnType:
     """Type of a column that is not stored as numbers."""
-    if is_moment(series):
-        seconds = series_seconds(series)
+    if dates.is_moment(series):
+        seconds = dates.series_seconds(series)
         levels, n_missing = np.unique(seconds[~np.isnan(seconds)]), int(np.isnan(seconds).sum())
         base = ColumnType(name, "date", "date", "date type", len(series), n_missing, len(levels))
         if series.dtype.kind == "m":
@@ -254,18 +218,24 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
     base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
-    numbers = text_numbers(texts)
+    numbers = cells.text_numbers(texts)
     if texts and not np.isnan(numbers).any():
-        return _text_number_type(base, series, codes, fused_reason(texts))
+        reason = fused_reason(texts) or "numbers stored as text"
+        base = replace(base, kind="numeric", storage="number", reason=reason)
+        values, _ = read_numbers(series, base, codes)
+        seen = values[~np.isnan(values)]
+        base = replace(base, n_levels=len(np.unique(seen)))
+        binary = bool(np.isin(seen, (0.0, 1.0)).all())
+        return _number_type(base, values, series.index, binary=binary, integer=identifiers.are_whole(values))
     if base.n_levels <= 1:
         return _constant(base)
     starts = [text[:_LONGEST_SHORT] for text in texts]  # no date or time is longer, and a text may have megabytes
     if found := _pair_type(base, starts) or _date_type(base, starts):
         return found
-    if are_durations(starts):
-        is_day = is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in duration_seconds(texts))
+    if dates.are_durations(starts):
+        is_day = dates.is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in dates.duration_seconds(texts))
         reason = f"{'times of day' if is_day else 'durations'} as text, in seconds"
-        return replace(base, kind="numeric", storage="number", reason=reason, date_format=DURATION)
+        return replace(base, kind="numeric", storage="number", reason=reason, date_format=dates.DURATION)
     return _text_type(base, series, texts, counts)
 
 
@@ -281,13 +251,13 @@ def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
 
 
 def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False) -> ColumnType | None:
-    read = find_date_format(texts, declared=declared)
+    read = dates.find_date_format(texts, declared=declared)
     if read is None:
         return None
     form, share, ambiguous = read
     partly, years = f", {share:.1%} readable" if share < 1 else "", ", years 1930 to 2029" if "%y" in form else ""
     reason = f"dates as text, read as {form}{years}{partly}{f' ({SWAPPED})' if ambiguous else ''}"
-    n_unreadable = int(np.isnan(read_dates(texts, form)).sum())
+    n_unreadable = int(np.isnan(dates.read_dates(texts, form)).sum())
     return replace(base, kind="date", storage="date", reason=reason, date_format=form, n_unreadable=n_unreadable)
 
 
@@ -323,26 +293,21 @@ def _are_images(texts: Sequence[str]) -> bool:
 
 def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] | None:
     """Return the first text that is no number and the share of the cells that are, if that is a half or more."""
-    numbers = _numbers_in_one_way(texts)
+    numbers = ~np.isnan(cells.text_numbers(texts))
+    if 2 * numbers[:_LOOKED_AT].sum() < len(texts[:_LOOKED_AT]):
+        # All may be written as most of them are: in commas, with thousands.
+        stripped = [text.strip() for text in texts]
+        usual = max(WAYS, key=lambda way: sum(way.cells.fullmatch(text) is not None for text in stripped[:_LOOKED_AT]))
+        written = np.array([usual.cells.fullmatch(text) is not None for text in stripped], dtype=bool)
+        numbers = written if written.sum() > numbers.sum() else numbers
     share = float(counts[numbers].sum() / max(counts.sum(), 1))
     return (texts[int(np.argmin(numbers))], share) if share >= 0.5 and not numbers.all() else None
-
-
-def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
-    """Say which texts are numbers if all are written as most of them are: in points, in commas, with thousands."""
-    plain = ~np.isnan(text_numbers(texts))
-    if 2 * plain[:_LOOKED_AT].sum() >= len(texts[:_LOOKED_AT]):
-        return plain
-    stripped = [text.strip() for text in texts]
-    usual = max(WAYS, key=lambda way: sum(way.cells.fullmatch(text) is not None for text in stripped[:_LOOKED_AT]))
-    written = np.array([usual.cells.fullmatch(text) is not None for text in stripped], dtype=bool)
-    return written if written.sum() > plain.sum() else plain
 
 
 def several_ways(texts: Sequence[str]) -> str | None:
     """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
     looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
-    for what, ways_of in (("times", duration_ways), ("numbers", _number_ways), ("dates", date_ways)):
+    for what, ways_of in (("times", dates.duration_ways), ("numbers", _number_ways), ("dates", dates.date_ways)):
         ways_of_texts = ways_of(looked_at)
         every = [way for ways in ways_of_texts for way in ways]
         if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(ways_of_texts):
@@ -375,15 +340,6 @@ def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[
     return texts, counts[keep], int(len(distinct.index) - counts[keep].sum())
 
 
-def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCodes, fused: str | None) -> ColumnType:
-    base = replace(base, kind="numeric", storage="number", reason=fused or "numbers stored as text")
-    values, _ = read_numbers(series, base, codes)
-    seen = values[~np.isnan(values)]
-    base = replace(base, n_levels=len(np.unique(seen)))
-    binary = bool(np.isin(seen, (0.0, 1.0)).all())
-    return _number_type(base, values, series.index, binary=binary, integer=are_whole(values))
-
-
 # ---- declared kinds -------------------------------------------------------------------------------------------------
 def _declared_type(
     series: pd.Series[Any], name: str, kind: Kind, codes: MissingCodes, guessed: ColumnType | None
@@ -397,7 +353,7 @@ def _declared_type(
 
     # The texts 007 and 7 are two categories, though one number.
     as_text = kind in ("categorical", "text", "image")
-    spelled = as_text and guess.storage == "number" and guessed is None and not is_moment(series)
+    spelled = as_text and guess.storage == "number" and guessed is None and not dates.is_moment(series)
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(texts()))
@@ -429,7 +385,7 @@ def _as_numbers(guess: ColumnType, kind: Kind) -> ColumnType:
 def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     read = _date_type(column, texts, declared=True)
     if read is None or read.n_unreadable > 0.01 * len(texts):
-        odd = 0 if read is None else int(np.argmax(np.isnan(read_dates(texts, read.date_format or ""))))
+        odd = 0 if read is None else int(np.argmax(np.isnan(dates.read_dates(texts, read.date_format or ""))))
         problem = f"Column {column.name!r} is declared date but has {texts[odd]!r}"
         raise InputError(problem, hint="Write the dates like 2024-01-31, or declare another kind.", code="PG014")
     return replace(read, reason=column.reason)
@@ -445,7 +401,7 @@ def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[
         raise InputError(problem, hint="Declare it categorical.", code="PG014")
     if set(texts) == {"0", "1"} and column.storage == "number":
         return column
-    numbers = text_numbers(texts)
+    numbers = cells.text_numbers(texts)
     # By their texts, too: two numbers of 19 digits may be one as float64.
     low, high = sorted(texts) if np.isnan(numbers).any() else [texts[i] for i in np.lexsort((np.array(texts), numbers))]
     return replace(column, storage="pair", true_level=high, false_level=low, date_format=None)
@@ -455,24 +411,23 @@ def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[
 def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> tuple[Floats, Kinds]:
     """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing, and the kinds of missing."""
     name = column.name
-    if is_moment(series) and column.storage in ("number", "date"):
-        values = series_seconds(series)
+    if dates.is_moment(series) and column.storage in ("number", "date"):
+        values = dates.series_seconds(series)
         _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
-    if column.storage == "number" and is_native_number(series.dtype):
-        matrix, kinds = native_cells(series.to_frame(name), [name], codes)
+    if column.storage == "number" and cells.is_native_number(series.dtype):
+        matrix, kinds = cells.native_cells(series.to_frame(name), [name], codes)
         return matrix[:, 0], kinds[:, 0]
     distinct = Distinct.of(series, name)
     kinds = np.array([codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16)
     row_kinds = distinct.spread(kinds, BLANK)
     numbers = _numbers_of_texts(distinct, column, kinds, series.index)
     numbers[kinds != PRESENT] = np.nan
-    refuse_infinite(numbers[:, None], [name], series.index, distinct.index)
+    cells.refuse_infinite(numbers[:, None], [name], series.index, distinct.index)
     values = distinct.spread(numbers, np.nan)
-    if column.storage == "number":
-        return values, row_kinds
-    # A third value in a pair counts as blank, as does an unreadable date where the training rows had such texts too.
-    row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
+    if column.storage != "number":
+        # A third value in a pair counts as blank, as does an unreadable date where training rows had such texts too.
+        row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
     return values, row_kinds
 
 
@@ -493,20 +448,17 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
     texts = distinct.texts
     if column.storage == "pair":
         return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
+    fix = "Correct the cell"
     if column.storage == "date":
-        form = column.date_format or "ISO8601"
-        numbers = read_dates(texts, form)
-        must = f"hold dates, as {form} or in another unambiguous form"
-        fix = "Write it like 2024-01-31"
+        form, fix = column.date_format or "ISO8601", "Write it like 2024-01-31"
+        numbers, must = dates.read_dates(texts, form), f"hold dates, as {form} or in another unambiguous form"
     elif column.date_format:
-        numbers, must = duration_seconds(texts), "hold times such as 10:30, or durations"
-        fix = "Correct the cell"
+        numbers, must = dates.duration_seconds(texts), "hold times such as 10:30, or durations"
     else:
         is_truth = column.kind == "boolean"
         words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
-        numbers = text_numbers([str(words.get(_plain(text), text)) for text in texts])
+        numbers = cells.text_numbers([str(words.get(_plain(text), text)) for text in texts])
         must = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
-        fix = "Correct the cell"
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
     if len(bad) and not (column.storage == "date" and column.n_unreadable):
         raise CellError.at(

@@ -117,6 +117,7 @@ def _with_classes(predictor: Any, rows: pd.DataFrame, classes: tuple[Any, ...]) 
     return FileClassifier(predictor, subject, np.asarray(classes))
 
 
+@dataclass(eq=False, repr=False)
 class FileEstimator(BaseEstimator):
     """A model of a file as an estimator: it is fitted already, and ``fit`` only reads it and compares it with rows.
 
@@ -131,21 +132,11 @@ class FileEstimator(BaseEstimator):
         classes_: the classes of the file and of the rows, sorted ``(classes,)``. Classification only.
     """
 
-    classes_: Array
-
-    def __init__(
-        self,
-        path: str = "",
-        task: str = "",
-        class_names: Sequence[str] = (),
-        trust: Sequence[str] = (),
-        target: str = "y",
-    ) -> None:
-        self.path = path
-        self.task = task
-        self.class_names = class_names
-        self.trust = trust
-        self.target = target
+    path: str = ""
+    task: str = ""
+    class_names: Sequence[str] = ()
+    trust: Sequence[str] = ()
+    target: str = "y"
 
     @property
     def label(self) -> str:

@@ -297,8 +297,7 @@ def _numbered(
         raise InputError(problem, hint="Name every class.", code="PG015")
     seen, numbers = np.unique(at, return_inverse=True)
     if len(seen) < 2:
-        problem = "The training rows have only one class"
-        raise InputError(problem, hint="Pass rows of at least two classes.", code="PG015")
+        raise InputError("The training rows have only one class", "Pass rows of at least two classes.", "PG015")
     if validation is not None:
         # Rows of a class without training rows cannot be used for early stopping.
         place = pd.Index(seen).get_indexer(pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y)))))

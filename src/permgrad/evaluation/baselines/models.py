@@ -17,15 +17,8 @@ import pandas as pd
 from scipy.special import expit
 
 from permgrad.base.arrays import Array, Floats
-from permgrad.evaluation.baselines.fitting import (
-    BLEND,
-    PATIENCE,
-    ROUNDS,
-    ROUNDS_WITHOUT_VALIDATION,
-    Baseline,
-    Job,
-    baselines,
-)
+from permgrad.evaluation.baselines import fitting
+from permgrad.evaluation.baselines.fitting import BLEND, PATIENCE, Baseline, Job
 
 if TYPE_CHECKING:
     from permgrad.data.encode.encoding import TableEncoder
@@ -135,8 +128,8 @@ def _histogram_boosting(job: Job) -> Any:
     options = {"l2_regularization": 1.0, "random_state": job.seed, "early_stopping": False, **job.options}
     # scikit-learn accepts validation rows since 1.7.
     if job.validation is None or "X_val" not in inspect.signature(kind.fit).parameters:
-        return kind(**{"max_iter": ROUNDS_WITHOUT_VALIDATION, **options}).fit(rows, y)
-    stop = {"max_iter": ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE, **job.options}
+        return kind(**{"max_iter": fitting.ROUNDS_WITHOUT_VALIDATION, **options}).fit(rows, y)
+    stop = {"max_iter": fitting.ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE, **job.options}
     first = kind(**{**options, **stop}).fit(rows, y, X_val=job.validation.encoded, y_val=job.validation.y)
     # scikit-learn keeps the trees after the best round, unlike the other libraries. So the model is fitted again.
     best = int(np.argmax(first.validation_score_))
@@ -154,7 +147,7 @@ def _linear(job: Job) -> Any:
 
 
 def _mlp(job: Job) -> Any:
-    from permgrad.evaluation.baselines.mlp import MLPOptions, PlainMLP
+    from permgrad.evaluation.baselines.networks import MLPOptions, PlainMLP
     from permgrad.models.devices import torch_threads
     from permgrad.models.train.guard import sheltered
 
@@ -193,13 +186,13 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
 
 
 def _peer(job: Job, name: str) -> Any:
-    from permgrad.evaluation.baselines.peers import fit_peer
+    from permgrad.evaluation.baselines.networks import fit_peer
 
     return fit_peer(job, name)
 
 
 def _blend(job: Job) -> Any:
-    from permgrad.evaluation.baselines.blend import fit_blend  # it loads torch
+    from permgrad.evaluation.baselines.networks import fit_blend  # it loads torch
 
     return fit_blend(job)
 
@@ -222,4 +215,4 @@ for _baseline in (
     Baseline("tabm", "TabM", "pytabkit", partial(_peer, name="TabM_D"), **_PEER),
     Baseline("realmlp", "RealMLP", "pytabkit", partial(_peer, name="RealMLP_TD"), **_PEER),
 ):
-    baselines.register(_baseline.name)(_baseline)
+    fitting.baselines.register(_baseline.name)(_baseline)

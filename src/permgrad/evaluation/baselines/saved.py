@@ -25,19 +25,10 @@ from permgrad.models.save.writing import DESCRIPTION, NETWORK, OTHERS_VERSION, c
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _TREES = (
-    "numpy.dtype",
-    "sklearn.tree._tree.Tree",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn._loss.link.Interval",
-    "sklearn._loss.link.LogitLink",
-    "sklearn._loss.link.MultinomialLogit",
-    "sklearn._loss.link.IdentityLink",
-    "sklearn._loss.loss.HalfBinomialLoss",
-    "sklearn._loss.loss.HalfMultinomialLoss",
-    "sklearn._loss.loss.HalfSquaredError",
-    "sklearn._loss._loss.CyHalfBinomialLoss",
-    "sklearn._loss._loss.CyHalfMultinomialLoss",
-    "sklearn._loss._loss.CyHalfSquaredError",
+    *("numpy.dtype", "sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"),
+    *(f"sklearn._loss.link.{name}" for name in ("Interval", "LogitLink", "MultinomialLogit", "IdentityLink")),
+    *(f"sklearn._loss.loss.Half{name}" for name in ("BinomialLoss", "MultinomialLoss", "SquaredError")),
+    *(f"sklearn._loss._loss.CyHalf{name}" for name in ("BinomialLoss", "MultinomialLoss", "SquaredError")),
 )
 #: What holds the checksums of the other files of a blend's network.
 _NETWORK_FILE = f"{NETWORK}/{DESCRIPTION}"
@@ -131,7 +122,7 @@ def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[s
     blend = description.get("blend")
     if blend is None:
         return _read_library(source, description, description["model"], trust)
-    from permgrad.evaluation.baselines.blend import Blend  # few models are one
+    from permgrad.evaluation.baselines.networks import Blend  # few models are one
     from permgrad.models.estimators.mix import Mix
 
     name, mix = blend["boosted"], Mix(**{field: value for field, value in blend.items() if field != "boosted"})
@@ -149,8 +140,7 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
     file = description.get("file")
     path = source / _file_of(name, None, file)
     if path.name not in description["checksums"]:
-        problem = f"The model of {source} could not be saved when it was trained"
-        raise InputError(problem, hint="Train it again.", code="PG055")
+        raise InputError(f"The model of {source} could not be saved when it was trained", "Train it again.", "PG055")
     read_part(path, description, "a file of its library", lambda _: {})
     if name:
         check_available([name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -21,23 +22,16 @@ from permgrad.data.encode.scores import Target
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import Schema
+from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.file_model import FileEstimator
-from permgrad.evaluation.baselines.fitting import (
-    BLEND,
-    BaselineRows,
-    FittedBaseline,
-    baselines,
-    fit_baseline,
-    fit_estimator,
-)
+from permgrad.evaluation.baselines.fitting import BLEND, BaselineRows, FittedBaseline, baselines
 from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.baselines.saved import LazyModel, save
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
-from permgrad.models.estimators.intervals import MOST_HELD, HeldOut
+from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.presets import get_preset
-from permgrad.models.estimators.scale import Scale
 from permgrad.models.save.saving import read_features, read_part, tensors
 from permgrad.models.save.writing import ARRAYS, WEIGHTS
 
@@ -48,7 +42,20 @@ _if_encoded: Callable[[Callable[..., Any]], Callable[..., Any]] = available_if(
 )
 
 
-class TableModel(BaseEstimator):
+class _Learned(BaseEstimator):
+    """What a fitted model has, see ``TableModel``."""
+
+    task: ClassVar[Task]
+    target_scale_: ClassVar[float] = 1.0
+    preprocessor_: TableEncoder
+    fitted_: FittedBaseline
+    classes_: Array
+    held_out_: HeldOut | None
+    blend_: Mapping[str, Any] | None = None
+
+
+@dataclass(eq=False, repr=False)
+class TableModel(_Learned):
     """A model of another library on raw columns, with the interface of permgrad's own models.
 
     A baseline of the registry reads encoded rows: scaled numbers, a 0/1 column for each level and each kind of missing
@@ -74,36 +81,16 @@ class TableModel(BaseEstimator):
         blend_: how much the network of a blend counts. None for other models.
     """
 
-    task: ClassVar[Task]
-    target_scale_: ClassVar[float] = 1.0
-    preprocessor_: TableEncoder
-    fitted_: FittedBaseline
-    classes_: Array
-    held_out_: HeldOut | None
-    blend_: Mapping[str, Any] | None = None
-
-    def __init__(
-        self,
-        model: Any = "lightgbm",
-        *,
-        settings: Mapping[str, Any] | None = None,
-        encoding: Mapping[str, Any] | None = None,
-        text_encoder: Any = None,
-        image_encoder: Any = None,
-        validation_fraction: float = 0.15,
-        random_state: int = 0,
-        threads: int = 1,
-        device: Any = "cpu",
-    ) -> None:
-        self.model = model
-        self.settings = settings
-        self.encoding = encoding
-        self.text_encoder = text_encoder
-        self.image_encoder = image_encoder
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.threads = threads
-        self.device = device
+    model: Any = "lightgbm"
+    _: KW_ONLY
+    settings: Mapping[str, Any] | None = None
+    encoding: Mapping[str, Any] | None = None
+    text_encoder: Any = None
+    image_encoder: Any = None
+    validation_fraction: float = 0.15
+    random_state: int = 0
+    threads: int = 1
+    device: Any = "cpu"
 
     @property
     def label(self) -> str:
@@ -191,11 +178,11 @@ class TableModel(BaseEstimator):
             if self.model == BLEND:
                 network = self.network() if network is None else network
                 options["options"] = {"network": network, "dependence": dependence}
-            self.fitted_ = fit_baseline(
+            self.fitted_ = fitting.fit_baseline(
                 self.model, self.task, self._readable(rows, y), held_rows, threads=self.threads, **options
             )
         else:
-            self.fitted_ = fit_estimator(self.model, self.label, self._readable(rows), y, **options)
+            self.fitted_ = fitting.fit_estimator(self.model, self.label, self._readable(rows), y, **options)
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes
         self.blend_ = self.fitted_.model.facts() if self.model == BLEND else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -17,13 +17,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from permgrad.base.arrays import Array, Floats, Floats32
-from permgrad.base.checks import check_choice, check_confidence, check_names, check_rows
+from permgrad.base.checks import check_choice, check_confidence, check_names
 from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
 from permgrad.data.encode.scores import Target
-from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order, tell_of_scores
 from permgrad.data.types.column_types import Schema
 from permgrad.data.weights import check_weights
@@ -33,7 +32,7 @@ from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.calibration import Calibration, fit_calibration
 from permgrad.models.estimators.intervals import CELLS, MOST_HELD, MOST_LEARNED, HeldOut, Places, Sample
-from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks, nothing_varies
+from permgrad.models.estimators.prepared import EncodedRows, Prepared, check_hooks, nothing_varies
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.random_kernels import add_random_kernels
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
@@ -45,6 +44,7 @@ from permgrad.models.save.writing import save
 from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher
 from permgrad.models.train.rows import Rows
+from permgrad.models.train.training import train
 
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
@@ -52,7 +52,7 @@ _ROWS_ON_CPU = 64
 _ROWS_ON_GPU = 8192
 
 
-class HyNNBase(TrainedModel, BaseEstimator):
+class HyNNBase(BaseEstimator):
     """What classifier and regressor share: encode, lay out, train, predict, save."""
 
     task: str
@@ -64,6 +64,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
     calibration: str | None
     # What fitting leaves behind.
     module_: HybridNetwork
+    history_: pd.DataFrame
     preprocessor_: Any
     classes_: Array
     class_weights_: Floats
@@ -306,11 +307,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
 
             weighty = np.flatnonzero(weights > 0)
             if len(weighty) < 2:
-                raise InputError(
-                    f"Training needs at least 2 rows with a weight above 0, got n_samples={len(weighty)}",
-                    hint="Add rows.",
-                    code="PG013",
-                )
+                problem = f"Training needs at least 2 rows with a weight above 0, got n_samples={len(weighty)}"
+                raise InputError(problem, hint="Add rows.", code="PG013")
             # A class is stratified over. A number is not, and looked at before there is work.
             strata = None
             if self.task == "classification":
@@ -318,8 +316,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
             else:
                 inputs.number_target(target[weighty])
             fraction = settings.validation_fraction if eval_set is None else 0.0
-            related = _dependence(row_groups, row_time, len(frame), eval_set)
-            between = None
+            between, related = None, inputs.dependence_between(row_groups, row_time, len(frame), eval_set)
             if related is None:
                 divided = inputs.held_out(len(weighty), fraction, self.seed_, strata)
             else:
@@ -351,7 +348,41 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 validation = tensor_rows(self, x, held_coded, plain)
             training_rows = tensor_rows(self, train.encoded, coded, weights[training] / mean)
             made = build_network(self, settings, train.encoded, coded, training_rows, validation, plain)
-            return made if between is None else replace(made, dependence=between)
+            return made if between is None else dataclasses.replace(made, dependence=between)
+
+    def train(
+        self,
+        prepared: Prepared,
+        *,
+        checkpoint_folder: str | os.PathLike[str] | None = None,
+        on_epoch: EpochWatcher | None = None,
+    ) -> Self:
+        """Train the network that ``prepare`` built, and learn from held-out rows how sure its predictions are.
+
+        Args:
+            prepared: what ``prepare`` returned.
+            checkpoint_folder: folder for the state after each epoch. The same calls of ``prepare`` and ``train`` resume
+                from it.
+            on_epoch: called with each epoch's line of the history, earlier ones on resuming. True ends the training,
+                and a number is that of all epochs from now on.
+
+        Raises:
+            InputError: ``prepared`` is not this model's, a hook cannot be used, or the loss of the first epoch is not
+                finite.
+        """
+        check_hooks(checkpoint_folder, on_epoch)
+        if prepared.module is not getattr(self, "module_", None):
+            problem = "This training was prepared by another model, or by an earlier call of prepare"
+            raise InputError(problem, hint="Pass what the model's last prepare returned.", code="PG004")
+        job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
+        with untouched():
+            outcome = train(job, prepared.device, devices=prepared.devices, on_epoch=on_epoch)
+            history = pd.DataFrame(outcome.history)
+            self.history_ = history.assign(epoch=history["epoch"].astype(int))
+            self.best_epoch_ = outcome.best_epoch
+            self.training_options_ = dataclasses.asdict(job.options)
+            self._learn_from_held_out(prepared)
+        return self
 
     def _judged_rows(self, eval_set: Any) -> Rows:
         """Return the rows of an ``eval_set`` as tensors."""
@@ -477,14 +508,12 @@ class HyNNBase(TrainedModel, BaseEstimator):
             parts["prediction"] = np.asarray(self.classes_[probabilities.argmax(axis=1)])
             parts["probabilities"] = probabilities
             if calibrated is not None:
-                held_out, share, columns = calibrated
-                parts["inside"] = held_out.members(encoded, probabilities, share, columns, by_class=by_class)
+                parts["inside"] = calibrated[0].members(encoded, probabilities, *calibrated[1:], by_class=by_class)
             return parts
         predicted = outputs[:, 0].astype(np.float64)
         parts["prediction"] = predicted * self.target_scale_ + self.target_mean_
         if calibrated is not None:
-            held_out, share, columns = calibrated
-            ends = held_out.ends(encoded, predicted, share, columns)
+            ends = calibrated[0].ends(encoded, predicted, *calibrated[1:])
             parts["inside"] = ends * self.target_scale_ + self.target_mean_
         return parts
 
@@ -564,18 +593,3 @@ class HyNNBase(TrainedModel, BaseEstimator):
             state["module_"] = copy.deepcopy(module).cpu()
             state["renderer_"] = state["module_"].renderer
         return state
-
-
-def _dependence(row_groups: Any, row_time: Any, rows: int, eval_set: Any) -> Dependence | None:
-    """Return which training rows depend on each other, or None where nothing is passed."""
-    given = {name: one for name, one in (("row_groups", row_groups), ("row_time", row_time)) if one is not None}
-    if not given:
-        return None
-    name, values = next(iter(given.items()))
-    other = "row_time" if len(given) > 1 else "eval_set" if eval_set is not None else ""
-    if other:
-        raise InputError(f"{name} and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
-    labels = np.asarray(values)
-    check_rows(name, labels, rows)
-    by = (name, None) if name == "row_groups" else (None, name)
-    return dependence_of({"rows": pd.DataFrame({name: labels})}, *by)["rows"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
@@ -63,16 +63,6 @@ def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Ro
     return Rows(torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)), y, torch.from_numpy(weights).float())
 
 
-def pictured(encoder: TableEncoder, paths: Sequence[str]) -> Booleans:
-    """Return which encoded columns get a pixel in the image of a row ``(encoded,)``.
-
-    Scores are beside each other in no sense that a convolution could use. Where the table has no path of its own, they
-    have one all the same.
-    """
-    kinds = np.array(encoder.kinds_)
-    return np.asarray(kinds != "score") if "tabular" in paths else np.ones(len(kinds), dtype=bool)
-
-
 def places_of(encoder: TableEncoder) -> Integers:
     """Return the encoded columns that may be places of a curve or a picture: numbers, or black and white pixels."""
     kinds = np.array(encoder.kinds_)
@@ -88,7 +78,9 @@ def place_columns(
     Where the settings seek an order, an image is drawn only if there is one. ``model.order_`` says what was found.
     """
     encoder, seed, paths = model.preprocessor_, derive_seed(model.seed_, "layout") % 2**31, settings.paths
-    placed, layout, model.order_ = pictured(encoder, paths), settings.layout, None
+    placed, layout, model.order_ = np.ones(len(encoder.kinds_), dtype=bool), settings.layout, None
+    if "tabular" in paths:  # scores are beside each other in no sense that a convolution could use
+        placed = np.array(encoder.kinds_) != "score"
     names, numbers = list(encoder.encoded_names_), places_of(encoder)
     some = [names[number] for number in numbers]
     if settings.seeks_order:

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.checks import check_class_names, is_number
+from permgrad.base.checks import check_class_names, check_rows, is_number
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
 from permgrad.data.read.image_cells import with_image_cells
+from permgrad.data.splitting import dependence_of
 
 #: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these the optimiser's steps suffer.
 LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
@@ -282,6 +283,21 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
         problem = f"class_weight={class_weight!r} is 0 for every class of the training rows"
         raise InputError(problem, hint="Weigh a class, or leave class_weight out.", code="PG020")
     return weights
+
+
+def dependence_between(row_groups: Any, row_time: Any, rows: int, eval_set: Any) -> Dependence | None:
+    """Return which training rows depend on each other, or None where nothing is passed."""
+    given = {name: one for name, one in (("row_groups", row_groups), ("row_time", row_time)) if one is not None}
+    if not given:
+        return None
+    name, values = next(iter(given.items()))
+    other = "row_time" if len(given) > 1 else "eval_set" if eval_set is not None else ""
+    if other:
+        raise InputError(f"{name} and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
+    labels = np.asarray(values)
+    check_rows(name, labels, rows)
+    by = (name, None) if name == "row_groups" else (None, name)
+    return dependence_of({"rows": pd.DataFrame({name: labels})}, *by)["rows"]
 
 
 def held_out_units(

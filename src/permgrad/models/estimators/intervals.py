@@ -12,17 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+import torch
 
+from permgrad.base import threads
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, warn_user
-
-if TYPE_CHECKING:
-    from permgrad.models.estimators.scale import Scale
-    from permgrad.models.estimators.trees import Trees
 
 Places: TypeAlias = Integers
 #: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
@@ -56,9 +54,6 @@ class HeldOut:
     @classmethod
     def of_numbers(cls, held: Sample, learned: Sample, dependence: Dependence | None = None) -> Self:
         """Return the scores of held-out rows, with trees and a scale learned from training rows."""
-        from permgrad.models.estimators.scale import Scale, fit_scale  # classes need neither
-        from permgrad.models.estimators.trees import fit_trees
-
         (x, y, predicted), (held_x, held_y, held_predicted) = learned, held
         trees, across = fit_trees(x, y, *held)
         errors = y - predicted - trees.weight * (across - predicted)
@@ -95,9 +90,6 @@ class HeldOut:
             return None
         scale = trees = None
         if edges is not None and steps is not None:
-            from permgrad.models.estimators.scale import Scale
-            from permgrad.models.estimators.trees import Trees
-
             scale, trees = Scale(edges, steps), Trees.from_arrays(arrays, encoded)
         if x.dtype != np.float32 or x.shape not in ((len(scores), encoded), (0, encoded)) or scores.ndim != 1:
             raise ValueError(f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
@@ -137,15 +129,13 @@ class HeldOut:
         if not by_class:
             return np.asarray(1 - probabilities <= self.limits(encoded, coverage, columns))
         if self.codes is None:
-            problem = "This model was saved without the classes of its held-out rows"
-            raise InputError(problem, hint="Fit it again.", code="PG055")
+            raise InputError("This model was saved without the classes of its held-out rows", "Fit it again.", "PG055")
         inside, few = np.ones(probabilities.shape, dtype=bool), 0
         for code in range(probabilities.shape[1]):
             member = np.flatnonzero(self.codes == code)
             among = None if self.dependence is None else self.dependence.take(member)
-            own = replace(
-                self, x=self.x[member] if len(self.x) else self.x, scores=self.scores[member], dependence=among
-            )
+            x = self.x[member] if len(self.x) else self.x
+            own = replace(self, x=x, scores=self.scores[member], dependence=among)
             if len(own.scores) < self.fewest(coverage):
                 few += 1
             else:
@@ -236,3 +226,168 @@ def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None
     if codes is not None and (codes.dtype != np.int64 or codes.shape != (rows,) or codes.min(initial=0) < 0):
         raise ValueError(f"classes or groups of rows {codes.dtype} {codes.shape} for {rows} scores")
     return codes
+
+
+# ---- how wide an interval is -----------------------------------------------------------------------------------------
+#: Of the scale: parts of a column, steps at most and without a gain, their length, rows that pull a step to 0.
+_BINS, _STEPS, _PATIENCE, _RATE, _PULL = 16, 300, 25, 0.1, 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """How large the errors of a row are: exp of a sum of steps over its columns, ``(columns, parts)``.
+
+    ``edges`` ``(columns, parts − 1)`` divide the columns into parts.
+    """
+
+    edges: Floats
+    steps: Floats
+
+    def __call__(self, columns: Floats) -> Floats:
+        """Return the scale of each row ``(rows,)``."""
+        total = np.zeros(len(columns))
+        for column in np.flatnonzero(self.steps.any(axis=1)):
+            total += self.steps[column][np.searchsorted(self.edges[column], columns[:, column])]
+        return np.exp(total)
+
+
+def fit_scale(columns: Floats, errors: Floats, held_columns: Floats, held_errors: Floats) -> Scale:
+    """Boost stumps for the logarithm of the mean absolute error by the Gamma deviance (Friedman 2001).
+
+    ``errors`` are absolute and of training rows, which a network fits better than others: only their pattern counts.
+    Held-out rows decide when to stop, by the deviance at its best level.
+    """
+    count = columns.shape[1]
+    edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T
+    places = [
+        np.stack([np.searchsorted(edges[k], rows[:, k]) for k in range(count)]) for rows in (columns, held_columns)
+    ]
+    flat = (places[0] + _BINS * np.arange(count)[:, None]).ravel()
+    rows = np.bincount(flat, minlength=count * _BINS).reshape(count, _BINS).cumsum(axis=1)[:, :-1]
+    sizes = np.stack([rows, len(columns) - rows]) + _PULL
+    usable = (rows > 0) & (rows < len(columns))
+    steps, best = np.zeros((count, _BINS)), np.zeros((count, _BINS))
+    fitted, held = np.full(len(errors), math.log(errors.mean())), np.zeros(len(held_errors))
+    least, waited = math.log(held_errors.mean()), 0
+    for _ in range(_STEPS if usable.any() else 0):
+        slopes = errors * np.exp(-fitted) - 1
+        sums = np.bincount(flat, weights=np.tile(slopes, count), minlength=count * _BINS).reshape(count, _BINS)
+        left = sums.cumsum(axis=1)[:, :-1]
+        sides = np.stack([left, slopes.sum() - left])
+        gains = np.where(usable, (sides**2 / sizes).sum(axis=0), -1.0)
+        column, cut = np.unravel_index(gains.argmax(), gains.shape)
+        step = np.repeat(_RATE * sides[:, column, cut] / sizes[:, column, cut], [cut + 1, _BINS - cut - 1])
+        steps[column] += step
+        fitted += step[places[0][column]]
+        held += step[places[1][column]]
+        deviance = held.mean() + math.log((held_errors * np.exp(-held)).mean())
+        waited += 1
+        if deviance < least - 1e-4:
+            least, best, waited = deviance, steps.copy(), 0
+        if waited == _PATIENCE:
+            break
+    return Scale(edges, best)
+
+
+# ---- where it lies ---------------------------------------------------------------------------------------------------
+#: Trees, and the fewest training and held-out rows for them. Parts of all columns together, which decide the time.
+_TREES, _FEWEST, _FEWEST_HELD, _PARTS = 200, 60, 20, 6_000
+#: What a node holds: the column and the threshold of its question, both next nodes, its value. A leaf leads to itself.
+COLUMN, THRESHOLD, LEFT, RIGHT, VALUE = range(5)
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """A sum of boosted trees (Friedman 2001), which on some tables err less, and its ``weight`` in intervals' centres.
+
+    ``nodes``: of all trees ``(nodes, 5)``. ``roots``: the first node of each.
+    """
+
+    nodes: Floats
+    roots: Integers
+    weight: float = 0.0
+
+    def __call__(self, columns: Array) -> Floats:
+        """Return the sum of the leaves of each row ``(rows,)``."""
+        column, left, right = (self.nodes[:, field].astype(np.int64) for field in (COLUMN, LEFT, RIGHT))
+        threshold, every = self.nodes[:, THRESHOLD], np.arange(len(columns))
+        total = np.zeros(len(columns))
+        for root in self.roots:
+            before, place = np.full(len(columns), -1), np.full(len(columns), root)
+            while (place > before).any():
+                before = place
+                place = np.where(columns[every, column[place]] <= threshold[place], left[place], right[place])
+            total += self.nodes[place, VALUE]
+        return total
+
+    def centre(self, encoded: Array, predicted: Floats) -> Floats:
+        """Return where the intervals of rows lie, given the network's predictions ``(rows,)``."""
+        return predicted + self.weight * (self(encoded) - predicted) if self.weight else predicted
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what a saved model holds."""
+        parts = {"nodes": self.nodes, "roots": self.roots, "weight": np.array(self.weight)}
+        return {f"held_out.{name}": part for name, part in parts.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self:
+        """Read back what ``arrays`` returned, nothing of older models. ValueError: the parts do not fit together."""
+        parts = {**NO_TREES.arrays(), **arrays}
+        nodes, roots, weight = (parts[f"held_out.{name}"] for name in ("nodes", "roots", "weight"))
+        if nodes.shape != (len(nodes), VALUE + 1) or nodes.dtype != np.float64 or roots.dtype != np.int64:
+            raise ValueError(f"trees of {nodes.dtype} {nodes.shape} with roots of {roots.dtype}")
+        places = nodes[:, [COLUMN, LEFT, RIGHT]]
+        ends = np.array([encoded, len(nodes), len(nodes)])
+        if not (np.isfinite(nodes).all() and (places >= 0).all() and (places < ends).all()):
+            raise ValueError("trees with a node that does not exist")
+        if (places[:, 1:] < np.arange(len(nodes))[:, None]).any():
+            raise ValueError("trees that lead in circles")
+        if roots.ndim != 1 or not ((roots >= 0) & (roots < len(nodes))).all():
+            raise ValueError("trees with a root that does not exist")
+        if weight.shape != () or not 0 <= weight <= 1:
+            raise ValueError(f"trees with the weight {weight}")
+        return cls(nodes, roots, float(weight))
+
+
+NO_TREES = Trees(np.zeros((0, VALUE + 1)), np.zeros(0, dtype=np.int64))
+
+
+def fit_trees(
+    encoded: Array, y: Floats, held_encoded: Array, held_y: Floats, held_predicted: Floats
+) -> tuple[Trees, Floats]:
+    """Return trees, and for each training row what those of the other half of the rows predict.
+
+    The weight is that of the least squared error on held-out rows, from 0 to 1.
+    """
+    if len(y) < _FEWEST or len(held_y) < _FEWEST_HELD:
+        return NO_TREES, y
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1 if threads.forked else torch.get_num_threads(), user_api="openmp"):
+        trees = _boost(encoded, y)
+        apart = trees(held_encoded) - held_predicted
+        size = float(apart @ apart)
+        weight = float(np.clip(apart @ (held_y - held_predicted) / size, 0, 1)) if size else 0.0
+        across = np.empty(len(y))
+        half = np.arange(len(y)) % 2 == 0
+        for rows in (half, ~half) if weight else ():
+            across[rows] = _boost(encoded[~rows], y[~rows])(encoded[rows])
+    return (Trees(trees.nodes, trees.roots, weight), across) if weight else (NO_TREES, y)
+
+
+def _boost(encoded: Array, y: Floats) -> Trees:
+    """Return the trees of scikit-learn's histogram boosting. The mean, with which they begin, is a tree of one leaf."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    bins = int(np.clip(_PARTS // encoded.shape[1], 15, 255))
+    model = HistGradientBoostingRegressor(max_iter=_TREES, max_bins=bins, early_stopping=False, random_state=0)
+    model.fit(encoded, y)
+    parts, roots = [np.array([[0, 0, 0, 0, np.ravel(model._baseline_prediction)[0]]])], [0]  # noqa: SLF001
+    for [tree] in model._predictors:  # noqa: SLF001 — scikit-learn has no public way to the nodes
+        nodes, leaf, first = tree.nodes, tree.nodes["is_leaf"].astype(bool), roots[-1] + len(parts[-1])
+        here = np.arange(len(nodes))
+        fields = [np.where(leaf, 0, nodes[name]) for name in ("feature_idx", "num_threshold")]
+        fields += [first + np.where(leaf, here, nodes[name]) for name in ("left", "right")]
+        parts.append(np.column_stack([*fields, np.where(leaf, nodes["value"], 0.0)]).astype(np.float64))
+        roots.append(first)
+    return Trees(np.concatenate(parts), np.array(roots))

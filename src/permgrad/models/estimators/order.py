@@ -20,12 +20,11 @@ import torch
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import generator
 from permgrad.imaging.assignment import standardised_sample
-from permgrad.imaging.layout import Positions
-from permgrad.imaging.named import named_places
+from permgrad.imaging.layout import Positions, named_places
 from permgrad.imaging.path import lattice_positions, path_positions
-from permgrad.models.estimators.ridge import ridge
+from permgrad.models.estimators.random_kernels import ridge
 from permgrad.models.fast.kernels import FoldedKernels
-from permgrad.models.network.kernels import RandomKernels
+from permgrad.models.network.blocks import RandomKernels
 
 #: Fewer columns make no curve, fewer rows decide nothing.
 FEWEST_COLUMNS, FEWEST_ROWS = 12, 60

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from types import NoneType
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,10 +17,8 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import fused_columns
-from permgrad.models.train.guard import untouched
-from permgrad.models.train.learner import EpochWatcher, TrainingJob
+from permgrad.models.train.learner import TrainingJob
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import train
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,49 +101,3 @@ def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
         check_path("checkpoint_folder", checkpoint_folder)
     fix = "Pass a function, or leave it out."
     check_kind("on_epoch", on_epoch, (Callable, NoneType), "a function of one epoch's line of the history", fix)
-
-
-class TrainedModel:
-    """What all models of permgrad share: ``prepare`` returns what ``train`` takes."""
-
-    module_: Any
-    history_: pd.DataFrame
-    best_epoch_: int
-    training_options_: dict[str, Any]
-
-    def train(
-        self,
-        prepared: Prepared,
-        *,
-        checkpoint_folder: str | os.PathLike[str] | None = None,
-        on_epoch: EpochWatcher | None = None,
-    ) -> Self:
-        """Train the network that ``prepare`` built, and learn from held-out rows how sure its predictions are.
-
-        Args:
-            prepared: what ``prepare`` returned.
-            checkpoint_folder: folder for the state after each epoch. The same calls of ``prepare`` and ``train`` resume
-                from it.
-            on_epoch: called with each epoch's line of the history, earlier ones on resuming. True ends the training,
-                and a number is that of all epochs from now on.
-
-        Raises:
-            InputError: ``prepared`` is not this model's, a hook cannot be used, or the loss of the first epoch is not
-                finite.
-        """
-        check_hooks(checkpoint_folder, on_epoch)
-        if prepared.module is not getattr(self, "module_", None):
-            problem = "This training was prepared by another model, or by an earlier call of prepare"
-            raise InputError(problem, hint="Pass what the model's last prepare returned.", code="PG004")
-        job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
-        with untouched():
-            outcome = train(job, prepared.device, devices=prepared.devices, on_epoch=on_epoch)
-            history = pd.DataFrame(outcome.history)
-            self.history_ = history.assign(epoch=history["epoch"].astype(int))
-            self.best_epoch_ = outcome.best_epoch
-            self.training_options_ = dataclasses.asdict(job.options)
-            self._learn_from_held_out(prepared)
-        return self
-
-    def _learn_from_held_out(self, prepared: Prepared) -> None:
-        """Learn what held-out rows tell of a trained network."""

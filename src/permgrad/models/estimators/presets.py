@@ -60,15 +60,9 @@ presets: Registry[Preset] = Registry("preset")
 # The published network, pinned: every speed benchmark runs on it.
 PAPER = presets.register("paper")(Preset(layout="tinto", numeric="minmax", network=NetworkOptions(), training={}))
 
+_SIMPLE = NetworkOptions(normalization="none", conv_normalization="none", image_channels=1, image_scale=1.0)
 #: What fast and default networks have in common, and how they are trained.
-_PLAIN = NetworkOptions(
-    normalization="none",
-    conv_normalization="none",
-    conv_filters=(8, 16),
-    level_embedding_size=16,
-    image_channels=1,
-    image_scale=1.0,
-)
+_PLAIN = dataclasses.replace(_SIMPLE, conv_filters=(8, 16), level_embedding_size=16)
 _STEPWISE = {"batch_size": "auto", "schedule": "flat_cosine", "schedule_unit": "step"}
 
 FAST = presets.register("fast")(
@@ -116,15 +110,12 @@ IG_EXAMPLE = presets.register("ig-example")(
     Preset(
         layout="assignment",
         numeric="standard",
-        network=NetworkOptions(
+        network=dataclasses.replace(
+            _SIMPLE,
             dense_units=(80, 30, 10),
             fusion_units=(),
             dropout=0.3,
-            normalization="none",
-            conv_normalization="none",
             initializer="glorot_uniform",
-            image_channels=1,
-            image_scale=1.0,
             single_logit=True,
         ),
         training={

@@ -23,8 +23,7 @@ from permgrad.models.encoders import image_encoders, is_text_encoder, text_encod
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.network.network import PATHS
 from permgrad.models.network.options import NetworkOptions, check_network
-from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
-from permgrad.models.train.schedules import schedules
+from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions, schedules
 
 NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
 TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
@@ -393,8 +392,7 @@ def count_devices(devices: Any, device: torch.device) -> int:
         return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
     hint = "Pass devices=1."
     if not is_whole(devices) or devices < 1:
-        problem = f"devices must be 'auto' or an integer of at least 1, got {shown(devices)}"
-        raise InputError(problem, hint=hint, code="PG002")
+        raise InputError(f"devices must be 'auto' or an integer of at least 1, got {shown(devices)}", hint, "PG002")
     # Two processors are allowed anywhere, so that code for several can be tried on the smallest machine.
     most = torch.cuda.device_count() if device.type == "cuda" else max(2, os.cpu_count() or 1)
     if device.type in ("cpu", "cuda") and devices > most:

@@ -181,11 +181,14 @@ class FoldedNetwork:
         if path == "tabular" and self.table is not None:
             return self.table.rest(self.table.enter(encoded))
         if path == "image" and self.image is not None:
-            embedding = self.image.rest(self.image.enter(encoded))
-            if self.kernels is None:
-                return embedding
-            return torch.cat([embedding.flatten(1), self.kernels(self.image.renderer(encoded))], dim=1)
+            return self.with_kernels(self.image.rest(self.image.enter(encoded)), encoded)
         return self.module.embed(path, encoded)
+
+    def with_kernels(self, embedding: Tensor, encoded: Tensor) -> Tensor:
+        """Return the image's embedding with what kernels say of the rows behind it."""
+        if self.kernels is None or self.image is None:
+            return embedding
+        return torch.cat([embedding.flatten(1), self.kernels(self.image.renderer(encoded))], dim=1)
 
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return outputs from the embeddings of all paths."""

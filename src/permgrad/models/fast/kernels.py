@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from permgrad.models.network.kernels import SHARPNESS, RandomKernels
+from permgrad.models.network.blocks import SHARPNESS, RandomKernels
 
 #: Numbers of the maps of one dilation that are held together. At 2¹⁸, 427 places and 512 kernels take .26 ms a row, as
 #: convolutions of all rows at once 1.4 ms.

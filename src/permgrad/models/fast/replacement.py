@@ -195,7 +195,8 @@ class ReplacementEngine:
                 if path == "image" and self._chain is not None and not light:
                     entered = self._chain.enter(rows, block.maps, block.convolved)
                     block.image_dense = None if self._chain.first is None else entered
-                    embedding = self._with_kernels(self._chain.rest(entered), rows)
+                    assert isinstance(self._whole, FoldedNetwork)
+                    embedding = self._whole.with_kernels(self._chain.rest(entered), rows)
                 elif path == "tabular" and self._table is not None and not light:
                     block.table_dense = self._table.enter(rows)
                     embedding = self._table.rest(block.table_dense)
@@ -269,12 +270,6 @@ class ReplacementEngine:
         assert block.image_dense is not None
         embedding = chain.rest(moved.add_(part.of(block.image_dense)))
         return self._head.share("image", self._with_replaced(embedding, part, columns, values))
-
-    def _with_kernels(self, embedding: Tensor, encoded: Tensor) -> Tensor:
-        """Return the image's embedding with what kernels say of the rows behind it."""
-        if self._kernels is None or self._chain is None:
-            return embedding
-        return torch.cat([embedding.flatten(1), self._kernels(self._chain.renderer(encoded))], dim=1)
 
     def _inner_share(self, part: _Part) -> Tensor:
         """Return the image's share of the head's first layer, without what kernels say behind it."""

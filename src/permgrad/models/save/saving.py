@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,11 @@ def load(
     source = check_path("folder", folder)
     chosen, trust = choose_device(device), check_names("trust", trust, "name types, as in trust=['my_models.Scaler']")
     description = _read_description(source)
-    if (reader := _OTHERS.get(str(description.get("estimator")))) is not None:
-        return _read_other(reader, source, description, trust)
+    if (module := _OTHERS.get(str(description.get("estimator")))) is not None:
+        if not is_intact(description):
+            raise _damaged(source / DESCRIPTION, "its seal differs from its content")
+        with _read_as_said(source):  # its reader is loaded only for one
+            return import_module(module).restore(source, description, trust=trust)
     weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
     arrays = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     if "history.seconds" not in arrays and "history.epoch" in arrays:  # which older models hold
@@ -97,7 +101,7 @@ def load(
     if texts is not None and not description.get("own_text_encoder"):
         problem = f"texts is only for models fitted with a text_encoder of the user's own, got {shown(texts)}"
         raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
-    try:
+    with _read_as_said(source):
         if description.get("estimator") == IMAGE_TABLE:
             from permgrad.models.save.image_table import ImageTableModel  # few meet one
 
@@ -110,32 +114,22 @@ def load(
         for reader in (model.preprocessor_.images_, model.preprocessor_.texts_):
             _ = None if reader is None else reader.to(chosen)
         try_out(model)
-    except InputError:
-        raise
-    except _READING_ERRORS as error:
-        raise _unreadable(source, error) from error
-    return model
+        return model
 
 
-def _read_other(module: str, source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
-    """Return the model of another library, whose reader is loaded only for one."""
-    if not is_intact(description):
-        raise _damaged(source / DESCRIPTION, "its seal differs from its content")
+@contextmanager
+def _read_as_said(source: Path) -> Iterator[None]:
+    """Say which description does not say what its version says, of the errors that this leads to in the body."""
     try:
-        return import_module(module).restore(source, description, trust=trust)
+        yield
     except InputError:
         raise
     except _READING_ERRORS as error:
-        raise _unreadable(source, error) from error
-
-
-def _unreadable(source: Path, error: Exception) -> InputError:
-    """Return the error for a description that does not say what its version says."""
-    problem = (
-        f"Part of {DESCRIPTION} in {source} is missing or damaged "
-        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
-    )
-    return InputError(problem, hint="Save the model again.", code="PG052")
+        problem = (
+            f"Part of {DESCRIPTION} in {source} is missing or damaged "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        )
+        raise InputError(problem, hint="Save the model again.", code="PG052") from error
 
 
 def _has_own_encoder(description: Mapping[str, Any]) -> bool:
@@ -177,8 +171,7 @@ def _read_description(source: Path) -> dict[str, Any]:
     except ValueError as error:
         raise _damaged(path, f"it is no complete JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
-        problem = f"{path} does not describe a permgrad model"
-        raise InputError(problem, hint="Pass the folder that save wrote.", code="PG052")
+        raise InputError(f"{path} does not describe a permgrad model", "Pass the folder that save wrote.", "PG052")
     version = description.get("version")
     if not isinstance(version, int) or version > OTHERS_VERSION:
         problem = (

@@ -116,8 +116,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if not is_model:
         raise InputError(f"{target} holds files that are no model", hint="Choose another folder.", code="PG051")
     if not overwrite:
-        problem = f"{target} already holds a model"
-        raise InputError(problem, hint="Pass overwrite=True or choose another folder.", code="PG050")
+        raise InputError(f"{target} already holds a model", "Pass overwrite=True or choose another folder.", "PG050")
 
 
 def _of_hybrid(model: Any) -> dict[str, Any]:

@@ -47,9 +47,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 def damaged(path: Path, what: str) -> EnvironmentProblem:
     """Return the error for a file that does not hold the state of a training."""
-    return EnvironmentProblem(
-        f"The checkpoint {path} {what}", hint="Delete it to begin the training anew.", code="PG052"
-    )
+    return EnvironmentProblem(f"The checkpoint {path} {what}", "Delete it to begin the training anew.", "PG052")
 
 
 def check_state(state: Mapping[str, Any], own: Mapping[str, Any], optimizer: Any) -> None:

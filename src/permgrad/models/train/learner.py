@@ -13,15 +13,19 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
+from permgrad.base.registry import Registry
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.calibration import best_temperature, class_logits
@@ -30,19 +34,9 @@ from permgrad.models.losses import losses
 from permgrad.models.network.members import MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import TrainingProducts, is_wide
-from permgrad.models.train.checkpoint import (
-    CHECKPOINT_NAME,
-    EPOCH,
-    RESUMED,
-    check_state,
-    damaged,
-    read_checkpoint,
-    write_checkpoint,
-)
-from permgrad.models.train.optimizers import Adam, Optimizer
+from permgrad.models.train import checkpoint
+from permgrad.models.train.checkpoint import CHECKPOINT_NAME, EPOCH, RESUMED
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
-from permgrad.models.train.schedules import schedules
-from permgrad.models.train.team import Team
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
 #: number is that of all epochs from now on: the schedule of the learning rate then ends with the last of them.
@@ -89,6 +83,59 @@ class TrainingOptions:
     precision: str = "auto"
 
 
+Schedule = Callable[[float, float], float]
+
+#: Every entry: ``(share done, peak rate) -> rate``, the share running from 0 to below 1.
+schedules: Registry[Schedule] = Registry("schedule")
+
+_WARM_UP_START = 1e-5
+_WARM_UP_SHARE = 0.25
+_FLAT_SHARE, _ONE_CYCLE_SHARE = 0.5, 0.3
+
+
+@schedules.register("warmup_cosine")
+def warmup_cosine(done: float, rate: float) -> float:
+    """Rise linearly from 1e-5 to ``rate`` over the first quarter, then fall to 0 along a cosine."""
+    if done < _WARM_UP_SHARE:
+        start = min(_WARM_UP_START, rate)
+        return start + (rate - start) * done / _WARM_UP_SHARE
+    return rate * 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP_SHARE) / (1 - _WARM_UP_SHARE)))
+
+
+@schedules.register("cosine")
+def cosine(done: float, rate: float) -> float:
+    """Fall from ``rate`` to 0 along half a cosine wave (Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5)."""
+    return rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@schedules.register("flat_cosine")
+def flat_cosine(done: float, rate: float) -> float:
+    """Stay at ``rate`` for the first half, then fall to 0 along a cosine."""
+    if done < _FLAT_SHARE:
+        return rate
+    return rate * 0.5 * (1 + math.cos(math.pi * ((done - _FLAT_SHARE) / (1 - _FLAT_SHARE))))
+
+
+@schedules.register("one_cycle")
+def one_cycle(done: float, rate: float) -> float:
+    """Rise from a 25th of ``rate`` along a cosine over the first 30 %, then fall to almost nothing along another.
+
+    Smith & Topin 2018 (arXiv 1708.07120), with the constants of ``torch.optim.lr_scheduler.OneCycleLR``. NOTE[DIFF]:
+    momentum does not cycle.
+    """
+    low = rate / 25
+    if done < _ONE_CYCLE_SHARE:
+        return rate + (low - rate) * 0.5 * (1 + math.cos(math.pi * done / _ONE_CYCLE_SHARE))
+    end = low / 1e4
+    return end + (rate - end) * 0.5 * (1 + math.cos(math.pi * (done - _ONE_CYCLE_SHARE) / (1 - _ONE_CYCLE_SHARE)))
+
+
+@schedules.register("constant")
+def constant(done: float, rate: float) -> float:  # noqa: ARG001 — every schedule has the same signature
+    """Stay at ``rate``."""
+    return rate
+
+
 class DivergenceError(InputError):
     """The very first epoch ended without a finite loss, so that there are no weights to keep."""
 
@@ -120,6 +167,39 @@ class TrainingOutcome:
     best_temperature: float
     best_state: dict[str, Tensor]
     diverged: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def share(self, batch: Rows) -> Rows:
+        """Return every ``size``-th row, or all rows if there are too few for two each."""
+        return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
+
+    def weight(self, share: int, batch: int) -> float:
+        """Return the weight of the mean over this device's rows in the mean over the batch."""
+        # Where all devices compute the batch, each counts alike.
+        return 1 / self.size if share == batch else share / batch
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sum over all devices in the place of each tensor: one message for all of them."""
+        if tensors:
+            flat = _flatten_dense_tensors(list(tensors))
+            torch.distributed.all_reduce(flat)
+            for tensor, total in zip(tensors, _unflatten_dense_tensors(flat, list(tensors)), strict=True):
+                tensor.copy_(total)
+
+    def agree(self, judge: Callable[[Rows], tuple[float, float]], rows: Rows) -> tuple[float, float]:
+        """Return the first device's judgement of some rows. The others do not compute it."""
+        judged = torch.tensor(judge(rows) if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(judged, src=0)
+        score, temperature = judged.tolist()
+        return score, temperature
 
 
 class Learner:
@@ -162,9 +242,9 @@ class Learner:
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         folder, first = self.job.checkpoint_folder, self.team is None or self.team.rank == 0
-        checkpoint = None if folder is None else Path(folder) / CHECKPOINT_NAME
-        if checkpoint is not None and checkpoint.exists():
-            self.load_state(read_checkpoint(checkpoint, self.device), checkpoint)
+        file = None if folder is None else Path(folder) / CHECKPOINT_NAME
+        if file is not None and file.exists():
+            self.load_state(checkpoint.read_checkpoint(file, self.device), file)
         for number, record in enumerate(self.history, start=1):
             self._watched(on_epoch, number, record)
         steps = (self.options.max_epochs - len(self.history)) * self.steps_per_epoch
@@ -180,8 +260,8 @@ class Learner:
                 if self.diverged:
                     break
                 bar.note(f"best validation loss {self.best_loss:.4g}")
-                if checkpoint is not None and first:
-                    write_checkpoint(checkpoint, self.state())
+                if file is not None and first:
+                    checkpoint.write_checkpoint(file, self.state())
                 self._watched(on_epoch, len(self.history), self.history[-1])
         return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
 
@@ -237,11 +317,9 @@ class Learner:
             if not is_out_of_memory(error):
                 raise
             fix = f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
-            raise EnvironmentProblem(
-                f"A training step of {len(rows):,} rows does not fit into memory",
-                hint=f"Free memory, or take {fix} (--batch-size), which makes other steps and hence another model.",
-                code="PG061",
-            ) from error
+            problem = f"A training step of {len(rows):,} rows does not fit into memory"
+            hint = f"Free memory, or take {fix} (--batch-size), which makes other steps and hence another model."
+            raise EnvironmentProblem(problem, hint=hint, code="PG061") from error
         self.optimizer.step()
         self._loss_sum += loss.detach().double() * together
         self._seen += together
@@ -320,22 +398,73 @@ class Learner:
         """Resume from the ``state()`` of an earlier training with the same data, options and seed."""
         names = ("format", "options", "seed", "rows", "source")
         if not isinstance(state.get("options", {}), dict):
-            raise damaged(source, "holds no options")
+            raise checkpoint.damaged(source, "holds no options")
         if [state.get(name) for name in names] != [self.state()[name] for name in names]:
-            raise InputError(
+            problem = (
                 f"Training can be resumed only with the same options, seed and rows, but {source} was written with "
-                "others",
-                hint="Delete it to begin anew.",
-                code="PG051",
+                "others"
             )
+            raise InputError(problem, hint="Delete it to begin anew.", code="PG051")
         try:
-            check_state(state, self.state(), self.optimizer)
+            checkpoint.check_state(state, self.state(), self.optimizer)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            raise damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
+            raise checkpoint.damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
         for name in RESUMED:
             setattr(self, name, state[name])
+
+
+_BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    It has the states of ``torch.optim``, whose own classes load torch's compiler when the first is made. That takes
+    longer than many trainings.
+    """
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
+        common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
+        self.param_groups = [{**common, **group, "params": list(group["params"])} for group in groups]
+        self._weights = [weight for group in self.param_groups for weight in group["params"]]
+        self._update = adamw if decoupled else adam
+        self._state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the weights that have gradients."""
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if weight not in self._state:
+                    moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
+                    self._state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
+            slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
+            first, second, steps = ([self._state[weight][name] for weight in weights] for name in names)
+            (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
+            how = {"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers}
+            self._update(weights, slopes, first, second, [], steps, **how)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
+        place = {weight: number for number, weight in enumerate(self._weights)}
+        groups = [{**group, "params": [place[weight] for weight in group["params"]]} for group in self.param_groups]
+        return {"state": {place[weight]: dict(state) for weight, state in self._state.items()}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state, also from one of ``torch.optim.Adam`` or ``AdamW`` over the same weights."""
+        for group, stored in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update({name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")})
+        self._state = {}
+        for place, stored in state_dict["state"].items():
+            weight = self._weights[place]
+            moments = {name: torch.zeros_like(weight).copy_(stored[name]) for name in _MOMENTS}
+            self._state[weight] = {"step": torch.zeros((), device=weight.device).copy_(stored["step"]), **moments}
+
+
+Optimizer: TypeAlias = Adam | torch.optim.SGD
 
 
 def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:

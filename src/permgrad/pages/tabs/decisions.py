@@ -13,8 +13,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.dependence import mean_widening
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.base.significance import NORMAL_95
-from permgrad.evaluation.calibration import per_class
-from permgrad.evaluation.error_bands import covering, error_bands
+from permgrad.evaluation.calibration import covering, error_bands, per_class
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
 from permgrad.pages import plots
 from permgrad.pages.page_data import packed

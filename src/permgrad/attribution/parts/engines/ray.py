@@ -36,8 +36,7 @@ from permgrad.base.errors import (
     two_sentences,
     warn_user,
 )
-from permgrad.base.processors import processors
-from permgrad.base.startup import interrupts_wait
+from permgrad.base.startup import interrupts_wait, processors
 
 T = TypeVar("T")
 R = TypeVar("R")

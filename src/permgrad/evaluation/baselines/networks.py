@@ -1,0 +1,216 @@
+"""Networks to compare with: a plain one, TabM and RealMLP of ``pytabkit``, and ours blended with a boosted model."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn import functional
+
+from permgrad.base.arrays import Array, Floats
+from permgrad.evaluation.baselines.fitting import BaselineRows, Job, baselines, boosted_model
+from permgrad.models.estimators.mix import Mix
+from permgrad.models.train.guard import sheltered
+
+
+@dataclass(frozen=True)
+class MLPOptions:
+    """Options of the plain network. Training stops after ``patience`` epochs without a better validation loss."""
+
+    units: tuple[int, ...] = (256, 256, 256)
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    max_epochs: int = 200
+    patience: int = 16
+    epochs_without_validation: int = 30
+
+
+class PlainMLP:
+    """ReLU layers trained with Adam on standardised columns, stopped early by the loss of the validation rows."""
+
+    def __init__(self, outputs: int, options: MLPOptions) -> None:
+        self.outputs = outputs
+        self.options = options
+        self.epochs = 0
+        self.best_epoch = 0
+
+    def fit(self, X: Array, y: Array, held: tuple[Array, Array] | None) -> PlainMLP:
+        """Train on rows. ``held`` are validation rows, or None."""
+        rows = np.asarray(X, dtype=np.float64)
+        self.center, spread = rows.mean(axis=0), rows.std(axis=0)
+        self.factor = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1.0), 0.0)
+        self.y_center, self.y_scale = (0.0, 1.0) if self.outputs else (float(np.mean(y)), float(np.std(y)) or 1.0)
+        inputs, targets = self._inputs(X), self._targets(y)
+        units = (rows.shape[1], *self.options.units)
+        layers = [layer for sizes in pairwise(units) for layer in (nn.Linear(*sizes), nn.ReLU())]
+        self.module = nn.Sequential(*layers, nn.Linear(units[-1], self.outputs or 1))
+        optimizer = torch.optim.Adam(self.module.parameters(), lr=self.options.learning_rate)
+        best, best_loss = copy.deepcopy(self.module.state_dict()), float("inf")
+        for epoch in range(self.options.max_epochs if held else self.options.epochs_without_validation):
+            self.module.train()
+            for batch in torch.randperm(len(inputs)).split(self.options.batch_size):
+                optimizer.zero_grad()
+                self._loss(self.module(inputs[batch]), targets[batch]).backward()
+                optimizer.step()
+            self.epochs = epoch + 1
+            loss = -float(epoch) if held is None else float(self._loss(self._outputs(held[0]), self._targets(held[1])))
+            if loss < best_loss:
+                best, best_loss, self.best_epoch = copy.deepcopy(self.module.state_dict()), loss, epoch
+            elif epoch - self.best_epoch >= self.options.patience:
+                break
+        self.module.load_state_dict(best)
+        return self
+
+    def predict(self, X: Array) -> Floats:
+        """Return values ``(rows,)`` in the units of y."""
+        return self._outputs(X)[:, 0].double().numpy() * self.y_scale + self.y_center
+
+    def predict_proba(self, X: Array) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        return functional.softmax(self._outputs(X).double(), dim=1).numpy()
+
+    def _loss(self, outputs: Any, y: Any) -> Any:
+        return functional.cross_entropy(outputs, y) if self.outputs else functional.mse_loss(outputs[:, 0], y)
+
+    def _outputs(self, X: Array) -> torch.Tensor:
+        self.module.eval()
+        with torch.no_grad():
+            outputs: torch.Tensor = self.module(self._inputs(X))
+        return outputs
+
+    def _inputs(self, X: Array) -> torch.Tensor:
+        scaled = (np.asarray(X, dtype=np.float64) - self.center) * self.factor
+        return torch.from_numpy(scaled.astype(np.float32))
+
+    def _targets(self, y: Array) -> torch.Tensor:
+        if self.outputs:
+            return torch.from_numpy(np.asarray(y, dtype=np.int64))
+        return torch.from_numpy(((np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale).astype(np.float32))
+
+
+# ---- TabM and RealMLP, those of ``pytabkit`` -------------------------------------------------------------------------
+def fit_peer(job: Job, family: str) -> Quiet:
+    """Fit a model of ``pytabkit``."""
+    held = {}
+    if job.validation is not None:
+        held = {"X_val": _table(job.validation), "y_val": job.validation.y}
+    # The library takes the thread count for fits and predictions from this argument.
+    choices = {"device": "cpu", "random_state": job.seed, "n_threads": job.threads, "verbosity": 0, **job.options}
+    with _silent(job.seed):
+        import pytabkit
+
+        model = getattr(pytabkit, f"{family}_{'Classifier' if job.classify else 'Regressor'}")(**choices)
+        return Quiet(model.fit(_table(job.train), job.train.y, **held))
+
+
+class Quiet:
+    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the process unchanged."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def predict(self, rows: Any) -> Array:
+        """Return predicted values."""
+        with _silent(0):
+            return np.asarray(self.model.predict(_named(rows)))
+
+    def predict_proba(self, rows: Any) -> Array:
+        """Return probabilities ``(rows, classes)``."""
+        with _silent(0):
+            return np.asarray(self.model.predict_proba(_named(rows)))
+
+
+@contextmanager
+def _silent(seed: int) -> Iterator[None]:
+    """Protect the process from the body, and silence the messages of the training library."""
+    with sheltered(seed):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        yield
+
+
+def _table(rows: BaselineRows) -> pd.DataFrame:
+    return _named(rows.encoded if rows.natural is None else rows.natural)
+
+
+def _named(rows: Any) -> pd.DataFrame:
+    return rows if hasattr(rows, "columns") else pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])
+
+
+# ---- permgrad's network and one boosted model as one: a weighted mean of their logits, or of their predicted numbers -
+# Networks and boosted trees err on different rows. The weight follows from rows held out of both trainings. Both also
+# stopped early by these rows, which flatters both alike.
+@dataclass(frozen=True)
+class Blend:
+    """A fitted network and a boosted model of the same encoded rows. A part whose weight is 0 is not used.
+
+    Attributes:
+        network: a fitted ``HyNNClassifier`` or ``HyNNRegressor``.
+        boosted: a fitted model of a boosting library.
+        name: which one, a name of the registry.
+        mix: how much each counts.
+    """
+
+    network: Any
+    boosted: Any
+    name: str
+    mix: Mix
+
+    def predict(self, rows: Array) -> Floats:
+        """Return predicted numbers ``(rows,)``."""
+        return self._mixed(rows, lambda: np.asarray(self.boosted.predict(rows), dtype=np.float64))
+
+    def predict_proba(self, rows: Array) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        return self._mixed(rows, lambda: np.asarray(self.boosted.predict_proba(rows), dtype=np.float64))
+
+    def _mixed(self, rows: Array, boosted: Callable[[], Floats]) -> Floats:
+        first = network_guess(self.network, rows) if self.mix.network > 0 else boosted()
+        return self.mix(first, boosted() if 0 < self.mix.network < 1 else first)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a page says of it, and what a saved model holds."""
+        return {"boosted": self.name, **asdict(self.mix)}
+
+
+def network_guess(network: Any, encoded: Array) -> Floats:
+    """Return what a network predicts of encoded rows: numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
+    outputs = network.predict_encoded(encoded)
+    if network.task == "regression":
+        return np.asarray(outputs[:, 0].astype(np.float64) * network.target_scale_ + network.target_mean_)
+    return np.asarray(network.calibration_.probabilities(outputs))
+
+
+def fit_blend(job: Job) -> Blend:
+    """Fit the boosted model and, unless it is trained, the ``network`` of the job's options, or the default one.
+
+    Their ``dependence`` is that of the validation rows.
+    """
+    from permgrad.models.devices import torch_threads
+    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+
+    name, (train, held), between = boosted_model(), (job.train, job.validation), job.options.get("dependence")
+    network = job.options.get("network")
+    if network is None:
+        network = (HyNNClassifier if job.classify else HyNNRegressor)(random_state=job.seed, progress=False)
+    if not hasattr(network, "history_"):
+        with torch_threads(job.threads):
+            network.fit(train.source, train.y, eval_set=None if held is None else (held.source, held.y))
+    boosted = baselines.get(name).fit(replace(job, options={}))
+    mix = Mix()
+    if held is not None:
+        alone = Blend(None, boosted, name, Mix(network=0.0))
+        guess = alone.predict_proba(held.encoded) if job.classify else alone.predict(held.encoded)
+        both = network_guess(network, held.encoded), guess
+        mix = Mix.learn(both, np.asarray(held.y), seed=job.seed, dependence=between)
+    return Blend(network, boosted, name, mix)
