@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
+from sklearn.ensemble import ExtraTreesClassifier
 
 import permgrad as pg
 from permgrad.base.errors import InputError
@@ -60,13 +61,45 @@ def test_the_second_error_of_a_row_is_the_squared_distance_to_its_class() -> Non
     features, y = rng.normal(size=(60, 3)), np.repeat(["a", "b", "c"], 20)
     learned, held = np.arange(0, 60, 2), np.arange(1, 60, 2)
     target = order_module._Target.of(y, "classification")
-    wrong, squared = order_module._errors(features, target, learned, held)
+    wrong, squared = target.errors(order_module._predicted(features, target, learned, held), held)
     assert set(wrong) == {0.0, 1.0}
     # What is predicted sums to 1, because the indicators of the classes do: (1 - p)² + Σ q² of the others.
     assert ((squared > 0.375) | (wrong == 0)).all(), "a wrong row has p below 1/2 and another class of p or more"
     numbers = order_module._Target.of(features[:, 0], "regression")
-    absolute, same = order_module._errors(features, numbers, learned, held)
+    absolute, same = numbers.errors(order_module._predicted(features, numbers, learned, held), held)
     assert np.array_equal(absolute, same)
+
+
+def test_trees_are_compared_with_the_order_and_with_the_mean_of_both() -> None:
+    rng = np.random.default_rng(0)
+    table, y = rng.normal(size=(60, 4)), np.repeat(["a", "b", "c"], 20)
+    target, row = order_module._Target.of(y, "classification"), np.arange(60)
+    folds = [(row[row % 2 == part], row[row % 2 != part]) for part in (1, 0)]
+    by_trees = [order_module._by_trees(table, target, *fold, 0) for fold in folds]
+    for (learned, held), ours in zip(folds, by_trees, strict=True):
+        trees = ExtraTreesClassifier(100, random_state=0).fit(table[learned], y[learned])
+        assert np.array_equal(ours, trees.predict_proba(table[held]))
+    right = [np.stack([target.numbers[held]] * 2) for _, held in folds]  # of two draws
+    order, both = order_module._over_trees(table, target, folds, right, 0)
+    wrong = np.concatenate([target.errors(ours, held)[0] for ours, (_, held) in zip(by_trees, folds, strict=True)])
+    assert wrong.mean() > 0.3
+    assert np.array_equal(order, wrong)
+    assert np.array_equal(both, wrong), "1 beside half a probability: the mean is right"
+    alike = order_module._over_trees(table, target, folds, [ours[None] for ours in by_trees], 0)
+    assert not np.any(alike)
+
+
+@pytest.mark.parametrize(("few", "trees", "both", "found"), [
+    (300, -1.0, 0.1, True), (300, -1.0, -0.1, False), (300, 1.0, -0.1, True), (0, -1.0, 0.1, False),
+])  # fmt: skip
+def test_of_few_rows_the_mean_with_the_trees_may_be_as_good_instead(
+    monkeypatch: pytest.MonkeyPatch, few: int, trees: float, both: float, found: bool
+) -> None:
+    curves, wide = _bumps(200, 30)
+    lead = np.resize([0.5, 1.5], 200)
+    monkeypatch.setattr(order_module, "_FEW", few)
+    monkeypatch.setattr(order_module, "_over_trees", lambda *_: (trees * lead, both * lead))
+    assert find_order(curves, wide, "classification", 0).found == found
 
 
 def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,8 @@
 Two steps, the second only if the first finds something. The columns are put in a row, on a grid, or in channels if
 their names tell such, on some rows, and neighbours must be more alike on *others* than neighbours of shuffled columns.
 Then a quick model of fixed random kernels (ROCKET, Dempster et al. 2020, arXiv 1910.13051) must predict held-out rows
-better in this order than in random ones, and not worse than trees without any order. Columns that are alike because
-they share factors pass the first step only.
+better in this order than in random ones, and not worse than trees without any order. Of few rows its mean with the
+trees may be as good as these instead. Columns that are alike because they share factors pass the first step only.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ FEWEST_COLUMNS, FEWEST_ROWS = 12, 60
 _FEWEST_OF_A_PICTURE = 36
 _MOST_ROWS, _FOLDS, _CONTROLS = 1200, 3, 2
 _KERNELS = 128
-#: Up to so many rows are read by several draws of the kernels: one draw adds as much noise as the rows.
-_FEW, _DRAWS = 300, 4
+#: Up to so many rows are read by several draws of the kernels, because one draw adds as much noise as the rows, and in
+#: more folds, because a model of two thirds of them shows too little.
+_FEW, _DRAWS, _FEW_FOLDS = 300, 4, 10
 _SHUFFLES = 200
 #: A gain is worth an image if it is as sure, and as large.
 _SURE, _LEAST_GAIN = 0.001, 0.01
@@ -77,7 +78,7 @@ class Order:
         alike, alike_by_chance: mean |correlation| of neighbours, and of shuffled columns, on held-out rows.
         gain: how much of the error of held-out rows the order saves in a quick model, over random orders or over
             trees, whichever is less: of wrong rows, or of the mean absolute error, as a share of rows or of the
-            target's standard deviation. None: not measured.
+            target's standard deviation. None: not measured, because the first of both is too small.
         p_value: of the gain over random orders, or of the likeness where that was too small.
         layout: that the columns are drawn in if an order was found: ``"path"``, a curve, ``"lattice"``, a picture, or
             ``"given"``, channels that names tell.
@@ -141,30 +142,33 @@ def _test(
     spread = table.std(axis=0)
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     few = len(table) <= _FEW
+    if few:
+        fold, placed = np.arange(len(table)) % _FEW_FOLDS, place(table, seed)
     draws = [_draw(rng, columns, placed[1]) for _ in range(_DRAWS if few else 1)]
+    folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(fold.max() + 1)]
     in_order: list[Floats] = []
-    over_chance: list[Floats] = []
-    over_trees: list[Floats] = []
-    for number in range(_FOLDS):
-        learned, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        positions, size = placed if number == 0 else place(table[learned], seed)
-        errors = np.mean([
-            [
-                _errors(_seen(table, places, size, kernels), target, learned, held)
-                for places in (positions, *(positions[shuffled] for shuffled in shuffles))
+    errors: list[Floats] = []
+    for number, (learned, held) in enumerate(folds):
+        if number == 0 or not few:
+            positions, size = placed if number == 0 else place(table[learned], seed)
+            seen = [
+                [_seen(table, places, size, kernels) for places in (positions, *(positions[each] for each in shuffles))]
+                for kernels, shuffles in draws
             ]
-            for kernels, shuffles in draws
-        ], axis=0)  # fmt: skip
-        in_order.append(errors[0][0])
-        over_chance.append(errors[1:].mean(axis=0) - errors[0])
-        if not to_the_end and over_chance[0][0].mean() < _LEAST_GAIN:  # most tables end here
+        predicted = np.array([[_predicted(features, target, learned, held) for features in draw] for draw in seen])
+        in_order.append(predicted[:, 0])
+        errors.append(target.errors(predicted, held).mean(axis=1))
+        if not few and not to_the_end and _over_chance(errors)[0].mean() < _LEAST_GAIN:  # most tables end here
             return first, np.zeros(0)
-        over_trees.append(_tree_errors(table, target, learned, held, seed) - errors[0][0])
-    (chance, sharper), trees = np.concatenate(over_chance, axis=1), np.concatenate(over_trees)
+    chance, sharper = _over_chance(errors)
     p_value, sure = (_p_value(sharper), _SHAPES[name].sure) if few else (_p_value(chance), _SURE)
-    found = chance.mean() >= _LEAST_GAIN and p_value <= sure and _p_value(trees) <= _SURELY_BEHIND
-    gain = float(min(chance.mean(), trees.mean()))
-    return Order(bool(found), columns, alike, by_chance, gain, p_value, name), np.concatenate(in_order)
+    found, gain = bool(chance.mean() >= _LEAST_GAIN and p_value <= sure), None
+    if found:
+        trees, beside = _over_trees(table, target, folds, in_order, seed)
+        found = _p_value(trees) <= _SURELY_BEHIND or bool(few and beside.mean() >= 0)
+        gain = float(min(chance.mean(), trees.mean()))
+    of_rows = np.concatenate([each[int(few), 0] for each in errors])
+    return Order(found, columns, alike, by_chance, gain, p_value, name), of_rows
 
 
 def _draw(rng: np.random.Generator, columns: int, size: tuple[int, ...]) -> tuple[FoldedKernels, list[Integers]]:
@@ -226,10 +230,15 @@ class _Target:
         return cls(((numbers - numbers.mean()) / (numbers.std() or 1.0))[:, None], None)
 
     def errors(self, predicted: Floats, rows: Integers) -> Floats:
-        """Return each row's error: whether its class is wrong, or how far its number is away."""
-        if self.codes is not None:
-            return (predicted.argmax(axis=1) != self.codes[rows]).astype(np.float64)
-        return np.abs(predicted[:, 0] - self.numbers[rows, 0])
+        """Return two errors of each row ``(2, ..., rows)``: whether its class is wrong, or how far its number is away.
+
+        Of classes the second is the squared distance: few rows show a gain in it that the count of wrong rows hides.
+        Many rows show in it what likeness without an order is worth.
+        """
+        if self.codes is None:
+            return np.stack([np.abs(predicted[..., 0] - self.numbers[rows, 0])] * 2)
+        wrong = predicted.argmax(axis=-1) != self.codes[rows]
+        return np.stack([wrong, ((predicted - self.numbers[rows]) ** 2).sum(axis=-1)])
 
 
 @torch.no_grad()
@@ -241,28 +250,42 @@ def _seen(table: Floats, positions: Positions, size: tuple[int, ...], kernels: F
     return np.concatenate([table, kernels.see(pictures).double().numpy()], axis=1)
 
 
-def _errors(features: Floats, target: _Target, learned: Integers, held: Integers) -> Floats:
-    """Return two errors of held rows ``(2, rows)``, predicted by a ridge of these features.
-
-    Of classes the second is the squared distance: few rows show a gain in it that the count of wrong rows hides. Many
-    rows show in it what likeness without an order is worth.
-    """
+def _predicted(features: Floats, target: _Target, learned: Integers, held: Integers) -> Floats:
+    """Return what a ridge of these features predicts of held rows."""
     spread = features[learned].std(axis=0)
     features = (features - features[learned].mean(axis=0)) / (spread + 1e-6)
     mean = target.numbers[learned].mean(axis=0)
     matrix, _ = ridge(features[learned], target.numbers[learned] - mean, _PENALTIES)
-    predicted = features[held] @ matrix + mean
-    errors = target.errors(predicted, held)
-    return np.stack([errors, errors if target.codes is None else ((predicted - target.numbers[held]) ** 2).sum(axis=1)])
+    return features[held] @ matrix + mean
 
 
-def _tree_errors(table: Floats, target: _Target, learned: Integers, held: Integers, seed: int) -> Floats:
-    """Return the errors of held rows by trees, which know no order."""
+def _over_chance(errors: Sequence[Floats]) -> Floats:
+    """Return how much larger both errors of each row are in random orders ``(2, rows)``, from those of each fold."""
+    return np.concatenate([each[:, 1:].mean(axis=1) - each[:, 0] for each in errors], axis=1)
+
+
+def _over_trees(
+    table: Floats, target: _Target, folds: Sequence[tuple[Integers, Integers]], in_order: Sequence[Floats], seed: int
+) -> tuple[Floats, Floats]:
+    """Return how much larger the error of each row is by trees than in order, and than by the mean of both."""
+    over_order, over_both = [], []
+    for (learned, held), predicted in zip(folds, in_order, strict=True):
+        by_trees = _by_trees(table, target, learned, held, seed)
+        alone = target.errors(by_trees, held)[0]
+        over_order.append(alone - target.errors(predicted, held)[0].mean(axis=0))
+        over_both.append(alone - target.errors((predicted + by_trees) / 2, held)[0].mean(axis=0))
+    return np.concatenate(over_order), np.concatenate(over_both)
+
+
+def _by_trees(table: Floats, target: _Target, learned: Integers, held: Integers, seed: int) -> Floats:
+    """Return what trees predict of held rows, which know no order."""
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     options: dict[str, Any] = {"n_estimators": 100, "random_state": seed % 2**32}
     if target.codes is None:
         trees: Any = ExtraTreesRegressor(**options).fit(table[learned], target.numbers[learned, 0])
-        return target.errors(trees.predict(table[held])[:, None], held)
+        return trees.predict(table[held])[:, None]
     trees = ExtraTreesClassifier(**options).fit(table[learned], target.codes[learned])
-    return (trees.predict(table[held]) != target.codes[held]).astype(np.float64)
+    predicted = np.zeros((len(held), target.numbers.shape[1]))
+    predicted[:, trees.classes_] = trees.predict_proba(table[held])
+    return predicted
