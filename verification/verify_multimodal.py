@@ -36,9 +36,9 @@ from benchmarks._results import markdown_table, parser, record
 
 from permgrad_benchmark import CellRecords, Settings
 from permgrad_benchmark.suites.multimodal import MultimodalSuite
+from permgrad_benchmark.suites.multimodal.autoencoder import SIDE
 from permgrad_benchmark.suites.multimodal.case import FULL
 from permgrad_benchmark.suites.multimodal.functions import functions
-from permgrad_benchmark.suites.multimodal.images import SIDE
 from permgrad_benchmark.suites.multimodal.ours import LOSSES
 from permgrad_benchmark.suites.multimodal.suite import IMAGE_SETS
 from permgrad_benchmark.suites.multimodal.training import FULL as TRAINING

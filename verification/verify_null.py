@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad_benchmark.measures import discoveries, false_discovery_rate
+from permgrad_benchmark.metrics import discoveries, false_discovery_rate
 
 Floats = npt.NDArray[np.float64]
 ROWS = 1000

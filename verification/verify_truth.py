@@ -19,7 +19,7 @@ from benchmarks._results import markdown_table, parser, record
 import permgrad as pg
 from permgrad.attribution import methods
 from permgrad.evaluation.ranking import spearman
-from permgrad_benchmark.measures import share_error, top_k_recovery
+from permgrad_benchmark.metrics import share_error, top_k_recovery
 from permgrad_benchmark.truth import make_truth
 
 FUNCTIONS = ("friedman1", "linear20", "product", "xor_like")

@@ -35,7 +35,7 @@ import pandas as pd
 import torch
 
 import permgrad as pg
-from permgrad.assess.encoder_form import cells_of, encoder_form
+from permgrad.assess.network_form import cells_of, encoder_form
 from permgrad.assess.sections.photos import PATCHES, PhotoColumn, covered_scores
 from permgrad.assess.sections.what_if import background_rows, rows_of
 from permgrad.data.encode.designs import text_parts, without
@@ -45,7 +45,7 @@ from permgrad.data.read.image_cells import ImageCell
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages import whatif
-from permgrad.pages.page_data import page_data
+from permgrad.pages.views import page_data
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCRIPTS = Path(whatif.__file__).parent / "templates" / "scripts"

@@ -22,7 +22,7 @@ import torch
 from benchmarks._results import markdown_table, parser, record
 from permgrad.base.random import generator
 from permgrad_benchmark import Settings
-from permgrad_benchmark.measures import share_error
+from permgrad_benchmark.metrics import share_error
 from permgrad_benchmark.suites.multimodal import MultimodalSuite, true_importance
 from permgrad_benchmark.suites.multimodal.case import FULL, make_case
 from permgrad_benchmark.suites.multimodal.pairs import PairsDesign

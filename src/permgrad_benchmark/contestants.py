@@ -7,14 +7,18 @@ registry ``permgrad.attribution.methods``, so that a new method takes part witho
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from torch import nn
 
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
+from permgrad.base.random import forked_torch
 from permgrad.base.registry import Registry
 
 Kind = Literal["ours", "peer", "baseline"]
@@ -86,3 +90,38 @@ def enrolled(suite: str) -> Registry[Contestant]:
 def enrol(suite: str, contestant: Contestant) -> None:
     """Enter a contestant into a suite's list under its own name."""
     enrolled(suite).register(contestant.name)(contestant)
+
+
+@contextmanager
+def other_packages(network: nn.Module, seed: int) -> Iterator[None]:
+    """Seed the global generators that other packages draw from, and put everything back afterwards.
+
+    The network's weights are frozen meanwhile: some packages would collect gradients in them.
+    """
+    state = np.random.get_state()  # noqa: NPY002 — shap and Captum draw from the global generator
+    weights = [(weight, weight.requires_grad) for weight in network.parameters()]
+    try:
+        np.random.seed(seed)  # noqa: NPY002 — as above
+        for weight, _ in weights:
+            weight.requires_grad_(False)
+        with forked_torch(seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002 — as above
+        for weight, before in weights:
+            weight.requires_grad_(before)
+
+
+def captum() -> Any:
+    """Return Captum's methods, imported when they are called for: it takes seconds, and may not be installed."""
+    import captum.attr
+
+    return captum.attr
+
+
+def shap() -> Any:
+    """Return shap, imported when it is called for, as Captum is."""
+    import shap as package
+
+    return package

@@ -74,7 +74,20 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     for name in dict.fromkeys(suite for suite, _, _ in cells):
         registry.get(name).check(settings)  # missing data are reported before a folder is made
     with FOLDER.open(folder, configuration, command=request.command, overwrite=request.overwrite) as record:
-        _do_cells(folder, registry, cells, settings, say)
+        # Compute the cells that are missing, and say how long the others will take.
+        missing = _missing(folder, cells)
+        before = f", {len(cells) - len(missing)} finished before" if len(missing) < len(cells) else ""
+        say(f"{counted(len(cells), 'cell')} (one function and one seed each){before}.")
+        started = time.perf_counter()
+        for number, (suite, function, seed) in enumerate(missing, start=1):
+            began = time.perf_counter()
+            records = registry.get(suite).run(function, seed, settings)
+            with writing(folder):
+                write_cell(folder, suite, function, seed, records)
+            ended = time.perf_counter()
+            left = (ended - started) / number * (len(missing) - number)
+            rest = f", about {readable(left)} left" if left else ""
+            say(f"[{number}/{len(missing)}] {suite} {function}, seed {seed}: {ended - began:.1f} s{rest}")
         _write_results(folder, registry, settings, record)
         FOLDER.finish(folder, record, now())
     return _outcome(folder)
@@ -100,23 +113,6 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
     ]
 
 
-def _do_cells(folder: Path, registry: Registry[Suite], cells: Sequence[Cell], settings: Settings, say: Say) -> None:
-    """Compute the cells that are missing, and say how long the others will take."""
-    missing = _missing(folder, cells)
-    before = f", {len(cells) - len(missing)} finished before" if len(missing) < len(cells) else ""
-    say(f"{counted(len(cells), 'cell')} (one function and one seed each){before}.")
-    started = time.perf_counter()
-    for number, (suite, function, seed) in enumerate(missing, start=1):
-        began = time.perf_counter()
-        records = registry.get(suite).run(function, seed, settings)
-        with writing(folder):
-            write_cell(folder, suite, function, seed, records)
-        ended = time.perf_counter()
-        left = (ended - started) / number * (len(missing) - number)
-        rest = f", about {readable(left)} left" if left else ""
-        say(f"[{number}/{len(missing)}] {suite} {function}, seed {seed}: {ended - began:.1f} s{rest}")
-
-
 def _missing(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if read_cell(folder, *cell) is None]
 
@@ -138,16 +134,6 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
     """Write the tables and the page from all finished cells."""
     records = [record for cell in _stored_cells(folder, registry) for record in read_cell(folder, *cell) or ()]
     frame = frame_of(records)
-    facts = _facts(registry, frame, settings, record)
-    with writing(folder):
-        write_records(folder, records, facts)
-        write_text_atomic(folder / REPORT, benchmark_page(frame, facts))
-
-
-def _facts(
-    registry: Registry[Suite], frame: pd.DataFrame, settings: Settings, record: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Collect the other content of the page and of ``results.json``."""
     described = {}
     for name in dict.fromkeys(frame["suite"]):
         suite = registry.get(name)
@@ -158,7 +144,7 @@ def _facts(
             **suite_facts,
             "summary": summarise(frame[frame["suite"] == name], suite_facts.get("contestants", {})),
         }
-    return {
+    facts = {
         "command": record["command"],
         "started": record["started"],
         "settings": {**settings.to_dict(), "threads": settings.threads},
@@ -166,6 +152,9 @@ def _facts(
         "suites": described,
         "metrics": {metric.name: metric.facts() for metric in benchmark_metrics.values()},
     }
+    with writing(folder):
+        write_records(folder, records, facts)
+        write_text_atomic(folder / REPORT, benchmark_page(frame, facts))
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:

@@ -15,8 +15,7 @@ import pandas as pd
 from scipy.stats import t
 
 from permgrad.base.errors import InputError
-from permgrad_benchmark.measures import bias_and_variance
-from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
+from permgrad_benchmark.metrics import BenchmarkMetric, bias_and_variance, metric_named
 from permgrad_benchmark.records import ANY
 
 

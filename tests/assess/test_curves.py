@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_pinball_loss, r2_score
 
 import permgrad as pg
-from permgrad.assess.assessment import Assessment
+from permgrad.assess.assessment import PLACES
 from permgrad.assess.curves import AtPoint, Curve, are_points
 from permgrad.assess.reading import ReadModel
 from permgrad.assess.sections.curve import _leaders, _scores
@@ -21,7 +21,7 @@ from permgrad.assess.store import Store
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.models.losses import outcomes
-from permgrad.pages.plots.curve import bands
+from permgrad.pages.plots.along import bands
 from permgrad.pages.sentences import leader_words, left_out_words, score_words, shown_words
 from permgrad.pages.verdict import verdict
 
@@ -163,11 +163,10 @@ def test_the_section_is_stored_and_read(horizons, tmp_path):
     _, _, made = horizons
     store = Store(tmp_path)
     store.put("explanations/curve", made.curve, "along_the_curve")
-    again = Assessment(title="t", target="y", task="regression")
-    again.read(store)
-    assert leader_words(again.curve) == leader_words(made.curve)
-    np.testing.assert_allclose(again.curve.scores["score"], made.curve.scores["score"])
-    np.testing.assert_allclose(again.curve.explanation.values, made.curve.explanation.values)
+    again = store.get(*PLACES["curve"])
+    assert leader_words(again) == leader_words(made.curve)
+    np.testing.assert_allclose(again.scores["score"], made.curve.scores["score"])
+    np.testing.assert_allclose(again.explanation.values, made.curve.explanation.values)
 
 
 def test_names_of_the_points_may_come_from_y_and_the_point_from_target(undrawn):

@@ -20,10 +20,10 @@ from tests.attribution.explanation.test_explanation import make_global, make_loc
 
 import permgrad as pg
 from permgrad.assess import sections  # noqa: F401 — registers what can be stored
-from permgrad.assess.photo_column import PhotoColumn
 from permgrad.assess.sections.cards import CardsSection
 from permgrad.assess.sections.curve import CurveSection
 from permgrad.assess.sections.gradients import GradientSection
+from permgrad.assess.sections.photos import PhotoColumn
 from permgrad.assess.sections.rows import ListedSection, LocalRows, SimilarRows
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.assess.sections.what_if import ChangeableRows

@@ -21,11 +21,10 @@ import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import expected_refits
 from permgrad.attribution.explain_refits import FOLDER
-from permgrad.pages.ranks import training_words
-from permgrad.pages.tab import tab_view
 from permgrad.pages.tabs.features import TAB as FEATURES
 from permgrad.pages.tabs.trust import TAB as TRUST
-from permgrad.pages.views import SectionView
+from permgrad.pages.views import SectionView, tab_view
+from permgrad.pages.words import training_words
 from permgrad.runs.requests import RunRequest
 
 ASKED = {"refits": 6, "n_repeats": 2, "progress": False}

@@ -9,8 +9,8 @@ import pytest
 
 from permgrad.attribution.explain_refits import _divided, combine, draw_design, moderated
 from permgrad.attribution.explanation import Explanation
-from permgrad.pages.ranks import training_text, training_words
 from permgrad.pages.summary import summary
+from permgrad.pages.words import training_text, training_words
 
 ROWS, REFITS, NAMES = 60, 10, ("a", "b", "c", "d")
 

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from permgrad.cli import app
-from permgrad.cli.help import PANELS
+from permgrad.cli.terminal import PANELS
 from permgrad.runs import options
 
 COMMANDS = ("demo", "run", "explain", "predict", "report", "compare", "tune", "benchmark")

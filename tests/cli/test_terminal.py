@@ -18,8 +18,7 @@ from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.startup import own_process
 from permgrad.cli import app
-from permgrad.cli.help import completion_of
-from permgrad.cli.terminal import open_page, painted, put, say, tell
+from permgrad.cli.terminal import completion_of, open_page, painted, put, say, tell
 from permgrad.runs.options import options_of
 from permgrad.runs.requests import RunRequest
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from permgrad.base.errors import InputError
 from permgrad.evaluation.ranking import importance_shares, kendall, spearman
-from permgrad_benchmark.measures import relevance_auc, share_error, top_k_recovery
+from permgrad_benchmark.metrics import relevance_auc, share_error, top_k_recovery
 
 CORRELATIONS = [spearman, kendall]
 #: What is worst, and what is best.

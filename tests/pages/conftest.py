@@ -12,11 +12,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Predictions
 from permgrad.assess.sections.cards import CardsSection
 from permgrad.assess.sections.data import DataSection
-from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
-from permgrad.assess.sections.provenance import ProvenanceSection
+from permgrad.assess.sections.network import LayoutSection, NetworkSection, ProvenanceSection, TrainingSection
 from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection, SimilarRows
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.attribution.explanation import Explanation
@@ -338,8 +337,6 @@ def report_content(
         provenance=ProvenanceSection(
             command="permgrad run heloc --baselines --seed 0",
             seed=0,
-            started="2025-03-04 10:12",
-            seconds={"data": 1.3, "layout": 4.1, "model": 48.3, "explanation": 21.0, "report": 3.9},
             versions={"permgrad": "0.1.0", "python": "3.11.9", "torch": "2.13", "numpy": "2.4"},
             machine="2 processor threads, no accelerator",
             configuration={"preset": "default", "seed": 0, "threads": 2},

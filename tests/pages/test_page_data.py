@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from permgrad.pages.page_data import packed, page_data
+from permgrad.pages.views import packed, page_data
 
 CLOSING = ["</script>", "<!--", "<script>", "]]>", "\u2028", "\u2029", "&lt;", '"', "\\", "\ud800"]
 

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from permgrad import Explanation
 from permgrad.attribution.explanation.ranks import Ranks
 from permgrad.base import style
-from permgrad.pages.ranks import MOST_ORDERED, order_words, rank_texts, shown_ranks
+from permgrad.pages.words import MOST_ORDERED, order_words, rank_texts, shown_ranks
 
 
 def explained(values, std=0.1, **fields):

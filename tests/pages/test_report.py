@@ -24,9 +24,9 @@ import permgrad as pg
 from permgrad.assess.reading import label_of
 from permgrad.attribution.subject import predictor
 from permgrad.base.errors import InputError
-from permgrad.pages.drawn_inputs import row_pictures, where
 from permgrad.pages.html import render_report
 from permgrad.pages.report import Report
+from permgrad.pages.tabs.rows import row_pictures, where
 from permgrad.pages.verdict import verdict
 from permgrad.pages.views import SectionView
 

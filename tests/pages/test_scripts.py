@@ -18,9 +18,7 @@ from tests.pages.conftest import HOSTILE, NAMES, report_content, with_together
 from permgrad.base.csv_files import quoted
 from permgrad.base.numerals import number, percent
 from permgrad.pages.html import render_page, render_report
-from permgrad.pages.page_data import packed
-from permgrad.pages.tab import TabView
-from permgrad.pages.views import SectionView
+from permgrad.pages.views import SectionView, TabView, packed
 from permgrad.pages.words import labels_of
 
 pytestmark = needs_browser

@@ -10,9 +10,8 @@ from tests.pages.conftest import NAMES, report_content
 
 from permgrad.assess.assessment import Assessment
 from permgrad.pages.html import render_page, render_report
-from permgrad.pages.tab import Tab, tab_view
 from permgrad.pages.tabs import TABS
-from permgrad.pages.views import SectionView
+from permgrad.pages.views import SectionView, Tab, tab_view
 
 
 def test_tabs_are_named_apart_from_sections_and_their_scripts_exist():

@@ -10,8 +10,8 @@ import pytest
 
 import permgrad as pg
 from permgrad.data.encode.designs import MOST_PARTS, text_parts, without, words_in
-from permgrad.pages import text_form
-from permgrad.pages.text_form import text_forms
+from permgrad.pages import whatif
+from permgrad.pages.whatif import text_forms
 
 WORDS = np.array(
     ["Red", "red", "old", "ÉTÉ", "don't", "(cheap)", "中文字", "İstanbul", "ΟΔΟΣ", "co-op", "good,", "bad"]
@@ -75,7 +75,7 @@ def test_texts_without_room_missing_ones_and_those_the_page_cannot_read_are_left
     some = pd.DataFrame({"note": [None, "red " * 6000, *table["note"][:20]]})
     assert text_forms(encoder, some)["note"]["rows"] == list(range(2, 22))  # more than is read of a text
     everything = sum(map(len, text_forms(encoder, some)["note"]["pieces"]["entries"]))
-    monkeypatch.setattr(text_form, "MOST_SIGNS", 2 * everything)
+    monkeypatch.setattr(whatif, "MOST_SIGNS", 2 * everything)
     few = text_forms(encoder, some)["note"]
     assert 0 < len(few["rows"]) < 20
     assert len(few["pieces"]["entries"]) < everything

@@ -14,11 +14,11 @@ from permgrad.attribution.explanation.pairs import RankedPairs
 from permgrad.evaluation.side_by_side import side_by_side
 from permgrad.pages import words
 from permgrad.pages.headline import reliance_sentence
-from permgrad.pages.ranks import order_words
 from permgrad.pages.sentences import drift_words, related_words, segment_words
 from permgrad.pages.side_by_side import agreement_words, reliance, standing_words
 from permgrad.pages.tabs.together import leading_words
 from permgrad.pages.views import SectionView
+from permgrad.pages.words import order_words
 
 
 @pytest.mark.parametrize(

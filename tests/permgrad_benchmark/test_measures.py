@@ -14,7 +14,7 @@ from scipy import stats
 from permgrad.base.errors import InputError
 from permgrad.evaluation.ranking import kendall
 from permgrad_benchmark import benchmark_metrics, metric_named
-from permgrad_benchmark.measures import (
+from permgrad_benchmark.metrics import (
     bias_and_variance,
     discoveries,
     faithfulness_curves,

@@ -11,10 +11,9 @@ import pytest
 from tests.pages.conftest import global_explanation
 
 from permgrad.base.errors import InputError
-from permgrad.pages.runs import runs_page
 from permgrad.pages.side_by_side import reliance, standing_words
 from permgrad.pages.views import SectionView
-from permgrad.runs.several import FinishedRun, compared, labels_of_runs
+from permgrad.runs.several import FinishedRun, compared, labels_of_runs, runs_page
 
 
 def run(name: str, rows: range, noise: float, explanation=None) -> FinishedRun:

@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 
 from permgrad.pages.html import render_page
-from permgrad.pages.page_data import page_data
-from permgrad.pages.tab import TabView
 from permgrad.pages.tabs import rows
+from permgrad.pages.views import TabView, page_data
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")

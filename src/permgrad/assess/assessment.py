@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from permgrad.assess.branches import entries_of, is_hybrid, value_of
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from permgrad.assess.photo_column import PhotoColumn
-    from permgrad.assess.predictions import Predictions
+    from permgrad.assess.rows import Predictions
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.curve import CurveSection
     from permgrad.assess.sections.data import DataSection
     from permgrad.assess.sections.gradients import GradientSection
-    from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
-    from permgrad.assess.sections.provenance import ProvenanceSection
+    from permgrad.assess.sections.network import LayoutSection, NetworkSection, ProvenanceSection, TrainingSection
+    from permgrad.assess.sections.photos import PhotoColumn
     from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection
     from permgrad.assess.sections.together import TogetherSection
     from permgrad.assess.sections.what_if import ChangeableRows
-    from permgrad.assess.store import Store
     from permgrad.attribution.explanation import Explanation
     from permgrad.base.dependence import Dependence
     from permgrad.evaluation.changes import Changes
     from permgrad.evaluation.side_by_side import SideBySide
+
+NOT_BRANCHES = ("interaction", "paper", "total")
+
+
+def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of ``branches.json`` that are paths."""
+    return {name: entry for name, entry in branches.items() if name not in NOT_BRANCHES and isinstance(entry, Mapping)}
+
+
+def is_hybrid(branches: Mapping[str, Any]) -> bool:
+    """Whether the entries are the paths of a hybrid network, and not the inputs of another network."""
+    return set(entries_of(branches)) <= {"tabular", "image"}
+
+
+def value_of(entry: Any, key: str) -> float:
+    """Return a number of an entry, or NaN if it is missing, null or not a number."""
+    value = entry.get(key) if isinstance(entry, Mapping) else None
+    return float(value) if isinstance(value, (int, float, np.number)) else math.nan
+
 
 #: Share of the model from which the image of a row is shown in the first tabs, else in Details.
 LEAST_SHOWN = 0.05
@@ -116,12 +134,6 @@ class Assessment:
     models: SideBySide | None = None
     sentences: Sequence[dict[str, Any]] | None = None
     keep_rows: bool = True
-
-    def read(self, store: Store) -> None:
-        """Take every stored field from a folder."""
-        for name, place in PLACES.items():
-            if (value := store.get(*place)) is not None:
-                setattr(self, name, value)
 
     @property
     def test(self) -> Mapping[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from permgrad.assess.assessment import Assessment
@@ -15,6 +14,7 @@ from permgrad.assess.sections.gradients import GradientSection
 from permgrad.assess.sections.rows import ListedSection, LocalRows, SimilarRows
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.assess.sections.what_if import ChangeableRows
+from permgrad.assess.store import MARKED, put_together
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.csv_files import read_csv
 from permgrad.base.stored import read_json, read_npz
@@ -93,11 +93,5 @@ def _listed(facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> ListedSectio
 
 
 def _table(facts: list[dict[str, Any]], arrays: Mapping[str, Any], key: str) -> pd.DataFrame:
-    columns = {}
-    for place, entry in enumerate(facts):
-        values, levels = arrays[f"{key}/{place}"], entry["levels"]
-        texts = None if levels is None else np.array([*levels, None], dtype=object)
-        columns[place] = (
-            pd.Series(values, dtype=np.float64) if texts is None else pd.Series(texts[values], dtype=object)
-        )
-    return pd.DataFrame(columns).set_axis([entry["name"] for entry in facts], axis=1)
+    table: pd.DataFrame = put_together({MARKED: "table", "key": key, "columns": facts, "rows": 0}, arrays, {})
+    return table

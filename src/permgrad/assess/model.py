@@ -2,28 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.budget import PAIR, Clock
-from permgrad.assess.cache import Cache
 from permgrad.assess.curves import Curve
-from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
-from permgrad.assess.rows import Rows
+from permgrad.assess.rows import COVERAGE, Predictions, Rows, before_calibration
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.subject.row_independence import checked
+from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.errors import InputError, keeping_warnings
+from permgrad.base.errors import InputError, keeping_warnings, warn_user
+from permgrad.base.files import atomic_path, file_hash, write_json_atomic
+from permgrad.base.folders import configuration_hash
 from permgrad.base.random import generator
+from permgrad.base.stored import TIMES, read_json
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.read.cells import rows_hash
 from permgrad.data.types.column_types import read_numbers
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.evaluation.metrics import Task, evaluate
+
+_SUMS = "sums.json"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The explanations that are cached in a folder, of a model by its hash. Without a folder nothing is cached.
+
+    An entry's name is a hash of the saved model, the rows, the method and all its options. The entry is a folder as
+    ``Explanation.save`` writes it, with the hashes of its files: a damaged one is computed again.
+    """
+
+    folder: Path | None = None
+    model: str = ""
+
+    def explain(
+        self,
+        compute: Callable[..., Explanation],
+        model: Any,
+        X: Any,
+        y: npt.NDArray[Any] | None = None,
+        *,
+        method: str = "permgrad",
+        **options: Any,
+    ) -> Explanation:
+        """Return an explanation of a frame or encoded rows from the cache, or compute and cache it.
+
+        ``meta["cached"]`` is true if it was read. ``compute`` is ``permgrad.explain``. The seed is among the options.
+        """
+        entry = cached = None
+        if self.folder is not None:
+            table = X if isinstance(X, pd.DataFrame) else X.table
+            facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(table, y)}
+            entry = self.folder / f"{method}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
+        if entry is not None and entry.is_dir():
+            with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
+                sums = read_json(entry / _SUMS)
+                if {name: file_hash(entry / name) for name in sums} == sums:
+                    cached = Explanation.load(entry)
+            if cached is None:
+                warn_user(f"The saved explanation {entry} is damaged. It is computed again.")
+        explanation = compute(model, X, y, method=method, **options) if cached is None else cached
+        explanation.meta["cached"] = cached is not None
+        if entry is not None and cached is None:
+            # The folder may be read-only. The explanation is valid without the cache.
+            with suppress(OSError), atomic_path(entry, folder=True) as temporary:
+                explanation.save(temporary, overwrite=True)
+                files = [path for path in sorted(temporary.iterdir()) if path.is_file() and path.name != TIMES]
+                sums = {path.name: file_hash(path) for path in files}
+                write_json_atomic(temporary / _SUMS, sums)
+        return explanation
+
 
 #: Tolerance of the attributions of single rows, as a share of the output's range. A page shows less detail than this.
 #: With the method's own default these rows would take half as long again.
@@ -71,6 +129,7 @@ class EvaluatedModel:
         has_slopes: its outputs have gradients.
         has_one_logit: a plain network of two classes with one logit, which is explained by its gradients first.
         curve: what is known of all points, if its outputs are a curve and this is one of them.
+        several_inputs: it is a network whose inputs can be missing one by one.
     """
 
     name: str
@@ -92,6 +151,7 @@ class EvaluatedModel:
     has_slopes: bool = False
     has_one_logit: bool = False
     curve: Curve | None = None
+    several_inputs: bool = False
 
     def targets(self, rows: Rows) -> Array:
         """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""
@@ -170,11 +230,6 @@ class EvaluatedModel:
     def is_own_network(self) -> bool:
         """Whether it is a network of permgrad."""
         return self.encoder is not None and self.has_slopes
-
-    @property
-    def several_inputs(self) -> bool:
-        """Whether it is a network whose inputs can be missing one by one."""
-        return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from permgrad.assess.curves import AtPoint, Curve, read_curve
 from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
-from permgrad.assess.predictions import Predictions
-from permgrad.assess.rows import Places, Rows
+from permgrad.assess.rows import Places, Predictions, Rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.request import Configured, Request
@@ -109,11 +108,6 @@ class Foreign(EvaluatedModel):
         """Return the columns of dates, also those written as text or whole numbers, in seconds."""
         cells = {name: cells_of(table[name], str(name)) for name in table.columns}
         return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
-
-    @property
-    def several_inputs(self) -> bool:
-        """Whether it is a network of several inputs."""
-        return len(self.request.inputs) > 1 and isinstance(self.model, nn.Module)
 
 
 def _drawn(rows: Rows, seed: int) -> Rows:
@@ -393,7 +387,8 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     if not np.isfinite(guess).all():
         problem = "The model predicts NaN or infinity for some rows"
         raise InputError(problem, hint="Look for missing values in the inputs.", code="PG040")
-    facts, output = {**facts, "request": request}, None
+    several = len(request.inputs) > 1 and isinstance(facts["model"], nn.Module)
+    facts, output = {**facts, "request": request, "several_inputs": several}, None
     if subject.task == "classification":
         names = np.asarray(subject.class_names, dtype=object)
         truth = names[np.asarray(request.y if request.classes is None else request.classes)]
@@ -402,7 +397,22 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         return _of_classes(facts, rows, tuple(names), truth, **further)
     truth = np.asarray(as_target(rows.y))
     if subject.count > 1 or truth.ndim != 1:
-        truth, guess, output = _one_output(request, facts["options"].get("target"), guess)
+        target = facts["options"].get("target")
+        outputs, chosen = subject.output_names, request.targets
+        if isinstance(request.loss, str) and request.loss == "cox":
+            problem = "report needs classes, numbers or survival functions, and the model returns one risk"
+            hint = "Return a frame of survival functions whose columns are times, or call pg.explain with loss='cox'."
+            raise InputError(problem, hint=hint, code="PG004")
+        if len(chosen) != 1:
+            few = listed(list(outputs)[:5], show=repr)
+            hint = f"Pass target={shown(outputs[0])}, for example." if target is None else "Name one in target=."
+            if target is None and outputs == tuple(map(str, range(len(outputs)))):
+                hint += " If they are a curve, return a frame whose columns are its times, quantiles or horizons."
+            raise InputError(
+                f"A report is of one output, and the model has {len(outputs)} ({few})", hint=hint, code="PG005"
+            )
+        position = chosen[0]
+        truth, guess, output = np.asarray(request.y)[:, position], column_of(guess, position), position
     if subject.task == "multilabel":
         label = subject.output_names[output or 0]
         classes = (f"not {label}", label)
@@ -431,23 +441,6 @@ def _of_classes(
     positive = facts["request"].positive if len(classes) == 2 else None
     facts = {**facts, "rows": replace(rows, truth=truth), "classes": classes, "labels": list(classes), **further}
     return Foreign(task="classification", positive=positive, **facts)
-
-
-def _one_output(request: Request, target: Any, guess: Floats) -> tuple[npt.NDArray[Any], Floats, int]:
-    """Return truth and predictions of the output that is reported, and its position."""
-    names, chosen = request.subject.output_names, request.targets
-    if isinstance(request.loss, str) and request.loss == "cox":
-        problem = "report needs classes, numbers or survival functions, and the model returns one risk"
-        hint = "Return a frame of survival functions whose columns are times, or call pg.explain with loss='cox'."
-        raise InputError(problem, hint=hint, code="PG004")
-    if len(chosen) != 1:
-        few = listed(list(names)[:5], show=repr)
-        hint = f"Pass target={shown(names[0])}, for example." if target is None else "Name one in target=."
-        if target is None and names == tuple(map(str, range(len(names)))):
-            hint += " If they are a curve, return a frame whose columns are its times, quantiles or horizons."
-        raise InputError(f"A report is of one output, and the model has {len(names)} ({few})", hint=hint, code="PG005")
-    position = chosen[0]
-    return np.asarray(request.y)[:, position], column_of(guess, position), position
 
 
 def label_of(model: Any) -> str:

@@ -23,7 +23,7 @@ from permgrad.evaluation.cards import as_numbers
 Kind = TypeVar("Kind", bound=type)
 Arrays = dict[str, npt.NDArray[Any]]
 #: The key that marks what is not plain JSON. Other keys that start with it have it twice.
-_MARK = "\0"
+MARKED = "\0"
 _KINDS: dict[str, type] = {"Dependence": Dependence}
 
 
@@ -49,7 +49,7 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
     """
     if isinstance(value, Explanation):
         explanations[key] = value
-        return {_MARK: "explanation", "key": key}
+        return {MARKED: "explanation", "key": key}
     if isinstance(value, pd.DataFrame):
         # Numbers as they are, all else as codes of texts.
         columns: list[dict[str, Any]] = []
@@ -61,18 +61,18 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
                 cells, levels = np.where(column.isna(), -1, codes).astype(np.int64), distinct.tolist()
             columns.append({"name": str(name), "levels": levels})
             arrays[f"{key}/{place}"] = cells
-        return {_MARK: "table", "key": key, "columns": columns, "rows": len(value)}
+        return {MARKED: "table", "key": key, "columns": columns, "rows": len(value)}
     if isinstance(value, np.ndarray) and value.dtype == object:
-        return {_MARK: "texts", "values": plain(value)}
+        return {MARKED: "texts", "values": plain(value)}
     if isinstance(value, np.ndarray):
         arrays[key] = value
-        return {_MARK: "array", "key": key}
+        return {MARKED: "array", "key": key}
     if is_dataclass(value) and not isinstance(value, type):
         names = [one.name for one in fields(value)]
         facts = {name: taken_apart(getattr(value, name), f"{key}/{name}", arrays, explanations) for name in names}
-        return {_MARK: type(value).__name__, **facts}
+        return {MARKED: type(value).__name__, **facts}
     if isinstance(value, Mapping):
-        names = [f"{_MARK}{name}" if str(name).startswith(_MARK) else str(name) for name in value]
+        names = [f"{MARKED}{name}" if str(name).startswith(MARKED) else str(name) for name in value]
         return {
             name: taken_apart(item, f"{key}/{place}", arrays, explanations)
             for place, (name, item) in enumerate(zip(names, value.values(), strict=True))
@@ -90,7 +90,7 @@ def put_together(  # noqa: PLR0911 — as above
         return [put_together(item, arrays, explanations) for item in facts]
     if not isinstance(facts, dict):
         return facts
-    kind = facts.get(_MARK)
+    kind = facts.get(MARKED)
     if kind == "explanation":
         return explanations[facts["key"]]
     if kind == "table":
@@ -109,9 +109,9 @@ def put_together(  # noqa: PLR0911 — as above
     if kind == "array":
         return arrays[facts["key"]]
     items = {
-        name.removeprefix(_MARK): put_together(item, arrays, explanations)
+        name.removeprefix(MARKED): put_together(item, arrays, explanations)
         for name, item in facts.items()
-        if name != _MARK
+        if name != MARKED
     }
     if kind is None:
         return items

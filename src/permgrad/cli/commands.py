@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,17 @@ from typer.core import TyperGroup
 from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import InputError, PermgradWarning, did_you_mean
 from permgrad.base.startup import loading, own_process, prepare_threads
-from permgrad.cli.help import PANELS, HelpfulCommand, completion_of, described
-from permgrad.cli.terminal import open_page, outcome_of_error, put, say, tell
+from permgrad.cli.terminal import (
+    PANELS,
+    HelpfulCommand,
+    completion_of,
+    described,
+    open_page,
+    outcome_of_error,
+    put,
+    say,
+    tell,
+)
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
@@ -94,16 +103,18 @@ _QUIET = Annotated[
 _DEBUG = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.", rich_help_panel="Output")]
 
 
-def command(
-    group: typer.Typer, request: type, name: str | None = None, *, examples: Sequence[str] = ()
-) -> Callable[[Callable[[Any], Outcome]], Callable[[Any], Outcome]]:
-    """Register a command whose options are the fields of a request. The decorated function takes the request."""
-    options, hints = options_of(request), get_type_hints(request)
-    # Fields that hold several values, with the type of each, and flags such as --no-pruning, which turn a field off.
-    lists = {name: get_args(hints[name])[0] for name in options if ... in get_args(hints[name])}
-    negated = [name for name, one in options.items() if hints[name] is bool and (one.name or "").startswith("--no-")]
+def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any], Outcome]], Callable[[Any], Outcome]]:
+    """Register a command that is called as its function, whose options are the fields of the request that it takes."""
 
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
+        request: Any = next(iter(get_type_hints(function).values()))
+        options, hints = options_of(request), get_type_hints(request)
+        # Fields that hold several values, with the type of each, and flags such as --no-pruning, which turn one off.
+        lists = {name: get_args(hints[name])[0] for name in options if ... in get_args(hints[name])}
+        negated = [
+            name for name, one in options.items() if hints[name] is bool and (one.name or "").startswith("--no-")
+        ]
+
         def invoked(*, as_json: bool, quiet: bool, debug: bool, csv_formulas: str | None = None, **values: Any) -> None:
             with _plain_output(csv_formulas, quiet=quiet, debug=debug):
                 prepare_threads(values.get("threads"))
@@ -135,6 +146,7 @@ def command(
         invoked.__doc__, invoked.__name__ = function.__doc__, function.__name__
         invoked.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         invoked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        name = function.__name__.removeprefix("datasets_")
         group.command(name, cls=HelpfulCommand, epilog="\n".join(examples))(invoked)
         return function
 
@@ -241,7 +253,7 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------------
-@command(app, requests.BenchmarkRequest, examples=["permgrad benchmark tabular --quick --out benchmark-trial"])
+@command("permgrad benchmark tabular --quick --out benchmark-trial")
 def benchmark(request: requests.BenchmarkRequest) -> Outcome:
     """Compare every method with functions whose importances are known.
 
@@ -253,12 +265,8 @@ def benchmark(request: requests.BenchmarkRequest) -> Outcome:
 
 
 @command(
-    app,
-    requests.CompareRequest,
-    examples=[
-        "permgrad compare patients.csv --target outcome",
-        "permgrad compare patients.csv --target outcome --models default,lightgbm,linear --folds 10",
-    ],
+    "permgrad compare patients.csv --target outcome",
+    "permgrad compare patients.csv --target outcome --models default,lightgbm,linear --folds 10",
 )
 def compare(request: requests.CompareRequest) -> Outcome:
     """Compare models on one table by cross-validation.
@@ -273,12 +281,8 @@ def compare(request: requests.CompareRequest) -> Outcome:
 
 
 @command(
-    app,
-    CounterfactualsRequest,
-    examples=[
-        "permgrad counterfactuals permgrad-runs/patients-0 --row 17",
-        "permgrad counterfactuals permgrad-runs/patients-0 new.csv --row 3 --want well --fixed age --range dose=0..20",
-    ],
+    "permgrad counterfactuals permgrad-runs/patients-0 --row 17",
+    "permgrad counterfactuals permgrad-runs/patients-0 new.csv --row 3 --want well --fixed age --range dose=0..20",
 )
 def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     """Find what would have to differ in a row for a model to predict something else.
@@ -296,11 +300,7 @@ def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     return write_counterfactuals(request)
 
 
-@command(
-    app,
-    requests.ExcelRequest,
-    examples=["permgrad excel permgrad-runs/patients-0", "permgrad excel new-predictions.csv --out new.xlsx"],
-)
+@command("permgrad excel permgrad-runs/patients-0", "permgrad excel new-predictions.csv --out new.xlsx")
 def excel(request: requests.ExcelRequest) -> Outcome:
     """Write results as an Excel workbook.
 
@@ -312,13 +312,9 @@ def excel(request: requests.ExcelRequest) -> Outcome:
 
 
 @command(
-    app,
-    requests.ExplainRequest,
-    examples=[
-        "permgrad explain permgrad-runs/patients-0",
-        "permgrad explain permgrad-runs/patients-0 new.csv --method shapley --row 17",
-        "permgrad explain model.onnx patients.csv --target outcome",
-    ],
+    "permgrad explain permgrad-runs/patients-0",
+    "permgrad explain permgrad-runs/patients-0 new.csv --method shapley --row 17",
+    "permgrad explain model.onnx patients.csv --target outcome",
 )
 def explain(request: requests.ExplainRequest) -> Outcome:
     """Explain a trained model on the rows of a table.
@@ -334,11 +330,7 @@ def explain(request: requests.ExplainRequest) -> Outcome:
     return explain_table(request)
 
 
-@command(
-    app,
-    requests.ImagesRequest,
-    examples=["permgrad images patients.csv --target outcome --out pictures"],
-)
+@command("permgrad images patients.csv --target outcome --out pictures")
 def images(request: requests.ImagesRequest) -> Outcome:
     """Write each row of a table as an image, as the image branch of a network sees it.
 
@@ -352,12 +344,8 @@ def images(request: requests.ImagesRequest) -> Outcome:
 
 
 @command(
-    app,
-    requests.PredictRequest,
-    examples=[
-        "permgrad predict permgrad-runs/patients-0 new.csv",
-        "permgrad predict permgrad-runs/patients-0 new.csv --out - | head",
-    ],
+    "permgrad predict permgrad-runs/patients-0 new.csv",
+    "permgrad predict permgrad-runs/patients-0 new.csv --out - | head",
 )
 def predict(request: requests.PredictRequest) -> Outcome:
     """Predict the rows of a table with a trained model.
@@ -373,12 +361,8 @@ def predict(request: requests.PredictRequest) -> Outcome:
 
 
 @command(
-    app,
-    requests.ReportRequest,
-    examples=[
-        "permgrad report permgrad-runs/patients-0 --open",
-        "permgrad report permgrad-runs/patients-0 permgrad-runs/patients-1 --out both.html",
-    ],
+    "permgrad report permgrad-runs/patients-0 --open",
+    "permgrad report permgrad-runs/patients-0 permgrad-runs/patients-1 --out both.html",
 )
 def report(request: requests.ReportRequest) -> Outcome:
     """Build a run's report.html again from the files in its folder, or compare several runs of one table.
@@ -395,13 +379,9 @@ def report(request: requests.ReportRequest) -> Outcome:
 
 
 @command(
-    app,
-    requests.RunRequest,
-    examples=[
-        "permgrad run patients.csv --target outcome",
-        "permgrad run patients.xlsx --target outcome --id patient --baselines --open",
-        "permgrad run scans.csv --target label --image scan",
-    ],
+    "permgrad run patients.csv --target outcome",
+    "permgrad run patients.xlsx --target outcome --id patient --baselines --open",
+    "permgrad run scans.csv --target label --image scan",
 )
 def run(request: requests.RunRequest) -> Outcome:
     """Train a network on a table, explain it, and write a report.
@@ -415,7 +395,7 @@ def run(request: requests.RunRequest) -> Outcome:
     return run_table(request, say=tell)
 
 
-@command(app, requests.TuneRequest, examples=["permgrad tune patients.csv --target outcome --trials 30"])
+@command("permgrad tune patients.csv --target outcome --trials 30")
 def tune(request: requests.TuneRequest) -> Outcome:
     """Search for better settings on validation rows.
 
@@ -428,7 +408,7 @@ def tune(request: requests.TuneRequest) -> Outcome:
     return tune_table(request, say=tell)
 
 
-@command(app, requests.DemoRequest, examples=["permgrad demo", "permgrad demo --rows --open"])
+@command("permgrad demo", "permgrad demo --rows --open")
 def demo(request: requests.DemoRequest) -> Outcome:
     """Train and explain a network on a small table, to see what you get. It takes less than a minute.
 
@@ -440,7 +420,7 @@ def demo(request: requests.DemoRequest) -> Outcome:
     return run_demo(request, say=tell)
 
 
-@command(app, McpRequest, examples=["permgrad mcp --folder work"])
+@command("permgrad mcp --folder work")
 def mcp(request: McpRequest) -> Outcome:
     """Serve permgrad's tools to a program over the Model Context Protocol, on stdin and stdout.
 
@@ -469,7 +449,7 @@ class _ListRequest:
     """``permgrad datasets list`` has no options."""
 
 
-@command(datasets_app, _ListRequest, "list")
+@command(group=datasets_app)
 def datasets_list(_: _ListRequest) -> Outcome:
     """List the named data sets: target, size, licence, home, and whether they are downloaded."""
     from permgrad.data.datasets import cache_folder, get_card, list_datasets
@@ -497,7 +477,7 @@ class _FetchRequest:
     names: tuple[str, ...] = argument("Names of data sets, or all.", "NAME...")
 
 
-@command(datasets_app, _FetchRequest, "fetch")
+@command(group=datasets_app)
 def datasets_fetch(request: _FetchRequest) -> Outcome:
     """Download named data sets and check their content."""
     from permgrad.data.datasets import fetch_dataset, get_card, list_datasets

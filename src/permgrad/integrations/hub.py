@@ -75,7 +75,11 @@ def save_for_hub(
         for path in record.files() if record else ():
             if path.suffix in (".html", ".csv"):
                 (temporary / path.name).write_bytes(path.read_bytes())
-        rows = _rows_along(fitted if keep_rows else without_rows(fitted))
+        model = fitted if keep_rows else without_rows(fitted)
+        kept, held = rows_in(model)
+        beside = f", and {held:,} that were held out of training, for intervals" if held else ""
+        words = f"The model holds {kept + held:,} encoded rows of its training table, whose values can be read back"
+        rows = [f"{words}: {kept:,} as the background of explanations{beside}."] if kept + held else []
         if record:
             look = look_of(record.record, ReportRequest(folders=(), keep_rows=keep_rows), None)
             rows += _rows_shown(record.folder) if look["keep_rows"] else []
@@ -161,14 +165,6 @@ def load_from_hub(
         files = [DESCRIPTION, ARRAYS, WEIGHTS, TIMES]
         folder = hub.snapshot_download(str(repository), revision=revision, token=token, allow_patterns=files)
     return load(folder, device=device)
-
-
-def _rows_along(model: Any) -> list[str]:
-    """Return a sentence on the rows of the table that a model holds, if it does."""
-    kept, held = rows_in(model)
-    beside = f", and {held:,} that were held out of training, for intervals" if held else ""
-    words = f"The model holds {kept + held:,} encoded rows of its training table, whose values can be read back"
-    return [f"{words}: {kept:,} as the background of explanations{beside}."] if kept + held else []
 
 
 def _rows_shown(folder: Path) -> list[str]:

@@ -90,31 +90,26 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[s
                 dynamo=False,
             )
         file = onnx.load(str(temporary))
-        onnx.helper.set_model_props(file, _facts(model))
+        classes = {"classes": json.dumps([str(one) for one in model.classes_])} if hasattr(model, "classes_") else {}
+        onnx.helper.set_model_props(
+            file,
+            {
+                "permgrad": __version__,
+                "task": "classification" if classes else "regression",
+                "columns": json.dumps(list(map(str, model.preprocessor_.encoded_names_))),
+                **classes,
+            },
+        )
         onnx.save(file, str(temporary))
         session = runtime.InferenceSession(temporary.read_bytes(), providers=["CPUExecutionProvider"])
         (returned,) = session.run([output], {"encoded": encoded})
-        _check(returned, network.numbers(model, encoded))
+        wanted = network.numbers(model, encoded)
+        scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
+        difference = float(np.abs(returned - wanted).max(initial=0.0)) / scale
+        if not difference <= _MOST_OFF:
+            problem = f"The predictions of the ONNX file differ from the model's by {difference:.2g}."
+            raise EnvironmentProblem(problem, hint="Install another version of torch or onnxruntime.", code="PG060")
     return target
-
-
-def _facts(model: HyNNClassifier | HyNNRegressor) -> dict[str, str]:
-    """Return what the file says of itself."""
-    classes = {"classes": json.dumps([str(one) for one in model.classes_])} if hasattr(model, "classes_") else {}
-    return {
-        "permgrad": __version__,
-        "task": "classification" if classes else "regression",
-        "columns": json.dumps(list(map(str, model.preprocessor_.encoded_names_))),
-        **classes,
-    }
-
-
-def _check(returned: Any, wanted: Any) -> None:
-    scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
-    difference = float(np.abs(returned - wanted).max(initial=0.0)) / scale
-    if not difference <= _MOST_OFF:
-        problem = f"The predictions of the ONNX file differ from the model's by {difference:.2g}."
-        raise EnvironmentProblem(problem, hint="Install another version of torch or onnxruntime.", code="PG060")
 
 
 class _Predicting(nn.Module):
@@ -142,25 +137,21 @@ class _Predicting(nn.Module):
         if outputs.shape[1] == 1:
             outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
         if self.calibration.curves:
-            return _isotonic(self.calibration, outputs)
+            # Calibrated probabilities, see Calibration.probabilities.
+            count, two = outputs.shape[1], len(self.calibration.curves) == 1
+            shares = []
+            for k, (knots, values) in zip([1] if two else range(count), self.calibration.curves, strict=True):
+                others = [outputs[:, j : j + 1] for j in range(count) if j != k]
+                odds = outputs[:, k] - torch.logsumexp(torch.cat(others, dim=1), dim=1)
+                shares.append(_between(odds, torch.tensor(knots).double(), torch.tensor(values).double()))
+            if two:
+                return torch.stack([1 - shares[0], shares[0]], dim=1)
+            raw = torch.stack(shares, dim=1)
+            total = raw.sum(dim=1, keepdim=True)
+            return torch.where(total > 0, raw / torch.where(total > 0, total, 1.0), 1 / count)
         if self.calibration.shift:
             outputs = outputs - torch.tensor(self.calibration.shift, dtype=torch.float64)
         return torch.softmax(outputs / self.calibration.temperature, dim=1)
-
-
-def _isotonic(calibration: Calibration, logits: Tensor) -> Tensor:
-    """Return calibrated probabilities, see ``Calibration.probabilities``."""
-    count, two = logits.shape[1], len(calibration.curves) == 1
-    shares = []
-    for k, (knots, values) in zip([1] if two else range(count), calibration.curves, strict=True):
-        others = [logits[:, j : j + 1] for j in range(count) if j != k]
-        odds = logits[:, k] - torch.logsumexp(torch.cat(others, dim=1), dim=1)
-        shares.append(_between(odds, torch.tensor(knots).double(), torch.tensor(values).double()))
-    if two:
-        return torch.stack([1 - shares[0], shares[0]], dim=1)
-    raw = torch.stack(shares, dim=1)
-    total = raw.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, raw / torch.where(total > 0, total, 1.0), 1 / count)
 
 
 def _between(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ views.update(
         "Comparison.html": "permgrad.pages.comparison.comparison_page",
         "Comparison.sentences": "permgrad.pages.comparison.sentences",
         "Counterfactuals.summary": "permgrad.pages.summary.counterfactuals_summary",
-        "Evaluation.plot": "permgrad.pages.plots.removal.removal",
+        "Evaluation.plot": "permgrad.pages.plots.modality.removal",
         "Explanation.html": "permgrad.pages.notebook.to_html",
         "Explanation.plot": "permgrad.pages.plots.drawn.PlotAccessor",
         "Explanation.summary": "permgrad.pages.summary.summary",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from permgrad.base.errors import by_count, counted
 from permgrad.base.files import plain
@@ -83,16 +82,13 @@ def what_changed(section: SectionView, changes: Changes) -> None:
                 f"{what.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0."
                 + " All parts add up to the change of the loss." * (kind == "part"),
             )
-        _table(section, lines, f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly.")
-
-
-def _table(section: SectionView, lines: pd.DataFrame, caption: str) -> None:
-    marks: list[Mark] = np.where(lines["p_holm"] < LEVEL, "best", "").tolist()
-    known = [name for name in ("old", "new", "change") if lines[name].notna().any()]
-    columns = [names(map(_called, lines["name"]), "what", marks)]
-    columns += [figures_of(name, lines[name], numbers(lines[name].to_numpy(dtype=np.float64))) for name in known]
-    columns += [intervals_of(lines["ci_low"], lines["ci_high"]), figures_of("p, adjusted", lines["p_holm"], p_text)]
-    section.table(table_of(caption, columns))
+        caption = f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."
+        marks: list[Mark] = np.where(lines["p_holm"] < LEVEL, "best", "").tolist()
+        known = [name for name in ("old", "new", "change") if lines[name].notna().any()]
+        columns = [names(map(_called, lines["name"]), "what", marks)]
+        columns += [figures_of(name, lines[name], numbers(lines[name].to_numpy(dtype=np.float64))) for name in known]
+        columns += [intervals_of(lines["ci_low"], lines["ci_high"]), figures_of("p, adjusted", lines["p_holm"], p_text)]
+        section.table(table_of(caption, columns))
 
 
 def _called(name: str) -> str:

@@ -179,7 +179,17 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
     )
     if len(order) > 1:
         _agreement(comparison, section, order)
-    _share_table(comparison, section, order)
+    # The importance of every feature, and its rank in each model, by falling mean share.
+    shares = comparison.shares()[order]
+    ranks = shares.rank(ascending=False, method="min")
+    places = np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
+    columns = [names((comparison.features[at] for at in places), "feature")]
+    for name in order:
+        means = comparison.reliance[name].mean(axis=0)[places]
+        columns.append(figures_of(clean(comparison.label(name)), means, numbers(means)))
+        columns.append(figures_of("rank", ranks[name].iloc[places], as_count, "quiet"))
+    caption = "Importance (increase of the loss) of every feature, mean over folds, and its rank in each model."
+    section.table(table_of(caption, columns), f"All {len(places)} features")
 
 
 def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -> None:
@@ -236,20 +246,6 @@ def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
             table[first, second] = table[second, first] = line["agreement"]
             table[first, first], table[second, second] = line["within_first"], line["within_second"]
     return table
-
-
-def _share_table(comparison: Comparison, section: SectionView, order: list[str]) -> None:
-    """List the importance of every feature, and its rank in each model, by falling mean share."""
-    shares = comparison.shares()[order]
-    ranks = shares.rank(ascending=False, method="min")
-    places = np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
-    columns = [names((comparison.features[at] for at in places), "feature")]
-    for name in order:
-        means = comparison.reliance[name].mean(axis=0)[places]
-        columns.append(figures_of(clean(comparison.label(name)), means, numbers(means)))
-        columns.append(figures_of("rank", ranks[name].iloc[places], as_count, "quiet"))
-    caption = "Importance (increase of the loss) of every feature, mean over folds, and its rank in each model."
-    section.table(table_of(caption, columns), f"All {len(places)} features")
 
 
 def _paths(section: SectionView, comparison: Comparison) -> None:

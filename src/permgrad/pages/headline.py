@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.assess.branches import entries_of, is_hybrid
+from permgrad.assess.assessment import entries_of, is_hybrid
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.significance import features_tested
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
-from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
 from permgrad.pages.words import (
+    BEYOND_ALL,
+    advantage,
     causal_words,
     clean,
     confidence_words,

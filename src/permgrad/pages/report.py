@@ -20,7 +20,7 @@ from permgrad.assess.reading import ReadModel
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
-from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
+from permgrad.assess.sections.network import ProvenanceSection, this_machine
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import explain_refits
 from permgrad.attribution.explanation import Explanation
@@ -36,8 +36,8 @@ from permgrad.imaging.layout import StoredLayout
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.pages import words
-from permgrad.pages.cards_data import effect_lines
 from permgrad.pages.html import render_report
+from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 

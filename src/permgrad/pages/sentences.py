@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.assess.branches import entries_of, is_hybrid, value_of
+from permgrad.assess.assessment import entries_of, is_hybrid, value_of
 from permgrad.base.errors import by_count, counted, option_of
 from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL, deserves_words
@@ -323,22 +323,23 @@ def drifted_words(one: Mapping[str, Any]) -> str:
     return f"{shares} are {one['side']} {value_text(float(one['value']))}"
 
 
-def left_words(feature: str, leaves: Mapping[str, Any], output: int, *, shares: bool) -> str:
-    """Say where the mean curve of a feature leaves the data, and whether the local effect differs from it there.
+def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
+    """Say for each output where the mean curve of a card leaves the data, and whether the local effect differs there.
 
-    ``leaves`` is that of a card. ``shares``: whether predictions are probabilities.
+    ``shares``: predictions are probabilities.
     """
-    own, other = map(names_apart([feature, leaves["other"]]), (feature, leaves["other"]))
+    leaves, texts = card["leaves"], []
+    own, other = map(names_apart([card["feature"], leaves["other"]]), (card["feature"], leaves["other"]))
     words = f"The mean curve of {own} leaves the data {left_where(leaves)}: there, {percent(leaves['share'])} of its "
     words += (
         f"rows have a value of {other} that none of the {leaves['near']} or more test rows with the nearest values "
     )
     words += f"of {own} has. The accumulated local effect (ALE) stays inside the data, and "
-    if not leaves["clear"][output]:
-        return f"{words}does not clearly differ from it there."
-    size = leaves["apart"][output]
-    apart = f"{number(100 * size, 2)} percentage points" if shares else number(size)
-    return f"{words}is up to {apart} away from it there."
+    for clear, size in zip(leaves["clear"], leaves["apart"], strict=True):
+        apart = f"{number(100 * size, 2)} percentage points" if shares else number(size)
+        differs = f"is up to {apart} away from it there." if clear else "does not clearly differ from it there."
+        texts.append(words + differs)
+    return texts
 
 
 def left_where(leaves: Mapping[str, Any]) -> str:

@@ -17,17 +17,20 @@ from permgrad.base.errors import counted, listed
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL, shares_level
 from permgrad.pages.choices import as_global, largest, pick_output
-from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
 from permgrad.pages.words import (
+    FEWEST_ROWS,
     causal_words,
     clean,
     confidence_words,
     labels_of,
     modalities_tested,
     names_apart,
+    order_words,
     p_text,
     quantity_of,
     shorten,
+    shown_ranks,
+    training_words,
     value_text,
 )
 

@@ -16,18 +16,7 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.pages.html import render_page
 from permgrad.pages.plots.bar import signed_bars
 from permgrad.pages.plots.training import MOST_SLICES, trial_curves, tuning_history, tuning_slices
-from permgrad.pages.views import (
-    Builder,
-    Cell,
-    Fact,
-    Mark,
-    SectionView,
-    as_count,
-    built,
-    figures_of,
-    names,
-    table_of,
-)
+from permgrad.pages.views import Builder, Cell, Fact, Mark, SectionView, as_count, built, figures_of, names, table_of
 from permgrad.pages.words import clean, duration, listed, value_text
 
 #: Columns of the trials' table that are not settings.
@@ -45,12 +34,16 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     headline = f"None of {count} trial{'s' * (count != 1)} has succeeded yet."
     if best is not None:
         headline = f"Trial {best} is the best of {count}: validation loss {number(_loss(table, best), 4)}."
+    counts = table["state"].value_counts()
+    chosen = [Fact(f"{int(counts[state])}", state) for state in ("complete", "pruned", "failed") if counts.get(state)]
+    spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
+    chosen += [Fact(duration(spent), "training in total")] if spent else []
     return render_page(
         title=str(facts.get("table", "study")),
         kind="permgrad tuning",
         headline=headline,
         second=_second(table, facts),
-        facts=_facts(table, facts),
+        facts=[*chosen, Fact(f"{len(settings_of(table))}", "settings searched")][:4],
         warnings=[f"{count} of {total} trials are finished. Run the same command to resume."] * (count < total),
         sections=built(_SECTIONS, table, facts),
     )
@@ -79,14 +72,6 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     gain = 1 - _loss(table, best) / first if first else 0.0
     itself = f"{clean(start[:1].upper() + start[1:])}, trial 0, has {number(first, 4)}"
     return f"{words} {itself}. The winner's loss is {gain:.1%} smaller."
-
-
-def _facts(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[Fact]:
-    counts = table["state"].value_counts()
-    chosen = [Fact(f"{int(counts[state])}", state) for state in ("complete", "pruned", "failed") if counts.get(state)]
-    spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
-    chosen += [Fact(duration(spent), "training in total")] if spent else []
-    return [*chosen, Fact(f"{len(settings_of(table))}", "settings searched")][:4]
 
 
 # ---- sections --------------------------------------------------------------------------------------------------------

@@ -179,11 +179,11 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
 
 
 def _comparisons(content: Assessment) -> Iterator[Spoken]:
-    """Say how many rows of a rare class it finds, where it is no better than a constant, and compare the baselines."""
+    """Say how many rows of a rare class it finds, and how it compares with a constant, baselines and an earlier run."""
     (_, counts), scored, measured = class_rows(content), content.predictions, content.metrics or {}
     if scored is not None and scored.probabilities is not None and len(scored.classes) == len(counts) == 2:
         label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
-        called = classes[scored.decided] == label
+        called = classes[scored.scored.decided] == label
         # Accuracy hides a rare class. If it is never predicted, another sentence says so.
         if label in classes and counts[label] <= UNEVEN * sum(counts.values()) and called.any():
             right = int((called & (texts_of(scored.truth) == label)).sum())
@@ -198,10 +198,6 @@ def _comparisons(content: Assessment) -> Iterator[Spoken]:
     if best is not None and (words := against_baselines(content.task, measured)):
         ahead = {name: scores.get("ahead") for name, scores in measured["baselines"].items()}
         yield words, "baselines", "score", {"best": best[0], "ahead": ahead}
-
-
-def _changes(content: Assessment) -> Iterator[Spoken]:
-    """Say what changed since an earlier run, and what was compared."""
     if (changes := content.changes) is not None:
         words = " ".join(filter(None, [since_words(changes), overlap_words(changes)]))
         yield words, "changes", "changes", changes_facts(changes)
@@ -279,7 +275,7 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         if rows and (accuracy := test.get("accuracy")) is not None:
             seen, wider = content.predictions, 1.0
             if seen is not None:
-                right = (seen.decided == seen.codes).astype(np.float64)
+                right = (seen.scored.decided == seen.codes).astype(np.float64)
                 wider = mean_widening(content.dependence, right)
             low, high = map(float, wilson(accuracy, rows / wider**2))
             words += f": on other rows, accuracy could be between {percent(low)} and {percent(high)} "
@@ -386,7 +382,7 @@ def _columns(content: Assessment) -> Iterator[Spoken]:
 
 #: In reading order.
 _SENTENCES: tuple[Callable[[Assessment], Iterator[Spoken]], ...] = (
-    *(_skill, _comparisons, _changes, _features, _giveaways, _test_rows, _scores, _columns),
+    *(_skill, _comparisons, _features, _giveaways, _test_rows, _scores, _columns),
 )
 
 

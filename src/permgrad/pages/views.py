@@ -1,13 +1,14 @@
-"""What the template shows: figures and tables as plain, escaped pieces."""
+"""Sections and tabs as the template reads them: texts, tables and figures, and the data of a tab's scripts."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -23,13 +25,55 @@ from matplotlib.figure import Figure
 from permgrad.base import style
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
+from permgrad.base.files import plain
 from permgrad.base.numerals import fixed, number
 from permgrad.base.numerals import numbers as number_texts
-from permgrad.pages.plots.points import points
+from permgrad.pages.plots._base import points
 from permgrad.pages.words import clean, plain_text, shorten
 
 if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
     from permgrad.evaluation.metrics import Metric
+
+#: What could end the element or be read as markup, and line ends of scripts that JSON allows.
+_ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
+_PACKED = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "u1": "|u1", "u2": "<u2"}
+
+
+def page_data(data: Mapping[str, Any]) -> str:
+    r"""Return data as JSON for ``<script type="application/json">``.
+
+    Floats have six significant digits. NaN and infinities become null. NumPy's numbers and arrays are allowed.
+
+    Examples:
+        >>> page_data({"rows": {"name": "</script>", "values": np.array([1 / 3, np.nan])}})
+        '{"rows":{"name":"\\u003c/script\\u003e","values":[0.333333,null]}}'
+    """
+    short = json.loads(json.dumps(plain(data)), parse_float=_short)
+    text = json.dumps(short, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPES).encode("utf-8", "replace").decode("utf-8")
+
+
+def _short(text: str) -> float:
+    """Return a number with six significant digits."""
+    short = float(f"{float(text):.6g}")
+    return int(short) if short.is_integer() and abs(short) < 2**53 else short
+
+
+def packed(array: npt.ArrayLike, kind: str = "f4") -> dict[str, Any]:
+    """Return a numeric array of any shape as text that ``Page.unpack`` turns into a typed array.
+
+    ``kind`` is the type of a number: ``"f4"`` and ``"f8"`` (NaN allowed), ``"i4"``, ``"u1"`` or ``"u2"``. The first
+    bytes of all numbers come first, then the second ones, so that they can be compressed better.
+
+    Examples:
+        >>> packed([[1, 2]], "u1")
+        {'type': 'u1', 'shape': [1, 2], 'base64': 'AQI='}
+    """
+    numbers = np.ascontiguousarray(array, dtype=_PACKED[kind])
+    planes = numbers.reshape(-1).view(np.uint8).reshape(numbers.size, numbers.itemsize).T.tobytes()
+    return {"type": kind, "shape": list(np.shape(array)), "base64": base64.b64encode(planes).decode("ascii")}
+
 
 _SVG = "http://www.w3.org/2000/svg"
 ET.register_namespace("", _SVG)
@@ -346,3 +390,61 @@ def frame_table(frame: pd.DataFrame, caption: str, *, index: str = "", sortable:
             present = zip(column, column.notna(), strict=True)
             columns.append(names([plain_text(value) if there else None for value, there in present], heading))
     return table_of(caption, columns, sortable=sortable)
+
+
+#: Anchor and title of a section, and the function that adds its blocks, from the section and the content. A fourth
+#: entry is the field of the content, or of one of its fields, without which the section is left out. The function then
+#: takes it too.
+Section = tuple[str, str, Callable[..., None]] | tuple[str, str, Callable[..., None], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tab:
+    """A tab: ``name`` is its anchor (``#rows``) and the key of its data in the page.
+
+    ``title`` can depend on the content. ``sections`` make the static page. Their anchors are unique in the report,
+    and no section is named like a tab. ``data`` returns what the tab's script needs, as JSON (pack large arrays with
+    ``page_data.packed``), or None for nothing. ``scripts`` are files in ``templates/scripts``. They register with
+    ``Page.tab(name, ...)``.
+
+    Examples:
+        >>> def words(section, content):
+        ...     with section.live("list"):  # the script fills it, see page.js
+        ...         section.text(f"What predicts {content.target}.")
+        >>> tab = Tab(name="features", title="Features", sections=[("list", "All features", words)])
+        >>> from permgrad.assess.assessment import Assessment
+        >>> tab_view(tab, Assessment(title="t", target="price", task="regression")).sections[0].blocks
+        [('live', ('list', [('text', 'What predicts price.')]))]
+    """
+
+    name: str
+    title: str | Callable[[Assessment], str]
+    sections: Sequence[Section]
+    data: Callable[[Assessment], Mapping[str, Any] | None] = lambda _: None
+    scripts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TabView:
+    """A tab with its blocks and its data."""
+
+    name: str
+    title: str
+    sections: Sequence[SectionView]
+    data: Mapping[str, Any] | None = None
+    scripts: Sequence[str] = ()
+
+
+def tab_view(tab: Tab, content: Assessment) -> TabView:
+    """Build a tab of the sections that have content."""
+    sections: list[SectionView] = []
+    for anchor, heading, fill, *needs in tab.sections:
+        needed: Any = content
+        for name in (name for path in needs for name in path.split(".")):
+            needed = getattr(needed, name, None)
+        if needed is not None and (not isinstance(needed, Sized) or len(needed)):
+            sections.append(section := SectionView(anchor, heading))
+            fill(section, content, *[needed for _ in needs])
+    title = tab.title if isinstance(tab.title, str) else tab.title(content)
+    shown = [section for section in sections if section.blocks]
+    return TabView(tab.name, title, shown, tab.data(content), tab.scripts)

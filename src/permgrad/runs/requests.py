@@ -235,9 +235,7 @@ class RunRequest(SplitRequest):
         choices=BASELINES,
     )
     time_limit: str | None = option(
-        "Time for the complete run: seconds, or such as 90s, 5m, 1h (default: what accuracy needs).",
-        None,
-        "TIME",
+        "Time for the complete run: seconds, or such as 90s, 5m, 1h (default: what accuracy needs).", None, "TIME"
     )
     thorough: bool = option("Train on all rows and explain all test rows, however long it takes.", False)
     ensure_top: int | None = option(_TOP, None, "N", least=1)

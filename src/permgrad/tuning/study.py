@@ -197,8 +197,19 @@ class Study:
                 history = [other for other in trials[: trial.number] if other.state.is_finished()]
                 under_way = [other for other in running if other.params and other.number != trial.number]
                 examples = sorted([*history, *under_way], key=lambda other: other.number)
-                proposal, resumed = self._proposal(trial, space, seed, examples)
-                return Claim(trial._trial_id, trial.number, proposal, history, resumed)  # noqa: SLF001 — Optuna's storage API needs it
+                identifier = trial._trial_id  # noqa: SLF001 — Optuna's storage API needs it
+                proposal = trial.user_attrs.get(PROPOSAL)
+                resumed = proposal is not None
+                if proposal is None:
+                    # One write: after an interruption the complete proposal is stored, or none.
+                    proposal = propose(space, examples, seed=seed, number=trial.number)
+                    self._storage.set_trial_user_attr(identifier, PROPOSAL, proposal)
+                for name, written in proposal["distributions"].items():
+                    if name not in trial.params:
+                        distribution = need_optuna().distributions.json_to_distribution(written)
+                        value = distribution.to_internal_repr(proposal["parameters"][name])
+                        self._storage.set_trial_param(identifier, name, value, distribution)
+                return Claim(identifier, trial.number, proposal, history, resumed)
         return None
 
     def _is_orphan(self, trial: Any) -> bool:
@@ -224,22 +235,6 @@ class Study:
         except need_optuna().exceptions.UpdateFinishedTrialError:
             return False
         return taken
-
-    def _proposal(self, trial: Any, space: Space, seed: int, examples: Sequence[Any]) -> tuple[dict[str, Any], bool]:
-        """Return the proposal of a trial: as stored when it was first claimed, or a new one."""
-        identifier = trial._trial_id  # noqa: SLF001 — as above
-        proposal = trial.user_attrs.get(PROPOSAL)
-        resumed = proposal is not None
-        if proposal is None:
-            # One write: after an interruption the complete proposal is stored, or none.
-            proposal = propose(space, examples, seed=seed, number=trial.number)
-            self._storage.set_trial_user_attr(identifier, PROPOSAL, proposal)
-        for name, written in proposal["distributions"].items():
-            if name not in trial.params:
-                distribution = need_optuna().distributions.json_to_distribution(written)
-                value = distribution.to_internal_repr(proposal["parameters"][name])
-                self._storage.set_trial_param(identifier, name, value, distribution)
-        return proposal, resumed
 
     # ---- working -----------------------------------------------------------------------------------------------------
 

@@ -73,10 +73,7 @@ class SuiteResults:
 
     def select(self, metric: str, **fixed: str) -> pd.DataFrame:
         """Return the rows of a metric, and of a method, function or estimand if given."""
-        if "method" in fixed:
-            records = self._by_method.get((metric, fixed.pop("method")), self.frame[:0])
-        else:
-            records = self._by_metric.get(metric, self.frame[:0])
+        records = self._by_metric.get(metric, self.frame[:0])
         for column, value in fixed.items():
             records = records[records[column] == value]
         return records
@@ -85,11 +82,6 @@ class SuiteResults:
     def _by_metric(self) -> dict[str, pd.DataFrame]:
         """The rows of each metric: a page asks for thousands of selections."""
         return {str(name): records for name, records in self.frame.groupby("metric", sort=False)}
-
-    @cached_property
-    def _by_method(self) -> dict[tuple[str, str], pd.DataFrame]:
-        groups = self.frame.groupby(["metric", "method"], sort=False)
-        return {(str(metric), str(method)): records for (metric, method), records in groups}
 
     def cells(self, metric: str, method: str, estimand: str) -> pd.Series[Any]:
         """Return a method's values by (function, seed)."""

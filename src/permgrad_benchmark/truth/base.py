@@ -20,7 +20,7 @@ import functools
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -185,7 +185,14 @@ class Truth(ABC):
 
 @functools.lru_cache(maxsize=256)
 def _known(kind: type[Truth], estimand: str) -> Known:
-    return compute_known(kind(), estimand, ESTIMANDS)
+    truth = kind()
+    check_choice("estimand", estimand, ESTIMANDS)
+    closed = truth.closed_form(estimand)
+    if closed is None and estimand == "conditional_effect" and not truth.correlated:
+        return truth.known("total_effect")
+    if closed is not None:
+        return Known(np.asarray(closed, dtype=np.float64), np.zeros(truth.n_features), "closed form")
+    return sampled(truth, estimand)
 
 
 truths: Registry[type[Truth]] = Registry("known function")
@@ -205,17 +212,6 @@ class Known:
     values: Floats
     error: Floats
     how: str
-
-
-def compute_known(truth: Truth, estimand: str, estimands: Mapping[str, str]) -> Known:
-    """Compute one of the four truths."""
-    check_choice("estimand", estimand, estimands)
-    closed = truth.closed_form(estimand)
-    if closed is None and estimand == "conditional_effect" and not truth.correlated:
-        return truth.known("total_effect")
-    if closed is not None:
-        return Known(np.asarray(closed, dtype=np.float64), np.zeros(truth.n_features), "closed form")
-    return sampled(truth, estimand)
 
 
 def sampled(truth: Truth, estimand: str, *, sets: int = SETS, points: int = POINTS, averaged: int = AVERAGED) -> Known:

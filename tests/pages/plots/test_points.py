@@ -8,7 +8,7 @@ from tests.pages.conftest import NAMES, global_explanation
 
 from permgrad.evaluation.cards import Sample, pair_effects
 from permgrad.pages import plots
-from permgrad.pages.plots.points import HEADINGS, MOST_NUMBERS, points
+from permgrad.pages.plots._base import HEADINGS, MOST_NUMBERS, points
 
 
 def test_bars_and_whiskers_have_the_names_of_features():

@@ -10,11 +10,11 @@ from browsing import needs_browser, visit
 from tests.pages.conftest import NAMES, report_content, with_answers
 
 from permgrad.base.numerals import percent
-from permgrad.pages.cards_data import effect_lines
 from permgrad.pages.html import render_page
-from permgrad.pages.tab import tab_view
+from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.tabs import features, rows
 from permgrad.pages.verdict import markdown, verdict
+from permgrad.pages.views import tab_view
 from permgrad.pages.words import value_text
 
 DRIVE = """

@@ -13,7 +13,7 @@ from browsing import needs_browser, visit
 from tests.pages.conftest import HOSTILE
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Predictions
 from permgrad.assess.sections.data import DataSection
 from permgrad.evaluation.calibration import covering, error_bands, holds, score_intervals
 from permgrad.evaluation.drift import compare_parts
@@ -21,9 +21,8 @@ from permgrad.evaluation.segments import find_segments, worse_groups
 from permgrad.evaluation.skill import Predicted
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
 from permgrad.pages.html import render_report
-from permgrad.pages.page_data import page_data
 from permgrad.pages.tabs import data, decisions, trust
-from permgrad.pages.views import SectionView
+from permgrad.pages.views import SectionView, page_data
 
 EVIL = [name for name in dict.fromkeys(HOSTILE) if name.strip()]
 ROWS = 400

@@ -13,10 +13,9 @@ from tests.pages.conftest import HOSTILE, NAMES, pairs_explanation, report_conte
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.evaluation.cards import beyond_each
 from permgrad.pages.html import render_page
-from permgrad.pages.page_data import page_data
 from permgrad.pages.plots import effect_words
-from permgrad.pages.tab import tab_view
 from permgrad.pages.tabs import features, together
+from permgrad.pages.views import page_data, tab_view
 
 DRIVE = """
 const all = (query) => [...document.querySelectorAll(query)];

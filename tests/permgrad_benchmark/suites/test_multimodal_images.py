@@ -15,9 +15,14 @@ from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.data import medmnist
 from permgrad.data.datasets import store
 from permgrad.data.medmnist import find_medmnist, image_cards, load_medmnist
-from permgrad_benchmark.suites.multimodal import autoencoder, images
-from permgrad_benchmark.suites.multimodal.autoencoder import bottleneck_features, feature_checksum
-from permgrad_benchmark.suites.multimodal.images import ImageSet, read_images, split_images
+from permgrad_benchmark.suites.multimodal import autoencoder
+from permgrad_benchmark.suites.multimodal.autoencoder import (
+    ImageSet,
+    bottleneck_features,
+    feature_checksum,
+    read_images,
+    split_images,
+)
 
 DATA = os.environ.get("PERMGRAD_DATA")
 
@@ -175,7 +180,7 @@ def test_images_are_split_apart_and_by_the_seed():
 @pytest.fixture
 def blobs(tmp_path, monkeypatch) -> ImageSet:
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path / "cache"))
-    images._read.cache_clear()
+    autoencoder._read.cache_clear()
     return read_images(str(write(tmp_path / "blobs.npz", 100)))
 
 

@@ -13,9 +13,10 @@ from permgrad.base.random import generator
 from permgrad_benchmark.suites.multimodal.autoencoder import Bottleneck
 from permgrad_benchmark.suites.multimodal.case import LAYER, QUICK, PairsCase, make_case, make_oracle
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, functions
-from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork
 from permgrad_benchmark.suites.multimodal.pairs import PairsDesign
 from permgrad_benchmark.suites.multimodal.training import (
+    FusedNetwork,
+    MarginNetwork,
     TrainingSettings,
     accuracy,
     train,

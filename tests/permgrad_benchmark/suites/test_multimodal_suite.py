@@ -14,13 +14,12 @@ from benchmarks.quality.multimodal_settings import hold_out
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad_benchmark import Settings, load_suites, metric_named, suites
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
-from permgrad_benchmark.measures import share_error, share_spread
+from permgrad_benchmark.metrics import share_error, share_spread
 from permgrad_benchmark.records import Record, read_cell, write_cell
 from permgrad_benchmark.suites.multimodal import MultimodalSuite, linear, register_function
-from permgrad_benchmark.suites.multimodal.autoencoder import bottleneck_features
+from permgrad_benchmark.suites.multimodal.autoencoder import _read, bottleneck_features
 from permgrad_benchmark.suites.multimodal.case import FULL, make_case, make_oracle
 from permgrad_benchmark.suites.multimodal.functions import MODALITIES, functions
-from permgrad_benchmark.suites.multimodal.images import _read
 from permgrad_benchmark.suites.multimodal.ours import ENTRIES, score
 from permgrad_benchmark.suites.multimodal.suite import shuffled
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING

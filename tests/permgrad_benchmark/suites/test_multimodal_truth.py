@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from permgrad.base.errors import InputError
 from permgrad.evaluation.ranking import importance_shares
-from permgrad_benchmark.suites.multimodal.clinical import covariance_with, draw_clinical, published_covariance
 from permgrad_benchmark.suites.multimodal.functions import (
     FEATURES,
     DecisionFunction,
+    covariance_with,
+    draw_clinical,
     functions,
     linear,
+    published_covariance,
     register_function,
 )
 from permgrad_benchmark.suites.multimodal.truth import Population, sampled_importance, true_importance

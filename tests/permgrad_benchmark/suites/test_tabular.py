@@ -15,10 +15,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from permgrad.attribution import methods
 from permgrad.evaluation.ranking import importance_shares
 from permgrad_benchmark import ANY, Settings, benchmark_metrics, enrolled, load_suites, metric_named
-from permgrad_benchmark.measures import share_error
+from permgrad_benchmark.metrics import share_error
 from permgrad_benchmark.suites.tabular import case as cases
 from permgrad_benchmark.suites.tabular import ours
-from permgrad_benchmark.suites.tabular.sage import sage_permutation
+from permgrad_benchmark.suites.tabular.peers import sage_permutation
 from permgrad_benchmark.truth import ESTIMANDS, base, make_truth
 from permgrad_benchmark.truth.base import _known
 

@@ -3,18 +3,14 @@
 from collections.abc import Callable
 
 from permgrad.assess.sections import (
-    bands,
     beside_data,
     cards,
-    changes,
     curve,
     gradients,
+    models,
     ranking,
-    refinement,
-    refits,
     rows,
     scores,
-    segments,
     sensitive,
     together,
     what_if,
@@ -24,9 +20,9 @@ from permgrad.assess.work import Work
 #: Of each section the stage of a run that computes it, what it needs (``CAPABILITIES``), and what fills its fields.
 SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("model", (), scores.scores),
-    ("model", ("table",), segments.segments),
+    ("model", ("table",), sensitive.segments),
     ("explanation", (), ranking.ranking),
-    ("explanation", ("network",), bands.bands),
+    ("explanation", ("network",), ranking.bands),
     ("explanation", (), rows.single_rows),
     ("explanation", ("maps",), rows.maps),
     ("explanation", ("table",), rows.listed),
@@ -38,7 +34,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("sensitive",), sensitive.sensitive),
     ("explanation", ("table", "network"), what_if.changeable),
     ("explanation", ("table", "network"), what_if.words),
-    ("explanation", ("refits",), refits.refits),
-    ("explanation", ("table", "network", "further rows"), refinement.refinement),
-    ("explanation", ("against",), changes.changes),
+    ("explanation", ("refits",), models.refits),
+    ("explanation", ("table", "network", "further rows"), ranking.refinement),
+    ("explanation", ("against",), models.changes),
 )

@@ -1,7 +1,8 @@
-"""Several models on the same rows: other models that a run trained, or models that the user passed."""
+"""Other models beside this one: on the same rows, of further trainings, of an earlier run."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.ranking import explain_model
+from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.evaluation.baselines.fitting import baselines
+from permgrad.evaluation.changes import Changes
 from permgrad.evaluation.side_by_side import SideBySide, side_by_side
 
 #: The name of a run's network among the models.
@@ -64,3 +67,28 @@ def trained_models(content: Assessment, *, seed: int) -> SideBySide:
         shown={NETWORK: "this network", **labels},
         explanations={} if content.explanation is None else {NETWORK: content.explanation},
     )
+
+
+storable(Changes)
+
+
+def changes(work: Work) -> None:
+    """Fill ``changes``."""
+    assert work.against is not None
+    clock = work.budget.clock
+    if clock.left() < 2 * work.first_ranking[1]:
+        clock.cut.append("comparison with the earlier run: it was not made")
+        return
+    work.put(changes=work.against())
+
+
+def refits(work: Work) -> None:
+    """Fill ``refits``."""
+    assert work.budget.refits is not None
+    assert work.refit is not None
+    clock, started = work.budget.clock, time.monotonic()
+    clock.expect(explanation=0.0)
+    with clock.whole.part("refits"):
+        work.put(refits=work.refit(work.budget.refits))
+    # They come on top: what follows them has as much time as without.
+    clock.started += time.monotonic() - started

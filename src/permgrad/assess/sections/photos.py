@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from permgrad.assess.budget import REPORT, SHOWN_ROWS
-from permgrad.assess.photo_column import PhotoColumn
 from permgrad.assess.rows import Rows
+from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explain import explain
 from permgrad.attribution.wide import place_effects
@@ -21,6 +22,23 @@ from permgrad.base.errors import keeping_warnings
 from permgrad.data.image_table import opened_image, read_image
 from permgrad.data.read.image_cells import source_of
 from permgrad.models.images import PATCHES
+
+
+@storable
+@dataclass(kw_only=True)
+class PhotoColumn:
+    """Images of listed rows, in 4 × 4 patches, row by row. Rows are known by their numbers as text.
+
+    ``small``: JPEGs in base64 by cell. ``covered``: scores ``(patches, scores)`` of a row's image with one patch
+    covered. ``parts`` ``(patches + 1, outputs)``: what the patches add to a row's outputs, and the largest standard
+    error of one of them.
+    """
+
+    name: str
+    small: dict[str, str] = field(default_factory=dict)
+    covered: dict[str, Array] = field(default_factory=dict)
+    parts: dict[str, Array] = field(default_factory=dict)
+
 
 #: Pixels of the longer side of a small image, and signs that all of a column may take.
 _PIXELS, _SIGNS = 96, 1_500_000

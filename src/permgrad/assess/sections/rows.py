@@ -12,8 +12,7 @@ import pandas as pd
 
 from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS
 from permgrad.assess.model import TOLERANCE_OF_NOTABLE
-from permgrad.assess.predictions import Predictions
-from permgrad.assess.rows import Rows
+from permgrad.assess.rows import Predictions, Rows
 from permgrad.assess.sections.cards import columns_by_rank
 from permgrad.assess.sections.photos import photos
 from permgrad.assess.store import storable
@@ -123,7 +122,7 @@ def single_rows(work: Work) -> None:
     for place, why in chosen.items():
         facts: dict[str, Any] = {"row": int(numbers[place]), "why": why}
         if seen.classes:
-            best = int(seen.decided[place])
+            best = int(seen.scored.decided[place])
             facts |= {"truth": seen.truth[place], "prediction": seen.classes[best], "output": best}
             facts["probability"] = float(seen.guess[place, best])
             words = f"{facts['truth']}, predicted {facts['prediction']} with {facts['probability']:.2f}"
@@ -154,7 +153,7 @@ def choose_rows(seen: Predictions) -> dict[int, str]:
             chosen.setdefault(int(order[int(share * len(order))]), why)
         chosen.setdefault(int(np.abs(guess - truth).argmax()), "the row with the largest error")
         return chosen
-    best, of_truth = seen.decided, guess[np.arange(len(truth)), truth]
+    best, of_truth = seen.scored.decided, guess[np.arange(len(truth)), truth]
     frequent = np.argsort(-np.bincount(truth, minlength=len(seen.classes)), kind="stable")
     for label in frequent[: SHOWN_ROWS - 1]:
         right = np.flatnonzero((best == label) & (truth == label))

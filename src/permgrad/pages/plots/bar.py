@@ -19,9 +19,8 @@ from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.ranks import rank_texts, shown_ranks
 from permgrad.pages.summary import clear_names
-from permgrad.pages.words import clean, labels_of, quantity_of, valued
+from permgrad.pages.words import clean, labels_of, quantity_of, rank_texts, shown_ranks, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -23,8 +23,7 @@ from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.cards import Sample, beyond_each, pair_effects
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import styled
-from permgrad.pages.plots.points import DATES
+from permgrad.pages.plots._base import DATES, styled
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
@@ -80,23 +79,6 @@ def interactions(
     choices.check_one_unit(explanation, "interactions")
     pairs = pairs_of(explanation, output)
     players = _players(choices.as_global(explanation), pairs, top_n, output)
-    figure = _matrix(pairs, players, f"interaction: {quantity_of(explanation)}", title)
-    strongest = [" × ".join(names) for names in pairs.names[:5]]
-    figure.description = (
-        f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: "
-        f"{valued(strongest, pairs.values[:5])}"
-    )
-    return figure
-
-
-def _players(explanation: Explanation, pairs: RankedPairs, top_n: int | None, output: Any) -> list[str]:
-    """Return the features of the strongest pairs, by falling importance."""
-    leading = list(dict.fromkeys(name for names in pairs.names for name in names))
-    chosen = set(leading[: max(2, choices.check_top_n(top_n, len(leading)))])
-    return [name for name in explanation.ranking(output) if name in chosen]
-
-
-def _matrix(pairs: RankedPairs, players: list[str], label: str, title: str | None) -> PlotFigure:
     count, place = len(players), {name: at for at, name in enumerate(players)}
     table = np.full((count, count), np.nan)
     frames = []
@@ -123,8 +105,21 @@ def _matrix(pairs: RankedPairs, players: list[str], label: str, title: str | Non
     stairs = [(at + 0.51, at + side) for at in range(count - 1) for side in (-0.52, 0.5)]
     axes.add_patch(Polygon([*stairs, (count, count - 1.5), (count, -0.6)], color=style.PAPER, linewidth=0, zorder=2))
     base.name_columns(axes, names[:-1], slanted=True, degrees=32)
+    label = f"interaction: {quantity_of(explanation)}"
     base.colour_bar(axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8)
+    strongest = [" × ".join(names) for names in pairs.names[:5]]
+    figure.description = (
+        f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: "
+        f"{valued(strongest, pairs.values[:5])}"
+    )
     return figure
+
+
+def _players(explanation: Explanation, pairs: RankedPairs, top_n: int | None, output: Any) -> list[str]:
+    """Return the features of the strongest pairs, by falling importance."""
+    leading = list(dict.fromkeys(name for names in pairs.names for name in names))
+    chosen = set(leading[: max(2, choices.check_top_n(top_n, len(leading)))])
+    return [name for name in explanation.ranking(output) if name in chosen]
 
 
 # ---- the effect of a pair --------------------------------------------------------------------------------------------
@@ -188,7 +183,7 @@ def _table(X: Any) -> pd.DataFrame:
 def pair_effect(
     effect: Mapping[str, Any], output: int = 0, *, what: str = "mean prediction", title: str | None = None
 ) -> PlotFigure:
-    """Draw an effect of ``evaluation.pair_effects``: the mean prediction by two features, and what is beyond each."""
+    """Draw an effect of ``evaluation.cards``: the mean prediction by two features, and what is beyond each."""
     mean = np.asarray(effect["mean"], dtype=np.float64)
     beyond = beyond_each(mean, float(effect.get("rounding", 0.0)))[:, :, output]
     first, second = (clean(name) for name in effect["pair"])

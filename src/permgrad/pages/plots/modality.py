@@ -1,4 +1,4 @@
-"""Plots of the importance of complete branches or modalities."""
+"""Plots of the importance of complete branches or modalities, and of what happens when features are removed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from permgrad.assess.branches import entries_of, value_of
+from permgrad.assess.assessment import entries_of, value_of
 from permgrad.base import style
-from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
@@ -24,6 +23,7 @@ from permgrad.pages.words import labels_of, quantity_of, valued
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import Missing
+    from permgrad.evaluation.explanations import Evaluation
 
 _OPEN: dict[str, Any] = {"markerfacecolor": style.PAPER, "markeredgecolor": style.INK, "linestyle": "none"}
 
@@ -93,7 +93,18 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
             f"{share * 100:.0f} % · {one}" if np.isfinite(share) else f"undefined · {one}" if "share" in entry else one
             for share, one, entry in zip(shares_of, words, map(content.__getitem__, names), strict=True)
         ]
-    _bars(axes, names, value, words, [0.0, *numbers[np.isfinite(numbers)]], label)
+    # Paths have fixed colours, others those of a series.
+    series = [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
+    has_colours = all(name in style.PATH_COLOURS for name in names)
+    colours = [style.PATH_COLOURS[name] for name in names] if has_colours else series
+    axes.barh(np.arange(len(names)), np.nan_to_num(value), height=0.52, color=colours, linewidth=0)
+    base.name_rows(axes, labels_of(names))
+    base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
+    axes.set_xlim(*base.padded([0.0, *numbers[np.isfinite(numbers)]], 0.04))
+    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    axes.set_xlabel(label)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1, borderpad=0.1)
     figure.description = f"Importance of the branches: {valued(names, value)}"
     return figure
 
@@ -126,16 +137,30 @@ def missing(
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
-def _bars(axes: Any, names: list[str], values: Floats, words: list[str], reach: list[float], label: str) -> None:
-    """Draw bars with names, and words to their right. Paths have fixed colours, others those of a series."""
-    series = [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
-    has_colours = all(name in style.PATH_COLOURS for name in names)
-    colours = [style.PATH_COLOURS[name] for name in names] if has_colours else series
-    axes.barh(np.arange(len(names)), np.nan_to_num(values), height=0.52, color=colours, linewidth=0)
-    base.name_rows(axes, labels_of(names))
-    base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
-    axes.set_xlim(*base.padded(reach, 0.04))
-    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    axes.set_xlabel(label)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1, borderpad=0.1)
+
+
+@styled
+def removal(evaluation: Evaluation, *, title: str | None = None, ax: Axes | None = None) -> PlotFigure:
+    """Draw the curves: the explanation's order as a line, random orders as a line with a band."""
+    curves = {name: one.curve for name, one in evaluation.estimates.items() if one.curve is not None}
+    if not curves:
+        problem = "There is no curve to draw"
+        raise InputError(problem, hint="Evaluate with metrics=['deletion', 'insertion'].", code="PG055")
+    default = f"{evaluation.meta.get('method', 'explanation')}: removal curves"
+    figure, grid = base.small_panels(len(curves), (style.WIDTH / 2, 2.6), default if title is None else title)
+    verbs = {"deletion": "replaced", "insertion": "left"}
+    for axes, (name, (shares, ranked, middle, low, high)) in zip(grid, curves.items(), strict=True):
+        axes.fill_between(shares, low, high, color=style.NEUTRAL, alpha=0.25, linewidth=0)
+        axes.plot(shares, middle, color=style.NEUTRAL, linestyle="--", label="random order")
+        axes.plot(shares, ranked, color=style.SERIES[0], label="this explanation")
+        axes.set_title(f"{name}: {evaluation.directions[name]} is better", fontsize=style.SIZE_LABEL, loc="left")
+        axes.set_xlabel(f"share of features {verbs.get(name, '')}")
+        axes.grid(axis="y")
+        base.plain_axis(axes, "xy")
+    grid[0].set_ylabel(evaluation.meta.get("measured", "output"))
+    grid[0].legend(borderpad=0.1)
+    figure.description = " · ".join(
+        f"{name}: area {number(evaluation.estimates[name].value)}, random {number(evaluation.estimates[name].random)}"
+        for name in curves
+    )
+    return figure

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.patches import Rectangle
 
 from permgrad.base import style
-from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.arrays import Floats
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.ranking import importance_shares
@@ -39,7 +39,13 @@ def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: 
     figure, axes = base.one_panel(style.WIDTH, 0.85 + 0.42 * count)
     places = np.arange(count)
     means = np.array([folds[np.isfinite(folds)].mean() if np.isfinite(folds).any() else np.nan for folds in table])
-    near = within_reach(means)
+    # Models on a common scale: none is four times as far from the first as the next nearer one. Three remain.
+    away = np.abs(means - means[0])
+    order = np.argsort(np.nan_to_num(away, nan=-1.0), kind="stable")
+    steps = away[order]
+    far = np.flatnonzero((steps[2:-1] > 0) & (steps[3:] > 4 * steps[2:-1]))
+    near = np.ones(len(means), dtype=np.bool_)
+    near[order[far[0] + 3 :] if len(far) else order[:0]] = False
     if table.shape[1] <= MOST_LINES and near.sum() > 1:
         axes.plot(table[near], places[near], color=style.RULE, linewidth=0.9, zorder=1)
     for place, (name, folds) in enumerate(zip(arrays, table, strict=True)):
@@ -60,20 +66,6 @@ def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: 
     described = valued(arrays, means, partial(number, digits=4))
     figure.description = f"{clean(label)} of {count} models on {table.shape[1]} folds, means: {described}"
     return figure
-
-
-def within_reach(means: Floats) -> Booleans:
-    """Return which models fit on a common scale: none is four times as far from the first as the next nearer one.
-
-    At least three remain.
-    """
-    away = np.abs(means - means[0])
-    order = np.argsort(np.nan_to_num(away, nan=-1.0), kind="stable")
-    steps = away[order]
-    far = np.flatnonzero((steps[2:-1] > 0) & (steps[3:] > 4 * steps[2:-1]))
-    near = np.ones(len(means), dtype=np.bool_)
-    near[order[far[0] + 3 :] if len(far) else order[:0]] = False
-    return near
 
 
 @styled

@@ -228,7 +228,27 @@ def waterfall(
     height, default = 1.35 + 0.31 * max(len(steps), 1), f"{explanation.method}: row {place}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     base.name_rows(axes, names)
-    _steps(axes, np.asarray(steps), start, final)
+    # Lay the steps from the last (bottom) to the first (top), each from where the one below ended.
+    sizes = np.asarray(steps)
+    ends = start + np.cumsum(sizes[::-1])[::-1]
+    starts = np.append(ends[1:], start)[: len(sizes)]
+    base.signed_bars(axes, sizes, 0.58, left=starts)
+    above = np.arange(1, len(sizes))
+    axes.vlines(ends[1:], above - 0.71, above - 0.29, color=style.MUTED, linewidth=0.7)
+    reach = np.concatenate([starts, ends, [start]])
+    low, high = base.padded(reach, 0.0)
+    for place, (step, text) in enumerate(zip(sizes, numbers(sizes), strict=True)):
+        words, side = (f"+{text}", 1) if step > 0 else (text, 1 if step == 0 else -1)
+        base.note(axes, words, (ends[place], place), (4 * side, 0), ha="left" if side > 0 else "right")
+    axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
+    axes.set_ylim(len(sizes) - 0.3, -0.95)
+    axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5)
+    axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
+    # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.
+    side = 1 if final >= start else -1
+    for value, text, sign, colour in ((final, "this row", side, style.INK), (start, "baseline", -side, style.MUTED)):
+        look = {"ha": "left" if sign > 0 else "right", "color": colour, "annotation_clip": False}
+        base.note(axes, f"{text} {number(value)}", (value, -0.62), (4 * sign, 0), **look)
     if label is None:  # the output itself where its baseline is known, else steps from 0 in the steps' words
         quantity = "output" if explanation.base_values is not None else quantity_of(explanation)
         unit = explanation.meta.get("unit")
@@ -238,26 +258,3 @@ def waterfall(
     leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
     figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
     return figure
-
-
-def _steps(axes: Any, steps: Floats, start: float, final: float) -> None:
-    """Lay the steps from the last (bottom) to the first (top), each from where the one below ended. Mark both ends."""
-    ends = start + np.cumsum(steps[::-1])[::-1]
-    starts = np.append(ends[1:], start)[: len(steps)]
-    base.signed_bars(axes, steps, 0.58, left=starts)
-    above = np.arange(1, len(steps))
-    axes.vlines(ends[1:], above - 0.71, above - 0.29, color=style.MUTED, linewidth=0.7)
-    reach = np.concatenate([starts, ends, [start]])
-    low, high = base.padded(reach, 0.0)
-    for place, (step, text) in enumerate(zip(steps, numbers(steps), strict=True)):
-        words, side = (f"+{text}", 1) if step > 0 else (text, 1 if step == 0 else -1)
-        base.note(axes, words, (ends[place], place), (4 * side, 0), ha="left" if side > 0 else "right")
-    axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
-    axes.set_ylim(len(steps) - 0.3, -0.95)
-    axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5)
-    axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
-    # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.
-    side = 1 if final >= start else -1
-    for value, text, sign, colour in ((final, "this row", side, style.INK), (start, "baseline", -side, style.MUTED)):
-        look = {"ha": "left" if sign > 0 else "right", "color": colour, "annotation_clip": False}
-        base.note(axes, f"{text} {number(value)}", (value, -0.62), (4 * sign, 0), **look)

@@ -187,7 +187,33 @@ def tuning_slices(
     low, high = loss_limits(losses)
     drawn = ended.assign(validation_loss=np.clip(losses, low, high - 0.04 * (high - low)))
     for place, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        _slice(axes, drawn, name, log=name in log, best=best)
+        # The trials that have the setting: its value, or its level, against their losses.
+        order = drawn["trial"].astype(float)
+        shade = ((order - order.min()) / max(order.max() - order.min(), 1.0))[drawn[name].notna()]
+        shown = drawn[drawn[name].notna()]
+        values, (trials, losses, state) = shown[name].to_numpy(dtype=object), _columns(shown)
+        numeric = all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values)
+        if numeric:
+            x = values.astype(np.float64)
+        else:
+            levels = sorted({str(value) for value in values}, key=_order)
+            # Equal choices are moved apart a little, by trial, so that each can be seen.
+            x = np.array([levels.index(str(value)) for value in values]) + (trials * 0.618034 % 1 - 0.5) * 0.36
+            axes.set_xticks(range(len(levels)), labels_of(levels, 12))
+            axes.set_xlim(-0.6, len(levels) - 0.4)
+        pruned, chosen, colours = state == "pruned", trials == best, style.colour_map("values")(shade.to_numpy())
+        axes.scatter(x[pruned], losses[pruned], s=14, linewidths=0.9, facecolors="none", edgecolors=style.NEUTRAL)
+        axes.scatter(x[~pruned], losses[~pruned], s=17, linewidths=0, c=colours[~pruned])
+        axes.scatter(x[chosen], losses[chosen], s=75, facecolors="none", edgecolors=style.INK, linewidths=1.5)
+        if numeric and name in log and (x > 0).all():
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: number(value, 1))
+            axes.xaxis.set_minor_formatter("")
+        elif numeric:
+            plain_axis(axes)
+            if all(isinstance(value, (int, np.integer)) for value in values):
+                axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        axes.set_xlabel(shorten(name, 30), color=style.INK)
         axes.set_ylim(low, high)
         plain_axis(axes, "y")
         axes.grid(axis="y")
@@ -195,36 +221,6 @@ def tuning_slices(
             axes.set_ylabel("loss")
     figure.description = f"Validation loss against each of {len(names)} settings: {', '.join(map(clean, names))}."
     return figure
-
-
-def _slice(axes: Any, table: pd.DataFrame, name: str, *, log: bool, best: Any) -> None:
-    """Draw the trials that have a setting: its value, or its level, against their losses."""
-    order = table["trial"].astype(float)
-    shade = ((order - order.min()) / max(order.max() - order.min(), 1.0))[table[name].notna()]
-    shown = table[table[name].notna()]
-    values, (trials, losses, state) = shown[name].to_numpy(dtype=object), _columns(shown)
-    numeric = all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values)
-    if numeric:
-        x = values.astype(np.float64)
-    else:
-        levels = sorted({str(value) for value in values}, key=_order)
-        # Equal choices are moved apart a little, by trial, so that each can be seen.
-        x = np.array([levels.index(str(value)) for value in values]) + (trials * 0.618034 % 1 - 0.5) * 0.36
-        axes.set_xticks(range(len(levels)), labels_of(levels, 12))
-        axes.set_xlim(-0.6, len(levels) - 0.4)
-    pruned, chosen, colours = state == "pruned", trials == best, style.colour_map("values")(shade.to_numpy())
-    axes.scatter(x[pruned], losses[pruned], s=14, linewidths=0.9, facecolors="none", edgecolors=style.NEUTRAL)
-    axes.scatter(x[~pruned], losses[~pruned], s=17, linewidths=0, c=colours[~pruned])
-    axes.scatter(x[chosen], losses[chosen], s=75, facecolors="none", edgecolors=style.INK, linewidths=1.5)
-    if numeric and log and (x > 0).all():
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: number(value, 1))
-        axes.xaxis.set_minor_formatter("")
-    elif numeric:
-        plain_axis(axes)
-        if all(isinstance(value, (int, np.integer)) for value in values):
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.set_xlabel(shorten(name, 30), color=style.INK)
 
 
 def _order(text: str) -> tuple[bool, float, str]:

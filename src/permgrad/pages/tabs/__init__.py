@@ -1,7 +1,7 @@
 """The tabs of the report. To add one, write a file with a ``TAB`` and list it here."""
 
-from permgrad.pages.tab import Tab
 from permgrad.pages.tabs import changes, data, decisions, details, features, models, rows, summary, together, trust
+from permgrad.pages.views import Tab
 
 #: In reading order.
 TABS: tuple[Tab, ...] = (

@@ -1,7 +1,7 @@
 """The tab Changes: what changed since an earlier run."""
 
 from permgrad.pages.changes import what_changed
-from permgrad.pages.tab import Tab
+from permgrad.pages.views import Tab
 
 TAB = Tab(
     name="changes",

@@ -12,8 +12,7 @@ from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
 from permgrad.data.splitting import blank_words
 from permgrad.pages.sentences import MEASURES_OF_LEAKS, down, drift_words, drifted_words, unchecked_words
-from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, figures_of, frame_table, names, table_of
+from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, names_apart, p_text, shorten, value_text
 
 if TYPE_CHECKING:

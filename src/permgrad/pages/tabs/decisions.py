@@ -16,10 +16,8 @@ from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import covering, error_bands, per_class
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
 from permgrad.pages import plots
-from permgrad.pages.page_data import packed
 from permgrad.pages.sentences import raised_words
-from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
+from permgrad.pages.views import SectionView, Tab, as_count, figures_of, names, packed, table_of
 from permgrad.pages.words import clean, names_apart, shorten, texts_of
 
 if TYPE_CHECKING:

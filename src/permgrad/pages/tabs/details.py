@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.assess.branches import entries_of, is_hybrid, value_of
+from permgrad.assess.assessment import entries_of, is_hybrid, value_of
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import deserves_words
 from permgrad.imaging.layout import extent
 from permgrad.pages import plots
 from permgrad.pages.sentences import map_words, no_share_words, path_words
-from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, figures_of, frame_table, names, table_of
-from permgrad.pages.words import causal_words, clean, duration, quantity_of
+from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
+from permgrad.pages.words import causal_words, clean, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.assess.sections.gradients import GradientSection
-    from permgrad.assess.sections.network import LayoutSection
-    from permgrad.assess.sections.provenance import ProvenanceSection
+    from permgrad.assess.sections.network import LayoutSection, ProvenanceSection
 
 
 def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
@@ -106,16 +104,12 @@ def provenance(section: SectionView, _: Assessment, origin: ProvenanceSection) -
     """What was run."""
     section.add("code", origin.command)
     pairs: dict[str, Any] = {
-        "started": origin.started,
         "seed": origin.seed,
         "seed of the split": origin.split_seed,
         "machine": origin.machine,
         "configuration": origin.configuration_hash,
         "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
     }
-    if origin.seconds:
-        stages = ", ".join(f"{clean(stage)} {duration(seconds)}" for stage, seconds in origin.seconds.items())
-        pairs["time"] = f"{stages}, in total {duration(sum(origin.seconds.values()))}"
     section.pairs({name: value for name, value in pairs.items() if value not in (None, "")})
     section.pairs(origin.configuration, "Complete configuration")
 

@@ -13,19 +13,16 @@ from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.models.images import PATCHES
 from permgrad.pages import plots
-from permgrad.pages.cards_data import features_data, left_texts
-from permgrad.pages.drawn_inputs import where
-from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
-from permgrad.pages.sentences import dominant_words
-from permgrad.pages.tab import Tab
-from permgrad.pages.tabs.along import along
-from permgrad.pages.tabs.curve import curve
+from permgrad.pages.rows_data import features_data
+from permgrad.pages.sentences import dominant_words, left_texts
+from permgrad.pages.tabs.curve import along, curve
 from permgrad.pages.tabs.details import branches
+from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
-from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
 from permgrad.pages.views import (
     Mark,
     SectionView,
+    Tab,
     TableView,
     as_count,
     figures_of,
@@ -35,13 +32,21 @@ from permgrad.pages.views import (
     table_of,
 )
 from permgrad.pages.words import (
+    BEYOND_ALL,
+    RANKS,
+    advantage,
     causal_words,
     clean,
     confidence_words,
+    error_without,
+    in_shares,
     p_text,
     quantity_of,
+    rank_texts,
     replaced_words,
     shorten,
+    shown_ranks,
+    training_words,
     unit_words,
 )
 
@@ -129,7 +134,7 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         if not directed and not (content.reading or {}).get("features") and content.cards is not None:
             _on_paper(section, content.cards)
         if stored is not None:
-            left = (left_texts(card, stored) for card in stored.cards if "leaves" in card)
+            left = (left_texts(card, shares=stored.classes is not None) for card in stored.cards if "leaves" in card)
             section.items(list(dict.fromkeys(words for texts in left for words in texts[:_CLASSES])))
         if stored is not None and explanation is not None:
             for card in (card for card in stored.cards if card["feature"] in explanation.clearly_matter()):

@@ -1,7 +1,7 @@
 """The tab Models: this model and others on the same rows."""
 
 from permgrad.pages.side_by_side import reliance, standing
-from permgrad.pages.tab import Tab
+from permgrad.pages.views import Tab
 
 TAB = Tab(
     name="models",

@@ -11,8 +11,7 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.pages.headline import CONSTANTS
 from permgrad.pages.sentences import baseline_label, blend_words
 from permgrad.pages.side_by_side import Measured, metrics_table
-from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, TableView
+from permgrad.pages.views import SectionView, Tab, TableView
 from permgrad.pages.words import clean, shorten
 
 if TYPE_CHECKING:

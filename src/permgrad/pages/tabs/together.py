@@ -13,9 +13,7 @@ from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
-from permgrad.pages.page_data import packed
-from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, figures_of, intervals_of, names, table_of
+from permgrad.pages.views import SectionView, Tab, figures_of, intervals_of, names, packed, table_of
 from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of
 
 if TYPE_CHECKING:

@@ -384,7 +384,25 @@ class Conditions:
         """Return which rows fulfil all conditions."""
         fits = np.ones(len(frame), dtype=bool)
         for place, (name, value) in enumerate(self.conditions):
-            fitting = _equal(frame[name], value)
+            # As for the encoder, 1, 1.0 and "1" are the same value.
+            values = frame[name]
+            try:
+                # From 2^53 on, neighbouring integers are equal as floats.
+                number: Any = int(value) if re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()) else float(value)
+            except ValueError:
+                number = value
+            # Text cells must equal the text exactly: "07" is not "7".
+            as_text, as_number = canonical(value), canonical(number)
+            # Object cells are compared one by one: True and 1 are different values.
+            is_object = values.dtype == object
+            codes, distinct = (
+                (np.arange(len(values)), values) if is_object else pd.factorize(values, use_na_sentinel=False)
+            )
+            equal = [
+                canonical(cell) == as_text or (not isinstance(cell, str) and canonical(cell) == as_number)
+                for cell in distinct.tolist()
+            ]
+            fitting = np.array(equal, dtype=bool)[codes]
             instead = self._instead[place]
             if fitting.any():
                 self._instead[place] = None
@@ -401,25 +419,6 @@ class Conditions:
                 raise InputError(f"No row has {name} = {value}", hint=near or "Check the value.", code="PG013")
         if not rows:
             raise InputError("No row has all values of --where", hint="Pass fewer conditions.", code="PG013")
-
-
-def _equal(values: pd.Series[Any], text: str) -> Booleans:
-    """Return which cells equal a text. As for the encoder, 1, 1.0 and "1" are the same value."""
-    try:
-        # From 2^53 on, neighbouring integers are equal as floats.
-        number: Any = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) else float(text)
-    except ValueError:
-        number = text
-    # Text cells must equal the text exactly: "07" is not "7".
-    as_text, as_number = canonical(text), canonical(number)
-    # Object cells are compared one by one: True and 1 are different values.
-    is_object = values.dtype == object
-    codes, distinct = (np.arange(len(values)), values) if is_object else pd.factorize(values, use_na_sentinel=False)
-    fitting = [
-        canonical(cell) == as_text or (not isinstance(cell, str) and canonical(cell) == as_number)
-        for cell in distinct.tolist()
-    ]
-    return np.array(fitting, dtype=bool)[codes]
 
 
 def selected(request: ExplainRequest, table: pd.DataFrame) -> Integers | None:

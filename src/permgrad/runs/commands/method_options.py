@@ -24,7 +24,24 @@ _WORDS = {"yes": True, "no": False}
 def method_options(request: ExplainRequest) -> dict[str, Any]:
     """Return the arguments that options of a request make. Refuse those that the method does not have."""
     known = methods.get(request.method).options
-    options = {**_of_causes(request, known), **_further(request, known)}
+    # Those of --option are JSON where the text is such, else text.
+    choices = {entry.name for entry in fields(Arguments)} | {*known}
+    options: dict[str, Any] = {}
+    for text in request.further:
+        name, sign, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not sign:
+            problem = f"--option must have the form NAME=VALUE, got {text!r}"
+            raise InputError(problem, hint="For example: --option max_permutations=4000.", code="PG001")
+        if name in _OWN:
+            raise InputError(f"--option {name} has an option of its own", hint=f"Use {_OWN[name]}.", code="PG006")
+        if name not in choices - _FILLED:
+            raise unknown("--option", name, sorted(choices - _FILLED - {*_OWN}))
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    options = {**_of_causes(request, known), **options}
     for name in ("baseline", "ensure_top"):
         options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
     return options
@@ -61,24 +78,3 @@ def _blocks(order: str) -> list[list[str]]:
         hint = "For example: --causal-order 'age,sex > income > loan'. Names with these signs need a JSON file."
         raise InputError(problem, hint=hint, code="PG001")
     return blocks
-
-
-def _further(request: ExplainRequest, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``--option``: JSON where the text is such, else text."""
-    choices = {entry.name for entry in fields(Arguments)} | {*known}
-    options: dict[str, Any] = {}
-    for text in request.further:
-        name, sign, value = text.partition("=")
-        name = name.strip().replace("-", "_")
-        if not sign:
-            problem = f"--option must have the form NAME=VALUE, got {text!r}"
-            raise InputError(problem, hint="For example: --option max_permutations=4000.", code="PG001")
-        if name in _OWN:
-            raise InputError(f"--option {name} has an option of its own", hint=f"Use {_OWN[name]}.", code="PG006")
-        if name not in choices - _FILLED:
-            raise unknown("--option", name, sorted(choices - _FILLED - {*_OWN}))
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return options

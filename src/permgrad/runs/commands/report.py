@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from permgrad.base.errors import InputError
 from permgrad.base.files import writing
@@ -21,7 +20,25 @@ def rebuild_reports(request: ReportRequest) -> Outcome:
     folders = [Path(folder) for folder in request.folders]
     records = [finished_record(folder) for folder in folders]
     if len(folders) == 1:
-        return _rebuild(request, folders[0], records[0])
+        path, record = folders[0], records[0]
+        with loading():
+            from permgrad.runs.run.assessing import REPORT, SUMMARY_FILE, look_of, rewrite_page
+            from permgrad.runs.run.predicting import use_threads
+
+        use_threads(request.threads)
+        look = look_of(record, request, request.theme)
+        if request.out is not None:
+            from permgrad.pages.report import check_path
+
+            target = check_path(request.out, overwrite=request.overwrite, flag="--overwrite")
+            with writing(target, "Choose another --out."), believed(path):
+                report = rewrite_page(path, record, look, positive=request.positive, out=target)
+        else:
+            fix = "copy the folder to a place where you may write"
+            with writing(path, fix), hold_folder(path, fix), believed(path):
+                report = rewrite_page(path, record, look, positive=request.positive, out=None)
+                note_files(path, record, among=(REPORT, SUMMARY_FILE, METRICS))
+        return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
     if request.positive is not None:
         raise InputError("--positive does not apply to several runs", hint="Leave it out.", code="PG004")
     doubled = [folder for place, folder in enumerate(folders) if folder.resolve() in map(Path.resolve, folders[:place])]
@@ -31,25 +48,3 @@ def rebuild_reports(request: ReportRequest) -> Outcome:
         from permgrad.runs.finished import read_run
         from permgrad.runs.several import report_runs
     return report_runs(request, [read_run(*pair) for pair in zip(folders, records, strict=True)])
-
-
-def _rebuild(request: ReportRequest, path: Path, record: dict[str, Any]) -> Outcome:
-    """Write one run's page, into its folder or elsewhere."""
-    with loading():
-        from permgrad.runs.run.assessing import REPORT, SUMMARY_FILE, look_of, rewrite_page
-        from permgrad.runs.run.predicting import use_threads
-
-    use_threads(request.threads)
-    look = look_of(record, request, request.theme)
-    if request.out is not None:
-        from permgrad.pages.report import check_path
-
-        target = check_path(request.out, overwrite=request.overwrite, flag="--overwrite")
-        with writing(target, "Choose another --out."), believed(path):
-            report = rewrite_page(path, record, look, positive=request.positive, out=target)
-    else:
-        fix = "copy the folder to a place where you may write"
-        with writing(path, fix), hold_folder(path, fix), believed(path):
-            report = rewrite_page(path, record, look, positive=request.positive, out=None)
-            note_files(path, record, among=(REPORT, SUMMARY_FILE, METRICS))
-    return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")

@@ -267,7 +267,23 @@ def make_folds(
         with keeping_warnings():
             made = {split: split_rows(len(y), y, task=task, seed=split, groups=groups) for split in splits}
         return [Fold(str(name), split.train, split.validation, split.test) for name, split in made.items()]
-    _check_rows(y, task, folds, groups)
+    # Refuse a table that cannot be divided into this many folds.
+    if groups is not None:
+        count = len(set(np.asarray(groups).tolist()))
+        if count < folds:
+            problem = f"There are fewer groups than folds: {count} groups, {folds} folds"
+            raise InputError(problem, hint=f"Use --folds {max(count, 2)}, or leave --split-group out.", code="PG018")
+    elif task == "classification":
+        labels, counts = np.unique(y, return_counts=True)
+        rarest = int(counts.argmin())
+        if counts[rarest] < folds:
+            few = int(counts[rarest])
+            fix = f"Use --folds {few}, join" if few >= 2 else "Join"
+            problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds"
+            raise InputError(problem, hint=f"{fix} rare classes, or leave their rows out.", code="PG013")
+    elif len(y) < 2 * folds:
+        problem = f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds"
+        raise InputError(problem, hint="Use fewer folds.", code="PG013")
     divided = []
     for repeat in range(repeats):
         parts = _cross(y, task, folds, derive_seed(seed, "folds", repeat), groups)
@@ -292,26 +308,6 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
     if len(splits) == 1:
         problem = f"A comparison needs at least 2 splits to estimate chance, got only {splits[0]}"
         raise InputError(problem, hint="Add seeds, as in --splits 42,43,44.", code="PG002")
-
-
-def _check_rows(y: npt.NDArray[Any], task: Task, folds: int, groups: npt.NDArray[Any] | None) -> None:
-    """Refuse a table that cannot be divided into this many folds."""
-    if groups is not None:
-        count = len(set(np.asarray(groups).tolist()))
-        if count < folds:
-            problem = f"There are fewer groups than folds: {count} groups, {folds} folds"
-            raise InputError(problem, hint=f"Use --folds {max(count, 2)}, or leave --split-group out.", code="PG018")
-    elif task == "classification":
-        labels, counts = np.unique(y, return_counts=True)
-        rarest = int(counts.argmin())
-        if counts[rarest] < folds:
-            few = int(counts[rarest])
-            fix = f"Use --folds {few}, join" if few >= 2 else "Join"
-            problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds"
-            raise InputError(problem, hint=f"{fix} rare classes, or leave their rows out.", code="PG013")
-    elif len(y) < 2 * folds:
-        problem = f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds"
-        raise InputError(problem, hint="Use fewer folds.", code="PG013")
 
 
 def _cross(

@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.assess import completed
-from permgrad.assess.assessment import Assessment
+from permgrad.assess.assessment import PLACES, Assessment
 from permgrad.assess.first_format import MARK, read_first_format
-from permgrad.assess.predictions import Predictions, before_calibration
+from permgrad.assess.rows import Predictions, before_calibration
 from permgrad.assess.sections.data import DataSection
-from permgrad.assess.sections.provenance import ProvenanceSection
+from permgrad.assess.sections.network import ProvenanceSection
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
 from permgrad.models.save.saving import load
-from permgrad.pages.cards_data import effect_lines
 from permgrad.pages.html import render_report
+from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
@@ -45,7 +45,9 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
         data=data_section(data, read_json(folder / documents.COLUMNS)),
         subject=getattr(model, "label", ""),
     )
-    content.read(Store(folder))
+    for name, place in PLACES.items():
+        if (value := Store(folder).get(*place)) is not None:
+            setattr(content, name, value)
     if (folder / MARK).is_file():
         read_first_format(content, folder)
     classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())

@@ -5,7 +5,8 @@ All input is checked here, before the run's folder is touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,9 @@ from permgrad.base.files import file_hash
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
-from permgrad.data.read.cells import MissingCodes
+from permgrad.data.image_table import check_image_cells, pages_said
+from permgrad.data.read.cells import Distinct, MissingCodes
+from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written
 from permgrad.data.read.whole_numbers import FUSED
@@ -35,7 +38,6 @@ from permgrad.runs.folder.folder import finished_record, folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
-from permgrad.runs.run.images import check_images
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     notes_on_blocks,
@@ -44,14 +46,7 @@ from permgrad.runs.run.noting import (
     notes_on_columns,
     notes_on_repeats,
 )
-from permgrad.runs.run.splitting import (
-    SplitTable,
-    Task,
-    notes_on_division,
-    positive_label,
-    split_table,
-    task_of_target,
-)
+from permgrad.runs.run.splitting import SplitTable, Task, notes_on_division, positive_label, split_table, task_of_target
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
@@ -219,7 +214,10 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     with written.lines.named():
         if request.time is not None and _what_returns(request, rows, codes, left_out, notes):
             kinds = kinds | {str(request.time): "calendar"}
-        schema = _schema(train.drop(columns=target), codes, kinds, left_out)
+        columns = train.drop(columns=target)
+        # What is left out may hold infinite values.
+        coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
+        schema = infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
@@ -275,14 +273,6 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
         dependence=dependence,
         sensitive=columns[judged] if judged and part == "test" else None,
     )
-
-
-def _schema(
-    columns: pd.DataFrame, codes: tuple[str | int | float, ...], kinds: Mapping[str, Any], left_out: Collection[str]
-) -> Schema:
-    """Return the kinds of the columns. What is left out may hold infinite values."""
-    coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-    return infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
 
 
 def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
@@ -455,3 +445,39 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
     except InputError as error:
         raise InputError(f"{error.message.rstrip('.')} (in {request.groups})", code=error.code) from None
     return groups
+
+
+def check_images(
+    columns: Sequence[str], parts: dict[str, pd.DataFrame], codes: MissingCodes, notes: list[str]
+) -> dict[str, Any]:
+    """Return what the configuration of a run holds of its images: the columns, and a hash of all contents.
+
+    Refuses images that cannot be read. Notes files of several pages, and test rows that show the same image as a
+    training row.
+    """
+    digest = hashlib.sha256()
+    for name in columns:
+        cells = {part: Distinct.of(blank_codes(table[[name]], codes)[name], name) for part, table in parts.items()}
+        every = list(dict.fromkeys(text for one in cells.values() for text in one.texts))
+        check_image_cells(name, every)
+        sources = {text: source_of(text) for text in every}
+        for text, source in sources.items():
+            content = source.read_bytes() if isinstance(source, Path) else text.encode()  # which hashes the pixels
+            digest.update(hashlib.sha256(content).digest())
+        notes += pages_said(name, [source for source in sources.values() if isinstance(source, Path)])
+        # A part may have a file, and a folder, of its own.
+        shown = {part: [_identity(text) for text in one.texts] for part, one in cells.items()}
+        index = cells["test"].index
+        both = [image in set(shown["train"]) for image in shown["test"]]
+        if count := sum(both[at] for at in index.tolist() if at >= 0):
+            notes.append(
+                f"{count} of {len(index)} test rows show the same image of column {name!r} as a training row, so "
+                "figures on the test rows are too good. Keep equal images together with "
+                f"{option_of('--split-group', name)}."
+            )
+    return {"images": list(columns), "image content": digest.hexdigest()} if columns else {}
+
+
+def _identity(text: str) -> str:
+    source = source_of(text)
+    return str(source.absolute()) if isinstance(source, Path) else text

@@ -29,7 +29,7 @@ from permgrad.runs.requests import run_of
 from permgrad.runs.run.inputs import content_of
 
 if TYPE_CHECKING:
-    from permgrad.assess.cache import Cache
+    from permgrad.assess.model import Cache
 
 #: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``. With a coverage also
 #: ``inside``: the ends of intervals ``(rows, 2)``, or whether each class is in the row's set ``(rows, classes)``.
@@ -125,7 +125,7 @@ def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, 
 
 def cache_of(model_folder: Path) -> Cache:
     """Return the cache of a run by its folder or its model's. A model outside a run has none."""
-    from permgrad.assess.cache import Cache  # loads torch
+    from permgrad.assess.model import Cache  # loads torch
 
     run = run_of(model_folder)
     saved = run / "model"

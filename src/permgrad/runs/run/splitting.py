@@ -275,33 +275,29 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
     is_flag = pd.api.types.is_bool_dtype(values.dtype)
     is_text = not (is_flag or pd.api.types.is_numeric_dtype(values.dtype))
     if is_text:
-        _check_texts(values, wanted, name)
+        # Texts that are no classes are refused: dates, times, and numbers beside cells that are none.
+        cells = values.astype(str).value_counts(sort=False)
+        texts = cells.index.tolist()
+        if is_moment(values) or find_date_format(texts) or are_durations(texts):
+            hint = (
+                "Choose another target, or make it a number, such as minutes or days since the first date. If few "
+                "dates or times are classes, pass --task classification."
+            )
+            problem = f"Column {name!r} holds dates or times, and these cannot be predicted"
+            raise InputError(problem, hint=hint, code="PG015")
+        odd = odd_among_numbers(texts, cells.to_numpy())
+        fix = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell."
+        if wanted == "regression":
+            text = texts[0] if odd is None else odd[0]
+            problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
+            raise InputError(problem, hint=fix or "Choose another target, or --task classification.", code="PG015")
+        # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-' are hardly meant as classes.
+        if odd is not None and len(texts) > MOST_CLASSES + 1:
+            problem = f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
+            raise InputError(problem, hint=f"{fix} If all are classes, pass --task classification.", code="PG015")
     if wanted == "regression":
         return "regression", "as requested"
     return ("classification", "its values are not numbers") if is_text or is_flag else _task_of_numbers(values)
-
-
-def _check_texts(values: pd.Series[Any], wanted: str, name: str) -> None:
-    """Refuse texts as a target that are no classes: dates, times, and numbers beside cells that are none."""
-    cells = values.astype(str).value_counts(sort=False)
-    texts = cells.index.tolist()
-    if is_moment(values) or find_date_format(texts) or are_durations(texts):
-        hint = (
-            "Choose another target, or make it a number, such as minutes or days since the first date. If few dates or "
-            "times are classes, pass --task classification."
-        )
-        problem = f"Column {name!r} holds dates or times, and these cannot be predicted"
-        raise InputError(problem, hint=hint, code="PG015")
-    odd = odd_among_numbers(texts, cells.to_numpy())
-    fix = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell."
-    if wanted == "regression":
-        text = texts[0] if odd is None else odd[0]
-        problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
-        raise InputError(problem, hint=fix or "Choose another target, or --task classification.", code="PG015")
-    # A code such as 250 may be a class, and dozens of numbers beside a cell such as '-' are hardly meant as classes.
-    if odd is not None and len(texts) > MOST_CLASSES + 1:
-        problem = f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
-        raise InputError(problem, hint=f"{fix} If all are classes, pass --task classification.", code="PG015")
 
 
 def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:

@@ -18,9 +18,8 @@ from sklearn.base import clone
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget, Clock, Say
-from permgrad.assess.cache import Cache
-from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
-from permgrad.assess.sections.provenance import this_machine
+from permgrad.assess.model import Cache, EvaluatedModel, Network, TrainedOther
+from permgrad.assess.sections.network import this_machine
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import explain_refits
@@ -63,8 +62,8 @@ from permgrad.models.estimators.settings import choose_device, resolve_settings
 from permgrad.models.save.saving import load
 from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
-from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
+from permgrad.pages.words import training_words
 from permgrad.runs.finished import FinishedRun, changed
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder

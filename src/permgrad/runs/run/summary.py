@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permgrad.assess.assessment import Assessment
-from permgrad.assess.branches import entries_of, is_hybrid
+from permgrad.assess.assessment import Assessment, entries_of, is_hybrid
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
@@ -17,10 +16,8 @@ from permgrad.base.numerals import compact, number
 from permgrad.base.significance import clearly, features_tested
 from permgrad.base.stored import TIMES, read_json
 from permgrad.evaluation.metrics import metrics as registry
-from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import no_share_words, path_words, related_words
-from permgrad.pages.units import advantage
-from permgrad.pages.words import labels_of
+from permgrad.pages.words import advantage, labels_of, training_words
 from permgrad.runs.folder.documents import BRANCHES, GROUPS, METRICS, saved_explanation
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.requests import Outcome

@@ -25,14 +25,7 @@ from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.choosing import estimator_of
-from permgrad.runs.run.clock import (
-    EPOCH_ROWS,
-    FEWER_MEMBERS,
-    ROWS_SEEN,
-    USUAL_EPOCHS,
-    plan_training,
-    watch_epochs,
-)
+from permgrad.runs.run.clock import EPOCH_ROWS, FEWER_MEMBERS, ROWS_SEEN, USUAL_EPOCHS, plan_training, watch_epochs
 from permgrad.runs.run.inputs import Inputs
 
 if TYPE_CHECKING:

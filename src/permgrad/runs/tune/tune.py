@@ -30,13 +30,7 @@ from permgrad.base.files import (
     write_text_atomic,
     writing,
 )
-from permgrad.base.folders import (
-    FolderKind,
-    believed,
-    changed_files,
-    configuration_hash,
-    empty_files,
-)
+from permgrad.base.folders import FolderKind, believed, changed_files, configuration_hash, empty_files
 from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import read_json
@@ -58,8 +52,7 @@ from permgrad.runs.run.run import headline
 from permgrad.runs.run.summary import read_summary
 from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
-from permgrad.tuning.model_spaces import Settings, get_model_space
-from permgrad.tuning.spaces import Space, check_preset
+from permgrad.tuning.spaces import Settings, Space, check_preset, get_model_space
 from permgrad.tuning.study import (
     BEST_EPOCH,
     EPOCHS,
@@ -252,7 +245,22 @@ def _do_trial(session: TuneSession, claim: Claim) -> None:
         state, value, facts = "failed", None, {REASON: reason}
     session.study.finish(claim, state, value, facts)
     shutil.rmtree(place / CHECKPOINT, ignore_errors=True)
-    session.say(_trial_line(session, claim.number, state, value, facts))
+    finished = session.study.finished(session.total)
+    best = session.study.best(session.total)
+    line = f"[{len(finished)}/{session.total}] trial {claim.number}: "
+    if state == "failed":
+        line += f"failed: {facts[REASON]}"
+    else:
+        line += f"{value:.5g}" + (f", {facts[EPOCHS]} epochs" if EPOCHS in facts else "")
+        line += ", pruned" if state == "pruned" else ""
+    if best is not None:
+        line += f"; best so far {best.value:.5g}, trial {best.number}"
+    times = [float(trial.user_attrs[SECONDS]) for trial in finished if SECONDS in trial.user_attrs]
+    left = session.total - len(finished)
+    if times and left:
+        workers = 1 + session.study.worker.others()
+        line += f"; about {readable(sum(times) / len(times) * left / workers)} left"
+    session.say(line)
 
 
 def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
@@ -316,25 +324,6 @@ def _train_other(session: TuneSession, claim: Claim, place: Path) -> tuple[str, 
         chances = guess["probabilities"]
         value = evaluate("classification", y, probabilities=chances, classes=list(model.classes_))["log_loss"]
     return "complete", float(value), {SECONDS: round(model.fitted_.seconds, 3)}
-
-
-def _trial_line(session: TuneSession, number: int, state: str, value: float | None, facts: dict[str, Any]) -> str:
-    finished = session.study.finished(session.total)
-    best = session.study.best(session.total)
-    line = f"[{len(finished)}/{session.total}] trial {number}: "
-    if state == "failed":
-        line += f"failed: {facts[REASON]}"
-    else:
-        line += f"{value:.5g}" + (f", {facts[EPOCHS]} epochs" if EPOCHS in facts else "")
-        line += ", pruned" if state == "pruned" else ""
-    if best is not None:
-        line += f"; best so far {best.value:.5g}, trial {best.number}"
-    times = [float(trial.user_attrs[SECONDS]) for trial in finished if SECONDS in trial.user_attrs]
-    left = session.total - len(finished)
-    if times and left:
-        workers = 1 + session.study.worker.others()
-        line += f"; about {readable(sum(times) / len(times) * left / workers)} left"
-    return line
 
 
 # ---- the table and the page ------------------------------------------------------------------------------------------

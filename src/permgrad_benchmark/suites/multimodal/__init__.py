@@ -1,9 +1,9 @@
 """The multimodal suite: two image and two clinical modalities, and decision functions whose importances are known.
 
-Images, bottleneck features and clinical columns make the forty features (``images``, ``autoencoder``, ``clinical``).
-``functions`` defines the labels and ``truth`` the importance of each modality. ``pairs``, ``network`` and ``training``
-make the network. ``ours`` and ``peers`` are the contestants. A new function needs one ``register_function`` call, a
-peer an entry in ``peers``. A new method of permgrad takes part by itself.
+Images with bottleneck features (``autoencoder``) and clinical columns make the forty features. ``functions`` defines
+these columns and the labels, ``truth`` the importance of each modality. ``pairs`` and ``training`` make the network.
+``ours`` and ``peers`` are the contestants. A new function needs one ``register_function`` call, a peer an entry in
+``peers``. A new method of permgrad takes part by itself.
 """
 
 from permgrad_benchmark.suites.multimodal import ours, peers

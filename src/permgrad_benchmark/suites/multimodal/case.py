@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.random import derive_seed, generator
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, WIDTH
-from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork, TrueFunction
 from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
+from permgrad_benchmark.suites.multimodal.training import FusedNetwork, MarginNetwork, TrueFunction
 from permgrad_benchmark.suites.suite import Meter, Sizes, SuiteCase
 
 #: Where the published methods act.
@@ -124,7 +124,9 @@ def make_case(design: PairsDesign, network: FusedNetwork, pairs: Pairs, seed: in
     """Return the case of a trained network on test pairs."""
     margin = MarginNetwork(network).eval()
     with torch.no_grad():
-        encoded = [_encode(network, images) for images in dict.fromkeys(design.images)]
+        encoded = [
+            torch.cat([network.encoder(part) for part in images.split(512)]) for images in dict.fromkeys(design.images)
+        ]
     fused = torch.cat([encoded[0][pairs.first], encoded[-1][pairs.second], pairs.clinical], dim=1)
     return PairsCase(
         network=margin, inputs=design.inputs(pairs), labels=pairs.labels, fused=fused, pairs=pairs, trained=network,
@@ -160,7 +162,3 @@ def make_oracle(design: PairsDesign, case: PairsCase) -> PairsCase:
 def draw_test_pairs(design: PairsDesign, count: int, seed: int, sample: int = 0) -> Pairs:
     """Draw test pairs. Other samples are independent."""
     return design.draw(design.test, count, generator(seed, "test pairs", sample))
-
-
-def _encode(network: FusedNetwork, images: Tensor) -> Tensor:
-    return torch.cat([network.encoder(part) for part in images.split(512)])

@@ -1,4 +1,4 @@
-"""The decision functions: what the label is made of, written once and read by the data, the truth and the oracle.
+"""Clinical columns, and what the label is made of, written once and read by the data, the truth and the oracle.
 
 Features are one vector of forty: 0–9 the bottleneck features of image 1 (X1), 10–19 those of image 2 (X2), 20–29 the
 first ten clinical columns (X3), 30–39 the last ten (X4). The label is 1 where F is above its median. A new function is
@@ -11,13 +11,48 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.registry import Registry
-from permgrad_benchmark.suites.multimodal.clinical import covariance_with, published_covariance
+
+#: Columns in all, half of them in X3 and half in X4.
+COLUMNS = 20
+#: How far below 0 rounding may push an eigenvalue of a singular covariance.
+_ROUNDING = 1e-9
+
+
+def published_covariance() -> Floats:
+    """Return the published covariance: the identity, but 0.5 between column 9 and columns 3, 4 and 5 (from 1)."""
+    return covariance_with({(8, 2): 0.5, (8, 3): 0.5, (8, 4): 0.5})
+
+
+def covariance_with(correlations: dict[tuple[int, int], float]) -> Floats:
+    """Return the identity with some correlations put in, columns from 0."""
+    matrix = np.eye(COLUMNS)
+    for (row, column), value in correlations.items():
+        matrix[row, column] = matrix[column, row] = value
+    return matrix
+
+
+def draw_clinical(rows: int, rng: np.random.Generator, covariance: Floats) -> npt.NDArray[np.float32]:
+    """Draw rows of the clinical columns."""
+    if covariance.shape != (COLUMNS, COLUMNS) or not np.allclose(covariance, covariance.T):
+        problem = f"covariance must be symmetric with shape ({COLUMNS}, {COLUMNS}), got {covariance.shape}"
+        raise InputError(problem, hint="Start from published_covariance().", code="PG007")
+    values, vectors = np.linalg.eigh(covariance)
+    if values.min() < -_ROUNDING:
+        problem = f"covariance has a negative eigenvalue: {values.min():.3g}"
+        raise InputError(problem, hint="Lower the correlations.", code="PG002")
+    # The symmetric root also exists for singular matrices, unlike Cholesky's, and does not depend on the signs of
+    # eigenvectors.
+    root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
+    drawn: npt.NDArray[np.float32] = (rng.standard_normal((rows, COLUMNS)) @ root).astype(np.float32)
+    return drawn
+
 
 #: The modalities, and the features of each.
 MODALITIES = ("X1", "X2", "X3", "X4")

@@ -15,9 +15,9 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.base.arrays import Floats
 from permgrad_benchmark.contestants import Scores
 from permgrad_benchmark.records import ANY
-from permgrad_benchmark.suites.entries import Entry, enrol_methods, timed_explanation
 from permgrad_benchmark.suites.multimodal.case import LAYER, PairsCase
 from permgrad_benchmark.suites.multimodal.functions import MODALITIES
+from permgrad_benchmark.suites.suite import Entry, enrol_methods, timed_explanation
 
 SUITE = "multimodal"
 #: Losses whose games stand beside those of the margin, so that a reader sees what the choice does.

@@ -11,10 +11,15 @@ from torch import Tensor
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
-from permgrad_benchmark.suites.multimodal.autoencoder import EPOCHS, QUICK_EPOCHS, Bottleneck, bottleneck_features
-from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
-from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction
-from permgrad_benchmark.suites.multimodal.images import read_images, split_images
+from permgrad_benchmark.suites.multimodal.autoencoder import (
+    EPOCHS,
+    QUICK_EPOCHS,
+    Bottleneck,
+    bottleneck_features,
+    read_images,
+    split_images,
+)
+from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction, draw_clinical
 from permgrad_benchmark.suites.multimodal.truth import Population
 
 #: Rows from which the threshold is taken as F's median.

@@ -14,13 +14,12 @@ import torch
 
 from permgrad.base.arrays import Floats
 from permgrad.base.random import generator
-from permgrad_benchmark.contestants import Contestant, Scores, enrol
-from permgrad_benchmark.other_packages import captum, shap
+from permgrad_benchmark.contestants import Contestant, Scores, captum, enrol, shap
 from permgrad_benchmark.records import ANY
-from permgrad_benchmark.suites.entries import enrol_peer
 from permgrad_benchmark.suites.multimodal.case import PairsCase
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, FEATURES, MODALITIES
 from permgrad_benchmark.suites.multimodal.ours import SUITE
+from permgrad_benchmark.suites.suite import enrol_peer
 
 
 def captum_feature_permutation(case: PairsCase) -> Any:

@@ -12,16 +12,14 @@ from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.random import derive_seed, forked_torch
 from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import suites
-from permgrad_benchmark.suites.multimodal.autoencoder import EPOCHS, QUICK_EPOCHS, SEED
+from permgrad_benchmark.suites.multimodal.autoencoder import EPOCHS, QUICK_EPOCHS, SEED, TRAINING_SHARE, read_images
 from permgrad_benchmark.suites.multimodal.case import FULL, QUICK, PairsCase, draw_test_pairs, make_case, make_oracle
-from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, DecisionFunction, functions
-from permgrad_benchmark.suites.multimodal.images import TRAINING_SHARE, read_images
-from permgrad_benchmark.suites.multimodal.network import FusedNetwork
+from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, functions
 from permgrad_benchmark.suites.multimodal.ours import LOSSES
 from permgrad_benchmark.suites.multimodal.pairs import PairsDesign, make_design
 from permgrad_benchmark.suites.multimodal.training import FULL as FULL_TRAINING
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
-from permgrad_benchmark.suites.multimodal.training import TrainingSettings, accuracy, train
+from permgrad_benchmark.suites.multimodal.training import FusedNetwork, TrainingSettings, accuracy, train
 from permgrad_benchmark.suites.multimodal.truth import ESTIMANDS, true_importance
 from permgrad_benchmark.suites.suite import Suite, SuiteCell
 
@@ -62,7 +60,14 @@ class MultimodalSuite(Suite):
             "function_notes": {one.name: one.note for one in decisions if one.note},
             "published_functions": [one.name for one in decisions if one.published],
             "players": {one.name: list(MODALITIES) for one in decisions},
-            "relevant": {one.name: _relevant(one) for one in decisions},
+            "relevant": {
+                one.name: [
+                    name
+                    for name, columns in COLUMNS_OF.items()
+                    if any(columns.start <= position < columns.stop for position in one.relevant)
+                ]
+                for one in decisions
+            },
             "training": vars(_training(settings)),
             "training_share": TRAINING_SHARE,
             "images": self._image_facts(settings),
@@ -147,14 +152,6 @@ class MultimodalSuite(Suite):
 
 def _training(settings: Settings) -> TrainingSettings:
     return QUICK_TRAINING if settings.quick else FULL_TRAINING
-
-
-def _relevant(function: DecisionFunction) -> list[str]:
-    return [
-        name
-        for name, columns in COLUMNS_OF.items()
-        if any(columns.start <= position < columns.stop for position in function.relevant)
-    ]
 
 
 def shuffled(design: PairsDesign, seed: int) -> PairsDesign:

@@ -1,4 +1,4 @@
-"""Training the fused network end to end, from labels alone.
+"""The fused network, trained end to end from labels alone.
 
 Chosen on pairs of training images that were held out, never on test pairs (the comparison:
 ``benchmarks/quality/multimodal_settings.py``):
@@ -22,10 +22,102 @@ from torch import Tensor, nn
 
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, forked_torch, generator
-from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
-from permgrad_benchmark.suites.multimodal.functions import WIDTH
-from permgrad_benchmark.suites.multimodal.network import FusedNetwork
+from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction, draw_clinical
 from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
+
+#: Features that the encoder makes of one image.
+ENCODED = WIDTH
+
+
+class FusedNetwork(nn.Module):
+    """Two images ``(n, 1, 28, 28)`` through one encoder and two tables ``(n, 10)`` into one head: logits ``(n, 2)``.
+
+    The module ``fusion`` passes on [encoded image 1, encoded image 2, X3, X4] unchanged: the published methods act on
+    its output. The encoded features are standardised over the training images (a normalisation without weights), as the
+    features of the true function are, so that slopes of images and of tables have like units.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            # What the bottleneck features say is coarse. At half the resolution few images are enough to learn it from.
+            nn.AvgPool2d(2),
+            nn.Conv2d(1, 16, kernel_size=2, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, kernel_size=3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * 4 * 4, 64),
+            nn.ReLU(),
+            nn.Linear(64, ENCODED),
+            # Weight decay shrinks the layer before without end, since its scale does not matter: the usual epsilon
+            # would outgrow the variance, and features would not be standardised.
+            nn.BatchNorm1d(ENCODED, eps=1e-12, affine=False),
+        )
+        self.fusion = nn.Identity()
+        self.head = nn.Sequential(
+            nn.Linear(4 * WIDTH, 100),
+            nn.ReLU(),
+            nn.Linear(100, 50),
+            nn.ReLU(),
+            nn.Linear(50, 10),
+            nn.ReLU(),
+            nn.Linear(10, 2),
+        )
+
+    def forward(self, X1: Tensor, X2: Tensor, X3: Tensor, X4: Tensor) -> Tensor:
+        """Return the logits of the two classes."""
+        return self.classify(self.encoder(X1), self.encoder(X2), X3, X4)
+
+    def classify(self, first: Tensor, second: Tensor, X3: Tensor, X4: Tensor) -> Tensor:
+        """Return the logits from encoded images: in training every image is encoded once and paired often."""
+        logits: Tensor = self.head(self.fusion(torch.cat([first, second, X3, X4], dim=1)))
+        return logits
+
+
+class Margin(nn.Module):
+    """The last column minus the first, ``(n, 1)``: what a pair of logits says about F > c, as one number."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the margins."""
+        return logits[:, 1:] - logits[:, :1]
+
+
+class MarginNetwork(nn.Module):
+    """The network's logit margin ``(n, 1)``, which is compared with F when both are explained by the same call."""
+
+    def __init__(self, network: FusedNetwork) -> None:
+        super().__init__()
+        self.encoder, self.fusion = network.encoder, network.fusion
+        self.head = nn.Sequential(network.head, Margin())
+
+    def forward(self, X1: Tensor, X2: Tensor, X3: Tensor, X4: Tensor) -> Tensor:
+        """Return the margins."""
+        margins: Tensor = self.head(self.fusion(torch.cat([self.encoder(X1), self.encoder(X2), X3, X4], dim=1)))
+        return margins
+
+
+class _Score(nn.Module):
+    def __init__(self, function: DecisionFunction) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.function.score(features)[:, None]
+
+
+class TrueFunction(nn.Module):
+    """F itself ``(n, 1)`` as a network with the same layers, of bottleneck features ``(n, 10)`` in place of images."""
+
+    def __init__(self, function: DecisionFunction) -> None:
+        super().__init__()
+        self.fusion = nn.Identity()
+        self.head = _Score(function)
+
+    def forward(self, X1: Tensor, X2: Tensor, X3: Tensor, X4: Tensor) -> Tensor:
+        """Return F."""
+        values: Tensor = self.head(self.fusion(torch.cat([X1, X2, X3, X4], dim=1)))
+        return values
 
 
 @dataclass(frozen=True)
@@ -63,7 +155,20 @@ def train(
         )
         rows = torch.from_numpy(clinical)
         batches = _Batches(design, settings)
-        optimizer, schedule = _optimizer(network, settings, batches.count * settings.epochs)
+        steps = batches.count * settings.epochs
+        entrance = list(network.head[0].parameters())
+        at_entrance = {id(parameter) for parameter in entrance}
+        behind = [parameter for parameter in network.parameters() if id(parameter) not in at_entrance]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": behind, "weight_decay": settings.weight_decay},
+                {"params": entrance, "weight_decay": settings.fusion_decay},
+            ],
+            lr=settings.learning_rate,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, settings.learning_rate, total_steps=max(steps, 2), pct_start=0.2
+        )
         bar = Progress(settings.epochs, f"training {design.function.name}", progress, lines=False)  # type: ignore[arg-type]
         with bar:
             for _ in range(settings.epochs):
@@ -135,37 +240,15 @@ def _loss(
     )
     loss = nn.functional.cross_entropy(logits, pairs.labels)
     for features in encoded:
-        loss = loss + settings.decorrelation * _correlation(features) / len(encoded)
+        standard = (features - features.mean(dim=0)) / (features.std(dim=0, correction=0) + 1e-6)
+        matrix = standard.T @ standard / len(features)
+        width = features.shape[1]
+        # The mean squared correlation between different encoded features.
+        correlation = (matrix - torch.diag(torch.diagonal(matrix))).square().sum() / (width * (width - 1))
+        loss = loss + settings.decorrelation * correlation / len(encoded)
     return loss
 
 
 def _encode(network: FusedNetwork, images: Tensor, settings: TrainingSettings) -> Tensor:
     encoded: Tensor = network.encoder(images + settings.pixel_noise * torch.randn_like(images))
     return encoded
-
-
-def _correlation(encoded: Tensor) -> Tensor:
-    """Return the mean squared correlation between different encoded features of a batch."""
-    standard = (encoded - encoded.mean(dim=0)) / (encoded.std(dim=0, correction=0) + 1e-6)
-    matrix = standard.T @ standard / len(encoded)
-    width = encoded.shape[1]
-    return (matrix - torch.diag(torch.diagonal(matrix))).square().sum() / (width * (width - 1))
-
-
-def _optimizer(
-    network: FusedNetwork, settings: TrainingSettings, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    entrance = list(network.head[0].parameters())
-    at_entrance = {id(parameter) for parameter in entrance}
-    behind = [parameter for parameter in network.parameters() if id(parameter) not in at_entrance]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": behind, "weight_decay": settings.weight_decay},
-            {"params": entrance, "weight_decay": settings.fusion_decay},
-        ],
-        lr=settings.learning_rate,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=max(steps, 2), pct_start=0.2
-    )
-    return optimizer, schedule

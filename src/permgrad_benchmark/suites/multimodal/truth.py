@@ -18,8 +18,7 @@ import torch
 
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
-from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
-from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, FEATURES, WIDTH, DecisionFunction
+from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, FEATURES, WIDTH, DecisionFunction, draw_clinical
 
 Estimand = Literal["published", "effect"]
 ESTIMANDS: dict[Estimand, str] = {

@@ -5,7 +5,7 @@ Each function states four truths. A method is scored on its own and on all four.
 in ``peers``.
 """
 
-from permgrad_benchmark.suites.tabular import baselines, ours, peers
+from permgrad_benchmark.suites.tabular import ours, peers
 from permgrad_benchmark.suites.tabular.suite import TabularSuite
 
-__all__ = ["TabularSuite", "baselines", "ours", "peers"]
+__all__ = ["TabularSuite", "ours", "peers"]

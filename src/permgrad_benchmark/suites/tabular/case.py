@@ -169,15 +169,6 @@ def fit_network(
     )
 
 
-def network_quality(case: TabularCase) -> dict[str, float]:
-    """Return how well the network knows the noiseless function, on the fresh rows."""
-    f, margin = case.truth.function(case.X), case.margin(case.encoded)
-    quality = {"r_squared": float(1 - np.mean((margin - f) ** 2) / np.var(f))}
-    if case.classify:
-        quality["accuracy"] = float(np.mean((margin > 0) == (case.y == 1)))
-    return quality
-
-
 def randomised(case: TabularCase) -> TabularCase:
     """Return the case with the network's weights drawn anew, as before any training."""
     model = copy.deepcopy(case.model)

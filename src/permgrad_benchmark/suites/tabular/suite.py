@@ -8,7 +8,7 @@ import numpy as np
 
 from permgrad.evaluation.ranking import importance_shares
 from permgrad_benchmark.contestants import Contestant, Scores
-from permgrad_benchmark.measures import (
+from permgrad_benchmark.metrics import (
     discoveries,
     false_discovery_rate,
     interval_coverage,
@@ -26,7 +26,6 @@ from permgrad_benchmark.suites.tabular.case import (
     TabularCase,
     TabularSizes,
     fit_network,
-    network_quality,
     randomised,
     resampled,
 )
@@ -69,7 +68,12 @@ class TabularSuite(Suite):
         """Draw rows and train a network."""
         truth = make_truth(function)
         case = fit_network(truth, seed, self.quick if settings.quick else self.full)
-        return SuiteCell(case, {name: truth.known(name).values for name in ESTIMANDS}, network_quality(case))
+        # How well the network knows the noiseless function, on the fresh rows.
+        f, margin = truth.function(case.X), case.margin(case.encoded)
+        quality = {"r_squared": float(1 - np.mean((margin - f) ** 2) / np.var(f))}
+        if case.classify:
+            quality["accuracy"] = float(np.mean((margin > 0) == (case.y == 1)))
+        return SuiteCell(case, {name: truth.known(name).values for name in ESTIMANDS}, quality)
 
     def repetitions(self, cell: SuiteCell) -> tuple[list[TabularCase], list[TabularCase], dict[str, TabularCase]]:
         """Train on the same rows with other seeds. Draw the test rows again with replacement."""
