@@ -11,7 +11,7 @@ import pandas as pd
 
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Predictions
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.network import ProvenanceSection

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Predictions
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.cards import CardsSection
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.network import LayoutSection, NetworkSection, ProvenanceSection, TrainingSection

@@ -12,7 +12,7 @@ import pytest
 from tests.pages.conftest import constant_of, local_explanation, report_content
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Predictions
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
 from permgrad.base.numerals import percent
 from permgrad.evaluation.metrics import evaluate

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from permgrad.assess.rows import Predictions
+    from permgrad.assess.predictions import Predictions
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.curve import CurveSection
     from permgrad.assess.sections.data import DataSection

@@ -20,7 +20,9 @@ from torch import nn
 from permgrad.data.encode.calendar import HELD
 from permgrad.data.encode.designs import Levels
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.encode.statistics import Scaling, Slot, numeric_cells
+from permgrad.data.encode.planning import Slot
+from permgrad.data.encode.scaling import Scaling
+from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, Distinct, as_float32
 from permgrad.data.types.column_types import ColumnType
 from permgrad.imaging.render import Renderer

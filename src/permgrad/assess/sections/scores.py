@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import COVERAGE, Predictions, Rows
+from permgrad.assess.predictions import COVERAGE, Predictions
+from permgrad.assess.rows import Rows
 from permgrad.assess.work import Work
 from permgrad.attribution.request.related import tell_of_signs
 from permgrad.base.arrays import Floats

@@ -19,16 +19,10 @@ from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, is_country
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_blocks
+from permgrad.data.encode.planning import OTHER, Slot, plan_slots
+from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
-from permgrad.data.encode.statistics import (
-    OTHER,
-    Scaling,
-    ScalingMode,
-    Slot,
-    TableStatistics,
-    numeric_cells,
-    plan_slots,
-)
+from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 
