@@ -22,9 +22,9 @@ from permgrad.pages.html import render_report
 from permgrad.pages.plots.rows import _ranks
 from permgrad.pages.sentences import map_words, no_share_words, path_shares, path_words
 from permgrad.pages.tabs import summary
+from permgrad.pages.units import BEYOND_ALL
 from permgrad.pages.verdict import verdict
 from permgrad.pages.views import tab_view
-from permgrad.pages.words import BEYOND_ALL
 from permgrad.runs.run.summary import _branch_lines
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -24,7 +24,8 @@ from scipy.sparse.linalg import LinearOperator, cg
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
-from permgrad.data.encode.designs import Cells, Design, Matrix, Slope, designs, find_centred, find_slopes
+from permgrad.data.encode.designs import Cells, Design, Matrix, designs
+from permgrad.data.encode.slopes import Slope, find_centred, find_slopes
 from permgrad.data.types.identifiers import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for classes. Scores of numbers come from

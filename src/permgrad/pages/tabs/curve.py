@@ -9,10 +9,11 @@ import numpy as np
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, percent
 from permgrad.pages import choices, plots
-from permgrad.pages.plots.along import bands
+from permgrad.pages.plots.curve import bands
 from permgrad.pages.sentences import leader_words, left_out_words, score_words, shown_words
+from permgrad.pages.units import advantage, in_shares
 from permgrad.pages.views import SectionView, figures_of, intervals_of, names, table_of
-from permgrad.pages.words import advantage, clean, confidence_words, in_shares, p_text, quantity_of
+from permgrad.pages.words import clean, confidence_words, p_text, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment

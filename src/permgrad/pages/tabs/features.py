@@ -19,6 +19,7 @@ from permgrad.pages.tabs.curve import along, curve
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
+from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
 from permgrad.pages.views import (
     Mark,
     SectionView,
@@ -32,14 +33,10 @@ from permgrad.pages.views import (
     table_of,
 )
 from permgrad.pages.words import (
-    BEYOND_ALL,
     RANKS,
-    advantage,
     causal_words,
     clean,
     confidence_words,
-    error_without,
-    in_shares,
     p_text,
     quantity_of,
     rank_texts,

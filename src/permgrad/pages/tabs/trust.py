@@ -23,10 +23,10 @@ from permgrad.pages.sentences import (
     told_words,
     unchecked_words,
 )
+from permgrad.pages.units import advantage
 from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
 from permgrad.pages.views import Mark, SectionView, Tab, TableView, as_count, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import (
-    advantage,
     clean,
     confidence_words,
     listed,

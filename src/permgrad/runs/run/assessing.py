@@ -15,7 +15,7 @@ from permgrad.assess.assessment import PLACES, Assessment
 from permgrad.assess.first_format import MARK, read_first_format
 from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.assess.sections.data import DataSection
-from permgrad.assess.sections.network import ProvenanceSection
+from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
