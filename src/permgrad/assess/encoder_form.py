@@ -22,8 +22,6 @@ from permgrad.data.types.column_types import ColumnType
 
 #: Scores of levels that a page can set.
 MOST_SCORES = 20_000
-
-
 #: Scaled extremes beyond which smooth clipping has lost the number that they were.
 _FAR = 1e5
 

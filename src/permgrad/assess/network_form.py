@@ -1,9 +1,8 @@
-"""A fitted network and its encoder as JSON and numbers, from which a script in the page predicts as Python does.
+"""A fitted network as numbers and a short description, from which a script in the page predicts as Python does.
 
-Matrices are float32, one behind the other, and the description says where each begins. Only what predicts is written:
-dropout is left out, batch normalisation becomes a scale and a shift, and layers with learned embeddings of categories
-become their matrix. A cell is a number (seconds for dates, 0 or 1 for yes and no), a text, or ``[kind]`` where it is
-missing: 1 for blank, then the declared codes.
+The description is plain JSON. Matrices are float32, one behind the other, and the description says where each begins.
+Only what predicts is written: dropout is left out, batch normalisation becomes a scale and a shift, and layers with
+learned embeddings of categories become their matrix.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows with a target, of any kind (a table, images with a table, the inputs of a network), and their predictions."""
+"""Rows with a target, of any kind: a table, images with a table, the inputs of a network."""
 
 from __future__ import annotations
 

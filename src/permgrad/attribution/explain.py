@@ -245,6 +245,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
     return value is None or type(value) in (bool, int, float, str)
-
-
-# ---- a method for each input -----------------------------------------------------------------------------------------

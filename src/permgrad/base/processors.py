@@ -11,24 +11,16 @@ from permgrad.base.errors import InputError
 
 #: Numeric libraries crash on far more threads than this.
 _MOST_THREADS = 1024
-
-
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
 #: Threads that have nothing to do look for work this often, then sleep. GNU's default is 300,000 times, several
 #: milliseconds, and Intel's 200 ms: on a busy machine they take the processor from the thread that they wait for.
 #: Threads that sleep too soon take longer to wake than a small batch takes: with 1,000 times, a run on 8,192 rows took
 #: 42 s on two idle processors, on one thread 32 s, and with 30,000 times 26 s. OpenBLAS's threads wait 2²⁶ ticks, some
 #: 25 ms, after each product of NumPy: with 2²⁰ a run on HELOC takes 3 % less processor time and no longer.
 _WAITING = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "0", "OPENBLAS_THREAD_TIMEOUT": "20"}
-
-
 #: Looks at the processes that run, and the seconds between two: one that runs in at least three of four computes. A
 #: tenth of a second, as a short command of somebody else must not halve the threads of a long run.
 _LOOKS, _BETWEEN = 11, 0.01
-
-
 _STATISTICS, _PROCESSOR = Path("/proc/stat"), Path("/proc/cpuinfo")
 
 

@@ -1,4 +1,4 @@
-"""What a command does to its own process: threads, the garbage collector while libraries load, when Ctrl-C counts."""
+"""What a command does to its own process: the garbage collector while libraries load, and when Ctrl-C counts."""
 
 from __future__ import annotations
 

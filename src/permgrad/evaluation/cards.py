@@ -1,4 +1,4 @@
-"""One feature, or two, at a time: the model's predictions over values, how these are distributed, the outcome.
+"""One feature at a time: the model's predictions over its values, its distribution, the outcome by value.
 
 The curve of one row is its prediction with the feature set to each of a few values and everything else unchanged
 (individual conditional expectation, Goldstein et al. 2015). Their mean is the partial dependence (Friedman 2001).
@@ -195,6 +195,3 @@ def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
         ends = [written(column.iloc[member[pick(dates[member])]])[:10] for pick in (np.argmin, np.argmax)]
         texts.append(ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
     return texts
-
-
-# ---- accumulated local effects ---------------------------------------------------------------------------------------

@@ -340,6 +340,3 @@ def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(lines)
     frame["p_holm"] = frame.groupby("kind")["p_value"].transform(lambda p_values: holm(p_values.to_numpy()))
     return frame
-
-
-# ---- why the loss changed --------------------------------------------------------------------------------------------

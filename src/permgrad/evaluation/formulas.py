@@ -18,22 +18,14 @@ from permgrad.base.numerals import compact
 
 #: A column by its place, or an operation on two formulas.
 Formula: TypeAlias = "int | tuple[str, Formula, Formula]"
-
-
 #: A formula is reported if it holds in this share of the rows, or has this R². In a row, the error allowed is a unit of
 #: the target's last digit, and this share of its spread at most. Units above the last share are not rounded down to.
 _HOLDS, _NEARLY, _ERROR, _COARSE = 0.9, 0.999, 0.02, 0.15
-
-
 #: Rows that are needed in which a formula says something, which 0 + 0 = 0 does not. Rows that all formulas are tried
 #: on, share of them that has to agree, formulas that are then compared, columns of which pairs, and three, are tried.
 _FEWEST, _TRIED, _AGREE, _COMPARED, _PAIRS, _THREES = 20, 12, 0.6, 50, 150, 30
-
-
 #: Lengths of time in seconds.
 _TIMES = {86_400.0: "days", 3600.0: "hours", 60.0: "minutes", 604_800.0: "weeks", 31_557_600.0: "years"}
-
-
 _STEPS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "+": lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),  # a missing addend counts as 0
     "−": lambda a, b: np.nan_to_num(a) - np.nan_to_num(b),

@@ -239,12 +239,3 @@ def _measure(y: Array, classes: int, halves: Sequence[Booleans], guesses: Sequen
         rows += np.bincount(values[learned], minlength=classes)
         right += np.bincount(values[learned & (values == guess)], minlength=classes)
     return float(np.mean(right[rows > 0] / rows[rows > 0])) if np.sum(rows > 0) > 1 else -np.inf
-
-
-# ---- formulas --------------------------------------------------------------------------------------------------------
-
-
-# ---- formulas that agree on a few rows -------------------------------------------------------------------------------
-
-
-# ---- a formula on all rows -------------------------------------------------------------------------------------------

@@ -17,20 +17,12 @@ from permgrad.evaluation.cards import LEVELS, Predict, Sample, as_numbers, writt
 
 #: Cards that get a local effect, and predictions for all of them together: a row is moved to both ends of its bin.
 _CARDS, _PREDICTIONS, _FEWEST = 10, 6000, 200
-
-
 #: Most bins, and the rows that each has at least.
 _BINS, _LEAST = 12, 10
-
-
 #: Rows that are compared with those nearest to a value: so many, and at least this share of all.
 _COMPARED, _NEAREST, _SHARE = 1000, 50, 0.05
-
-
 #: A curve leaves the data where more than this share of its rows is unlike all those nearest to the value.
 _OUTSIDE = 0.5
-
-
 #: Standard errors beyond which two curves differ (95 % for ten points together). Less than this share of the range of
 #: the curves is not worth a word.
 _APART, _LITTLE = 2.8, 0.02

@@ -24,20 +24,12 @@ from permgrad.evaluation.levels import cells_of
 
 #: Most moved columns, or groups of them, that get a share of their own: each more doubles the time.
 MOST_MOVED = 6
-
-
 #: Rows of each sample that models are fitted to, at most, levels of a column with a weight of their own, and folds.
 _FITTED, _LEVELS, _FOLDS = 6000, 10, 3
-
-
 #: The largest standardised number, and the largest ratio of densities.
 _FARTHEST, _LARGEST = 5.0, 50.0
-
-
 #: Up to so many columns get products of every two.
 _CROSSED = 12
-
-
 #: Names of what is not a column.
 OTHERS, RELATION = "other columns", "relation to the target"
 

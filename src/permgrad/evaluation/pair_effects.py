@@ -17,8 +17,6 @@ from permgrad.evaluation.cards import Predict, Sample, as_numbers, points_of, wr
 
 #: Pairs whose effects are computed, values of each feature, rows that are set, and rows whose values are shown.
 MOST_PAIRS, VALUES, MOST_ROWS, MOST_DOTS = 8, 8, 40, 200
-
-
 #: Predictions for all pairs together.
 _MOST_PREDICTIONS = 12_000
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Loss of an explanation to the metric that has the same loss.
 _METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
-
-
 #: What an importance of more than the whole advantage means.
 BEYOND_ALL = (
     "More than 100\u00a0% means that the model then predicts worse than the constant, because it still relies on the "

@@ -1,14 +1,4 @@
-"""How words, values, units and ranks are written in plots, on pages and in the terminal. Numbers: ``base/numerals.py``.
-
-A loss in squared dollars says little. Two numbers say more, and both come from the same measured increase of
-the loss:
-
-- The share of the model's *advantage*: how much better its loss is than that of a constant. A feature that carries
-  30 % takes 30 % of the advantage away when it is shuffled. Several features together can exceed 100 %.
-- For a squared error, the RMSE that the model has without the feature.
-
-Attributions of single rows to the scores of two classes become attributions to the log-odds of one.
-"""
+"""How words, values and ranks are written in plots, on pages and in the terminal. Numbers: ``base/numerals.py``."""
 
 from __future__ import annotations
 

@@ -17,18 +17,12 @@ from permgrad.evaluation.baselines.settings import check_settings, try_settings
 from permgrad.tuning.spaces import Space, form_faults, parameter_of
 
 _SHARE: Mapping[str, Any] = {"low": 0.4, "high": 1.0}
-
-
 _RATE: Mapping[str, Any] = {"low": 0.02, "high": 0.3, "log": True}
-
-
 _FOREST: Mapping[str, Mapping[str, Any]] = {
     "max_features": {"low": 0.05, "high": 1.0},
     "min_samples_leaf": {"low": 1, "high": 30, "log": True},
     "min_samples_split": {"low": 2, "high": 30, "log": True},
 }
-
-
 #: The settings that are searched, by model, and the values that ``permgrad compare`` uses, where they are in the range.
 SEARCHED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "lightgbm": {
@@ -63,8 +57,6 @@ SEARCHED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "random_forest": _FOREST,
     "extra_trees": _FOREST,
 }
-
-
 _START: Mapping[str, Mapping[str, Any]] = {
     "lightgbm": {"learning_rate": 0.1, "num_leaves": 31, "min_child_samples": 20, "colsample_bytree": 1.0,
                  "subsample": 1.0, "subsample_freq": 0},

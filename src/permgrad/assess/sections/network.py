@@ -1,4 +1,4 @@
-"""The trained network: its branches and layers, its training, its image, and what was run."""
+"""The trained network: its branches and layers, its training, and the place of each column in its image."""
 
 from __future__ import annotations
 

@@ -18,11 +18,7 @@ from permgrad.attribution.subject.words import WordForm
 from permgrad.base.errors import InputError
 
 _PROBE_ROWS = 2
-
-
 _ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-
-
 _REMEDY = (
     "Choose method='integrated_gradients' or 'shapley', or build the network with attention that torch computes "
     "(in transformers: attn_implementation='eager')."

@@ -164,6 +164,3 @@ class TokenRelevance(_Attention):
         for weights, slope in maps:
             flow = flow + (slope * weights).clamp_min(0).mean(dim=2) @ flow
         return (readout(maps[-1][1])[:, None] @ (flow - start))[..., 0, :]
-
-
-# ---- attention maps --------------------------------------------------------------------------------------------------

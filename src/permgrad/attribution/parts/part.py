@@ -1,8 +1,4 @@
-"""``explain_part``: the contribution of one part of a table to its explanation, the same in any process.
-
-It is sums, which merge and whose size does not grow with rows. Sums of squares are kept about the mean and moved when
-parts merge (Chan, Golub & LeVeque 1983): a small spread of large effects is not lost in rounding.
-"""
+"""``explain_part``: the contribution of one part of a table to its explanation, the same in any process."""
 
 from __future__ import annotations
 
@@ -254,6 +250,3 @@ def _of_rows(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
         "p_values": p_values,
         "meta": meta | ({GAP: total.gap} if GAP in meta else {}),
     }
-
-
-# ---- sums that merge -------------------------------------------------------------------------------------------------

@@ -194,8 +194,6 @@ class RowSums:
 
 
 Sums = dict[str, SummedMoments | RowSums]
-
-
 #: Names of the sums over pairs: of every player, and of whole branches, which are one.
 EFFECTS, BRANCHES = "effects", "branches"
 

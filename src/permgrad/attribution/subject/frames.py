@@ -323,6 +323,3 @@ class FrameForm:
         table = self.write(rows)
         columns = [self.library.series(column) for column in self.library.columns(table)]
         return pd.concat(columns, axis=1, ignore_index=True).set_axis(list(self.names), axis=1)
-
-
-# ---- cells for conditional draws -------------------------------------------------------------------------------------

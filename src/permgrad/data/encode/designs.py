@@ -304,6 +304,3 @@ def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
     """
     ends = [0, *(end for _, end in spans)]
     return " ".join(text[end:begin] for end, begin in zip(ends, [*(begin for begin, _ in spans), None], strict=True))
-
-
-# ---- numbers on which the levels of a category have slopes that differ, and numbers less their mean within a level ---

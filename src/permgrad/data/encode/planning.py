@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,19 +79,34 @@ def plan_slots(
                 if column.kind == "boolean":
                     slots.append(Slot(i, name, "boolean"))
                 elif column.kind == "date":
-                    held, parts = name in returning, (statistics.calendar[name], statistics.days[name], holidays)
-                    slots.append(Slot(i, f"{name}=time", "date_part", HELD if held else "time", low, high))
-                    if not held and years[name][0] < years[name][1]:
-                        slots.append(Slot(i, f"{name}=year", "date_part", "year"))
-                    for part, *ends in returning_parts(*parts, whole=held):
-                        kind = "date_part" if part.endswith((" sin", " cos")) else "level"
-                        slots.append(Slot(i, f"{name}={part_name(part)}", kind, part, *ends))
+                    slots += _date_slots(
+                        i, name, statistics, (low, high), returning=name in returning, years=years[name],
+                        holidays=holidays,
+                    )  # fmt: skip
                 else:
                     slots.append(Slot(i, name, "numeric", None, low, high))
         labels = ("", *(f" {label}" for label in statistics.codes.labels))
         kinds = np.flatnonzero(missing).tolist()
         slots += [Slot(i, f"{name}=<missing{labels[kind]}>", "missing", BLANK + kind) for kind in kinds]
     return Schema(tuple(columns)), slots, Dates(years, holidays)
+
+
+def _date_slots(
+    i: int,
+    name: str,
+    statistics: TableStatistics,
+    ends: tuple[float, float],
+    *,
+    returning: bool,
+    years: tuple[int, int],
+    holidays: Integers,
+) -> Iterator[Slot]:
+    yield Slot(i, f"{name}=time", "date_part", HELD if returning else "time", *ends)
+    if not returning and years[0] < years[1]:
+        yield Slot(i, f"{name}=year", "date_part", "year")
+    for part, *extremes in returning_parts(statistics.calendar[name], statistics.days[name], holidays, whole=returning):
+        kind = "date_part" if part.endswith((" sin", " cos")) else "level"
+        yield Slot(i, f"{name}={part_name(part)}", kind, part, *extremes)
 
 
 def _years(days: Integers) -> tuple[int, int]:

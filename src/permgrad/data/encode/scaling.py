@@ -14,14 +14,9 @@ from permgrad.data.encode.statistics import NumericStatistics
 
 ScalingMode: TypeAlias = Literal["robust", "standard", "minmax", "quantile"]
 
-
 _MOST_KNOTS = 1_000
-
-
 #: Bound of the unbounded modes, so that float32 and products of a few values stay finite.
 _LARGEST = 1e30
-
-
 _LOWEST_SHARE = 1e-7
 
 
@@ -90,8 +85,7 @@ class Scaling:
 
         levels = np.linspace(0.0, 1.0, len(self.knots))
         shares = np.empty_like(values)
-        # Numbers whose differences are too small to divide by are taken for 0.
-        values, all_knots = (np.where(np.abs(one) < 1e-290, 0.0, one) for one in (values, self.knots))
+        values, all_knots = _without_tiny(values), _without_tiny(self.knots)
         for j in range(values.shape[1]):
             knots = all_knots[:, j]
             # Up and down averaged: a value that fills several quantiles gets the middle of them.
@@ -109,6 +103,11 @@ class Scaling:
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
         knots = knots.reshape(-1, len(fill)) if len(fill) else knots.reshape(len(knots), 0)
         return cls(content["mode"], center, factor, fill, knots)
+
+
+def _without_tiny(values: Floats) -> Floats:
+    """Take numbers for 0 whose differences are too small to divide by."""
+    return np.where(np.abs(values) < 1e-290, 0.0, values)
 
 
 def _inverse(width: Floats, otherwise: Floats | float = 0.0) -> Floats:

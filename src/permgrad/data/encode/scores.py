@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, starmap
+from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
@@ -219,7 +220,7 @@ class Scores:
         if not target.classes:
             levels = [block for block in blocks if block.name in numbers and block.name in crossed]
             shared = [block for block in levels if block.is_shared(folds)]
-            cells = {block.name: block.cells for block in shared}
+            cells = dict(map(attrgetter("name", "cells"), shared))
             made._centre(shared, find_centred(cells, other, numbers, target.weights), crossed)
         return made, crossed
 

@@ -20,8 +20,6 @@ from permgrad.base.arrays import Array, Floats, Floats32
 # can be another thing than what it says within one (Mundlak 1978): experience of other people, and one's own.
 #: Slopes of one column, and standard errors by which they must differ to be tried.
 _MOST_SLOPES, _DIFFERENT = 3, 3.0
-
-
 #: Shares of a number's variance that must lie between levels, beyond chance, and within them. Most numbers centred.
 _BETWEEN, _WITHIN, _MOST_CENTRED = 0.1, 0.005, 10
 

@@ -180,9 +180,3 @@ def numeric_cells(frame: pd.DataFrame, columns: Sequence[ColumnType], codes: Mis
     for j in sorted(set(range(len(columns))).difference(native)):
         values[:, j], kinds[:, j] = read_numbers(frame[columns[j].name], columns[j], codes)
     return values, kinds
-
-
-# ---- scaling ---------------------------------------------------------------------------------------------------------
-
-
-# ---- which encoded columns each raw column gets, decided from statistics of the training rows ------------------------

@@ -1,4 +1,4 @@
-"""The vectors of the images in a table's columns, each different image read and encoded once, and what makes them."""
+"""The vectors of the images in a table's columns, each different image read and encoded once, and the encoders."""
 
 from __future__ import annotations
 
@@ -346,6 +346,3 @@ def statistics(images: Tensor) -> Tensor:
         functional.adaptive_avg_pool2d(edges, _GRID).sqrt(),
     ]
     return torch.cat([part.flatten(1) for part in parts], dim=1)
-
-
-# ---- networks of our own ---------------------------------------------------------------------------------------------

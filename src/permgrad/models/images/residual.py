@@ -15,17 +15,11 @@ from permgrad.data.encode.scores import Target
 
 #: Images encoded at once, filled up so that a vector does not depend on how many there are.
 _BATCH = 32
-
-
 #: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
 #: pixels in a third of the time.
 _STAGES, _LONG_SIDE = (16, 32, 64), 20
-
-
 #: Steps of one training lie between these numbers of epochs. Images are moved by up to a tenth of their side.
 _TRAINED_AT_ONCE, _LOOKS, _FEWEST_EPOCHS, _MOST_EPOCHS, _MOVED = 64, 60_000, 6, 20, 0.1
-
-
 _RATE, _DECAY = 4e-3, 0.05
 
 

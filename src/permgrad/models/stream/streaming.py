@@ -1,6 +1,6 @@
 """``fit_stream``: from Parquet files that need not fit in memory to a fitted estimator.
 
-The table is read once to learn all that must be known (``scan``), then once per epoch.
+The table is read once to learn all that must be known (``streaming_scan``), then once per epoch.
 """
 
 from __future__ import annotations
@@ -212,6 +212,3 @@ class _Coder:
             encoded = self.model.preprocessor_.transform(source.features_of(batch))
             target = inputs.code_target(self.model, source.values_of(batch, self.model))
         return tensor_rows(self.model, encoded, target, source.weights_of(batch) / self.mean_weight)
-
-
-# ---- the first pass over a long table: everything that must be known before training, in bounded memory --------------

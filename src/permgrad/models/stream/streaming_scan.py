@@ -33,12 +33,8 @@ from permgrad.models.estimators import inputs
 # how the table is cut into files or parts, but for the last digits of sums.
 #: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
 READ_ROWS, _SAMPLED_ROWS, MOST_VALIDATION_ROWS = 16_384, 20_000, 50_000
-
-
 #: More different values than this are no classes.
 _MOST_CLASSES = 10_000
-
-
 #: Parts from which types are read.
 _TYPE_PARTS = 64
 

@@ -28,12 +28,8 @@ from permgrad.models.train.learner import DivergenceError, Learner, Team, Traini
 # The processes run this module, nothing of the caller's script, so that notebooks work too. They share each batch. The
 # first alone judges epochs, shows progress and writes checkpoints.
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
-
-
 #: What an error of a process is raised as.
 _KINDS: dict[str, type[PermgradError]] = {"InputError": InputError, "DivergenceError": DivergenceError}
-
-
 _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
 
 
@@ -60,7 +56,7 @@ def _wait(folder: Path, devices: int) -> None:
         for rank in range(devices):
             errors = stack.enter_context((folder / f"stderr-{rank}").open("wb"))
             process = subprocess.Popen(  # noqa: S603 — this Python, our module, our folder
-                [sys.executable, "-m", "permgrad.models.train.training", str(folder), str(rank)],
+                [sys.executable, "-m", "permgrad.models.train.distributed", str(folder), str(rank)],
                 env={**os.environ, "PYTHONPATH": paths},
                 # Closed when we end, however we end: a process that reads the end of it ends too.
                 stdin=subprocess.PIPE,
@@ -150,3 +146,7 @@ def _work(folder: Path, rank: int, job: TrainingJob, kind: str, devices: int, th
     finally:
         torch.distributed.destroy_process_group()
     return dataclasses.replace(outcome, best_state={name: value.cpu() for name, value in outcome.best_state.items()})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -8,18 +8,10 @@ from collections.abc import Callable
 from permgrad.base.registry import Registry
 
 Schedule = Callable[[float, float], float]
-
-
 #: Every entry: ``(share done, peak rate) -> rate``, the share running from 0 to below 1.
 schedules: Registry[Schedule] = Registry("schedule")
-
-
 _WARM_UP_START = 1e-5
-
-
 _WARM_UP_SHARE = 0.25
-
-
 _FLAT_SHARE, _ONE_CYCLE_SHARE = 0.5, 0.3
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import torch
 
 from permgrad.base.errors import InputError, two_sentences, warn_user
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-from permgrad.models.train.distributed import main, train_together
+from permgrad.models.train.distributed import train_together
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import DivergenceError, EpochWatcher, Learner, TrainingJob, TrainingOutcome
 from permgrad.models.train.rows import Rows
@@ -66,16 +63,3 @@ def _what_to_do(job: TrainingJob) -> str:
                 f"{float(reach[furthest]):.3g} once encoded."
             )
     return f"{rate}, or look for extreme values in X."
-
-
-# ---- several devices: one process for each, on torch's process groups ------------------------------------------------
-
-
-# ---- the process that asks -----------------------------------------------------------------------------------------
-
-
-# ---- one process of them -------------------------------------------------------------------------------------------
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,4 +1,4 @@
-"""Values along columns that have an order, with a row's own curve, and along outputs that are a curve."""
+"""Importance along columns that have an order, as of a curve or a picture, and a row's own curve."""
 
 from __future__ import annotations
 

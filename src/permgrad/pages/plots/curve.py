@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 Ends = tuple[Floats, ...]
-
-
 #: Draws of the largest deviation along the curve.
 _DRAWS = 4000
 

@@ -1,4 +1,4 @@
-"""Explanations drawn over images, as activation maps or signed attributions, and over slices through volumes."""
+"""Explanations drawn over images: activation maps, or signed attributions."""
 
 from __future__ import annotations
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: The sides of a volume, in their order.
 SIDES = ("depth", "row", "column")
-
-
 #: Height of the tallest slice in inches.
 _TALLEST = 2.6
 

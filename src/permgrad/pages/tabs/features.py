@@ -15,7 +15,8 @@ from permgrad.models.images import PATCHES
 from permgrad.pages import plots
 from permgrad.pages.rows_data import features_data
 from permgrad.pages.sentences import dominant_words, left_texts
-from permgrad.pages.tabs.curve import along, curve
+from permgrad.pages.tabs.along import along
+from permgrad.pages.tabs.curve import curve
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together

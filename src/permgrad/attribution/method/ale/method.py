@@ -1,12 +1,4 @@
-"""Accumulated local effects (ALE): how the output changes along a column, over rows that have such values.
-
-*Regions* are the split of the rows that explains most of how the local effects of a column differ, if any does. Within
-a bin, local effects differ only by the other columns. A split at a threshold of another column, or by one of its
-levels, explains the sum of squares between both sides within bins. Whether any split explains more than chance is
-tested on halves of the rows, groups or times: the best split of one half, and how the effects differ there, predict
-those of the other half. Both halves are tested at half the level, and columns by Holm (1979), so that of tables without
-regions at most one in twenty shows any.
-"""
+"""Accumulated local effects (ALE): how the output changes along a column, over rows that have such values."""
 
 from __future__ import annotations
 
@@ -244,6 +236,3 @@ def _points(axis: Axis) -> dict[str, Any]:
         "levels": len(axis.at),
         "rows": np.bincount(nearest, minlength=len(axis.at)).tolist(),
     }
-
-
-# ---- regions ---------------------------------------------------------------------------------------------------------

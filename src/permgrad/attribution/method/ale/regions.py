@@ -24,12 +24,8 @@ from permgrad.base.significance import holm, t_two_sided
 
 #: Most thresholds of a number, splits of all columns together if possible, and rows that are looked at.
 _THRESHOLDS, _SPLITS, _ROWS = 9, 500, 5000
-
-
 #: Parts of an axis between which effects may differ in the test: more of them would be too noisy in a half.
 _TOGETHER = 6
-
-
 #: Least share of the rows on each side. Of tables without regions, so many may show one.
 _LEAST_SHARE, _LEVEL = 0.05, 0.05
 

@@ -1,12 +1,4 @@
-"""The games of Shapley values: players of a coalition keep the row's values, others come from donors.
-
-In conditional and causal games players without the row's value are drawn so that they fit those with it. Columns are
-divided into blocks in the order in which one causes the next (Heskes et al. 2020, arXiv 2011.01625; R's shapr calls the
-same arguments ``causal_ordering`` and ``confounding``). Setting a player to the row's value moves what comes after it
-and leaves what comes before it. Within a block it moves the others too, unless they vary together for an unseen reason.
-One block without such a reason is the conditional game (Aas et al. 2021, arXiv 1903.10464), one block with it the
-marginal game.
-"""
+"""The games of Shapley values: players of a coalition keep the row's values, others come from donors."""
 
 from __future__ import annotations
 
@@ -202,6 +194,3 @@ class Enumeration:
         values = np.zeros((len(rows), len(self._shown), worth.shape[2]))
         values[:, self._shown] = np.concatenate([shares, further], axis=1)
         return values
-
-
-# ---- conditional and causal games ------------------------------------------------------------------------------------
