@@ -11,10 +11,10 @@ import pandas as pd
 
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Predictions
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
-from permgrad.assess.sections.network import ProvenanceSection
+from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell

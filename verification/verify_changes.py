@@ -30,7 +30,7 @@ import numpy.typing as npt
 import pandas as pd
 
 import permgrad as pg
-from permgrad.evaluation.changes import OTHERS, RELATION
+from permgrad.evaluation.moved import OTHERS, RELATION
 
 Floats = npt.NDArray[np.float64]
 ROWS, TRUTH_ROWS, EXPLAINED = 1000, 1_000_000, 100_000

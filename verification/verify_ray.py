@@ -40,9 +40,10 @@ from benchmarks._results import markdown_table, parser, record
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import make_engine
-from permgrad.attribution.parts.part import PartResult, merge, pack
+from permgrad.attribution.parts.part import PartResult, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan
 from permgrad.attribution.parts.stream import Work
+from permgrad.attribution.parts.sums import pack
 from permgrad.data.parts.partitions import PartitionedTable, open_partitioned
 from verification._processes import children, processes
 

@@ -35,7 +35,7 @@ import pandas as pd
 import torch
 
 import permgrad as pg
-from permgrad.assess.network_form import cells_of, encoder_form
+from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections.photos import PATCHES, PhotoColumn, covered_scores
 from permgrad.assess.sections.what_if import background_rows, rows_of
 from permgrad.data.encode.designs import text_parts, without

@@ -18,8 +18,8 @@ _PUBLIC = {
     "HyNNRegressor": "permgrad.models.estimators.hynn",
     "load": "permgrad.models.save.saving",
     "load_from_hub": "permgrad.integrations.hub",
-    "log_to_mlflow": "permgrad.integrations.records",
-    "log_to_wandb": "permgrad.integrations.records",
+    "log_to_mlflow": "permgrad.integrations.mlflow_runs",
+    "log_to_wandb": "permgrad.integrations.wandb_runs",
     "push_to_hub": "permgrad.integrations.hub",
     "save_for_hub": "permgrad.integrations.hub",
     "changes": "permgrad.evaluation.changes",
@@ -102,8 +102,9 @@ if TYPE_CHECKING:
     from permgrad.evaluation.explanations import evaluate
     from permgrad.evaluation.related import related_columns
     from permgrad.integrations.hub import load_from_hub, push_to_hub, save_for_hub
+    from permgrad.integrations.mlflow_runs import log_to_mlflow
     from permgrad.integrations.onnx_files import export_onnx
-    from permgrad.integrations.records import log_to_mlflow, log_to_wandb
+    from permgrad.integrations.wandb_runs import log_to_wandb
     from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
     from permgrad.models.model_files import read_model_file
     from permgrad.models.save.saving import load

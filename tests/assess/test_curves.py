@@ -21,7 +21,7 @@ from permgrad.assess.store import Store
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.models.losses import outcomes
-from permgrad.pages.plots.along import bands
+from permgrad.pages.plots.curve import bands
 from permgrad.pages.sentences import leader_words, left_out_words, score_words, shown_words
 from permgrad.pages.verdict import verdict
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from permgrad.assess.rows import Predictions, before_calibration
+from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.models.estimators.calibration import Calibration
 
 CHANCES = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [0.4, 0.35, 0.25]])

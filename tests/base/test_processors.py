@@ -8,7 +8,7 @@ import pytest
 
 from permgrad.base import startup
 from permgrad.base.errors import InputError
-from permgrad.base.startup import free_processors, prepare_threads
+from permgrad.base.processors import free_processors, prepare_threads
 
 NAMES = (
     "OMP_NUM_THREADS",

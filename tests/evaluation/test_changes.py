@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 import permgrad as pg
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
-from permgrad.evaluation.changes import OTHERS, RELATION, changes_of_models, split_change
+from permgrad.evaluation.changes import changes_of_models
+from permgrad.evaluation.moved import OTHERS, RELATION, split_change
 from permgrad.evaluation.skill import Predicted, metric_by_rows
 
 OPTIONS = {"task": "regression", "random_state": 0, "n_repeats": 2, "progress": False}

@@ -14,7 +14,7 @@ from browsing import needs_browser, page_of_rows, visit
 from verification import verify_what_if as what_if_check
 
 import permgrad as pg
-from permgrad.assess.network_form import encoder_form
+from permgrad.assess.encoder_form import encoder_form
 from permgrad.assess.sections.what_if import rows_of
 from permgrad.pages import whatif
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Predictions
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import CHANCE, explained_share
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation.levels import level_table, levels_of

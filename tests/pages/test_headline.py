@@ -12,7 +12,7 @@ import pytest
 from tests.pages.conftest import constant_of, local_explanation, report_content
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Predictions
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
 from permgrad.base.numerals import percent
 from permgrad.evaluation.metrics import evaluate
@@ -22,9 +22,9 @@ from permgrad.pages.html import render_report
 from permgrad.pages.plots.rows import _ranks
 from permgrad.pages.sentences import map_words, no_share_words, path_shares, path_words
 from permgrad.pages.tabs import summary
+from permgrad.pages.units import BEYOND_ALL
 from permgrad.pages.verdict import verdict
 from permgrad.pages.views import tab_view
-from permgrad.pages.words import BEYOND_ALL
 from permgrad.runs.run.summary import _branch_lines
 
 pytestmark = pytest.mark.usefixtures("undrawn")

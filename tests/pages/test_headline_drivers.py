@@ -14,9 +14,9 @@ from permgrad.pages.headline import facts, reliance_sentence
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs.features import ranking_table
 from permgrad.pages.tabs.trust import methods
+from permgrad.pages.units import in_shares
 from permgrad.pages.verdict import verdict
 from permgrad.pages.views import SectionView
-from permgrad.pages.words import in_shares
 from permgrad.runs.run.summary import _feature_lines
 
 NAMES = tuple(f"feature{place}" for place in range(8))

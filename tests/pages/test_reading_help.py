@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.model import EvaluatedModel
-from permgrad.assess.rows import Predictions, Rows
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Rows
 from permgrad.assess.sections.beside_data import (
     CHANCE,
     beside_data,

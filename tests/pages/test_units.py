@@ -11,8 +11,8 @@ from tests.pages.conftest import NAMES, global_explanation
 
 from permgrad.assess.assessment import Assessment
 from permgrad.pages.tabs import trust
+from permgrad.pages.units import advantage, error_without, in_plain_units, in_shares
 from permgrad.pages.views import SectionView
-from permgrad.pages.words import advantage, error_without, in_plain_units, in_shares
 
 SQUARED = {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}}
 

@@ -17,7 +17,7 @@ from verification import verify_what_if as what_if_check
 
 import permgrad as pg
 from permgrad.assess.assessment import PLACES
-from permgrad.assess.network_form import cells_of, encoder_form
+from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections import what_if as section
 from permgrad.assess.sections.what_if import changeable, rows_of
 from permgrad.assess.store import Store

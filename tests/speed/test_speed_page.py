@@ -154,7 +154,7 @@ def test_the_keras_peer_needs_neither_permgrad_nor_keras_to_say_what_it_does():
 
 
 def test_the_keras_peer_has_the_learning_rates_of_preset_paper():
-    from permgrad.models.train.learner import schedules
+    from permgrad.models.train.schedules import schedules
 
     ours = schedules.get("warmup_cosine")
     for epoch in (0, 1, 25, 49, 50, 120, 199):

@@ -9,7 +9,7 @@ import pytest
 
 from permgrad.base.errors import InputError
 from permgrad.models.estimators.presets import get_preset, preset_from_dict
-from permgrad.models.train.learner import one_cycle
+from permgrad.models.train.schedules import one_cycle
 from permgrad.tuning import get_space, read_space, space_from_dict, spaces
 from permgrad.tuning.spaces import Parameter, check_preset, choice_label, doubled, place_values
 

@@ -12,13 +12,14 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from permgrad.assess.rows import Predictions
+    from permgrad.assess.predictions import Predictions
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.curve import CurveSection
     from permgrad.assess.sections.data import DataSection
     from permgrad.assess.sections.gradients import GradientSection
-    from permgrad.assess.sections.network import LayoutSection, NetworkSection, ProvenanceSection, TrainingSection
+    from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
     from permgrad.assess.sections.photos import PhotoColumn
+    from permgrad.assess.sections.provenance import ProvenanceSection
     from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection
     from permgrad.assess.sections.together import TogetherSection
     from permgrad.assess.sections.what_if import ChangeableRows

@@ -14,7 +14,8 @@ import pandas as pd
 
 from permgrad.assess.budget import PAIR, Clock
 from permgrad.assess.curves import Curve
-from permgrad.assess.rows import COVERAGE, Predictions, Rows, before_calibration
+from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
+from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.subject.row_independence import checked

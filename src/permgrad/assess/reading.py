@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from permgrad.assess.curves import AtPoint, Curve, read_curve
 from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
-from permgrad.assess.rows import Places, Predictions, Rows
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.request import Configured, Request

@@ -14,7 +14,8 @@ import pandas as pd
 from permgrad.assess.assessment import PLACES, Assessment
 from permgrad.assess.budget import Budget
 from permgrad.assess.model import EvaluatedModel
-from permgrad.assess.rows import Places, Predictions, Rows
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Places, Rows
 from permgrad.assess.store import Store
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import by_count, counted

@@ -22,7 +22,8 @@ from typer.core import TyperGroup
 
 from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import InputError, PermgradWarning, did_you_mean
-from permgrad.base.startup import loading, own_process, prepare_threads
+from permgrad.base.processors import prepare_threads
+from permgrad.base.startup import loading, own_process
 from permgrad.cli.terminal import (
     PANELS,
     HelpfulCommand,

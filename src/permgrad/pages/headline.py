@@ -13,10 +13,9 @@ from permgrad.base.numerals import number, percent
 from permgrad.base.significance import features_tested
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
+from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
 from permgrad.pages.words import (
-    BEYOND_ALL,
-    advantage,
     causal_words,
     clean,
     confidence_words,

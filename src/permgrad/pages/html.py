@@ -16,9 +16,10 @@ import jinja2
 from permgrad.base import __version__, style
 from permgrad.pages import headline as first_words
 from permgrad.pages.tabs import TABS
+from permgrad.pages.units import in_plain_units
 from permgrad.pages.verdict import PARTS, verdict
 from permgrad.pages.views import TabView, page_data, tab_view
-from permgrad.pages.words import clean, in_plain_units
+from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment

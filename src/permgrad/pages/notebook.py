@@ -25,9 +25,10 @@ from permgrad.base.significance import shares_level
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._inputs import KINDS, Shown, outline, shown_channels, shown_input, shown_inputs, strongest
-from permgrad.pages.plots.image import SIDES, displayable, grey_volume, strongest_place
+from permgrad.pages.plots.image import displayable
 from permgrad.pages.plots.rows import ends_of, names_with_values, stacks, steps_of
 from permgrad.pages.plots.text import texts_of
+from permgrad.pages.plots.volume import SIDES, grey_volume, strongest_place
 from permgrad.pages.summary import circumstances, clear_names, clearly_words, headline, lists_of, ranked_lines
 from permgrad.pages.words import clean, modalities_tested, quantity_of
 

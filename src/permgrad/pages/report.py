@@ -20,7 +20,7 @@ from permgrad.assess.reading import ReadModel
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
-from permgrad.assess.sections.network import ProvenanceSection, this_machine
+from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import explain_refits
 from permgrad.attribution.explanation import Explanation

@@ -25,19 +25,9 @@ from permgrad.pages.plots._inputs import shown_input
 from permgrad.pages.plots.image import displayable
 from permgrad.pages.plots.text import texts_of, words_of
 from permgrad.pages.sentences import dominant_words, left_texts
+from permgrad.pages.units import SCALES, advantage, error_without
 from permgrad.pages.views import packed
-from permgrad.pages.words import (
-    RANKS,
-    SCALES,
-    advantage,
-    clean,
-    confidence_words,
-    error_without,
-    quantity_of,
-    rank_texts,
-    shown_ranks,
-    value_text,
-)
+from permgrad.pages.words import RANKS, clean, confidence_words, quantity_of, rank_texts, shown_ranks, value_text
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment

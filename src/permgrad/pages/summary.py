@@ -459,7 +459,7 @@ def changes_summary(result: Changes) -> str:
 
 def changes_words(result: Changes) -> str:
     """Return a sentence: how the loss changed, and which parts of the change are clear."""
-    from permgrad.evaluation.changes import OTHERS, RELATION  # loads pandas
+    from permgrad.evaluation.moved import OTHERS, RELATION
 
     kinds = {str(kind): some.to_dict("records") for kind, some in result.lines.groupby("kind", sort=False)}
     loss = kinds["score"][0]

@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.network_form import Weights, encoder_form, network_form
+from permgrad.assess.encoder_form import encoder_form
+from permgrad.assess.network_form import Weights, network_form
 from permgrad.assess.sections.photos import PhotoColumn
 from permgrad.assess.sections.rows import RowSection
 from permgrad.assess.sections.what_if import (

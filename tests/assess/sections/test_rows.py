@@ -16,7 +16,7 @@ import permgrad as pg
 from permgrad.pages.html import render_report
 from permgrad.pages.report import Report
 from permgrad.pages.rows_data import rows_data
-from permgrad.pages.words import in_plain_units
+from permgrad.pages.units import in_plain_units
 
 
 def unpacked(stored) -> np.ndarray:

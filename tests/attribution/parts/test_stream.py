@@ -19,8 +19,9 @@ from usual_methods import USUAL
 import permgrad as pg
 from permgrad.attribution.parts.engines import LocalEngine
 from permgrad.attribution.parts.folder import difference
-from permgrad.attribution.parts.part import explain_part, merge, pack
+from permgrad.attribution.parts.part import explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan, model_digest
+from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.request import methods
 from permgrad.base.files import _UNDER_WAY
@@ -311,7 +312,7 @@ def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor)
 
 
 def test_donors_are_those_of_the_whole_table() -> None:
-    from permgrad.attribution.request import RowNumbers
+    from permgrad.attribution.request.request import RowNumbers
 
     numbers = np.array([3, 70, 71, 500])
     everything = donor_rows(0, "a", 1, np.arange(600), 40, shared=False)

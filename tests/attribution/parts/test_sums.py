@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.attribution.parts.part import RowSums, SummedMoments, pack, unpack
+from permgrad.attribution.parts.sums import RowSums, SummedMoments, pack, unpack
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 

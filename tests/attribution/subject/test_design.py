@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad.attribution.subject.frames import CellDesign, FrameForm
+from permgrad.attribution.subject.design import CellDesign
+from permgrad.attribution.subject.frames import FrameForm
 from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3}

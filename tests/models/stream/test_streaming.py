@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.data.parts.partitions import Part, open_partitioned
-from permgrad.models.stream.streaming import StreamSource, _BottomK, scan, type_rows
+from permgrad.models.stream.streaming_scan import StreamSource, _BottomK, scan, type_rows
 from permgrad.models.train.rows import Rows, StreamedRows, count_batches
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}

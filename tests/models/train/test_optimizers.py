@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from permgrad.models.train.learner import Adam
+from permgrad.models.train.optimizers import Adam
 
 KINDS = {True: torch.optim.AdamW, False: torch.optim.Adam}
 SHAPES = [(3, 4), (4,), (), (2, 3, 2, 2)]

@@ -8,7 +8,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.pages.plots.along import bands
+from permgrad.pages.plots.curve import bands
 
 TIMES = (0.5, 1.0, 2.0, 4.0)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from tests.pages.conftest import NAMES, global_explanation
 
-from permgrad.evaluation.cards import Sample, pair_effects
+from permgrad.evaluation.cards import Sample
+from permgrad.evaluation.pair_effects import pair_effects
 from permgrad.pages import plots
 from permgrad.pages.plots._base import HEADINGS, MOST_NUMBERS, points
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from permgrad import Explanation
-from permgrad.pages.tabs.curve import _band_words
+from permgrad.pages.tabs.along import _band_words
 
 ORDER = ("x0", "x1", "x2", "x3")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.pages.conftest import HOSTILE
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Predictions
+from permgrad.assess.predictions import Predictions
 from permgrad.evaluation.metrics import evaluate
 from permgrad.pages import plots
 from permgrad.pages.html import render_report

@@ -13,7 +13,7 @@ from browsing import needs_browser, visit
 from tests.pages.conftest import HOSTILE
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Predictions
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
 from permgrad.evaluation.calibration import covering, error_bands, holds, score_intervals
 from permgrad.evaluation.drift import compare_parts

@@ -11,7 +11,7 @@ from browsing import needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, pairs_explanation, report_content, with_together
 
 from permgrad.assess.sections.together import TogetherSection
-from permgrad.evaluation.cards import beyond_each
+from permgrad.evaluation.pair_effects import beyond_each
 from permgrad.pages.html import render_page
 from permgrad.pages.plots import effect_words
 from permgrad.pages.tabs import features, together

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from permgrad.assess.network_form import encoder_form
+from permgrad.assess.encoder_form import encoder_form
 from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.encode.encoding import TableEncoder

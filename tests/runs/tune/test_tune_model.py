@@ -19,7 +19,7 @@ from permgrad.evaluation.metrics import evaluate
 from permgrad.models.save.saving import load
 from permgrad.runs.options import TUNED
 from permgrad.runs.requests import RunRequest
-from permgrad.tuning.spaces import _START, SEARCHED, space_of_model
+from permgrad.tuning.model_spaces import _START, SEARCHED, space_of_model
 
 optuna = pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")

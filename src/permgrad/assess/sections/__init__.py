@@ -3,14 +3,18 @@
 from collections.abc import Callable
 
 from permgrad.assess.sections import (
+    bands,
     beside_data,
     cards,
+    changes,
     curve,
     gradients,
-    models,
     ranking,
+    refinement,
+    refits,
     rows,
     scores,
+    segments,
     sensitive,
     together,
     what_if,
@@ -20,9 +24,9 @@ from permgrad.assess.work import Work
 #: Of each section the stage of a run that computes it, what it needs (``CAPABILITIES``), and what fills its fields.
 SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("model", (), scores.scores),
-    ("model", ("table",), sensitive.segments),
+    ("model", ("table",), segments.segments),
     ("explanation", (), ranking.ranking),
-    ("explanation", ("network",), ranking.bands),
+    ("explanation", ("network",), bands.bands),
     ("explanation", (), rows.single_rows),
     ("explanation", ("maps",), rows.maps),
     ("explanation", ("table",), rows.listed),
@@ -34,7 +38,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("sensitive",), sensitive.sensitive),
     ("explanation", ("table", "network"), what_if.changeable),
     ("explanation", ("table", "network"), what_if.words),
-    ("explanation", ("refits",), models.refits),
-    ("explanation", ("table", "network", "further rows"), ranking.refinement),
-    ("explanation", ("against",), models.changes),
+    ("explanation", ("refits",), refits.refits),
+    ("explanation", ("table", "network", "further rows"), refinement.refinement),
+    ("explanation", ("against",), changes.changes),
 )

@@ -19,7 +19,8 @@ from permgrad.attribution.wide import level_effects, word_effects
 from permgrad.base.errors import InputError
 from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
-from permgrad.evaluation.cards import Predict, Sample, add_local_effects, feature_cards
+from permgrad.evaluation.cards import Predict, Sample, feature_cards
+from permgrad.evaluation.local_effects import add_local_effects
 
 #: Rows whose values and outcomes a card shows. Of more, as many are drawn.
 MOST_ROWS = 20_000

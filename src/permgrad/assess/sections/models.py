@@ -1,8 +1,7 @@
-"""Other models beside this one: on the same rows, of further trainings, of an earlier run."""
+"""Several models on the same rows: other models that a run trained, or models that the user passed."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -70,25 +69,3 @@ def trained_models(content: Assessment, *, seed: int) -> SideBySide:
 
 
 storable(Changes)
-
-
-def changes(work: Work) -> None:
-    """Fill ``changes``."""
-    assert work.against is not None
-    clock = work.budget.clock
-    if clock.left() < 2 * work.first_ranking[1]:
-        clock.cut.append("comparison with the earlier run: it was not made")
-        return
-    work.put(changes=work.against())
-
-
-def refits(work: Work) -> None:
-    """Fill ``refits``."""
-    assert work.budget.refits is not None
-    assert work.refit is not None
-    clock, started = work.budget.clock, time.monotonic()
-    clock.expect(explanation=0.0)
-    with clock.whole.part("refits"):
-        work.put(refits=work.refit(work.budget.refits))
-    # They come on top: what follows them has as much time as without.
-    clock.started += time.monotonic() - started

@@ -1,9 +1,7 @@
-"""The trained network: its branches and layers, its training, its image, and what was run."""
+"""The trained network: its branches and layers, its training, and the place of each column in its image."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,25 +92,3 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
             text="The value of an encoded column is the brightness of its pixel. All others have none.",
         )
     return sections
-
-
-@dataclass(kw_only=True)
-class ProvenanceSection:
-    """What was run, so that others can repeat it: ``command`` is a command line or a call in Python.
-
-    ``cut`` says what a time limit took away.
-    """
-
-    command: str = ""
-    seed: int | None = None
-    split_seed: int | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    machine: str = ""
-    configuration: Mapping[str, Any] = field(default_factory=dict)
-    configuration_hash: str = ""
-    cut: Sequence[str] = ()
-
-
-def this_machine() -> str:
-    """Return the system, the processor and its cores in words."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"

@@ -1,4 +1,4 @@
-"""What the model relies on: its features, also in bands and again on more rows, its paths, and what moves together."""
+"""What the model relies on: the ranking of its features, its paths and inputs, and the features that move together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from permgrad.assess.budget import AT_ONCE, FEWEST_ROWS, FIRST_ROWS, PAPER_ROWS
 from permgrad.assess.rows import Places
-from permgrad.assess.sections.beside_data import beside_data
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import methods
@@ -111,34 +110,3 @@ def draw_rows(work: Work, count: int) -> Places:
     if work.model.classes:
         drawn = np.union1d(drawn, np.unique(work.seen.codes, return_index=True)[1])
     return np.sort(drawn)
-
-
-def refinement(work: Work) -> None:
-    """Fill ``explanation``, ``branches`` and what follows from them, from more rows."""
-    places, seconds, options = work.first_ranking
-    main, budget = work.content.explanation, work.budget
-    assert places is not None
-    assert main is not None
-    wanted = budget.wanted_rows(main, len(places), len(work.explained), seconds)
-    if wanted is None:
-        return
-    with budget.clock.whole.part("refinement"):
-        main = rank(work, draw_rows(work, wanted), options)
-    if "paper" in (stored := work.content.branches or {}):  # of kinds of columns they stay
-        work.put(branches={**(main.branches or {}), "paper": stored["paper"]})
-    beside_data(work)
-
-
-#: Bands at most, and columns of each at least.
-_BANDS, _FEWEST = 10, 3
-
-
-def bands(work: Work) -> None:
-    """Fill ``bands``: the ranking with groups of neighbours along the order as features."""
-    main = work.content.explanation
-    order = [] if main is None or main.groups or main.level != "feature" else main.meta.get("order", [])
-    if len(order) != 1 or len(order[0]) < 2 * _FEWEST or "causal_order" in work.budget.options:  # which names columns
-        return
-    pieces = map(np.ravel, np.array_split(np.array(order[0]), min(_BANDS, len(order[0]) // _FEWEST)))
-    groups = {f"{piece[0]} … {piece[-1]}": list(dict.fromkeys(piece.tolist())) for piece in pieces}
-    work.put(bands=explain_model(work, groups=groups))

@@ -12,7 +12,8 @@ import pandas as pd
 
 from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS
 from permgrad.assess.model import TOLERANCE_OF_NOTABLE
-from permgrad.assess.rows import Predictions, Rows
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Rows
 from permgrad.assess.sections.cards import columns_by_rank
 from permgrad.assess.sections.photos import photos
 from permgrad.assess.store import storable

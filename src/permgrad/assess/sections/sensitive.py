@@ -1,4 +1,4 @@
-"""For whom the model is right: scores of groups of rows, and rates, errors and reliance by the levels of columns."""
+"""For whom the model is right: rates, errors and reliance by the levels of columns that need not be features."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.base.significance import NORMAL_95
 from permgrad.data.read.table import blank_codes
-from permgrad.evaluation.calibration import holds
-from permgrad.evaluation.segments import FEWEST_ROWS, find_segments
+from permgrad.evaluation.segments import FEWEST_ROWS
 from permgrad.evaluation.sensitive import audit, largest, levels_by, mark_clear, told_by
 
 #: Features whose importance is compared, and columns by which a level is predicted: the most important ones.
@@ -71,19 +70,3 @@ def _reliance(work: Work, codes: Integers, levels: Sequence[str]) -> list[dict[s
         line = {"measure": name, "share": False, "levels": dict(zip(levels, ends, strict=True))}
         lines.append({**line, **largest([(value, value, error)], levels, work.budget.seed)})
     return lines
-
-
-def segments(work: Work) -> None:
-    """Fill ``segments``, see ``permgrad.evaluation.segments``."""
-    predicted = work.predictions
-    covered = None if predicted.inside is None else holds(predicted.codes, predicted.inside)
-    with keeping_warnings():
-        groups = find_segments(
-            work.test.frame,
-            predicted.scored,
-            positive=work.content.positive_place(predicted.classes),
-            na_codes=work.model.na_codes,
-            covered=covered,
-            dependence=work.test.dependence,
-        )
-    work.put(segments=groups)

@@ -17,7 +17,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import InputError
-from permgrad.evaluation.cards import pair_effects
+from permgrad.evaluation.pair_effects import pair_effects
 
 #: By default pairs of so many features, and of all others as one, are measured on so many rows with so many donors: 200
 #: rows with two donors take a third longer, and their intervals are a tenth wider.

@@ -13,7 +13,8 @@ import pandas as pd
 from scipy.special import softmax
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.network_form import Weights, cells_of, encoder_form, network_form
+from permgrad.assess.encoder_form import cells_of, encoder_form
+from permgrad.assess.network_form import Weights, network_form
 from permgrad.assess.sections.rows import LocalRows
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work

@@ -26,7 +26,8 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.replace.game import Game, MomentCollector, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import estimated
 from permgrad.attribution.replace.plays import Play, Plays
-from permgrad.attribution.request import Request, RowNumbers
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.result import named, shown_outputs
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_whole

@@ -19,9 +19,10 @@ import torch
 
 from permgrad.attribution.replace.plays import loss_game, loss_games
 from permgrad.attribution.replace.top import stopping_option
-from permgrad.attribution.request import Request, RowNumbers, methods, refuse_interactions
+from permgrad.attribution.request import Request, methods, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
 from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_request, encode_background
+from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Integers

@@ -28,8 +28,9 @@ from permgrad.attribution.parts.folder import (
     refuse_inside,
     writable,
 )
-from permgrad.attribution.parts.part import PartResult, explain_part, merge, pack, unpack
+from permgrad.attribution.parts.part import PartResult, explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan
+from permgrad.attribution.parts.sums import pack, unpack
 from permgrad.attribution.request import with_options
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.csv_files import Formulas, write_csv

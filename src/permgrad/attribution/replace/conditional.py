@@ -19,8 +19,9 @@ from permgrad.attribution.replace.conditional_models import FOLDS, Fitted, Fitti
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.smooths import DISTINCT
-from permgrad.attribution.request import Request, RowNumbers
-from permgrad.attribution.subject.frames import CellDesign
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.request import RowNumbers
+from permgrad.attribution.subject.design import CellDesign
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes, Integers
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import uniform, uniform_integers

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from permgrad.attribution.request import Method, Request, Scope, with_options
+from permgrad.attribution.request.registry import Method, with_options
+from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.outputs import OutputForm, are_points, as_target, loss_of_places, point_name
 from permgrad.attribution.subject.row_target import outputs_of

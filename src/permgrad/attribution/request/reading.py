@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
-from permgrad.attribution.request import Method, Request, Scope, refuse_interactions
 from permgrad.attribution.request.arguments import (
     Arguments,
     EncodedBackground,
@@ -31,7 +30,9 @@ from permgrad.attribution.request.arguments import (
     resolve_targets,
     task_of_loss,
 )
+from permgrad.attribution.request.registry import Method, refuse_interactions
 from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor, HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words

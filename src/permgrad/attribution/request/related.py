@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
-from permgrad.attribution.subject.frames import CellDesign, FrameForm
+from permgrad.attribution.subject.design import CellDesign
+from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.heads import REDUCTIONS
 from permgrad.attribution.subject.outputs import (
     OutputForm,

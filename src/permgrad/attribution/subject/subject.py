@@ -18,7 +18,7 @@ from permgrad.base.late import pd
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut
-    from permgrad.attribution.subject.frames import CellDesign
+    from permgrad.attribution.subject.design import CellDesign
     from permgrad.attribution.subject.lookups import Lookup
 
 #: Rows of a network whose activations are small.

@@ -19,16 +19,10 @@ from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, is_country
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_blocks
+from permgrad.data.encode.planning import OTHER, Slot, plan_slots
+from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
-from permgrad.data.encode.statistics import (
-    OTHER,
-    Scaling,
-    ScalingMode,
-    Slot,
-    TableStatistics,
-    numeric_cells,
-    plan_slots,
-)
+from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 
@@ -268,9 +262,7 @@ class TableEncoder:
             source = place.get(name)
             if slot.kind == "score":
                 self._scored.setdefault(name, []).append(target)
-                if isinstance(slot.detail, str):  # it is a slope, on the encoded column of this name
-                    less = (target - 1,) if slots[target - 1].detail == _LESS else ()  # the number less its mean
-                    self.slopes_.append((target, self.encoded_names_.index(slot.detail), *less))
+                self.slopes_ += self._slope_at(target)
             elif source is None:
                 self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
             elif slot.kind in ("missing", "boolean"):
@@ -282,6 +274,14 @@ class TableEncoder:
         # Places of times that later rows keep at their end.
         self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
+
+    def _slope_at(self, target: int) -> list[tuple[int, ...]]:
+        """Return a slope, the number it is on, and where the number less its mean stands, if a score is a slope."""
+        number = self.slots_[target].detail  # of a slope the encoded column that it is on
+        if not isinstance(number, str):
+            return []
+        into = (target - 1,) if self.slots_[target - 1].detail == _LESS else ()
+        return [(target, self.encoded_names_.index(number), *into)]
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:

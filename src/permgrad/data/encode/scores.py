@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, starmap
+from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +25,8 @@ from scipy.sparse.linalg import LinearOperator, cg
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
-from permgrad.data.encode.designs import Cells, Design, Matrix, Slope, designs, find_centred, find_slopes
+from permgrad.data.encode.designs import Cells, Design, Matrix, designs
+from permgrad.data.encode.slopes import Slope, find_centred, find_slopes
 from permgrad.data.types.identifiers import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for classes. Scores of numbers come from
@@ -218,7 +220,7 @@ class Scores:
         if not target.classes:
             levels = [block for block in blocks if block.name in numbers and block.name in crossed]
             shared = [block for block in levels if block.is_shared(folds)]
-            cells = {block.name: block.cells for block in shared}
+            cells = dict(map(attrgetter("name", "cells"), shared))
             made._centre(shared, find_centred(cells, other, numbers, target.weights), crossed)
         return made, crossed
 

@@ -10,8 +10,9 @@ trees may be as good as these instead. Columns that are alike because they share
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -140,35 +141,49 @@ def _test(
     if not to_the_end and (alike < _SHAPES[name].alike or p_value > _SURE):
         return first, np.zeros(0)
     spread = table.std(axis=0)
-    table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    few = len(table) <= _FEW
+    table, few = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0), len(table) <= _FEW
     if few:
         fold, placed = np.arange(len(table)) % _FEW_FOLDS, place(table, seed)
     draws = [_draw(rng, columns, placed[1]) for _ in range(_DRAWS if few else 1)]
     folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(fold.max() + 1)]
+    others = () if few else (place(table[learned], seed) for learned, _ in folds[1:])
     in_order: list[Floats] = []
     errors: list[Floats] = []
-    for number, (learned, held) in enumerate(folds):
-        if number == 0 or not few:
-            positions, size = placed if number == 0 else place(table[learned], seed)
-            seen = [
-                [_seen(table, places, size, kernels) for places in (positions, *(positions[each] for each in shuffles))]
-                for kernels, shuffles in draws
-            ]
-        predicted = np.array([[_predicted(features, target, learned, held) for features in draw] for draw in seen])
+    for predicted, held in _predictions(table, target, draws, folds, chain([placed], others)):
         in_order.append(predicted[:, 0])
         errors.append(target.errors(predicted, held).mean(axis=1))
         if not few and not to_the_end and _over_chance(errors)[0].mean() < _LEAST_GAIN:  # most tables end here
             return first, np.zeros(0)
     chance, sharper = _over_chance(errors)
     p_value, sure = (_p_value(sharper), _SHAPES[name].sure) if few else (_p_value(chance), _SURE)
-    found, gain = bool(chance.mean() >= _LEAST_GAIN and p_value <= sure), None
-    if found:
-        trees, beside = _over_trees(table, target, folds, in_order, seed)
-        found = _p_value(trees) <= _SURELY_BEHIND or bool(few and beside.mean() >= 0)
-        gain = float(min(chance.mean(), trees.mean()))
     of_rows = np.concatenate([each[int(few), 0] for each in errors])
+    if chance.mean() < _LEAST_GAIN or p_value > sure:
+        return Order(False, columns, alike, by_chance, None, p_value, name), of_rows
+    trees, beside = _over_trees(table, target, folds, in_order, seed)
+    found = _p_value(trees) <= _SURELY_BEHIND or bool(few and beside.mean() >= 0)
+    gain = float(min(chance.mean(), trees.mean()))
     return Order(found, columns, alike, by_chance, gain, p_value, name), of_rows
+
+
+def _predictions(
+    table: Floats,
+    target: _Target,
+    draws: list[tuple[FoldedKernels, list[Integers]]],
+    folds: list[tuple[Integers, Integers]],
+    places: Iterator[tuple[Positions, tuple[int, ...]]],
+) -> Iterator[tuple[Floats, Integers]]:
+    """Yield what is predicted of each fold's held rows ``(draws, orders, rows, …)``, the order first, and these rows.
+
+    ``places``: those of each fold, or of the first alone, which then are those of all.
+    """
+    seen: list[list[Floats]] = []
+    for learned, held in folds:
+        for positions, size in islice(places, 1):
+            seen = [
+                [_seen(table, each, size, kernels) for each in (positions, *(positions[one] for one in shuffles))]
+                for kernels, shuffles in draws
+            ]
+        yield np.array([[_predicted(features, target, learned, held) for features in draw] for draw in seen]), held
 
 
 def _draw(rng: np.random.Generator, columns: int, size: tuple[int, ...]) -> tuple[FoldedKernels, list[Integers]]:

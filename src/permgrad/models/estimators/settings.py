@@ -23,7 +23,8 @@ from permgrad.models.encoders import image_encoders, is_text_encoder, text_encod
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.network.network import PATHS
 from permgrad.models.network.options import NetworkOptions, check_network
-from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions, schedules
+from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
+from permgrad.models.train.schedules import schedules
 
 NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
 TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from permgrad.base.startup import is_amd
+from permgrad.base.processors import is_amd
 
 #: Multiplications, and rows and columns of each matrix, from which copies to oneDNN and back cost little beside them.
 _LEAST, _SIDE = 16_000_000, 64

@@ -13,19 +13,16 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
-from torch.optim.adam import adam
-from torch.optim.adamw import adamw
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
-from permgrad.base.registry import Registry
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.calibration import best_temperature, class_logits
@@ -36,7 +33,9 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import TrainingProducts, is_wide
 from permgrad.models.train import checkpoint
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, EPOCH, RESUMED
+from permgrad.models.train.optimizers import Adam, Optimizer
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
+from permgrad.models.train.schedules import schedules
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
 #: number is that of all epochs from now on: the schedule of the learning rate then ends with the last of them.
@@ -81,59 +80,6 @@ class TrainingOptions:
     label_smoothing: float = 0.0
     refinement: bool = False
     precision: str = "auto"
-
-
-Schedule = Callable[[float, float], float]
-
-#: Every entry: ``(share done, peak rate) -> rate``, the share running from 0 to below 1.
-schedules: Registry[Schedule] = Registry("schedule")
-
-_WARM_UP_START = 1e-5
-_WARM_UP_SHARE = 0.25
-_FLAT_SHARE, _ONE_CYCLE_SHARE = 0.5, 0.3
-
-
-@schedules.register("warmup_cosine")
-def warmup_cosine(done: float, rate: float) -> float:
-    """Rise linearly from 1e-5 to ``rate`` over the first quarter, then fall to 0 along a cosine."""
-    if done < _WARM_UP_SHARE:
-        start = min(_WARM_UP_START, rate)
-        return start + (rate - start) * done / _WARM_UP_SHARE
-    return rate * 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP_SHARE) / (1 - _WARM_UP_SHARE)))
-
-
-@schedules.register("cosine")
-def cosine(done: float, rate: float) -> float:
-    """Fall from ``rate`` to 0 along half a cosine wave (Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5)."""
-    return rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-@schedules.register("flat_cosine")
-def flat_cosine(done: float, rate: float) -> float:
-    """Stay at ``rate`` for the first half, then fall to 0 along a cosine."""
-    if done < _FLAT_SHARE:
-        return rate
-    return rate * 0.5 * (1 + math.cos(math.pi * ((done - _FLAT_SHARE) / (1 - _FLAT_SHARE))))
-
-
-@schedules.register("one_cycle")
-def one_cycle(done: float, rate: float) -> float:
-    """Rise from a 25th of ``rate`` along a cosine over the first 30 %, then fall to almost nothing along another.
-
-    Smith & Topin 2018 (arXiv 1708.07120), with the constants of ``torch.optim.lr_scheduler.OneCycleLR``. NOTE[DIFF]:
-    momentum does not cycle.
-    """
-    low = rate / 25
-    if done < _ONE_CYCLE_SHARE:
-        return rate + (low - rate) * 0.5 * (1 + math.cos(math.pi * done / _ONE_CYCLE_SHARE))
-    end = low / 1e4
-    return end + (rate - end) * 0.5 * (1 + math.cos(math.pi * (done - _ONE_CYCLE_SHARE) / (1 - _ONE_CYCLE_SHARE)))
-
-
-@schedules.register("constant")
-def constant(done: float, rate: float) -> float:  # noqa: ARG001 — every schedule has the same signature
-    """Stay at ``rate``."""
-    return rate
 
 
 class DivergenceError(InputError):
@@ -413,58 +359,6 @@ class Learner:
             raise checkpoint.damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
         for name in RESUMED:
             setattr(self, name, state[name])
-
-
-_BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
-
-
-class Adam:
-    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
-
-    It has the states of ``torch.optim``, whose own classes load torch's compiler when the first is made. That takes
-    longer than many trainings.
-    """
-
-    def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
-        common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
-        self.param_groups = [{**common, **group, "params": list(group["params"])} for group in groups]
-        self._weights = [weight for group in self.param_groups for weight in group["params"]]
-        self._update = adamw if decoupled else adam
-        self._state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Change the weights that have gradients."""
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            for weight in weights:
-                if weight not in self._state:
-                    moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
-                    self._state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
-            slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
-            first, second, steps = ([self._state[weight][name] for weight in weights] for name in names)
-            (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
-            how = {"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers}
-            self._update(weights, slopes, first, second, [], steps, **how)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
-        place = {weight: number for number, weight in enumerate(self._weights)}
-        groups = [{**group, "params": [place[weight] for weight in group["params"]]} for group in self.param_groups]
-        return {"state": {place[weight]: dict(state) for weight, state in self._state.items()}, "param_groups": groups}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state, also from one of ``torch.optim.Adam`` or ``AdamW`` over the same weights."""
-        for group, stored in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update({name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")})
-        self._state = {}
-        for place, stored in state_dict["state"].items():
-            weight = self._weights[place]
-            moments = {name: torch.zeros_like(weight).copy_(stored[name]) for name in _MOMENTS}
-            self._state[weight] = {"step": torch.zeros((), device=weight.device).copy_(stored["step"]), **moments}
-
-
-Optimizer: TypeAlias = Adam | torch.optim.SGD
 
 
 def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:

@@ -4,7 +4,7 @@ None of them uses pyplot or changes the user's matplotlib settings and open figu
 """
 
 from permgrad.base.figures import PlotFigure
-from permgrad.pages.plots.along import along_order, curve
+from permgrad.pages.plots.along import along_order
 from permgrad.pages.plots.bar import bar, classes, features, signed_bars
 from permgrad.pages.plots.classified import (
     MOST_CALIBRATION_PANELS,
@@ -13,7 +13,8 @@ from permgrad.pages.plots.classified import (
     confusion_matrix,
     roc_curves,
 )
-from permgrad.pages.plots.image import activation, image, overlay, volume
+from permgrad.pages.plots.curve import curve
+from permgrad.pages.plots.image import activation, image, overlay
 from permgrad.pages.plots.interactions import effect_words, interactions, pair_effect
 from permgrad.pages.plots.modality import branches, modality
 from permgrad.pages.plots.models import agreement_matrix, differences, reliance, scores, tradeoff
@@ -23,6 +24,7 @@ from permgrad.pages.plots.series import series
 from permgrad.pages.plots.text import text
 from permgrad.pages.plots.training import learning_curves
 from permgrad.pages.plots.values import direction
+from permgrad.pages.plots.volume import volume
 
 __all__ = [
     "MOST_CALIBRATION_PANELS",

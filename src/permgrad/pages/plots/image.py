@@ -1,8 +1,7 @@
-"""Explanations drawn over images, as activation maps or signed attributions, and over slices through volumes."""
+"""Explanations drawn over images: activation maps, or signed attributions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +11,12 @@ from matplotlib.colors import Normalize
 
 from permgrad.base import style
 from permgrad.base.arrays import Floats
-from permgrad.base.checks import is_whole
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.plots._inputs import Shown, drawn_input
-from permgrad.pages.words import clean
+from permgrad.pages.plots._inputs import drawn_input
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -175,113 +172,3 @@ def in_unit_range(pixels: Floats, kind: str) -> Floats:
     if low >= 0 and high <= 255 and kind in "ui":
         return np.asarray(pixels / 255)
     return np.asarray((pixels - low) / (high - low)) if high > low else np.zeros_like(pixels)
-
-
-#: The sides of a volume, in their order.
-SIDES = ("depth", "row", "column")
-#: Height of the tallest slice in inches.
-_TALLEST = 2.6
-
-
-@styled
-def volume(
-    explanation: Explanation,
-    *,
-    row: int = 0,
-    input: str | None = None,  # noqa: A002 — the word for it everywhere else
-    output: str | int | None = None,
-    at: Sequence[int] | None = None,
-    title: str | None = None,
-    ax: Axes | None = None,
-) -> PlotFigure:
-    """Draw three slices through a volume, along each of its sides, and the values of its blocks over them.
-
-    Blue pushes the output up, orange down. Thin lines show where the other two slices are. Channels are averaged,
-    their values added up.
-
-    Of a local explanation a row is drawn, of a global one with segments the mean of all rows.
-
-    Args:
-        row: the row's position.
-        input: the volume (None: the only one).
-        output: its name or position (None: the first, of two classes the positive one).
-        at: depth, row and column of the slices (None: the middle of the block with the strongest value).
-        title: the title (None: a default, empty: none).
-        ax: axes of matplotlib to draw into.
-
-    Raises:
-        InputError: If the explanation has no volume, or several and none is named, or there is no such row or
-        place.
-
-    Examples:
-        >>> import torch, permgrad as pg
-        >>> net = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(432, 1))
-        >>> explanation = pg.explain(net, torch.rand(20, 1, 8, 8, 8), method="gradient", output_kind="values")
-        >>> len(explanation.plot.volume(row=1, at=(4, 4, 4)).axes)  # three slices, twice, and the scale
-        7
-    """
-    drawn, text, unit = drawn_input(explanation, 3, (row, input, output), title)
-    grey = grey_volume(drawn)
-    size = drawn.heat.shape if grey is None else grey.shape
-    place = strongest_place(drawn.heat, size) if at is None else _checked(at, size)
-    top = float(np.nanmax(np.abs(drawn.heat), initial=0.0)) or 1.0
-    scale, colours = Normalize(-top, top), style.colour_map("diverging")
-    rows = 1 if grey is None else 2
-    widths = [size[2], size[2], size[1]]
-    inches = min((style.WIDTH - 0.6) * max(size[:2]) / sum(widths), _TALLEST)
-    figure = base.new_figure(style.WIDTH, (inches + 0.25) * rows + 0.9, text)
-    panels = figure.subplots(rows, 3, squeeze=False, width_ratios=widths)
-    for side, (over, plain) in enumerate(zip(panels[-1], panels[0], strict=True)):
-        first, second = (other for other in range(3) if other != side)
-        extent = (-0.5, size[second] - 0.5, size[first] - 0.5, -0.5)
-        picture = None if grey is None else np.take(grey, place[side], axis=side)
-        values = np.take(drawn.heat, place[side] * drawn.heat.shape[side] // size[side], axis=side)
-        lay_over(over, picture, values, top, extent)
-        if picture is not None:
-            plain.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
-        # No lines over the colours, because the same slice is drawn above with lines.
-        plain.axhline(place[first], color=style.IMAGE, linewidth=0.8)
-        plain.axvline(place[second], color=style.IMAGE, linewidth=0.8)
-        for axes in (plain, over):
-            axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:], anchor="N")
-            axes.spines[:].set_visible(False)
-        words = f"{SIDES[side]} {place[side]} (0–{size[side] - 1})"
-        plain.set_title(words, fontsize=style.SIZE_LABEL, fontweight="normal", pad=4.0)
-        over.set_xlabel(SIDES[second], labelpad=3.0)
-        over.set_ylabel(SIDES[first], labelpad=3.0)
-    look: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.05, "aspect": 45, "pad": 0.02, "panchor": False}
-    bar = base.colour_bar(list(panels.ravel()), scale, colours, unit, **look)
-    base.lying(bar, 0.0 if not drawn.signed else -top, top)
-    centre = tuple(each * cells // whole for each, cells, whole in zip(place, drawn.heat.shape, size, strict=True))
-    figure.description = (
-        f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth {place[0]}, row {place[1]}, "
-        f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, largest size {number(top)}."
-    )
-    return figure
-
-
-def grey_volume(drawn: Shown) -> Floats | None:
-    """Return the volume ``(depth, height, width)`` in 0 … 1, the mean of its channels, or None if it was not stored."""
-    return None if drawn.picture is None else in_unit_range(drawn.picture.mean(axis=0), drawn.picture.dtype.kind)
-
-
-def strongest_place(heat: Floats, size: Sequence[int]) -> tuple[int, ...]:
-    """Return the place nearest to the middle of the block with the largest size, or the middle if all are zero."""
-    sizes = np.abs(np.nan_to_num(heat))
-    places = np.argwhere(sizes == sizes.max()) if sizes.any() else np.array([heat.shape]) // 2
-    nearest = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
-    # A map may be coarser than the volume: the middle of its cell.
-    return tuple(
-        (2 * int(cell) + 1) * side // (2 * cells) for cell, side, cells in zip(nearest, size, heat.shape, strict=True)
-    )
-
-
-def _checked(at: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
-    places = list(at) if isinstance(at, (tuple, list, np.ndarray)) else []
-    if len(places) != 3 or not all(
-        is_whole(each) and 0 <= each < side for each, side in zip(places, size, strict=True)
-    ):
-        ranges = ", ".join(f"0 to {side - 1}" for side in size)
-        problem = f"at must be a depth, a row and a column of the volume ({ranges}), got {shown(at)}"
-        raise InputError(problem, hint=f"For example: at={tuple(side // 2 for side in size)}.", code="PG002")
-    return tuple(map(int, places))

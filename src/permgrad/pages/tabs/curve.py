@@ -1,4 +1,4 @@
-"""Importance along columns that have an order, and along outputs that are a curve."""
+"""The section of outputs that are a curve: scores and importances along its points, and what is said of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from permgrad.base.errors import counted
-from permgrad.base.numerals import number, percent
+from permgrad.base.numerals import percent
 from permgrad.pages import choices, plots
-from permgrad.pages.plots.along import bands
+from permgrad.pages.plots.curve import bands
 from permgrad.pages.sentences import leader_words, left_out_words, score_words, shown_words
 from permgrad.pages.views import SectionView, figures_of, intervals_of, names, table_of
-from permgrad.pages.words import advantage, clean, confidence_words, in_shares, p_text, quantity_of
+from permgrad.pages.words import confidence_words, p_text, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.assess.sections.curve import CurveSection
-    from permgrad.attribution.explanation import Explanation
 
 #: Features and points of the table, features of the figure. Points of the table of scores.
 _FEATURES, _POINTS = 4, 12
@@ -65,36 +64,3 @@ def curve(section: SectionView, _: Assessment, along: CurveSection) -> None:
     if along.kind == "quantiles":
         columns.append(figures_of("rows below", frame["below"], percent))
     section.table(table_of(f"How much the model saves of the {_MEASURED[along.kind]}.", columns))
-
-
-def along(section: SectionView, content: Assessment, explanation: Explanation) -> None:
-    """The importance of columns, and of bands of neighbours, in their order."""
-    if not explanation.meta.get("order"):
-        return
-    section.text(
-        "The columns have an order, as the points of a curve or a picture. The network reads them as neighbours."
-    )
-    captions = ["Importance column by column.", "Importance of bands: all columns of a band are one feature."]
-    whole, flat = advantage(explanation.meta, content.metrics or {}), len(explanation.meta["order"]) == 1
-    intervals = f" Shaded: the {confidence_words(explanation)} interval." if flat else ""
-    for shown, caption in zip((explanation, content.bands), captions, strict=True):
-        if shown is not None:
-            drawn = shown if whole is None else in_shares(shown, whole)
-            section.figure(plots.along_order(drawn, title=""), caption + intervals)
-    if content.bands is not None:
-        section.text(_band_words(explanation, content.bands, whole))
-
-
-def _band_words(columns: Explanation, bands: Explanation, whole: float | None) -> str:
-    """Compare the strongest band with the strongest of its columns, where that matters less."""
-    single = dict(zip(columns.names, columns.values[:, 0].tolist(), strict=True))
-    names, together = bands.clearly_matter(), dict(zip(bands.names, bands.values[:, 0].tolist(), strict=True))
-    alone = {name: single.get(name, 0.0) for name in (bands.groups or {}).get(names[0], ())} if names else {}
-    column = max(alone, key=alone.__getitem__, default="")
-    if not alone or together[names[0]] <= alone[column]:
-        return ""
-    values = together[names[0]], alone[column]
-    band, strongest = map(number, values) if whole is None else (percent(value / whole) for value in values)
-    words = f"The strongest band, {clean(names[0])}, matters {band}, and the strongest of its columns, {clean(column)},"
-    more = " Neighbours stand in for each other." * (values[0] > sum(max(value, 0.0) for value in alone.values()))
-    return f"{words} {strongest} alone.{more}"

@@ -19,7 +19,8 @@ from permgrad.pages.words import causal_words, clean, quantity_of
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.assess.sections.gradients import GradientSection
-    from permgrad.assess.sections.network import LayoutSection, ProvenanceSection
+    from permgrad.assess.sections.network import LayoutSection
+    from permgrad.assess.sections.provenance import ProvenanceSection
 
 
 def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:

@@ -15,10 +15,12 @@ from permgrad.models.images import PATCHES
 from permgrad.pages import plots
 from permgrad.pages.rows_data import features_data
 from permgrad.pages.sentences import dominant_words, left_texts
-from permgrad.pages.tabs.curve import along, curve
+from permgrad.pages.tabs.along import along
+from permgrad.pages.tabs.curve import curve
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
+from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
 from permgrad.pages.views import (
     Mark,
     SectionView,
@@ -32,14 +34,10 @@ from permgrad.pages.views import (
     table_of,
 )
 from permgrad.pages.words import (
-    BEYOND_ALL,
     RANKS,
-    advantage,
     causal_words,
     clean,
     confidence_words,
-    error_without,
-    in_shares,
     p_text,
     quantity_of,
     rank_texts,

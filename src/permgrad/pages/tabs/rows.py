@@ -13,8 +13,9 @@ from permgrad.pages.plots._inputs import KINDS, shown_inputs
 from permgrad.pages.plots.rows import MOST_POINTS
 from permgrad.pages.rows_data import rows_data
 from permgrad.pages.sentences import map_words
+from permgrad.pages.units import SCALES, output_words
 from permgrad.pages.views import SectionView, Tab
-from permgrad.pages.words import SCALES, clean, output_words
+from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment

@@ -13,9 +13,9 @@ import pandas as pd
 from permgrad.assess.assess import completed
 from permgrad.assess.assessment import PLACES, Assessment
 from permgrad.assess.first_format import MARK, read_first_format
-from permgrad.assess.rows import Predictions, before_calibration
+from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.assess.sections.data import DataSection
-from permgrad.assess.sections.network import ProvenanceSection
+from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic

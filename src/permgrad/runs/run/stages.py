@@ -19,7 +19,7 @@ from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget, Clock, Say
 from permgrad.assess.model import Cache, EvaluatedModel, Network, TrainedOther
-from permgrad.assess.sections.network import this_machine
+from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import explain_refits

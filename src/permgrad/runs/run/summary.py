@@ -17,7 +17,8 @@ from permgrad.base.significance import clearly, features_tested
 from permgrad.base.stored import TIMES, read_json
 from permgrad.evaluation.metrics import metrics as registry
 from permgrad.pages.sentences import no_share_words, path_words, related_words
-from permgrad.pages.words import advantage, labels_of, training_words
+from permgrad.pages.units import advantage
+from permgrad.pages.words import labels_of, training_words
 from permgrad.runs.folder.documents import BRANCHES, GROUPS, METRICS, saved_explanation
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.requests import Outcome

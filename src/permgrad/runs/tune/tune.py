@@ -52,7 +52,8 @@ from permgrad.runs.run.run import headline
 from permgrad.runs.run.summary import read_summary
 from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
-from permgrad.tuning.spaces import Settings, Space, check_preset, get_model_space
+from permgrad.tuning.model_spaces import Settings, get_model_space
+from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
     BEST_EPOCH,
     EPOCHS,

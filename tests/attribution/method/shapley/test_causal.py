@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import permgrad as pg
-from permgrad.attribution.method.shapley.game import CausalOrder
+from permgrad.attribution.method.shapley.causal import CausalOrder
 from permgrad.base.errors import InputError
 
 NAMES = list("abcd")

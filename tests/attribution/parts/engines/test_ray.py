@@ -21,7 +21,7 @@ import pytest
 import permgrad as pg
 from permgrad.attribution.parts.engines import RayEngine, make_engine
 from permgrad.attribution.parts.engines.ray import _refused
-from permgrad.base.startup import processors
+from permgrad.base.processors import processors
 from permgrad.models.devices import torch_threads
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[scale]'")

@@ -13,8 +13,9 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
+from permgrad.attribution.method.shapley.causal import CausalGame, read_order
 from permgrad.attribution.method.shapley.fitted import RowInteractions
-from permgrad.attribution.method.shapley.game import CausalGame, ShapleyGame, read_order
+from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.sampled import (

@@ -36,7 +36,8 @@ from permgrad.base.errors import (
     two_sentences,
     warn_user,
 )
-from permgrad.base.startup import interrupts_wait, processors
+from permgrad.base.processors import processors
+from permgrad.base.startup import interrupts_wait
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -1,0 +1,15 @@
+"""What changed since an earlier run."""
+
+from __future__ import annotations
+
+from permgrad.assess.work import Work
+
+
+def changes(work: Work) -> None:
+    """Fill ``changes``."""
+    assert work.against is not None
+    clock = work.budget.clock
+    if clock.left() < 2 * work.first_ranking[1]:
+        clock.cut.append("comparison with the earlier run: it was not made")
+        return
+    work.put(changes=work.against())

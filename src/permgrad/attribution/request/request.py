@@ -1,0 +1,101 @@
+"""``Request``: one call of ``pg.explain``, as a method receives it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from torch import Tensor
+
+from permgrad.attribution.players.segments import ImageShape
+from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.subject.row_target import RowTarget
+from permgrad.attribution.subject.subject import Subject
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.dependence import Dependence
+from permgrad.base.late import pd
+from permgrad.models.losses import OtherLoss
+
+Scope = Literal["global", "local"]
+
+
+class RowNumbers:
+    """Numbers of rows that do not follow each other: added to positions they give the rows' numbers.
+
+    It stands where ``row_offset`` does, so that rows picked out of a longer table draw the donors they draw in it.
+    """
+
+    # NumPy then leaves the sum to this class.
+    __array_ufunc__ = None
+
+    def __init__(self, numbers: Integers) -> None:
+        self.numbers = numbers
+
+    def __radd__(self, positions: Integers) -> Integers:
+        return self.numbers[positions]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of ``pg.explain`` with every argument checked and resolved.
+
+    ``inputs`` are the rows explained, one tensor per input of the network, rows first. They must not be changed.
+    ``donors`` is the background in the same form, or ``inputs`` itself where the rows are their own background.
+    ``raw`` are the user's rows, or None where no table has an encoder. ``y`` holds class indexes, numbers in y's units,
+    or the targets that a loss takes. In the last case ``classes`` holds the class indexes, if there are any. ``labels``
+    are the classes as the user's y holds them, ``fields`` is a structured y as passed, for scorers.
+    ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
+    does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
+    is the number of its first row.
+    """
+
+    subject: Subject
+    inputs: tuple[Tensor, ...]
+    donors: tuple[Tensor, ...]
+    space: PlayerSpace
+    background_kind: str
+    scope: Scope
+    targets: tuple[int, ...]
+    y: Any = None
+    classes: Integers | None = None
+    labels: Array | None = None
+    fields: Array | None = None
+    raw: pd.DataFrame | None = None
+    shapes: tuple[ImageShape | None, ...] = ()
+    output: Literal["logit", "probability"] = "logit"
+    level: str = "feature"
+    sampling: Literal["marginal", "conditional"] = "marginal"
+    loss: str | OtherLoss = "auto"
+    scoring: Any = None
+    sample_weight: Floats | None = None
+    units: Dependence | None = None
+    confidence: float = 0.95
+    n_repeats: int = 10
+    batch_size: int | Literal["auto"] = "auto"
+    seed: int = 0
+    progress: Any = "auto"
+    row_offset: int | RowNumbers = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    engine: Any = None
+    positive: str | None = None
+    positive_by_y: bool = False
+    row_target: RowTarget | None = None
+    kept: dict[str, Any] | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def count(self) -> int:
+        """Number of rows explained."""
+        return len(self.inputs[0])
+
+    @property
+    def shared(self) -> bool:
+        """Whether the background is the rows explained."""
+        return self.donors is self.inputs
+
+    @cached_property
+    def encoded(self) -> Floats32:
+        """The rows explained as the network sees them, ``(rows, encoded)``."""
+        return self.inputs[0].detach().cpu().numpy()

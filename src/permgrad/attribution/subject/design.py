@@ -1,0 +1,141 @@
+"""Encode cells of a user's table for conditional draws, and decode what was drawn.
+
+A number or date is one column, with a second that flags missing cells if there are any. All else has a column for each
+level. Only values of the background are drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from permgrad.attribution.subject.frames import FrameForm
+from permgrad.base.arrays import Floats, Indexes
+from permgrad.base.errors import InputError
+from permgrad.base.late import pd
+
+#: Levels of a column up to which their chances are modelled.
+_MOST_LEVELS = 100
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """A column of numbers or dates: those of the background in their order, with the cells that hold them."""
+
+    numbers: Floats
+    cells: Floats
+    missing: float | None  # the cell that stands for a missing one, if the background has any
+    snapped: bool  # whether only cells that were seen may stand: dates, and whole numbers
+
+    @property
+    def kinds(self) -> list[str]:
+        return ["numeric"] if self.missing is None else ["numeric", "flag"]
+
+    def expand(self, numbers: Floats) -> Floats:
+        """Return a column of numbers without missing ones, and the flag."""
+        lacking = np.isnan(numbers)
+        middle = self.numbers[len(self.numbers) // 2]
+        filled = np.where(lacking | (len(self.numbers) == 1), middle, numbers)
+        return np.stack([filled, lacking], axis=1)[:, : len(self.kinds)]
+
+    def collapse(self, drawn: Floats) -> Floats:
+        """Return cells: for a whole number the nearest of the background."""
+        cells = drawn[:, 0]
+        if self.snapped:
+            above = np.searchsorted(self.numbers, cells).clip(1, max(1, len(self.numbers) - 1))
+            below = above - 1
+            above = above.clip(max=len(self.numbers) - 1)
+            nearer = np.abs(self.numbers[above] - cells) < np.abs(self.numbers[below] - cells)
+            cells = self.cells[np.where(nearer, above, below)]
+        return cells if self.missing is None else np.where(drawn[:, 1] > 0, self.missing, cells)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """A column of any other cells: those of the background."""
+
+    cells: Floats
+
+    @property
+    def kinds(self) -> list[str]:
+        return ["level"] * len(self.cells)
+
+    def expand(self, cells: Floats) -> Floats:
+        """Return a column for each level. A cell that is not in the background has none."""
+        return np.asarray(cells[:, None] == self.cells, dtype=np.float64)
+
+    def collapse(self, drawn: Floats) -> Floats:
+        """Return the cell of each row."""
+        return self.cells[drawn.argmax(axis=1)]
+
+
+class CellDesign:
+    """The encoder of a conditional sampler, for a table without one. ``background`` is ``(rows, columns)``."""
+
+    def __init__(self, form: FrameForm, background: Floats) -> None:
+        self.form = form
+        self._columns = [self._column(place, cells) for place, cells in enumerate(background.T)]
+        ends = np.cumsum([0, *(len(column.kinds) for column in self._columns)])
+        self._blocks = [np.arange(*ends[place : place + 2]) for place in range(len(self._columns))]
+        self.kinds_ = [kind for column in self._columns for kind in column.kinds]
+
+    def _column(self, place: int, cells: Floats) -> _Scale | _Levels:
+        name, numbers = self.form.names[place], self._numbers(place, cells)
+        if numbers is None or np.isnan(numbers).all():
+            levels = np.unique(cells)
+            if len(levels) > _MOST_LEVELS:
+                problem = (
+                    f"sampling='conditional' draws columns of up to {_MOST_LEVELS} levels, and column {name!r} has "
+                    f"{len(levels)}"
+                )
+                raise InputError(problem, hint="Leave sampling out, or merge its rare levels", code="PG038")
+            return _Levels(levels)
+        if np.isinf(numbers).any():
+            problem = f"sampling='conditional' cannot draw column {name!r}, which holds infinity"
+            raise InputError(problem, hint="Replace infinity", code="PG014")
+        lacking = np.isnan(numbers)
+        seen, first = np.unique(numbers[~lacking], return_index=True)
+        missing = float(cells[lacking][0]) if lacking.any() else None
+        whole = not self.form.columns[place].numeric or bool((seen == np.rint(seen)).all())
+        return _Scale(seen, cells[~lacking][first], missing, whole)
+
+    def _numbers(self, place: int, cells: Floats) -> Floats | None:
+        """Return the numbers of a column of numbers or dates, NaN where missing, or None for other columns."""
+        column = self.form.columns[place]
+        if column.numeric:
+            return cells
+        pool: pd.Series[Any] = self.form.library.series(column.cells)
+        if not (pd.api.types.is_datetime64_any_dtype(pool) or pd.api.types.is_timedelta64_dtype(pool)):
+            return None
+        days: Floats = ((pool - pool.min()) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan)
+        return days[cells.astype(np.int64)]
+
+    @property
+    def numeric_columns_(self) -> Indexes:
+        """The columns that are drawn as numbers."""
+        return np.flatnonzero(np.array(self.kinds_) == "numeric")
+
+    def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
+        """Return the columns of each feature."""
+        return dict(zip(self.form.names, self._blocks, strict=True))
+
+    def columns_of(self, places: Indexes) -> Indexes:
+        """Return the columns of the table's columns at ``places``."""
+        return np.concatenate([self._blocks[place] for place in places])
+
+    def expand(self, rows: Floats) -> Floats:
+        """Return rows ``(rows, columns)`` of the table as ``(rows, design columns)``."""
+        expanded = []
+        for place, (column, cells) in enumerate(zip(self._columns, rows.T, strict=True)):
+            numbers = self._numbers(place, cells) if isinstance(column, _Scale) else cells
+            expanded.append(column.expand(cells if numbers is None else numbers))
+        return np.concatenate(expanded, axis=1)
+
+    def collapse(self, places: Indexes, drawn: Floats) -> Floats:
+        """Return the cells ``(rows, places)`` for values of ``columns_of(places)``."""
+        widths = [len(self._blocks[place]) for place in places]
+        parts = np.split(drawn, np.cumsum(widths)[:-1], axis=1)
+        cells = [self._columns[place].collapse(part) for place, part in zip(places, parts, strict=True)]
+        return np.stack(cells, axis=1)

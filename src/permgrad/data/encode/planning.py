@@ -1,0 +1,139 @@
+"""Which encoded columns each raw column gets, decided from statistics of the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.arrays import Integers
+from permgrad.data.encode.calendar import HELD, calendar_parts, part_name, public_holidays, returning_parts
+from permgrad.data.encode.scaling import Scaling
+from permgrad.data.encode.statistics import TableStatistics
+from permgrad.data.read.cells import BLANK
+from permgrad.data.types.column_types import ColumnType, Schema
+
+OTHER = -1
+"""Key of the level that takes rare and unseen texts."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One encoded column: index of its raw column, its name, and its extremes over training rows.
+
+    Its ``kind`` is ``"numeric", "boolean", "level", "missing", "date_part"`` or ``"score"``. ``detail`` the level's
+    text, the kind of missingness, the output of a score, or the part of the date, such as ``"month sin"`` or, of kind
+    "level", ``"month 0"``.
+    """
+
+    column: int
+    name: str
+    kind: str
+    detail: str | int | None = None
+    minimum: float = 0.0
+    maximum: float = 1.0
+
+
+@dataclass(frozen=True)
+class Dates:
+    """What the parts of dates are computed with: ``years`` of each column in training, and public ``holidays``."""
+
+    years: dict[str, tuple[int, int]]
+    holidays: Integers
+
+
+def plan_slots(
+    statistics: TableStatistics, scaling: Scaling, max_levels: int, *, returning: Collection[str], country: str | None
+) -> tuple[Schema, list[Slot], Dates]:
+    """Return the schema as all training rows have it, the encoded columns in order, and what dates need.
+
+    ``returning``: columns of dates without time and year. ``country``: whose public holidays are a part of dates.
+    """
+    numeric = statistics.numeric
+    place = {name: j for j, name in enumerate(statistics.numeric_names)}
+    # What the smallest training value becomes, and the largest.
+    lowest, highest = scaling.apply(np.stack([numeric.minimum, numeric.maximum]))
+    columns: list[ColumnType] = []
+    slots: list[Slot] = []
+    years = {name: _years(days) for name, days in statistics.days.items() if len(days)}
+    holidays = public_holidays(country, [year for ends in years.values() for year in ends])
+    for i, first in enumerate(statistics.schema):
+        column = _settled(first, statistics)
+        name = column.name
+        columns.append(column)
+        if column.kind in ("constant", "identifier"):
+            continue
+        if column.storage == "text":
+            counts = statistics.text[name]
+            ordered = [] if column.kind in ("text", "image") else [text for text, _ in counts.by_frequency()]
+            slots += [Slot(i, f"{name}={text}", "level", text) for text in ordered[:max_levels]]
+            if ordered and (len(ordered) > max_levels or not counts.complete):
+                slots.append(Slot(i, f"{name}=<other>", "level"))
+            missing = counts.missing
+        else:
+            j = place[name]
+            low, high, missing = float(lowest[j]), float(highest[j]), numeric.missing[:, j]
+            if numeric.minimum[j] < numeric.maximum[j]:
+                if column.kind == "boolean":
+                    slots.append(Slot(i, name, "boolean"))
+                elif column.kind == "date":
+                    slots += _date_slots(
+                        i, name, statistics, (low, high), returning=name in returning, years=years[name],
+                        holidays=holidays,
+                    )  # fmt: skip
+                else:
+                    slots.append(Slot(i, name, "numeric", None, low, high))
+        labels = ("", *(f" {label}" for label in statistics.codes.labels))
+        kinds = np.flatnonzero(missing).tolist()
+        slots += [Slot(i, f"{name}=<missing{labels[kind]}>", "missing", BLANK + kind) for kind in kinds]
+    return Schema(tuple(columns)), slots, Dates(years, holidays)
+
+
+def _date_slots(
+    i: int,
+    name: str,
+    statistics: TableStatistics,
+    ends: tuple[float, float],
+    *,
+    returning: bool,
+    years: tuple[int, int],
+    holidays: Integers,
+) -> Iterator[Slot]:
+    yield Slot(i, f"{name}=time", "date_part", HELD if returning else "time", *ends)
+    if not returning and years[0] < years[1]:
+        yield Slot(i, f"{name}=year", "date_part", "year")
+    for part, *extremes in returning_parts(statistics.calendar[name], statistics.days[name], holidays, whole=returning):
+        kind = "date_part" if part.endswith((" sin", " cos")) else "level"
+        yield Slot(i, f"{name}={part_name(part)}", kind, part, *extremes)
+
+
+def _years(days: Integers) -> tuple[int, int]:
+    first, last = calendar_parts(np.asarray(days[[0, -1]] * 86_400.0, dtype=np.float64))["year"].tolist()
+    return first, last
+
+
+def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
+    """Give a column its final kind and counts, now that all rows were seen."""
+    if column.kind == "identifier" or (column.kind == "constant" and column.reason == "declared"):
+        return column
+    general: Any = "categorical"
+    if column.storage == "text":
+        counts = statistics.text[column.name]
+        n_levels, n_missing = len(counts.levels), int(counts.missing.sum())
+    else:
+        j = statistics.numeric_names.index(column.name)
+        numeric = statistics.numeric
+        low, high = numeric.minimum[j], numeric.maximum[j]
+        n_missing = int(numeric.missing[:, j].sum())
+        n_levels = max(column.n_levels, 2) if low < high else int(numeric.count[j] > 0)
+        is_truth = column.storage == "pair" or (column.kind == "boolean" and low >= 0 and high <= 1)
+        general = "date" if column.storage == "date" else "boolean" if is_truth else "numeric"
+    kind, reason = column.kind, column.reason
+    if n_levels == 0 or (n_levels == 1 and n_missing == 0):
+        reason = reason if kind == "constant" else "one value only" if n_levels else "no value at all"
+        kind = "constant"
+    elif kind in ("constant", "boolean"):
+        kind = general
+    return replace(column, kind=kind, reason=reason, n_rows=statistics.rows, n_missing=n_missing, n_levels=n_levels)

@@ -1,0 +1,106 @@
+"""Numbers on which the levels of a category have slopes that differ, and numbers less their mean within a level.
+
+One wage grows faster than another. Such slopes are found by what a model with equal slopes leaves over within levels.
+``scores`` pulls them towards their mean, as a mixed model does (Laird & Ware 1982). What a number says between levels
+can be another thing than what it says within one (Mundlak 1978): experience of other people, and one's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.arrays import Array, Floats, Floats32
+
+# One wage grows faster than another. Such slopes are found by what a model with equal slopes leaves over within levels.
+# ``scores`` pulls them towards their mean, as a mixed model does (Laird & Ware 1982). What a number says between levels
+# can be another thing than what it says within one (Mundlak 1978): experience of other people, and one's own.
+#: Slopes of one column, and standard errors by which they must differ to be tried.
+_MOST_SLOPES, _DIFFERENT = 3, 3.0
+#: Shares of a number's variance that must lie between levels, beyond chance, and within them. Most numbers centred.
+_BETWEEN, _WITHIN, _MOST_CENTRED = 0.1, 0.005, 10
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Slopes of levels on a number, one of the other columns. ``strength``: the one that is tried first.
+
+    The model reads it as ``inside (rows,)``: less each level's mean ``means (levels,)``, in units of ``scale``. What
+    slopes add is then nearly independent of the levels' own effects, and a model is found in few steps.
+    """
+
+    number: int
+    inside: Floats32
+    means: Floats
+    scale: float
+    strength: float
+
+
+def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Floats, weights: Floats) -> list[Slope]:
+    """Return the numbers on which residuals have slopes that differ between levels, at most 3, the clearest first.
+
+    ``cells (rows, levels)``: a sparse matrix of ones. ``numbers``: columns of ``other (rows, …)``. Levels that all have
+    one slope have a sum of squares of ``levels`` in units of the noise, with a variance of about twice as many.
+    """
+    cells, has, by_level, counts = _by_level(cells, weights)
+    left = has * (residuals - cells @ (by_level @ residuals / counts))
+    rows = float(weights @ has)
+    noise = max(float(weights @ left**2) / max(rows - len(counts), 1.0), 1e-300)
+    slopes = list[tuple[float, Slope]]()
+    for number in numbers:
+        values = other[:, number].astype(np.float64)
+        means = by_level @ values / counts
+        inside = has * (values - cells @ means)
+        squares = by_level @ inside**2
+        varies = squares > 1e-6 * squares.mean()
+        levels = int(varies.sum())
+        if levels < 2:
+            continue
+        products = by_level @ (inside * left)
+        own = (products - squares * products.sum() / squares.sum())[varies]
+        excess = float((own**2 / squares[varies]).sum()) / noise - levels
+        if excess > _DIFFERENT * np.sqrt(2 * levels):
+            scale = float(np.sqrt(squares.sum() / rows))
+            # The variance of slopes by the method of moments. Half of their deviation, as strengths are doubled.
+            strength = 0.5 * scale * float(np.sqrt(excess / squares.sum()))
+            inside = (inside / scale).astype(np.float32)
+            slopes.append((excess / np.sqrt(levels), Slope(int(number), inside, means, scale, strength)))
+    return [slope for _, slope in sorted(slopes, key=lambda one: -one[0])[:_MOST_SLOPES]]
+
+
+def find_centred(
+    columns: Mapping[str, Any], other: Array, numbers: Mapping[str, Iterable[int]], weights: Floats
+) -> dict[str, list[Slope]]:
+    """Return the numbers that each column's levels are taken from, as slopes of 1 that are the same for all levels.
+
+    ``columns``: of each its ``cells (rows, levels)``. A number that differs between the levels of several columns is
+    taken less its mean within those of the one with most levels. Of more than 10 numbers those that differ most are.
+    """
+    found, taken = list[tuple[float, str, Slope]](), set[int]()
+    for name, matrix in sorted(columns.items(), key=lambda one: -one[1].shape[1]):
+        cells, has, by_level, counts = _by_level(matrix, weights)
+        known = weights * has
+        rows = max(float(known.sum()), 1e-300)
+        for number in set(map(int, numbers[name])) - taken:
+            values = other[:, number].astype(np.float64)
+            means = by_level @ values / counts
+            inside = has * (values - cells @ means)
+            within, total = float(known @ inside**2), max(float(known @ (values - known @ values / rows) ** 2), 1e-300)
+            between = 1 - within / max(rows - len(counts), 1.0) * rows / total
+            if between >= _BETWEEN and within >= _WITHIN * total:
+                scale = float(np.sqrt(within / rows))
+                slope = Slope(number, (inside / scale).astype(np.float32), means, scale, 1.0)
+                found.append((between, name, slope))
+                taken.add(number)
+    chosen = sorted(found, key=lambda one: -one[0])[:_MOST_CENTRED]
+    return {name: [slope for _, own, slope in chosen if own == name] for name in columns}
+
+
+def _by_level(cells: Any, weights: Floats) -> tuple[Any, Any, Any, Floats]:
+    """Return cells in float64, which rows have one, their weights by level, and the sums of these."""
+    cells = cells.astype(np.float64)
+    by_level = cells.T.multiply(weights).tocsr()
+    return cells, np.diff(cells.indptr) > 0, by_level, np.maximum(by_level @ np.ones(len(weights)), 1e-300)

@@ -1,0 +1,259 @@
+"""The first pass over a long table: everything that must be known before training, gathered in bounded memory.
+
+Layout and background come from a *bottom-k sample*: the rows whose number has the smallest hash. Nothing depends on how
+the table is cut into files or parts, but for the last digits of sums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.errors import InputError
+from permgrad.base.random import uniform
+from permgrad.data.encode.groups import check_blocks
+from permgrad.data.encode.statistics import NumericStatistics, TableStatistics, sample_size
+from permgrad.data.parts.known_rows import KnownRows, RowBatch, numbered
+from permgrad.data.parts.partitions import Part, PartitionedTable
+from permgrad.data.read.cells import PRESENT, CellError
+from permgrad.data.types.column_notes import tell_of_columns
+from permgrad.data.types.column_types import Kind, Schema, infer_schema
+from permgrad.data.types.identifiers import counts_rows, is_running
+from permgrad.data.weights import read_weights
+from permgrad.models.estimators import inputs
+
+# Layout and background come from a *bottom-k sample*: the rows whose number has the smallest hash. Nothing depends on
+# how the table is cut into files or parts, but for the last digits of sums.
+#: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
+READ_ROWS, _SAMPLED_ROWS, MOST_VALIDATION_ROWS = 16_384, 20_000, 50_000
+#: More different values than this are no classes.
+_MOST_CLASSES = 10_000
+#: Parts from which types are read.
+_TYPE_PARTS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSource:
+    """Features, target and weight of a long table, the share of its rows that is held out, and those with a target."""
+
+    table: PartitionedTable
+    features: tuple[str, ...]
+    target: str
+    weight: str | None = None
+    held_out: float = 0.0
+    seed: int = 0
+    known: KnownRows | None = None
+
+    def batches(self, part: Part, rows: int = READ_ROWS) -> Iterator[tuple[RowBatch, RowBatch]]:
+        """Yield a part's rows with a target and a weight above 0: training rows and those held out, a few at a time."""
+        columns = [*self.features, self.target, *([] if self.weight is None else [self.weight])]
+        for everything in numbered(self.table, part, rows, columns, self.known):
+            batch = everything
+            if self.weight is not None:
+                with self.table.cells_of(batch.numbers):
+                    batch = batch.take(self.weights_of(batch) > 0)
+            held = uniform(self.seed, ("validation rows",), batch.places) < self.held_out
+            yield batch.take(~held), batch.take(held)
+
+    def features_of(self, batch: RowBatch) -> pd.DataFrame:
+        """Return the features of some rows."""
+        return batch.frame[list(self.features)]
+
+    def weights_of(self, batch: RowBatch) -> Floats:
+        """Return the weights of some rows."""
+        return np.ones(len(batch)) if self.weight is None else read_weights(batch.frame[self.weight])
+
+    def values_of(self, batch: RowBatch, estimator: Any) -> Array:
+        """Return the target of some rows as an array, checked as ``fit`` does."""
+        target = batch.frame[self.target]
+        values = inputs.one_column(target, estimator=estimator)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            place = int(np.argmax(~np.isfinite(values)))
+            fact = f"y must be finite, but column {self.target!r} holds {values[place]}"
+            raise CellError.at(place, target.index, fact, "Correct it, or leave such rows out.")
+        return values
+
+    @property
+    def rows(self) -> int:
+        """How many rows have a target."""
+        return self.table.rows if self.known is None else self.known.rows
+
+    def describe(self) -> str:
+        """Return what decides which rows are trained on, for checkpoints."""
+        return repr((self.table.fingerprint, self.features, self.target, self.weight, self.held_out, self.seed))
+
+
+@dataclasses.dataclass
+class Scan:
+    """What the first pass found of the training rows: how many each part has and in all, and the sum of their weights.
+
+    ``target`` has the moments of numbers. Of classes ``labels`` says how many rows each has. ``sample`` is a uniform
+    sample of the rows in the table's order, or all of them if they are few. ``held`` are those held out of training.
+    """
+
+    statistics: TableStatistics
+    target: NumericStatistics | None
+    part_rows: dict[int, int] = dataclasses.field(default_factory=dict)
+    labels: Counter[Any] = dataclasses.field(default_factory=Counter)
+    label_type: Any = None
+    rows: int = 0
+    weight: float = 0.0
+    sample: RowBatch = dataclasses.field(init=False)
+    held: RowBatch | None = None
+
+    def count(self, values: Array) -> None:
+        """Add some rows' target to the moments, or to the classes' counts."""
+        if self.target is not None:
+            numbers = inputs.number_target(values)[:, None]
+            self.target.update(numbers, np.full(numbers.shape, PRESENT, dtype=np.int16), first_row=self.rows)
+            return
+        self.labels.update(values.tolist())
+        self.label_type = values.dtype
+        if len(self.labels) > _MOST_CLASSES:
+            problem = (
+                f"y must hold at most {_MOST_CLASSES:,} classes, but the first {self.rows + len(values):,} rows have "
+                "more"
+            )
+            raise InputError(problem, hint="Use HyNNRegressor for numbers, or group the labels.", code="PG015")
+
+
+@dataclasses.dataclass(frozen=True)
+class TypeRows:
+    """Rows that the columns' types are read from, and the columns that are, or may be, identifiers."""
+
+    frame: pd.DataFrame
+    numbers: Integers
+    identifiers: tuple[str, ...]
+    suspects: tuple[str, ...]
+
+
+def type_rows(source: StreamSource) -> TypeRows:
+    """Return training rows spread evenly over the table, or all rows if they are few, to infer types."""
+    wanted, parts = sample_size(len(source.features)), source.table.parts
+    few = source.rows <= wanted
+    if not few:
+        places = np.unique(np.linspace(0, len(parts) - 1, min(_TYPE_PARTS, len(parts))).round().astype(np.intp))
+        parts = [parts[place] for place in places]
+    each = -(-wanted // len(parts))
+    pieces: list[RowBatch] = []
+    for part in parts:
+        taken = list[RowBatch]()
+        for training, _ in source.batches(part, min(READ_ROWS, each)):
+            taken.append(training.take(np.arange(len(training)) < each - sum(map(len, taken))))
+            if sum(map(len, taken)) >= each and not few:
+                break
+        pieces.append(RowBatch.joined(taken))
+    frames = [source.features_of(piece) for piece in pieces]
+    numbers, frame = np.concatenate([piece.numbers for piece in pieces]), pd.concat(frames, ignore_index=True)
+    frame = frame.astype(dict.fromkeys(_read_as_floats(source, frame), np.int64))
+    # Columns of whole numbers, and those that may be such where cells are missing.
+    integers = [
+        str(name)
+        for name, column in frame.items()
+        if pd.api.types.is_integer_dtype(column.dtype) or (column.dtype == np.float64 and column.isna().any())
+    ]
+    running = {name: is_running(name, [_numbers(piece[name]) for piece in frames]) for name in integers}
+    identifiers = tuple(
+        name for name, runs in running.items() if runs or counts_rows(name, _numbers(frame[name]), numbers)
+    )
+    return TypeRows(frame, numbers, identifiers, tuple(name for name, runs in running.items() if runs is None))
+
+
+def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
+    """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
+    stored = {field.name for field in source.table.schema if pa.types.is_integer(field.type)}
+    floats = [str(name) for name, dtype in frame.dtypes.items() if name in stored and dtype == np.float64]
+    return [name for name in floats if frame[name].notna().all()]
+
+
+def _numbers(values: pd.Series[Any]) -> Floats:
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def scan(
+    source: StreamSource,
+    typed: TypeRows,
+    estimator: Any,
+    kinds: Mapping[str, Any] | None,
+    advance: Callable[[int], None],
+) -> Scan:
+    """Read the whole table once. ``advance`` gets the number of rows read."""
+    chosen, size = dict(kinds or {}), min(_SAMPLED_ROWS, sample_size(len(source.features)))
+    with source.table.cells_of(typed.numbers):
+        identifiers: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in chosen}
+        schema = infer_schema(typed.frame, na_codes=estimator.na_codes, kinds={**identifiers, **chosen})
+    reason = "a different integer in each row, rising or falling within files"
+    schema = Schema(
+        tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
+    )
+    variables = check_blocks(estimator.variables, schema.names, "variable")
+    together = [*variables.values(), *check_blocks(estimator.groups, schema.names, "group", variables).values()]
+    rows = "row that types are read from"
+    tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
+    sample, held = _BottomK(max(size, int(estimator.background_size)), ("stream sample",)), list[RowBatch]()
+    target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
+    result = Scan(TableStatistics(schema, na_codes=estimator.na_codes), target)
+    for part in source.table.parts:
+        before = result.rows
+        for training, held_out in source.batches(part):
+            if len(held_out):
+                held.append(held_out)
+            with source.table.cells_of(training.numbers):
+                result.count(source.values_of(training, estimator))
+                result.statistics.update(source.features_of(training), first_row=result.rows)
+            sample.add(training, result.rows)
+            result.rows += len(training)
+            result.weight += float(source.weights_of(training).sum())
+            advance(len(training) + len(held_out))
+        if result.rows > before:
+            result.part_rows[part.number] = result.rows - before
+    if result.rows < 2:
+        problem = (
+            "Training needs at least 2 rows that have a weight above 0 and are not held out, got "
+            f"n_samples={result.rows}"
+        )
+        raise InputError(problem, hint="Add rows.", code="PG013")
+    result.sample = sample.rows()
+    result.held = RowBatch.joined(held) if held else None
+    return result
+
+
+class _BottomK:
+    """Keeps the rows whose hash of their number is smallest, in order of their numbers."""
+
+    def __init__(self, size: int, keys: tuple[object, ...]) -> None:
+        self.size, self.keys = size, keys
+        self._bound = 1.0
+        self._batches: list[RowBatch] = []
+        self._draws: list[Floats] = []
+
+    def add(self, batch: RowBatch, first_row: int) -> None:
+        """Look at rows that begin with number ``first_row``."""
+        draws = uniform(0, self.keys, np.arange(first_row, first_row + len(batch), dtype=np.int64))
+        chosen = draws < self._bound
+        if not chosen.any():
+            return
+        self._batches.append(batch.take(chosen))
+        self._draws.append(draws[chosen])
+        if sum(map(len, self._draws)) >= 2 * self.size:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        draws, batch = np.concatenate(self._draws), RowBatch.joined(self._batches)
+        if len(draws) > self.size:
+            self._bound = float(np.partition(draws, self.size)[self.size])
+            chosen = draws < self._bound
+            batch, draws = batch.take(chosen), draws[chosen]
+        self._batches, self._draws = [batch], [draws]
+
+    def rows(self) -> RowBatch:
+        """Return what was kept."""
+        self._shrink()
+        return self._batches[0]

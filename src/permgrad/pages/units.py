@@ -1,0 +1,140 @@
+"""Importances in units that people speak: the error without a feature, or the share of what the model has learned.
+
+A loss in squared dollars says little. Two numbers say more, and both come from the same measured increase of
+the loss:
+
+- The share of the model's *advantage*: how much better its loss is than that of a constant. A feature that carries
+  30 % takes 30 % of the advantage away when it is shuffled. Several features together can exceed 100 %.
+- For a squared error, the RMSE that the model has without the feature.
+
+Attributions of single rows to the scores of two classes become attributions to the log-odds of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from permgrad.pages.words import clean, shorten
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+    from permgrad.attribution.explanation import Explanation
+
+#: Loss of an explanation to the metric that has the same loss.
+_METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
+#: What an importance of more than the whole advantage means.
+BEYOND_ALL = (
+    "More than 100\u00a0% means that the model then predicts worse than the constant, because it still relies on the "
+    "feature, whose values are now wrong."
+)
+
+
+def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | None:
+    """Return how much lower the model's loss is than a constant's, in the loss of an explanation.
+
+    ``about`` is the explanation's ``meta``, ``measured`` is ``metrics.json``. None if the model has learned nothing, or
+    the losses are not the same.
+
+    Examples:
+        >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
+        >>> advantage(about, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
+        6.0
+    """
+    metric = _METRICS.get(str(about.get("loss"))) if "increase" in str(about.get("quantity")) else None
+    test, constant = measured.get("test") or {}, measured.get("constant") or {}
+    ends = [float(entry[metric]) for entry in (constant, test) if metric is not None and entry.get(metric) is not None]
+    if not constant.get("learnt", False) or len(ends) < 2:
+        return None
+    difference = ends[0] - ends[1]
+    return difference if difference > 0 else None
+
+
+def in_shares(explanation: Explanation, whole: float) -> Explanation:
+    """Return an explanation in per cent of the model's advantage ``whole``."""
+    factor, changes = 100.0 / whole, dict[str, Any]()
+    for name in ("values", "std", "low", "high"):
+        numbers = getattr(explanation, name)
+        changes[name] = None if numbers is None else numbers * factor
+    for name in ("parts", "part_std"):
+        changes[name] = {key: numbers * factor for key, numbers in getattr(explanation, name).items()}
+    meta = {**explanation.meta, "quantity": "share of the model's advantage", "unit": "%"}
+    for name in {"loss_scale", "model_loss"} & meta.keys():
+        meta[name] *= factor
+    return replace(explanation, **changes, meta=meta)
+
+
+#: Units in plain words.
+_PLAIN = {"nats": "log loss", "logit": "raw score"}
+
+
+def plain_units(explanation: Any) -> Any:
+    """Return an explanation in a unit, and by a name, that every reader knows. None stays None.
+
+    Examples:
+        >>> import numpy as np
+        >>> from permgrad import Explanation
+        >>> names = ("a",), ("table",), ("all",)
+        >>> explained = Explanation(np.ones((1, 1)), *names, "permgrad", "global", meta={"unit": "nats"})
+        >>> plain_units(explained).meta["unit"]
+        'log loss'
+    """
+    if explanation is None:
+        return None
+    from permgrad.attribution.explanation.log_odds import in_log_odds  # loads torch
+
+    explanation = in_log_odds(explanation)
+    plain = _PLAIN.get(str(explanation.meta.get("unit")))
+    return explanation if plain is None else replace(explanation, meta={**explanation.meta, "unit": plain})
+
+
+def in_plain_units(content: Assessment) -> Assessment:
+    """Return content whose explanations have units that every reader knows.
+
+    Pairs and refits are in shares of the model's advantage where there are any, as the ranking of the page is.
+    """
+    listed, together, refits = content.listed, content.together, plain_units(content.refits)
+    if refits is not None and (whole := advantage(refits.meta, content.metrics or {})) is not None:
+        refits = in_shares(refits, whole)
+    if listed is not None:
+        listed = replace(listed, local=[replace(one, explanation=plain_units(one.explanation)) for one in listed.local])
+    if together is not None and together.pairs is not None:
+        pairs = plain_units(together.pairs)
+        whole = advantage(pairs.meta, content.metrics or {})
+        together = replace(together, pairs=pairs if whole is None else in_shares(pairs, whole))
+    rows = [replace(row, explanation=plain_units(row.explanation)) for row in content.rows]
+    main, local = plain_units(content.explanation), plain_units(content.local)
+    return replace(content, explanation=main, local=local, rows=rows, listed=listed, together=together, refits=refits)
+
+
+def output_words(explanation: Explanation, target: str, output: int) -> str:
+    """Return what the parts of an output add up to: ``log-odds of default``, or the target's name."""
+    unit = clean(explanation.meta.get("unit") or "output")
+    if unit == "y":
+        return shorten(target, 60)
+    return unit if explanation.outputs[output] == "all" else f"{unit} of {shorten(explanation.outputs[output], 40)}"
+
+
+#: What the numbers of attributions to classes mean, by their unit.
+SCALES = {
+    "log-odds": " Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is 27\u00a0%.",
+    "raw score": " A class is the more probable, the larger its raw score is compared with those of the others.",
+}
+
+
+def error_without(explanation: Explanation, measured: Mapping[str, Any]) -> Callable[[float], float] | None:
+    """Return the function from the importance of a feature to the RMSE without it, or None for another loss.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> explained = SimpleNamespace(meta={"loss": "squared_error"})
+        >>> without = error_without(explained, {"test": {"mse": 9.0}})
+        >>> without(0.0), without(16.0)
+        (3.0, 5.0)
+    """
+    error = (measured.get("test") or {}).get("mse")
+    if explanation.meta.get("loss") != "squared_error" or error is None:
+        return None
+    return lambda importance: math.sqrt(max(float(error) + importance, 0.0)) if math.isfinite(importance) else math.nan
