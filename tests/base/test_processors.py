@@ -1,4 +1,4 @@
-"""Tests for permgrad.base.startup."""
+"""Tests for permgrad.base.processors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from permgrad.base import startup
+from permgrad.base import processors
 from permgrad.base.errors import InputError
 from permgrad.base.processors import free_processors, prepare_threads
 
@@ -27,14 +27,14 @@ def unset(monkeypatch):
     for name in NAMES:
         monkeypatch.setenv(name, "")  # so that what is set here is undone
         monkeypatch.delenv(name)
-    monkeypatch.setattr(startup, "processors", lambda: 4)
+    monkeypatch.setattr(processors, "processors", lambda: 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(startup, "_BETWEEN", 0)
+    monkeypatch.setattr(processors, "_BETWEEN", 0)
 
 
 @pytest.mark.parametrize(("running", "free"), [(1, 4), (2, 3), (4, 1), (40, 1)])
 def test_as_many_threads_as_processors_are_free(unset, monkeypatch, tmp_path, running, free):
-    monkeypatch.setattr(startup, "_STATISTICS", tmp_path / "stat")
+    monkeypatch.setattr(processors, "_STATISTICS", tmp_path / "stat")
     (tmp_path / "stat").write_text(f"cpu 1 2 3\nprocs_running {running}\n")
     assert free_processors() == free
     prepare_threads(None)
@@ -43,7 +43,7 @@ def test_as_many_threads_as_processors_are_free(unset, monkeypatch, tmp_path, ru
 
 @pytest.mark.parametrize("content", ["", "procs_running", "procs_running x", None])
 def test_a_machine_that_does_not_say_what_runs_is_free(unset, monkeypatch, tmp_path, content):
-    monkeypatch.setattr(startup, "_STATISTICS", tmp_path / "stat")
+    monkeypatch.setattr(processors, "_STATISTICS", tmp_path / "stat")
     if content is not None:
         (tmp_path / "stat").write_text(content)
     assert free_processors() == 4

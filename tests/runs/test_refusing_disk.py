@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.base.locks import hold_folder, hold_name
 from permgrad.cli import app
-from permgrad.models.train import learner as training_loop
+from permgrad.models.train import checkpoint as training_loop
 
 PRESET = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 1}}
 SPACE = {

@@ -575,7 +575,7 @@ def make_checkpoints(place: Path) -> list[Files]:
     """Return the state of a training that is at its end, and of one that is not."""
     from unittest import mock
 
-    from permgrad.models.train import learner as training_loop
+    from permgrad.models.train import checkpoint as training_loop
 
     checkpoints(place / "done")
     written: list[bytes] = []

@@ -11,7 +11,7 @@ from tests.shared.rounding import rounding
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad.base import startup
+from permgrad.base import processors
 from permgrad.models.network import products
 from permgrad.models.network.products import TrainingProducts, linear
 
@@ -91,7 +91,7 @@ def test_one_maker_of_processors_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_p
     for maker, expected in (("AuthenticAMD", True), ("GenuineIntel", False)):
         file = tmp_path / maker
         file.write_text(f"processor\t: 0\nvendor_id\t: {maker}\n")
-        monkeypatch.setattr(startup, "_PROCESSOR", file)
+        monkeypatch.setattr(processors, "_PROCESSOR", file)
         products.is_wide.cache_clear()
         assert products.is_wide() is expected
     products.is_wide.cache_clear()

@@ -18,7 +18,7 @@ import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.estimators.settings import count_devices
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.train import training
+from permgrad.models.train import distributed
 from permgrad.models.train.learner import DivergenceError, Team, TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows
 from permgrad.models.train.training import train
@@ -127,7 +127,7 @@ def test_processes_end_with_the_one_that_asked(tmp_path):
 
     def working() -> int:
         known = [_bytes(process / "cmdline") for process in Path("/proc").iterdir() if process.name.isdecimal()]
-        return sum(b"permgrad.models.train.training" in command and bytes(tmp_path) in command for command in known)
+        return sum(b"permgrad.models.train.distributed" in command and bytes(tmp_path) in command for command in known)
 
     try:
         _until((tmp_path / "training.pt").exists)
@@ -156,16 +156,16 @@ def _until(holds, seconds: float = 300) -> None:
 
 
 def test_an_error_in_a_process_is_told(tmp_path):
-    assert training._tell(tmp_path, 1, DivergenceError("Training diverged", "Lower …", "PG041")) == 1
+    assert distributed._tell(tmp_path, 1, DivergenceError("Training diverged", "Lower …", "PG041")) == 1
     with pytest.raises(DivergenceError, match=r"^Training diverged. Lower … \[PG041\]$"):
-        training._raise(tmp_path, 1, 1)
-    assert training._tell(tmp_path, 0, pg.EnvironmentProblem("No space")) == 1
+        distributed._raise(tmp_path, 1, 1)
+    assert distributed._tell(tmp_path, 0, pg.EnvironmentProblem("No space")) == 1
     with pytest.raises(pg.EnvironmentProblem, match=r"^No space\.$"):
-        training._raise(tmp_path, 0, 1)
+        distributed._raise(tmp_path, 0, 1)
 
 
 def test_a_process_that_dies_is_told(monkeypatch):
-    monkeypatch.setattr(training.sys, "executable", "/bin/false")
+    monkeypatch.setattr(distributed.sys, "executable", "/bin/false")
     with pytest.raises(
         pg.EnvironmentProblem, match=r"Process \d of a training on several devices ended with code 1\. Start again"
     ):
@@ -218,5 +218,5 @@ def test_shares_of_a_batch():
 
 
 def test_the_module_is_where_processes_look_for_it():
-    assert Path(training.__file__).name == "training.py"
-    assert training.__name__ == "permgrad.models.train.training"
+    assert Path(distributed.__file__).name == "distributed.py"
+    assert distributed.__name__ == "permgrad.models.train.distributed"

@@ -15,7 +15,7 @@ import pytest
 from permgrad import HyNNClassifier, HyNNRegressor, load
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models import texts
-from permgrad.models.stream import streaming
+from permgrad.models.stream import streaming, streaming_scan
 from permgrad.runs.compare.plan import CompareRequest
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
@@ -148,7 +148,7 @@ def test_numbers_that_name_things_are_said(here):
 
 
 def test_a_stream_learns_words_from_a_sample_whose_scores_come_from_other_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "_SAMPLED_ROWS", 120)
+    monkeypatch.setattr(streaming_scan, "_SAMPLED_ROWS", 120)
     rng = np.random.default_rng(0)
     words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap", "round", "small"])
     frame = pd.DataFrame({"text": [" ".join(rng.permutation(words)[:4]) + f" item {k}" for k in range(400)]})

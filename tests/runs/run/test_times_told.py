@@ -59,7 +59,7 @@ def test_reading_is_part_of_the_time_of_the_data_stage(here, monkeypatch):
 
 
 def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypatch):
-    from permgrad.models.train import learner as training_loop
+    from permgrad.models.train import checkpoint as training_loop
 
     written: list[int] = []
     write = training_loop.write_checkpoint
