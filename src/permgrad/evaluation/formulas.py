@@ -38,9 +38,6 @@ _STEPS: dict[str, Callable[[Floats, Floats], Floats]] = {
 def made_of(names: Sequence[str], x: Floats, y: Floats, dates: Booleans) -> dict[str, Any] | None:
     """Return the best formula of a target ``(rows,)`` from columns ``(rows, columns)``, if one holds.
 
-    It is a sum, difference, product or ratio of up to three columns. All are tried on a few rows, and those that agree
-    there on all rows.
-
     ``x`` has NaN where a cell is missing, and ``dates`` in seconds. The result is ``{columns, formula, metric, score,
     rows}``: the share of rows in which the formula holds (``"equal"``) or R² (``"r2"``), of rows that are not all 0.
 

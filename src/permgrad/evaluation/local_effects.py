@@ -33,9 +33,6 @@ def add_local_effects(
 ) -> None:
     """Add ``ale`` to the first cards of numbers and dates, and ``leaves`` to those whose mean curve leaves the data.
 
-    A mean curve sets a column to one value in all rows, which makes rows that do not exist where columns depend on each
-    other. Accumulated local effects only move rows between values near their own (Apley & Zhu 2020, ``method="ale"``).
-
     ``ale`` has places ``at`` on the card's axis, and ``mean``, ``low`` and ``high`` ``(places, outputs)``: the effect
     with 95 % intervals, moved to the mean of the other curve. ``leaves`` is what ``_left`` returns, with how far the
     curves are ``apart`` there in each output, and whether that is ``clear``.

@@ -42,15 +42,7 @@ def split_change(
     seed: int,
     weights: Sequence[Floats | None] = (None, None),
 ) -> tuple[tuple[str, ...], tuple[Floats, Floats], float]:
-    """Split the change of the mean loss from the old to the new rows into parts that add up to it.
-
-    The loss that the old rows would have with the new rows' columns, ``E_new[E_old[loss | x]]``, is estimated from the
-    old rows, weighted by how much more frequent rows like them are in the new sample, and from a regression of the old
-    loss on the columns, so that the errors of weights and regression cancel to first order (Cai, Namkoong & Yadlowsky
-    2023). Both are fitted to other rows than those they are used for. What is beyond is the relation of target and
-    columns. For the share of each moved column, the same is estimated for every subset of them (the new distribution of
-    the subset, and the old one of all others given it), and shared by Shapley values (Zhang, Singh, Ghassemi & Joshi
-    2023).
+    """Split the change of the mean loss from the old to the new rows.
 
     Args:
         tables: the columns of the old and of the new rows.

@@ -26,10 +26,6 @@ def pair_effects(
 ) -> list[dict[str, Any]]:
     """Return the effect of each pair of columns, of the first ``MOST_PAIRS`` that can be set.
 
-    The mean over rows with two features set, all else unchanged, is the joint partial dependence (Friedman 2001). What
-    it has beyond the sum of both single ones is what the pair does only together (the numerator of Friedman & Popescu's
-    H).
-
     Each has ``pair``; ``axes``: for both features ``numeric, at, label``; ``mean`` ``(first, second, outputs)``;
     ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis; and ``rounding``:
     differences up to it are rounding of the predictions.

@@ -33,7 +33,7 @@ _SHARE = 0.2
 class TogetherSection:
     """What features and modalities do together.
 
-    ``pairs`` is an explanation with interactions of order 2, ``effects`` are those of ``evaluation/cards.py``
+    ``pairs`` is an explanation with interactions of order 2, ``effects`` are those of ``evaluation/pair_effects.py``
     for some of them, of the outputs ``classes`` (None: regression). ``modalities`` explains whole inputs and their
     pairs.
     """

@@ -15,9 +15,6 @@ import numpy as np
 
 from permgrad.base.arrays import Array, Floats, Floats32
 
-# One wage grows faster than another. Such slopes are found by what a model with equal slopes leaves over within levels.
-# ``scores`` pulls them towards their mean, as a mixed model does (Laird & Ware 1982). What a number says between levels
-# can be another thing than what it says within one (Mundlak 1978): experience of other people, and one's own.
 #: Slopes of one column, and standard errors by which they must differ to be tried.
 _MOST_SLOPES, _DIFFERENT = 3, 3.0
 #: Shares of a number's variance that must lie between levels, beyond chance, and within them. Most numbers centred.

@@ -23,10 +23,12 @@ from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image,
 from permgrad.data.read.image_cells import source_of, stamp_of
 from permgrad.models.encoders import image_encoders
 from permgrad.models.images import PATCHES
-from permgrad.models.images.residual import _BATCH, ResidualNetwork, as_scores, divide, train_residual
+from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import AT_ONCE, VectorCache
 
+#: Images encoded at once, filled up so that a vector does not depend on how many there are.
+_BATCH = 32
 #: Longest side for an encoder, and the one that small images are brought to. Longest side for a network of our own.
 _LONGEST, _SHORTEST, _OWN_LONGEST, _LEAST = 384, 128, 64, 8
 #: Different images from which on a network is trained on them, and their bytes. More images are made smaller.

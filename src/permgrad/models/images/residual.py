@@ -13,13 +13,11 @@ from permgrad.base.arrays import Integers
 from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.scores import Target
 
-#: Images encoded at once, filled up so that a vector does not depend on how many there are.
-_BATCH = 32
 #: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
 #: pixels in a third of the time.
 _STAGES, _LONG_SIDE = (16, 32, 64), 20
 #: Steps of one training lie between these numbers of epochs. Images are moved by up to a tenth of their side.
-_TRAINED_AT_ONCE, _LOOKS, _FEWEST_EPOCHS, _MOST_EPOCHS, _MOVED = 64, 60_000, 6, 20, 0.1
+_BATCH, _LOOKS, _FEWEST_EPOCHS, _MOST_EPOCHS, _MOVED = 64, 60_000, 6, 20, 0.1
 _RATE, _DECAY = 4e-3, 0.05
 
 
@@ -37,7 +35,7 @@ class _Block(nn.Module):
 
 
 class ResidualNetwork(nn.Sequential):
-    """Images ``(n, channels, height, width)`` in 0 … 1 to outputs ``(n, outputs)``: He et al. 2016, small.
+    """Images ``(n, channels, height, width)`` in 0 … 1 to outputs ``(n, outputs)``.
 
     ``stride``: that of the first convolution. None: by the longer ``side``.
     """
@@ -65,7 +63,7 @@ def train_residual(
     network: Any = ResidualNetwork(pixels.shape[1], max(pixels.shape[2:]), outputs).to(device).train()
     network = network.to(memory_format=torch.channels_last)  # a fifth faster on processors
     epochs = int(np.clip(round(_LOOKS / max(len(rows), 1)), _FEWEST_EPOCHS, _MOST_EPOCHS))
-    steps = max(len(rows) // _TRAINED_AT_ONCE, 1)
+    steps = max(len(rows) // _BATCH, 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=epochs * steps, pct_start=0.2)
     draw = generator(derive_seed(target.seed, "images", part))

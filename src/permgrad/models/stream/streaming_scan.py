@@ -29,8 +29,6 @@ from permgrad.data.types.identifiers import counts_rows, is_running
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators import inputs
 
-# Layout and background come from a *bottom-k sample*: the rows whose number has the smallest hash. Nothing depends on
-# how the table is cut into files or parts, but for the last digits of sums.
 #: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
 READ_ROWS, _SAMPLED_ROWS, MOST_VALIDATION_ROWS = 16_384, 20_000, 50_000
 #: More different values than this are no classes.

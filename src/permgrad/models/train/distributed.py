@@ -25,8 +25,6 @@ from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import DivergenceError, Learner, Team, TrainingJob, TrainingOutcome
 
-# The processes run this module, nothing of the caller's script, so that notebooks work too. They share each batch. The
-# first alone judges epochs, shows progress and writes checkpoints.
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.
 _KINDS: dict[str, type[PermgradError]] = {"InputError": InputError, "DivergenceError": DivergenceError}

@@ -17,11 +17,7 @@ _BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
-
-    It has the states of ``torch.optim``, whose own classes load torch's compiler when the first is made. That takes
-    longer than many trainings.
-    """
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
         common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}

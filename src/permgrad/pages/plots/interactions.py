@@ -184,7 +184,7 @@ def _table(X: Any) -> pd.DataFrame:
 def pair_effect(
     effect: Mapping[str, Any], output: int = 0, *, what: str = "mean prediction", title: str | None = None
 ) -> PlotFigure:
-    """Draw an effect of ``evaluation.cards``: the mean prediction by two features, and what is beyond each."""
+    """Draw an effect of ``evaluation.pair_effects``: the mean prediction by two features, and what is beyond each."""
     mean = np.asarray(effect["mean"], dtype=np.float64)
     beyond = beyond_each(mean, float(effect.get("rounding", 0.0)))[:, :, output]
     first, second = (clean(name) for name in effect["pair"])
