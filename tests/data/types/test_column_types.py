@@ -16,7 +16,7 @@ from permgrad import InputError, PermgradWarning
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.dates import find_date_format
 from permgrad.data.types.column_notes import several_ways_said, tell_of_columns
-from permgrad.data.types.column_types import Schema, infer_schema, read_numbers, several_ways
+from permgrad.data.types.column_types import WHOLE_AS_TEXT, Schema, infer_schema, read_numbers, several_ways
 from permgrad.data.types.identifiers import codes_reason, is_running, maybe_missing
 
 
@@ -398,3 +398,61 @@ def test_whole_numbers_that_may_be_codes():
 )
 def test_codes_for_missing_of_surveys_and_devices(cells, codes):
     assert maybe_missing(np.array(cells, dtype=float)) == codes
+
+
+# ---- a type that the user gave --------------------------------------------------------------------------------------
+NAMED = np.random.default_rng(0).integers(1, 60, 500)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        NAMED,
+        NAMED / 2,
+        NAMED.astype(str),
+        [f"{number % 24:02d}:30" for number in NAMED],
+        np.arange(500),
+        pd.to_timedelta(NAMED, "h"),
+    ],
+    ids=["whole", "halves", "text", "times", "all different", "durations"],
+)
+@pytest.mark.parametrize("gap", [False, True])
+def test_a_categorical_type_decides(cells, gap):
+    series = pd.Series(cells)
+    series = series.mask(np.arange(500) % 11 == 0) if gap else series
+    assert kind_of(series) != "categorical"
+    found = infer_schema(pd.DataFrame({"cell": series.astype("category")}))["cell"]
+    assert (found.kind, found.storage, found.n_levels) == ("categorical", "text", series.nunique())
+    # So it does for amounts in an order that is not theirs.
+    levels = list(series.dropna().unique())
+    order = pd.CategoricalDtype(levels[1::2] + levels[::2], ordered=True)
+    assert kind_of(series.astype(order)) == "categorical"
+
+
+def test_a_categorical_type_leaves_dates_pairs_and_ordered_numbers():
+    dates = pd.Series(pd.to_datetime("2020-01-01") + pd.to_timedelta(NAMED, "D"))
+    assert kind_of(dates.astype("category")) == kind_of(dates.dt.strftime("%Y%m%d").astype("category")) == "date"
+    assert kind_of(pd.Series(NAMED % 2).astype("category")) == "boolean"
+    assert kind_of(pd.Series(np.ones(500)).astype("category")) == "constant"
+    ordered = infer_schema(pd.DataFrame({"cell": pd.Categorical(NAMED % 5, ordered=True)}))["cell"]
+    assert (ordered.kind, ordered.reason) == ("numeric", "numbers of an ordered type")
+
+
+def test_declared_kinds_win_over_a_categorical_type():
+    frame = pd.DataFrame({"cell": pd.Series(NAMED).astype("category"), "other": NAMED})
+    for kind, expected in (("numeric", "number"), ("categorical", "text")):
+        found = infer_schema(frame, kinds={"cell": kind})["cell"]
+        assert (found.kind, found.storage, found.reason) == (kind, expected, "declared")
+
+
+def test_whole_numbers_stored_as_text_are_told_and_leading_zeros_are_names():
+    frame = pd.DataFrame({"part": NAMED.astype(str), "zone": [f"{number:04d}" for number in NAMED]})
+    schema = infer_schema(frame)
+    assert schema["part"].kind == "numeric"
+    assert (schema["zone"].kind, schema["zone"].n_levels) == ("categorical", len(np.unique(NAMED)))
+    told = r"stored as text are read as amounts: part\. .* kinds=\{'part': 'categorical'\}"
+    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match=r"names of things, .*: zone"):
+        tell_of_columns(frame, schema, {})
+    # Halves, pairs and amounts that hardly repeat are numbers without a word.
+    for cells in (NAMED / 2, NAMED % 2 + 1, np.random.default_rng(1).permutation(500) ** 2):
+        assert infer_schema(pd.DataFrame({"a": pd.Series(cells).astype(str)}))["a"].reason != WHOLE_AS_TEXT

@@ -13,7 +13,7 @@ import numpy as np
 from permgrad.base.errors import counted, listed, option_of, two_sentences, warn_user
 from permgrad.base.late import is_frame, pd
 from permgrad.data.read.whole_numbers import FUSED
-from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, Schema
+from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, WHOLE_AS_TEXT, Schema
 from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import NAMES, SUSPECT
 
@@ -50,6 +50,11 @@ def tell_of_columns(
         sentences.append(
             f"Whole numbers are read as names of things, not as amounts: {listed(names)}. If that is wrong, declare "
             f"kinds={{{names[0]!r}: 'numeric'}}."
+        )
+    if names := [column.name for column in schema if column.reason == WHOLE_AS_TEXT]:
+        sentences.append(
+            f"Whole numbers that are stored as text are read as amounts: {listed(names)}. If they name things, declare "
+            f"kinds={{{names[0]!r}: 'categorical'}}, or give the column the type category."
         )
     if texts := [name for name in schema.of_kind("text") if name not in kinds]:
         sentences.append(

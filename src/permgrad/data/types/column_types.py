@@ -36,6 +36,9 @@ _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDEN
 _NEARLY_UNIQUE, _SHARE_OF_IMAGES = 0.95, 0.9
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
+_CATEGORICAL_TYPE = "categorical type"
+#: Reason of repeated whole numbers that a frame holds as text, and that are read as amounts.
+WHOLE_AS_TEXT = "whole numbers stored as text"
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
 ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
 WHOLE_DATES = "dates as whole numbers"
@@ -127,7 +130,8 @@ def infer_schema(
     Numbers, also as text, times of day and durations (in seconds): numeric. Dates, also as text or whole numbers: date.
     Images, and paths of image files that exist: image. Text of several words that rarely repeats: text. Other nearly
     unique text: identifier, as is a rising or falling whole number that is named like one, or that counts the rows by
-    the frame's row numbers and is no year or time. The rest: categorical.
+    the frame's row numbers and is no year or time. The rest: categorical, as are numbers in a column of categorical
+    type (``astype("category")``), but for an ordered one whose order is theirs.
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na_codes)
@@ -223,10 +227,7 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
         reason = fused_reason(texts) or "numbers stored as text"
         base = replace(base, kind="numeric", storage="number", reason=reason)
         values, _ = read_numbers(series, base, codes)
-        seen = values[~np.isnan(values)]
-        base = replace(base, n_levels=len(np.unique(seen)))
-        binary = bool(np.isin(seen, (0.0, 1.0)).all())
-        return _number_type(base, values, series.index, binary=binary, integer=identifiers.are_whole(values))
+        return _decided_by_type(series, texts, _text_number_type(base, values, series.index, texts))
     if base.n_levels <= 1:
         return _constant(base)
     starts = [text[:_LONGEST_SHORT] for text in texts]  # no date or time is longer, and a text may have megabytes
@@ -235,8 +236,40 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     if dates.are_durations(starts):
         is_day = dates.is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in dates.duration_seconds(texts))
         reason = f"{'times of day' if is_day else 'durations'} as text, in seconds"
-        return replace(base, kind="numeric", storage="number", reason=reason, date_format=dates.DURATION)
+        base = replace(base, kind="numeric", storage="number", reason=reason, date_format=dates.DURATION)
+        return _decided_by_type(series, texts, base)
     return _text_type(base, series, texts, counts)
+
+
+def _text_number_type(base: ColumnType, values: Floats, index: pd.Index[Any], texts: Sequence[str]) -> ColumnType:
+    """Type of a column whose texts all are numbers. Repeated ones with leading zeros are names: 007, 02134."""
+    levels = np.unique(values[~np.isnan(values)])
+    n_known, integer = base.n_rows - base.n_missing, identifiers.are_whole(values)
+    binary = bool(np.isin(levels, (0.0, 1.0)).all())
+    found = _number_type(replace(base, n_levels=len(levels)), values, index, binary=binary, integer=integer)
+    if found.reason != "numbers stored as text" or not integer or not 2 < len(levels) <= n_known / 2:
+        return found
+    if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in texts):
+        reason = f"{NAMES}{len(texts):,} different in {n_known:,} rows, with leading zeros"
+        return replace(found, kind="categorical", storage="text", reason=reason, n_levels=len(texts))
+    return replace(found, reason=WHOLE_AS_TEXT)
+
+
+def _decided_by_type(series: pd.Series[Any], texts: Sequence[str], found: ColumnType) -> ColumnType:
+    """Leave a column of categorical type its categories, though they could be read as amounts.
+
+    Its dates and pairs stay what they are. So do numbers that an ordered type has in their order.
+    """
+    if not isinstance(series.dtype, pd.CategoricalDtype) or found.kind not in ("numeric", "identifier"):
+        return found
+    if found.n_levels <= 1:
+        return found
+    levels = cells.text_numbers([cells.canonical(level) for level in series.cat.categories])
+    if series.dtype.ordered and found.date_format is None and (np.diff(levels) > 0).all():
+        return replace(found, reason="numbers of an ordered type")
+    return replace(
+        found, kind="categorical", storage="text", reason=_CATEGORICAL_TYPE, n_levels=len(texts), date_format=None
+    )
 
 
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
@@ -266,7 +299,7 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
     spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
-        return replace(base, reason="categorical type")
+        return replace(base, reason=_CATEGORICAL_TYPE)
     odd, n_present = odd_among_numbers(texts, counts), int(counts.sum())
     kind, reason = base.kind, base.reason
     if _are_images(texts):
@@ -344,6 +377,9 @@ def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[
 def _declared_type(
     series: pd.Series[Any], name: str, kind: Kind, codes: MissingCodes, guessed: ColumnType | None
 ) -> ColumnType:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        # The declared kind decides, not the type.
+        series = series.astype(object)
     guess = _as_numbers(guessed if guessed is not None else _other_type(series, name, codes), kind)
     fused = guess.reason.endswith(FUSED)
     kind = "date" if kind == "calendar" else kind

@@ -91,7 +91,7 @@ def codes_reason(name: str, values: Floats) -> str | None:
     Nearly all differ and are about equally long or fill a stretch of numbers, or there are many, and a code's name.
     """
     present = values[~np.isnan(values)]
-    if len(present) < _FEWEST_NEARLY or not are_whole(present) or _TIME_WORD.search(name):
+    if len(present) < _FEWEST_NEARLY or not are_whole(present) or names_time(name):
         return None
     different = np.unique(present)
     reason = f"{CODES}{len(different):,} different whole numbers in {len(present):,} rows"
@@ -114,7 +114,7 @@ def names_reason(name: str, values: Floats, rows: Integers) -> str | None:
     present = values[np.argsort(rows)]
     present = present[~np.isnan(present)]
     levels, counts = np.unique(present, return_counts=True)
-    if len(levels) < _FEWEST_NAMED or len(present) < 2 * len(levels) or levels[0] < 0 or _TIME_WORD.search(name):
+    if len(levels) < _FEWEST_NAMED or len(present) < 2 * len(levels) or levels[0] < 0 or names_time(name):
         return None
     how_many = f"{len(levels):,} different in {len(present):,} rows"
     is_thing = len(levels) >= _FEWEST_THINGS and levels[0] > 0 and _THING_WORD.fullmatch(name)
@@ -153,11 +153,16 @@ def names_things(name: str) -> bool:
     return named_like_identifier(name) or bool(_CODE_WORD.search(name))
 
 
+def names_time(name: str) -> bool:
+    """Whether a column has the name of a time: ``year``, ``day_of_week``, ``age``."""
+    return bool(_TIME_WORD.search(name))
+
+
 def counts_rows(name: str, values: Floats, rows: Integers) -> bool:
     """Return whether integers rise by one from row to row. Years may."""
     present = ~np.isnan(values)
     values, rows = values[present], rows[present]
-    if len(values) < _FEWEST_FOR_COUNT or _TIME_WORD.search(name) or not are_whole(values):
+    if len(values) < _FEWEST_FOR_COUNT or names_time(name) or not are_whole(values):
         return False
     if values.min() >= YEARS[0] and values.max() <= YEARS[1] and not named_like_identifier(name):
         return False

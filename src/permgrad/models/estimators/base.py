@@ -29,7 +29,7 @@ from permgrad.data.weights import check_weights
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
+from permgrad.models.estimators.building import build_network, known_types, make_encoder, tensor_rows
 from permgrad.models.estimators.calibration import Calibration, fit_calibration
 from permgrad.models.estimators.intervals import CELLS, MOST_HELD, MOST_LEARNED, HeldOut, Places, Sample
 from permgrad.models.estimators.prepared import EncodedRows, Prepared, check_hooks, nothing_varies
@@ -241,8 +241,8 @@ class HyNNBase(BaseEstimator):
         Not so if those are ``later``: scores that know labels of their time would flatter them.
         """
         encoder = make_encoder(self, frame, settings)
-        # A preset may read columns in another way than the types say.
-        encoder.fit(frame, schema=schema if (encoder.kinds or {}) == (self.kinds or {}) else None)
+        levels = settings.network.level_embedding_size > 0
+        encoder.fit(frame, schema=known_types(self, encoder, frame, schema, target if levels else None))
         if encoder.schema_.of_kind("image"):
             from permgrad.models.images.features import ImageFeatures  # few tables have images
 
@@ -256,7 +256,7 @@ class HyNNBase(BaseEstimator):
             encoded = encoder.transform(rows)
         else:
             # A published network reads categories as it was published.
-            encoded = encoder.learn(rows, target.first(len(rows)), levels=settings.network.level_embedding_size > 0)
+            encoded = encoder.learn(rows, target.first(len(rows)), levels=levels)
             if schema is None:
                 tell_of_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
         if not encoded.shape[1]:

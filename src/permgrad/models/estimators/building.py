@@ -14,7 +14,9 @@ import torch
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.types.column_types import infer_schema
+from permgrad.data.encode.scores import Target
+from permgrad.data.types.column_types import Schema, infer_schema
+from permgrad.data.types.names_by_target import with_names
 from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, is_foreign, make_layout
 from permgrad.imaging.path import has_channels, is_ordered
 from permgrad.imaging.render import Renderer
@@ -52,6 +54,23 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
 
         encoder.texts_ = TextFeatures(model.text_encoder, settings.device)
     return encoder
+
+
+def known_types(
+    model: Any, encoder: TableEncoder, frame: pd.DataFrame, schema: Schema | None, target: Target | None
+) -> Schema | None:
+    """Return the types of columns that ``encoder`` is to take over, or None. The target says which numbers are names.
+
+    Where types are known, whoever found them has asked the target.
+    """
+    # A preset may read columns in another way than the types say.
+    if schema is not None and (encoder.kinds or {}) == (model.kinds or {}):
+        return schema
+    if target is None:
+        return None
+    codes, kinds = encoder.na_codes, encoder.kinds
+    found = infer_schema(frame, na_codes=codes, kinds=kinds)
+    return with_names(found, frame, target.y[: len(frame)], target.classes, codes, kinds or ())
 
 
 def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Rows:

@@ -95,6 +95,8 @@ class Order:
 
     def sentence(self, task: str) -> str:
         """Return what the test found, in words."""
+        if not self.found and self.columns == 1:
+            return "a single column has no order: the network reads it as a table"
         if not self.found:
             return f"no order among these {self.columns} columns: the network reads them as a table"
         gain = max(self.gain or 0.0, _LEAST_GAIN)

@@ -23,6 +23,7 @@ from permgrad.base.errors import InputError, by_count, did_you_mean, listed, opt
 from permgrad.base.files import file_hash
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
+from permgrad.data.encode.scores import Target
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.image_table import check_image_cells, pages_said
 from permgrad.data.read.cells import Distinct, MissingCodes
@@ -34,6 +35,7 @@ from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
+from permgrad.data.types.names_by_target import with_names
 from permgrad.runs.folder.folder import finished_record, folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import RunRequest
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 
 #: Why a column is no feature, in the words of the table of columns.
 TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"
+#: Presets of published networks, which read columns as was published.
+_PUBLISHED = ("paper", "ig-example")
 #: Kinds of columns of groups that stay features, and what is read of them.
 _READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
 _KEPT = {(_SPLIT_GROUP, kind) for kind in _READ}
@@ -218,6 +222,9 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         # What is left out may hold infinite values.
         coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
         schema = infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
+    if request.preset not in _PUBLISHED:
+        labels = Target.of(rows.truths["train"], rows.task, request.seed)
+        schema = with_names(schema, train, labels.y, labels.classes, codes, {*kinds, *left_out})
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]

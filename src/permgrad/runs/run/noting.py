@@ -16,7 +16,7 @@ from permgrad.data.read.reading import Written
 from permgrad.data.read.table import unused_codes
 from permgrad.data.read.written_numbers import units_said
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
-from permgrad.data.types.column_types import ColumnType, Kind, Schema
+from permgrad.data.types.column_types import WHOLE_AS_TEXT, ColumnType, Kind, Schema
 from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, MAYBE_NAMES, NAMES, SUSPECT, maybe_missing, names_things
 from permgrad.runs.options import separated
@@ -90,6 +90,9 @@ def notes_on_columns(
         "--drop, or confirm with {kind}=numeric.": named_oddly,
         "used as amounts, though nearly unique or named like codes: {}. Pass {kind}=categorical for a code, {id} if it "
         "only names rows, or {kind}=numeric for an amount.": codes,
+        "used as amounts, though stored as text: {}. Pass {kind}=categorical if they name things, or {kind}=numeric.": [
+            one.name for one in numbers if one.reason == WHOLE_AS_TEXT
+        ],
         "categories with thousands of values: {}. Pass {id} if it only names rows, or {kind}=categorical to use it as "
         "it is.": levels,
         "read as numbers despite leading zeros: {}. If they are codes, pass {kind}=categorical.": padded,

@@ -1,0 +1,119 @@
+"""Whole numbers are names where equal ones are alike in the target and neighbours are not. Amounts never are."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad.data.types.column_types import infer_schema
+from permgrad.data.types.identifiers import NAMES
+from permgrad.data.types.names_by_target import are_names, with_names
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.inputs import load_inputs
+
+ROWS = 2000
+
+
+def table(seed: int, levels: int = 60, first: int = 1) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return rows with a number ``v`` that is a name, and a target that half hangs on it."""
+    rng = np.random.default_rng(seed)
+    v, effects = rng.integers(first, first + levels, ROWS), rng.normal(size=levels)
+    x = rng.normal(size=ROWS)
+    return pd.DataFrame({"v": v, "x": x}), effects[v - first] + 0.3 * x + rng.normal(size=ROWS)
+
+
+def kind(frame: pd.DataFrame, y: np.ndarray, classes: int = 0, **kinds: str) -> tuple[str, bool]:
+    schema = with_names(infer_schema(frame, kinds=kinds), frame, y, classes, None, kinds)
+    return schema["v"].kind, schema["v"].reason.startswith(NAMES)
+
+
+def slow_ratio(v: np.ndarray, y: np.ndarray) -> float:
+    """Return the covariance of adjacent levels' means over the variance between levels, level by level."""
+    groups = {level: y[v == level] for level in sorted(set(v))}
+    rows, levels = len(y), len(groups)
+    mean = y.mean()
+    within = sum(((own - own.mean()) ** 2).sum() for own in groups.values()) / (rows - levels)
+    between = sum(len(own) * (own.mean() - mean) ** 2 for own in groups.values()) / (levels - 1)
+    own = (between - within) / ((rows - sum(len(one) ** 2 for one in groups.values()) / rows) / (levels - 1))
+    pairs, total, weight = list(groups.values()), 0.0, 0.0
+    for one, other in pairwise(pairs):
+        w = 1 / np.sqrt((own + within / len(one)) * (own + within / len(other)))
+        total, weight = total + w * (one.mean() - mean) * (other.mean() - mean), weight + w
+    return total / weight / own
+
+
+def test_decision_is_that_of_the_ratio_level_by_level():
+    decided = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        v, smooth = rng.integers(0, 40, 800).astype(float), np.cumsum(rng.normal(size=40))
+        y = (smooth - smooth.mean() if seed % 2 else rng.normal(size=40))[v.astype(int)] + rng.normal(size=800)
+        decided.add(are_names(v, y))
+        assert are_names(v, y) == (slow_ratio(v, y) + 2 / np.sqrt(40) < 0.5)
+    assert decided == {True, False}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_names_in_every_storage_and_task(seed):
+    frame, y = table(seed)
+    assert infer_schema(frame)["v"].kind == "numeric", "neither name nor order tell"
+    missing = frame.assign(v=frame["v"].where(np.arange(ROWS) % 9 > 0))
+    for own in (frame, missing, frame.astype({"v": str}), frame.astype({"v": "Int32"}), frame.astype({"v": float})):
+        assert kind(own, y) == ("categorical", True)
+    for classes in (2, 5):
+        cuts = np.quantile(y, np.linspace(0, 1, classes + 1)[1:-1])
+        assert kind(frame, np.searchsorted(cuts, y), classes) == ("categorical", True)
+    assert kind(frame, y, v="numeric") == ("numeric", False)
+    assert kind(frame.rename(columns={"v": "year", "x": "v"}).assign(v=frame["v"] + 1900), y)[0] == "numeric"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_amounts_noise_few_levels_and_sparse_numbers_stay_numbers(seed):
+    frame, y = table(seed)
+    rng = np.random.default_rng(100 + seed)
+    shapes = {"line": lambda v: v / 20, "curve": lambda v: np.sin(v / 5), "step": lambda v: 2.0 * (v > 30)}
+    for shape in shapes.values():
+        assert kind(frame, shape(frame["v"].to_numpy()) + 0.3 * rng.normal(size=ROWS))[0] == "numeric"
+    assert kind(frame, rng.normal(size=ROWS))[0] == "numeric", "noise"
+    few, own = table(seed, levels=12)
+    assert kind(few, own)[0] == "numeric", "few levels"
+    assert kind(frame.assign(v=frame["v"] ** 2), y)[0] == "numeric", "amounts with gaps"
+    assert kind(frame.assign(v=frame["v"] - 30), y)[0] == "numeric", "negative numbers"
+
+
+def test_a_network_learns_names_and_says_so_once():
+    frame, y = table(0)
+    quick = {"random_state": 0, "max_epochs": 6, "preset": "fast"}
+    with pytest.warns(pg.PermgradWarning, match=r"read as names of things, .*: v\. .*kinds=\{'v': 'numeric'\}"):
+        model = pg.HyNNRegressor(**quick).fit(frame[:1500], y[:1500])
+    plain = pg.HyNNRegressor(**quick, kinds={"v": "numeric"}).fit(frame[:1500], y[:1500])
+    assert plain.preprocessor_.schema_["v"].kind == "numeric"
+    assert model.score(frame[1500:], y[1500:]) > plain.score(frame[1500:], y[1500:]) + 0.1
+    later = frame[1500:].astype({"v": float})
+    np.testing.assert_allclose(model.predict(later), model.predict(frame[1500:]), rtol=1e-6)
+
+
+def test_the_command_decides_alike_and_says_so(tmp_path):
+    frame, y = table(0)
+    frame.assign(y=y).to_csv(tmp_path / "t.csv", index=False)
+    given = {"table": str(tmp_path / "t.csv"), "target": "y", "out": tmp_path / "run"}
+    inputs = load_inputs(RunRequest(**given))
+    assert inputs.schema["v"].kind == inputs.feature_types["v"].kind == "categorical"
+    assert "whose neighbours are not alike in the target" in inputs.schema.to_text()
+    note = "whole numbers read as names of things, not as amounts: v. Pass --kind v=numeric if they are amounts."
+    assert note in inputs.notes
+    assert load_inputs(RunRequest(**given, kind=("v=numeric",))).schema["v"].kind == "numeric"
+    assert load_inputs(RunRequest(**given, preset="paper")).schema["v"].kind == "numeric", "as published"
+
+
+def test_types_are_left_as_they_were():
+    frame, y = table(0)
+    schema = infer_schema(frame)
+    before = dataclasses.asdict(schema)
+    with_names(schema, frame, y, 0, None, ())
+    assert dataclasses.asdict(schema) == before
