@@ -26,7 +26,7 @@ SHOWN = {
 MORE = {"accuracy": ("log_loss",), "roc_auc": ("log_loss",), "rmse": ("r2",), "r2": ("rmse",)}
 #: What may be lost against tf-idf in AUC, and against the best peer as a share of its error.
 MOST_BEHIND, MOST_ABOVE = 0.003, 1.02
-COUNTS = {"folds of groups": 5, "three times five folds": 15}
+COUNTS = {"folds of groups": 5, "three times five folds": 15, "twelve": 12}
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "the-default-network.md"
 HEAD, NEXT = "### Texts, images and columns of many levels", "## What each choice is worth"
 
@@ -147,7 +147,7 @@ def _table(cells: Cells, one: RowSet) -> list[dict[str, str]]:
 def _about(one: RowSet) -> str:
     count = {"folds of groups": f"five folds, rows of one {one.group} in one fold", "latest fifth":
              "the latest fifth is tested, three seeds", "three times five folds": "three times five folds",
-             "three of groups": f"three splits 80/20, rows of one {one.group} in one part"}  # fmt: skip
+             "twelve": "twelve splits 80/20", "three of groups": f"three splits 80/20, rows of one {one.group} in one part"}  # fmt: skip
     parts = [f"{one.about} ({one.source}).", count.get(one.division, "three splits 80/20").capitalize() + "."]
     parts += [f"Texts: {', '.join(one.texts)}."] if one.texts else []
     parts += [f"Images: {', '.join(one.images)}."] if one.images else []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,12 @@ def _three_by_five(_: RowSet, frame: pd.DataFrame) -> Iterator[Any]:
         yield from KFold(5, shuffle=True, random_state=seed).split(frame)
 
 
-def _three(one: RowSet, frame: pd.DataFrame) -> Iterator[Any]:
+def _at_random(one: RowSet, frame: pd.DataFrame, count: int = 3) -> Iterator[Any]:
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
     if one.task == "classification":
-        return StratifiedShuffleSplit(3, test_size=0.2, random_state=SEED).split(frame, frame[one.target])
-    return ShuffleSplit(3, test_size=0.2, random_state=SEED).split(frame)
+        return StratifiedShuffleSplit(count, test_size=0.2, random_state=SEED).split(frame, frame[one.target])
+    return ShuffleSplit(count, test_size=0.2, random_state=SEED).split(frame)
 
 
 def _three_of_groups(one: RowSet, frame: pd.DataFrame) -> Iterator[Any]:
@@ -114,7 +115,8 @@ def _latest_fifth(one: RowSet, frame: pd.DataFrame) -> Iterator[Any]:
 DIVISIONS: dict[str, Callable[[RowSet, pd.DataFrame], Iterator[Any]]] = {
     "folds of groups": _folds_of_groups,
     "three times five folds": _three_by_five,
-    "three": _three,
+    "three": _at_random,
+    "twelve": partial(_at_random, count=12),
     "three of groups": _three_of_groups,
     "latest fifth": _latest_fifth,
 }
@@ -308,7 +310,7 @@ SETS = {
         ),
         RowSet(
             "wages", "4,165 yearly wages of 595 people: logarithm of the wage", "plm `Wages`", "rmse", _wages, "lwage",
-            levels=("person",), floors=(("rmse", 0.158),),
+            "twelve", levels=("person",), floors=(("rmse", 0.158),),
         ),
         RowSet(
             "wages, new people", "the same, nobody both in training and test rows", "plm `Wages`", "rmse", _wages,
