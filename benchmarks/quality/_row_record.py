@@ -147,7 +147,8 @@ def _table(cells: Cells, one: RowSet) -> list[dict[str, str]]:
 def _about(one: RowSet) -> str:
     count = {"folds of groups": f"five folds, rows of one {one.group} in one fold", "latest fifth":
              "the latest fifth is tested, three seeds", "three times five folds": "three times five folds",
-             "twelve": "twelve splits 80/20", "three of groups": f"three splits 80/20, rows of one {one.group} in one part"}  # fmt: skip
+             "twelve": "twelve splits 80/20",
+             "three of groups": f"three splits 80/20, rows of one {one.group} in one part"}  # fmt: skip
     parts = [f"{one.about} ({one.source}).", count.get(one.division, "three splits 80/20").capitalize() + "."]
     parts += [f"Texts: {', '.join(one.texts)}."] if one.texts else []
     parts += [f"Images: {', '.join(one.images)}."] if one.images else []
