@@ -4,6 +4,7 @@
     python -m benchmarks.quality.rows --prepare --folder clones  # only make the sets
     python -m benchmarks.quality.rows --processes 14 --seconds 480 --cells cells.jsonl   # as many as fit in the time
     python -m benchmarks.quality.rows --record cells.jsonl     # train nothing: the record and the section of the docs
+    # some cells anew, beside those of the last record: --record new.jsonl benchmarks/results/rows.json
 
 The sets, what they need and what is left out of them: ``_row_sets.py``. The contestants: ``_row_models.py``. A
 contestant whose package is missing is left out. AutoGluon's multimodal recipe is not among them.
@@ -178,11 +179,14 @@ def main() -> int:
 
 
 def _read(*files: Path) -> Cells:
-    """Return the cells of files. Those of the first count, and new ones are added to it."""
+    """Return the cells of files, a record among them or not. Those of the first count, and new ones are added to it."""
     found: dict[Any, Any] = {}
     for file in reversed(files):
-        made = Cells(file.parent, file=file.name)
-        made.update()
+        if file.suffix == ".json":  # a record
+            made = Cells.read(file.parent, file)
+        else:
+            made = Cells(file.parent, file=file.name)
+            made.update()
         found |= made.found
     made.found = found
     return made
