@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import by_count, counted
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
-from permgrad.data.types.column_types import infer_schema
+from permgrad.data.types.column_types import infer_schema, with_categories
 from permgrad.evaluation.changes import Changes
 
 
@@ -58,6 +58,16 @@ class Work:
     first_ranking: tuple[Places | None, float, Mapping[str, Any]] = (None, 0.0, {})
     explained_places: Places = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     all_rows: Explanation | None = None
+
+    def __post_init__(self) -> None:
+        """Show numbers that the model reads as categories as levels."""
+        if self.model.encoder is None:
+            return
+        for part in ("test", "train", "validation"):
+            rows = getattr(self, part)
+            if rows is not None and rows.table is not None:
+                table = with_categories(rows.table, self.model.encoder.schema_)
+                setattr(self, part, replace(rows, table=table))
 
     def put(self, **values: Any) -> None:
         """Store values of fields, and fill them in as reading them would."""

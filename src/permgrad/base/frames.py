@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,19 @@ def as_library(frame: pd.DataFrame, library: Library) -> Any:
         return frame
     table = optional("pyarrow").Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
     return optional("polars").from_arrow(table) if library == "polars" else table
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames with the same columns one below the other, rows numbered from 0."""
+    if len(frames) == 1:
+        return frames[0].reset_index(drop=True)
+    # Parts may list other levels, and pandas would make plain text or numbers of them.
+    joined = dict[str, Any]()
+    for name in frames[0]:
+        kinds = {frame[name].dtype for frame in frames}
+        if len(kinds) > 1 and all(isinstance(kind, pd.CategoricalDtype) and not kind.ordered for kind in kinds):
+            joined[str(name)] = pd.api.types.union_categoricals([frame[name] for frame in frames])
+    return pd.concat(frames, ignore_index=True).assign(**joined)
 
 
 def taken(inputs: Any, places: Integers, rows: int) -> Any:  # noqa: PLR0911 — one return for each kind of input

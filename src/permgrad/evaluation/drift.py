@@ -18,6 +18,7 @@ from scipy import special
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import FEWEST_GROUPS, Dependence
+from permgrad.base.frames import stacked
 from permgrad.base.significance import LEVEL, holm
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.leaks import looked_at
@@ -71,7 +72,7 @@ def compare_parts(
     """
     places = [looked_at(len(table), len(train.columns)) for table in (train, test)]
     samples = [pd.DataFrame(table.iloc[chosen]) for table, chosen in zip((train, test), places, strict=True)]
-    both = blank_codes(pd.concat(samples, ignore_index=True), list(na_codes))
+    both = blank_codes(stacked(samples), list(na_codes))
     if targets is not None:
         name, *values = targets
         chosen_values = np.concatenate([side[chosen] for side, chosen in zip(values, places, strict=True)])

@@ -18,6 +18,7 @@ from numpy.polynomial import Polynomial
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.files import plain
+from permgrad.base.frames import stacked
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.formulas import made_of
 from permgrad.evaluation.levels import ColumnCells, cells_of
@@ -67,7 +68,7 @@ def columns_that_tell(
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
         return []
-    both, names = pd.concat(tables, ignore_index=True), np.array([], dtype=object)
+    both, names = stacked(tables), np.array([], dtype=object)
     y: Array
     if task == "regression":
         y = np.concatenate(targets).astype(np.float64)

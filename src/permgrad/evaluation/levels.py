@@ -129,7 +129,10 @@ class ColumnCells:
 
 
 def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
-    """Read a column: numbers and dates also where they are written as text. Dates are those of their own time zone."""
+    """Read a column: numbers and dates also where they are written as text. Dates are those of their own time zone.
+
+    Numbers of a categorical type without an order are levels.
+    """
     if isinstance(series.dtype, pd.DatetimeTZDtype):
         series = series.dt.tz_localize(None)
     codes, levels = column_levels(series, name)
@@ -137,6 +140,8 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
         numbers, is_date = levels, dates.is_moment(series)
         if whole := dates.find_whole_format(levels):
             numbers, is_date = dates.date_seconds([canonical(level) for level in levels], whole[0]), True
+        elif isinstance(series.dtype, pd.CategoricalDtype) and not series.dtype.ordered:
+            return ColumnCells("levels", codes, None, None, [f"{value:.15g}" for value in numbers])
     elif form := dates.find_date_format(levels):
         numbers, is_date = dates.read_dates(levels, form[0]), True
     elif dates.are_durations(levels):

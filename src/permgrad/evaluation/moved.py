@@ -19,6 +19,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
+from permgrad.base.frames import stacked
 from permgrad.base.random import derive_seed, generator
 from permgrad.evaluation.levels import cells_of
 
@@ -57,7 +58,7 @@ def split_change(
         rows ``(parts, rows)``: a part is the sum of its (weighted) mean in both. And the overlap, the share of the old
         rows that says as much, evenly weighted, as all of them do with their weights.
     """
-    both = pd.concat(tables, ignore_index=True)
+    both = stacked(tables)
     columns = {str(name): _numbers(both[name], str(name)) for name in both.columns}
     changed = [[columns[name] for name in members] for members in moved.values()]
     taken = {name for members in moved.values() for name in members}

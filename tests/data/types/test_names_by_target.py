@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad.data.types.column_types import infer_schema
+from permgrad.data.types.column_types import infer_schema, with_categories
 from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import are_names, with_names
+from permgrad.evaluation.drift import compare_parts
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
 
@@ -117,3 +118,18 @@ def test_types_are_left_as_they_were():
     before = dataclasses.asdict(schema)
     with_names(schema, frame, y, 0, None, ())
     assert dataclasses.asdict(schema) == before
+
+
+def test_a_page_speaks_of_levels_whatever_says_that_numbers_are_names():
+    frame, y = table(0)
+    declared = pg.HyNNRegressor(random_state=0, max_epochs=2, preset="fast", kinds={"v": "categorical"})
+    rows = declared.fit(frame[:1500], y[:1500]).encode_rows(frame[1500:])
+    assert rows.table["v"].cat.categories.tolist() == sorted(frame["v"][1500:].unique().astype(str), key=int)
+    assert frame["v"].dtype == np.int64, "the user's frame stays as it is"
+    page = pg.report(declared, frame[1500:], y[1500:], train=(frame[:1500], y[:1500]))
+    assert "If x goes from" in page.html
+    assert "If v goes from" not in page.html
+    assert "If only v changes" in page.html
+    drawn = with_categories(frame, declared.preprocessor_.schema_)
+    compared = compare_parts(drawn[:1500], drawn[1500:])
+    assert [one["kind"] for one in compared["columns"]] == ["levels", "number"]

@@ -33,6 +33,7 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.base.files import file_hash, why_missing
+from permgrad.base.frames import stacked
 from permgrad.data.read import parquet
 from permgrad.data.read.cells import CellError
 from permgrad.data.read.image_cells import with_image_cells
@@ -160,16 +161,7 @@ class PartitionedTable:
     def read_all(self) -> pd.DataFrame:
         """Return the whole table, rows numbered from 0. ``InputError``: it is too large for the memory that is free."""
         self.check_memory()
-        frames = [self.read(part) for part in self.parts]
-        if len(frames) == 1:
-            return frames[0]
-        # Parts may list other levels, and pandas would make plain text of them.
-        joined = {
-            str(name): pd.api.types.union_categoricals([frame[name] for frame in frames])
-            for name in frames[0]
-            if all(isinstance(frame[name].dtype, pd.CategoricalDtype) for frame in frames)
-        }
-        return pd.concat(frames, ignore_index=True).assign(**joined)
+        return stacked([self.read(part) for part in self.parts])
 
     def check_cells(self, columns: Sequence[str], hint: str) -> None:
         """Refuse columns whose cells hold several values each, by their types, before any row is read."""

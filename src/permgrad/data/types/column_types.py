@@ -443,6 +443,23 @@ def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[
     return replace(column, storage="pair", true_level=high, false_level=low, date_format=None)
 
 
+def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Return a frame in which numbers that are categories are texts of a categorical type. ``frame`` stays as it is.
+
+    What is then drawn and said of their cells is drawn and said of levels.
+    """
+    changed = dict[str, Any]()
+    for name in schema.of_kind("categorical"):
+        if name in frame and cells.is_native_number(frame[name].dtype):
+            distinct = Distinct.of(frame[name], name)
+            in_order = [
+                distinct.texts[place] for place in np.argsort(cells.text_numbers(distinct.texts), kind="stable")
+            ]
+            texts = distinct.spread(np.array(distinct.texts, dtype=object), None)
+            changed[name] = pd.Categorical(texts, categories=in_order)
+    return frame.assign(**changed) if changed else frame
+
+
 # ---- reading cells by type ------------------------------------------------------------------------------------------
 def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> tuple[Floats, Kinds]:
     """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing, and the kinds of missing."""

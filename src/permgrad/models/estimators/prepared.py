@@ -17,6 +17,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import fused_columns
+from permgrad.data.types.column_types import with_categories
 from permgrad.models.train.learner import TrainingJob
 from permgrad.models.train.rows import Rows
 
@@ -29,7 +30,7 @@ class EncodedRows:
     model returns them.
 
     Attributes:
-        table: the rows as they were passed, ``(rows, features)``.
+        table: the rows as they were passed, ``(rows, features)``, numbers that are categories with a categorical type.
         encoder: what encoded them. A model with another encoder encodes the table again.
         encoded: float32 ``(rows, encoded)``.
 
@@ -44,6 +45,9 @@ class EncodedRows:
     table: pd.DataFrame
     encoder: TableEncoder
     encoded: Floats32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", with_categories(self.table, self.encoder.schema_))
 
     def __len__(self) -> int:
         return len(self.table)

@@ -35,6 +35,7 @@ from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
+from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
 from permgrad.runs.folder.folder import finished_record, folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
@@ -225,6 +226,8 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     if request.preset not in _PUBLISHED:
         labels = Target.of(rows.truths["train"], rows.task, request.seed)
         schema = with_names(schema, train, labels.y, labels.classes, codes, {*kinds, *left_out})
+        # What is trained again on other rows reads them alike.
+        kinds = kinds | {one.name: one.kind for one in schema if one.reason.startswith(NAMES)}
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
@@ -260,7 +263,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         card=card,
         decimals=dict(written.decimals),
         units=dict(written.units),
-        texts=[*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")],
+        texts=[*written.texts, *(name for name in written.coded if request.kinds.get(name) == "categorical")],
         kinds={name: kind for name, kind in kinds.items() if name in features},
         holidays=request.holidays,
         positive=positive,

@@ -30,6 +30,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import by_count, counted, keeping_warnings, listed
 from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
+from permgrad.base.frames import stacked
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.base.stored import TIMES, read_json, write_npz
@@ -37,6 +38,7 @@ from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
 from permgrad.data.types.column_notes import scores_said
+from permgrad.data.types.column_types import with_categories
 from permgrad.evaluation.baselines.fitting import (
     FIT_TIMES,
     BaselineRows,
@@ -365,8 +367,9 @@ def data_stage(work: RunWork) -> None:
     for note in notes:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)
-    held_out = pd.concat([held.frame, test.frame]), np.concatenate([held.y, test.y])
-    leaks = columns_that_tell((train.frame, train.y), held_out, inputs.task, inputs.na_codes)
+    tables = [with_categories(part.frame, inputs.feature_types) for part in (train, held, test)]
+    held_out = stacked(tables[1:]), np.concatenate([held.y, test.y])
+    leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na_codes)
     if leaks:
         work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "variables", "units"
@@ -388,7 +391,7 @@ def data_stage(work: RunWork) -> None:
     targets = (inputs.target, train.y, test.y)
     both = Dependence.of_both(train.dependence, test.dependence)
     options: dict[str, Any] = {"targets": targets, "na_codes": inputs.na_codes, "dependence": both}
-    compared = compare_parts(train.frame, test.frame, **options)
+    compared = compare_parts(tables[0], tables[2], **options)
     # Test rows are later by the split.
     compared["drift"] = [one for one in compared["drift"] if one["column"] != request.time]
     work.write(COLUMNS, compared)
