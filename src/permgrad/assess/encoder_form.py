@@ -49,7 +49,9 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             if column.name in encoder.scores_.columns:
                 form |= _scores(encoder, column, slots)
         else:
-            form |= _of_numbers(encoder, column, slots, place)
+            form |= _of_numbers(encoder, column, [slot for slot in slots if slot[1].kind != "score"], place)
+            if column.name in encoder.scores_.columns:  # numbers that are levels, too
+                form |= {**_scores(encoder, column, slots), "kind": form["kind"]}
         columns.append(form)
     return {"scaling": encoder.scaling_.mode, "columns": columns}
 

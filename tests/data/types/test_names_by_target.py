@@ -11,8 +11,8 @@ import pytest
 
 import permgrad as pg
 from permgrad.data.types.column_types import infer_schema, with_categories
-from permgrad.data.types.identifiers import NAMES
-from permgrad.data.types.names_by_target import are_names, with_names
+from permgrad.data.types.identifiers import ALSO_LEVELS, NAMES
+from permgrad.data.types.names_by_target import shared_by_equal, with_names
 from permgrad.evaluation.drift import compare_parts
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
@@ -48,14 +48,16 @@ def slow_ratio(v: np.ndarray, y: np.ndarray) -> float:
     return total / weight / own
 
 
-def test_decision_is_that_of_the_ratio_level_by_level():
+def test_what_neighbours_share_is_added_up_level_by_level():
     decided = set()
     for seed in range(12):
         rng = np.random.default_rng(seed)
         v, smooth = rng.integers(0, 40, 800).astype(float), np.cumsum(rng.normal(size=40))
         y = (smooth - smooth.mean() if seed % 2 else rng.normal(size=40))[v.astype(int)] + rng.normal(size=800)
-        decided.add(are_names(v, y))
-        assert are_names(v, y) == (slow_ratio(v, y) + 2 / np.sqrt(40) < 0.5)
+        own, neighbours = shared_by_equal(v, y)
+        assert neighbours == pytest.approx(slow_ratio(v, y) + 2 / np.sqrt(40))
+        assert own > 0.02
+        decided.add(neighbours < 0.5)
     assert decided == {True, False}
 
 
@@ -110,6 +112,36 @@ def test_the_command_decides_alike_and_says_so(tmp_path):
     assert note in inputs.notes
     assert load_inputs(RunRequest(**given, kind=("v=numeric",))).schema["v"].kind == "numeric"
     assert load_inputs(RunRequest(**given, preset="paper")).schema["v"].kind == "numeric", "as published"
+
+
+def routes(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return rows whose length of a route tells the price, and tells which route it is, too."""
+    rng = np.random.default_rng(seed)
+    lengths = np.sort(rng.choice(np.arange(100, 3000), 80, replace=False))
+    at, x = rng.integers(0, 80, ROWS), rng.normal(size=ROWS)
+    y = lengths[at] / 1000 + rng.normal(size=80)[at] + 0.3 * x + 0.3 * rng.normal(size=ROWS)
+    return pd.DataFrame({"length": lengths[at], "x": x}), y
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_amounts_that_say_what_they_belong_to_stay_numbers_and_have_scores(seed, tmp_path):
+    frame, y = routes(seed)
+    model = pg.HyNNRegressor(random_state=0, max_epochs=6, preset="fast").fit(frame[:1500], y[:1500])
+    encoder = model.preprocessor_
+    assert encoder.schema_["length"].kind == "numeric"
+    assert encoder.schema_["length"].reason.startswith(ALSO_LEVELS)
+    assert encoder.encoded_names_ == ["length", "length=<score>", "x"]
+    plain = pg.HyNNRegressor(random_state=0, max_epochs=6, preset="fast", kinds={"length": "numeric"})
+    plain.fit(frame[:1500], y[:1500])
+    assert plain.preprocessor_.encoded_names_ == ["length", "x"]
+    assert model.score(frame[1500:], y[1500:]) > plain.score(frame[1500:], y[1500:]) + 0.1
+    # A length that no route has has no score, and is a number like any other.
+    unknown = frame[:1].assign(length=100_000)
+    assert encoder.transform(unknown)[0, 1] == 0
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(pg.load(tmp_path / "model").predict(frame[1500:]), model.predict(frame[1500:]))
+    ranking = pg.explain(model, frame[1500:], y[1500:]).to_frame()
+    assert set(ranking["feature"]) == {"length", "x"}, "one feature, number and score"
 
 
 def test_types_are_left_as_they_were():

@@ -103,7 +103,7 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     whether they are those of words, ``picture`` is there for places, ``pooled`` how many further levels occur once.
     """
     encoder, rows = work.model.encoder, work.explained.take(work.drawn[:MOST_ROWS])
-    if encoder is None or name not in encoder.scores_.columns:
+    if encoder is None or name not in encoder.scores_.columns or encoder.schema_[name].kind == "numeric":
         return {}
     text, seed, further = name in work.texts, work.budget.seed, dict[str, Any]()
     related: dict[str, Any] = {} if rows.dependence is None else dict([rows.dependence.argument])

@@ -25,6 +25,7 @@ from permgrad.data.encode.scores import Scores, Target
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
+from permgrad.data.types.identifiers import ALSO_LEVELS
 
 Level: TypeAlias = Literal["column", "feature", "group"]
 Places: TypeAlias = Integers
@@ -166,9 +167,12 @@ class TableEncoder:
         pooled = {name for name, places in self._levels.items() if levels and OTHER in places}
         read = ("text",) if self.images_ is None else ("text", "image")
         wide = {one.name: one.kind for one in self.schema_ if one.kind in read or one.name in pooled}
-        if not wide:
+        # Numbers that are levels, too, stay beside their scores.
+        both = {one.name: one.kind for one in self.schema_ if one.reason.startswith(ALSO_LEVELS)}
+        if not wide and not both:
             return self._encode(frame)
         narrow = ~np.isin([self._name(slot) for slot in self.slots_], list(wide))
+        wide |= both
         with surprises_told_once():
             other = self._encode(frame)[:, narrow]
         columns = {name: self._cells(frame, name, target) for name in wide}
@@ -178,10 +182,10 @@ class TableEncoder:
             vectors = {name: texts.vectors(cells) for name, cells in written.items()}
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
-        sloped = {name: numbers for name, kind in wide.items() if kind not in read}
+        sloped = {name: numbers for name, kind in wide.items() if kind not in read and name not in both}
         self.scores_, crossed = Scores.fit(columns, other, target, vectors, sloped)
         self.read_texts_with(texts)
-        self.scoreless_ = [name for name in wide if name not in crossed]
+        self.scoreless_ = [name for name in wide if name not in crossed and name not in both]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         numbered = [self.slots_[place].name for place in np.flatnonzero(narrow)]
         for name, scores in crossed.items():

@@ -58,6 +58,8 @@ _THING_WORD = re.compile(
 _ENDS_IN_ID, _GLUED_ID = re.compile(r"(?:^|[_\W])(?:id|ID|Id)$|[a-z]I[dD]$"), re.compile(r"[a-z]id$", re.IGNORECASE)
 #: How the reason of whole numbers begins that are categories.
 NAMES = "whole numbers that name things: "
+#: The same of numbers of which each is read as a level, too, because the target says so.
+ALSO_LEVELS = "numbers, each also a level: "
 #: The same of those that may name things, and are numbers.
 MAYBE_NAMES = "numbers, maybe names: "
 #: Fewer numbers may be counts or ratings, with names that say less.

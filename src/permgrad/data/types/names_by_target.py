@@ -1,4 +1,4 @@
-"""Whole numbers that name things, by the target: equal ones are alike in it, and neighbouring ones are not."""
+"""What the target says of whole numbers: that they are names of things, or that they are levels beside amounts."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ import numpy as np
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.late import pd
 from permgrad.data.read.cells import CodesArgument, MissingCodes
+from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
-from permgrad.data.types.identifiers import NAMES, YEARS, are_whole, names_time
+from permgrad.data.types.identifiers import ALSO_LEVELS, NAMES, YEARS, are_whole, names_time
 
 #: Fewer numbers do not show whether neighbours are alike. Names fill a stretch of numbers at least so densely.
 _FEWEST_LEVELS, _SHARE_FILLED = 20, 0.5
 #: How surely, and what share of the target's variance at least, rows with the same number have in common.
 _SURELY, _LEAST_SHARED = 1e-6, 0.02
-#: Share of this that neighbouring numbers have in common, with two standard errors. Of amounts it is about 1.
+#: Share of this that neighbouring numbers of names have in common, with two standard errors. Of amounts it is about 1.
 _NEIGHBOURS_SHARE = 0.5
+#: Levels times outputs up to which amounts are read as levels, too: so many a page can set.
+_MOST_SCORES = 20_000
 
 
 def with_names(
     schema: Schema, frame: pd.DataFrame, y: Array, classes: int, na_codes: CodesArgument, declared: Collection[str]
 ) -> Schema:
     """Return the types with names in the place of whole numbers of which the target says that they are names.
+
+    Amounts of which equal ones have more in common than neighbours do say what they belong to: the length of a route,
+    the code of a trade. They stay numbers, and the reason says that they are levels, too (``ALSO_LEVELS``).
 
     Args:
         schema: types of the columns of ``frame``.
@@ -36,32 +42,41 @@ def with_names(
     """
     types, codes = list[ColumnType](), MissingCodes.of(na_codes)
     for column in schema:
-        few = _FEWEST_LEVELS <= column.n_levels <= (column.n_rows - column.n_missing) / 2
-        if few and column.kind == "numeric" and column.date_format is None and column.name not in declared:
+        repeats = _FEWEST_LEVELS <= column.n_levels <= (column.n_rows - column.n_missing) / 2
+        if repeats and column.kind == "numeric" and column.date_format is None and column.name not in declared:
             values = read_numbers(frame[column.name], column, codes)[0]
             present = ~np.isnan(values)
-            if _fill_a_stretch(column, values[present]) and are_names(values[present], y[present], classes):
-                reason = f"{NAMES}{column.n_levels:,} different, whose neighbours are not alike in the target"
-                types.append(replace(column, kind="categorical", storage="text", reason=reason))
-                continue
+            if _may_name(column, values[present]):
+                column = _asked(column, values[present], y[present], classes)  # noqa: PLW2901 — of this column
         types.append(column)
     return Schema(tuple(types))
 
 
-def _fill_a_stretch(column: ColumnType, values: Floats) -> bool:
-    """Whether these are whole numbers of which many or all from the least to the largest occur, and no times."""
-    low, high = values.min(), values.max()
-    is_year = low >= YEARS[0] and high <= YEARS[1]
-    is_dense = low >= 0 and column.n_levels >= _SHARE_FILLED * (high - low + 1)
-    return is_dense and not is_year and are_whole(values) and not names_time(column.name)
+def _may_name(column: ColumnType, values: Floats) -> bool:
+    """Whether these are whole numbers and no times."""
+    is_year = values.min() >= YEARS[0] and values.max() <= YEARS[1]
+    return values.min() >= 0 and not is_year and are_whole(values) and not names_time(column.name)
 
 
-def are_names(values: Floats, y: Array, classes: int = 0) -> bool:
-    """Say whether equal numbers are alike in the target, and neighbouring numbers are not.
+def _asked(column: ColumnType, values: Floats, y: Array, classes: int) -> ColumnType:
+    """Return the type of a column of whole numbers that the target says."""
+    own, neighbours = shared_by_equal(values, y, classes)
+    if own and neighbours < _NEIGHBOURS_SHARE and column.n_levels >= _SHARE_FILLED * (np.ptp(values) + 1):
+        reason = f"{NAMES}{column.n_levels:,} different, whose neighbours are not alike in the target"
+        return replace(column, kind="categorical", storage="text", reason=reason)
+    few = column.n_levels * max(classes, 1) <= _MOST_SCORES
+    if few and own * (1 - neighbours) >= _LEAST_SHARED and not column.reason.endswith(FUSED):
+        return replace(column, reason=f"{ALSO_LEVELS}{column.n_levels:,} different")
+    return column
 
-    What rows of one number have in common is the variance between levels of a one-way model with random effects
-    (Searle, Casella and McCulloch 1992, chapter 3.6), and is tested by its F ratio. Neighbours' share of it is the
-    covariance of the means of adjacent levels, weighted by how exactly these are known.
+
+def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, float]:
+    """Return what share of the target's variance equal numbers have in common, and which share of it neighbours have.
+
+    The first is 0 if it is not sure or hardly anything. The second has two standard errors added. What rows of one
+    number have in common is the variance between levels of a one-way model with random effects (Searle, Casella and
+    McCulloch 1992, chapter 3.6), and is tested by its F ratio. Neighbours' share of it is the covariance of the means
+    of adjacent levels, weighted by how exactly these are known.
 
     Args:
         values: whole numbers ``(rows,)``, none missing, some repeated.
@@ -71,8 +86,10 @@ def are_names(values: Floats, y: Array, classes: int = 0) -> bool:
     Examples:
         >>> shop = np.repeat(np.arange(1.0, 101), 10)
         >>> of_shop, noise = np.random.default_rng(0).normal(size=101), np.random.default_rng(1).normal(size=1000)
-        >>> are_names(shop, of_shop[shop.astype(int)] + noise), are_names(shop, shop / 25 + noise)
-        (True, False)
+        >>> [round(share, 1) for share in shared_by_equal(shop, of_shop[shop.astype(int)] + noise)]
+        [0.5, 0.4]
+        >>> [round(share, 1) for share in shared_by_equal(shop, shop / 25 + noise)]
+        [0.5, 1.2]
     """
     from scipy.special import fdtrc
 
@@ -86,13 +103,13 @@ def are_names(values: Floats, y: Array, classes: int = 0) -> bool:
     rows_each = (rows - (counts**2).sum() / rows) / (levels - 1)
     own = (between / (levels - 1) - noise) / rows_each
     if own <= 0 or own < _LEAST_SHARED * (own + noise):
-        return False
+        return 0.0, 1.0
     if fdtrc(levels - 1, rows - levels, between / (levels - 1) / noise) > _SURELY:
-        return False
+        return 0.0, 1.0
     exact = np.sqrt(1 / (own + noise / counts))
     pairs = exact[1:] * exact[:-1]
     shared = float((pairs * means[:, 1:] * means[:, :-1]).sum() / pairs.sum()) / own
-    return bool(shared + 2 / np.sqrt(levels) < _NEIGHBOURS_SHARE)
+    return float(own / (own + noise)), float(shared + 2 / np.sqrt(levels))
 
 
 def _level_means(place: Integers, counts: Integers, output: Floats) -> Floats:

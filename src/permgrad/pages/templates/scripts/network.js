@@ -200,10 +200,10 @@ const Network = (() => {
       const missing = this.missing(column, cell);
       for (const place of Object.values(column.missing)) row[place] = 0;
       if (column.scores) {
-        const scores = /** @type {any} */ (cell)?.scores ?? column.levels.find((/** @type {[string, number[]]} */ [text]) => text === cell)?.[1];
+        const scores = /** @type {any} */ (cell)?.scores ?? column.levels.find((/** @type {[string, number[]]} */ [text]) => text === String(cell))?.[1];
         column.scores.forEach((/** @type {number} */ place, /** @type {number} */ k) => (row[place] = missing ? 0 : scores?.[k] ?? 0));
         if (missing && column.missing[missing] !== undefined) row[column.missing[missing]] = 1;
-        return;
+        if (!column.value) return;
       }
       if (column.kind === "category") {
         for (const [, place] of column.levels) row[place] = 0;
