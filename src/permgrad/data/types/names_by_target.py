@@ -89,7 +89,7 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
         >>> [round(share, 1) for share in shared_by_equal(shop, of_shop[shop.astype(int)] + noise)]
         [0.5, 0.4]
         >>> [round(share, 1) for share in shared_by_equal(shop, shop / 25 + noise)]
-        [0.5, 1.2]
+        [0.6, 1.2]
     """
     from scipy.special import fdtrc
 
