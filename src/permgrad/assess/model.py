@@ -177,10 +177,10 @@ class EvaluatedModel:
 
     def measure(self, guess: Floats, rows: Rows, called: Array | None = None) -> dict[str, Any]:
         """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
-        truth = self.targets(rows)
+        truth, options = self.targets(rows), dict[str, Any](weights=rows.weights)
         if self.task == "regression":
-            return evaluate("regression", truth, predictions=guess)
-        options: dict[str, Any] = {"classes": self.labels, "positive": self.positive_label}
+            return evaluate("regression", truth, predictions=guess, **options)
+        options |= {"classes": self.labels, "positive": self.positive_label}
         if self.labels_only:
             called = guess.argmax(axis=1)
         else:
@@ -204,6 +204,8 @@ class EvaluatedModel:
         if rows.dependence is not None and options.get("scope") != "local":
             name, values = rows.dependence.argument
             options[name] = values.tolist()
+        if rows.weights is not None and options.get("scope") == "global":
+            options["sample_weight"] = rows.weights.tolist()
         if self.encoder is None or options["method"] == "gradcam":
             before = checked.set(self.model)  # when it was read
             try:
@@ -241,6 +243,7 @@ class Trained(EvaluatedModel):
         """Return predictions for rows, with intervals or sets where the model has held-out rows."""
         held_out = getattr(self.model, "held_out_", None)
         enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE)
+        enough = enough and rows.weights is None  # intervals and sets count held-out rows once
         parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
         guess = parts["probabilities" if self.classes else "prediction"]
         return Predictions(

@@ -32,6 +32,7 @@ from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library, taken
 from permgrad.base.random import generator
 from permgrad.data.read.image_cells import with_image_cells
+from permgrad.data.weights import check_weights
 from permgrad.evaluation.levels import cells_of
 from permgrad.models.estimators.kept_rows import rows_in
 
@@ -278,6 +279,17 @@ class ReadModel:
         classes = np.asarray(self.model.classes, dtype=object)
         truth = classes[codes.astype(np.int64)] if len(classes) else codes
         return Rows(inputs=inputs, y=y, numbers=numbers, table=self._table(None, tensors), truth=truth)
+
+    def weigh(self, sample_weight: Any) -> None:
+        """Weigh the rows, and leave out those of weight 0."""
+        if sample_weight is None:
+            return
+        if self.model.curve is not None:
+            hint = "Report one output with target=, or call pg.explain(model, X, y, sample_weight=…)."
+            raise InputError("A report of a curve takes no sample_weight", hint=hint, code="PG004")
+        weights = check_weights(sample_weight, len(self.rows))
+        name = getattr(sample_weight, "name", None)
+        self.rows = replace(self.rows, weights=pd.Series(weights, name=name or "sample_weight")).weighty
 
     def levels(self, sensitive: Any) -> pd.DataFrame | None:
         """Return the columns that ``sensitive=`` names or holds, of the rows that are shown."""

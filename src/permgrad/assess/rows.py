@@ -29,6 +29,7 @@ class Rows:
         sensitive: columns by whose levels the model is judged, or None. They need not be features.
         truth: names of classes, or numbers ``(rows,)``, where ``y`` has another form.
         dependence: which rows depend on each other, where that is known.
+        weights: how much each row counts, above 0, by the name of its column. None: all alike.
         cut: how some of the inputs are taken, where they are of no usual kind.
 
     Examples:
@@ -46,10 +47,16 @@ class Rows:
     sensitive: pd.DataFrame | None = None
     truth: npt.NDArray[Any] | None = None
     dependence: Dependence | None = None
+    weights: pd.Series[Any] | None = None
     cut: Callable[[Places], Any] | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def weighty(self) -> Rows:
+        """The rows without those of weight 0."""
+        return self if self.weights is None else self.take(np.flatnonzero(self.weights.to_numpy()))
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -75,5 +82,6 @@ class Rows:
             sensitive=None if self.sensitive is None else self.sensitive.iloc[places],
             truth=None if self.truth is None else self.truth[places],
             dependence=None if self.dependence is None else self.dependence.take(places),
+            weights=None if self.weights is None else self.weights.iloc[places],
             cut=None if cut is None else lambda further: cut(places[further]),
         )

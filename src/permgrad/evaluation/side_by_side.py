@@ -97,6 +97,7 @@ def side_by_side(
     seed: int,
     called: Mapping[str, Array] | None = None,
     dependence: Dependence | None = None,
+    weights: Floats | None = None,
     **facts: Any,
 ) -> SideBySide:
     """Measure several models on the same rows and compare every two.
@@ -111,6 +112,7 @@ def side_by_side(
         seed: seed of the drawn rows.
         called: positions of the classes that models decide for, where these are not the most probable ones.
         dependence: which rows depend on each other.
+        weights: how much each row counts ``(rows,)``, above 0. None: all alike.
         **facts: further fields of the result: ``seconds``, ``shown``, ``explanations``.
 
     Examples:
@@ -121,10 +123,12 @@ def side_by_side(
     """
     known = np.asarray(truth)
     if task == "regression":
-        measured = {name: evaluate(task, known, predictions=guess) for name, guess in guesses.items()}
+        measured = {
+            name: evaluate(task, known, predictions=guess, weights=weights) for name, guess in guesses.items()
+        }
         codes = known.astype(np.float64)
     else:
-        options = {"classes": classes, "positive": positive}
+        options: dict[str, Any] = {"classes": classes, "positive": positive, "weights": weights}
         decided = {name: np.asarray(classes)[codes] for name, codes in (called or {}).items()}
         measured = {
             name: evaluate(task, known, probabilities=guess, predictions=decided.get(name), **options)
@@ -135,7 +139,10 @@ def side_by_side(
     sign = -1.0 if metric.direction == "higher" else 1.0
     undefined = float("inf")
     order = sorted(measured, key=lambda name: undefined if (v := measured[name][metric.name]) is None else sign * v)
-    models = [Predicted(codes, np.asarray(guesses[name], dtype=np.float64), (called or {}).get(name)) for name in order]
+    scaled = None if weights is None else weights / weights.mean()
+    models = [
+        Predicted(codes, np.asarray(guesses[name], dtype=np.float64), (called or {}).get(name), scaled) for name in order
+    ]
     lines = []
     for (one, other), paired in every_pair(metric.name, models, seed=seed, dependence=dependence).items():
         numbers = [np.nan] * 4
@@ -163,7 +170,7 @@ def _agreement(one: Predicted, other: Predicted) -> tuple[float, int | None, int
     if one.classes:
         first, second = one.decided, other.decided
         right, also = first == one.truth, second == one.truth
-        return float(np.mean(first == second)), int((right & ~also).sum()), int((also & ~right).sum())
+        return float(np.average(first == second, weights=one.weights)), int((right & ~also).sum()), int((also & ~right).sum())
     if len(one.guess) < 2 or not (np.ptp(one.guess) and np.ptp(other.guess)):
         return float("nan"), None, None
     return float(np.corrcoef(one.guess, other.guess)[0, 1]), None, None
