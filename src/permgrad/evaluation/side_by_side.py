@@ -123,9 +123,7 @@ def side_by_side(
     """
     known = np.asarray(truth)
     if task == "regression":
-        measured = {
-            name: evaluate(task, known, predictions=guess, weights=weights) for name, guess in guesses.items()
-        }
+        measured = {name: evaluate(task, known, predictions=guess, weights=weights) for name, guess in guesses.items()}
         codes = known.astype(np.float64)
     else:
         options: dict[str, Any] = {"classes": classes, "positive": positive, "weights": weights}
@@ -141,7 +139,8 @@ def side_by_side(
     order = sorted(measured, key=lambda name: undefined if (v := measured[name][metric.name]) is None else sign * v)
     scaled = None if weights is None else weights / weights.mean()
     models = [
-        Predicted(codes, np.asarray(guesses[name], dtype=np.float64), (called or {}).get(name), scaled) for name in order
+        Predicted(codes, np.asarray(guesses[name], dtype=np.float64), (called or {}).get(name), scaled)
+        for name in order
     ]
     lines = []
     for (one, other), paired in every_pair(metric.name, models, seed=seed, dependence=dependence).items():
@@ -170,7 +169,11 @@ def _agreement(one: Predicted, other: Predicted) -> tuple[float, int | None, int
     if one.classes:
         first, second = one.decided, other.decided
         right, also = first == one.truth, second == one.truth
-        return float(np.average(first == second, weights=one.weights)), int((right & ~also).sum()), int((also & ~right).sum())
+        return (
+            float(np.average(first == second, weights=one.weights)),
+            int((right & ~also).sum()),
+            int((also & ~right).sum()),
+        )
     if len(one.guess) < 2 or not (np.ptp(one.guess) and np.ptp(other.guess)):
         return float("nan"), None, None
     return float(np.corrcoef(one.guess, other.guess)[0, 1]), None, None

@@ -306,7 +306,9 @@ def _weights(content: Assessment) -> Iterator[Spoken]:
     """Say what weighs the test rows, and what does not."""
     if content.weights:
         name = shorten(content.weights["column"], 40)
-        words = f"Scores, comparisons and importances weigh the test rows by {name}. Curves, plots, single rows and what "
+        words = (
+            f"Scores, comparisons and importances weigh the test rows by {name}. Curves, plots, single rows and what "
+        )
         words += "is said of columns count each row once. Groups of rows, thresholds, calibration and intervals of "
         words += "predictions are left out, because they do not weigh rows."
         yield words, "weights", "caution", {"column": content.weights["column"]}

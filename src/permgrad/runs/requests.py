@@ -89,6 +89,9 @@ _SENSITIVE = (
     "Column by whose levels the model is judged (rates, errors, reliance), also one left out by --drop; may be given "
     "several times."
 )
+_WEIGHT = (
+    "Column of row weights, such as those of a survey: no feature. Training, scores and importances weigh rows by it."
+)
 _AGAINST = "An earlier run's folder: also report what changed since (scores, importances, and why the loss did)."
 _CAUSES = (
     "With --method shapley: columns in blocks, causes first, such as 'age,sex > income > loan'; of other names a JSON "
@@ -100,10 +103,13 @@ _FURTHER = (
     "be given several times (docs/methods.md)."
 )
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
+#: Models that a run trains without weights of rows.
+_UNWEIGHED = ("auto", "blend", "mlp", "tabm", "realmlp")
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
     ("thorough", "time_limit", ""),
     ("refits", "time_limit", ""),
+    *(("weight", other, " ({} counts each row once)") for other in ("cost", "sensitive", "refits", "against")),
     ("group", "time", " (with --time, a group within one period stays together)"),
 )
 
@@ -245,6 +251,7 @@ class RunRequest(SplitRequest):
         "Cost of a false positive and of a false negative; also reports the cheapest threshold.", None, "A B"
     )
     sensitive: Names = option(_SENSITIVE, (), "COL")
+    weight: str | None = option(_WEIGHT, None, "COL")
     against: Path | None = option(_AGAINST, None, "RUN")
     from_stage: str | None = option(
         "Repeat this stage and all later ones.",
@@ -268,10 +275,7 @@ class RunRequest(SplitRequest):
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
         _ = self.seconds_at_most, self.kinds  # which refuse what cannot be read
-        for one, other, beside in _EXCLUSIVE:
-            if getattr(self, one) and getattr(self, other):
-                problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
-                raise InputError(problem, hint=f"Leave one of them out{beside}.", code="PG006")
+        self._check_exclusive()
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"
@@ -297,6 +301,19 @@ class RunRequest(SplitRequest):
 
             check_available(self.named_baselines)
 
+    def _check_exclusive(self) -> None:
+        """Refuse options that exclude each other, and models that are not trained with weights."""
+        options = options_of(self)
+        for one, other, beside in _EXCLUSIVE:
+            if getattr(self, one) and getattr(self, other):
+                problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
+                hint = f"Leave one of them out{beside.format(options[other].flag(other))}."
+                raise InputError(problem, hint=hint, code="PG006")
+        without = [name for name in (self.model, *self.named_baselines) if name in _UNWEIGHED]
+        if self.weight and without:
+            problem = f"--weight and the model {without[0]} cannot be combined: it is not trained with weights"
+            raise InputError(problem, hint="Choose another model, or leave --weight out.", code="PG006")
+
     @property
     def seconds_at_most(self) -> float:
         """The seconds that the run may take: infinite without ``--time-limit``."""
@@ -320,6 +337,7 @@ class RunRequest(SplitRequest):
 
         cheap = [one.name for one in baselines.values() if self.baselines and not one.costly]
         wanted = {*cheap, *self.named_baselines} - {self.model}  # which is trained anyway
+        wanted -= {*_UNWEIGHED} if self.weight else set()
         return tuple(name for name in baselines if name in wanted)
 
 

@@ -123,7 +123,7 @@ def with_positive(content: Assessment, level: str) -> Assessment:
     metrics["test"] = anew(predictions.guess, None if predictions.called is None else predictions.best)
     unknown = dict.fromkeys(("average_precision", "lift"))
     constant = anew(np.full(predictions.guess.shape, 1 / len(classes)))  # both are the same for any constant
-    metrics["constant"] = content.constant | {one: constant[one] for one in unknown}
+    metrics["constant"] = {**content.constant} | {one: constant[one] for one in unknown}
     if str(metrics["positive"]) != label:
         metrics["validation"], metrics["not_kept"] = metrics["validation"] | unknown, []
         again = {name: anew(guess) for name, guess in content.guesses.items()}

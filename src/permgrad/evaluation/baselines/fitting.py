@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from permgrad.base.arrays import Array, Floats
@@ -49,20 +50,22 @@ _MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
 class BaselineRows:
     """Encoded rows ``(rows, encoded)`` and target. ``natural``: the same with categories (``natural_table``).
 
-    ``source``: the rows with their encoder, for a model that contains a network.
+    ``source``: the rows with their encoder, for a model that contains a network. ``weights``: how much each row counts.
     """
 
     encoded: Array
     y: Array
     natural: pd.DataFrame | None = None
     source: EncodedRows | None = None
+    weights: Any = None
 
     def take(self, rows: Array) -> BaselineRows:
         """Return the rows that a mask or row numbers choose."""
         places = np.arange(len(self.y))[rows]
         natural = None if self.natural is None else self.natural.iloc[places]
         source = None if self.source is None else self.source.take(places)
-        return BaselineRows(np.asarray(self.encoded)[places], np.asarray(self.y)[places], natural, source)
+        weights = None if self.weights is None else np.asarray(self.weights)[places]
+        return BaselineRows(np.asarray(self.encoded)[places], np.asarray(self.y)[places], natural, source, weights)
 
 
 @dataclass(frozen=True)
@@ -202,13 +205,14 @@ class FittedBaseline:
 
     def evaluate(self, rows: BaselineRows, positive: Any = None) -> dict[str, Any]:
         """Compute the metrics on some rows."""
-        return self.score(rows.y, self.guess(rows), positive)
+        return self.score(rows.y, self.guess(rows), positive, rows.weights)
 
-    def score(self, y: Array, guess: Floats, positive: Any = None) -> dict[str, Any]:
+    def score(self, y: Array, guess: Floats, positive: Any = None, weights: Any = None) -> dict[str, Any]:
         """Compute the metrics of predictions in the form of ``guess``."""
         if len(self.classes) == 0:
-            return evaluate("regression", y, predictions=guess)
-        return evaluate("classification", y, probabilities=guess, classes=list(self.classes), positive=positive)
+            return evaluate("regression", y, predictions=guess, weights=weights)
+        options: dict[str, Any] = {"classes": list(self.classes), "positive": positive, "weights": weights}
+        return evaluate("classification", y, probabilities=guess, **options)
 
     def _readable(self, rows: Array | BaselineRows) -> Any:
         if self.natural:
@@ -254,7 +258,14 @@ def fit_baseline(
 
 
 def fit_estimator(
-    estimator: Any, name: str, table: Any, y: Array, *, classes: Sequence[Any] | Array = (), seed: int = 0
+    estimator: Any,
+    name: str,
+    table: Any,
+    y: Array,
+    *,
+    weights: Any = None,
+    classes: Sequence[Any] | Array = (),
+    seed: int = 0,
 ) -> FittedBaseline:
     """Fit a copy of an estimator of the user's on raw columns, and time it. Its seeds that are None get ``seed``.
 
@@ -271,7 +282,7 @@ def fit_estimator(
         raise InputError(f"{name} has no predict_proba, which a classifier needs here", hint=hint, code="PG031")
     started, worked = time.perf_counter(), time.process_time()
     try:
-        model.fit(table, y)
+        model.fit(table, y, **_weighed(model, name, weights))
     except PermgradError:
         raise
     except Exception as error:
@@ -284,6 +295,20 @@ def fit_estimator(
         labels = np.union1d(labels, known)
         seen = np.flatnonzero(np.isin(labels, known))
     return FittedBaseline(name, model, seconds, labels, seen, worked, natural=False)
+
+
+def _weighed(model: Any, name: str, weights: Any) -> dict[str, Any]:
+    """Return the argument of ``fit`` that weighs rows: of a pipeline, that of its last step."""
+    if weights is None:
+        return {}
+    place, last = "sample_weight", model
+    while hasattr(last, "steps"):
+        step, last = last.steps[-1]
+        place = f"{step}__{place}"
+    if not has_fit_parameter(last, "sample_weight"):
+        hint = "Leave the weights out, or choose a model that takes sample_weight."
+        raise InputError(f"{name} is not trained with weights: its fit takes no sample_weight", hint=hint, code="PG031")
+    return {place: weights}
 
 
 def _numbered(
@@ -344,7 +369,7 @@ def run_baselines(
                 if guesses is not None:
                     guesses[baseline.name] = guess
                 result[baseline.name] = {
-                    **fitted.score(test.y, guess, positive),
+                    **fitted.score(test.y, guess, positive, test.weights),
                     "validation": None if validation is None else fitted.evaluate(validation, positive),
                     **dict(zip(FIT_TIMES, (fitted.seconds, fitted.processor_seconds), strict=True)),
                 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -120,7 +120,13 @@ class TableModel(_Learned):
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
     def fit_encoder(
-        self, X: Any, schema: Schema | None = None, *, y: Any, dependence: Dependence | None = None
+        self,
+        X: Any,
+        schema: Schema | None = None,
+        *,
+        y: Any,
+        sample_weight: Any = None,
+        dependence: Dependence | None = None,
     ) -> EncodedRows:
         """Fit the encoder on training rows, and return them with their encoding: of a blend, its network's."""
         if self.model == BLEND:
@@ -142,17 +148,26 @@ class TableModel(_Learned):
             encoder.read_texts_with(TextFeatures(self.text_encoder))
         self.preprocessor_ = encoder
         units = None if dependence is None else dependence.codes
-        target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units)
+        weights = {} if sample_weight is None else {"weights": np.asarray(sample_weight, dtype=np.float64)}
+        target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units, **weights)
         return EncodedRows(frame, encoder, encoder.learn(frame, target))
 
     def fit(
-        self, X: Any, y: Any, eval_set: Any = None, *, dependence: Dependence | None = None, network: Any = None
+        self,
+        X: Any,
+        y: Any,
+        eval_set: Any = None,
+        *,
+        sample_weight: Any = None,
+        dependence: Dependence | None = None,
+        network: Any = None,
     ) -> Self:
         """Fit on training rows, a frame or ``EncodedRows``.
 
         ``eval_set``: rows and targets that stop the training early, where the model has such a stop, and tell how large
-        its errors are. Their classes are among those of the training rows. ``dependence``: of these rows. ``network``:
-        of a blend, where it is trained already on the same ``EncodedRows``.
+        its errors are, perhaps with their weights. Their classes are among those of the training rows. ``dependence``:
+        of these rows. ``sample_weight``: of the training rows, with an ``eval_set``, but not for a blend.
+        ``network``: of a blend, where it is trained already on the same ``EncodedRows``.
         """
         y = np.asarray(y)
         if eval_set is None and isinstance(self.model, str) and self.validation_fraction:
@@ -167,21 +182,25 @@ class TableModel(_Learned):
         if self.task == "classification":
             self.classes_ = np.unique(y)
         else:
-            self.target_mean_ = float(np.mean(y, dtype=np.float64))
+            self.target_mean_ = float(np.average(np.asarray(y, dtype=np.float64), weights=sample_weight))
         stopping = None
         if eval_set is not None and len(eval_set[1]):
             stopping = self.encode_rows(eval_set[0]), np.asarray(eval_set[1])
         options: dict[str, Any] = {"classes": getattr(self, "classes_", ()), "seed": int(self.random_state)}
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
+            if held_rows is not None and len(eval_set) == 3:
+                held_rows = replace(held_rows, weights=np.asarray(eval_set[2]))
             options["options"] = self.settings or {}
             if self.model == BLEND:
                 network = self.network() if network is None else network
                 options["options"] = {"network": network, "dependence": dependence}
+            train = replace(self._readable(rows, y), weights=sample_weight)
             self.fitted_ = fitting.fit_baseline(
-                self.model, self.task, self._readable(rows, y), held_rows, threads=self.threads, **options
+                self.model, self.task, train, held_rows, threads=self.threads, **options
             )
         else:
+            options["weights"] = None if isinstance(self.model, FileEstimator) else sample_weight
             self.fitted_ = fitting.fit_estimator(self.model, self.label, self._readable(rows), y, **options)
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes

@@ -68,10 +68,11 @@ def _constant_words(content: Assessment) -> str:
     label, data, predictions = CONSTANTS[content.task].capitalize(), content.data, content.predictions
     part = "train" if data is None else data.constant_from
     rows = {"train": "the training rows", "test": "these test rows themselves"}.get(part, f"the {part} rows")
+    if content.weights:
+        return f"“{label}” weighs rows, too. It is learned from {rows}."
     if content.task == "regression" and predictions is not None and predictions.training_mean is not None:
-        weighted = "weighted " * bool(content.weights)
-        return f"“{label}” predicts {number(predictions.training_mean, 4)}, the {weighted}mean of {rows}."
-    if content.task == "regression" or content.weights or data is None or data.class_counts is None:
+        return f"“{label}” predicts {number(predictions.training_mean, 4)}, the mean of {rows}."
+    if content.task == "regression" or data is None or data.class_counts is None:
         return ""
     most = shorten(data.class_counts[part].idxmax(), 40)
     return f"“{label}” predicts {most}. Its probabilities are the class shares of {rows}."
