@@ -284,8 +284,6 @@ def test_pairs_of_features_are_measured_if_asked_for_and_shown(undrawn):
         pg.report(len, X, y, interactions=-1)
     with pytest.raises(InputError, match="interactions=1 has no pairs"):
         pg.report(len, X, y, interactions=1)
-    with pytest.raises(InputError, match=r"takes no sample_weight: .* count every row once.*Call pg\.explain\("):
-        pg.report(len, X, y, sample_weight=np.ones(150))
 
 
 def test_a_network_of_words_and_a_table_and_a_tuple_of_many_rows():

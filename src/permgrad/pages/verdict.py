@@ -304,14 +304,19 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
 
 def _weights(content: Assessment) -> Iterator[Spoken]:
     """Say what weighs the test rows, and what does not."""
-    if content.weights:
-        name = shorten(content.weights["column"], 40)
-        words = (
-            f"Scores, comparisons and importances weigh the test rows by {name}. Curves, plots, single rows and what "
+    if content.weights and content.predictions is not None:
+        scored, column = content.predictions.scored, content.weights["column"]
+        worth = round(scored.independent(np.ones(len(scored.truth), dtype=bool)))
+        rough = ", so all scores are rough" * (worth < FEW_ROWS)
+        words = f"Scores, comparisons and importances weigh the test rows by {shorten(column, 40)}: they are worth "
+        words += (
+            f"{counted(worth, 'row')} of equal weight{rough}. Curves, plots, single rows and what is said of columns "
         )
-        words += "is said of columns count each row once. Groups of rows, thresholds, calibration and intervals of "
-        words += "predictions are left out, because they do not weigh rows."
-        yield words, "weights", "caution", {"column": content.weights["column"]}
+        words += (
+            "count each row once. Groups of rows, thresholds, calibration and intervals of predictions are left out, "
+        )
+        words += "because they do not weigh rows."
+        yield words, "weights", "caution", {"column": column, "worth": worth}
 
 
 def _allowed_for(between: Dependence, rows: int) -> str:

@@ -301,14 +301,14 @@ def _weighed(model: Any, name: str, weights: Any) -> dict[str, Any]:
     """Return the argument of ``fit`` that weighs rows: of a pipeline, that of its last step."""
     if weights is None:
         return {}
-    place, last = "sample_weight", model
+    place, last = "", model
     while hasattr(last, "steps"):
         step, last = last.steps[-1]
-        place = f"{step}__{place}"
+        place += f"{step}__"
     if not has_fit_parameter(last, "sample_weight"):
         hint = "Leave the weights out, or choose a model that takes sample_weight."
         raise InputError(f"{name} is not trained with weights: its fit takes no sample_weight", hint=hint, code="PG031")
-    return {place: weights}
+    return {f"{place}sample_weight": weights}
 
 
 def _numbered(

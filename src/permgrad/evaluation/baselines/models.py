@@ -146,8 +146,11 @@ def _linear(job: Job) -> Any:
 
     # With many correlated columns lbfgs needs more than its default of 100 steps, but far fewer than these.
     model = LogisticRegression(**{"max_iter": 2000, **job.options}) if job.classify else Ridge(**job.options)
-    weights = {} if job.train.weights is None else {f"{type(model).__name__.lower()}__sample_weight": job.train.weights}
-    return make_pipeline(StandardScaler(), model).fit(job.train.encoded, job.train.y, **weights)
+    made = make_pipeline(StandardScaler(), model)
+    weights = (
+        {} if job.train.weights is None else {f"{step}__sample_weight": job.train.weights for step, _ in made.steps}
+    )
+    return made.fit(job.train.encoded, job.train.y, **weights)
 
 
 def _mlp(job: Job) -> Any:
