@@ -107,13 +107,13 @@ def test_reports_refuse_weights_that_they_cannot_use():
     model = LinearRegression().fit(X, y)
     for further in ({"sensitive": "dose"}, {"refits": 5, "train": (X, y)}):
         with pytest.raises(
-            InputError, match=r"counts every row once, and takes no sample_weight. Leave one of them out"
+            InputError, match=r"takes no sample_weight, because it counts every row once. Leave one of them out"
         ):
             pg.report(model, X, y, sample_weight=weights, **further, **QUICK)
     with pytest.raises(InputError, match="sample_weight must be finite and at least 0, but that of row 0 is -1"):
         pg.report(model, X, y, sample_weight=-np.ones(60), **QUICK)
     curve = pd.DataFrame({"1": y, "2": y + 1})
-    with pytest.raises(InputError, match="A report of a curve takes no sample_weight"):
+    with pytest.raises(InputError, match="A report with a curve takes no sample_weight"):
         pg.report(
             lambda rows: pd.DataFrame({"1": rows["age"], "2": rows["age"] + 1}),
             X,

@@ -30,7 +30,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import rows_hash
 from permgrad.data.types.column_types import read_numbers
 from permgrad.data.types.positive import find_positive, usual_positive
-from permgrad.evaluation.metrics import Task, evaluate
+from permgrad.evaluation.metrics import Task, scores_of
 
 _SUMS = "sums.json"
 
@@ -177,16 +177,11 @@ class EvaluatedModel:
 
     def measure(self, guess: Floats, rows: Rows, called: Array | None = None) -> dict[str, Any]:
         """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
-        truth, options = self.targets(rows), dict[str, Any](weights=rows.weights)
-        if self.task == "regression":
-            return evaluate("regression", truth, predictions=guess, **options)
-        options |= {"classes": self.labels, "positive": self.positive_label}
-        if self.labels_only:
-            called = guess.argmax(axis=1)
-        else:
-            options["probabilities"] = guess
-        options["predictions"] = None if called is None else np.asarray(self.labels, dtype=object)[called]
-        return evaluate("classification", truth, **options)
+        called = guess.argmax(axis=1) if self.labels_only else called
+        decided = None if called is None else np.asarray(self.labels, dtype=object)[called]
+        options: dict[str, Any] = {"weights": rows.weights, "classes": self.labels, "positive": self.positive_label}
+        known = None if self.labels_only else guess
+        return scores_of(self.task, self.targets(rows), known, called=decided, **options)
 
     def predict(self, rows: Rows) -> Predictions:
         """Return predictions for rows, with intervals or sets where the model has them."""

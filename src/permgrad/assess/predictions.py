@@ -73,12 +73,7 @@ class Predictions:
     @property
     def scored(self) -> Predicted:
         """The predictions as tests of differences take them."""
-        return self.rival(self.guess, self.called)
-
-    def rival(self, guess: npt.NDArray[Any], called: npt.NDArray[Any] | None = None) -> Predicted:
-        """Return another model's predictions for these rows, in the form of ``guess``, as tests take them."""
-        weights = None if self.weights is None else self.weights / self.weights.mean()
-        return Predicted(self.codes, guess, called, weights)
+        return Predicted(self.codes, self.guess, self.called, self.weights)
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:

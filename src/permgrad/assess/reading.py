@@ -282,14 +282,8 @@ class ReadModel:
 
     def weigh(self, sample_weight: Any) -> None:
         """Weigh the rows, and leave out those of weight 0."""
-        if sample_weight is None:
-            return
-        if self.model.curve is not None:
-            hint = "Report one output with target=, or call pg.explain(model, X, y, sample_weight=…)."
-            raise InputError("A report of a curve takes no sample_weight", hint=hint, code="PG004")
-        weights = check_weights(sample_weight, len(self.rows))
-        name = getattr(sample_weight, "name", None)
-        self.rows = replace(self.rows, weights=pd.Series(weights, name=name or "sample_weight")).weighty
+        weights = pd.Series(check_weights(sample_weight, len(self.rows)), name=getattr(sample_weight, "name", None))
+        self.rows = replace(self.rows, weights=weights).take(np.flatnonzero(weights))
 
     def levels(self, sensitive: Any) -> pd.DataFrame | None:
         """Return the columns that ``sensitive=`` names or holds, of the rows that are shown."""

@@ -54,11 +54,6 @@ class Rows:
         return len(self.numbers)
 
     @property
-    def weighty(self) -> Rows:
-        """The rows without those of weight 0."""
-        return self if self.weights is None else self.take(np.flatnonzero(self.weights.to_numpy()))
-
-    @property
     def frame(self) -> pd.DataFrame:
         """The table of rows that have one."""
         assert self.table is not None
@@ -73,15 +68,13 @@ class Rows:
             from permgrad.attribution.subject.outputs import as_target  # loads torch
 
             y = as_target(y)
+        frames = {name: getattr(self, name) for name in ("table", "identifiers", "sensitive", "weights")}
         return Rows(
             inputs=taken(self.inputs, places, len(self)) if cut is None else cut(places),
             y=y.iloc[places] if hasattr(y, "iloc") else y[places],
             numbers=self.numbers[places],
-            table=None if self.table is None else self.table.iloc[places],
-            identifiers=None if self.identifiers is None else self.identifiers.iloc[places],
-            sensitive=None if self.sensitive is None else self.sensitive.iloc[places],
+            **{name: None if frame is None else frame.iloc[places] for name, frame in frames.items()},
             truth=None if self.truth is None else self.truth[places],
             dependence=None if self.dependence is None else self.dependence.take(places),
-            weights=None if self.weights is None else self.weights.iloc[places],
             cut=None if cut is None else lambda further: cut(places[further]),
         )

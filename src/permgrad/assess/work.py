@@ -84,8 +84,8 @@ class Work:
     @property
     def learned(self) -> Rows:
         """The rows that a constant is learned from: the training rows, unless only the test rows have weights."""
-        is_even = self.train is not None and self.train.weights is None
-        return self.test if self.train is None or (is_even and self.test.weights is not None) else self.train
+        train, test = self.train, self.test
+        return test if train is None or (train.weights is None) != (test.weights is None) else train
 
     @cached_property
     def places(self) -> Places:

@@ -18,13 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import as_numbers, check_choice, check_rows
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import plain
@@ -44,8 +45,6 @@ class Case:
         probabilities: Classification: ``(rows, classes)`` float64, or None.
         n_classes: Number of classes that the model knows. Larger positions are classes it has never seen.
         labels: The model's classes, followed by classes that occur only in the truth or the predictions.
-        confusion: Classification: numbers of rows, or sums of their weights, by true class (rows) and predicted class
-            (columns), as in ``labels``.
         positive: Position of the positive one of two classes.
         weights: How much each row counts ``(rows,)``. None: all alike.
     """
@@ -55,9 +54,14 @@ class Case:
     probabilities: Floats | Any = None
     n_classes: int = 0
     labels: tuple[Any, ...] = ()
-    confusion: Integers | Any = None
     positive: int = 1
     weights: Floats | None = None
+
+    @cached_property
+    def confusion(self) -> Array:
+        """Numbers of rows, or sums of weights, by true class (rows) and predicted class (columns), as in ``labels``."""
+        count = len(self.labels)
+        return np.bincount(self.truth * count + self.predictions, self.weights, count**2).reshape(count, -1)
 
     def mean(self, values: Array) -> float:
         """Return the mean over rows."""
@@ -273,13 +277,14 @@ def evaluate(
         True
     """
     check_choice("task", task, ("classification", "regression"))
-    known = None if weights is None else as_numbers("weights", weights, "pass one for each row")
     if task == "classification":
-        case = _classification_case(y, predictions, probabilities, classes, known)
+        case = _classification_case(y, predictions, probabilities, classes)
         if positive is not None:
             case = replace(case, positive=find_positive(classes, positive))
     else:
-        case = _regression_case(y, predictions, known)
+        case = _regression_case(y, predictions)
+    if weights is not None:
+        case = replace(case, weights=as_numbers("weights", weights, "pass one for each row"))
     result: dict[str, Any] = {}
     defined = len(case.truth) > 0 and bool(np.all(np.isfinite(case.predictions)))
     chances = case.probabilities is not None and bool(np.all(np.isfinite(case.probabilities)))
@@ -297,6 +302,13 @@ def evaluate(
     return result
 
 
+def scores_of(task: Task, y: Any, guess: Any, *, called: Any = None, **options: Any) -> dict[str, Any]:
+    """``evaluate`` numbers, or the probabilities of classes, by which the model decides unless some are ``called``."""
+    if task == "regression":
+        return evaluate(task, y, predictions=guess, **options)
+    return evaluate(task, y, probabilities=guess, predictions=called, **options)
+
+
 def primary_metric(task: Task, n_classes: int = 0) -> Metric:
     """Return the main metric of a task: ROC-AUC for two classes, accuracy for more, RMSE for regression."""
     if task == "regression":
@@ -304,7 +316,7 @@ def primary_metric(task: Task, n_classes: int = 0) -> Metric:
     return metrics.get("roc_auc" if n_classes == 2 else "accuracy")
 
 
-def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None, weights: Floats | None) -> Case:
+def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Case:
     if predictions is None:
         raise InputError("Regression needs predictions=", hint="Pass model.predict(X).", code="PG005")
     truth = as_numbers("y", y, "pass one for each row")
@@ -316,15 +328,11 @@ def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None, weight
     check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
     if not np.all(np.isfinite(truth)):
         raise InputError("y has missing or infinite values", hint="Leave those rows out.", code="PG015")
-    return Case(truth=truth, predictions=guess, weights=weights)
+    return Case(truth=truth, predictions=guess)
 
 
 def _classification_case(
-    y: npt.ArrayLike,
-    predictions: npt.ArrayLike | None,
-    probabilities: npt.ArrayLike | None,
-    classes: npt.ArrayLike,
-    weights: Floats | None,
+    y: npt.ArrayLike, predictions: npt.ArrayLike | None, probabilities: npt.ArrayLike | None, classes: npt.ArrayLike
 ) -> Case:
     names = np.asarray(classes)
     labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
@@ -356,6 +364,4 @@ def _classification_case(
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):
         place[place < 0] = [behind[label] for label in names_there]
-    every = (*labels.tolist(), *strangers)
-    matrix = np.bincount(at[0] * len(every) + at[1], weights, len(every) ** 2).reshape(len(every), -1)
-    return Case(at[0], at[1], table, len(labels), every, matrix, weights=weights)
+    return Case(at[0], at[1], table, len(labels), (*labels.tolist(), *strangers))

@@ -33,8 +33,7 @@ class Predicted:
 
     Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``guess`` holds probabilities ``(rows, classes)``,
     and ``truth`` the column of each row's class. Positions outside are classes that the model does not know. ``called``
-    are the columns that the model decides for (None: the most probable ones). ``weights`` are those of the rows, with a
-    mean of about 1 (None: all alike).
+    are the columns that the model decides for (None: the most probable ones). ``weights``: of the rows (None: alike).
     """
 
     truth: Array
@@ -80,6 +79,7 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
     Of ROC-AUC there are four columns for each class that occurs, or for the second one of two.
     """
     none, weights = np.zeros(0), np.ones(len(model.truth)) if model.weights is None else model.weights
+    weights = weights / weights.mean()
     if metric in ("rmse", "log_loss"):
         return np.column_stack(model.losses) * weights[:, None], none
     if metric == "accuracy":
@@ -242,11 +242,10 @@ def skill(
     better = [one for one in measures.values() if one["difference"] > 0 and one["p_value"] * len(measures) < LEVEL]
     # Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
     # mean over classes, the mean of their deviations is an upper bound. This counts also where a class has few rows.
-    members = [ours.truth == k for k in range(ours.classes)]
-    counts = np.array([[ours.independent(side) for side in (one, ~one)] for one in members if one.any() != one.all()])
-    counts = counts[: 1 if ours.classes == 2 else None]
-    variances = [(sum(pair) + 1) / (12 * np.prod(pair)) for pair in counts]
-    chance = NORMAL_95 * float(np.sqrt(variances).mean()) if len(counts) else math.inf
+    members = [one for k in range(ours.classes) if (one := ours.truth == k).any() and not one.all()]
+    counts = [(ours.independent(one), ours.independent(~one)) for one in members[: 1 if ours.classes == 2 else None]]
+    errors = [math.sqrt((inside + outside + 1) / (12 * inside * outside)) for inside, outside in counts]
+    chance = NORMAL_95 * float(np.mean(errors)) if errors else math.inf
     learnt = any(one["metric"] != "roc_auc" or (one["ci_low"] > 0 and one["difference"] > chance) for one in better)
     return {"learnt": learnt, "ahead": measures}
 

@@ -189,10 +189,6 @@ def report(
     check_flag("keep_rows", keep_rows)
     check_choice("theme", theme, THEMES)
     _check_options(title, most_rows, interactions, refits, train)
-    for name, value in (("sensitive", sensitive), ("refits", refits)):
-        if sample_weight is not None and value is not None:
-            problem = f"{name}= counts every row once, and takes no sample_weight"
-            raise InputError(problem, hint="Leave one of them out.", code="PG006")
     target = None if path is None else check_path(path, overwrite=overwrite, endings=ENDINGS)
     seed, named = resolve_seed(random_state), _named(model)
     tell_of_other_order(X, y=y, sample_weight=sample_weight)
@@ -203,7 +199,11 @@ def report(
         first, *others = models
         _check_models(models, interactions)
         first.rows = replace(first.rows, sensitive=first.levels(sensitive))
-        for one in models:
+        for name, value in (("sensitive=", sensitive), ("refits=", refits), ("a curve", first.model.curve)):
+            if sample_weight is not None and value is not None:
+                problem = f"A report with {name} takes no sample_weight, because it counts every row once"
+                raise InputError(problem, hint="Leave one of them out, or call pg.explain for it.", code="PG006")
+        for one in models if sample_weight is not None else ():
             one.weigh(sample_weight)
         names = [one.model.name for one in models]
         empty = Assessment(

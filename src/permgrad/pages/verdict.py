@@ -309,13 +309,8 @@ def _weights(content: Assessment) -> Iterator[Spoken]:
         worth = round(scored.independent(np.ones(len(scored.truth), dtype=bool)))
         rough = ", so all scores are rough" * (worth < FEW_ROWS)
         words = f"Scores, comparisons and importances weigh the test rows by {shorten(column, 40)}: they are worth "
-        words += (
-            f"{counted(worth, 'row')} of equal weight{rough}. Curves, plots, single rows and what is said of columns "
-        )
-        words += (
-            "count each row once. Groups of rows, thresholds, calibration and intervals of predictions are left out, "
-        )
-        words += "because they do not weigh rows."
+        words += f"{counted(worth, 'row')} of equal weight{rough}. All else counts each row once. Groups of rows, "
+        words += "thresholds, calibration and intervals of predictions are left out."
         yield words, "weights", "caution", {"column": column, "worth": worth}
 
 

@@ -89,9 +89,7 @@ _SENSITIVE = (
     "Column by whose levels the model is judged (rates, errors, reliance), also one left out by --drop; may be given "
     "several times."
 )
-_WEIGHT = (
-    "Column of row weights, such as those of a survey: no feature. Training, scores and importances weigh rows by it."
-)
+_WEIGHT = "Column of weights, as of a survey: no feature. Training, scores and importances weigh rows by it."
 _AGAINST = "An earlier run's folder: also report what changed since (scores, importances, and why the loss did)."
 _CAUSES = (
     "With --method shapley: columns in blocks, causes first, such as 'age,sex > income > loan'; of other names a JSON "

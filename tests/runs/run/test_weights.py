@@ -185,11 +185,9 @@ def test_an_estimator_is_trained_with_weights_or_refused():
     X = pd.DataFrame({"a": rng.normal(size=80)})
     weights = np.where(X["a"] > 0, 4.0, 1.0)
     y = X["a"].to_numpy() ** 2
-    pipeline = make_pipeline(StandardScaler(), make_pipeline(LinearRegression()))
+    pipeline = make_pipeline(StandardScaler(), LinearRegression())
     slopes = [
-        np.ptp(
-            table_model("regression", pipeline).fit(X, y, sample_weight=one).predict(pd.DataFrame({"a": [0.0, 1.0]}))
-        )
+        np.ptp(table_model("regression", pipeline).fit(X, y, weights=one).predict(pd.DataFrame({"a": [0.0, 1.0]})))
         for one in (weights, None)
     ]
     expected = LinearRegression().fit(X, y, weights).coef_[0]
@@ -198,4 +196,4 @@ def test_an_estimator_is_trained_with_weights_or_refused():
     with pytest.raises(
         InputError, match="KNeighborsRegressor is not trained with weights: its fit takes no sample_weight"
     ):
-        table_model("regression", KNeighborsRegressor()).fit(X, y, sample_weight=weights)
+        table_model("regression", KNeighborsRegressor()).fit(X, y, weights=weights)

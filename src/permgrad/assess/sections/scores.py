@@ -16,7 +16,7 @@ from permgrad.attribution.request.related import tell_of_signs
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.calibration import score_intervals
-from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.metrics import scores_of
 from permgrad.evaluation.skill import against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
 
@@ -52,7 +52,7 @@ def scores(work: Work) -> None:
             predicted.codes, predicted.inside, COVERAGE, classes=predicted.classes, dependence=test.dependence
         )
     if guesses:
-        competitors = {name: predicted.rival(guess) for name, guess in guesses.items()}
+        competitors = {name: replace(predicted.scored, guess=guess, called=None) for name, guess in guesses.items()}
         compared = against_others(
             model.task, predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence
         )
@@ -65,8 +65,8 @@ def scores(work: Work) -> None:
     if predicted.training_mean is None and mean is not None:
         predicted = replace(predicted, training_mean=mean)
     related: dict[str, Any] = {} if test.dependence is None else {"dependence": test.dependence}
-    weights = test.weights
-    related |= {} if weights is None else {"weights": {"column": str(weights.name), "weights": weights.tolist()}}
+    if (weights := test.weights) is not None:
+        related["weights"] = {"column": str(weights.name or "sample_weight"), "weights": weights.tolist()}
     work.put(metrics=metrics, **related)
     work.content.predictions, work.content.guesses = predicted, guesses
     work.content.positive = metrics.get("positive")
@@ -104,7 +104,7 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
         shares = np.bincount(known[known >= 0], weights, len(model.classes)) / whole
         guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
-    ours, constant = predicted.scored, predicted.rival(guess)
+    ours, constant = predicted.scored, replace(predicted.scored, guess=guess, called=None)
     ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
 
@@ -117,8 +117,8 @@ def with_positive(content: Assessment, level: str) -> Assessment:
     label = classes[find_positive(classes, level)]
 
     def anew(guess: npt.NDArray[Any], called: npt.NDArray[Any] | None = None) -> dict[str, Any]:
-        options: dict[str, Any] = {"probabilities": guess, "predictions": called, "classes": classes, "positive": label}
-        return evaluate("classification", predictions.truth, weights=predictions.weights, **options)
+        options: dict[str, Any] = {"classes": classes, "positive": label, "weights": predictions.weights}
+        return scores_of("classification", predictions.truth, guess, called=called, **options)
 
     metrics["test"] = anew(predictions.guess, None if predictions.called is None else predictions.best)
     unknown = dict.fromkeys(("average_precision", "lift"))

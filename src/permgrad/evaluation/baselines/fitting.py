@@ -31,7 +31,7 @@ from permgrad.base.errors import (
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
-from permgrad.evaluation.metrics import Task, evaluate, metrics
+from permgrad.evaluation.metrics import Task, metrics, scores_of
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.prepared import EncodedRows
@@ -209,10 +209,8 @@ class FittedBaseline:
 
     def score(self, y: Array, guess: Floats, positive: Any = None, weights: Any = None) -> dict[str, Any]:
         """Compute the metrics of predictions in the form of ``guess``."""
-        if len(self.classes) == 0:
-            return evaluate("regression", y, predictions=guess, weights=weights)
         options: dict[str, Any] = {"classes": list(self.classes), "positive": positive, "weights": weights}
-        return evaluate("classification", y, probabilities=guess, **options)
+        return scores_of("classification" if len(self.classes) else "regression", y, guess, **options)
 
     def _readable(self, rows: Array | BaselineRows) -> Any:
         if self.natural:
@@ -258,14 +256,7 @@ def fit_baseline(
 
 
 def fit_estimator(
-    estimator: Any,
-    name: str,
-    table: Any,
-    y: Array,
-    *,
-    weights: Any = None,
-    classes: Sequence[Any] | Array = (),
-    seed: int = 0,
+    estimator: Any, name: str, table: Any, y: Array, weights: Any = None, *, classes: Any = (), seed: int = 0
 ) -> FittedBaseline:
     """Fit a copy of an estimator of the user's on raw columns, and time it. Its seeds that are None get ``seed``.
 
@@ -299,16 +290,11 @@ def fit_estimator(
 
 def _weighed(model: Any, name: str, weights: Any) -> dict[str, Any]:
     """Return the argument of ``fit`` that weighs rows: of a pipeline, that of its last step."""
-    if weights is None:
-        return {}
-    place, last = "", model
-    while hasattr(last, "steps"):
-        step, last = last.steps[-1]
-        place += f"{step}__"
-    if not has_fit_parameter(last, "sample_weight"):
+    step, last = model.steps[-1] if hasattr(model, "steps") else ("", model)
+    if weights is not None and not has_fit_parameter(last, "sample_weight"):
         hint = "Leave the weights out, or choose a model that takes sample_weight."
         raise InputError(f"{name} is not trained with weights: its fit takes no sample_weight", hint=hint, code="PG031")
-    return {f"{place}sample_weight": weights}
+    return {} if weights is None else {f"{step}__sample_weight".removeprefix("__"): weights}
 
 
 def _numbered(

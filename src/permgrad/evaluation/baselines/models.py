@@ -113,11 +113,10 @@ def _catboost(job: Job) -> Any:
     kind = CatBoostClassifier if job.classify else CatBoostRegressor
     choices = {"iterations": job.rounds, "verbose": False, "allow_writing_files": False, **job.options}
     model = kind(thread_count=job.threads, random_seed=job.seed, **choices)
-    held: dict[str, Any] = {}
-    if job.validation is not None:
-        pool = Pool(job.validation.encoded, job.validation.y, weight=job.validation.weights)
-        held = {"eval_set": pool, "early_stopping_rounds": PATIENCE}
-    return model.fit(job.train.encoded, job.train.y, sample_weight=job.train.weights, **held)
+    rows, stop = job.validation, PATIENCE if job.validation else None
+    held = None if rows is None else Pool(rows.encoded, rows.y, weight=rows.weights)
+    fitted = job.train.encoded, job.train.y
+    return model.fit(*fitted, sample_weight=job.train.weights, eval_set=held, early_stopping_rounds=stop)
 
 
 def _histogram_boosting(job: Job) -> Any:
@@ -146,11 +145,9 @@ def _linear(job: Job) -> Any:
 
     # With many correlated columns lbfgs needs more than its default of 100 steps, but far fewer than these.
     model = LogisticRegression(**{"max_iter": 2000, **job.options}) if job.classify else Ridge(**job.options)
-    made = make_pipeline(StandardScaler(), model)
-    weights = (
-        {} if job.train.weights is None else {f"{step}__sample_weight": job.train.weights for step, _ in made.steps}
-    )
-    return made.fit(job.train.encoded, job.train.y, **weights)
+    made, weights = make_pipeline(StandardScaler(), model), job.train.weights
+    further = {} if weights is None else {f"{step}__sample_weight": weights for step, _ in made.steps}
+    return made.fit(job.train.encoded, job.train.y, **further)
 
 
 def _mlp(job: Job) -> Any:

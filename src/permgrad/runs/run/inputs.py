@@ -284,7 +284,7 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
         if not weights.any():
             problem = f"Column {request.weight!r} (weight) is above 0 in none of the {part} rows"
             raise InputError(problem, hint="Correct it, or leave --weight out.", code="PG020")
-    return Rows(
+    chosen = Rows(
         inputs=table,
         y=rows.truths[part],
         numbers=columns.index.to_numpy(dtype=np.int64),
@@ -293,13 +293,13 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
         dependence=dependence,
         sensitive=columns[judged] if judged and part == "test" else None,
         weights=weights,
-    ).weighty
+    )
+    return chosen if weights is None else chosen.take(np.flatnonzero(weights))
 
 
 def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
-    card = None
-    single = [name for name in (request.group, request.time, request.weight) if name is not None]
+    card, single = None, [name for name in (request.group, request.time, request.weight) if name is not None]
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
@@ -435,15 +435,14 @@ def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, 
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
-    needed = [*columns.names, target]
+    needed = [*columns.names, target, *(() if request.weight is None else (request.weight,))]
     optional = [*request.identifier, *(name for name in (request.group, request.time) if name is not None)]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():
         wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
         # Only test rows are judged by them.
         judged = request.sensitive if part == "test" else [name for name in request.sensitive if name in table.columns]
-        weight = () if request.weight is None else (request.weight,)
-        wanted = list(dict.fromkeys([*wanted, *judged, *weight]))
+        wanted = list(dict.fromkeys([*wanted, *judged]))
         silent = [name for name in table.columns if name in trained and name not in wanted]
         rows.files[part] = rows.tables[part] = align_columns(table.drop(columns=silent), wanted)
     for part in ("validation", "test"):

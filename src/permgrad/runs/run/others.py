@@ -26,7 +26,7 @@ from permgrad.evaluation.baselines.fitting import (
     check_savable,
     estimate_seconds,
 )
-from permgrad.evaluation.metrics import Task, evaluate, metrics
+from permgrad.evaluation.metrics import Task, metrics, scores_of
 from permgrad.evaluation.skill import Predicted, every_pair
 from permgrad.models.estimators.mix import Mix
 from permgrad.pages.sentences import blend_words
@@ -62,7 +62,7 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
         chosen = np.sort(chosen)
         train, y, weights = train.take(chosen), y[chosen], None if weights is None else weights.iloc[chosen]
     with clock.whole.part("training"):
-        more |= {"sample_weight": weights, "dependence": None if between is None else between.take(judging)}
+        more |= {"weights": weights, "dependence": None if between is None else between.take(judging)}
         model.fit(train, y, judged_rows(work, judging), **more)
     fitted = model.label if model.blend_ is None else baselines.get(model.blend_["boosted"]).label
     if not is_file(work.request.model):
@@ -130,8 +130,8 @@ def choose(work: RunWork) -> dict[str, Any]:
             late.append(label)
             continue
         tried[name] = Predicted(truth, guess)
-        predicted = {"predictions": guess} if classes is None else {"probabilities": guess, "classes": classes.tolist()}
-        losses[name] = float(evaluate(inputs.task, train.y, **predicted)[metric.name])
+        known = () if classes is None else classes.tolist()
+        losses[name] = float(scores_of(inputs.task, train.y, guess, classes=known)[metric.name])
         seconds = time.monotonic() - started
         work.say(f"  {label}: {metric.label} {number(losses[name])} on training rows ({seconds:.1f} s)")
     if late:
