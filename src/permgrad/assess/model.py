@@ -235,10 +235,9 @@ class Trained(EvaluatedModel):
     """A model that permgrad trained on a table, with its encoder."""
 
     def predict(self, rows: Rows) -> Predictions:
-        """Return predictions for rows, with intervals or sets where the model has held-out rows."""
+        """Return predictions for rows, with intervals or sets where it has held-out rows, which count once each."""
         held_out = getattr(self.model, "held_out_", None)
-        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE)
-        enough = enough and rows.weights is None  # intervals and sets count held-out rows once
+        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE) and rows.weights is None
         parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
         guess = parts["probabilities" if self.classes else "prediction"]
         return Predictions(

@@ -456,5 +456,7 @@ def label_of(model: Any) -> str:
     owner = getattr(last, "__self__", None)
     if owner is not None and not isinstance(owner, type):
         return label_of(owner)
+    if type(last).__name__.endswith("ResultsWrapper"):  # of statsmodels
+        return label_of(last.model)
     name = getattr(last, "__name__", "")
     return "function" if name == "<lambda>" else name or type(last).__name__

@@ -303,7 +303,12 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
 
 
 def _weights(content: Assessment) -> Iterator[Spoken]:
-    """Say what weighs the test rows, and what does not."""
+    """Say that scores are of means and the model is not, and what weighs the test rows, and what does not."""
+    loss = "" if content.explanation is None else str(content.explanation.meta.get("loss"))
+    if loss.startswith("quantile") and content.curve is None:
+        words = f"It predicts the {loss}, and these scores are for models of the mean, so that it is not compared "
+        words += "with a constant. Importances measure the loss of the quantile."
+        yield words, "quantile", "caution", {"loss": loss}
     if content.weights and content.predictions is not None:
         scored, column = content.predictions.scored, content.weights["column"]
         worth = round(scored.independent(np.ones(len(scored.truth), dtype=bool)))

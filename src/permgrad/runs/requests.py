@@ -27,6 +27,7 @@ from permgrad.runs.options import (
     TASKS,
     THEMES,
     TUNED,
+    UNWEIGHED,
     CommandRequest,
     Names,
     argument,
@@ -101,8 +102,6 @@ _FURTHER = (
     "be given several times (docs/methods.md)."
 )
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
-#: Models that a run trains without weights of rows.
-_UNWEIGHED = ("auto", "blend", "mlp", "tabm", "realmlp")
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
     ("thorough", "time_limit", ""),
@@ -272,8 +271,12 @@ class RunRequest(SplitRequest):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
-        _ = self.seconds_at_most, self.kinds  # which refuse what cannot be read
-        self._check_exclusive()
+        _ = self.seconds_at_most, self.kinds, self.weighed  # which refuse what cannot be read
+        for one, other, beside in _EXCLUSIVE:
+            if getattr(self, one) and getattr(self, other):
+                problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
+                hint = f"Leave one of them out{beside.format(options[other].flag(other))}."
+                raise InputError(problem, hint=hint, code="PG006")
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"
@@ -299,19 +302,6 @@ class RunRequest(SplitRequest):
 
             check_available(self.named_baselines)
 
-    def _check_exclusive(self) -> None:
-        """Refuse options that exclude each other, and models that are not trained with weights."""
-        options = options_of(self)
-        for one, other, beside in _EXCLUSIVE:
-            if getattr(self, one) and getattr(self, other):
-                problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
-                hint = f"Leave one of them out{beside.format(options[other].flag(other))}."
-                raise InputError(problem, hint=hint, code="PG006")
-        without = [name for name in (self.model, *self.named_baselines) if name in _UNWEIGHED]
-        if self.weight and without:
-            problem = f"--weight and the model {without[0]} cannot be combined: it is not trained with weights"
-            raise InputError(problem, hint="Choose another model, or leave --weight out.", code="PG006")
-
     @property
     def seconds_at_most(self) -> float:
         """The seconds that the run may take: infinite without ``--time-limit``."""
@@ -327,6 +317,15 @@ class RunRequest(SplitRequest):
         return seconds
 
     @property
+    def weighed(self) -> bool:
+        """Whether rows have weights. Refuses models that are not trained with them."""
+        without = [name for name in (self.model, *self.named_baselines) if self.weight and name in UNWEIGHED]
+        if without:
+            problem = f"--weight and the model {without[0]} cannot be combined: it is not trained with weights"
+            raise InputError(problem, hint="Choose another model, or leave --weight out.", code="PG006")
+        return self.weight is not None
+
+    @property
     def wanted_baselines(self) -> Names:
         """Names of the baselines to train, in the order of tables."""
         if not self.baselines and not self.named_baselines:
@@ -335,7 +334,7 @@ class RunRequest(SplitRequest):
 
         cheap = [one.name for one in baselines.values() if self.baselines and not one.costly]
         wanted = {*cheap, *self.named_baselines} - {self.model}  # which is trained anyway
-        wanted -= {*_UNWEIGHED} if self.weight else set()
+        wanted -= {*UNWEIGHED} if self.weighed else set()
         return tuple(name for name in baselines if name in wanted)
 
 

@@ -58,8 +58,7 @@ def scores(work: Work) -> None:
         )
         for name, facts in compared.items():
             metrics["baselines"][name]["ahead"] = facts
-    two, counted = work.validation is not None and len(model.classes) == 2, test.weights is None
-    if two and counted and (model.has_one_logit or work.budget.cost):
+    if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = cuts(work, (held, held_predicted), (test, predicted))
         metrics |= {} if thresholds is None else {"cuts": thresholds}
     if predicted.training_mean is None and mean is not None:
@@ -105,7 +104,9 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
         guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
     ours, constant = predicted.scored, replace(predicted.scored, guess=guess, called=None)
-    ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
+    ahead, loss = None, str(getattr(getattr(model, "request", None), "loss", ""))
+    if model.curve is not None or not loss.startswith("quantile"):  # which squared errors do not judge
+        ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
 
 

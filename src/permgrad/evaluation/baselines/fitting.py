@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from permgrad.base.arrays import Array, Floats
@@ -186,31 +185,20 @@ class FittedBaseline:
     processor_seconds: float
     natural: bool
 
-    def predict_proba(self, rows: Array | BaselineRows) -> Floats:
-        """Return probabilities ``(rows, classes)``, 0 for a class without training rows."""
+    def guess(self, rows: Array | BaselineRows) -> Floats:
+        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``, 0 for classes not trained on."""
         readable = self._readable(rows)
+        if len(self.classes) == 0:
+            return np.asarray(self.model.predict(readable), dtype=np.float64)
         table = np.zeros((len(readable), len(self.classes)))
         table[:, self.seen] = self.model.predict_proba(readable)
         return table
 
-    def predict(self, rows: Array | BaselineRows) -> Array:
-        """Return predicted values, or the most probable classes."""
-        if len(self.classes) == 0:
-            return np.asarray(self.model.predict(self._readable(rows)), dtype=np.float64)
-        return np.asarray(self.classes[np.argmax(self.predict_proba(rows), axis=1)])
-
-    def guess(self, rows: Array | BaselineRows) -> Floats:
-        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
-        return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
-
-    def evaluate(self, rows: BaselineRows, positive: Any = None) -> dict[str, Any]:
-        """Compute the metrics on some rows."""
-        return self.score(rows.y, self.guess(rows), positive, rows.weights)
-
-    def score(self, y: Array, guess: Floats, positive: Any = None, weights: Any = None) -> dict[str, Any]:
-        """Compute the metrics of predictions in the form of ``guess``."""
-        options: dict[str, Any] = {"classes": list(self.classes), "positive": positive, "weights": weights}
-        return scores_of("classification" if len(self.classes) else "regression", y, guess, **options)
+    def evaluate(self, rows: BaselineRows, positive: Any = None, guess: Floats | None = None) -> dict[str, Any]:
+        """Compute the metrics on some rows. ``guess``: the predictions, where they are known."""
+        task: Task = "classification" if len(self.classes) else "regression"
+        options: dict[str, Any] = {"classes": list(self.classes), "positive": positive, "weights": rows.weights}
+        return scores_of(task, rows.y, self.guess(rows) if guess is None else guess, **options)
 
     def _readable(self, rows: Array | BaselineRows) -> Any:
         if self.natural:
@@ -271,13 +259,16 @@ def fit_estimator(
     if len(labels) and not hasattr(model, "predict_proba"):
         hint = "Wrap it, as in CalibratedClassifierCV(model) of scikit-learn."
         raise InputError(f"{name} has no predict_proba, which a classifier needs here", hint=hint, code="PG031")
+    step = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
+    weighed = {} if weights is None else {f"{step}sample_weight": weights}
     started, worked = time.perf_counter(), time.process_time()
     try:
-        model.fit(table, y, **_weighed(model, name, weights))
+        model.fit(table, y, **weighed)
     except PermgradError:
         raise
     except Exception as error:
         hint = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
+        hint = "Leave the weights out, or choose another model." if "sample_weight" in str(error) else hint
         raise InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032") from error
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
     seen = np.zeros(0, dtype=np.int64)
@@ -286,15 +277,6 @@ def fit_estimator(
         labels = np.union1d(labels, known)
         seen = np.flatnonzero(np.isin(labels, known))
     return FittedBaseline(name, model, seconds, labels, seen, worked, natural=False)
-
-
-def _weighed(model: Any, name: str, weights: Any) -> dict[str, Any]:
-    """Return the argument of ``fit`` that weighs rows: of a pipeline, that of its last step."""
-    step, last = model.steps[-1] if hasattr(model, "steps") else ("", model)
-    if weights is not None and not has_fit_parameter(last, "sample_weight"):
-        hint = "Leave the weights out, or choose a model that takes sample_weight."
-        raise InputError(f"{name} is not trained with weights: its fit takes no sample_weight", hint=hint, code="PG031")
-    return {} if weights is None else {f"{step}__sample_weight".removeprefix("__"): weights}
 
 
 def _numbered(
@@ -355,7 +337,7 @@ def run_baselines(
                 if guesses is not None:
                     guesses[baseline.name] = guess
                 result[baseline.name] = {
-                    **fitted.score(test.y, guess, positive, test.weights),
+                    **fitted.evaluate(test, positive, guess),
                     "validation": None if validation is None else fitted.evaluate(validation, positive),
                     **dict(zip(FIT_TIMES, (fitted.seconds, fitted.processor_seconds), strict=True)),
                 }
