@@ -157,9 +157,8 @@ def report(
         sensitive: judge the model by the levels of this column: rates, errors and reliance by level, tested, and what
             the features tell of it. A column's name, one label for each row (which need not be a feature), or a list
             of names.
-        sample_weight: weights of the rows ``(rows,)``, such as those of a survey. Scores, their comparisons and
-            importances weigh the rows, and the constant is that of the held-out rows. What would count each row once
-            is left out or named. Not with ``sensitive`` and ``refits``.
+        sample_weight: weights of the rows ``(rows,)`` in scores, comparisons and importances. What would count each
+            row once is left out, or the page says so. Not with ``sensitive``, ``refits`` or a curve.
         overwrite: replace a file at ``path``.
         random_state: seed. The same seed gives the same page.
         **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,

@@ -55,8 +55,8 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
         several = isinstance(scoring, Iterable) and not isinstance(scoring, str) and not callable(scoring)
         scores = list(scoring if several else [scoring])
         names = [one if isinstance(one, str) else _name_of(one) for one in scores]
-        pairs = enumerate(zip(names, scores, strict=True))
-        scoring = {f"{name} {k}" if names.count(name) > 1 else name: one for k, (name, one) in pairs}
+        named = [f"{name}_{k}" if name == "score" or names.count(name) > 1 else name for k, name in enumerate(names)]
+        scoring = dict(zip(named, scores, strict=True))
     if not scoring:
         raise InputError("scoring= names no scorer", hint="Pass for example 'roc_auc'", code="PG005")
     for scorer in scoring.values():
@@ -72,7 +72,7 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
 
 def _name_of(scorer: Any) -> str:
     """Return a scorer's name: that of its function, as scikit-learn calls it, with its arguments."""
-    name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "score")
+    name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "").replace("<lambda>", "") or "score"
     further = [f"{key}={value}" for key, value in getattr(scorer, "_kwargs", {}).items()]
     return " ".join(["neg_" * (getattr(scorer, "_sign", 1) < 0) + name, *further])
 

@@ -178,9 +178,7 @@ def _library(table: Any) -> Library:
     if array is None or array.ndim != 2 or array.dtype.names:
         what = "a sparse matrix" if array is None else f"{type(table).__name__} of shape {array.shape}"
         problem = f"The inputs of a predictor must be a table, got {what.removesuffix(' of shape ()')}"
-        hint = (
-            "Pass a data frame or an array (rows, columns), and a pipeline or a function that makes other forms of it"
-        )
+        hint = "Pass a data frame or an array (rows, columns), and a pipeline that makes other forms of it"
         raise InputError(problem, hint=hint, code="PG001")
     return Library()
 
