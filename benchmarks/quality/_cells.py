@@ -372,7 +372,7 @@ def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, An
         threads=1,
         options=contender.options,
     )
-    read = fitted.predict if task == "regression" else fitted.predict_proba
+    read = fitted.guess
     predicted = {part: np.asarray(read(own)) for part, own in parts.items()}
     found = {}
     for part, own in parts.items():

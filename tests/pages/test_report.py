@@ -14,7 +14,7 @@ import torch
 from assessing import DONORS, assessed, words
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
@@ -284,8 +284,31 @@ def test_pairs_of_features_are_measured_if_asked_for_and_shown(undrawn):
         pg.report(len, X, y, interactions=-1)
     with pytest.raises(InputError, match="interactions=1 has no pairs"):
         pg.report(len, X, y, interactions=1)
-    with pytest.raises(InputError, match=r"takes no sample_weight: .* count every row once.*Call pg\.explain\("):
-        pg.report(len, X, y, sample_weight=np.ones(150))
+
+
+def test_a_quantile_is_not_judged_by_squared_errors():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"dose": rng.normal(size=300), "noise": rng.normal(size=300)})
+    y = X["dose"] + rng.exponential(10, 300)
+    model = QuantileRegressor(quantile=0.99, alpha=0).fit(X, y)
+    root = np.sqrt(np.mean((y - model.predict(X)) ** 2))
+    assert root > np.std(y), "by squared errors the mean is better"
+    page = pg.report(model, X, y, **QUICK)
+    assert "It predicts the quantile 0.99, and these scores are for models of the mean" in page.markdown
+    assert "Do not use its predictions" not in page.markdown
+    assert "no better than a constant" not in words(page)
+    mean = pg.report(LinearRegression().fit(X, y), X, y, **QUICK)
+    assert "It predicts the quantile" not in mean.markdown
+
+
+def test_results_of_statsmodels_are_called_by_their_model():
+    class OLS:
+        pass
+
+    class RegressionResultsWrapper:
+        model = OLS()
+
+    assert label_of(RegressionResultsWrapper()) == "OLS"
 
 
 def test_a_network_of_words_and_a_table_and_a_tuple_of_many_rows():

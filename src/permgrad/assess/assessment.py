@@ -64,6 +64,7 @@ class Assessment:
         metrics: what ``metrics.json`` holds.
         predictions: truth and predictions of the test rows.
         dependence: which of them depend on each other, where that is known.
+        weights: how much they count: the ``column`` of their weights, and ``weights``. None: all alike.
         guesses: predictions of other models for the same rows, by name.
         segments: scores of groups of rows.
         sensitive: rates, errors and reliance by level of columns that need not be features.
@@ -100,6 +101,7 @@ class Assessment:
     metrics: Mapping[str, Any] | None = None
     predictions: Predictions | None = None
     dependence: Dependence | None = None
+    weights: Mapping[str, Any] | None = None
     guesses: Mapping[str, Any] = field(default_factory=dict)
     segments: Mapping[str, Any] | None = None
     sensitive: Mapping[str, Any] | None = None
@@ -212,6 +214,7 @@ class Assessment:
 PLACES: dict[str, tuple[str, ...]] = {
     "metrics": ("metrics",),
     "dependence": ("dependence",),
+    "weights": ("weights",),
     "segments": ("segments",),
     "sensitive": ("explanations/sensitive",),
     "explanation": ("explanations/permgrad",),

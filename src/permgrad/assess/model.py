@@ -30,7 +30,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import rows_hash
 from permgrad.data.types.column_types import read_numbers
 from permgrad.data.types.positive import find_positive, usual_positive
-from permgrad.evaluation.metrics import Task, evaluate
+from permgrad.evaluation.metrics import Task, scores_of
 
 _SUMS = "sums.json"
 
@@ -177,16 +177,11 @@ class EvaluatedModel:
 
     def measure(self, guess: Floats, rows: Rows, called: Array | None = None) -> dict[str, Any]:
         """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
-        truth = self.targets(rows)
-        if self.task == "regression":
-            return evaluate("regression", truth, predictions=guess)
-        options: dict[str, Any] = {"classes": self.labels, "positive": self.positive_label}
-        if self.labels_only:
-            called = guess.argmax(axis=1)
-        else:
-            options["probabilities"] = guess
-        options["predictions"] = None if called is None else np.asarray(self.labels, dtype=object)[called]
-        return evaluate("classification", truth, **options)
+        called = guess.argmax(axis=1) if self.labels_only else called
+        decided = None if called is None else np.asarray(self.labels, dtype=object)[called]
+        options: dict[str, Any] = {"weights": rows.weights, "classes": self.labels, "positive": self.positive_label}
+        known = None if self.labels_only else guess
+        return scores_of(self.task, self.targets(rows), known, called=decided, **options)
 
     def predict(self, rows: Rows) -> Predictions:
         """Return predictions for rows, with intervals or sets where the model has them."""
@@ -204,6 +199,8 @@ class EvaluatedModel:
         if rows.dependence is not None and options.get("scope") != "local":
             name, values = rows.dependence.argument
             options[name] = values.tolist()
+        if rows.weights is not None and options.get("scope") == "global":
+            options["sample_weight"] = rows.weights.tolist()
         if self.encoder is None or options["method"] == "gradcam":
             before = checked.set(self.model)  # when it was read
             try:
@@ -238,9 +235,9 @@ class Trained(EvaluatedModel):
     """A model that permgrad trained on a table, with its encoder."""
 
     def predict(self, rows: Rows) -> Predictions:
-        """Return predictions for rows, with intervals or sets where the model has held-out rows."""
+        """Return predictions for rows, with intervals or sets where it has held-out rows, which count once each."""
         held_out = getattr(self.model, "held_out_", None)
-        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE)
+        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE) and rows.weights is None
         parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
         guess = parts["probabilities" if self.classes else "prediction"]
         return Predictions(

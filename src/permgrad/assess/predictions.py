@@ -30,6 +30,7 @@ class Predictions:
         training_mean: the number that a constant predicts.
         before_calibration: the probabilities before they were calibrated.
         called: positions of the classes that the model decides for, where these are not the most probable ones.
+        weights: how much each row counts ``(rows,)``. None: all alike.
 
     Examples:
         >>> chances = np.array([[0.9, 0.1], [0.4, 0.6]])
@@ -47,6 +48,7 @@ class Predictions:
     training_mean: float | None = None
     before_calibration: npt.NDArray[np.floating] | None = None
     called: npt.NDArray[np.integer] | None = None
+    weights: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -71,7 +73,7 @@ class Predictions:
     @property
     def scored(self) -> Predicted:
         """The predictions as tests of differences take them."""
-        return Predicted(self.codes, self.guess, self.called)
+        return Predicted(self.codes, self.guess, self.called, self.weights)
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:
@@ -86,9 +88,9 @@ class Predictions:
     def take(self, places: npt.NDArray[np.integer]) -> Predictions:
         """Return the predictions for some of the rows."""
         inside = None if self.inside is None else self.inside[places]
-        called = None if self.called is None else self.called[places]
+        called, weights = (None if one is None else one[places] for one in (self.called, self.weights))
         some = {"truth": self.truth[places], "guess": self.guess[places], "inside": inside, "called": called}
-        return replace(self, **some, before_calibration=None)
+        return replace(self, **some, weights=weights, before_calibration=None)
 
 
 def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:

@@ -32,6 +32,7 @@ from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library, taken
 from permgrad.base.random import generator
 from permgrad.data.read.image_cells import with_image_cells
+from permgrad.data.weights import check_weights
 from permgrad.evaluation.levels import cells_of
 from permgrad.models.estimators.kept_rows import rows_in
 
@@ -279,6 +280,11 @@ class ReadModel:
         truth = classes[codes.astype(np.int64)] if len(classes) else codes
         return Rows(inputs=inputs, y=y, numbers=numbers, table=self._table(None, tensors), truth=truth)
 
+    def weigh(self, sample_weight: Any) -> None:
+        """Weigh the rows, and leave out those of weight 0."""
+        weights = pd.Series(check_weights(sample_weight, len(self.rows)), name=getattr(sample_weight, "name", None))
+        self.rows = replace(self.rows, weights=weights).take(np.flatnonzero(weights))
+
     def levels(self, sensitive: Any) -> pd.DataFrame | None:
         """Return the columns that ``sensitive=`` names or holds, of the rows that are shown."""
         if self.kept is None or self.model.curve is None:
@@ -450,5 +456,7 @@ def label_of(model: Any) -> str:
     owner = getattr(last, "__self__", None)
     if owner is not None and not isinstance(owner, type):
         return label_of(owner)
+    if type(last).__name__.endswith("ResultsWrapper"):  # of statsmodels
+        return label_of(last.model)
     name = getattr(last, "__name__", "")
     return "function" if name == "<lambda>" else name or type(last).__name__

@@ -29,6 +29,7 @@ class Rows:
         sensitive: columns by whose levels the model is judged, or None. They need not be features.
         truth: names of classes, or numbers ``(rows,)``, where ``y`` has another form.
         dependence: which rows depend on each other, where that is known.
+        weights: how much each row counts, above 0, by the name of its column. None: all alike.
         cut: how some of the inputs are taken, where they are of no usual kind.
 
     Examples:
@@ -46,6 +47,7 @@ class Rows:
     sensitive: pd.DataFrame | None = None
     truth: npt.NDArray[Any] | None = None
     dependence: Dependence | None = None
+    weights: pd.Series[Any] | None = None
     cut: Callable[[Places], Any] | None = None
 
     def __len__(self) -> int:
@@ -66,13 +68,12 @@ class Rows:
             from permgrad.attribution.subject.outputs import as_target  # loads torch
 
             y = as_target(y)
+        frames = {name: getattr(self, name) for name in ("table", "identifiers", "sensitive", "weights")}
         return Rows(
             inputs=taken(self.inputs, places, len(self)) if cut is None else cut(places),
             y=y.iloc[places] if hasattr(y, "iloc") else y[places],
             numbers=self.numbers[places],
-            table=None if self.table is None else self.table.iloc[places],
-            identifiers=None if self.identifiers is None else self.identifiers.iloc[places],
-            sensitive=None if self.sensitive is None else self.sensitive.iloc[places],
+            **{name: None if frame is None else frame.iloc[places] for name, frame in frames.items()},
             truth=None if self.truth is None else self.truth[places],
             dependence=None if self.dependence is None else self.dependence.take(places),
             cut=None if cut is None else lambda further: cut(places[further]),

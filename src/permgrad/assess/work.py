@@ -78,7 +78,14 @@ class Work:
     @cached_property
     def predictions(self) -> Predictions:
         """The predictions for all test rows."""
-        return self.model.predict(self.test)
+        weights = self.test.weights
+        return replace(self.model.predict(self.test), weights=None if weights is None else weights.to_numpy())
+
+    @property
+    def learned(self) -> Rows:
+        """The rows that a constant is learned from: the training rows, unless only the test rows have weights."""
+        train, test = self.train, self.test
+        return test if train is None or (train.weights is None) != (test.weights is None) else train
 
     @cached_property
     def places(self) -> Places:
@@ -140,6 +147,7 @@ CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "network": lambda work: work.model.is_own_network,
     "curve": lambda work: work.model.curve is not None,
     "maps": lambda work: work.model.draws_maps,
+    "even": lambda work: work.test.weights is None,
     "sensitive": lambda work: work.test.sensitive is not None,
     "refits": lambda work: work.budget.refits is not None and work.refit is not None,
     "against": lambda work: work.against is not None,

@@ -18,13 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import as_numbers, check_choice, check_rows
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import plain
@@ -44,8 +45,8 @@ class Case:
         probabilities: Classification: ``(rows, classes)`` float64, or None.
         n_classes: Number of classes that the model knows. Larger positions are classes it has never seen.
         labels: The model's classes, followed by classes that occur only in the truth or the predictions.
-        confusion: Classification: numbers of rows by true class (rows) and predicted class (columns), as in ``labels``.
         positive: Position of the positive one of two classes.
+        weights: How much each row counts ``(rows,)``. None: all alike.
     """
 
     truth: Array
@@ -53,8 +54,18 @@ class Case:
     probabilities: Floats | Any = None
     n_classes: int = 0
     labels: tuple[Any, ...] = ()
-    confusion: Integers | Any = None
     positive: int = 1
+    weights: Floats | None = None
+
+    @cached_property
+    def confusion(self) -> Array:
+        """Numbers of rows, or sums of weights, by true class (rows) and predicted class (columns), as in ``labels``."""
+        count = len(self.labels)
+        return np.bincount(self.truth * count + self.predictions, self.weights, count**2).reshape(count, -1)
+
+    def mean(self, values: Array) -> float:
+        """Return the mean over rows."""
+        return float(np.average(values, weights=self.weights))
 
 
 Compute = Callable[[Case], float | None]
@@ -97,7 +108,7 @@ metrics: Registry[Metric] = Registry("metric")
 
 def accuracy(case: Case) -> float | None:
     """Share of rows whose class is right."""
-    return float(np.mean(case.truth == case.predictions))
+    return case.mean(case.truth == case.predictions)
 
 
 def balanced_accuracy(case: Case) -> float | None:
@@ -122,7 +133,7 @@ def roc_auc(case: Case) -> float | None:
     """
     from sklearn.metrics import roc_auc_score
 
-    areas = [roc_auc_score(*pair) for pair in _one_versus_rest(case)]
+    areas = [roc_auc_score(*pair, sample_weight=case.weights) for pair in _one_versus_rest(case)]
     return float(np.mean(areas)) if areas else None
 
 
@@ -130,7 +141,7 @@ def average_precision(case: Case) -> float | None:
     """Area under the precision–recall steps of the positive class. With more classes: mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
 
-    areas = [average_precision_score(*pair) for pair in _one_versus_rest(case)]
+    areas = [average_precision_score(*pair, sample_weight=case.weights) for pair in _one_versus_rest(case)]
     return float(np.mean(areas)) if areas else None
 
 
@@ -140,12 +151,15 @@ def lift(case: Case) -> float | None:
     1 is chance and at most 10 is possible. For equal scores at the edge of the tenth, it is the expected value over
     every way of breaking the tie. With more than two classes: mean of one versus the rest.
     """
-    lifts, chosen = [], -(-len(case.truth) // 10)
+    weights = np.ones(len(case.truth)) if case.weights is None else case.weights
+    lifts, chosen = [], -(-len(case.truth) // 10) if case.weights is None else weights.sum() / 10
     for truth, scores in _one_versus_rest(case):
-        edge = np.partition(scores, len(scores) - chosen)[len(scores) - chosen]
+        order = np.argsort(-scores, kind="stable")
+        edge = scores[order[np.searchsorted(np.cumsum(weights[order]), chosen)]]
         above, tied = scores > edge, scores == edge
-        hits = truth[above].sum() + (chosen - above.sum()) * truth[tied].mean()
-        lifts.append(float(hits / chosen / truth.mean()))
+        hits = weights[above] @ truth[above]
+        hits += (chosen - weights[above].sum()) * np.average(truth[tied], weights=weights[tied])
+        lifts.append(float(hits / chosen / case.mean(truth)))
     return float(np.mean(lifts)) if lifts else None
 
 
@@ -159,7 +173,8 @@ def log_loss(case: Case) -> float | None:
         return None
     probabilities, truth = case.probabilities[seen], case.truth[seen]
     chosen = probabilities[np.arange(len(truth)), truth] / probabilities.sum(axis=1)
-    return float(np.mean(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))))
+    losses = -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))
+    return float(np.average(losses, weights=None if case.weights is None else case.weights[seen]))
 
 
 def _one_versus_rest(case: Case) -> list[tuple[Booleans, Floats]]:
@@ -181,25 +196,26 @@ def rmse(case: Case) -> float | None:
 
 def mae(case: Case) -> float | None:
     """Mean absolute error, in the target's unit."""
-    return float(np.mean(np.abs(case.truth - case.predictions)))
+    return case.mean(np.abs(case.truth - case.predictions))
 
 
 def mse(case: Case) -> float:
     """Mean squared error, in the square of the target's unit."""
-    return float(np.mean((case.truth - case.predictions) ** 2))
+    return case.mean((case.truth - case.predictions) ** 2)
 
 
 def mape(case: Case) -> float | None:
     """Mean of |error / truth| as a fraction (0.1 is 10 %), undefined if any true value is 0."""
     if np.any(case.truth == 0):
         return None
-    return float(np.mean(np.abs((case.truth - case.predictions) / case.truth)))
+    return case.mean(np.abs((case.truth - case.predictions) / case.truth))
 
 
 def r2(case: Case) -> float | None:
     """Share of the target's variance that is explained, undefined for fewer than two rows or a constant target."""
-    spread = np.var(case.truth)
-    return None if len(case.truth) < 2 or spread == 0 else 1.0 - float(mse(case) / spread)
+    if len(case.truth) < 2 or not np.ptp(case.truth):
+        return None
+    return 1.0 - mse(case) / case.mean((case.truth - case.mean(case.truth)) ** 2)
 
 
 _UNIT, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
@@ -231,6 +247,7 @@ def evaluate(
     probabilities: npt.ArrayLike | None = None,
     classes: Sequence[Any] | Array = (),
     positive: Any = None,
+    weights: npt.ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Compute every metric of a task, in the form of ``metrics.json`` for one part of the rows.
 
@@ -241,6 +258,7 @@ def evaluate(
         probabilities: Classification: ``(rows, classes)`` in the order of ``classes``.
         classes: Classification: the classes that the model knows, in its order.
         positive: The class of two that average precision and lift describe. None: the second.
+        weights: How much each row counts ``(rows,)``, above 0. Integers count as copies of rows. None: all alike.
 
     Returns:
         ``{name: value or None}`` in order of registration. For classification also ``confusion_matrix`` (rows are the
@@ -265,6 +283,8 @@ def evaluate(
             case = replace(case, positive=find_positive(classes, positive))
     else:
         case = _regression_case(y, predictions)
+    if weights is not None:
+        case = replace(case, weights=as_numbers("weights", weights, "pass one for each row"))
     result: dict[str, Any] = {}
     defined = len(case.truth) > 0 and bool(np.all(np.isfinite(case.predictions)))
     chances = case.probabilities is not None and bool(np.all(np.isfinite(case.probabilities)))
@@ -280,6 +300,13 @@ def evaluate(
             strangers = zip(case.labels[case.n_classes :], counts.tolist(), strict=True)
             result["unseen"] = {str(label): count for label, count in strangers if count}
     return result
+
+
+def scores_of(task: Task, y: Any, guess: Any, *, called: Any = None, **options: Any) -> dict[str, Any]:
+    """``evaluate`` numbers, or the probabilities of classes, by which the model decides unless some are ``called``."""
+    if task == "regression":
+        return evaluate(task, y, predictions=guess, **options)
+    return evaluate(task, y, probabilities=guess, predictions=called, **options)
 
 
 def primary_metric(task: Task, n_classes: int = 0) -> Metric:
@@ -337,6 +364,4 @@ def _classification_case(
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):
         place[place < 0] = [behind[label] for label in names_there]
-    every = (*labels.tolist(), *strangers)
-    matrix = np.bincount(at[0] * len(every) + at[1], minlength=len(every) ** 2).reshape(len(every), -1)
-    return Case(at[0], at[1], table, len(labels), every, matrix)
+    return Case(at[0], at[1], table, len(labels), (*labels.tolist(), *strangers))

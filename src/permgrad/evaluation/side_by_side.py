@@ -13,7 +13,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.significance import adjusted
-from permgrad.evaluation.metrics import Metric, Task, evaluate, primary_metric
+from permgrad.evaluation.metrics import Metric, Task, primary_metric, scores_of
 from permgrad.evaluation.skill import Predicted, every_pair
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def side_by_side(
     seed: int,
     called: Mapping[str, Array] | None = None,
     dependence: Dependence | None = None,
+    weights: Floats | None = None,
     **facts: Any,
 ) -> SideBySide:
     """Measure several models on the same rows and compare every two.
@@ -111,6 +112,7 @@ def side_by_side(
         seed: seed of the drawn rows.
         called: positions of the classes that models decide for, where these are not the most probable ones.
         dependence: which rows depend on each other.
+        weights: how much each row counts ``(rows,)``, above 0. None: all alike.
         **facts: further fields of the result: ``seconds``, ``shown``, ``explanations``.
 
     Examples:
@@ -120,22 +122,19 @@ def side_by_side(
         (['near', 'far'], [1.0])
     """
     known = np.asarray(truth)
-    if task == "regression":
-        measured = {name: evaluate(task, known, predictions=guess) for name, guess in guesses.items()}
-        codes = known.astype(np.float64)
-    else:
-        options = {"classes": classes, "positive": positive}
-        decided = {name: np.asarray(classes)[codes] for name, codes in (called or {}).items()}
-        measured = {
-            name: evaluate(task, known, probabilities=guess, predictions=decided.get(name), **options)
-            for name, guess in guesses.items()
-        }
-        codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(known))
+    decided = {name: np.asarray(classes)[codes] for name, codes in (called or {}).items()}
+    options: dict[str, Any] = {"classes": classes, "positive": positive, "weights": weights}
+    measured = {
+        name: scores_of(task, known, guess, called=decided.get(name), **options) for name, guess in guesses.items()
+    }
+    index = pd.Index(np.asarray(classes))
+    codes = known.astype(np.float64) if task == "regression" else index.get_indexer(pd.Index(known))
     metric = primary_metric(task, len(classes))
     sign = -1.0 if metric.direction == "higher" else 1.0
     undefined = float("inf")
     order = sorted(measured, key=lambda name: undefined if (v := measured[name][metric.name]) is None else sign * v)
-    models = [Predicted(codes, np.asarray(guesses[name], dtype=np.float64), (called or {}).get(name)) for name in order]
+    tables = {name: np.asarray(guess, dtype=np.float64) for name, guess in guesses.items()}
+    models = [Predicted(codes, tables[name], (called or {}).get(name), weights) for name in order]
     lines = []
     for (one, other), paired in every_pair(metric.name, models, seed=seed, dependence=dependence).items():
         numbers = [np.nan] * 4
@@ -163,7 +162,8 @@ def _agreement(one: Predicted, other: Predicted) -> tuple[float, int | None, int
     if one.classes:
         first, second = one.decided, other.decided
         right, also = first == one.truth, second == one.truth
-        return float(np.mean(first == second)), int((right & ~also).sum()), int((also & ~right).sum())
+        alike = float(np.average(first == second, weights=one.weights))
+        return alike, int((right & ~also).sum()), int((also & ~right).sum())
     if len(one.guess) < 2 or not (np.ptp(one.guess) and np.ptp(other.guess)):
         return float("nan"), None, None
     return float(np.corrcoef(one.guess, other.guess)[0, 1]), None, None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, NORMAL_95, holm
@@ -33,12 +33,13 @@ class Predicted:
 
     Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``guess`` holds probabilities ``(rows, classes)``,
     and ``truth`` the column of each row's class. Positions outside are classes that the model does not know. ``called``
-    are the columns that the model decides for (None: the most probable ones).
+    are the columns that the model decides for (None: the most probable ones). ``weights``: of the rows (None: alike).
     """
 
     truth: Array
     guess: Floats
     called: Array | None = None
+    weights: Floats | None = None
 
     @property
     def classes(self) -> int:
@@ -62,7 +63,13 @@ class Predicted:
 
     def take(self, places: Integers) -> Predicted:
         """Return the predictions for some of the rows."""
-        return Predicted(self.truth[places], self.guess[places], None if self.called is None else self.called[places])
+        called, weights = (None if one is None else one[places] for one in (self.called, self.weights))
+        return Predicted(self.truth[places], self.guess[places], called, weights)
+
+    def independent(self, rows: Booleans) -> float:
+        """Return how many rows of equal weight say as much on a mean as some rows do (Kish 1965)."""
+        weights = rows.astype(np.float64) if self.weights is None else self.weights * rows
+        return float(weights.sum() ** 2 / max((weights**2).sum(), np.finfo(np.float64).tiny))
 
 
 # ---- contributions of rows to a metric -------------------------------------------------------------------------------
@@ -71,12 +78,12 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
 
     Of ROC-AUC there are four columns for each class that occurs, or for the second one of two.
     """
-    none = np.zeros(0)
+    none, weights = np.zeros(0), np.ones(len(model.truth)) if model.weights is None else model.weights
+    weights = weights / weights.mean()
     if metric in ("rmse", "log_loss"):
-        return np.column_stack(model.losses), none
+        return np.column_stack(model.losses) * weights[:, None], none
     if metric == "accuracy":
-        right = (model.decided == model.truth).astype(np.float64)
-        return np.column_stack([right, np.ones(len(right))]), none
+        return np.column_stack([(model.decided == model.truth) * weights, weights]), none
     columns: list[Floats] = []
     for k in [1] if model.classes == 2 else range(model.classes):
         members = model.truth == k
@@ -84,10 +91,11 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
             scores = model.guess[:, k]
             for side in (members, ~members):
                 # For each row of one side, the share of the other side's rows below it. 0 elsewhere.
-                rivals, placed = np.sort(scores[~side]), np.zeros(len(scores))
-                above = sum(np.searchsorted(rivals, scores[side], edge) for edge in ("left", "right"))
-                placed[side] = above / (2 * len(rivals))
-                columns += [placed, side.astype(np.float64)]
+                order, placed = np.argsort(scores[~side]), np.zeros(len(scores))
+                rivals, below = scores[~side][order], np.append(0.0, np.cumsum(weights[~side][order]))
+                above = sum(below[np.searchsorted(rivals, scores[side], edge)] for edge in ("left", "right"))
+                placed[side] = above / (2 * below[-1])
+                columns += [placed * weights, side * weights]
     if not columns:
         return np.full((len(model.truth), 1), np.nan), none
     table = np.column_stack(columns)
@@ -234,12 +242,10 @@ def skill(
     better = [one for one in measures.values() if one["difference"] > 0 and one["p_value"] * len(measures) < LEVEL]
     # Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
     # mean over classes, the mean of their deviations is an upper bound. This counts also where a class has few rows.
-    rows = len(ours.truth)
-    counts = np.array([np.sum(ours.truth == k) for k in range(ours.classes)], dtype=np.float64)
-    counts = counts[(counts > 0) & (counts < rows)][: 1 if ours.classes == 2 else None]
-    chance = (
-        NORMAL_95 * float(np.sqrt((rows + 1) / (12 * counts * (rows - counts))).mean()) if len(counts) else math.inf
-    )
+    members = [one for k in range(ours.classes) if (one := ours.truth == k).any() and not one.all()]
+    counts = [(ours.independent(one), ours.independent(~one)) for one in members[: 1 if ours.classes == 2 else None]]
+    errors = [math.sqrt((inside + outside + 1) / (12 * inside * outside)) for inside, outside in counts]
+    chance = NORMAL_95 * float(np.mean(errors)) if errors else math.inf
     learnt = any(one["metric"] != "roc_auc" or (one["ci_low"] > 0 and one["difference"] > chance) for one in better)
     return {"learnt": learnt, "ahead": measures}
 

@@ -120,6 +120,7 @@ def report(
     interactions: int | None = None,
     refits: int | None = None,
     sensitive: Any = None,
+    sample_weight: Any = None,
     overwrite: bool = False,
     random_state: Any = None,
     **options: Any,
@@ -156,6 +157,8 @@ def report(
         sensitive: judge the model by the levels of this column: rates, errors and reliance by level, tested, and what
             the features tell of it. A column's name, one label for each row (which need not be a feature), or a list
             of names.
+        sample_weight: weights of the rows ``(rows,)`` in scores, comparisons and importances. What would count each
+            row once is left out, or the page says so. Not with ``sensitive``, ``refits`` or a curve.
         overwrite: replace a file at ``path``.
         random_state: seed. The same seed gives the same page.
         **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,
@@ -184,10 +187,10 @@ def report(
     check_flag("what_if", what_if)
     check_flag("keep_rows", keep_rows)
     check_choice("theme", theme, THEMES)
-    _check_options(title, most_rows, interactions, refits, train, options)
+    _check_options(title, most_rows, interactions, refits, train)
     target = None if path is None else check_path(path, overwrite=overwrite, endings=ENDINGS)
     seed, named = resolve_seed(random_state), _named(model)
-    tell_of_other_order(X, y=y)
+    tell_of_other_order(X, y=y, sample_weight=sample_weight)
     method, options = with_options(method, options)
     options = options if method == "permgrad" else {"method": method, **options}
     with sparing(), full_float32():
@@ -195,6 +198,12 @@ def report(
         first, *others = models
         _check_models(models, interactions)
         first.rows = replace(first.rows, sensitive=first.levels(sensitive))
+        for name, value in (("sensitive=", sensitive), ("refits=", refits), ("a curve", first.model.curve)):
+            if sample_weight is not None and value is not None:
+                problem = f"A report with {name} takes no sample_weight, because it counts every row once"
+                raise InputError(problem, hint="Leave one of them out, or call pg.explain for it.", code="PG006")
+        for one in models if sample_weight is not None else ():
+            one.weigh(sample_weight)
         names = [one.model.name for one in models]
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
@@ -222,9 +231,7 @@ def report(
     return page if target is None else page.save(target, overwrite=overwrite)
 
 
-def _check_options(
-    title: Any, most_rows: Any, interactions: Any, refits: Any, train: Any, options: Mapping[str, Any]
-) -> None:
+def _check_options(title: Any, most_rows: Any, interactions: Any, refits: Any, train: Any) -> None:
     """Refuse what cannot be shown or measured, before any work."""
     if title is not None and (not isinstance(title, str) or not title.strip()):
         raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
@@ -239,10 +246,6 @@ def _check_options(
         if train is None:
             problem = "refits= trains on the training rows"
             raise InputError(problem, hint="Pass train=(X_train, y_train) too.", code="PG005")
-    if "sample_weight" in options:
-        problem = "A report takes no sample_weight: its scores, tests and sentences count every row once"
-        hint = "Call pg.explain(model, X, y, sample_weight=…) for weighted importances."
-        raise InputError(problem, hint=hint, code="PG004")
 
 
 def _check_models(models: Sequence[ReadModel], interactions: int | None) -> None:

@@ -166,8 +166,9 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
         words = f"It is right more often than always predicting the most frequent class: {metric.label} "
     else:
         always, better = "the most frequent class", "Its probabilities are better"
-        if data is not None and data.class_counts is not None and data.constant_from in data.class_counts:
-            always = shorten(data.class_counts[data.constant_from].idxmax(), 40)
+        counts = None if data is None or content.weights else data.class_counts
+        if data is not None and counts is not None and data.constant_from in counts:
+            always = shorten(counts[data.constant_from].idxmax(), 40)
         if name == "roc_auc":
             better = "It ranks rows better than chance"
         words = f"It is right in {percent(test['accuracy'])} of the test rows. Always predicting {always} is right in "
@@ -180,7 +181,8 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
 
 def _comparisons(content: Assessment) -> Iterator[Spoken]:
     """Say how many rows of a rare class it finds, and how it compares with a constant, baselines and an earlier run."""
-    (_, counts), scored, measured = class_rows(content), content.predictions, content.metrics or {}
+    (_, counts), measured = class_rows(content), content.metrics or {}
+    scored = None if content.weights else content.predictions
     if scored is not None and scored.probabilities is not None and len(scored.classes) == len(counts) == 2:
         label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
         called = classes[scored.scored.decided] == label
@@ -277,6 +279,7 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
             if seen is not None:
                 right = (seen.scored.decided == seen.codes).astype(np.float64)
                 wider = mean_widening(content.dependence, right)
+                wider *= np.sqrt(rows / seen.scored.independent(np.ones(rows, dtype=bool)))
             low, high = map(float, wilson(accuracy, rows / wider**2))
             words += f": on other rows, accuracy could be between {percent(low)} and {percent(high)} "
             words += "(95\u00a0% interval)"
@@ -299,6 +302,23 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         yield words, "rare", "caution", {"rows": few}
 
 
+def _weights(content: Assessment) -> Iterator[Spoken]:
+    """Say that scores are of means and the model is not, and what weighs the test rows, and what does not."""
+    loss = "" if content.explanation is None else str(content.explanation.meta.get("loss"))
+    if loss.startswith("quantile") and content.curve is None:
+        words = f"It predicts the {loss}, and these scores are for models of the mean, so that it is not compared "
+        words += "with a constant. Importances measure the loss of the quantile."
+        yield words, "quantile", "caution", {"loss": loss}
+    if content.weights and content.predictions is not None:
+        scored, column = content.predictions.scored, content.weights["column"]
+        worth = round(scored.independent(np.ones(len(scored.truth), dtype=bool)))
+        rough = ", so all scores are rough" * (worth < FEW_ROWS)
+        words = f"Scores, comparisons and importances weigh the test rows by {shorten(column, 40)}: they are worth "
+        words += f"{counted(worth, 'row')} of equal weight{rough}. All else counts each row once. Groups of rows, "
+        words += "thresholds, calibration and intervals of predictions are left out."
+        yield words, "weights", "caution", {"column": column, "worth": worth}
+
+
 def _allowed_for(between: Dependence, rows: int) -> str:
     """Say which rows count as one."""
     name = shorten(between.name, 40)
@@ -312,7 +332,7 @@ def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]
 
     ``before``: of the probabilities before they were calibrated. The list is empty where there are none.
     """
-    scored = content.predictions
+    scored = None if content.weights else content.predictions
     probabilities = None if scored is None else scored.before_calibration if before else scored.probabilities
     if scored is None or probabilities is None or not len(scored.truth):
         return []
@@ -382,7 +402,7 @@ def _columns(content: Assessment) -> Iterator[Spoken]:
 
 #: In reading order.
 _SENTENCES: tuple[Callable[[Assessment], Iterator[Spoken]], ...] = (
-    *(_skill, _comparisons, _features, _giveaways, _test_rows, _scores, _columns),
+    *(_skill, _comparisons, _features, _giveaways, _weights, _test_rows, _scores, _columns),
 )
 
 

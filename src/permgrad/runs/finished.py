@@ -76,6 +76,9 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     from permgrad.assess.store import Store  # loads torch
 
     data, metrics = (read_json(folder / name) for name in (documents.DATA, documents.METRICS))
+    if data.get("weight"):
+        problem = f"{folder} is a run with --weight {data['weight']}, and a comparison of runs counts each row once"
+        raise InputError(problem, hint="Compare runs without --weight, or each run's own report.", code="PG006")
     predictions = documents.read_predictions(folder, data)
     spent = read_times(folder / "model")
     if spent is None:  # which older runs have in their table

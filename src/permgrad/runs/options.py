@@ -26,6 +26,8 @@ BASELINES = (
 )
 #: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
 MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx", "FILE.ENDING")
+#: Those that are trained without weights of rows.
+UNWEIGHED = ("auto", *BASELINES[-4:])
 LAYOUTS = ("tinto", "assignment", "path", "lattice", "given", "random")
 #: Models whose settings are searched.
 TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catboost", "histogram_boosting")

@@ -27,6 +27,7 @@ from permgrad.runs.options import (
     TASKS,
     THEMES,
     TUNED,
+    UNWEIGHED,
     CommandRequest,
     Names,
     argument,
@@ -89,6 +90,7 @@ _SENSITIVE = (
     "Column by whose levels the model is judged (rates, errors, reliance), also one left out by --drop; may be given "
     "several times."
 )
+_WEIGHT = "Column of weights, as of a survey: no feature. Training, scores and importances weigh rows by it."
 _AGAINST = "An earlier run's folder: also report what changed since (scores, importances, and why the loss did)."
 _CAUSES = (
     "With --method shapley: columns in blocks, causes first, such as 'age,sex > income > loan'; of other names a JSON "
@@ -104,6 +106,7 @@ _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...
 _EXCLUSIVE = (
     ("thorough", "time_limit", ""),
     ("refits", "time_limit", ""),
+    *(("weight", other, " ({} counts each row once)") for other in ("cost", "sensitive", "refits", "against")),
     ("group", "time", " (with --time, a group within one period stays together)"),
 )
 
@@ -245,6 +248,7 @@ class RunRequest(SplitRequest):
         "Cost of a false positive and of a false negative; also reports the cheapest threshold.", None, "A B"
     )
     sensitive: Names = option(_SENSITIVE, (), "COL")
+    weight: str | None = option(_WEIGHT, None, "COL")
     against: Path | None = option(_AGAINST, None, "RUN")
     from_stage: str | None = option(
         "Repeat this stage and all later ones.",
@@ -267,11 +271,12 @@ class RunRequest(SplitRequest):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
-        _ = self.seconds_at_most, self.kinds  # which refuse what cannot be read
+        _ = self.seconds_at_most, self.kinds, self.weighed  # which refuse what cannot be read
         for one, other, beside in _EXCLUSIVE:
             if getattr(self, one) and getattr(self, other):
                 problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
-                raise InputError(problem, hint=f"Leave one of them out{beside}.", code="PG006")
+                hint = f"Leave one of them out{beside.format(options[other].flag(other))}."
+                raise InputError(problem, hint=hint, code="PG006")
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"
@@ -312,6 +317,15 @@ class RunRequest(SplitRequest):
         return seconds
 
     @property
+    def weighed(self) -> bool:
+        """Whether rows have weights. Refuses models that are not trained with them."""
+        without = [name for name in (self.model, *self.named_baselines) if self.weight and name in UNWEIGHED]
+        if without:
+            problem = f"--weight and the model {without[0]} cannot be combined: it is not trained with weights"
+            raise InputError(problem, hint="Choose another model, or leave --weight out.", code="PG006")
+        return self.weight is not None
+
+    @property
     def wanted_baselines(self) -> Names:
         """Names of the baselines to train, in the order of tables."""
         if not self.baselines and not self.named_baselines:
@@ -320,6 +334,7 @@ class RunRequest(SplitRequest):
 
         cheap = [one.name for one in baselines.values() if self.baselines and not one.costly]
         wanted = {*cheap, *self.named_baselines} - {self.model}  # which is trained anyway
+        wanted -= {*UNWEIGHED} if self.weighed else set()
         return tuple(name for name in baselines if name in wanted)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from sklearn.metrics import mean_absolute_error, r2_score
+from sklearn.metrics import make_scorer, mean_absolute_error, mean_pinball_loss, r2_score
 from torch import nn
 
 import permgrad as pg
@@ -193,6 +193,10 @@ def test_scorers_have_names():
     assert list(resolve_scorers("r2")) == ["r2"]
     assert list(resolve_scorers(own)) == ["own"]
     assert list(resolve_scorers(["r2", Scorer(), own])) == ["r2", "score_1", "own"]
+    # Scorers of one function, or of functions without a name, stay apart, and say what they measure.
+    several = [make_scorer(mean_pinball_loss, alpha=level, greater_is_better=False) for level in (0.1, 0.9)]
+    assert list(resolve_scorers(several)) == [f"neg_mean_pinball_loss alpha={level}" for level in (0.1, 0.9)]
+    assert list(resolve_scorers([lambda *_: 1.0, lambda *_: 2.0, "r2"])) == ["score_0", "score_1", "r2"]
     mapped = resolve_scorers({"first": "r2", "second": own})
     assert list(mapped) == ["first", "second"]
     assert mapped["second"] is own

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.metrics import accuracy_score
 
 import permgrad as pg
@@ -279,3 +280,12 @@ def test_a_slow_predictor_is_called_few_times():
     played = 5 * len(frame) * len(frame.columns)
     assert sum(calls) > played
     assert len(calls) < 24  # 12 to check the predictor, and hundreds of rows at once for each feature
+
+
+def test_sparse_matrices_and_containers_of_other_libraries_are_refused_with_a_way_out():
+    class Pool:
+        pass
+
+    for inputs, what in ((sparse.csr_matrix(np.eye(3)), "a sparse matrix"), (Pool(), "Pool")):
+        with pytest.raises(InputError, match=rf"must be a table, got {what}. Pass .* and a pipeline that makes other"):
+            pg.explain(lambda rows: rows[:, 0], inputs, random_state=0)

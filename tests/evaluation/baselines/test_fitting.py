@@ -76,7 +76,7 @@ def test_learns_and_repeats(name, task):
     # The target bends, which a linear model cannot follow.
     floor = 0.55 if name == "linear" else 0.75
     assert score["r2" if task == "regression" else "accuracy"] > floor
-    np.testing.assert_array_equal(fitted[0].predict(test.encoded), fitted[1].predict(test.encoded))
+    np.testing.assert_array_equal(fitted[0].guess(test.encoded), fitted[1].guess(test.encoded))
     assert fitted[0].seconds > 0
     assert fitted[0].processor_seconds > 0
     if name in ("lightgbm", "xgboost"):
@@ -98,7 +98,7 @@ def test_a_class_without_training_rows_gets_probability_zero(name):
         classes=["top", "mid", "low"],
         options=SHORT.get(name, {}),
     )
-    table = fitted.predict_proba(test.encoded)
+    table = fitted.guess(test.encoded)
     assert table.shape == (100, 3)
     assert np.all(table[:, 1] == 0)
     np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-6)
@@ -235,9 +235,9 @@ def test_the_mlp_keeps_its_best_epoch_and_stops():
 
 def test_the_mlp_does_not_see_units():
     train, validation, test = parts("regression")
-    plain = fit_baseline("mlp", "regression", train, validation).predict(test.encoded)
+    plain = fit_baseline("mlp", "regression", train, validation).guess(test.encoded)
     scaled = [BaselineRows(part.encoded * 1000 + 5, part.y * 1e6 - 7) for part in (train, validation, test)]
-    other = fit_baseline("mlp", "regression", *scaled[:2]).predict(scaled[2].encoded)
+    other = fit_baseline("mlp", "regression", *scaled[:2]).guess(scaled[2].encoded)
     np.testing.assert_allclose(other, plain * 1e6 - 7, atol=0.02e6)
 
 
@@ -247,7 +247,7 @@ def test_linear_is_the_closed_form():
     scaled = (train.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
     held = (test.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
     weights = np.linalg.solve(scaled.T @ scaled + np.eye(4), scaled.T @ (train.y - train.y.mean()))
-    np.testing.assert_allclose(fitted.predict(test), held @ weights + train.y.mean(), atol=1e-5)
+    np.testing.assert_allclose(fitted.guess(test), held @ weights + train.y.mean(), atol=1e-5)
 
 
 def test_histogram_boosting_goes_back_to_its_best_round():
@@ -314,7 +314,7 @@ def test_peers_take_categories_as_they_are(name, capfd, recwarn):
     assert fitted.evaluate(test)["roc_auc"] > 0.75
     # The encoded table plays no part where there is a natural one.
     blind = BaselineRows(np.zeros_like(test.encoded), test.y, test.natural)
-    np.testing.assert_array_equal(fitted.predict_proba(blind), fitted.predict_proba(test))
+    np.testing.assert_array_equal(fitted.guess(blind), fitted.guess(test))
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""

@@ -354,6 +354,25 @@ def test_tables_and_targets_of_other_libraries_are_their_pandas_forms():
     np.testing.assert_array_equal(own.predict(Foreign(frame)), usual)
 
 
+def test_weights_of_an_eval_set_count_in_its_calibration():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = (X[:, 0] + rng.normal(size=400) > 0).astype(int)
+    held, again = np.where(rng.random(100) < 0.2, 9, 1), np.arange(100)
+    eval_sets = ((X[:100], y[:100]), (X[:100], y[:100], held), tuple(one[:100][again.repeat(held)] for one in (X, y)))
+    plain, weighted, repeated = (
+        small(max_epochs=3, calibration="temperature").fit(X[100:], y[100:], eval_set=one) for one in eval_sets
+    )
+    losses = [model.history_["validation_loss"].to_numpy() for model in (plain, weighted, repeated)]
+    np.testing.assert_allclose(losses[1], losses[2], rtol=1e-4)
+    assert not np.allclose(losses[0], losses[1], rtol=1e-2), "the weights matter"
+    temperatures = [model.calibration_.temperature for model in (plain, weighted, repeated)]
+    assert temperatures[1] == pytest.approx(temperatures[2], rel=1e-3)
+    assert temperatures[0] != pytest.approx(temperatures[1], rel=1e-3)
+    with pytest.raises(InputError, match="sample_weight"):
+        small().fit(X4, Y4, eval_set=(X4, Y4, -np.ones(len(Y4))))
+
+
 def test_wrong_eval_sets():
     with pytest.raises(
         InputError, match=r"eval_set must be a pair \(X, y\), got ndarray. Pass eval_set=\(X_validation, y_validation\)"

@@ -115,12 +115,12 @@ def test_every_range_is_of_settings_that_its_library_takes(name):
     for _ in range(4):
         settings = space.build(study.ask())["settings"]
         fitted = fit_baseline(name, "classification", *parts, options=settings)
-        chances = fitted.predict_proba(parts[1])
+        chances = fitted.guess(parts[1])
         losses.append(evaluate("classification", y[120:], probabilities=chances, classes=[0, 1])["log_loss"])
     assert len(set(losses)) > 2  # the settings arrive
     # The values of trial 0 are those of the comparison.
     usual, said = (fit_baseline(name, "classification", *parts, options=own) for own in ({}, dict(space.start)))
-    np.testing.assert_allclose(usual.predict_proba(parts[1]), said.predict_proba(parts[1]), atol=1e-12)
+    np.testing.assert_allclose(usual.guess(parts[1]), said.guess(parts[1]), atol=1e-12)
 
 
 @pytest.mark.parametrize(

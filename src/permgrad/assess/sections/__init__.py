@@ -24,14 +24,14 @@ from permgrad.assess.work import Work
 #: Of each section the stage of a run that computes it, what it needs (``CAPABILITIES``), and what fills its fields.
 SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("model", (), scores.scores),
-    ("model", ("table",), segments.segments),
+    ("model", ("table", "even"), segments.segments),
     ("explanation", (), ranking.ranking),
     ("explanation", ("network",), bands.bands),
     ("explanation", (), rows.single_rows),
     ("explanation", ("maps",), rows.maps),
     ("explanation", ("table",), rows.listed),
-    ("explanation", ("curve",), curve.along_curve),
-    ("explanation", ("table", "one logit"), gradients.gradients),
+    ("explanation", ("curve", "even"), curve.along_curve),
+    ("explanation", ("table", "one logit", "even"), gradients.gradients),
     ("explanation", ("table",), beside_data.beside_data),
     ("explanation", ("table",), cards.cards),
     ("explanation", (), together.together),

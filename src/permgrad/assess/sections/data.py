@@ -72,7 +72,7 @@ def describe_data(work: Work) -> DataSection:
         rows={"train": None if train is None else len(train), "test": len(work.test)},
         columns=columns,
         split="as passed to permgrad",
-        constant_from="test" if train is None else "train",
+        constant_from="test" if work.learned is work.test else "train",
         unchecked="" if compared else "train" if train is None else "table",
         class_counts=pd.DataFrame(counts, index=list(model.classes)) if counts else None,
         notes=[f"Task: {model.task}, model: {model.name}."],

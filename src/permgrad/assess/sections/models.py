@@ -45,6 +45,7 @@ def compared_models(work: Work, others: Sequence[tuple[EvaluatedModel, Rows]]) -
         seed=work.budget.seed,
         called=called,
         dependence=work.test.dependence,
+        weights=work.predictions.weights,
         explanations={name: one for name, one in explanations.items() if one is not None},
     )
 
@@ -63,6 +64,7 @@ def trained_models(content: Assessment, *, seed: int) -> SideBySide:
         reference=NETWORK,
         seed=seed,
         dependence=content.dependence,
+        weights=predictions.weights,
         shown={NETWORK: "this network", **labels},
         explanations={} if content.explanation is None else {NETWORK: content.explanation},
     )

@@ -38,7 +38,7 @@ def ranking(work: Work) -> None:
         rows = explained if places is None else explained.take(places)
         alone = {"level": "modality", "groups": None, "sampling": "marginal", "n_repeats": options.get("n_repeats", 10)}
         branches = {**(model.explain(rows, rows.y, method="permgrad", scope="global", **alone).branches or branches)}
-    if {"tabular", "image"} <= set(model.paths):
+    if {"tabular", "image"} <= set(model.paths) and work.test.weights is None:  # it is not defined for weights
         # The method computes each row anew for each feature, so that few rows do.
         some = np.arange(len(explained)) if work.budget.clock.thorough else draw_rows(work, PAPER_ROWS)
         rows = explained.take(some)

@@ -16,8 +16,8 @@ from permgrad.attribution.request.related import tell_of_signs
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.calibration import score_intervals
-from permgrad.evaluation.metrics import evaluate
-from permgrad.evaluation.skill import Predicted, against_others, skill
+from permgrad.evaluation.metrics import scores_of
+from permgrad.evaluation.skill import against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
 
 
@@ -36,9 +36,9 @@ def scores(work: Work) -> None:
     counts["test"] = len(test)
     metrics["test"] = model.measure(predicted.guess, test, predicted.called)
     if model.classes:
-        first, second = (
-            (model.targets(rows), told.guess) for rows, told in ((held, held_predicted), (test, predicted))
-        )
+        # A threshold is found by counts of rows.
+        judged = (held, held_predicted) if test.weights is None else (test.take(none), predicted.take(none))
+        first, second = ((model.targets(rows), told.guess) for rows, told in (judged, (test, predicted)))
         missed = never_predicted(np.asarray(model.labels), first, second, predicted.called)
         metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
     metrics |= {name: value for name in ("raised", "blend") if (value := getattr(model.model, f"{name}_", None))}
@@ -52,7 +52,7 @@ def scores(work: Work) -> None:
             predicted.codes, predicted.inside, COVERAGE, classes=predicted.classes, dependence=test.dependence
         )
     if guesses:
-        competitors = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
+        competitors = {name: replace(predicted.scored, guess=guess, called=None) for name, guess in guesses.items()}
         compared = against_others(
             model.task, predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence
         )
@@ -63,7 +63,10 @@ def scores(work: Work) -> None:
         metrics |= {} if thresholds is None else {"cuts": thresholds}
     if predicted.training_mean is None and mean is not None:
         predicted = replace(predicted, training_mean=mean)
-    work.put(metrics=metrics, **({} if test.dependence is None else {"dependence": test.dependence}))
+    related: dict[str, Any] = {} if test.dependence is None else {"dependence": test.dependence}
+    if (weights := test.weights) is not None:
+        related["weights"] = {"column": str(weights.name or "sample_weight"), "weights": weights.tolist()}
+    work.put(metrics=metrics, **related)
     work.content.predictions, work.content.guesses = predicted, guesses
     work.content.positive = metrics.get("positive")
 
@@ -88,18 +91,22 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
         taken from the training rows, or without them from the test rows, where it is a little better than it could be.
     """
     model, predicted = work.model, work.predictions
-    learned = predicted.codes if work.train is None else model.codes(work.train)
-    mean = None
+    source = work.learned
+    learned = predicted.codes if source is work.test else model.codes(source)
+    weights, mean = None if source.weights is None else source.weights.to_numpy(), None
     if model.task == "regression":
-        mean = float(np.mean(learned, dtype=np.float64))
+        mean = float(np.average(np.asarray(learned, dtype=np.float64), weights=weights))
         guess = np.full(len(work.test), mean)
     else:
-        known = np.asarray(learned, dtype=np.int64)
-        shares = np.bincount(known[known >= 0], minlength=len(model.classes)) / len(learned)
+        known, whole = np.asarray(learned, dtype=np.int64), len(learned) if weights is None else weights.sum()
+        weights = None if weights is None else weights[known >= 0]
+        shares = np.bincount(known[known >= 0], weights, len(model.classes)) / whole
         guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
-    ours, constant = predicted.scored, Predicted(predicted.codes, guess)
-    ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
+    ours, constant = predicted.scored, replace(predicted.scored, guess=guess, called=None)
+    ahead, loss = None, str(getattr(getattr(model, "request", None), "loss", ""))
+    if model.curve is not None or not loss.startswith("quantile"):  # which squared errors do not judge
+        ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
 
 
@@ -107,20 +114,18 @@ def with_positive(content: Assessment, level: str) -> Assessment:
     """Return an assessment with another positive class: metrics are computed again where predictions are stored."""
     predictions, metrics = content.predictions, dict(content.metrics or {})
     assert predictions is not None
-    assert content.data is not None
-    assert content.data.class_counts is not None
     classes = list(predictions.classes)
     label = classes[find_positive(classes, level)]
 
     def anew(guess: npt.NDArray[Any], called: npt.NDArray[Any] | None = None) -> dict[str, Any]:
-        options: dict[str, Any] = {"probabilities": guess, "predictions": called, "classes": classes, "positive": label}
-        return evaluate("classification", predictions.truth, **options)
+        options: dict[str, Any] = {"classes": classes, "positive": label, "weights": predictions.weights}
+        return scores_of("classification", predictions.truth, guess, called=called, **options)
 
     metrics["test"] = anew(predictions.guess, None if predictions.called is None else predictions.best)
-    counts = content.data.class_counts["train"].reindex(classes).to_numpy(dtype=np.float64)
-    metrics["constant"] = {**content.constant, **anew(np.tile(counts / counts.sum(), (len(predictions), 1)))}
+    unknown = dict.fromkeys(("average_precision", "lift"))
+    constant = anew(np.full(predictions.guess.shape, 1 / len(classes)))  # both are the same for any constant
+    metrics["constant"] = {**content.constant} | {one: constant[one] for one in unknown}
     if str(metrics["positive"]) != label:
-        unknown = dict.fromkeys(("average_precision", "lift"))
         metrics["validation"], metrics["not_kept"] = metrics["validation"] | unknown, []
         again = {name: anew(guess) for name, guess in content.guesses.items()}
         metrics["baselines"] = {

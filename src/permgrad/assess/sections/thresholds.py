@@ -26,7 +26,7 @@ MEASURES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
 def cuts(work: Work, validation: tuple[Rows, Predictions], test: tuple[Rows, Predictions]) -> dict[str, Any] | None:
     """Measure every threshold of the logit on the test rows. Thresholds are chosen on the validation rows.
 
-    Returns None if all rows have one class.
+    Returns None if all rows have one class, or weights.
     """
     network, cost = work.model.model, work.budget.cost
     classes, positive = work.model.classes, str(work.model.positive)
@@ -39,7 +39,7 @@ def cuts(work: Work, validation: tuple[Rows, Predictions], test: tuple[Rows, Pre
         second = outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
         logits[part] = second if place == 1 else -second
     truth = {"validation": validation[1].codes == place, "test": test[1].codes == place}
-    if any(len(np.unique(positive)) < 2 for positive in truth.values()):
+    if work.test.weights is not None or any(len(np.unique(positive)) < 2 for positive in truth.values()):
         return None
     weights = np.ones(2) if network.class_weights_ is None else np.asarray(network.class_weights_, dtype=np.float64)
     shift = float(np.log(weights[place]) - np.log(weights[1 - place]))

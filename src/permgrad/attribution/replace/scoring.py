@@ -53,8 +53,10 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
     ranking = _ranking_scorers()
     if not isinstance(scoring, Mapping):
         several = isinstance(scoring, Iterable) and not isinstance(scoring, str) and not callable(scoring)
-        scores = enumerate(scoring if several else [scoring])
-        scoring = {one if isinstance(one, str) else getattr(one, "__name__", f"score_{k}"): one for k, one in scores}
+        scores = list(scoring if several else [scoring])
+        names = [one if isinstance(one, str) else _name_of(one) for one in scores]
+        named = [f"{name}_{k}" if name == "score" or names.count(name) > 1 else name for k, name in enumerate(names)]
+        scoring = dict(zip(named, scores, strict=True))
     if not scoring:
         raise InputError("scoring= names no scorer", hint="Pass for example 'roc_auc'", code="PG005")
     for scorer in scoring.values():
@@ -66,6 +68,13 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
     return {
         str(name): ranking.get(one) or get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()
     }
+
+
+def _name_of(scorer: Any) -> str:
+    """Return a scorer's name: that of its function, as scikit-learn calls it, with its arguments."""
+    name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "").replace("<lambda>", "") or "score"
+    further = [f"{key}={value}" for key, value in getattr(scorer, "_kwargs", {}).items()]
+    return " ".join(["neg_" * (getattr(scorer, "_sign", 1) < 0) + name, *further])
 
 
 def _ranking_scorers() -> dict[str, Callable[..., float]]:

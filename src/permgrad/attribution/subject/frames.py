@@ -176,9 +176,10 @@ def _library(table: Any) -> Library:
         return _Polars()
     array = None if hasattr(table, "tocsr") else np.asarray(table)
     if array is None or array.ndim != 2 or array.dtype.names:
-        shape = "a sparse matrix" if array is None else f"{type(table).__name__} of shape {array.shape}"
-        problem = f"The inputs of a predictor must be a table, got {shape}"
-        raise InputError(problem, hint="Pass a data frame or an array (rows, columns)", code="PG001")
+        what = "a sparse matrix" if array is None else f"{type(table).__name__} of shape {array.shape}"
+        problem = f"The inputs of a predictor must be a table, got {what.removesuffix(' of shape ()')}"
+        hint = "Pass a data frame or an array (rows, columns), and a pipeline that makes other forms of it"
+        raise InputError(problem, hint=hint, code="PG001")
     return Library()
 
 

@@ -205,7 +205,8 @@ class OutputForm:
             raise InputError(
                 f"y must hold 0 or 1 for each of the {self.count} labels, got the shape {values.shape} of "
                 f"{values.dtype}",
-                hint=f"Pass an array (rows, {self.count}), or task='regression' for other numbers",
+                hint=f"Pass an array (rows, {self.count}) with 1 for the second class of each label, or "
+                "task='regression' for other numbers",
                 code="PG015",
             )
         if numbers is None:

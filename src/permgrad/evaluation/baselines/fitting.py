@@ -30,7 +30,7 @@ from permgrad.base.errors import (
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
-from permgrad.evaluation.metrics import Task, evaluate, metrics
+from permgrad.evaluation.metrics import Task, metrics, scores_of
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.prepared import EncodedRows
@@ -49,20 +49,22 @@ _MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
 class BaselineRows:
     """Encoded rows ``(rows, encoded)`` and target. ``natural``: the same with categories (``natural_table``).
 
-    ``source``: the rows with their encoder, for a model that contains a network.
+    ``source``: the rows with their encoder, for a model that contains a network. ``weights``: how much each row counts.
     """
 
     encoded: Array
     y: Array
     natural: pd.DataFrame | None = None
     source: EncodedRows | None = None
+    weights: Any = None
 
     def take(self, rows: Array) -> BaselineRows:
         """Return the rows that a mask or row numbers choose."""
         places = np.arange(len(self.y))[rows]
         natural = None if self.natural is None else self.natural.iloc[places]
         source = None if self.source is None else self.source.take(places)
-        return BaselineRows(np.asarray(self.encoded)[places], np.asarray(self.y)[places], natural, source)
+        weights = None if self.weights is None else np.asarray(self.weights)[places]
+        return BaselineRows(np.asarray(self.encoded)[places], np.asarray(self.y)[places], natural, source, weights)
 
 
 @dataclass(frozen=True)
@@ -183,32 +185,20 @@ class FittedBaseline:
     processor_seconds: float
     natural: bool
 
-    def predict_proba(self, rows: Array | BaselineRows) -> Floats:
-        """Return probabilities ``(rows, classes)``, 0 for a class without training rows."""
+    def guess(self, rows: Array | BaselineRows) -> Floats:
+        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``, 0 for classes not trained on."""
         readable = self._readable(rows)
+        if len(self.classes) == 0:
+            return np.asarray(self.model.predict(readable), dtype=np.float64)
         table = np.zeros((len(readable), len(self.classes)))
         table[:, self.seen] = self.model.predict_proba(readable)
         return table
 
-    def predict(self, rows: Array | BaselineRows) -> Array:
-        """Return predicted values, or the most probable classes."""
-        if len(self.classes) == 0:
-            return np.asarray(self.model.predict(self._readable(rows)), dtype=np.float64)
-        return np.asarray(self.classes[np.argmax(self.predict_proba(rows), axis=1)])
-
-    def guess(self, rows: Array | BaselineRows) -> Floats:
-        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
-        return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
-
-    def evaluate(self, rows: BaselineRows, positive: Any = None) -> dict[str, Any]:
-        """Compute the metrics on some rows."""
-        return self.score(rows.y, self.guess(rows), positive)
-
-    def score(self, y: Array, guess: Floats, positive: Any = None) -> dict[str, Any]:
-        """Compute the metrics of predictions in the form of ``guess``."""
-        if len(self.classes) == 0:
-            return evaluate("regression", y, predictions=guess)
-        return evaluate("classification", y, probabilities=guess, classes=list(self.classes), positive=positive)
+    def evaluate(self, rows: BaselineRows, positive: Any = None, guess: Floats | None = None) -> dict[str, Any]:
+        """Compute the metrics on some rows. ``guess``: the predictions, where they are known."""
+        task: Task = "classification" if len(self.classes) else "regression"
+        options: dict[str, Any] = {"classes": list(self.classes), "positive": positive, "weights": rows.weights}
+        return scores_of(task, rows.y, self.guess(rows) if guess is None else guess, **options)
 
     def _readable(self, rows: Array | BaselineRows) -> Any:
         if self.natural:
@@ -254,7 +244,7 @@ def fit_baseline(
 
 
 def fit_estimator(
-    estimator: Any, name: str, table: Any, y: Array, *, classes: Sequence[Any] | Array = (), seed: int = 0
+    estimator: Any, name: str, table: Any, y: Array, weights: Any = None, *, classes: Any = (), seed: int = 0
 ) -> FittedBaseline:
     """Fit a copy of an estimator of the user's on raw columns, and time it. Its seeds that are None get ``seed``.
 
@@ -269,13 +259,16 @@ def fit_estimator(
     if len(labels) and not hasattr(model, "predict_proba"):
         hint = "Wrap it, as in CalibratedClassifierCV(model) of scikit-learn."
         raise InputError(f"{name} has no predict_proba, which a classifier needs here", hint=hint, code="PG031")
+    step = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
+    weighed = {} if weights is None else {f"{step}sample_weight": weights}
     started, worked = time.perf_counter(), time.process_time()
     try:
-        model.fit(table, y)
+        model.fit(table, y, **weighed)
     except PermgradError:
         raise
     except Exception as error:
         hint = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
+        hint = "Leave the weights out, or choose another model." if "sample_weight" in str(error) else hint
         raise InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032") from error
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
     seen = np.zeros(0, dtype=np.int64)
@@ -344,7 +337,7 @@ def run_baselines(
                 if guesses is not None:
                     guesses[baseline.name] = guess
                 result[baseline.name] = {
-                    **fitted.score(test.y, guess, positive),
+                    **fitted.evaluate(test, positive, guess),
                     "validation": None if validation is None else fitted.evaluate(validation, positive),
                     **dict(zip(FIT_TIMES, (fitted.seconds, fitted.processor_seconds), strict=True)),
                 }

@@ -120,7 +120,7 @@ class TableModel(_Learned):
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
     def fit_encoder(
-        self, X: Any, schema: Schema | None = None, *, y: Any, dependence: Dependence | None = None
+        self, X: Any, schema: Schema | None = None, *, y: Any, sample_weight: Any = None, dependence: Any = None
     ) -> EncodedRows:
         """Fit the encoder on training rows, and return them with their encoding: of a blend, its network's."""
         if self.model == BLEND:
@@ -142,17 +142,19 @@ class TableModel(_Learned):
             encoder.read_texts_with(TextFeatures(self.text_encoder))
         self.preprocessor_ = encoder
         units = None if dependence is None else dependence.codes
-        target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units)
+        weights = {} if sample_weight is None else {"weights": np.asarray(sample_weight, dtype=np.float64)}
+        target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units, **weights)
         return EncodedRows(frame, encoder, encoder.learn(frame, target))
 
     def fit(
-        self, X: Any, y: Any, eval_set: Any = None, *, dependence: Dependence | None = None, network: Any = None
+        self, X: Any, y: Any, eval_set: Any = None, *, weights: Any = None, dependence: Any = None, network: Any = None
     ) -> Self:
         """Fit on training rows, a frame or ``EncodedRows``.
 
         ``eval_set``: rows and targets that stop the training early, where the model has such a stop, and tell how large
-        its errors are. Their classes are among those of the training rows. ``dependence``: of these rows. ``network``:
-        of a blend, where it is trained already on the same ``EncodedRows``.
+        its errors are, perhaps with their weights. Their classes are among those of the training rows. ``dependence``:
+        of these rows. ``weights``: of the training rows, with an ``eval_set``, but not for a blend. ``network``: of a
+        blend, where it is trained already on the same ``EncodedRows``.
         """
         y = np.asarray(y)
         if eval_set is None and isinstance(self.model, str) and self.validation_fraction:
@@ -167,10 +169,10 @@ class TableModel(_Learned):
         if self.task == "classification":
             self.classes_ = np.unique(y)
         else:
-            self.target_mean_ = float(np.mean(y, dtype=np.float64))
-        stopping = None
+            self.target_mean_ = float(np.average(np.asarray(y, dtype=np.float64), weights=weights))
+        stopping: Any = None
         if eval_set is not None and len(eval_set[1]):
-            stopping = self.encode_rows(eval_set[0]), np.asarray(eval_set[1])
+            stopping = self.encode_rows(eval_set[0]), *map(np.asarray, eval_set[1:])
         options: dict[str, Any] = {"classes": getattr(self, "classes_", ()), "seed": int(self.random_state)}
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
@@ -179,22 +181,23 @@ class TableModel(_Learned):
                 network = self.network() if network is None else network
                 options["options"] = {"network": network, "dependence": dependence}
             self.fitted_ = fitting.fit_baseline(
-                self.model, self.task, self._readable(rows, y), held_rows, threads=self.threads, **options
+                self.model, self.task, self._readable(rows, y, weights), held_rows, threads=self.threads, **options
             )
         else:
-            self.fitted_ = fitting.fit_estimator(self.model, self.label, self._readable(rows), y, **options)
+            weights = None if isinstance(self.model, FileEstimator) else weights
+            self.fitted_ = fitting.fit_estimator(self.model, self.label, self._readable(rows), y, weights, **options)
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes
         self.blend_ = self.fitted_.model.facts() if self.model == BLEND else None
         self._learn_errors(stopping, dependence)
         return self
 
-    def _learn_errors(self, held: tuple[EncodedRows, Array] | None, dependence: Dependence | None) -> None:
+    def _learn_errors(self, held: tuple[Any, ...] | None, dependence: Dependence | None) -> None:
         """Learn from held-out rows how large errors are: split conformal prediction, the same width for every row."""
         self.held_out_ = None
         if held is None:
             return
-        rows, y = held
+        rows, y = held[:2]
         chosen = np.sort(generator(int(self.random_state), "rows of errors").permutation(len(y))[:MOST_HELD])
         dependence = None if dependence is None else dependence.take(chosen)
         guess, none = self.fitted_.guess(self._readable(rows.take(chosen))), rows.encoded[:0]
@@ -216,7 +219,7 @@ class TableModel(_Learned):
         frame = as_frame(X)
         return EncodedRows(frame, self.preprocessor_, self.preprocessor_.transform(frame))
 
-    def _readable(self, X: Any, y: Array = _NOWHERE) -> Any:
+    def _readable(self, X: Any, y: Array = _NOWHERE, weights: Any = None) -> Any:
         """Return rows as the fitted model reads them."""
         if not isinstance(self.model, str):
             frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
@@ -224,7 +227,7 @@ class TableModel(_Learned):
             return frame if not codes else blank_codes(frame, codes)
         rows = self.encode_rows(X)
         natural = natural_table(self.preprocessor_, rows.encoded) if self.is_natural else None
-        return BaselineRows(rows.encoded, y, natural, rows)
+        return BaselineRows(rows.encoded, y, natural, rows, weights)
 
     @_if_encoded
     def of_encoded(self) -> Any:

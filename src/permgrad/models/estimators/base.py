@@ -123,7 +123,7 @@ class HyNNBase(BaseEstimator):
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``. Rows of weight 0 are left out.
             eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``. Never
-                trained on.
+                trained on. A third item has the weights of its rows.
             row_groups: rows that depend on each other, such as those of one patient: a label per row ``(rows,)``.
                 ``validation_fraction`` holds whole groups out, and intervals and sets of predictions count groups.
             row_time: the time of each row ``(rows,)``. The latest rows are held out.
@@ -341,8 +341,7 @@ class HyNNBase(BaseEstimator):
                 train, x = self._fit_encoder(rows, settings, None, known, beside, later=later)
             validation, plain = None, np.zeros(0)
             if eval_set is not None:
-                validation = self._judged_rows(eval_set)
-                plain = np.ones(len(validation))
+                validation, plain = self._judged_rows(eval_set)
             elif x is not None:
                 plain = weights[held] / mean
                 validation = tensor_rows(self, x, held_coded, plain)
@@ -384,15 +383,17 @@ class HyNNBase(BaseEstimator):
             self._learn_from_held_out(prepared)
         return self
 
-    def _judged_rows(self, eval_set: Any) -> Rows:
-        """Return the rows of an ``eval_set`` as tensors."""
-        if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
+    def _judged_rows(self, eval_set: Any) -> tuple[Rows, Floats]:
+        """Return the rows of an ``eval_set`` as tensors, and their weights without those of classes."""
+        if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
             problem = f"eval_set must be a pair (X, y), got {type(eval_set).__name__}"
             raise InputError(problem, hint="Pass eval_set=(X_validation, y_validation).", code="PG001")
         tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
         judged = self.encode_rows(eval_set[0])
         held_y = inputs.one_column(eval_set[1], estimator=self, rows=len(judged), what="eval_set's y")
-        return tensor_rows(self, judged.encoded, inputs.code_target(self, held_y), np.ones(len(judged)))
+        weights = check_weights(eval_set[2], len(judged)) if len(eval_set) == 3 else np.ones(len(judged))
+        plain = weights / weights.mean()
+        return tensor_rows(self, judged.encoded, inputs.code_target(self, held_y), plain), plain
 
     def _learn_from_held_out(self, prepared: Prepared) -> None:
         """Learn how outputs become probabilities, and how large errors are."""

@@ -93,7 +93,7 @@ def thresholds(section: SectionView, content: Assessment) -> None:
 
 def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
     """Return truth, probabilities and classes as texts, if the test rows have several classes."""
-    scored = content.predictions
+    scored = None if content.weights else content.predictions
     if scored is None or scored.probabilities is None or len(np.unique(texts_of(scored.truth))) < 2:
         return None
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
@@ -127,7 +127,7 @@ def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
 
 
 def _bands(content: Assessment) -> dict[str, Any] | None:
-    scored = content.predictions
+    scored = None if content.weights else content.predictions
     if scored is None or scored.predictions is None:
         return None
     bands = error_bands(scored.truth, scored.predictions)
@@ -150,7 +150,7 @@ def errors(section: SectionView, content: Assessment) -> None:
         section.figure(
             figure, "Confusion matrix: rows are the true classes, colour is the share of each.", beside=beside
         )
-    if scored is None or scored.probabilities is None:
+    if scored is None or scored.probabilities is None or content.weights:
         return
     place, truth, classes = content.positive_place(scored.classes), texts_of(scored.truth), texts_of(scored.classes)
     probabilities = np.asarray(scored.probabilities, dtype=np.float64)
@@ -183,7 +183,7 @@ def errors(section: SectionView, content: Assessment) -> None:
 
 def _over_time(section: SectionView, content: Assessment, truth: Floats, guess: Floats, what: str) -> None:
     """Add the target and the error by time, if the test rows have one. ``what``: the target, in words."""
-    between, defined = content.dependence, np.isfinite(truth) & np.isfinite(guess)
+    between, defined = None if content.weights else content.dependence, np.isfinite(truth) & np.isfinite(guess)
     if between is None or between.times is None or len(between.times) != len(truth) or defined.sum() < FEWEST_IN_TIME:
         return
     times, truth, guess = between.times[defined], truth[defined], guess[defined]
@@ -218,7 +218,7 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     truth, guess = (np.asarray(values, dtype=np.float64) for values in (scored.truth, scored.predictions))
     error = truth - guess
     finite = error[np.isfinite(error)]
-    if len(finite) > 1:
+    if len(finite) > 1 and not content.weights:
         bias, wider = float(finite.mean()), mean_widening(content.dependence, error)
         doubt = wider * NORMAL_95 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
         words = f"On average predictions are too {'low' if bias > 0 else 'high'} by {number(abs(bias), 2)} "

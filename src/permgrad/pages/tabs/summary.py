@@ -68,6 +68,8 @@ def _constant_words(content: Assessment) -> str:
     label, data, predictions = CONSTANTS[content.task].capitalize(), content.data, content.predictions
     part = "train" if data is None else data.constant_from
     rows = {"train": "the training rows", "test": "these test rows themselves"}.get(part, f"the {part} rows")
+    if content.weights:
+        return f"“{label}” weighs rows, too. It is learned from {rows}."
     if content.task == "regression" and predictions is not None and predictions.training_mean is not None:
         return f"“{label}” predicts {number(predictions.training_mean, 4)}, the mean of {rows}."
     if content.task == "regression" or data is None or data.class_counts is None:

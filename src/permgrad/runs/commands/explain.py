@@ -158,7 +158,8 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
             find_column(request.y, parts.columns, "target")
         features = predicting.features_of(model)
         target = target_column(data, parts)
-        wanted = features if target is None else list(dict.fromkeys([*features, target]))
+        further = [name for name in (target, data.get("weight")) if name in parts.columns]
+        wanted = list(dict.fromkeys([*features, *further]))
         table, numbers = read_selected(request, parts, wanted)
         return ReadRows(
             model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)), RowLines()
@@ -289,6 +290,7 @@ def _computed(
     options = _options(request, read.model, read.data) | {"scope": scope, "target": target or None}
     if len(rows) > 1 and not {"row_groups", "row_time"} & {*options}:
         options |= _related(request, read)
+    options = _weighed(request, read.data, read.columns, scope) | options
     for name in {"row_groups", "row_time", "sample_weight"} & {*options}:
         find_column(str(options[name]), [*read.table.columns], name)
         cells = read.table[str(options[name])].iloc[explained]
@@ -318,6 +320,17 @@ def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
     told = {} if record is None else record["configuration"]
     named = {"row_groups": told.get("group"), "row_time": told.get("time")}
     return dict([(name, str(column)) for name, column in named.items() if column in read.table.columns][:1])
+
+
+def _weighed(request: ExplainRequest, data: Mapping[str, Any], columns: Iterable[str], scope: str) -> dict[str, str]:
+    """Return the column that weighs rows, as --weight told the model's run. Warn where the table lacks it."""
+    weight = data.get("weight")
+    if weight is None or (methods.get(request.method).scopes[0] if scope == "auto" else scope) == "local":
+        return {}
+    if weight not in columns:
+        warn_user(f"The run weighs rows by {weight!r}, which {request.source} lacks. Each of its rows counts once.")
+        return {}
+    return {"sample_weight": weight}
 
 
 def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -527,6 +540,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         features = predicting.features_of(model)
         first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
         options["background"] = _drawn(first, request.seed)
+    options = _weighed(request, data, opened.columns, request.scope) | options
     explanation = explain_stream(
         model,
         opened,

@@ -75,12 +75,15 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
-    predicted = model.predict_parts(rows, **_intervals(request, model))
+    predicted = model.predict_parts(rows, **_intervals(request, model, data))
     return predicting.prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
 
 
-def _intervals(request: PredictRequest, model: Any) -> dict[str, Any]:
+def _intervals(request: PredictRequest, model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the intervals or sets that were asked for."""
+    if request.coverage is not None and data.get("weight"):
+        problem = f"--coverage counts each held-out row once, and the run weighs rows by {data['weight']!r}"
+        raise InputError(problem, hint="Leave it out.", code="PG006")
     if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
         problem = "--by-class is for sets of classes, which --coverage adds"
         add, leave_out = "Add --coverage 0.9, for example.", "Leave it out: this model predicts numbers."
@@ -164,7 +167,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
     refuse_run_file(target, request.model_folder)
     predicting.use_threads(request.threads)
     identifiers = [name for name in data.get("identifiers", ()) if name in table.columns]
-    intervals = _intervals(request, model)
+    intervals = _intervals(request, model, data)
     facts: dict[str, Any] = {
         "permgrad": __version__,
         "model": model_digest(model),

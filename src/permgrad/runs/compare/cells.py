@@ -27,7 +27,7 @@ from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.baselines.fitting import FittedBaseline, fit_estimator
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
-from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model, loss_of
 
@@ -101,7 +101,7 @@ def do_cell(
         fitted = _fit(model, table, fold, seed, device, threads or torch.get_num_threads())
         cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
         guess = fitted.model.guess(fitted.X.iloc[fold.test])
-        values = fitted.model.score(table.y[fold.test], guess, table.positive)
+        values = scores_of(table.task, table.y[fold.test], guess, classes=fitted.model.classes, positive=table.positive)
         cell.metrics = {name: value for name, value in values.items() if name in metrics}
     except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
         cell.problem = one_line(error)

@@ -52,6 +52,7 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
         read_first_format(content, folder)
     classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
     table = documents.read_predictions(folder, data)
+    weights = None if content.weights is None else np.asarray(content.weights["weights"], dtype=np.float64)
     if data["task"] == "regression":
         numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.target_mean_)
         content.predictions = Predictions(truth=table["truth"].to_numpy(), guess=numbers, training_mean=mean)
@@ -60,6 +61,7 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
         before = before_calibration(getattr(model, "calibration_", None), guess)
         truth = table["truth"].to_numpy(dtype=object)
         content.predictions = Predictions(truth=truth, classes=classes, guess=guess, before_calibration=before)
+    content.predictions = replace(content.predictions, weights=weights)
     if (folder / BASELINE_PREDICTIONS).exists():
         arrays = read_npz(folder / BASELINE_PREDICTIONS)
         content.guesses = {name: array for name, array in arrays.items() if name not in ("row", "classes")}

@@ -19,7 +19,7 @@ import pandas as pd
 from permgrad.assess.rows import Rows
 from permgrad.base import __version__
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, by_count, did_you_mean, listed, option_of, two_sentences
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of, two_sentences
 from permgrad.base.files import file_hash
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
@@ -37,6 +37,7 @@ from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
+from permgrad.data.weights import read_weights
 from permgrad.runs.folder.folder import finished_record, folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import RunRequest
@@ -177,7 +178,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         "time_limit": request.time_limit and request.seconds_at_most,
         "thorough": request.thorough or None,
         "keep_rows": None if request.keep_rows else False,
-        **{name: getattr(request, name) for name in ("ensure_top", "interactions", "refits")},
+        **{name: getattr(request, name) for name in ("ensure_top", "interactions", "refits", "weight")},
         "named_baselines": sorted(set(request.named_baselines)),
         "against": None if request.against is None else finished_record(request.against)["configuration_hash"],
     }
@@ -245,13 +246,16 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
     dependence = dependence_of(rows.tables, request.group, request.time)
+    parts = {part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()}
+    if without := sum(map(len, tables.values())) - sum(map(len, parts.values())):
+        notes.append(f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out")
     _check_refits(request, rows, dependence)
     return Inputs(
         name=table_name(request.table),
         target=target,
         task=rows.task,
         task_reason=rows.reason,
-        parts={part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()},
+        parts=parts,
         schema=schema,
         feature_types=types,
         left_out=left_out,
@@ -273,8 +277,14 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
 
 def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame, dependence: Dependence | None) -> Rows:
     """Return the rows of a part, of whose columns the features are read as a ``table``."""
-    columns, judged = rows.tables[part], list(dict.fromkeys(request.sensitive))
-    return Rows(
+    columns, judged, weights = rows.tables[part], list(dict.fromkeys(request.sensitive)), None
+    if request.weight is not None:
+        with rows.lines[part].named():
+            weights = pd.Series(read_weights(columns[request.weight]), columns.index, name=request.weight)
+        if not weights.any():
+            problem = f"Column {request.weight!r} (weight) is above 0 in none of the {part} rows"
+            raise InputError(problem, hint="Correct it, or leave --weight out.", code="PG020")
+    chosen = Rows(
         inputs=table,
         y=rows.truths[part],
         numbers=columns.index.to_numpy(dtype=np.int64),
@@ -282,12 +292,14 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
         identifiers=columns.filter(items=request.identifier),
         dependence=dependence,
         sensitive=columns[judged] if judged and part == "test" else None,
+        weights=weights,
     )
+    return chosen if weights is None else chosen.take(np.flatnonzero(weights))
 
 
 def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
-    card, single = None, [name for name in (request.group, request.time) if name is not None]
+    card, single = None, [name for name in (request.group, request.time, request.weight) if name is not None]
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
@@ -324,6 +336,7 @@ def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tu
         ("drop", "left out: --drop", request.drop),
         ("id", "identifier: --id", request.identifier),
         ("group", _SPLIT_GROUP, () if request.group is None else (request.group,)),
+        ("weight", "left out: --weight", () if request.weight is None else (request.weight,)),
         ("time", TIME, () if request.time is None else (request.time,)),
     ):
         for name in names:
@@ -422,7 +435,7 @@ def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, 
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
-    needed = [*columns.names, target]
+    needed = [*columns.names, target, *(() if request.weight is None else (request.weight,))]
     optional = [*request.identifier, *(name for name in (request.group, request.time) if name is not None)]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():

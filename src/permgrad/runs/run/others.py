@@ -26,13 +26,13 @@ from permgrad.evaluation.baselines.fitting import (
     check_savable,
     estimate_seconds,
 )
-from permgrad.evaluation.metrics import Task, evaluate, metrics
+from permgrad.evaluation.metrics import Task, metrics, scores_of
 from permgrad.evaluation.skill import Predicted, every_pair
 from permgrad.models.estimators.mix import Mix
 from permgrad.pages.sentences import blend_words
 from permgrad.runs.options import is_file
 from permgrad.runs.run.clock import MOST_HELD
-from permgrad.runs.run.training import make_estimator, train_network
+from permgrad.runs.run.training import judged_rows, make_estimator, train_network
 
 if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
@@ -50,8 +50,7 @@ _PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
 def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     """Train another model than the network. ``judging``: validation rows. ``others``: seconds of the baselines."""
     (model, train), parts, clock = work.untrained, work.inputs.parts, work.clock
-    y, held, between = parts["train"].y, work.encoded["validation"].take(judging), parts["validation"].dependence
-    eval_set = held, parts["validation"].y[judging]
+    y, between, weights = parts["train"].y, parts["validation"].dependence, parts["train"].weights
     rows, more = _rows_before_the_limit(work, others), dict[str, Any]()
     if model.model == BLEND:
         more["network"] = _network_of_blend(work, judging, others)
@@ -61,9 +60,10 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
         if work.inputs.task == "classification":  # every class is learned
             chosen = np.union1d(chosen, np.unique(y, return_index=True)[1])
         chosen = np.sort(chosen)
-        train, y = train.take(chosen), y[chosen]
+        train, y, weights = train.take(chosen), y[chosen], None if weights is None else weights.iloc[chosen]
     with clock.whole.part("training"):
-        model.fit(train, y, eval_set, dependence=None if between is None else between.take(judging), **more)
+        more |= {"weights": weights, "dependence": None if between is None else between.take(judging)}
+        model.fit(train, y, judged_rows(work, judging), **more)
     fitted = model.label if model.blend_ is None else baselines.get(model.blend_["boosted"]).label
     if not is_file(work.request.model):
         work.say(f"  {fitted} was fitted in {readable(model.fitted_.seconds)}")
@@ -130,8 +130,8 @@ def choose(work: RunWork) -> dict[str, Any]:
             late.append(label)
             continue
         tried[name] = Predicted(truth, guess)
-        predicted = {"predictions": guess} if classes is None else {"probabilities": guess, "classes": classes.tolist()}
-        losses[name] = float(evaluate(inputs.task, train.y, **predicted)[metric.name])
+        known = () if classes is None else classes.tolist()
+        losses[name] = float(scores_of(inputs.task, train.y, guess, classes=known)[metric.name])
         seconds = time.monotonic() - started
         work.say(f"  {label}: {metric.label} {number(losses[name])} on training rows ({seconds:.1f} s)")
     if late:

@@ -227,7 +227,7 @@ class RunWork:
                 seen = {known.encoded_names_[at]: self.encoded[part].encoded[:, at] for at in photos}
                 natural[part] = natural_table(encoder, rows).assign(**seen)
         parts = {
-            part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part], self.encoded[part])
+            part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part], self.encoded[part], rows.weights)
             for part, rows in inputs.parts.items()
         }
         scores = run_baselines(
@@ -380,6 +380,7 @@ def data_stage(work: RunWork) -> None:
         "rows": {part: len(inputs.parts[part]) for part in PARTS},
         "columns": columns,
         "identifiers": list(request.identifier),
+        "weight": request.weight,
         "na_codes": list(inputs.na_codes),
         "not_na": list(separated(request.not_na)),
         "leaks": leaks,

@@ -68,8 +68,15 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
     """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
     train = inputs.parts["train"]
-    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, y=train.y, dependence=train.dependence)
+    known = {"y": train.y, "sample_weight": train.weights, "dependence": train.dependence}
+    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, **known)
     return rows
+
+
+def judged_rows(work: RunWork, judging: npt.NDArray[np.int64]) -> tuple[Any, ...]:
+    """Return the validation rows that stop a training, as an ``eval_set``."""
+    held = work.inputs.parts["validation"].take(judging)
+    return work.encoded["validation"].take(judging), held.y, *(() if held.weights is None else (held.weights,))
 
 
 def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.NDArray[np.int64], others: float) -> None:
@@ -81,9 +88,8 @@ def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.ND
         done = len(read_checkpoint(stored, torch.device("cpu"))["history"]) if stored.exists() else 0
     if done:
         work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
-    y, order = parts["train"].y, getattr(model, "order_", None)
-    eval_set = work.encoded["validation"].take(judging), parts["validation"].y[judging]
-    ready = model.prepare(train, y, eval_set=eval_set)
+    order = getattr(model, "order_", None)
+    ready = model.prepare(train, parts["train"].y, parts["train"].weights, eval_set=judged_rows(work, judging))
     model.order_ = model.order_ if order is None else order
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     between = parts["validation"].dependence

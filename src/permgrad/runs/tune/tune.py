@@ -37,7 +37,7 @@ from permgrad.base.stored import read_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.evaluation.baselines.settings import check_settings
-from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
@@ -318,12 +318,8 @@ def _train_other(session: TuneSession, claim: Claim, place: Path) -> tuple[str, 
     X, y = held.frame[known], held.y[known]
     model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
     model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
-    guess = model.predict_parts(X)
-    if inputs.task == "regression":
-        value = evaluate("regression", y, predictions=guess["prediction"])["rmse"]
-    else:
-        chances = guess["probabilities"]
-        value = evaluate("classification", y, probabilities=chances, classes=list(model.classes_))["log_loss"]
+    part, score = ("prediction", "rmse") if inputs.task == "regression" else ("probabilities", "log_loss")
+    value = scores_of(inputs.task, y, model.predict_parts(X)[part], classes=getattr(model, "classes_", ()))[score]
     return "complete", float(value), {SECONDS: round(model.fitted_.seconds, 3)}
 
 
