@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +14,11 @@ from torch import Tensor
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.inner import InnerSubject
-from permgrad.attribution.subject.lookups import Lookup
+from permgrad.attribution.subject.lookups import Lookup, with_embeddings
 from permgrad.attribution.subject.subject import Subject, mean_row
 from permgrad.attribution.subject.tracing import Site
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, shown, text_of, unknown
+from permgrad.base.errors import InputError, listed, shown, text_of, unknown, warn_user
 from permgrad.base.late import is_frame, is_series
 from permgrad.base.random import generator
 
@@ -176,7 +177,7 @@ class Places:
 
 def with_slopes(request: Request, method: str) -> Places:
     """Return where each player has slopes. Refuse a request without any."""
-    subject, segments = request.subject, request.space.segments
+    subject, segments = _with_layers(request.subject), request.space.segments
     free = [place for place, owners in enumerate(segments) if bool((owners >= 0).any())]
     # The first lookup at each layer's call that reads what players own.
     owned: dict[Site, Lookup] = {}
@@ -187,7 +188,28 @@ def with_slopes(request: Request, method: str) -> Places:
     held = tuple(place for place in free if not subject.real[place] and place not in read)
     if len(held) == len(free):
         subject.check_slopes(method, free)
+    if held:
+        names, one = listed([request.space.inputs[place] for place in held]), len(held) == 1
+        stays = "it: it stays with its row" if one else "them: they stay with their rows"
+        warn_user(
+            f"{names} {'holds' if one else 'hold'} whole numbers that no nn.Embedding looks up, so {method} does not "
+            f"explain {stays}. Choose method='shapley' or 'lime' to explain all inputs."
+        )
+    request = replace(request, subject=subject)
     return _elsewhere(request, owned, held) if owned or held else Places(request, subject, segments)
+
+
+def _with_layers(subject: Any) -> Any:
+    """Return a subject with a layer for each look-up of a network that is a graph."""
+    module: Any = getattr(subject, "module", None)
+    if isinstance(subject, InnerSubject) or (made := with_embeddings(module)) is module:
+        return subject
+    subject = copy(subject)
+    subject.module = made
+    if hasattr(subject, "outer"):  # each row has an output of its own
+        subject.outer = copy(subject.outer)
+        subject.outer.module = made
+    return subject
 
 
 def _elsewhere(request: Request, owned: Mapping[Site, Lookup], held: tuple[int, ...]) -> Places:
