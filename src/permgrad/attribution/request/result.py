@@ -215,10 +215,10 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
             # Units of a layer have the modality of the inputs behind it, or none.
             kind = "units" if "layers" in vars(request.subject) else "features"
             names = [name for name, of in zip(explanation.names, explanation.modality, strict=True) if of in unused]
-        warn_user(f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation)}")
+        warn_user(f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation, request)}")
 
 
-def _why_zero(explanation: Explanation) -> str:
+def _why_zero(explanation: Explanation, request: Request) -> str:
     if explanation.method in _BY_GRADIENT:
         return (
             "The model ignores them, or blocks the gradient (detach, NumPy, rounding). Use method='permutation' to "
@@ -228,6 +228,9 @@ def _why_zero(explanation: Explanation) -> str:
         return f"{explanation.method} returns nothing for them, even if the model uses them."
     if "scores" in explanation.meta:
         return "They change no score, but may change the outputs. Leave scoring= out to see."
+    if half := request.subject.coarse:
+        name = str(half).removeprefix("torch.")
+        return f"Smaller changes of the output are rounded off in {name}. Explain the network in float32 to see them."
     return "They do not change the output. Check that the model is meant to ignore them."
 
 

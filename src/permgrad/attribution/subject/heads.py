@@ -100,7 +100,8 @@ def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Te
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
             f"{counted(rows, 'row')}",
-            hint=f"Wrap the network in a module that returns one row of numbers for each row{maps}",
+            hint="Wrap the network in a module that takes rows in the first dimension and returns one row of numbers "
+            f"for each{maps}",
             code="PG032",
         )
     return flat if flat.is_floating_point() else flat.float()

@@ -365,6 +365,8 @@ class NetworkSubject(Subject):
                 raise
             raise BatchError(error.problem, hint=error.hint, code=error.code) from None
         if self._width is None:
+            kinds = [kind for kind in (output.dtype, self.dtype) if torch.finfo(kind).bits < 32]
+            self.coarse = max(kinds, key=lambda kind: torch.finfo(kind).eps, default=None)
             self._other_heads = other_heads(returned, picked, rows, self.reduce) if self.head is None else []
             self._map_size = (returned if picked is None else heads(returned)[picked]).shape[2:]
         else:
