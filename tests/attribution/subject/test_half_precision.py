@@ -21,7 +21,7 @@ class Net(nn.Module):
 
     def forward(self, large: Tensor, small: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.inside):
-            return self.head(torch.tanh(self.large(large) + 1e-5 * self.small(small)))
+            return self.head(torch.tanh(self.large(large) + 1e-6 * self.small(small)))
 
 
 def explained(net: nn.Module, kind: torch.dtype, method: str) -> list[str]:

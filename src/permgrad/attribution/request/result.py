@@ -203,7 +203,8 @@ _BY_GRADIENT = ("gradient", "smoothgrad", "integrated_gradients", "expected_grad
 def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     """Warn about inputs whose values are all exactly 0, with their names."""
     modality = np.array(explanation.modality, dtype=object)
-    moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
+    values = explanation.values  # a class without rows has none
+    moved = (np.nan_to_num(values) != 0).any(axis=-1) | np.isnan(values).all(axis=-1)
     if explanation.scope == "global" and explanation.std is not None:
         moved |= (explanation.std > 0).any(axis=-1)  # an effect that no pair showed
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
@@ -223,6 +224,10 @@ def _why_zero(explanation: Explanation, request: Request) -> str:
         return (
             "The model ignores them, or blocks the gradient (detach, NumPy, rounding). Use method='permutation' to "
             "find out which."
+        )
+    if explanation.method in ("attention_rollout", "token_relevance"):
+        return (
+            "No token that attends was found to come from them. Use method='permutation' to see if the model uses them."
         )
     if explanation.method.startswith("captum."):
         return f"{explanation.method} returns nothing for them, even if the model uses them."

@@ -188,8 +188,11 @@ def with_slopes(request: Request, method: str) -> Places:
     held = tuple(place for place in free if not subject.real[place] and place not in read)
     if len(held) == len(free):
         subject.check_slopes(method, free)
-    if held:
-        names, one = listed([request.space.inputs[place] for place in held]), len(held) == 1
+    # A mask has the players of its tokens.
+    left = torch.cat([owners.flatten().cpu() for place, owners in enumerate(segments) if place not in held]).unique()
+    lost = [place for place in held if not bool(torch.isin(segments[place].cpu(), left).all())]
+    if lost:
+        names, one = listed([request.space.inputs[place] for place in lost]), len(lost) == 1
         stays = "it: it stays with its row" if one else "them: they stay with their rows"
         warn_user(
             f"{names} {'holds' if one else 'hold'} whole numbers that no nn.Embedding looks up, so {method} does not "
