@@ -138,7 +138,8 @@ def loss_unit(request: Request, loss: str) -> str:
     if loss == "cox" or loss.endswith("cross_entropy"):
         return "nats"
     if request.subject.task != "regression":
-        return {"divergence": "nats", "zero_one": "share of errors"}.get(loss, loss)
+        divergence = "share of changed labels" if request.subject.of_labels else "nats"
+        return {"divergence": divergence, "zero_one": "share of errors"}.get(loss, loss)
     if isinstance(request.loss, OtherLoss) and request.loss.returned and loss != "divergence":
         return loss
     if loss.startswith("poisson"):

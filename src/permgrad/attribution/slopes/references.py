@@ -69,11 +69,13 @@ def _zeros(places: Places) -> Reference:
     for place in range(len(subject.form.leaves) if places.lookups or places.held else 0):
         if not (subject.real[place] or place in read):
             rows[place] = request.inputs[place][:1].clone()
+    at = dict[str, list[str]]()
     for lookup in places.lookups:
         if not rows[lookup.place].is_floating_point():
             rows[lookup.place] = torch.full_like(rows[lookup.place], lookup.pad or 0)
-            name = request.space.inputs[lookup.place]
-            words += f", {name} at {'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
+            which = f"{'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
+            at.setdefault(which, []).append(request.space.inputs[lookup.place])
+    words += "".join(f", {listed(list(dict.fromkeys(names)))} at {which}" for which, names in at.items())
     return Reference(tuple(rows), "zeros", words)
 
 

@@ -47,6 +47,7 @@ class OutputForm:
     by_target: bool = False  # whether the task was told by the numbers of y alone
     target_mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
     target_scale: float = 1.0
+    of_labels = False  # whether they are labels without probabilities, 0 or 1 for each class
 
     @property
     def usual_loss(self) -> Any:
@@ -134,7 +135,13 @@ class OutputForm:
         return rows.cpu().numpy()
 
     def divergence_rows(self, outputs: Tensor, reference: Tensor) -> Floats:
-        """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
+        """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference.
+
+        Of labels without probabilities, it is 1 where they differ.
+        """
+        if self.of_labels:
+            apart = self.probabilities(outputs.double()) - self.probabilities(reference.double())
+            return (apart.abs().sum(dim=1) / 2).cpu().numpy()
         if self.task == "regression":
             change = (outputs.double() - reference.double()) * self.target_scale
             chosen = list(self.loss_columns or range(self.count))
