@@ -222,6 +222,8 @@ class OutputForm:
             if values.ndim == 2:
                 few = "loss='cox' if these are times and events, or scoring= a scorer that takes them"
                 several = "such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
+                if values.shape[1:] == (2,) and self.count > 2:
+                    several += ". Of chances to survive, pass their times as class_names="
                 hint = "Pass " + (few if self.count == 1 else several)
             problem = (
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
@@ -353,7 +355,8 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
             problem = f"output_kind={kind!r} does not suit a regression, whose outputs are values"
             raise InputError(problem, hint="Leave output_kind out", code="PG006")
         columns = tuple(str(name) for name in getattr(y, "columns", ()))
-        names = columns if len(columns) == count else tuple(str(k) for k in range(count))
+        chosen_names = columns if len(columns) == count and class_names is None else class_names
+        names = _names_of_classes(count, None if count == 1 else chosen_names)
         names = ("all",) if count == 1 else names
         return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
     if kind == "values":
