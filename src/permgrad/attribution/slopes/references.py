@@ -198,7 +198,7 @@ def with_slopes(request: Request, method: str) -> Places:
         stays = "it: it stays with its row" if one else "them: they stay with their rows"
         warn_user(
             f"{names} {'holds' if one else 'hold'} whole numbers that no nn.Embedding looks up, so {method} does not "
-            f"explain {stays}. Choose method='shapley' or 'lime' to explain all inputs."
+            f"explain {stays}. Choose method='shapley' or 'lime', or pass real numbers where the network takes them."
         )
     request = replace(request, subject=subject)
     return _elsewhere(request, owned, held) if owned or held else Places(request, subject, segments)
