@@ -192,6 +192,6 @@ def test_a_dataclass_of_tensors_is_an_input() -> None:
     wanted = pg.explain(_OfFields(), {"clinical": rows.clinical, "genes": rows.genes}, **options)
     assert np.abs(wanted.values).max() > 0.1
     for net, names in ((_OfRows(), ("batch.clinical", "batch.genes")), (_OfFields(), ("clinical", "genes"))):
-        found = pg.explain(net, rows, background=_Rows(rows.clinical, rows.genes), **options)
+        found = pg.explain(net, rows, background=_Rows(rows.clinical, rows.genes), **options)  # read by names, too
         assert found.names == names
         np.testing.assert_allclose(found.values, wanted.values, atol=1e-6)

@@ -71,6 +71,8 @@ class InputForm:
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return further rows in this form as tensors."""
         inputs = _with_fields(inputs)
+        if isinstance(self.structure, dict) and hasattr(inputs, "_fields"):
+            inputs = inputs._asdict()
         leaves, read, _ = _flatten([inputs] if _is_leaf(inputs) else inputs, self.names, dtype)
         pairs = {leaf.place: (leaf, tensor) for leaf, tensor in zip(leaves, read, strict=True)}
         ours = [leaf.place for leaf in self.leaves]
