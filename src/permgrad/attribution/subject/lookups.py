@@ -146,13 +146,15 @@ def with_embeddings(module: nn.Module) -> nn.Module:
     graph.set_codegen(old._codegen)  # noqa: SLF001 — how it takes its inputs
     made = fx.GraphModule(module, graph)
     for node in calls:
-        ids, weight = sorted(node.args[:2], key=lambda one: one.op == "get_attr")
-        if weight.op != "get_attr":
+        # Ids and weights, in either order.
+        both = sorted(node.all_input_nodes, key=lambda one: one.op == "get_attr")
+        if [one.op == "get_attr" for one in both] != [False, True]:
             continue
-        name = f"{weight.target.removesuffix('.weight').replace('.', '_')}_rows"
+        ids, weight = both
+        name = f"{str(weight.target).removesuffix('.weight').replace('.', '_')}_rows"
         pad = node.args[2] if len(node.args) > 2 else node.kwargs.get("padding_idx")
         pad = pad if pad is not None and pad >= 0 else None
-        made.add_module(name, nn.Embedding.from_pretrained(attrgetter(weight.target)(module), padding_idx=pad))
+        made.add_module(name, nn.Embedding.from_pretrained(attrgetter(str(weight.target))(module), padding_idx=pad))
         with graph.inserting_before(copies[node]):
             copies[node].replace_all_uses_with(graph.call_module(name, (copies[ids],)))
         graph.erase_node(copies[node])

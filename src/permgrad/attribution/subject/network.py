@@ -34,16 +34,7 @@ from permgrad.attribution.subject.row_independence import check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import (
-    InputError,
-    PermgradError,
-    by_count,
-    counted,
-    error_in_words,
-    is_out_of_memory,
-    listed,
-    warn_user,
-)
+from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches
 from permgrad.models.fast.inference import fold
 
@@ -180,7 +171,7 @@ class NetworkSubject(Subject):
             types = listed(list(dict.fromkeys(str(self.inputs[place].dtype) for place in without)))
             raise InputError(
                 f"{method} needs real numbers, or ids that enter an nn.Embedding, but {names} "
-                f"{by_count(len(without), 'holds', 'hold')} whole numbers ({types}), which have no gradient",
+                f"{'holds' if len(without) == 1 else 'hold'} whole numbers ({types}), which have no gradient",
                 hint="Pass real numbers where the network takes them (x.float()), choose method='permutation', "
                 "'shapley' or 'lime', or layer= with the name of a later layer",
                 code="PG034",
