@@ -480,6 +480,8 @@ WRONG = {
     "count": ({"count": 0}, "count must be"),
     "most": ({"most_changes": 0}, "most_changes must be"),
     "ranges form": ({"ranges": ["age"]}, "mapping"),
+    "ranges as an array": ({"ranges": np.array([[0, 1]])}, "ranges must be a mapping, got array"),
+    "groups as an array": ({"groups": np.array(["age", "job"])}, "groups must be a mapping, got array"),
 }
 
 

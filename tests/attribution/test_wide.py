@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import permgrad as pg
 from permgrad.attribution.wide import level_effects, word_effects
@@ -147,6 +148,8 @@ def test_words_of_a_row_refuse_what_they_cannot_explain(fitted):
         pg.explain(fitted, table[:1], level="part")
     with pytest.raises(pg.InputError, match="that reads texts"):
         pg.explain(lambda rows: rows["x"], table[:1], level="part", method="shapley")
+    with pytest.raises(pg.InputError, match="Leave level out: the features of a network are columns, patches"):
+        pg.explain(torch.nn.Linear(2, 1), torch.ones(1, 2), level="part", method="shapley")
 
 
 def test_a_long_text_is_told_apart_in_stretches_of_words(fitted):

@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from tests.pages.conftest import global_explanation
 from tests.pages.test_html import Page, light_content
 
+import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.base.numerals import number
 from permgrad.base.significance import holm
@@ -162,3 +164,15 @@ def test_other_methods_are_ranked_by_what_compares():
     assert order_of(other, main) == ["c", "b", "a"]
     same = dataclasses.replace(main, values=main.values[::-1].copy())
     assert order_of(same, main) == same.ranking("all")
+
+
+def test_the_table_of_a_network_of_several_inputs_says_what_others_replaced_means():
+    explanation = pg.explain(
+        torch.nn.Bilinear(1, 2, 1), {"a": torch.randn(30, 1), "b": torch.randn(30, 2)}, torch.randn(30).numpy(),
+        task="regression", random_state=0, progress=False,
+    )  # fmt: skip
+    table = ranking_table(explanation)
+    text = str(table)
+    assert "Others replaced: the importance while all other inputs are replaced as well." in text
+    assert "others replaced" in text
+    assert "others_replaced" not in text

@@ -153,3 +153,14 @@ def test_few_rows_are_said_to_tell_little(rows):
     assert ("Intervals: 95 %, rough with so few rows." in text) == (3 < rows <= 20)
     assert ("Intervals: 95 %" in text) == (rows > 3)
     assert "no better than a constant" not in text
+
+
+def test_pairs_follow_features_in_python_too():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    explanation = pg.explain(
+        lambda X: X[:, 0] * X[:, 1], X, X[:, 0] * X[:, 1], interactions=2, random_state=0, progress=False
+    )
+    lines = explanation.summary().splitlines()
+    assert "Only together:" in lines
+    assert any(line.startswith("  x0 × x1") for line in lines[lines.index("Only together:") :])
+    assert "Only together:" not in explanation.of_order(1).summary()

@@ -157,7 +157,8 @@ def counterfactuals(
         places = generator(seed, "rows").permutation(len(table))
         places = places[weights[places] > 0][:_ROWS]
         codes = getattr(getattr(model, "preprocessor_", None), "codes_", MissingCodes())
-        rules = {"groups": groups or {}, "fixed": fixed, "ranges": ranges or {}, "direction": direction or {}}
+        named = {"groups": groups, "ranges": ranges, "direction": direction}
+        rules = {"fixed": fixed, **{name: {} if value is None else value for name, value in named.items()}}
         cells = RowCells(form, table[places], cells_of_row, weights[places], codes=codes, **rules)
         # The nearest rows first.
         order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")

@@ -128,7 +128,7 @@ def explain(
             ``layer``: explain the output of a named layer, or of several, instead of the inputs.
             ``head``: which of several outputs to explain.
             ``output_kind``: ``"logits"``, ``"probabilities"``, ``"log_probabilities"`` or ``"values"``.
-            ``task`` and ``class_names``: the task and the names of the classes.
+            ``task`` and ``class_names``: the task and the names of the classes, or of several numbers, such as times.
             ``hold``: inputs that are never replaced and are not features. Masks and lengths are held by default.
             ``tokens``: the input of token ids, each position a feature.
             ``replace``: the replacement of a token: ``"donor"`` (a background row's), ``"pad"``, ``"mask"`` or an id.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from torch import nn
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
@@ -427,7 +428,9 @@ class _Row:
         encoder = getattr(model, "preprocessor_", None)
         if encoder is None or not encoder.scores_.columns or len(X) != 1:
             problem = "level='part' explains one row of a HyNNClassifier or HyNNRegressor that reads texts or images"
-            raise InputError(problem, hint="Pass a single row, for example X[:1].", code="PG006")
+            network = "Leave level out: the features of a network are columns, patches, words or windows already."
+            hint = network if isinstance(model, nn.Module) else "Pass a single row, for example X[:1]."
+            raise InputError(problem, hint=hint, code="PG006")
         rows = model.encode_rows(X)
         self.model, self.own = model, rows.encoded
         self.donors = kept_rows(model) if background is None else model.encode_rows(background).encoded

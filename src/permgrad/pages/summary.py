@@ -374,7 +374,9 @@ def _measured(explanation: Explanation, column: int) -> str:
     if isinstance(explanation.meta.get("methods"), Mapping):
         return "A different method explains each input."
     name = explanation.outputs[column]
-    output = "" if len(explanation.outputs) == 1 or name == "all" or _scored(explanation) else f" for {clean(name)}"
+    what = ("class " if explanation.meta.get("task") == "classification" else "output ") * name.isdecimal()
+    none = len(explanation.outputs) == 1 or name == "all" or _scored(explanation)
+    output = "" if none else f" for {what}{clean(name)}"
     return f"{clean(explanation.method)} measures the {quantity_of(explanation, column)}{output}."
 
 

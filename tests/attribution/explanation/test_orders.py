@@ -53,7 +53,9 @@ def test_ranking_is_of_features_unless_asked():
 def test_sums_and_other_views_use_the_features():
     assert make().by_modality().values.tolist() == [[3.0], [0.1]]
     assert make().of_order(2).values.tolist() == [[0.3], [-0.9]]
-    assert "×" not in make().summary()
+    features, pairs = make().summary().split("Only together:")
+    assert "×" not in features
+    assert [line.split("  ")[1] for line in pairs.splitlines() if "×" in line] == ["b × c", "a × b"]
     assert "×" not in make().to_html()
     assert "×" not in make().plot.bar().to_svg()
     assert make("local").to_global().members == MEMBERS

@@ -278,3 +278,36 @@ def test_models_without_attention_and_options_are_refused():
     with pytest.raises(pg.InputError, match="heads"):
         pg.explain(made(Words, "fused"), words(), method="attention_rollout", heads="sum", **QUIET)
     assert AttentionRollout.options == {"heads": "mean"}
+
+
+class Joint(nn.Module):
+    """Words, whose type is made of their mask, beside patches that it picks by numbers nobody can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.types, self.patch = nn.Embedding(9, 8), nn.Embedding(2, 8), nn.Linear(8, 8)
+        self.layer, self.head = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, mask: Tensor, ids: Tensor, pixels: Tensor) -> Tensor:
+        words = self.words(ids) + self.types(torch.zeros_like(mask))
+        patches = self.patch(torch.tensor(pixels.detach().tolist(), dtype=pixels.dtype))
+        away = torch.cat([mask == 0, torch.zeros(patches.shape[:2], dtype=torch.bool)], dim=1)
+        return self.head(self.layer(torch.cat([words, patches], dim=1), src_key_padding_mask=away)[:, 0])
+
+
+@pytest.mark.parametrize("method", ["attention_rollout", "token_relevance"])
+def test_a_token_is_counted_once_beside_its_mask(method):
+    torch.manual_seed(0)
+    mask = torch.ones(4, 5, dtype=torch.int64)
+    mask[2:, 3:] = 0
+    rows = {"mask": mask, "ids": torch.randint(2, 9, (4, 5)) * mask, "pixels": torch.randn(4, 3, 8)}
+    with pytest.warns(
+        pg.PermgradWarning, match=r"exactly 0: pixels\. No token that attends was found to come from them"
+    ):
+        explanation = pg.explain(Joint(), rows, method=method, target=0, progress=False)
+    assert explanation.meta["tokens_of"] == [["ids"]]
+    assert 0.05 < explanation.meta["elsewhere"] < 0.6, "what the patches have"
+    if method == "attention_rollout":
+        shares = explanation.values.sum(axis=1)
+        assert (shares > 0.4).all()
+        assert (shares < 0.95).all()

@@ -92,6 +92,7 @@ def test_integrated_gradients_walk_all_inputs_along_one_line(net):
     assert set(explanation.modality) == {"input_ids", "image", "table"}
     assert explanation.meta["held"] == ["attention_mask"]
     assert explanation.meta["embeddings"] == {"input_ids": ["word"]}
+    assert explanation.meta["baseline"].count("at the padding id 0") == 1
     assert "input_ids at the padding id 0" in explanation.meta["baseline"]
 
 

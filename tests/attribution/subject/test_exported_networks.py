@@ -55,3 +55,47 @@ def test_an_export_of_one_size_is_refused_with_a_remedy():
     rows = torch.randn(ROWS, 4)
     with pytest.raises(pg.InputError, match=r"no other sizes than those it was exported for: .*dynamic_shapes="):
         explain(exported(network(), rows, dynamic=False), rows, "permutation")
+
+
+class Mixed(nn.Module):
+    """Ids looked up, an image and a table, with functions that have rules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.image, self.table = nn.Embedding(9, 4, padding_idx=0), nn.Conv2d(1, 2, 3), nn.Linear(3, 6)
+        self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, 2)
+
+    def forward(self, ids: Tensor, image: Tensor, table: Tensor) -> Tensor:
+        seen = [self.words(ids).sigmoid().mean(dim=1), self.image(image).relu().mean(dim=(2, 3))]
+        return self.head(torch.tanh(self.norm(torch.cat(seen, dim=1)) * self.table(table).softmax(dim=1)))
+
+
+def mixed() -> tuple[nn.Module, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    ids = torch.randint(1, 9, (ROWS, 5))
+    return Mixed().eval(), {"ids": ids, "image": torch.rand(ROWS, 1, 6, 6), "table": torch.randn(ROWS, 3)}
+
+
+@pytest.mark.parametrize("method", ["deeplift", "integrated_gradients", "gradient"])
+@pytest.mark.parametrize("row_target", [None, "predicted"])
+def test_ids_of_an_exported_network_have_slopes(method, row_target):
+    net, rows = mixed()
+    made = torch.export.export(net, (), rows, dynamic_shapes={name: {0: torch.export.Dim("rows")} for name in rows})
+    options = {"method": method, "row_target": row_target, "output_kind": "logits", "progress": False}
+    twin, found = (pg.explain(one, rows, **options) for one in (net, made.module()))
+    ids = [modality == "ids" for modality in twin.modality]
+    assert sum(ids) == 5
+    assert (np.abs(twin.values[:, ids]) > 1e-3).any()
+    assert found.names == twin.names
+    assert found.meta["embeddings"] == {"ids": ["words_rows"]}
+    np.testing.assert_allclose(found.values, twin.values, rtol=0, atol=1e-6)
+
+
+def test_whole_numbers_without_slopes_are_named():
+    net, rows = mixed()
+    scripted = torch.jit.trace(net, tuple(rows.values()))
+    text = (
+        r"ids holds whole numbers that no nn.Embedding looks up, so gradient does not explain it: it stays with its row"
+    )
+    with pytest.warns(pg.PermgradWarning, match=text):
+        assert "ids" not in pg.explain(scripted, rows, method="gradient", progress=False).modality

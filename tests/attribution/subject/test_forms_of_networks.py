@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,3 +156,42 @@ def test_nested_tensors_are_refused_and_the_hint_helps() -> None:
 
     with pytest.raises(pg.InputError, match="dense tensor of real numbers, got nested"):
         pg.explain(Ragged(), torch.randn(5, 2), method="permutation")
+
+
+@dataclass
+class _Rows:
+    clinical: Tensor
+    genes: Tensor
+    mask: Tensor | None = None
+
+    @property
+    def joined(self) -> Tensor:
+        return torch.cat([self.clinical, self.genes], dim=1)
+
+
+class _OfRows(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, batch: _Rows) -> Tensor:
+        assert isinstance(batch, _Rows)
+        return self.head(batch.joined).tanh()
+
+
+class _OfFields(_OfRows):
+    def forward(self, clinical: Tensor, genes: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return super().forward(_Rows(clinical, genes, mask))
+
+
+def test_a_dataclass_of_tensors_is_an_input() -> None:
+    drawn = torch.Generator().manual_seed(1)
+    rows = _Rows(torch.randn(6, 3, generator=drawn), torch.randn(6, 2, generator=drawn))
+    options: dict[str, Any] = {"method": "shapley", "level": "modality", "output_kind": "logits", "progress": False}
+    wanted = pg.explain(_OfFields(), {"clinical": rows.clinical, "genes": rows.genes}, **options)
+    assert np.abs(wanted.values).max() > 0.1
+    for net, names in ((_OfRows(), ("batch.clinical", "batch.genes")), (_OfFields(), ("clinical", "genes"))):
+        found = pg.explain(net, rows, background=_Rows(rows.clinical, rows.genes), **options)  # read by names, too
+        assert found.names == names
+        np.testing.assert_allclose(found.values, wanted.values, atol=1e-6)

@@ -345,6 +345,20 @@ def test_one_of_several_outputs_is_named_unless_its_name_says_it():
         explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
 
 
+def test_outputs_inside_others_are_found_by_their_names():
+    nested = Fixed(lambda x: {"state": (x[:, :, None], [x[:, :2]]), "main": {"logits": x[:, :3], "loss": x.sum()}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = explain(nested, TABLE)
+        assert found.meta["head"] == "main.logits"
+        assert explain(nested, TABLE, head="state.1.0").outputs == ("all", "0", "1")
+    plain = explain(Fixed(lambda x: x[:, :3]), TABLE)
+    assert np.nanmax(np.abs(plain.values)) > 0.1
+    np.testing.assert_array_equal(found.values, plain.values)
+    with pytest.raises(pg.InputError, match=r"Did you mean 'main\.logits'"):
+        explain(nested, TABLE, head="logits")
+
+
 def test_two_values_that_are_taken_for_numbers_are_named():
     net = Fixed(lambda x: x[:, 0].sigmoid())
     y = 1 + np.arange(ROWS) % 2

@@ -135,7 +135,7 @@ class Explanation(Numbers):
         return show("Explanation.html", self.of_order(1), row=row, output=output)
 
     def summary(self, *, output: str | int | None = None, top_n: int = 5) -> str:
-        """Return a few lines of plain text: what was explained, and the leading features with their intervals.
+        """Return a few lines of plain text: what was explained, and leading features and pairs with their intervals.
 
         What matters is ``clearly_matter()``. A local explanation is summarised by its mean absolute attributions.
 
@@ -155,7 +155,7 @@ class Explanation(Numbers):
               a  2.00
               b  1.00
         """
-        return show("Explanation.summary", self.of_order(1), output=output, top_n=top_n)
+        return show("Explanation.summary", self, output=output, top_n=top_n)
 
     def clearly_matter(self, output: str | int | None = None) -> list[str]:
         """Return the names that clearly matter to an output of a global explanation, by falling importance.

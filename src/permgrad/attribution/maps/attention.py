@@ -201,10 +201,18 @@ class AttentionReader:
                 # The dimensions of the input, without rows, along which tokens lie.
                 along = range(owners.ndim) if shape is None else [dimension - 1 for dimension in shape.dimensions]
                 tokens[place] = _token_of(first.tokens[place], tuple(owners.shape), along)
-            tokens = {place: each for place, each in tokens.items() if bool((each >= 0).any())}
+            tokens = self._counted_once({place: each for place, each in tokens.items() if bool((each >= 0).any())})
             if tokens and size > 1:
                 chains.append(EncoderMaps(tuple(maps), tokens))
         return chains
+
+    def _counted_once(self, tokens: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Return the tokens of inputs without those of a mask, which has the players of the tokens beside it."""
+        segments, kept = self.request.space.segments, dict[int, Tensor]()
+        for place in sorted(tokens, key=lambda place: not bool((self.request.inputs[place] > 1).any())):
+            if not any(torch.equal(segments[place], segments[other]) for other in kept):
+                kept[place] = tokens[place]
+        return kept
 
     def read(self, part: slice) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return the outputs asked for ``(b, targets)``, all maps, and the slopes towards each."""

@@ -48,7 +48,9 @@ LEVELS = ("column", "feature", "group", "modality", "part")
 _TRIED = 256
 #: How far beyond 0 … 1 a chance may lie by rounding.
 _ROUNDING = 1e-6
-_CURVE = "Return a frame of survival functions whose columns are the times."
+#: Rows on which it is seen whether outputs are chances.
+_LOOKED_AT = 256
+_CURVE = "Pass the times of the survival functions as class_names=, or return a frame whose columns are the times."
 #: Methods that draw until an order is certain, and methods that draw conditionally.
 TOP_METHODS = _DRAWING = ("permgrad", "permutation", "shapley")
 
@@ -346,7 +348,9 @@ def read_y(
     elif scored and loss in FITS["regression"] and (values := _of_scorers(subject, y, count)) is not None:
         return values, None
     if loss in OF_TIMES:
-        truth, outputs = survival(subject, y, count, str(loss)), outputs_of(subject, inputs)
+        truth = survival(subject, y, count, str(loss))
+        seen = inputs if loss == "cox" else tuple(tensor[:_LOOKED_AT] for tensor in inputs)
+        outputs = outputs_of(subject, seen)
         return risk_sets(outputs, truth) if loss == "cox" else _of_curve(subject, truth, outputs), None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = subject.encode_target(y, count)
@@ -397,9 +401,7 @@ def _of_curve(subject: Subject, truth: Floats, outputs: Tensor) -> Floats:
     if not are_points(subject.output_names):
         named = ", ".join(subject.output_names[:5])
         problem = f"loss='survival_brier' needs several outputs that are called by their times, got {shown(named)}"
-        raise InputError(
-            problem, hint="Return a frame of survival functions whose columns are the times.", code="PG032"
-        )
+        raise InputError(problem, hint=_CURVE, code="PG032")
     check_chances(outputs)
     weights = signed_weights(truth, [float(name) for name in subject.output_names])
     if late := [name for name, column in zip(subject.output_names, weights.T, strict=True) if not column.any()]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import compress
 from typing import Any
 
@@ -82,6 +83,8 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
     rows = read(arguments, name, scope, settings)
     row_offset = check_row_offset(settings.get("row_offset", 0), shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
+    if subject.of_labels:  # whose logits are infinite
+        arguments = replace(arguments, output="probability")
     if subject.place is not None:
         _check_masks(arguments, scope)
     loss = resolve_loss(subject, loss_for(subject, arguments))

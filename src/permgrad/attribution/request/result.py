@@ -138,7 +138,8 @@ def loss_unit(request: Request, loss: str) -> str:
     if loss == "cox" or loss.endswith("cross_entropy"):
         return "nats"
     if request.subject.task != "regression":
-        return {"divergence": "nats", "zero_one": "share of errors"}.get(loss, loss)
+        divergence = "share of changed labels" if request.subject.of_labels else "nats"
+        return {"divergence": divergence, "zero_one": "share of errors"}.get(loss, loss)
     if isinstance(request.loss, OtherLoss) and request.loss.returned and loss != "divergence":
         return loss
     if loss.startswith("poisson"):
@@ -203,7 +204,8 @@ _BY_GRADIENT = ("gradient", "smoothgrad", "integrated_gradients", "expected_grad
 def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     """Warn about inputs whose values are all exactly 0, with their names."""
     modality = np.array(explanation.modality, dtype=object)
-    moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
+    values = explanation.values  # a class without rows has none
+    moved = (np.nan_to_num(values) != 0).any(axis=-1) | np.isnan(values).all(axis=-1)
     if explanation.scope == "global" and explanation.std is not None:
         moved |= (explanation.std > 0).any(axis=-1)  # an effect that no pair showed
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
@@ -215,19 +217,26 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
             # Units of a layer have the modality of the inputs behind it, or none.
             kind = "units" if "layers" in vars(request.subject) else "features"
             names = [name for name, of in zip(explanation.names, explanation.modality, strict=True) if of in unused]
-        warn_user(f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation)}")
+        warn_user(f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation, request)}")
 
 
-def _why_zero(explanation: Explanation) -> str:
+def _why_zero(explanation: Explanation, request: Request) -> str:
     if explanation.method in _BY_GRADIENT:
         return (
             "The model ignores them, or blocks the gradient (detach, NumPy, rounding). Use method='permutation' to "
             "find out which."
         )
+    if explanation.method in ("attention_rollout", "token_relevance"):
+        return (
+            "No token that attends was found to come from them. Use method='permutation' to see if the model uses them."
+        )
     if explanation.method.startswith("captum."):
         return f"{explanation.method} returns nothing for them, even if the model uses them."
     if "scores" in explanation.meta:
         return "They change no score, but may change the outputs. Leave scoring= out to see."
+    if half := request.subject.coarse:
+        name = str(half).removeprefix("torch.")
+        return f"Smaller changes of the output are rounded off in {name}. Explain the network in float32 to see them."
     return "They do not change the output. Check that the model is meant to ignore them."
 
 

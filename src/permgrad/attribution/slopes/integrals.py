@@ -117,7 +117,7 @@ def _tolerance(slopes: Slopes, lines: Lines, chosen: float | None) -> float:
     if chosen is None:
         chosen = _FINE if slopes.places.lookups and isinstance(lines, SecantIntegral) else _USUAL
     # A network in half precision cannot settle further than it can tell numbers apart.
-    precision = torch.finfo(slopes.subject.dtype).eps
+    precision = torch.finfo(slopes.subject.coarse or slopes.subject.dtype).eps
     return max(float(chosen), 4 * precision) if precision > 1e-4 else float(chosen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +14,11 @@ from torch import Tensor
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.inner import InnerSubject
-from permgrad.attribution.subject.lookups import Lookup
+from permgrad.attribution.subject.lookups import Lookup, with_embeddings
 from permgrad.attribution.subject.subject import Subject, mean_row
 from permgrad.attribution.subject.tracing import Site
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, shown, text_of, unknown
+from permgrad.base.errors import InputError, listed, shown, text_of, unknown, warn_user
 from permgrad.base.late import is_frame, is_series
 from permgrad.base.random import generator
 
@@ -68,11 +69,13 @@ def _zeros(places: Places) -> Reference:
     for place in range(len(subject.form.leaves) if places.lookups or places.held else 0):
         if not (subject.real[place] or place in read):
             rows[place] = request.inputs[place][:1].clone()
+    at = dict[str, list[str]]()
     for lookup in places.lookups:
         if not rows[lookup.place].is_floating_point():
             rows[lookup.place] = torch.full_like(rows[lookup.place], lookup.pad or 0)
-            name = request.space.inputs[lookup.place]
-            words += f", {name} at {'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
+            which = f"{'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
+            at.setdefault(which, []).append(request.space.inputs[lookup.place])
+    words += "".join(f", {listed(list(dict.fromkeys(names)))} at {which}" for which, names in at.items())
     return Reference(tuple(rows), "zeros", words)
 
 
@@ -176,7 +179,7 @@ class Places:
 
 def with_slopes(request: Request, method: str) -> Places:
     """Return where each player has slopes. Refuse a request without any."""
-    subject, segments = request.subject, request.space.segments
+    subject, segments = _with_layers(request.subject), request.space.segments
     free = [place for place, owners in enumerate(segments) if bool((owners >= 0).any())]
     # The first lookup at each layer's call that reads what players own.
     owned: dict[Site, Lookup] = {}
@@ -187,7 +190,31 @@ def with_slopes(request: Request, method: str) -> Places:
     held = tuple(place for place in free if not subject.real[place] and place not in read)
     if len(held) == len(free):
         subject.check_slopes(method, free)
+    # A mask has the players of its tokens.
+    left = torch.cat([owners.flatten().cpu() for place, owners in enumerate(segments) if place not in held]).unique()
+    lost = [place for place in held if not bool(torch.isin(segments[place].cpu(), left).all())]
+    if lost:
+        names, one = listed([request.space.inputs[place] for place in lost]), len(lost) == 1
+        stays = "it: it stays with its row" if one else "them: they stay with their rows"
+        warn_user(
+            f"{names} {'holds' if one else 'hold'} whole numbers that no nn.Embedding looks up, so {method} does not "
+            f"explain {stays}. Choose method='shapley' or 'lime', or pass real numbers where the network takes them."
+        )
+    request = replace(request, subject=subject)
     return _elsewhere(request, owned, held) if owned or held else Places(request, subject, segments)
+
+
+def _with_layers(subject: Any) -> Any:
+    """Return a subject with a layer for each look-up of a network that is a graph."""
+    module: Any = getattr(subject, "module", None)
+    if isinstance(subject, InnerSubject) or (made := with_embeddings(module)) is module:
+        return subject
+    subject = copy(subject)
+    subject.module = made
+    if hasattr(subject, "outer"):  # each row has an output of its own
+        subject.outer = copy(subject.outer)
+        subject.outer.module = made
+    return subject
 
 
 def _elsewhere(request: Request, owned: Mapping[Site, Lookup], held: tuple[int, ...]) -> Places:

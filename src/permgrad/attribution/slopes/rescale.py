@@ -205,7 +205,7 @@ class Rescale(TorchFunctionMode):
     ) -> Any:
         """Answer one call of torch, with the mode off meanwhile."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = getattr(func, "__name__", "").partition(".")[0]  # torch.export calls tanh.default
         name = _OPERATORS.get(name, name)
         in_place = name.endswith("_") and not name.endswith("__")
         answer = _ANSWERS.get(name.removesuffix("_") if in_place else name)

@@ -38,7 +38,7 @@ def pick_head(
         if head not in tensors:
             raise unknown("head", head, [str(name) for name in tensors])
         return _flat(tensors[head], rows, f"Output {head!r}", reduce), head
-    usual = [name for name in _USUAL_HEADS if name in tensors]
+    usual = [name for last in _USUAL_HEADS for name in tensors if _last(name) == last]
     for name in (*usual, *tensors):
         if _may_be_explained(tensors[name], rows, reduce):
             return _flat(tensors[name], rows, f"Output {name!r}", reduce), name
@@ -50,14 +50,18 @@ def pick_head(
 
 def other_heads(returned: Any, picked: int | str | None, rows: int, reduce: str | None) -> list[str]:
     """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
-    if picked is None or picked in _USUAL_HEADS:
+    if picked is None or _last(picked) in _USUAL_HEADS:
         return []
     parts = heads(returned).items()
     return [str(name) for name, part in parts if name != picked and _may_be_explained(part, rows, reduce)]
 
 
+def _last(name: int | str) -> str:
+    return str(name).rpartition(".")[2]
+
+
 def heads(returned: Any) -> dict[Any, Tensor]:
-    """Return the tensors among several outputs, by their names or positions."""
+    """Return the tensors among several outputs, by their names or positions. Those inside others: ``"out.logits"``."""
     parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Mapping):
         parts = dict(returned)
@@ -66,7 +70,9 @@ def heads(returned: Any) -> dict[Any, Tensor]:
     elif not hasattr(returned, "__dict__"):
         problem = f"The network must return a tensor, or a tuple or dict of tensors, got {type(returned).__name__}"
         raise InputError(problem, hint="Wrap it in a module that returns a tensor", code="PG032")
-    return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+    inner = {name: heads(part) for name, part in parts.items() if isinstance(part, (Mapping, tuple, list))}
+    nested = {f"{name}.{key}": part for name, found in inner.items() for key, part in found.items()}
+    return {name: part for name, part in parts.items() if isinstance(part, Tensor)} | nested
 
 
 def _may_be_explained(part: Tensor, rows: int, reduce: str | None) -> bool:
@@ -100,7 +106,8 @@ def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Te
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
             f"{counted(rows, 'row')}",
-            hint=f"Wrap the network in a module that returns one row of numbers for each row{maps}",
+            hint="Wrap the network in a module that takes rows in the first dimension and returns one row of numbers "
+            f"for each{maps}",
             code="PG032",
         )
     return flat if flat.is_floating_point() else flat.float()

@@ -7,8 +7,9 @@ data, and precision from the network's weights where NumPy and pandas leave it o
 from __future__ import annotations
 
 import inspect
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -61,13 +62,17 @@ class InputForm:
         if self.passing == "keywords":
             return function(**filled)
         if self.passing == "whole":
-            return function(filled)
+            made = getattr(filled, "made_of", None)  # a dataclass
+            return function(filled if made is None else made(**filled._asdict()))
         if self.passing == "listed":
             return function(list(filled.values()))
         return function(*(filled.values() if isinstance(filled, dict) else filled))
 
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return further rows in this form as tensors."""
+        inputs = _with_fields(inputs)
+        if isinstance(self.structure, dict) and hasattr(inputs, "_fields"):
+            inputs = inputs._asdict()
         leaves, read, _ = _flatten([inputs] if _is_leaf(inputs) else inputs, self.names, dtype)
         pairs = {leaf.place: (leaf, tensor) for leaf, tensor in zip(leaves, read, strict=True)}
         ours = [leaf.place for leaf in self.leaves]
@@ -101,7 +106,7 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     The keys of a dict are names of the forward's parameters. If none is, the values are passed in order, or the dict
     itself, or else a list of its values, is passed to a forward that needs no other argument.
     """
-    parameters = _parameters(module)
+    parameters, inputs = _parameters(module), _with_fields(inputs)
     if inputs is not None and not _has_values(inputs):
         problem = "The inputs hold no tensor, array or table"
         raise InputError(problem, hint="Pass the arguments of the forward", code="PG001")
@@ -111,8 +116,8 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
         problem = f"Inputs must be tensors, arrays or tables of numbers, got None for {first!r}"
         raise InputError(problem, hint="Pass rows", code="PG001")
     inputs = [inputs] if alone else inputs
-    fields = getattr(inputs, "_fields", ())
-    if fields and _fits(inspect.Signature(parameters), **dict.fromkeys(fields)):
+    named = getattr(inputs, "_fields", ())
+    if named and _fits(inspect.Signature(parameters), **dict.fromkeys(named)):
         inputs = inputs._asdict()  # the names of a named tuple are those of the parameters
     # Whoever makes a module of torch.export decides which inputs it takes by place.
     by_place = is_exported(module) or any(each.kind is inspect.Parameter.POSITIONAL_ONLY for each in parameters)
@@ -122,7 +127,7 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     for way in _ways(parameters, inputs, by_place=by_place):
         hint = [first] if alone else _names_by_position(parameters, count)
         if way == "whole":
-            hint = [f"{first}.{name}" for name in fields] or [f"{first}[{k}]" for k in range(count)]
+            hint = [f"{first}.{name}" for name in named] or [f"{first}[{k}]" for k in range(count)]
         leaves, tensors, structure = _flatten(inputs, hint, dtype)
         forms.append(InputForm(leaves, way, structure, first if way in ("whole", "listed") else ""))
     names = forms[0].names
@@ -305,6 +310,15 @@ class _Slot:
     """Marks a tensor's place in the structure."""
 
 
+def _with_fields(value: Any) -> Any:
+    """Return a dataclass as a named tuple that knows its class, and anything else as it is."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    kind, names = type(value), [each.name for each in fields(value) if each.init]
+    named = type(kind.__name__, (namedtuple("Fields", names),), {"made_of": kind})  # noqa: PYI024
+    return named(*(getattr(value, name) for name in names))
+
+
 def _is_leaf(value: Any) -> bool:
     """Return whether a value is one tensor. A list is, if it holds only numbers at any depth."""
     if isinstance(value, (tuple, list)):
@@ -337,8 +351,8 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
         if isinstance(value, Mapping):
             return {key: walk(item, f"{name}.{key}", (*place, key)) for key, item in value.items()}
         if not _is_leaf(value):
-            fields = getattr(value, "_fields", None)
-            ends = [f".{field}" for field in fields] if fields else [f"[{index}]" for index in range(len(value))]
+            named = getattr(value, "_fields", None)
+            ends = [f".{name}" for name in named] if named else [f"[{index}]" for index in range(len(value))]
             pairs = enumerate(zip(value, ends, strict=True))
             return _like(value, [walk(item, f"{name}{end}", (*place, index)) for index, (item, end) in pairs])
         tensor, columns, loose = _tensor(value, name, dtype)

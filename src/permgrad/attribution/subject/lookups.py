@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.positions import Coordinates, Follower, Following, Sources
+from permgrad.attribution.subject.positions import Coordinates, Follower, Following, Sources, name_of
 from permgrad.attribution.subject.tracing import Site, listening
 from permgrad.base.checks import is_whole
 
@@ -80,7 +81,9 @@ class _Watch(Copying):
     def look(self, name: str, args: tuple[Any, ...], options: dict[str, Any], value: Any) -> None:
         """Note a call that looks numbers of inputs up."""
         if name == "embedding" and isinstance(value, Tensor):
-            self._note(args[0] if args else options.get("input"))
+            # In a graph of torch.export the weights come first.
+            asked = args[1] if args and args[0] is not None and args[0].is_floating_point() else (args or [None])[0]
+            self._note(options.get("input") if asked is None else asked)
 
     def _note(self, ids: Any) -> None:
         # Ids that are masked come from the mask too, which has fewer values.
@@ -127,6 +130,36 @@ def find_lookups(subject: Any) -> list[Lookup]:
     with listening(modules, watch.leave, watch.enter), watch:
         subject.forward(rows)
     return watch.lookups
+
+
+def with_embeddings(module: nn.Module) -> nn.Module:
+    """Return a graph, as ``torch.export`` makes it, whose look-ups are calls of layers, else the network itself.
+
+    Slopes of whole numbers are found at layers. The weights are those of the network.
+    """
+    old = module.graph if isinstance(module, fx.GraphModule) else fx.Graph()
+    calls = [node for node in old.nodes if node.op == "call_function" and name_of(node.target) == "embedding"]
+    if not calls:
+        return module
+    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    graph.output(graph.graph_copy(old, copies))
+    graph.set_codegen(old._codegen)  # noqa: SLF001 — how it takes its inputs
+    made = fx.GraphModule(module, graph)
+    for node in calls:
+        # Ids and weights, in either order.
+        both = sorted(node.all_input_nodes, key=lambda one: one.op == "get_attr")
+        if [one.op == "get_attr" for one in both] != [False, True]:
+            continue
+        ids, weight = both
+        name = f"{str(weight.target).removesuffix('.weight').replace('.', '_')}_rows"
+        pad = node.args[2] if len(node.args) > 2 else node.kwargs.get("padding_idx")
+        pad = pad if pad is not None and pad >= 0 else None
+        made.add_module(name, nn.Embedding.from_pretrained(attrgetter(str(weight.target))(module), padding_idx=pad))
+        with graph.inserting_before(copies[node]):
+            copies[node].replace_all_uses_with(graph.call_module(name, (copies[ids],)))
+        graph.erase_node(copies[node])
+    made.recompile()
+    return made
 
 
 def configured_pad(network: nn.Module) -> int | None:

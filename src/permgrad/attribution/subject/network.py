@@ -167,11 +167,13 @@ class NetworkSubject(Subject):
         """Refuse inputs of whole numbers, towards which there is no gradient."""
         without = [place for place in places if not self.real[place]]
         if without:
+            names = listed([repr(self.input_names[place]) for place in without])
+            types = listed(list(dict.fromkeys(str(self.inputs[place].dtype) for place in without)))
             raise InputError(
-                f"{method} needs real numbers, or ids that enter an nn.Embedding, but "
-                f"{', '.join(repr(self.input_names[place]) for place in without)} holds whole numbers "
-                f"({self.inputs[without[0]].dtype}), which have no gradient",
-                hint="Choose method='permutation', 'shapley' or 'lime', or layer= with the name of a later layer",
+                f"{method} needs real numbers, or ids that enter an nn.Embedding, but {names} "
+                f"{'holds' if len(without) == 1 else 'hold'} whole numbers ({types}), which have no gradient",
+                hint="Pass real numbers where the network takes them (x.float()), choose method='permutation', "
+                "'shapley' or 'lime', or layer= with the name of a later layer",
                 code="PG034",
             )
 
@@ -365,6 +367,8 @@ class NetworkSubject(Subject):
                 raise
             raise BatchError(error.problem, hint=error.hint, code=error.code) from None
         if self._width is None:
+            kinds = [kind for kind in (output.dtype, self.dtype) if torch.finfo(kind).bits < 32]
+            self.coarse = max(kinds, key=lambda kind: torch.finfo(kind).eps, default=None)
             self._other_heads = other_heads(returned, picked, rows, self.reduce) if self.head is None else []
             self._map_size = (returned if picked is None else heads(returned)[picked]).shape[2:]
         else:

@@ -47,6 +47,7 @@ class OutputForm:
     by_target: bool = False  # whether the task was told by the numbers of y alone
     target_mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
     target_scale: float = 1.0
+    of_labels = False  # whether they are labels without probabilities, 0 or 1 for each class
 
     @property
     def usual_loss(self) -> Any:
@@ -134,7 +135,13 @@ class OutputForm:
         return rows.cpu().numpy()
 
     def divergence_rows(self, outputs: Tensor, reference: Tensor) -> Floats:
-        """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
+        """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference.
+
+        Of labels without probabilities, it is 1 where they differ.
+        """
+        if self.of_labels:
+            apart = self.probabilities(outputs.double()) - self.probabilities(reference.double())
+            return (apart.abs().sum(dim=1) / 2).cpu().numpy()
         if self.task == "regression":
             change = (outputs.double() - reference.double()) * self.target_scale
             chosen = list(self.loss_columns or range(self.count))
@@ -216,6 +223,8 @@ class OutputForm:
             if values.ndim == 2:
                 few = "loss='cox' if these are times and events, or scoring= a scorer that takes them"
                 several = "such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
+                if values.shape[1:] == (2,) and self.count > 2:
+                    several += ". Of chances to survive, pass their times as class_names="
                 hint = "Pass " + (few if self.count == 1 else several)
             problem = (
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
@@ -347,7 +356,8 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
             problem = f"output_kind={kind!r} does not suit a regression, whose outputs are values"
             raise InputError(problem, hint="Leave output_kind out", code="PG006")
         columns = tuple(str(name) for name in getattr(y, "columns", ()))
-        names = columns if len(columns) == count else tuple(str(k) for k in range(count))
+        chosen_names = columns if len(columns) == count and class_names is None else class_names
+        names = _names_of_classes(count, None if count == 1 else chosen_names)
         names = ("all",) if count == 1 else names
         return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
     if kind == "values":

@@ -312,6 +312,11 @@ class PredictorSubject(Subject):
         return torch.cat([self.forward([part]) for part in rows[0].split(self.most_rows())])
 
     @property
+    def of_labels(self) -> bool:  # type: ignore[override]  # a constant of other subjects
+        """Whether the predictor returns labels without probabilities."""
+        return self.call.one_hot and self.task == "classification"
+
+    @property
     def usual_loss(self) -> Any:
         """The default loss. Labels without probabilities have no cross entropy."""
         if self.call.one_hot:

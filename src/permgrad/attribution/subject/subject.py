@@ -34,6 +34,7 @@ class Subject(OutputForm):
     module: Any
     device: torch.device
     dtype: torch.dtype
+    coarse: torch.dtype | None = None  # that of outputs or weights in half precision
     #: the channels in which it shows a raw column, ``"tabular"`` and ``"image"`` (empty: inputs are not encoded)
     paths: tuple[str, ...] = ()
     model: Any = None  # the fitted estimator, which keeps training rows (None for a plain network)

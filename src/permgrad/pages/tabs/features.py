@@ -210,7 +210,8 @@ def ranking_table(
     marks: list[Mark] = ["best" if name in clear else "" for name in ranked]
     values = {name: part[order, 0] for name, part in {"importance": explanation.values, **explanation.parts}.items()}
     raw = explanation.values[order, 0].tolist()
-    importance, *parts = (figures_of(clean(name), part, numbers(part)) for name, part in values.items())
+    spoken = {clean(name).replace("_", " "): part for name, part in values.items()}
+    importance, *parts = (figures_of(name, part, numbers(part)) for name, part in spoken.items())
     ranks = shown_ranks(explanation)
     tests = {"p": explanation.p_values, "adjusted\u00a0p": explanation.p_adjusted}
     columns = [
@@ -224,6 +225,8 @@ def ranking_table(
     ]
     marked = " Bold: clearly matters (adjusted p below 0.05)." if clear else ""
     marked += "" if ranks is None else f" {RANKS.format(confidence=confidence_words(explanation))}"
+    if "others_replaced" in explanation.parts:
+        marked += " Others replaced: the importance while all other inputs are replaced as well."
     caption = f"All {len(order)} {explanation.level}s, the most important first. Click a heading to sort.{marked}"
     return table_of(caption, columns)
 

@@ -44,7 +44,8 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
             picture = draw(explanation, row=row.row, input=name, output=output, title="")
             pictures.append((picture, f"{text} {noun} {name}."))
     if local.meta.get("tokens") is not None:
-        text = f"The words of the row. Blue moves the {words} up, orange down."
+        what = "tokens" if local.meta["tokens"].get("players") == "tokens" else "words"
+        text = f"The {what} of the row. Blue moves the {words} up, orange down."
         pictures.append((plots.text(local, row=row.row, output=output, title=""), text))
     return pictures
 

@@ -74,6 +74,8 @@ class ShapleyGame(CoalitionGame):
         else:
             unchanged = subject.probabilities(base)
             of_rows = (unchanged * (unchanged.clamp_min(_TINY).log() - logarithm)).sum(dim=1).clamp_min(0)
+            if subject.of_labels:  # the share of donors with another label
+                of_rows = 1 - (unchanged * averaged).sum(dim=1)
         return -of_rows.cpu().numpy()[:, None]
 
     def full(self, rows: Integers) -> Floats:

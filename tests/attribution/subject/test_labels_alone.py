@@ -1,0 +1,51 @@
+"""Models that return labels without probabilities: what is measured without y is how often the label changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.svm import LinearSVC
+
+import permgrad as pg
+from permgrad.attribution.replace.donors import donor_rows
+
+ROWS = 60
+QUIET = {"progress": False, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def case():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(ROWS, 3)), columns=list("abc"))
+    y = np.where(X["a"] + 0.4 * X["b"] > 0, "ill", "well")
+    return LinearSVC(random_state=0).fit(X, y), X
+
+
+def test_the_divergence_is_the_share_of_changed_labels(case):
+    model, X = case
+    before, shares = model.predict(X), []
+    assert set(before) == {"ill", "well"}
+    for name in X.columns:
+        changed = []
+        for repeat in range(4):
+            donors = donor_rows(0, name, repeat, np.arange(ROWS), ROWS, shared=True)
+            edited = X.assign(**{name: X[name].to_numpy()[donors]})
+            changed.append((model.predict(edited) != before).mean())
+        shares.append(np.mean(changed))
+    assert shares[0] > 0.2
+    found = pg.explain(model, X, method="permutation", n_repeats=4, **QUIET)
+    np.testing.assert_allclose(found.values[:, 0], shares, atol=1e-12)
+    assert found.meta["unit"] == "share of changed labels"
+
+
+def test_shapley_values_add_up_to_the_labels(case):
+    model, X = case
+    some = pg.explain(model, X.iloc[:4], method="shapley", background=X, **QUIET)
+    assert some.meta["unit"] == "probability"
+    ill = (model.predict(X) == "ill").astype(float)
+    np.testing.assert_allclose(some.values[..., 0].sum(axis=1), ill[:4] - ill.mean(), atol=1e-9)
+    every = pg.explain(model, X, method="shapley", scope="global", references=ROWS, **QUIET)
+    # The label of a donor differs from that of the row.
+    wanted = np.mean(ill[:, None] != ill[None])
+    assert every.values[:, 0].sum() == pytest.approx(wanted, abs=0.02)
+    assert every.meta["unit"] == "share of changed labels"
