@@ -89,3 +89,13 @@ def test_excel_sheets_have_titles_and_totals_too(tmp_path):
     assert written.frame["x"].tolist() == list(range(9))
     np.testing.assert_array_equal(written.lines.lines, np.arange(4, 13))
     assert len(written.notes) == 2
+
+
+def test_amounts_of_one_unit_have_one_decimal_sign_where_columns_differ(tmp_path):
+    rows = [f"{k}.5;1.{k}00,50 $;{k}.000 $;{k}.000 €" for k in range(1, 9)]
+    file = tmp_path / "mixed.csv"
+    file.write_text("years;income;amount;other\n" + "\n".join(rows) + "\n")
+    with pytest.warns(match="'other' may hold thousands or decimals: '1.000' is read as 1") as told:
+        frame = read_written(file).frame
+    assert len(told) == 1
+    assert frame.iloc[0].tolist() == [1.5, 1100.5, 1000, 1]
