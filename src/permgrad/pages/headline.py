@@ -69,6 +69,9 @@ def too_few_words(content: Assessment) -> str:
         return ""
     if label is not None and counts[label] < FEW_OF_A_CLASS:
         return f"{counted(counts[label], 'test row')} of class {names_apart(counts)(label)}"
+    between = content.dependence
+    if between is not None and not between.timed and between.count < FEW_OF_A_CLASS:
+        return f"{counted(between.count, 'group')} of test rows"
     return counted(rows, "test row") if rows is not None and rows < FEW_ROWS else ""
 
 

@@ -593,3 +593,16 @@ def test_declared_images_may_have_names_without_an_ending_and_are_in_the_tables_
     assert load_inputs(replace(request, images=())).images == {}
     with pytest.raises(InputError, match="Column 'photo' has two kinds: --kind photo=text and --kind photo=image"):
         load_inputs(replace(request, kind=("photo=text",)))
+
+
+def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_is_trained(here):
+    frame = table().assign(site=lambda one: one["patient"] % 4)
+    frame.to_csv("table.csv", index=False)
+    assert load(group="site").parts["test"].dependence.count == 2
+    frame[frame["site"] < 3].to_csv("table.csv", index=False)
+    with pytest.raises(InputError) as caught:
+        load(group="site")
+    assert caught.value.message == (
+        "The test rows have one value of 'site' (--split-group), and an explanation compares rows of several. Choose a "
+        "column with at least 4 values, or leave --split-group out."
+    )

@@ -235,6 +235,13 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
     dependence = dependence_of(rows.tables, request.group, request.time)
+    if request.group is not None and "test" in dependence and dependence["test"].count < 2:
+        problem = (
+            f"The test rows have one value of {request.group!r} (--split-group), and an explanation compares rows of "
+            "several"
+        )
+        hint = "Choose a column with at least 4 values, or leave --split-group out."
+        raise InputError(problem, hint=hint, code="PG018")
     _check_refits(request, rows, dependence)
     return Inputs(
         name=table_name(request.table),
