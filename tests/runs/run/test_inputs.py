@@ -606,3 +606,15 @@ def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_i
         "The test rows have one value of 'site' (--split-group), and an explanation compares rows of several. Choose a "
         "column with at least 4 values, or leave --split-group out."
     )
+
+
+def test_a_feature_that_names_persons_with_several_rows_is_told(here):
+    frame = table().drop(columns="patient")
+    person, shop = np.random.default_rng(0).permutation(np.arange(200) // 3), np.arange(200) % 5 + 1
+    frame.assign(**{"staff no": person + 1000, "shop no": shop}).to_csv("table.csv", index=False)
+    inputs = load()
+    assert {"staff no", "shop no"} <= {one.name for one in inputs.feature_types}
+    (said,) = [note for note in inputs.notes if "--split-group" in note]
+    assert said.startswith("'staff no' names ")
+    assert said.endswith("Pass --split-group 'staff no' if rows with one value belong together.")
+    assert not any("--split-group" in note for note in load(group="staff no").notes)

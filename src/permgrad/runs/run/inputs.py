@@ -230,7 +230,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, variables, request)
     if request.group is None and request.time is None:
-        notes += notes_on_repeats(left_out, rows)
+        notes += notes_on_repeats(left_out, types, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
