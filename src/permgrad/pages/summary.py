@@ -159,7 +159,8 @@ def _doubt(explanation: Explanation, line: RankedLine, column: int) -> str:
     words = f"  not clearly {'different from' if pair else 'above'} 0"
     if (line.low > 0 or (pair and line.high < 0)) and len(explanation.names) > 1:
         tested, own = modalities_tested(explanation, column), explanation.modality[line.place]
-        what = players_words(explanation)
+        unit = "input" if explanation.level == "modality" else "feature"
+        what = players_words(explanation) if pair else counted(len(tested), unit)
         if shares_level(tested) and not pair:
             count = counted(tested.count(own), "feature")
             what = f"{count} of {shorten(own, 40)} and {len(set(tested))} modalities"
