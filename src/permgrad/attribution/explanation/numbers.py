@@ -136,7 +136,8 @@ class Numbers:
         """The p-values that count as tests, else NaN: a feature that cannot change the output needs none."""
         if self.p_values is None or self.std is None:
             return np.full(self.values.shape, np.nan) if self.p_values is None else self.p_values
-        return np.where((self.values == 0) & (self.std == 0), np.nan, self.p_values)
+        is_unmoved = (self.values == 0) & (self.std == 0) & (self.order == 1)[:, None]
+        return np.where(is_unmoved, np.nan, self.p_values)
 
     @property
     def p_adjusted(self) -> Floats | None:
