@@ -18,7 +18,7 @@ from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records
 _MOST_LINES, _HEAD, _MOST_BELOW = 20, 2**18, 5
 _NUMBER = re.compile(r"[-+(]?\W{0,2}\d[\d.,' ]*\W{0,2}")
 _TOTAL = re.compile(
-    r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|suma|somme|totaal|averages?|mean|"
+    r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|suma|som{2}e|totaal|averages?|mean|"
     r"mittelwert|durchschnitt|moyenne|media|gemiddelde",
     re.IGNORECASE,
 )
