@@ -18,7 +18,7 @@ from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records
 _MOST_LINES, _HEAD, _MOST_BELOW = 20, 2**18, 5
 _NUMBER = re.compile(r"[-+(]?\W{0,2}\d[\d.,' ]*\W{0,2}")
 _TOTAL = re.compile(
-    r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|suma|som{2}e|totaal|averages?|mean|"
+    r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|suma|so[m]{2}e|totaal|averages?|mean|"
     r"mittelwert|durchschnitt|moyenne|media|gemiddelde",
     re.IGNORECASE,
 )
@@ -68,7 +68,7 @@ def rows_below(columns: Mapping[str, pa.ChunkedArray], rows: int) -> tuple[int, 
     """
     first = max(rows - _MOST_BELOW, 1)
     tail = [[str(column[row].as_py()).strip() for column in columns.values()] for row in range(first, rows)]
-    found = [row for row, cells in enumerate(tail) if (label := next(filter(None, cells), "")) and is_total(label)]
+    found = [row for row, cells in enumerate(tail) if _TOTAL.fullmatch(next(filter(None, cells), "").rstrip(": "))]
     if len(columns) < 2 or not found:
         return 0, ""
     row, total = first + found[0], tail[found[0]]
@@ -88,16 +88,6 @@ def rows_below(columns: Mapping[str, pa.ChunkedArray], rows: int) -> tuple[int, 
     left_out = rows - first - found[0]
     around = "" if left_out == 1 else f" and {counted(left_out - 1, 'row')} around it"
     return left_out, f"left out at the end of the table: the row of totals {total[place]!r}{around}"
-
-
-def is_total(label: str) -> bool:
-    """Return whether a cell is the name of totals or means.
-
-    Examples:
-        >>> [is_total(cell) for cell in ("Total", "Summe:", "Grand total", "Sum of squares")]
-        [True, True, True, False]
-    """
-    return _TOTAL.fullmatch(label.strip().rstrip(":").strip()) is not None
 
 
 def _is_sum(cells: Sequence[str]) -> bool:
