@@ -355,17 +355,14 @@ def _leak_words(one: Situation, words: str, faults: Faults) -> None:
         faults.claim(f"leak: {match[1]} holds in {holds.mean():.3f}", holds.mean() >= (1 if match[2] else 0.9))
         faults.claim("leak: rows", _value(match[2] or match[4]) == np.sum(~holds | (y != 0)))
         return
-    if match := re.match(r"Whether 'copy' has a value tells rows of class '(class \w)' from all others", words):
-        for table, target in ((one.train, one.learned), (one.test, one.truth)):
-            faults.claim("leak: presence", bool(np.all(table["copy"].notna() == (target == match[1]))))
+    if match := re.match(r"Whether '(\w+)' has a value tells rows of class '([^']+)' from all others", words):
+        present = pd.concat([one.train[match[1]], one.test[match[1]]]).notna().to_numpy()
+        is_class = np.concatenate([one.learned, one.truth]).astype(str) == match[2]
+        tells = np.array_equal(present, is_class) or np.array_equal(~present, is_class)
+        faults.claim("leak: presence", tells and 0 < is_class.sum() < len(is_class))
         return
     columns = re.findall(r"'([^']+)'", words.partition(" alone ")[0])
     for column in columns:
-        if not pd.api.types.is_numeric_dtype(one.train[column]):
-            missing = pd.concat([one.train[column], one.test[column]]).isna().to_numpy()
-            y = np.concatenate([one.learned, one.truth])
-            faults.claim("leak: presence", all(len(set(y[rows])) == 1 for rows in (missing, ~missing)))
-            continue
         x, y = (pd.concat([table[column] for table in (one.train, one.test)]), np.concatenate([one.learned, one.truth]))
         if one.task == "regression":
             fitted = np.polyval(np.polyfit(x, y, 1), x)

@@ -60,6 +60,25 @@ def test_codes_of_a_class_are_found_at_any_frequency(share):
     assert set(told(frame, "y", "classification")) == {"code", "only_ill", "hardly_wrong"}
 
 
+def test_values_that_only_one_of_two_classes_has_are_told_as_such():
+    rng = np.random.default_rng(1)
+    y = np.where(rng.random(400) < 0.3, "smokes", "not")
+    frame = pd.DataFrame({"x": rng.normal(size=400), "a": np.where(y == "smokes", rng.integers(1, 20, 400), np.nan)})
+    frame["b"] = np.where(y == "smokes", "pipe", None)
+    frame["code"] = np.where(y == "smokes", 7, 3)
+    leaks = columns_that_tell((frame[:240], y[:240]), (frame[240:], y[240:]), "classification")
+    assert {one["column"]: one.get("class") for one in leaks} == {"a": "not", "b": "not", "code": None}
+    alarm = leak_words("y", leaks)
+    assert alarm.startswith(
+        "Column 'code' alone predicts 'y' nearly perfectly (balanced accuracy 1.000 on held-out rows)."
+    )
+    assert "Whether 'a' and 'b' have a value tells rows of class 'not' from all others nearly perfectly" in alarm
+    twice = [{"column": name, "metric": "r2", "score": 1.0, "rows": 9} for name in "uv"]
+    assert "Each of 'u' and 'v' alone predicts 'y' nearly perfectly (R² 1.000 on held-out rows)" in leak_words(
+        "y", twice
+    )
+
+
 def test_classes_of_one_row_hide_no_copy():
     rng = np.random.default_rng(0)
     years = rng.choice([8, 10, 12, 12, 12, 14, 16], 300)

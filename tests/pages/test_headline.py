@@ -14,6 +14,7 @@ from tests.pages.conftest import constant_of, local_explanation, report_content
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
+from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import percent
 from permgrad.evaluation.metrics import evaluate
 from permgrad.pages import plots
@@ -166,6 +167,19 @@ def test_a_lower_loss_within_chance_is_not_denied_where_the_first_measure_is_no_
     assert first != "log_loss"
     assert ahead["log_loss"]["difference"] > 0
     assert "not significantly better than a constant" in lack_of_skill(content)
+
+
+def test_too_few_groups_show_neither_help_nor_its_absence(undrawn):
+    truth = np.array(["Good", "Bad"] * 100, dtype=object)
+    good = np.where(truth == "Good", 0.52, 0.48)
+    content = classified(np.stack([1 - good, good], axis=1), truth, explanation=report_content().explanation)
+    content.constant["learnt"] = False
+    assert "cannot be told" not in reliance_sentence(content)
+    content.dependence = Dependence(np.arange(200) // 100)
+    few = "Whether what it relies on helps to predict outcome cannot be told from 2 groups of test rows."
+    assert reliance_sentence(content) == few
+    content.dependence = Dependence(np.arange(200) // 4)
+    assert "cannot be told" not in reliance_sentence(content)
 
 
 @pytest.mark.parametrize("members", [1, 4])

@@ -466,3 +466,9 @@ def test_costs_need_two_classes(here):
     said = refused(here, *words, "y", "--task", "classification")
     fact = "the training rows of 'y' hold 3 classes"
     assert said == f"--cost needs a target of two classes, but {fact}. {fix}"
+
+
+def test_a_folder_that_is_nearly_named_is_proposed(here):
+    Path("runs", "patients-0").mkdir(parents=True)
+    for words in (["predict", "runs/patients", "table.csv"], ["report", "runs/patients"]):
+        assert "Did you mean 'patients-0'?" in refused(here, *words)

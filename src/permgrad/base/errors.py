@@ -174,9 +174,15 @@ _LISTED = 20
 
 def did_you_mean(wanted: object, names: Iterable[str], otherwise: str = "") -> str:
     """Return the hint ``"Did you mean 'x'?"`` with the nearest name, or another hint if none is near."""
+    near = nearest(wanted, names)
+    return otherwise if near is None else f"Did you mean {near!r}?"
+
+
+def nearest(wanted: object, names: Iterable[str]) -> str | None:
+    """Return the name that is most like another, whatever the capitals, or None if none is near."""
     known = {str(name).casefold(): str(name) for name in names}
     near = difflib.get_close_matches(text_of(wanted).casefold(), known, n=1, cutoff=0.6)
-    return f"Did you mean {known[near[0]]!r}?" if near else otherwise
+    return known[near[0]] if near else None
 
 
 def error_in_words(error: BaseException) -> str:

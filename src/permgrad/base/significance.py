@@ -16,6 +16,8 @@ LEVEL = 0.05
 LEAST_SHOWN = 0.001
 #: An effect deserves a sentence from this share of the total on.
 LEAST_SHARE = 0.05
+#: Why no feature clearly matters where none was tested.
+UNMOVED = "none changes a prediction"
 #: The quantile of the normal distribution for two-sided intervals at 95 %.
 NORMAL_95 = 1.959963984540054
 

@@ -98,11 +98,12 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
     ends = np.cumsum(sizes[order])
     middle = (ends - sizes[order] / 2) / n
     part = np.searchsorted(np.cumsum(shares)[:2], middle, side="right")
-    for empty in range(3):
-        if not (part == empty).any():
+    # An explanation of the test rows takes values from other groups, so that one group is not enough.
+    for wanted, fewest in enumerate((1, 1, 1 if len(sizes) == 3 else 2)):
+        while np.sum(part == wanted) < fewest:
             fullest = int(np.bincount(part, minlength=3).argmax())
             members = np.flatnonzero(part == fullest)
-            part[members[sizes[order][members].argmin()]] = empty
+            part[members[sizes[order][members].argmin()]] = wanted
     part_of_group = np.empty(len(sizes), dtype=np.int64)
     part_of_group[order] = part
     train, validation, test = (np.flatnonzero(part_of_group[codes] == k).astype(np.int64) for k in range(3))

@@ -83,15 +83,17 @@ def columns_that_tell(
     numbers: dict[str, ColumnCells] = {}
     for place, name in enumerate(map(str, both.columns)):
         cells = cells_of(both.iloc[:, place], name)
-        for metric, truth in measures.items():
+        filled = _of_one_class(cells.codes >= 0, y, len(names))
+        # Of two classes that is all that there is to tell.
+        for metric, truth in measures.items() if filled is None or len(names) > 2 else ():
             score = _score(cells, truth, len(names), halves)
             if score >= ALONE:
                 leaks.append({"column": name, "metric": metric, "score": score, "rows": len(both)})
                 break
         else:
-            if (only := _of_one_class(cells.codes >= 0, y, len(names))) is not None:
-                facts = {"metric": "balanced_accuracy", "score": only[1], "rows": len(both)}
-                leaks.append({"column": name, "class": plain(names[only[0]]), **facts})
+            if filled is not None:
+                facts = {"metric": "balanced_accuracy", "score": filled[1], "rows": len(both)}
+                leaks.append({"column": name, "class": plain(names[filled[0]]), **facts})
         if cells.values is not None:
             numbers[name] = cells
     told = {leak["column"] for leak in leaks}
@@ -99,7 +101,7 @@ def columns_that_tell(
     if formula is None and told:  # a column that alone gives nearly the target can be part of exactly the target
         formula = _formula(numbers, y, names)
     leaks += [] if formula is None or told.issuperset(formula["columns"]) else [formula]
-    return sorted(leaks, key=lambda leak: ("formula" in leak, "class" in leak, -leak["score"]))
+    return sorted(leaks, key=lambda leak: ("formula" in leak, "class" in leak and len(names) > 2, -leak["score"]))
 
 
 def _formula(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> dict[str, Any] | None:
@@ -114,8 +116,8 @@ def _formula(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> dict
 
 
 def _of_one_class(present: Booleans, y: Array, classes: int) -> tuple[int, float] | None:
-    """Return the class of several in whose rows alone a column has a value, or has none, and the balanced accuracy."""
-    if classes < 3 or min(present.sum(), np.sum(~present)) < _FEWEST_OF_A_CLASS:
+    """Return the class in whose rows alone a column has a value, or has none, and the balanced accuracy."""
+    if classes < 2 or min(present.sum(), np.sum(~present)) < _FEWEST_OF_A_CLASS:
         return None
     counts, filled = np.bincount(y, minlength=classes), np.bincount(y[present], minlength=classes)
     others, of_others = len(y) - counts, filled.sum() - filled

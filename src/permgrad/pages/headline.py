@@ -10,7 +10,7 @@ import numpy as np
 from permgrad.assess.assessment import entries_of, is_hybrid
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
-from permgrad.base.significance import features_tested
+from permgrad.base.significance import UNMOVED, features_tested
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
@@ -69,6 +69,9 @@ def too_few_words(content: Assessment) -> str:
         return ""
     if label is not None and counts[label] < FEW_OF_A_CLASS:
         return f"{counted(counts[label], 'test row')} of class {names_apart(counts)(label)}"
+    between = content.dependence
+    if between is not None and not between.timed and between.count < FEW_OF_A_CLASS:
+        return f"{counted(between.count, 'group')} of test rows"
     return counted(rows, "test row") if rows is not None and rows < FEW_ROWS else ""
 
 
@@ -157,9 +160,12 @@ def reliance_sentence(content: Assessment) -> str:
     leading, tests = explanation.clearly_matter()[:3], modalities_tested(explanation)
     whole, ranking = advantage(explanation.meta, content.metrics or {}), explanation.ranking()
     if not leading:
-        lacking, every = len(explanation.names) - len(tests), len(explanation.names)
-        why = f"{lacking} of {every} have no p-value" if tests else "this explanation has no p-values"
-        none = f"no p-value is below 5\u00a0% after Holm's correction for {features_tested(tests)}"
+        known, every = explanation.p_values, len(explanation.names)
+        lacking = every if known is None else int(np.isnan(known[:, 0]).sum())
+        why = f"{lacking} of {every} have no p-value" if lacking < every else "this explanation has no p-values"
+        none = (
+            f"no p-value is below 5\u00a0% after Holm's correction for {features_tested(tests)}" if tests else UNMOVED
+        )
         return (
             f"It is unknown which features clearly matter, because {why}."
             if lacking
@@ -207,7 +213,7 @@ def facts(content: Assessment) -> list[Fact]:
     if best is not None:
         chosen.append(Fact(number(best[1]), f"{metric.label}, best baseline ({baseline_label(best[0])})"))
     explanation = content.explanation
-    if explanation is not None and modalities_tested(explanation):
+    if explanation is not None and explanation.p_values is not None and np.isfinite(explanation.p_values[:, 0]).any():
         clear = len(explanation.clearly_matter())
         chosen.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
     if content.paths_count and (shares := path_shares(content.paths)):

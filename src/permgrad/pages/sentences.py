@@ -102,11 +102,20 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
     if not leaks:
         return ""
     alone = [one for one in leaks if "formula" not in one and "class" not in one]
-    words = [_not_alone_words(target, one) for one in leaks if one not in alone]
+    words = [_formula_words(target, one) for one in leaks if "formula" in one]
+    for label in dict.fromkeys(one["class"] for one in leaks if "class" in one):
+        some = [one for one in leaks if one.get("class") == label]
+        names, score = listed([repr(one["column"]) for one in some], _LEAKS), down(min(one["score"] for one in some))
+        have, measure = by_count(len(some), "has", "have"), MEASURES_OF_LEAKS[some[0]["metric"]]
+        apart = f"rows of class {clean(label)!r} from all others nearly perfectly ({measure} {score})"
+        words.append(f"Whether {names} {have} a value tells {apart}")
     of_alarm = [*alone[:_LEAKS], *(one for one in leaks if one not in alone)]
     columns = list(dict.fromkeys(name for one in of_alarm for name in one.get("columns", [one["column"]])))
     if alone:
-        shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in alone[:_LEAKS]]
+        scores: dict[str, list[str]] = {}
+        for one in alone[:_LEAKS]:
+            scores.setdefault(MEASURES_OF_LEAKS[one["metric"]], []).append(down(one["score"]))
+        shown = [f"{measure} {listed(list(dict.fromkeys(some)))}" for measure, some in scores.items()]
         names = listed([repr(one["column"]) for one in alone], _LEAKS)
         subject = f"Column {names}" if len(alone) == 1 else f"Each of {names}"
         predicts = f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows)"
@@ -120,15 +129,12 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
     )
 
 
-def _not_alone_words(target: str, leak: Mapping[str, Any]) -> str:
-    """Say, without a full stop, which formula gives the target, or of which one class a column is filled."""
-    score = f"{MEASURES_OF_LEAKS[leak['metric']]} {down(leak['score'])}"
-    if "formula" not in leak:
-        apart = f"rows of class {clean(leak['class'])!r} from all others nearly perfectly ({score})"
-        return f"Whether {leak['column']!r} has a value tells {apart}"
+def _formula_words(target: str, leak: Mapping[str, Any]) -> str:
+    """Say, without a full stop, which formula gives the target."""
     if leak["metric"] == "equal":
         share = f"all {leak['rows']:,}" if leak["score"] == 1 else f"{100 * leak['score']:.1f} % of {leak['rows']:,}"
         return f"{target!r} equals {leak['formula']} in {share} rows compared"
+    score = f"{MEASURES_OF_LEAKS[leak['metric']]} {down(leak['score'])}"
     return f"{target!r} is nearly {leak['formula']} ({score} on {leak['rows']:,} rows)"
 
 

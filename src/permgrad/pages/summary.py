@@ -159,7 +159,8 @@ def _doubt(explanation: Explanation, line: RankedLine, column: int) -> str:
     words = f"  not clearly {'different from' if pair else 'above'} 0"
     if (line.low > 0 or (pair and line.high < 0)) and len(explanation.names) > 1:
         tested, own = modalities_tested(explanation, column), explanation.modality[line.place]
-        what = players_words(explanation)
+        unit = "input" if explanation.level == "modality" else "feature"
+        what = players_words(explanation) if pair else counted(len(tested), unit)
         if shares_level(tested) and not pair:
             count = counted(tested.count(own), "feature")
             what = f"{count} of {shorten(own, 40)} and {len(set(tested))} modalities"
@@ -428,12 +429,12 @@ def counterfactuals_words(
         if np.isfinite(measures["to_data"][place]):
             usual = percent(measures["plausibility"][place])
             about.append(
-                f"Distance {distance}, and {to_data} to the nearest row with that outcome: {usual} of those are as far "
-                "from theirs."
+                f"Distance from the row: {distance}. The nearest row with that outcome is {to_data} away, and {usual} "
+                "of such rows are at least as far from theirs."
             )
         found.append((changes, about))
     notes = [clean(meta["reason"])] if "reason" in meta else []
-    notes.append(f"{counted(meta['outcome_rows'], 'row')} of the nearest {meta['rows']:,} have that outcome.")
+    notes.append(f"{meta['outcome_rows']:,} of the {meta['rows']:,} nearest rows have such an outcome.")
     if found:
         notes.append("Distances add up over columns: numbers in median absolute deviations, other cells as 1.")
     return f"The model predicts {value_text(meta['prediction'])} for {row}. To {clean(meta['words'])}:", found, notes

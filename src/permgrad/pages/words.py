@@ -31,10 +31,9 @@ def clean(text: object) -> str:
 
 
 def modalities_tested(explanation: Explanation, column: int = 0) -> list[str]:
-    """Return the modality of each name that has a p-value for an output."""
-    tests = explanation.p_values
-    known = [] if tests is None else np.isfinite(tests[:, column]).tolist()
-    return [modality for modality, tested in zip(explanation.modality, known, strict=False) if tested]
+    """Return the modality of each name that was tested for an output."""
+    known = np.isfinite(explanation.tests[:, column]).tolist()
+    return [modality for modality, tested in zip(explanation.modality, known, strict=True) if tested]
 
 
 def shorten(text: object, width: int = 26) -> str:

@@ -38,6 +38,24 @@ def test_p_values_are_adjusted_within_an_order_and_for_pairs_left_out():
     assert make().p_adjusted[:, 0] == pytest.approx([0.04, 0.04, 0.5, 0.012, 0.06])
 
 
+def test_features_that_cannot_change_the_output_take_no_part_of_the_level():
+    values, names = np.array([[2.0], [1.0], [0.0], [0.0]]), ("a", "b", "empty", "unused text")
+    std, p_values = np.array([[0.5], [0.5], [0.0], [0.0]]), np.array([[0.01], [0.03], [1.0], [1.0]])
+    modality = ("table", "table", "table", "text")
+    made = Explanation(values, names, modality, ("all",), "permgrad", "global", std=std, p_values=p_values)
+    assert made.p_adjusted[:, 0] == pytest.approx([0.02, 0.03, 1, 1])
+    assert made.clearly_matter() == ["a", "b"]
+    seldom = Explanation(
+        values, names, modality, ("all",), "permgrad", "global", std=np.maximum(std, 0.1), p_values=p_values
+    )
+    assert seldom.p_adjusted[:, 0] == pytest.approx([0.06, 0.12, 1, 1])  # three and one, each at half of the level
+    ends = {"low": values / 2, "high": values * 2}
+    doubted = Explanation(
+        values, names, modality, ("all",), "permgrad", "global", std=std, p_values=p_values * 4, **ends
+    )
+    assert "correction for 2 features" in doubted.summary()
+
+
 def test_ranking_is_of_features_unless_asked():
     assert make().ranking() == ["a", "b", "c"]
     assert make().ranking(order=2) == ["b × c", "a × b"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 import time
 
 import numpy as np
@@ -460,7 +461,7 @@ def test_columns_are_aligned_by_name_for_the_command_line():
     with pytest.warns(PermgradWarning, match="1 column is not used, because training did not have it: 'extra'"):
         aligned = align_columns(BLOCKS[BLOCKS.columns[::-1]].assign(extra=1), list(BLOCKS.columns))
     pd.testing.assert_frame_equal(aligned, BLOCKS, check_column_type=False)
-    with pytest.raises(InputError, match=r"1 column of training is missing: 'wind'. Did you mean 'winds'\?"):
+    with pytest.raises(InputError, match=r"1 column of training is missing: 'wind'. Rename 'winds' to 'wind'\."):
         align_columns(BLOCKS.rename(columns={"wind": "winds"}), list(BLOCKS.columns))
     with pytest.warns(
         PermgradWarning, match="2 columns are not used, because training did not have them: 'extra', 'more'"
@@ -468,6 +469,9 @@ def test_columns_are_aligned_by_name_for_the_command_line():
         align_columns(BLOCKS.assign(extra=1, more=2), list(BLOCKS.columns))
     with pytest.raises(InputError, match="2 columns of training are missing: 'x', 'z'"):
         align_columns(BLOCKS, ["x", "z", *BLOCKS.columns])
+    message = "3 columns of training are missing: 'Wind ', 'z', 'wind_'. Rename 'wind' to 'Wind ', and add the others."
+    with pytest.raises(InputError, match=re.escape(message)):
+        align_columns(BLOCKS, ["Wind ", "z", "wind_", *BLOCKS.columns.drop("wind")])
 
 
 # ---- size -----------------------------------------------------------------------------------------------------------

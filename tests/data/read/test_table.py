@@ -179,7 +179,7 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
             ("Column names must be unique, but {} begins with numbers, some of them repeated. Add a line with names."),
         ),
         (
-            b"Survey of 2020,,\na,b,c\n1,2,3\n",
+            b"Survey of 2020,,\na,b,b\n1,2,3\n",
             (
                 "Column 2 of {} has no name (2 such columns in all). Name it, or delete the lines above the "
                 "header, such as a title."

@@ -176,6 +176,8 @@ def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
     codes = [f"{20 + i % 60}{'abcdefgh'[i % 8]}{'xyz'[i % 3]}" for i in range(240)]
     schema = infer_schema(pd.DataFrame({"amount": amounts, "code": codes}))
     assert "looks like numbers written in several ways, first odd cell '-'" in schema["amount"].reason
+    (said,) = several_ways_said(schema, {})
+    assert said.endswith("and is read as categories. If '-' means missing, pass --na=- (in Python na_codes=['-']).")
     assert schema["code"].reason == "text"
 
 

@@ -301,7 +301,7 @@ def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
     with pytest.raises(InputError, match="1 column of training is missing: 'age'"):
         load(test=Path("test.csv"), **options)
     own.rename(columns={"age": "agee"}).to_csv("test.csv", index=False)
-    with pytest.raises(InputError, match=r"1 column of training is missing: 'age'. Did you mean 'agee'\?"):
+    with pytest.raises(InputError, match=r"1 column of training is missing: 'age'. Rename 'agee' to 'age'\."):
         load(test=Path("test.csv"), **options)
     own.assign(more=1).to_csv("test.csv", index=False)
     with pytest.warns(PermgradWarning, match="1 column is not used, because training did not have it: 'more'"):
@@ -593,3 +593,28 @@ def test_declared_images_may_have_names_without_an_ending_and_are_in_the_tables_
     assert load_inputs(replace(request, images=())).images == {}
     with pytest.raises(InputError, match="Column 'photo' has two kinds: --kind photo=text and --kind photo=image"):
         load_inputs(replace(request, kind=("photo=text",)))
+
+
+def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_is_trained(here):
+    frame = table().assign(site=lambda one: one["patient"] % 4)
+    frame.to_csv("table.csv", index=False)
+    assert load(group="site").parts["test"].dependence.count == 2
+    frame[frame["site"] < 3].to_csv("table.csv", index=False)
+    with pytest.raises(InputError) as caught:
+        load(group="site")
+    assert caught.value.message == (
+        "The test rows have one value of 'site' (--split-group), and an explanation compares rows of several. Choose a "
+        "column with at least 4 values, or leave --split-group out."
+    )
+
+
+def test_a_feature_that_names_persons_with_several_rows_is_told(here):
+    frame = table().drop(columns="patient")
+    person, shop = np.random.default_rng(0).permutation(np.arange(200) // 3), np.arange(200) % 5 + 1
+    frame.assign(**{"staff no": person + 1000, "shop no": shop}).to_csv("table.csv", index=False)
+    inputs = load()
+    assert {"staff no", "shop no"} <= {one.name for one in inputs.feature_types}
+    (said,) = [note for note in inputs.notes if "--split-group" in note]
+    assert said.startswith("'staff no' names ")
+    assert said.endswith("Pass --split-group 'staff no' if rows with one value belong together.")
+    assert not any("--split-group" in note for note in load(group="staff no").notes)

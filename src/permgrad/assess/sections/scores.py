@@ -7,18 +7,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE
 from permgrad.assess.sections.thresholds import cuts
 from permgrad.assess.work import Work
 from permgrad.attribution.request.related import tell_of_signs
+from permgrad.base.arrays import Floats
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.calibration import score_intervals
+from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.metrics import scores_of
 from permgrad.evaluation.skill import against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
+
+#: Columns that are looked at for rows that repeat, evenly over all.
+_MOST_COLUMNS = 50
 
 
 def scores(work: Work) -> None:
@@ -79,8 +85,19 @@ def _tell_of_signs(work: Work) -> None:
     test, predicted = work.test, work.predictions
     if test.dependence is None and (np.diff(test.numbers) < 0).any():
         order, table = np.argsort(test.numbers), test.table
-        columns = None if table is None else table.select_dtypes("number").fillna(0).to_numpy(dtype=np.float64)[order]
-        tell_of_signs(columns, predicted.codes[order], predicted.guess[order])
+        columns = None
+        if table is not None:
+            some = np.arange(0, table.shape[1], 1 + table.shape[1] // _MOST_COLUMNS)
+            columns = np.column_stack([np.zeros((len(test), 0)), *map(_numbers, table.iloc[:, some].items())])
+        tell_of_signs(None if columns is None else columns[order], predicted.codes[order], predicted.guess[order])
+
+
+def _numbers(named: tuple[Any, pd.Series[Any]]) -> Floats:
+    """Return a number for each cell of a column, the same for equal ones. Texts have their place in the alphabet."""
+    cells = cells_of(named[1], str(named[0]))
+    if cells.values is not None:
+        return np.nan_to_num(cells.values)
+    return np.append(np.argsort(np.argsort(cells.names or [])), -1.0)[cells.codes]
 
 
 def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:

@@ -132,20 +132,30 @@ class Numbers:
         return (missing if self.low is None else self.low, missing.copy() if self.high is None else self.high)
 
     @property
+    def tests(self) -> Floats:
+        """The p-values that count as tests, else NaN: a feature that cannot change the output needs none."""
+        if self.p_values is None or self.std is None:
+            return np.full(self.values.shape, np.nan) if self.p_values is None else self.p_values
+        is_unmoved = (self.values == 0) & (self.std == 0) & (self.order == 1)[:, None]
+        return np.where(is_unmoved, np.nan, self.p_values)
+
+    @property
     def p_adjusted(self) -> Floats | None:
         """The p-values of an output (and row), adjusted by Holm's steps within each modality, or None without p-values.
 
-        K modalities share the level. Undefined p-values stay NaN and are not counted as tests. Interactions are
-        adjusted for all of their order, also for those that screening left out.
+        The K modalities with a test share the level. Undefined p-values stay NaN, and those of features that cannot
+        change the output 1: neither counts as a test. Interactions are adjusted for all of their order, also for those
+        that screening left out.
         """
         if self.p_values is None:
             return None
-        left_out, result = int(self.meta.get("interactions", {}).get("left_out", 0)), np.empty_like(self.p_values)
+        left_out, tests = int(self.meta.get("interactions", {}).get("left_out", 0)), self.tests
+        result = np.empty_like(tests)
         for order in np.unique(self.order):
             places = self.order == order
-            some, modalities = self.p_values[..., places, :], np.asarray(self.modality)[places].tolist()
+            some, modalities = tests[..., places, :], np.asarray(self.modality)[places].tolist()
             result[..., places, :] = adjusted_within(some, modalities) if order == 1 else adjusted(some, left_out)
-        return result
+        return np.where(np.isnan(tests), self.p_values, result)
 
     def output_index(self, output: str | int | None) -> int:
         """Return the position of an output from its name or position. None is the first."""

@@ -14,7 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, shown, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, nearest, shown, unknown, warn_user
 from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, is_country
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
@@ -510,7 +510,14 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
             f"{counted(len(missing), 'column')} of training {by_count(len(missing), 'is', 'are')} missing: "
             f"{_some(missing)}"
         )
-        raise InputError(problem, hint=did_you_mean(missing[0], extra, "Add or rename them."), code="PG012")
+        near: dict[str, str] = {}
+        for name in missing:
+            if (other := nearest(name, [one for one in extra if one not in near])) is not None:
+                near[other] = name
+        renamed = listed([f"{other!r} to {name!r}" for other, name in near.items()])
+        others = ", and add the others" if len(near) < len(missing) else ""
+        hint = f"Rename {renamed}{others}." if near else "Add or rename them."
+        raise InputError(problem, hint=hint, code="PG012")
     if extra:
         be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
         problem = f"{counted(len(extra), 'column')} {be} not used, because training did not have {whom}: {_some(extra)}"

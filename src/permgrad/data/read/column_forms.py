@@ -282,10 +282,13 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
         _look_at_points(column, has_commas or reading.like.get(column.name) == ",")
     proven = proven.union(*(column.proven for column in columns))
     sole = reading.decimal or (next(iter(proven)) if len(proven) == 1 else None)
+    # Where columns disagree, amounts are written like others in the same unit.
+    shown = {(column.unit, *column.proven) for column in columns if column.unit and len(column.proven) == 1}
+    of_unit = {unit: sign for unit, sign in shown if len({other for one, other in shown if one == unit}) == 1}
     for column in columns:
         like = reading.like.get(column.name)
         if column.ways:
-            _settle_ways(column, (sole, like), comma_parts)
+            _settle_ways(column, (sole or of_unit.get(column.unit or ""), like), comma_parts)
         elif column.dotted:
             _settle_points(column, sole or like, proven, reading.decimal)
         elif column.values is None:

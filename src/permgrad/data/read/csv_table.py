@@ -20,6 +20,7 @@ import pyarrow.csv
 
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
+from permgrad.data.read.around import lines_above, rows_below
 from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records, is_number, sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
@@ -41,7 +42,8 @@ _Rows = tuple[Integers | None, list[pa.ChunkedArray]]
 class TextTable:
     """A CSV file as text: cells as written, without leading blanks, and the line of each row if known.
 
-    Whoever reads the columns takes them out of ``cells``, so that no cell is held twice.
+    So many lines ``above`` the header and rows ``below`` the others were left out. Whoever reads the columns takes them
+    out of ``cells``, so that no cell is held twice.
     """
 
     cells: dict[str, pa.ChunkedArray]
@@ -50,6 +52,8 @@ class TextTable:
     lines: Integers | None
     notes: tuple[str, ...]
     has_hexadecimal: bool
+    above: int = 0
+    below: int = 0
 
 
 def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
@@ -59,19 +63,24 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     separator = first.strip('\r\n"')
     has_separator = separator[:4].lower() == "sep=" and separator[4:] in DELIMITERS
     text, delimiter = (text[len(first) :], separator[4:]) if has_separator else (text, sniff_delimiter(text))
-    source = _Source(text, delimiter, file, int(has_separator))
+    above, start, titles = lines_above(text)
+    if titles:
+        text = text[start:]
+        delimiter = delimiter if has_separator else sniff_delimiter(text)
+    source = _Source(text, delimiter, file, int(has_separator) + above)
     records = first_records(text, delimiter)
     if not records:
         reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True), 0
         with suppress(csv.Error):
             for _ in reader:
                 line = reader.line_num
-        where = f"A field in line {line + 1 + has_separator} of {str(file)!r}"
+        where = f"A field in line {line + 1 + source.before} of {str(file)!r}"
         problem = f"{where} has more than {csv.field_size_limit():,} characters"
         raise InputError(problem, hint="Check its quotes (one may not be closed), or shorten it.", code="PG011")
     written = [name.strip() for name in records[0]]
     _check_header(written, records, str(file))
     header, notes = _unique_names(written, file, reading.classes)
+    notes = [titles, *notes] if titles else notes
     if absent := [name for name in reading.text if name not in header]:
         problem = f"Column {shown(absent[0])} to keep as text is not in {str(file)!r}"
         raise InputError(problem, hint="Check the name.", code="PG012")
@@ -82,10 +91,15 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     if labels := [name for name in written if is_number(name)]:
         _warn_of_no_header(written, labels, file)
     rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
+    below, totals = rows_below(columns, rows)
+    if below:
+        rows, notes = rows - below, [*notes, totals]
+        columns = {name: column.slice(0, rows) for name, column in columns.items()}
+        lines = lines if lines is None else lines[:rows]
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
-    return TextTable(columns, rows, delimiter, lines, tuple(notes), has_hexadecimal)
+    return TextTable(columns, rows, delimiter, lines, tuple(notes), has_hexadecimal, above, below)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from permgrad.data.types.identifiers import NAMES, SUSPECT
 
 #: Groups of columns, and columns of each, that a sentence names.
 _MOST = 5
+#: A cell among numbers, dates or times that has no digit, and so hardly is one.
+_ODD_WORD = re.compile(r"first odd cell ('[^\d',]+'|\"[^\d\"]+\")$")
 #: Whether this thread, or the one that it runs in, was told of the columns in other words.
 _told: ContextVar[bool] = ContextVar("permgrad_told_of_columns", default=False)
 
@@ -124,14 +128,16 @@ def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
     for column in schema:
         if ODD_SPELLING in column.reason and column.name not in kinds:
             what = column.reason[column.reason.index(ODD_SPELLING) :]
+            word = _ODD_WORD.search(what)
             fix = "declare a cell that means missing as a code (--na, in Python na_codes=)"
             if what.startswith(f"{ODD_SPELLING}dates"):
                 fix = f"declare it a date ({option_of('--kind', column.name)}=date, in Python kinds=)"
+            fix = f"Write all its cells alike (1234.5, 2024-01-31), or {fix}"
+            if word is not None:
+                code = option_of("--na", ast.literal_eval(word[1]))
+                fix = f"If {word[1]} means missing, pass {code} (in Python na_codes=[{word[1]}])"
             used = "left out like an identifier" if column.kind == "identifier" else "read as categories"
-            said.append(
-                f"Column {column.name!r} {what}, and is {used}. Write all its cells alike (1234.5, 2024-01-31), or "
-                f"{fix}."
-            )
+            said.append(f"Column {column.name!r} {what}, and is {used}. {fix}.")
     return swapped + said
 
 

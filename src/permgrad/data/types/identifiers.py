@@ -12,8 +12,8 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.late import pd
 
 _IDENTIFIER_WORD = re.compile(
-    r"(?:^|[_\W])(?:id|ids|index|idx|key|uuid|guid|rowid|record|row|nr|no|number|nummer)$|\w(?:nr|nummer|number)$|"
-    r"(?:patient|customer|client|user|case|order|item|sample|subject|person)id$|^unnamed",
+    r"(?:^|[_\W])(?:id|ids|index|idx|key|uuid|guid|rowid|rownames?|record|row|nr|no|number|nummer)$|"
+    r"\w(?:nr|nummer|number)$|(?:patient|customer|client|user|case|order|item|sample|subject|person)id$|^unnamed",
     re.IGNORECASE,
 )
 _IDENTIFIER_CAMEL = re.compile(r"[a-z](?:Id|ID)$")

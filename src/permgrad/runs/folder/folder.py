@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, remove, sweep, write_json_atomic, writing
+from permgrad.base.files import file_hash, near_file, remove, sweep, write_json_atomic, writing
 from permgrad.base.folders import (
     FolderKind,
     changed_files,
@@ -189,7 +189,7 @@ def finished_record(path: Path) -> dict[str, Any]:
     if record is None:
         what = "has no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
         problem = f"{path} {what}, so it is not a run's folder"
-        raise InputError(problem, hint="Pass the folder of permgrad run.", code="PG010")
+        raise InputError(problem, hint=near_file(path) or "Pass the folder of permgrad run.", code="PG010")
     missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
     if missing:
         problem = f"Stage {missing[0]!r} is not finished in {path}"

@@ -241,7 +241,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, variables, request)
     if request.group is None and request.time is None:
-        notes += notes_on_repeats(left_out, rows)
+        notes += notes_on_repeats(left_out, types, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
@@ -249,6 +249,13 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     parts = {part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()}
     if without := sum(map(len, tables.values())) - sum(map(len, parts.values())):
         notes.append(f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out")
+    if request.group is not None and "test" in dependence and dependence["test"].count < 2:
+        problem = (
+            f"The test rows have one value of {request.group!r} (--split-group), and an explanation compares rows of "
+            "several"
+        )
+        hint = "Choose a column with at least 4 values, or leave --split-group out."
+        raise InputError(problem, hint=hint, code="PG018")
     _check_refits(request, rows, dependence)
     return Inputs(
         name=table_name(request.table),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
 #: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
 _SEVERAL, _SHARED = 1.5, 0.05
+#: Features whose values may name persons, rather than shops: so many values, and this share of the training rows.
+_KINDS_NAMED, _FEWEST_NAMED, _SHARE_NAMED = ("numeric", "categorical"), 20, 0.1
 
 
 def notes_on_cells(
@@ -125,12 +127,18 @@ def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[s
     }
 
 
-def notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str]:
-    """Note the first column that was left out because it names rows, and whose values occur several times."""
+def notes_on_repeats(left_out: Mapping[str, str], types: Schema, rows: SplitTable) -> list[str]:
+    """Note the first column that names rows, such as persons, and whose values occur several times."""
     train, test = rows.tables["train"], rows.tables["test"]
-    for name, why in left_out.items():
-        if not (name in train and ("identifier" in why or (why.endswith("--drop") and names_things(name)))):
-            continue
+    named = [
+        name for name, why in left_out.items() if "identifier" in why or (why.endswith("--drop") and names_things(name))
+    ]
+    # Of a feature with few values, such as shops, new rows have the same ones.
+    fewest = max(_FEWEST_NAMED, _SHARE_NAMED * len(train))
+    named += [
+        one.name for one in types if one.n_levels >= fewest and names_things(one.name) and one.kind in _KINDS_NAMED
+    ]
+    for name in filter(train.__contains__, named):
         known = train[name].dropna()
         values = known.unique()
         each, shared = len(known) / max(len(values), 1), int(test[name].isin(values).sum()) if name in test else 0

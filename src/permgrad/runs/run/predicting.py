@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.files import file_hash
+from permgrad.base.files import file_hash, near_file
 from permgrad.base.folders import believed, sum_of
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_json, read_npz
@@ -84,7 +84,8 @@ def check_model(folder: Path) -> None:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         problem = f"The model folder {folder} {what}"
-        raise InputError(problem, hint="Pass a run's folder, such as permgrad-runs/heloc-0.", code="PG010")
+        hint = near_file(folder) or "Pass a run's folder, such as permgrad-runs/heloc-0."
+        raise InputError(problem, hint=hint, code="PG010")
     if read_record(folder) is not None and not (folder / "model").is_dir():
         problem = f"The run in {folder} has no trained model yet"
         raise InputError(problem, hint="Finish it with permgrad run.", code="PG055")

@@ -13,7 +13,7 @@ from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
-from permgrad.base.significance import clearly, features_tested
+from permgrad.base.significance import UNMOVED, clearly, features_tested
 from permgrad.base.stored import TIMES, read_json
 from permgrad.evaluation.metrics import metrics as registry
 from permgrad.pages.sentences import no_share_words, path_words, related_words
@@ -145,7 +145,8 @@ def _feature_lines(
     """List the leading features. ``groups``: a file of columns that move together. ``whole``: the model's advantage."""
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
     clear, modalities = clearly(top["importance"], adjusted_p, whole), top.get("modality", adjusted_p * 0)
-    tests = features_tested(modalities[adjusted_p.notna()].tolist())
+    moves = (top["importance"] != 0) | (top.get("std", adjusted_p) > 0)
+    tests = features_tested(modalities[adjusted_p.notna() & moves].tolist())
     whose = f"{len(top)} features" + ("" if learnt else ", of a model that is not clearly better than a constant")
     lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"
     lines = [f"Most important of {whose} ({lost} when one is shuffled, 95 % interval):"]
@@ -169,7 +170,8 @@ def _feature_lines(
             f"({clear.sum()} {by_count(clear.sum(), 'does', 'do')})"
         )
     elif len(adjusted_p) and adjusted_p.notna().all():
-        lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests}.")
+        none = f"no p-value is below 5 % after Holm's correction for {tests}" if moves.any() else UNMOVED
+        lines.append(f"  None clearly matters: {none}.")
     named = top["feature"].head(_SHOWN)[clear[:_SHOWN]].astype(str).tolist()
     if words := related_words(related, named):
         lines.append(f"  {words}")

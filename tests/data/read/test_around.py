@@ -1,0 +1,101 @@
+"""Titles above a header and totals below a table, as spreadsheets export them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.base.errors import InputError
+from permgrad.data.read.reading import Reading
+from permgrad.data.read.table import read_written
+
+ROWS = [f"{region};{100 + 3 * k},50;{k % 4};{'hoch' if k % 3 else 'tief'}" for k, region in enumerate("NSOWABCDEFGH")]
+HEADER = "Region;Umsatz;Stufe;Note"
+TABLE = "\n".join([HEADER, *ROWS]) + "\n"
+SUM = sum(100.5 + 3 * k for k in range(12))
+
+
+def read(tmp_path, text):
+    file = tmp_path / "export.csv"
+    file.write_text(text)
+    return read_written(file)
+
+
+@pytest.mark.parametrize(
+    ("above", "named"),
+    [
+        ("Bericht Q1;;;\nStand;31.03.2018;;\n;;;\n", "2 lines above the header are left out: 'Bericht Q1', 'Stand 31"),
+        ("Bericht Q1, vorläufig\n\n", "1 line above the header is left out: 'Bericht Q1, vorläufig'"),
+        ("# made by x;y\n", "1 line above the header is left out: '# made by x y'"),
+    ],
+)
+def test_titles_above_the_header_are_left_out(tmp_path, above, named):
+    plain, written = read(tmp_path, TABLE), read(tmp_path, above + TABLE)
+    assert not plain.notes
+    pd.testing.assert_frame_equal(written.frame, plain.frame)
+    assert written.notes[0].startswith(named)
+    assert written.lines.lines[0] == 2 + above.count("\n")  # as an editor counts them
+
+
+@pytest.mark.parametrize("first", ["x,,\n", "Survey,,\na,1,c\n", "Survey,,\na,b,b\n"])
+def test_a_first_line_of_few_names_without_a_header_below_is_refused(tmp_path, first):
+    with pytest.raises(InputError, match="has no name"):
+        read(tmp_path, f"{first}1,2,3\n4,5,6\n7,8,9\n")
+
+
+@pytest.mark.parametrize(
+    ("below", "rows"),
+    [
+        (f"Summe;{SUM:.2f};;\n".replace(".", ","), 1),
+        (f";;;\nSumme:;{SUM:.2f};18;\n;;;\nQuelle: Kernsystem;;;\n".replace(".", ","), 4),
+        (f"Total;{SUM:.2f};18;-\n".replace(".", ","), 1),
+        ("Mittelwert;117,00;1,5;\n", 1),
+    ],
+)
+def test_totals_below_the_table_are_left_out(tmp_path, below, rows):
+    plain, written = read(tmp_path, TABLE), read(tmp_path, TABLE + below)
+    pd.testing.assert_frame_equal(written.frame, plain.frame)
+    assert len(written.lines.lines) == len(ROWS)
+    assert "left out at the end of the table: the row of totals" in written.notes[0]
+    assert (f"{rows - 1} rows around it" in written.notes[0]) == (rows > 1)
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "Total;131,50;2;hoch\n",  # a firm of this name
+        "Total;;1;\nN;400,50;2;hoch\n",  # rows of the table go on
+        "Summe der Teile;131,50;;\n",
+    ],
+)
+def test_rows_that_only_look_like_totals_stay(tmp_path, below):
+    written = read(tmp_path, TABLE + below)
+    assert len(written.frame) == len(ROWS) + below.count("\n")
+    assert not written.notes
+
+
+def test_a_level_named_total_that_repeats_stays(tmp_path):
+    body = "".join(f"{name},{k},{k}\n" for k in range(9) for name in ("a", "b", "Total"))
+    assert len(read(tmp_path, "kind,x,y\n" + body + "Total,,\n").frame) == 28
+
+
+def test_excel_sheets_have_titles_and_totals_too(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in [["Report"], [], ["id", "x", "y"], *([f"r{k}", k, k / 2] for k in range(9)), ["Total", 36, 18]]:
+        book.active.append(row)
+    file = tmp_path / "export.xlsx"
+    book.save(file)
+    written = read_written(file, Reading())
+    assert written.frame["x"].tolist() == list(range(9))
+    np.testing.assert_array_equal(written.lines.lines, np.arange(4, 13))
+    assert len(written.notes) == 2
+
+
+def test_amounts_of_one_unit_have_one_decimal_sign_where_columns_differ(tmp_path):
+    rows = [f"{k}.5;1.{k}00,50 $;{k}.000 $;{k}.000 €" for k in range(1, 9)]
+    file = tmp_path / "mixed.csv"
+    file.write_text("years;income;amount;other\n" + "\n".join(rows) + "\n")
+    with pytest.warns(match="'other' may hold thousands or decimals: '1.000' is read as 1") as told:
+        frame = read_written(file).frame
+    assert len(told) == 1
+    assert frame.iloc[0].tolist() == [1.5, 1100.5, 1000, 1]
