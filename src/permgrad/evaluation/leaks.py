@@ -83,17 +83,8 @@ def columns_that_tell(
     numbers: dict[str, ColumnCells] = {}
     for place, name in enumerate(map(str, both.columns)):
         cells = cells_of(both.iloc[:, place], name)
-        filled = _of_one_class(cells.codes >= 0, y, len(names))
-        # Of two classes that is all that there is to tell.
-        for metric, truth in measures.items() if filled is None or len(names) > 2 else ():
-            score = _score(cells, truth, len(names), halves)
-            if score >= ALONE:
-                leaks.append({"column": name, "metric": metric, "score": score, "rows": len(both)})
-                break
-        else:
-            if filled is not None:
-                facts = {"metric": "balanced_accuracy", "score": filled[1], "rows": len(both)}
-                leaks.append({"column": name, "class": plain(names[filled[0]]), **facts})
+        if (told_alone := _alone(cells, measures, y, names, halves)) is not None:
+            leaks.append({"column": name, **told_alone, "rows": len(both)})
         if cells.values is not None:
             numbers[name] = cells
     told = {leak["column"] for leak in leaks}
@@ -102,6 +93,20 @@ def columns_that_tell(
         formula = _formula(numbers, y, names)
     leaks += [] if formula is None or told.issuperset(formula["columns"]) else [formula]
     return sorted(leaks, key=lambda leak: ("formula" in leak, "class" in leak and len(names) > 2, -leak["score"]))
+
+
+def _alone(
+    cells: ColumnCells, measures: Mapping[str, Array], y: Array, names: Array, halves: tuple[Array, Array]
+) -> dict[str, Any] | None:
+    """Return how well a column alone tells the target, or whether it has a value one class, if nearly perfectly."""
+    filled = _of_one_class(cells.codes >= 0, y, len(names))
+    # Of two classes that is all that there is to tell.
+    for metric, truth in measures.items() if filled is None or len(names) > 2 else ():
+        if (score := _score(cells, truth, len(names), halves)) >= ALONE:
+            return {"metric": metric, "score": score}
+    if filled is None:
+        return None
+    return {"class": plain(names[filled[0]]), "metric": "balanced_accuracy", "score": filled[1]}
 
 
 def _formula(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,17 +160,7 @@ def reliance_sentence(content: Assessment) -> str:
     leading, tests = explanation.clearly_matter()[:3], modalities_tested(explanation)
     whole, ranking = advantage(explanation.meta, content.metrics or {}), explanation.ranking()
     if not leading:
-        known, every = explanation.p_values, len(explanation.names)
-        lacking = every if known is None else int(np.isnan(known[:, 0]).sum())
-        why = f"{lacking} of {every} have no p-value" if lacking < every else "this explanation has no p-values"
-        none = (
-            f"no p-value is below 5\u00a0% after Holm's correction for {features_tested(tests)}" if tests else UNMOVED
-        )
-        return (
-            f"It is unknown which features clearly matter, because {why}."
-            if lacking
-            else f"No feature clearly matters: {none}."
-        )
+        return _nothing_clear(explanation, tests)
     largest = "" if ranking[0] in leading else _largest_words(explanation, explanation.names.index(ranking[0]), whole)
     names, meaning = list(map(names_apart(explanation.names), leading)), ""
     if whole is not None:
@@ -188,6 +178,17 @@ def reliance_sentence(content: Assessment) -> str:
         left_out += "be chance."
     causal = f"{words}." if (words := causal_words(explanation.meta, 3)) else ""
     return " ".join(filter(None, [relies, meaning, causal, largest, left_out]))
+
+
+def _nothing_clear(explanation: Explanation, tests: Sequence[str]) -> str:
+    """Say that no feature clearly matters, or that it is unknown, and why."""
+    known, every = explanation.p_values, len(explanation.names)
+    lacking = every if known is None else int(np.isnan(known[:, 0]).sum())
+    if lacking:
+        why = f"{lacking} of {every} have no p-value" if lacking < every else "this explanation has no p-values"
+        return f"It is unknown which features clearly matter, because {why}."
+    none = f"no p-value is below 5\u00a0% after Holm's correction for {features_tested(tests)}" if tests else UNMOVED
+    return f"No feature clearly matters: {none}."
 
 
 def _largest_words(explanation: Explanation, place: int, whole: float | None) -> str:

@@ -103,12 +103,7 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
         return ""
     alone = [one for one in leaks if "formula" not in one and "class" not in one]
     words = [_formula_words(target, one) for one in leaks if "formula" in one]
-    for label in dict.fromkeys(one["class"] for one in leaks if "class" in one):
-        some = [one for one in leaks if one.get("class") == label]
-        names, score = listed([repr(one["column"]) for one in some], _LEAKS), down(min(one["score"] for one in some))
-        have, measure = by_count(len(some), "has", "have"), MEASURES_OF_LEAKS[some[0]["metric"]]
-        apart = f"rows of class {clean(label)!r} from all others nearly perfectly ({measure} {score})"
-        words.append(f"Whether {names} {have} a value tells {apart}")
+    words += _filled_words([one for one in leaks if "class" in one])
     of_alarm = [*alone[:_LEAKS], *(one for one in leaks if one not in alone)]
     columns = list(dict.fromkeys(name for one in of_alarm for name in one.get("columns", [one["column"]])))
     if alone:
@@ -127,6 +122,18 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
         f"{'. '.join(words)}. If {'it' if single else 'one'} is made from the target or known only afterwards, all "
         f"figures here are too good. {fix}."
     )
+
+
+def _filled_words(leaks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say, for each class without a full stop, which columns tell it by having a value."""
+    words = []
+    for label in dict.fromkeys(one["class"] for one in leaks):
+        some = [one for one in leaks if one["class"] == label]
+        names, score = listed([repr(one["column"]) for one in some], _LEAKS), down(min(one["score"] for one in some))
+        have, measure = by_count(len(some), "has", "have"), MEASURES_OF_LEAKS[some[0]["metric"]]
+        apart = f"rows of class {clean(label)!r} from all others nearly perfectly ({measure} {score})"
+        words.append(f"Whether {names} {have} a value tells {apart}")
+    return words
 
 
 def _formula_words(target: str, leak: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE
+from permgrad.assess.rows import Rows
 from permgrad.assess.sections.thresholds import cuts
 from permgrad.assess.work import Work
 from permgrad.attribution.request.related import tell_of_signs
@@ -69,12 +70,17 @@ def scores(work: Work) -> None:
         metrics |= {} if thresholds is None else {"cuts": thresholds}
     if predicted.training_mean is None and mean is not None:
         predicted = replace(predicted, training_mean=mean)
-    related: dict[str, Any] = {} if test.dependence is None else {"dependence": test.dependence}
-    if (weights := test.weights) is not None:
-        related["weights"] = {"column": str(weights.name or "sample_weight"), "weights": weights.tolist()}
-    work.put(metrics=metrics, **related)
+    work.put(metrics=metrics, **_of_rows(test))
     work.content.predictions, work.content.guesses = predicted, guesses
     work.content.positive = metrics.get("positive")
+
+
+def _of_rows(test: Rows) -> dict[str, Any]:
+    """Return what is kept of the test rows: which depend on each other, and their weights."""
+    kept: dict[str, Any] = {} if test.dependence is None else {"dependence": test.dependence}
+    if (weights := test.weights) is not None:
+        kept["weights"] = {"column": str(weights.name or "sample_weight"), "weights": weights.tolist()}
+    return kept
 
 
 def _tell_of_signs(work: Work) -> None:

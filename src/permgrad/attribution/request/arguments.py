@@ -354,9 +354,7 @@ def read_y(
         return risk_sets(outputs, truth) if loss == "cox" else _of_curve(subject, truth, outputs), None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = subject.encode_target(y, count)
-        if loss in ("poisson", "poisson_log") and (encoded < 0).any():
-            problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
-            raise InputError(problem, hint="Pass another loss.", code="PG036")
+        _check_counts(encoded, loss)
         return encoded, encoded if subject.task == "classification" else None
     targets, classes = TargetRows(y, count), None
     if subject.task == "classification":
@@ -368,6 +366,13 @@ def read_y(
     few = [tensor[:_TRIED] for tensor in inputs]
     subject.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
     return targets, classes
+
+
+def _check_counts(encoded: Any, loss: str | OtherLoss) -> None:
+    """Refuse numbers below 0 where counts are asked for."""
+    if loss in ("poisson", "poisson_log") and (encoded < 0).any():
+        problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
+        raise InputError(problem, hint="Pass another loss.", code="PG036")
 
 
 def _is_of_one(loss: str | OtherLoss, picked: tuple[int, ...]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import compress
 from typing import Any
@@ -74,9 +74,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
     arguments = with_columns(arguments)
     read, further, kind = _reader(arguments.model)
     # In a class activation map, layer= is the layer that the method reads.
-    of_rows = set(further) - set(chosen.options)
-    settings = {key: value for key, value in arguments.options.items() if key in of_rows}
-    of_method = {key: value for key, value in arguments.options.items() if key not in of_rows}
+    settings, of_method = _parted(arguments.options, set(further) - set(chosen.options))
     scope = resolve_scope(chosen, name, arguments.scope)
     hint = f" A {kind} also takes: {', '.join(further)}." if kind else ""
     options = _options(arguments, chosen, name, scope, of_method, hint)
@@ -122,6 +120,12 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
             for name in ("output", "level", "scoring", "sampling", "batch_size", "progress")
         },
     )
+
+
+def _parted(options: Mapping[str, Any], of_rows: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of these names, and the others."""
+    own = {key: value for key, value in options.items() if key in of_rows}
+    return own, {key: value for key, value in options.items() if key not in of_rows}
 
 
 def _options(

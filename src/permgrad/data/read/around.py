@@ -78,16 +78,21 @@ def rows_below(columns: Mapping[str, pa.ChunkedArray], rows: int) -> tuple[int, 
     further = [sum(map(bool, cells)) for cells in tail[found[0] + 1 :]]
     if not is_once or max(further, default=0) > 1:
         return 0, ""
-    usual = [pc.mean(pc.not_equal(column, "")).as_py() > 0.9 for column in above]
-    empty = [not cell for cell, is_usual in zip(total, usual, strict=True) if is_usual]
-    others = [other for other in range(len(total)) if other != place and total[other]]
-    if 2 * sum(empty) < len(empty) and not any(_is_sum([*above[one].to_pylist(), total[one]]) for one in others):
+    if not _is_total(total, place, above):
         return 0, ""
     while found[0] and not any(tail[found[0] - 1]):
         found[0] -= 1
     left_out = rows - first - found[0]
     around = "" if left_out == 1 else f" and {counted(left_out - 1, 'row')} around it"
     return left_out, f"left out at the end of the table: the row of totals {total[place]!r}{around}"
+
+
+def _is_total(total: Sequence[str], place: int, above: Sequence[pa.ChunkedArray]) -> bool:
+    """Whether a row, named in ``place``, leaves half of the columns empty, or has a sum or mean of the rows above."""
+    usual = [pc.mean(pc.not_equal(column, "")).as_py() > 0.9 for column in above]
+    empty = [not cell for cell, is_usual in zip(total, usual, strict=True) if is_usual]
+    others = [other for other in range(len(total)) if other != place and total[other]]
+    return 2 * sum(empty) >= len(empty) or any(_is_sum([*above[one].to_pylist(), total[one]]) for one in others)
 
 
 def _is_sum(cells: Sequence[str]) -> bool:

@@ -282,9 +282,7 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
         _look_at_points(column, has_commas or reading.like.get(column.name) == ",")
     proven = proven.union(*(column.proven for column in columns))
     sole = reading.decimal or (next(iter(proven)) if len(proven) == 1 else None)
-    # Where columns disagree, amounts are written like others in the same unit.
-    shown = {(column.unit, *column.proven) for column in columns if column.unit and len(column.proven) == 1}
-    of_unit = {unit: sign for unit, sign in shown if len({other for one, other in shown if one == unit}) == 1}
+    of_unit = _signs_of_units(columns)
     for column in columns:
         like = reading.like.get(column.name)
         if column.ways:
@@ -296,6 +294,12 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
         elif column.sign is None and column.values.dtype != bool and pd.api.types.is_numeric_dtype(column.values.dtype):
             column.sign = "." if column.proven and reading.decimal is None else sole
         column.forget(reading, is_final=True)
+
+
+def _signs_of_units(columns: Sequence[_Column]) -> dict[str, str]:
+    """Return the sign of each unit: where columns disagree, amounts are written like others in the same unit."""
+    shown = {(column.unit, *column.proven) for column in columns if column.unit and len(column.proven) == 1}
+    return {unit: sign for unit, sign in shown if len({other for one, other in shown if one == unit}) == 1}
 
 
 def _look_at_points(column: _Column, has_commas: bool) -> None:

@@ -70,13 +70,7 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     source = _Source(text, delimiter, file, int(has_separator) + above)
     records = first_records(text, delimiter)
     if not records:
-        reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True), 0
-        with suppress(csv.Error):
-            for _ in reader:
-                line = reader.line_num
-        where = f"A field in line {line + 1 + source.before} of {str(file)!r}"
-        problem = f"{where} has more than {csv.field_size_limit():,} characters"
-        raise InputError(problem, hint="Check its quotes (one may not be closed), or shorten it.", code="PG011")
+        raise _too_long(source)
     written = [name.strip() for name in records[0]]
     _check_header(written, records, str(file))
     header, notes = _unique_names(written, file, reading.classes)
@@ -100,6 +94,18 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
     return TextTable(columns, rows, delimiter, lines, tuple(notes), has_hexadecimal, above, below)
+
+
+def _too_long(source: _Source) -> InputError:
+    """Return the error for a first field that is longer than any may be."""
+    text, line = io.StringIO(source.text, newline=""), 0
+    reader = csv.reader(text, delimiter=source.delimiter, skipinitialspace=True)
+    with suppress(csv.Error):
+        for _ in reader:
+            line = reader.line_num
+    where = f"A field in line {line + 1 + source.before} of {str(source.file)!r}"
+    problem = f"{where} has more than {csv.field_size_limit():,} characters"
+    return InputError(problem, hint="Check its quotes (one may not be closed), or shorten it.", code="PG011")
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

@@ -224,11 +224,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         # What is left out may hold infinite values.
         coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
         schema = infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
-    if request.preset not in _PUBLISHED:
-        labels = Target.of(rows.truths["train"], rows.task, request.seed)
-        schema = with_names(schema, train, labels.y, labels.classes, codes, {*kinds, *left_out})
-        # What is trained again on other rows reads them alike.
-        kinds = kinds | {one.name: one.kind for one in schema if one.reason.startswith(NAMES)}
+    schema, kinds = _named_by_target(request, rows, schema, (codes, kinds, left_out))
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
@@ -249,13 +245,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     parts = {part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()}
     if without := sum(map(len, tables.values())) - sum(map(len, parts.values())):
         notes.append(f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out")
-    if request.group is not None and "test" in dependence and dependence["test"].count < 2:
-        problem = (
-            f"The test rows have one value of {request.group!r} (--split-group), and an explanation compares rows of "
-            "several"
-        )
-        hint = "Choose a column with at least 4 values, or leave --split-group out."
-        raise InputError(problem, hint=hint, code="PG018")
+    _check_groups(request, dependence)
     _check_refits(request, rows, dependence)
     return Inputs(
         name=table_name(request.table),
@@ -280,6 +270,30 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         positive=positive,
         images=images,
     )
+
+
+def _named_by_target(
+    request: RunRequest, rows: SplitTable, schema: Schema, known: tuple[Any, dict[str, Kind], Mapping[str, str]]
+) -> tuple[Schema, dict[str, Kind]]:
+    """Return types and kinds with the numbers that the target shows to be names. ``known``: codes, kinds, left out."""
+    codes, kinds, left_out = known
+    if request.preset in _PUBLISHED:
+        return schema, kinds
+    labels = Target.of(rows.truths["train"], rows.task, request.seed)
+    schema = with_names(schema, rows.tables["train"], labels.y, labels.classes, codes, {*kinds, *left_out})
+    # What is trained again on other rows reads them alike.
+    return schema, kinds | {one.name: one.kind for one in schema if one.reason.startswith(NAMES)}
+
+
+def _check_groups(request: RunRequest, dependence: Mapping[str, Dependence]) -> None:
+    """Refuse test rows of one group."""
+    if request.group is not None and "test" in dependence and dependence["test"].count < 2:
+        problem = (
+            f"The test rows have one value of {request.group!r} (--split-group), and an explanation compares rows of "
+            "several"
+        )
+        hint = "Choose a column with at least 4 values, or leave --split-group out."
+        raise InputError(problem, hint=hint, code="PG018")
 
 
 def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame, dependence: Dependence | None) -> Rows:

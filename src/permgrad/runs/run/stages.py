@@ -346,6 +346,20 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
+def _notes(work: RunWork) -> list[str]:
+    """Return the notes on the table, on the choice of the model, and on columns without a score that helps."""
+    inputs, request = work.inputs, work.request
+    why = [] if work.chosen == request.model else [work.folder.record["facts"]["auto"]["sentence"]]
+    if is_file(request.model):
+        why = [FITTED_BEFORE.format(Path(request.model).name)]
+    notes = [*inputs.notes, *why]
+    # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
+    if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
+        encoder = work.untrained[0].preprocessor_
+        notes += scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+    return notes
+
+
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, request = work.inputs, work.request
@@ -356,14 +370,7 @@ def data_stage(work: RunWork) -> None:
     if counts is not None:
         frequent = sorted(((sum(parts.values()), name) for name, parts in counts.items()), key=lambda one: -one[0])
         work.say(f"  classes of {inputs.target!r}: {listed([f'{name} ({count:,})' for count, name in frequent], 8)}")
-    why = [] if work.chosen == request.model else [work.folder.record["facts"]["auto"]["sentence"]]
-    if is_file(request.model):
-        why = [FITTED_BEFORE.format(Path(request.model).name)]
-    notes = [*inputs.notes, *why]
-    # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
-    if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
-        encoder = work.untrained[0].preprocessor_
-        notes += scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+    notes = _notes(work)
     for note in notes:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)
