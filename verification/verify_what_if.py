@@ -151,6 +151,18 @@ def mixed(epochs: int = 3) -> Case:
     return Case(model.fit(table, y), table)
 
 
+def routes(epochs: int = 3) -> Case:
+    """A regression with a number that is a level, too: the length of a route, whose price is its own."""
+    rng = np.random.default_rng(4)
+    table, length = _mixed(rng, 1500), np.sort(rng.choice(np.arange(100, 3000), 70, replace=False))
+    at = rng.integers(0, 70, len(table))
+    table["length"] = pd.Series(length[at], dtype="Int64").mask(at == 7)
+    model = pg.HyNNRegressor(max_epochs=epochs, random_state=0, progress=False)
+    model.fit(table, _signal(table, rng) + length[at] / 1000 + rng.normal(size=70)[at])
+    assert {"length", "length=<score>"} <= set(model.preprocessor_.encoded_names_)
+    return Case(model, table)
+
+
 def levels(epochs: int = 3) -> Case:
     """A regression with scores: of a text, of over 60 levels with slopes and a centred number; layer normalisation."""
     rng = np.random.default_rng(3)
@@ -269,7 +281,7 @@ def photos(epochs: int = 4) -> Case:
 
 CASES: dict[str, Callable[..., Case]] = {
     one.__name__: one
-    for one in (members, curve, channels, mixed, levels, words, paper, pixels, one_logit, dated, photos)
+    for one in (members, curve, channels, mixed, routes, levels, words, paper, pixels, one_logit, dated, photos)
 }
 
 

@@ -194,7 +194,7 @@ def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
 
 
 @needs_browser
-@pytest.mark.parametrize("name", ["mixed", "channels", "levels", "words", "photos"])
+@pytest.mark.parametrize("name", ["mixed", "channels", "routes", "levels", "words", "photos"])
 def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
     """Exact is within 1e-6, of the model's own predictions in float32 and of the same network's in float64.
 
