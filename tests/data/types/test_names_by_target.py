@@ -144,6 +144,14 @@ def test_amounts_that_say_what_they_belong_to_stay_numbers_and_have_scores(seed,
     assert set(ranking["feature"]) == {"length", "x"}, "one feature, number and score"
 
 
+def test_the_command_says_which_amounts_are_levels_too(tmp_path):
+    frame, y = routes(0)
+    frame.assign(y=y).to_csv(tmp_path / "t.csv", index=False)
+    notes = load_inputs(RunRequest(table=str(tmp_path / "t.csv"), target="y", out=tmp_path / "run")).notes
+    (note,) = (note for note in notes if "as a level, too" in note)
+    assert ": length. If rows with one value belong together, pass --split-group length. --kind length=numeric" in note
+
+
 def test_types_are_left_as_they_were():
     frame, y = table(0)
     schema = infer_schema(frame)

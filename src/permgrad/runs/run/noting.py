@@ -18,7 +18,16 @@ from permgrad.data.read.written_numbers import units_said
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
 from permgrad.data.types.column_types import WHOLE_AS_TEXT, ColumnType, Kind, Schema
 from permgrad.data.types.duplicates import same_columns
-from permgrad.data.types.identifiers import CODES, MANY_CODES, MAYBE_NAMES, NAMES, SUSPECT, maybe_missing, names_things
+from permgrad.data.types.identifiers import (
+    ALSO_LEVELS,
+    CODES,
+    MANY_CODES,
+    MAYBE_NAMES,
+    NAMES,
+    SUSPECT,
+    maybe_missing,
+    names_things,
+)
 from permgrad.runs.options import separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
@@ -104,7 +113,10 @@ def notes_on_columns(
     story = [] if card is None or card.story is None or card.target in left_out else [card.story]
     for sentence, names in notes.items():
         if names:
-            flags = {flag: option_of(f"--{flag}", next(iter(names))) for flag in ("kind", "id")}
+            flags = {
+                flag.replace("-", "_"): option_of(f"--{flag}", next(iter(names)))
+                for flag in ("kind", "id", "split-group")
+            }
             shown = list(names.values()) if isinstance(names, Mapping) else names
             story.append(sentence.format(listed(shown), **flags))
     return story
@@ -113,7 +125,8 @@ def notes_on_columns(
 def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[str, list[str]]:
     """Say which columns are names of things, though whole numbers, and which are free text."""
     reader = "which your estimator gets as it is" if ":" in request.model else "from whose words the model learns"
-    begun = {start: [one.name for one in undecided if one.reason.startswith(start)] for start in (NAMES, MAYBE_NAMES)}
+    starts = NAMES, MAYBE_NAMES, ALSO_LEVELS
+    begun = {start: [one.name for one in undecided if one.reason.startswith(start)] for start in starts}
     texts = [one.name for one in undecided if one.kind == "text" and one.name != request.group]
     return {
         "whole numbers read as names of things, not as amounts: {}. Pass {kind}=numeric if they are amounts.": (
@@ -121,6 +134,10 @@ def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[s
         ),
         "used as amounts, though each has its own block of rows: {}. Pass {kind}=categorical if they name things.": (
             begun[MAYBE_NAMES]
+        ),
+        "each value is read as a level, too, because equal ones are alike in the target beyond their neighbours: {}. "
+        "If rows with one value belong together, pass {split_group}. {kind}=numeric reads amounts alone.": (
+            begun[ALSO_LEVELS]
         ),
         f"free text, {reader}: {{}}. Pass {{kind}}=identifier to leave a column out, or {{kind}}=categorical to read "
         "its cells as categories.": texts,
