@@ -320,7 +320,7 @@ def test_a_network_of_words_and_a_table_and_a_tuple_of_many_rows():
     assert made.test["rmse"] == pytest.approx(0, abs=1e-5)
     assert made.explanation is not None
     assert made.explanation.meta["rows"] == 30 if "rows" in made.explanation.meta else True
-    assert any("words" in caption for row in made.rows for _, caption in row_pictures(row))
+    assert any("tokens" in caption for row in made.rows for _, caption in row_pictures(row))
 
 
 def test_one_of_several_outputs_is_reported():

@@ -31,6 +31,7 @@ from permgrad.base.errors import InputError, shown
 from permgrad.base.files import plain
 from permgrad.base.registry import Registry
 from permgrad.data.types.positive import find_positive
+from permgrad.data.weights import check_weights
 
 Task = Literal["classification", "regression"]
 
@@ -284,7 +285,7 @@ def evaluate(
     else:
         case = _regression_case(y, predictions)
     if weights is not None:
-        case = replace(case, weights=as_numbers("weights", weights, "pass one for each row"))
+        case = replace(case, weights=check_weights(weights, len(case.truth)))
     result: dict[str, Any] = {}
     defined = len(case.truth) > 0 and bool(np.all(np.isfinite(case.predictions)))
     chances = case.probabilities is not None and bool(np.all(np.isfinite(case.probabilities)))

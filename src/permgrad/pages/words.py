@@ -32,7 +32,9 @@ def clean(text: object) -> str:
 
 def modalities_tested(explanation: Explanation, column: int = 0) -> list[str]:
     """Return the modality of each name that was tested for an output."""
-    known = np.isfinite(explanation.tests[:, column]).tolist()
+    from permgrad.attribution.explanation.numbers import tests_of  # an explanation has loaded it
+
+    known = np.isfinite(tests_of(explanation)[:, column]).tolist()
     return [modality for modality, tested in zip(explanation.modality, known, strict=True) if tested]
 
 

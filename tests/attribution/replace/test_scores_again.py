@@ -196,7 +196,7 @@ def test_scorers_have_names():
     # Scorers of one function, or of functions without a name, stay apart, and say what they measure.
     several = [make_scorer(mean_pinball_loss, alpha=level, greater_is_better=False) for level in (0.1, 0.9)]
     assert list(resolve_scorers(several)) == [f"neg_mean_pinball_loss alpha={level}" for level in (0.1, 0.9)]
-    assert list(resolve_scorers([lambda *_: 1.0, lambda *_: 2.0, "r2"])) == ["score_0", "score_1", "r2"]
+    assert list(resolve_scorers([lambda *_: 1.0, lambda *_: 2.0, "r2"])) == ["<lambda>_0", "<lambda>_1", "r2"]
     mapped = resolve_scorers({"first": "r2", "second": own})
     assert list(mapped) == ["first", "second"]
     assert mapped["second"] is own

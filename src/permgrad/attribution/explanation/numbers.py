@@ -132,14 +132,6 @@ class Numbers:
         return (missing if self.low is None else self.low, missing.copy() if self.high is None else self.high)
 
     @property
-    def tests(self) -> Floats:
-        """The p-values that count as tests, else NaN: a feature that cannot change the output needs none."""
-        if self.p_values is None or self.std is None:
-            return np.full(self.values.shape, np.nan) if self.p_values is None else self.p_values
-        is_unmoved = (self.values == 0) & (self.std == 0) & (self.order == 1)[:, None]
-        return np.where(is_unmoved, np.nan, self.p_values)
-
-    @property
     def p_adjusted(self) -> Floats | None:
         """The p-values of an output (and row), adjusted by Holm's steps within each modality, or None without p-values.
 
@@ -149,7 +141,7 @@ class Numbers:
         """
         if self.p_values is None:
             return None
-        left_out, tests = int(self.meta.get("interactions", {}).get("left_out", 0)), self.tests
+        left_out, tests = int(self.meta.get("interactions", {}).get("left_out", 0)), tests_of(self)
         result = np.empty_like(tests)
         for order in np.unique(self.order):
             places = self.order == order
@@ -166,3 +158,11 @@ class Numbers:
         if text_of(output) in self.outputs:
             return self.outputs.index(text_of(output))
         raise unknown("output", output, self.outputs)
+
+
+def tests_of(numbers: Numbers) -> Floats:
+    """Return the p-values that count as tests, else NaN: a feature that cannot change the output needs none."""
+    if numbers.p_values is None or numbers.std is None:
+        return np.full(numbers.values.shape, np.nan) if numbers.p_values is None else numbers.p_values
+    is_unmoved = (numbers.values == 0) & (numbers.std == 0) & (numbers.order == 1)[:, None]
+    return np.where(is_unmoved, np.nan, numbers.p_values)

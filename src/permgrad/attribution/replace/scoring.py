@@ -72,7 +72,7 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
 
 def _name_of(scorer: Any) -> str:
     """Return a scorer's name: that of its function, as scikit-learn calls it, with its arguments."""
-    name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "").replace("<lambda>", "") or "score"
+    name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "score")
     further = [f"{key}={value}" for key, value in getattr(scorer, "_kwargs", {}).items()]
     return " ".join(["neg_" * (getattr(scorer, "_sign", 1) < 0) + name, *further])
 
