@@ -111,6 +111,7 @@ def test_the_command_decides_alike_and_says_so(tmp_path):
     note = "whole numbers read as names of things, not as amounts: v. Pass --kind v=numeric if they are amounts."
     assert note in inputs.notes
     assert load_inputs(RunRequest(**given, kind=("v=numeric",))).schema["v"].kind == "numeric"
+    assert load_inputs(RunRequest(**given), undivided=True).kinds == {}, "compare's test rows have no say"
     assert load_inputs(RunRequest(**given, preset="paper")).schema["v"].kind == "numeric", "as published"
 
 

@@ -224,7 +224,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         # What is left out may hold infinite values.
         coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
         schema = infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
-    schema, kinds = _named_by_target(request, rows, schema, (codes, kinds, left_out))
+    schema, kinds = _named_by_target(request, rows, schema, (codes, kinds, left_out), undivided=undivided)
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
@@ -273,11 +273,16 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
 
 
 def _named_by_target(
-    request: RunRequest, rows: SplitTable, schema: Schema, known: tuple[Any, dict[str, Kind], Mapping[str, str]]
+    request: RunRequest,
+    rows: SplitTable,
+    schema: Schema,
+    known: tuple[Any, dict[str, Kind], Mapping[str, str]],
+    *,
+    undivided: bool,
 ) -> tuple[Schema, dict[str, Kind]]:
     """Return types and kinds with the numbers that the target shows to be names. ``known``: codes, kinds, left out."""
     codes, kinds, left_out = known
-    if request.preset in _PUBLISHED:
+    if undivided or request.preset in _PUBLISHED:  # rows that will test are not asked
         return schema, kinds
     labels = Target.of(rows.truths["train"], rows.task, request.seed)
     schema = with_names(schema, rows.tables["train"], labels.y, labels.classes, codes, {*kinds, *left_out})
