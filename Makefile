@@ -53,7 +53,7 @@ OTHER = .venv-$(notdir $(PYTHON))
 test-python: ## The demonstration and some quick tests with another Python: PYTHON=python3.13
 	@if ! command -v "$(PYTHON)" >/dev/null; then echo "Skipped: there is no $(PYTHON) on this machine."; exit 0; fi; set -e; \
 	echo "Installing permgrad for $(PYTHON) (a few minutes) ..."; "$(PYTHON)" -m venv $(OTHER); \
-	$(OTHER)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e '.[boost]' pytest pytest-timeout hypothesis; \
+	$(OTHER)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e '.[boost,agents]' pytest pytest-timeout hypothesis; \
 	OMP_NUM_THREADS=1 $(OTHER)/bin/permgrad demo --out $(RUNS)/demo-$(notdir $(PYTHON)); \
 	$(OTHER)/bin/python -m pytest --cases 1 -m "not slow" tests/base tests/cli tests/compatibility tests/data tests/models/save \
 		tests/attribution/test_all_methods.py src/permgrad
