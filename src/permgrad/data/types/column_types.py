@@ -36,7 +36,7 @@ _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDEN
 _NEARLY_UNIQUE, _SHARE_OF_IMAGES = 0.95, 0.9
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
-_CATEGORICAL_TYPE = "categorical type"
+_CATEGORICAL_TYPE, _AS_TEXT = "categorical type", "numbers stored as text"
 #: Reason of repeated whole numbers that a frame holds as text, and that are read as amounts.
 WHOLE_AS_TEXT = "whole numbers stored as text"
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
@@ -224,7 +224,7 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
     numbers = cells.text_numbers(texts)
     if texts and not np.isnan(numbers).any():
-        reason = fused_reason(texts) or "numbers stored as text"
+        reason = fused_reason(texts) or _AS_TEXT
         base = replace(base, kind="numeric", storage="number", reason=reason)
         values, _ = read_numbers(series, base, codes)
         return _decided_by_type(series, texts, _text_number_type(base, values, series.index, texts))
@@ -247,7 +247,7 @@ def _text_number_type(base: ColumnType, values: Floats, index: pd.Index[Any], te
     n_known, integer = base.n_rows - base.n_missing, identifiers.are_whole(values)
     binary = bool(np.isin(levels, (0.0, 1.0)).all())
     found = _number_type(replace(base, n_levels=len(levels)), values, index, binary=binary, integer=integer)
-    if found.reason != "numbers stored as text" or not integer or not 2 < len(levels) <= n_known / 2:
+    if found.reason != _AS_TEXT or not integer or not 2 < len(levels) <= n_known / 2:
         return found
     if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in texts):
         reason = f"{NAMES}{len(texts):,} different in {n_known:,} rows, with leading zeros"
@@ -260,9 +260,8 @@ def _decided_by_type(series: pd.Series[Any], texts: Sequence[str], found: Column
 
     Its dates and pairs stay what they are. So do numbers that an ordered type has in their order.
     """
-    if not isinstance(series.dtype, pd.CategoricalDtype) or found.kind not in ("numeric", "identifier"):
-        return found
-    if found.n_levels <= 1:
+    is_amount = found.kind in ("numeric", "identifier") and found.n_levels > 1
+    if not isinstance(series.dtype, pd.CategoricalDtype) or not is_amount:
         return found
     levels = cells.text_numbers([cells.canonical(level) for level in series.cat.categories])
     if series.dtype.ordered and found.date_format is None and (np.diff(levels) > 0).all():

@@ -40,26 +40,30 @@ def with_names(
         na_codes: codes for missing cells.
         declared: columns whose kind the user declared. They stay what they are.
     """
-    types, codes = list[ColumnType](), MissingCodes.of(na_codes)
-    for column in schema:
-        repeats = _FEWEST_LEVELS <= column.n_levels <= (column.n_rows - column.n_missing) / 2
-        if repeats and column.kind == "numeric" and column.date_format is None and column.name not in declared:
-            values = read_numbers(frame[column.name], column, codes)[0]
-            present = ~np.isnan(values)
-            if _may_name(column, values[present]):
-                column = _asked(column, values[present], y[present], classes)  # noqa: PLW2901 — of this column
-        types.append(column)
-    return Schema(tuple(types))
+    codes = MissingCodes.of(na_codes)
+    return Schema(
+        tuple(
+            _by_target(column, read_numbers(frame[column.name], column, codes)[0], y, classes)
+            if column.name not in declared and _repeats(column)
+            else column
+            for column in schema
+        )
+    )
 
 
-def _may_name(column: ColumnType, values: Floats) -> bool:
-    """Whether these are whole numbers and no times."""
+def _repeats(column: ColumnType) -> bool:
+    """Whether a column has many numbers, each of which several rows have, and is no duration."""
+    repeats = _FEWEST_LEVELS <= column.n_levels <= (column.n_rows - column.n_missing) / 2
+    return repeats and column.kind == "numeric" and column.date_format is None
+
+
+def _by_target(column: ColumnType, values: Floats, y: Array, classes: int) -> ColumnType:
+    """Return the type that the target says, if these are whole numbers and no times."""
+    present = ~np.isnan(values)
+    values, y = values[present], y[present]
     is_year = values.min() >= YEARS[0] and values.max() <= YEARS[1]
-    return values.min() >= 0 and not is_year and are_whole(values) and not names_time(column.name)
-
-
-def _asked(column: ColumnType, values: Floats, y: Array, classes: int) -> ColumnType:
-    """Return the type of a column of whole numbers that the target says."""
+    if values.min() < 0 or is_year or not are_whole(values) or names_time(column.name):
+        return column
     own, neighbours = shared_by_equal(values, y, classes)
     if own and neighbours < _NEIGHBOURS_SHARE and column.n_levels >= _SHARE_FILLED * (np.ptp(values) + 1):
         reason = f"{NAMES}{column.n_levels:,} different, whose neighbours are not alike in the target"
