@@ -104,7 +104,7 @@ def use(path):
 
 
 def in_a_child(paths):
-    """Return how a process ends that uses files: 0 where each is read or refused. Else only the last one used is left."""
+    """Return how a process ends that uses files: 0 where each is read or refused. Else the one that ended it stays."""
     child = os.fork()
     if child == 0:
         ended = 1
