@@ -48,7 +48,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(d=rng.choice(list("xyz"), 60))
     y = (table["a"] > 0).astype(int)
-    model = pg.HyNNClassifier(max_epochs=1, image="always", random_state=0, progress=False).fit(table, y)
+    options = {"preset": "fast", "image": "always", "max_epochs": 1, "random_state": 0, "progress": False}
+    model = pg.HyNNClassifier(**options).fit(table, y)
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     convolution = nn.Sequential(
