@@ -52,7 +52,7 @@ def test_links_to_scripts_lead_to_pages_of_the_site():
 
 # ---- commands --------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, undrawn_file):
     with pytest.MonkeyPatch.context() as patch, working_in(tmp_path_factory.mktemp("published")) as _:
         if data := os.environ.get("PERMGRAD_DATA"):
             patch.setenv("PERMGRAD_DATA", str((ROOT / data).resolve()))  # a folder may be named from where tests begin

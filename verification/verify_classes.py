@@ -46,7 +46,7 @@ WITHOUT_FLOOR = ("gradcam",)
 CONFIDENCE = 0.95
 
 
-def load_covertype(seed: int, rows: int | None) -> dict[str, Any]:
+def load_covertype(seed: int, rows: int | None, test_rows: int | None = None) -> dict[str, Any]:
     """Return training, validation and test rows of the published split."""
     data = load_dataset("covertype")
     split = split_rows(len(data.frame), data.y, task=data.task)
@@ -57,8 +57,8 @@ def load_covertype(seed: int, rows: int | None) -> dict[str, Any]:
         "y": labels[train],
         "validation": data.X.iloc[split.validation],
         "validation y": labels[split.validation],
-        "test": data.X.iloc[split.test].reset_index(drop=True),
-        "test y": labels[split.test],
+        "test": data.X.iloc[split.test[:test_rows]].reset_index(drop=True),
+        "test y": labels[split.test[:test_rows]],
         "variables": data.variables,
     }
 
@@ -167,9 +167,11 @@ def examine(data: dict[str, Any], seed: int, labels: str, layout: Any, rows: int
     return {**line, "pairs": both}
 
 
-def examine_both(seed: int, rows: int | None, map_rows: int, **parameters: Any) -> list[dict[str, Any]]:
+def examine_both(
+    seed: int, rows: int | None, map_rows: int, test_rows: int | None = None, **parameters: Any
+) -> list[dict[str, Any]]:
     """Return the lines for true and for shuffled labels."""
-    data = load_covertype(seed, rows)
+    data = load_covertype(seed, rows, test_rows)
     # One layout for all, so that pixels can be compared.
     drawn = fit(data, seed, "assignment", **{**parameters, "max_epochs": 1}).renderer_.layout
     layout = StoredLayout(drawn.positions, drawn.pixels, drawn.overlap, drawn.blur)

@@ -336,7 +336,7 @@ def killed_workers(case: Case, reference: Run, *, after: Sequence[int]) -> dict[
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pg.PermgradWarning)
         own = run(case, "ray", 2, killer)
-    said = [str(one.message) for one in caught if "had to be started again" in str(one.message)]
+    said = [str(one.message) for one in caught if "started again" in str(one.message)]
     return {"killed": len(killer.killed), "warned": len(said), **differences(case, reference, own)}
 
 

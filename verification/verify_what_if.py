@@ -182,7 +182,7 @@ def levels(epochs: int = 3) -> Case:
 def words(epochs: int = 3) -> Case:
     """Words are taken out of two texts: short ones with accents, marks and repeated words, long ones; three classes."""
     rng = np.random.default_rng(9)
-    table = _mixed(rng, 1500, 5)
+    table = _mixed(rng, 900, 5)
     some = np.array(
         [
             "red",

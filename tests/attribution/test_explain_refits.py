@@ -1,4 +1,4 @@
-"""``pg.explain_refits``: fits on parts of the rows, in a folder, on Ray, with wrong arguments."""
+"""``pg.explain_refits``: fits on parts of the rows, in a folder, with wrong arguments."""
 
 from __future__ import annotations
 
@@ -255,16 +255,3 @@ def test_a_run_shows_them_and_does_not_repeat_those_that_are_done(tmp_path):
     written = first.stat().st_mtime_ns
     call(*words, "--refits", "5", "--from", "explain")
     assert first.stat().st_mtime_ns == written
-
-
-@pytest.mark.slow
-def test_ray_gives_the_same(tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[scale]'")
-    X, y = table()
-    alone = pg.explain_refits(Ridge(), X, y, **ASKED)
-    shared = pg.explain_refits(Ridge(), X, y, engine="ray", workers=2, out=tmp_path / "out", **ASKED)
-    np.testing.assert_allclose(shared.values, alone.values, rtol=1e-9)
-    np.testing.assert_allclose(shared.std, alone.std, rtol=1e-6)
-    assert shared.meta["engine"] == {"engine": "ray", "workers": 2}
-    again = pg.explain_refits(Ridge(), X, y, out=tmp_path / "out", **ASKED)
-    np.testing.assert_array_equal(again.values, shared.values)

@@ -389,6 +389,6 @@ def test_the_whole_story_on_heloc(world, tmp_path):
         assert (
             changed["after"]["prediction"] == found["alternatives"][0]["prediction"] != changed["before"]["prediction"]
         )
-        compared = agent.told("compare", table="heloc", models=["linear", "extra_trees"], folds=2, explain=False)
+        compared = agent.told("compare", table="heloc", models=["linear", "histogram_boosting"], folds=2, explain=False)
         fulfils("compare", compared)
         assert agent.told("read_run", run=run["folder"])["verdict"] == run["verdict"]

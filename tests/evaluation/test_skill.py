@@ -44,6 +44,11 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution(rows):
     assert found.ci_high == pytest.approx(gain.mean() + 1.96 * error, abs=0.2 * error)
 
 
+def above(some: np.ndarray, others: np.ndarray) -> float:
+    """In how many pairs the first is larger; where both are equal, a half."""
+    return float(np.sign(some[:, None] - others).mean() / 2 + 0.5)
+
+
 @pytest.mark.parametrize(("metric", "classes"), [("roc_auc", 2), ("roc_auc", 3), ("accuracy", 3), ("rmse", 0)])
 def test_the_interval_is_that_of_measuring_each_draw(metric, classes):
     rng = np.random.default_rng(1)
@@ -62,7 +67,10 @@ def test_the_interval_is_that_of_measuring_each_draw(metric, classes):
         if metric == "accuracy":
             return reference.accuracy_score(truth, guess.argmax(axis=1))
         ranked = [k for k in range(classes) if classes > 2 or k == 1]
-        return float(np.mean([reference.roc_auc_score(truth == k, guess[:, k]) for k in ranked]))
+        if len(rows) == len(np.unique(rows)):
+            return float(np.mean([reference.roc_auc_score(truth == k, guess[:, k]) for k in ranked]))
+        # By its definition, in a fiftieth of the time that the reference takes to check its arguments.
+        return float(np.mean([above(guess[truth == k, k], guess[truth != k, k]) for k in ranked]))
 
     found = paired_bootstrap(metric, ours, theirs, seed=0)
     everything = np.arange(150)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +27,8 @@ LITTLE: dict[str, dict[str, Any]] = {
     "shapley": {"max_permutations": 8},
     "aggregate": {"members": ("gradient", "permutation")},
     "lime": {"samples": 40},
+    "smoothgrad": {"samples": 2},
+    "expected_gradients": {"samples": 4},
     "integrated_gradients": {"max_steps": 8},
 }
 
@@ -46,7 +48,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(d=rng.choice(list("xyz"), 60))
     y = (table["a"] > 0).astype(int)
-    model = pg.HyNNClassifier(max_epochs=1, image="always", random_state=0, progress=False).fit(table, y)
+    options = {"preset": "fast", "image": "always", "max_epochs": 1, "random_state": 0, "progress": False}
+    model = pg.HyNNClassifier(**options).fit(table, y)
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     convolution = nn.Sequential(
@@ -176,11 +179,23 @@ def test_prediction(case: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", parameters(pg.compare, "device", "progress", "name", "na_codes"))
-def test_compare(case: Any, name: str) -> None:
-    usual: dict[str, Any] = {"X": case.table, "y": case.y, "models": ("linear", "histogram_boosting"), "folds": 2}
-    usual |= {"explain": name in ("methods", "loss", "n_repeats", "most_rows"), "progress": False, "random_state": 0}
-    pg.compare(**usual)  # the precondition: the other arguments are in order
+def test_compare(case: Any, name: str, in_order: Any) -> None:
+    usual = in_order(name in ("methods", "loss", "n_repeats", "most_rows"))
     check_argument(lambda own: pg.compare(**{**usual, name: own}), takes=meant(name))
+
+
+@pytest.fixture(scope="module")
+def in_order(case: Any) -> Any:
+    """Arguments of a comparison. The precondition: with each of them in order, it is made."""
+
+    @cache
+    def usual(explain: bool) -> dict[str, Any]:
+        options: dict[str, Any] = {"X": case.table, "y": case.y, "models": ("linear", "histogram_boosting"), "folds": 2}
+        options |= {"explain": explain, "progress": False, "random_state": 0}
+        pg.compare(**options)
+        return options
+
+    return usual
 
 
 @pytest.mark.parametrize("name", parameters(pg.read_table))

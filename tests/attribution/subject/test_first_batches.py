@@ -43,14 +43,14 @@ def test_networks(method):
 @pytest.mark.parametrize("more", [{}, {"method": "shapley", "scope": "global"}, {"scoring": "r2"}])
 def test_predictors(size, more):
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
+    X = pd.DataFrame(rng.normal(size=(24, 3)), columns=list("abc"))
     seen = []
 
     def service(table):
         seen.append(len(table))
         return (2 * table["a"] + table["b"]).to_numpy()
 
-    y = service(X) + rng.normal(0, 0.1, 60)
+    y = service(X) + rng.normal(0, 0.1, len(X))
     seen.clear()
     call = {"task": "regression", **({} if "scope" in more else {"n_repeats": 2}), **QUIET, **more}
     small = pg.explain(service, X, y, batch_size=size, **call)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 
 import pytest
 import torch
+from apart import run_script
 from torch import Tensor
 
 from permgrad.models.train.optimizers import Adam
@@ -116,7 +115,7 @@ def test_no_weights_no_steps():
 
 
 @pytest.mark.slow
-def test_training_loads_no_compiler():
+def test_training_loads_no_compiler(tmp_path):
     code = """
     import sys
     import numpy as np, permgrad as pg
@@ -125,6 +124,7 @@ def test_training_loads_no_compiler():
         pg.HyNNRegressor(preset="fast", max_epochs=1, progress=False, optimizer=optimizer).fit(X, X[:, 0])
         print(optimizer, "torch._dynamo" in sys.modules)
     """
-    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, text=True)
+    (tmp_path / "program.py").write_text(textwrap.dedent(code))
+    ended = run_script(tmp_path / "program.py", cwd=tmp_path)
     # Torch's own optimizer loads it: otherwise this would say nothing.
     assert ended.stdout.split("\n")[:3] == ["adamw False", "adam False", "sgd True"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from apart import run_script
 
 from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError, PermgradWarning
 from permgrad.models.losses import cross_entropy, losses, squared_error
@@ -257,7 +258,7 @@ def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
 def test_a_killed_process_goes_on_exactly(tmp_path):
     script = textwrap.dedent(f"""
         import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2] / "shared")]}
         from test_training import regressor, table
         from permgrad.models.train.learner import Learner
         usual = Learner.step
@@ -266,12 +267,13 @@ def test_a_killed_process_goes_on_exactly(tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
             usual(self, batch, number)
         Learner.step = step
-        regressor(batch_size=32).fit(*table(), checkpoint_folder={str(tmp_path)!r})
+        regressor(batch_size=32).fit(*table(), checkpoint_folder="kept")
     """)
-    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.CHECKPOINT_NAME]
-    resumed = regressor(batch_size=32).fit(*table(), checkpoint_folder=tmp_path)
+    (tmp_path / "program.py").write_text(script)
+    ended = run_script(tmp_path / "program.py", cwd=tmp_path)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [checkpoint.CHECKPOINT_NAME]
+    resumed = regressor(batch_size=32).fit(*table(), checkpoint_folder=tmp_path / "kept")
     assert equal(weights(regressor(batch_size=32).fit(*table())), weights(resumed))
 
 
@@ -356,7 +358,7 @@ def test_first_fit_of_a_process_changes_nothing_and_says_nothing(tmp_path):
     # In a new process, because importing what training needs is when that would speak.
     script = textwrap.dedent(f"""
         import sys, warnings
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2] / "shared")]}
         from test_training import assert_same_state, process_state, regressor, table
         before = process_state()
         regressor(max_epochs=1, progress="auto").fit(*table())

@@ -78,7 +78,7 @@ def test_the_made_curves_have_their_shapes_at_random_places(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_demonstration_of_curves_finds_their_order_and_says_what_it_is_worth(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "_CURVES", 450)
+    monkeypatch.setattr(demo, "_CURVES", 300)
     outcome = demo.run_demo(DemoRequest(curve=True, out=tmp_path / "curve"), say=lambda _: None)
     right, gain = re.search(r"(\d+) of 39 neighbours are right.* rows: ([\d.]+)%", outcome.text).groups()
     assert int(right) >= 37

@@ -71,10 +71,10 @@ def test_players_that_cannot_differ_do_not_count(structure, references):
     rows[3, 1:4] = background[0, 1:4]
     given = {"random_state": 0, "structure": structure, "max_permutations": 8}
     found = explain(net, rows, background, **given)
-    truth = explain(net, rows, background, exact=PLAYERS, structure=structure)
     few = [0, 1, 3]
-    assert np.abs(truth.values[few]).max() > 0.05
-    np.testing.assert_allclose(found.values[few], truth.values[few], rtol=0, atol=1e-12)
+    truth = explain(net, rows[few], background, exact=PLAYERS, structure=structure)
+    assert np.abs(truth.values).max() > 0.05
+    np.testing.assert_allclose(found.values[few], truth.values, rtol=0, atol=1e-12)
     assert (found.std[few] == 0).all()
     assert (found.values[:2, :4] == 0).all()
     assert found.std[[2, 4]].min() > 0
