@@ -269,8 +269,8 @@ def trained(model: Any) -> Any:
 def objective_of(model: Any) -> Objective:
     """Return the objective of a trained model."""
     if hasattr(model, "regressor_"):  # of a transformed target: quantiles stay quantiles, means are no means
-        name, levels = objective_of(trained(model.regressor_))
-        return (name if _LOSSES.get(name) in ("quantile", "absolute_error") else ""), levels
+        inside = objective_of(trained(model.regressor_))
+        return inside if _LOSSES.get(inside[0]) in ("quantile", "absolute_error") else ("", ())
     for reader in (_xgboost, _lightgbm, _catboost):
         objective = reader(model)
         if objective is not None:

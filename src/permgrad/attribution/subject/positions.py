@@ -333,11 +333,11 @@ def _reading_of_images(name: str, tensor: Tensor, axes: Coordinates, rows: Tenso
     if rows.ndim == 3 or not there.any():
         return usual
     whole = [axis.transpose(0, across)[there] for axis in axes]
-    fixed = [all(_alike(axis, dim) for dim in range(1, axis.ndim)) for axis in whole]
-    moving = [place for place, axis in enumerate(whole) if fixed[place] and not _alike(axis, 0)]
+    fixed = [place for place, axis in enumerate(whole) if all(_alike(axis, dim) for dim in range(1, axis.ndim))]
+    moving = [place for place in fixed if not _alike(whole[place], 0)]
     # Of one slice after the other, the first is at 0, and a mean of channels in their middle.
-    still = [place for place, axis in enumerate(whole)
-             if fixed[place] and _alike(axis, 0) and abs(axis.nanmean() - (rows.shape[place + 1] - 1) / 2) < _SAME]  # fmt: skip
+    middle = [(rows.shape[place + 1] - 1) / 2 for place in range(len(axes))]
+    still = [place for place in fixed if abs(whole[place].nanmean() - middle[place]) < _SAME]
     if moving or still:
         return f"image {(moving or still)[-1]}"
     return "volume" if rows.ndim == 4 else usual
