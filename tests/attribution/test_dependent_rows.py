@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -285,3 +286,35 @@ def test_unequal_groups_have_as_many_degrees_as_their_share_leaves():
     sums = np.bincount(codes, values[:, 0] - mean[0])
     shares = np.bincount(codes) / 400
     assert std[0] == pytest.approx(np.sqrt((sums**2 / (1 - shares)).sum()) / 400)
+
+
+def _told(rows, y, **given):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        options = {"task": "regression", "random_state": 0, "progress": False, "n_repeats": 3}
+        pg.explain(lambda t: t @ [1.0, 0.3], rows, y, **options, **given)
+    return [str(one.message) for one in caught if "depend on each other" in str(one.message)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_of_patients_in_any_order_are_seen_by_what_was_measured_once_for_each(seed):
+    draw = np.random.default_rng(seed)
+    patient = draw.permutation(np.repeat(np.arange(40), 10))
+    rows = np.column_stack([draw.normal(size=400), draw.normal(size=40)[patient]])
+    noise = draw.normal(size=400) / 2
+    told = _told(rows, rows[:, 0] + draw.normal(size=40)[patient] + noise)
+    assert len(told) == 1
+    assert "rows with one value of a column are alike" in told[0]
+    # A model that does not fit along a column errs in neighbouring levels, too.
+    rounded = np.round(rows[:, 0], 1)
+    assert not _told(np.column_stack([rounded, noise]), np.sin(2 * rounded) * 3 + noise)
+
+
+@pytest.mark.parametrize(
+    "weights", [np.repeat([1.0, 0.0], 100), np.geomspace(1, 1e4, 200), np.repeat([1.0, 0.0], [10, 190])]
+)
+def test_weights_in_the_order_of_rows_are_no_sign_of_dependence(weights):
+    for seed in range(3):
+        draw = np.random.default_rng(seed)
+        rows = draw.normal(size=(200, 2))
+        assert not _told(rows, rows[:, 0] + draw.normal(size=200), sample_weight=weights)

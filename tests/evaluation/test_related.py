@@ -76,6 +76,15 @@ def test_missing_cells_and_tables_without_numbers_or_rows():
     assert related(frame.iloc[:3], ["x"], [])[0] == [], "of three rows everything is correlated"
 
 
+@pytest.mark.parametrize("zone", [None, "Europe/Madrid"])
+def test_dates_are_numbers_along_time(zone):
+    days = np.random.default_rng(0).integers(0, 9000, ROWS)
+    born = pd.Series(pd.Timestamp("1960-01-01", tz=zone) + pd.to_timedelta(days, unit="D")).mask(days < 300)
+    X = pd.DataFrame({"age": 60 - days / 365, "born": born, "dose": np.random.default_rng(1).normal(size=ROWS)})
+    assert pg.related_columns(X) == {"age + born": ["age", "born"]}
+    assert pg.related_columns(X[["born"]].assign(later=X["born"])) == {"born + later": ["born", "later"]}
+
+
 def test_chance_correlations_of_a_wide_table_of_few_rows_are_not_told():
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(20, 3000)), columns=[f"c{number}" for number in range(3000)])

@@ -140,7 +140,8 @@ def read_curve(
     if kind == "survival":
         survival(whole.subject, y, len(truth), "survival_brier")
         check_chances(cast("Any", whole.subject).first)
-        options, further = {name: value for name, value in options.items() if name not in ("target", "task")}, {}
+        of_curve = ("target", "task", "class_names")  # the point shown is one chance
+        options, further = {name: value for name, value in options.items() if name not in of_curve}, {}
     facts: dict[str, Any] = {
         "kind": kind,
         "names": names,

@@ -27,6 +27,8 @@ FEWEST_GROUPS = 5
 _FEWEST_SEEN, _FEWEST_VALUES, _CHANCE = 30, 20, 0.002
 #: Levels that a table may be sorted by.
 _FEW_LEVELS = 20
+#: Levels of a column that are needed, and how much more rows of one level are alike than rows of neighbouring levels.
+_FEWEST_LEVELS, _WITHIN = 10, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +198,15 @@ def neighbours_alike(values: Floats, least: float = 0.1, tests: int = 1) -> floa
 
     ``tests``: how many such values are looked at. In 500 tables of independent rows, about one has such values.
     """
+    products, whole = _neighbours(values)
+    if len(values) < _FEWEST_SEEN or not whole:
+        return None
+    related = float(products.sum()) / whole
+    return related if related >= max(least, _by_chance(len(values), tests)) else None
+
+
+def _neighbours(values: Floats) -> tuple[Floats, float]:
+    """Return the products of neighbouring rows of centred ``(rows, *)`` values, and the sum of their squares."""
     table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
     if table.shape[1] == 1:
         # By ranks, so that a single large value decides nothing.
@@ -203,14 +214,31 @@ def neighbours_alike(values: Floats, least: float = 0.1, tests: int = 1) -> floa
         counts = np.bincount(places)
         table = (np.cumsum(counts) - counts / 2)[places][:, None]
     table = table - table.mean(axis=0)
-    whole = float((table**2).sum())
-    if len(table) < _FEWEST_SEEN or not whole:
-        return None
-    related = float((table[1:] * table[:-1]).sum()) / whole
+    return np.asarray((table[1:] * table[:-1]).sum(axis=1)), float((table**2).sum())
+
+
+def _by_chance(count: int, tests: int) -> float:
+    """Return which correlation of so many pairs chance does not reach."""
     from scipy import special  # as in significance
 
-    limit = -special.ndtri(_CHANCE / tests) / np.sqrt(len(table))
-    return related if related >= max(least, limit) else None
+    return float(-special.ndtri(_CHANCE / tests) / np.sqrt(max(count, 1)))
+
+
+def alike_within(column: Array, values: Floats, tests: int = 1) -> float | None:
+    """Return the correlation of values in rows of one level of a column, if it is high and ends with the level.
+
+    Only of a column whose fractions repeat, as what was measured once for each patient does. A model that does not fit
+    along the column errs alike in neighbouring levels, too.
+    """
+    if column.dtype.kind != "f" or not np.isfinite(column).all() or (column == np.round(column)).all():
+        return None
+    order = np.argsort(column, kind="stable")
+    same = np.diff(column[order]) == 0
+    products, whole = _neighbours(values[order])
+    if not whole or same.mean() < 0.5 or np.sum(~same) + 1 < _FEWEST_LEVELS:
+        return None
+    within, between = (float(products[of].mean()) * len(column) / whole for of in (same, ~same))
+    return within if within >= max(_WITHIN + max(between, 0.0), _by_chance(int(same.sum()), tests)) else None
 
 
 def in_blocks(column: Array) -> bool:

@@ -14,6 +14,7 @@ from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError, shown
 from permgrad.base.significance import t_quantile
 from permgrad.data.read.cells import as_frame
+from permgrad.data.read.dates import is_moment, series_seconds
 from permgrad.evaluation.levels import levels_of
 
 #: From this value on, features are related. At 0.5 they have a quarter of their variance in common, and
@@ -29,9 +30,10 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
     """Propose groups of columns that move together, for ``groups=`` and ``--groups``.
 
     The importance of such columns is shared between them. A group is explained as one feature. Every two columns of a
-    group are related by at least ``strength`` (complete linkage): numbers by the correlation of their ranks (Spearman
-    1904), categories by Cramér's V (Bergsma 2013), a number and a category by the correlation ratio of the ranks. At
-    most 2,000 rows are read. Check that the columns of a group belong together before you use it.
+    group are related by at least ``strength`` (complete linkage): numbers, and dates of such a type, by the correlation
+    of their ranks (Spearman 1904), categories by Cramér's V (Bergsma 2013), a number and a category by the correlation
+    ratio of the ranks. At most 2,000 rows are read. Check that the columns of a group belong together before you use
+    it.
 
     Args:
         X: the table ``(rows, columns)``: a frame of pandas, polars or pyarrow, or an array.
@@ -116,6 +118,9 @@ def _strengths(
     rows = len(frame)
     if rows < 4:
         return {}, {}
+    frame = frame.copy(deep=False)
+    for name in [name for name in frame.columns if is_moment(frame[name])]:
+        frame[name] = series_seconds(frame[name])
     numeric = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name].dtype)]
     cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
     places = pd.DataFrame(cells).rank()

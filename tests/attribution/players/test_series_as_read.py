@@ -18,6 +18,7 @@ class _Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.lstm, self.masked = nn.LSTM(6, 5, batch_first=True), nn.LSTM(12, 5, batch_first=True)
+        self.head_of_four = nn.LSTM(4, 5, batch_first=True)
         self.cell, self.rnn, self.mlp = nn.LSTMCell(6, 5), nn.RNN(6, 5), nn.Linear(6, 5)
         self.alone, self.head, self.run = nn.LSTM(1, 5, batch_first=True), nn.Linear(5, 2), run
 
@@ -43,6 +44,8 @@ _RUNS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "with its mask": lambda n, v: n.masked(torch.cat([v, (v != 0).to(v.dtype)], dim=-1))[1][0][-1],
     "time first": lambda n, v: n.rnn(v.transpose(0, 1))[1][-1],
     "a place in front": lambda n, v: n.lstm(torch.cat([torch.zeros(len(v), 1, 6), v], dim=1))[1][0][-1],
+    "some of its columns": lambda n, v: n.head_of_four(v[..., :4])[1][0][-1],
+    "means of two times": lambda n, v: n.lstm(nn.functional.avg_pool1d(v.mT, 2).mT)[1][0][-1],
     "places one after the other": lambda n, v: n.mlp(v.flatten(0, 1)).unflatten(0, v.shape[:2]).amax(dim=1),
 }
 

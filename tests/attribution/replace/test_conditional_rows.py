@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import permgrad as pg
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.data.encode.encoding import TableEncoder
 
@@ -120,6 +121,20 @@ def test_levels_of_a_group_are_levels_that_there_are(encoder, encoded):
     place = [int(np.flatnonzero(columns == column)[0]) for column in levels]
     known = {tuple(own) for own in np.round(background[:, levels], 5).tolist()}
     assert {tuple(own) for own in np.round(drawn[:, place], 5).tolist()} == known
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+def test_values_drawn_for_repeated_rows_stay_near_the_data():
+    rng = np.random.default_rng(0)
+    group = rng.random(150) < 0.5
+    x = np.where(group, 3 + rng.normal(size=150), 0.5 * rng.normal(size=150))
+    again = np.repeat(np.arange(150), np.where(group, 1, 9))
+    rows = np.column_stack([x, group, rng.normal(size=150)])[again]
+    y = (x + 0.3 * rng.normal(size=150))[again]
+    for seed in range(3):
+        options = {"task": "regression", "sampling": "conditional", "random_state": seed, "progress": False}
+        found = pg.explain(lambda table: np.asarray(table)[:, 0], rows, y, **options)
+        assert found.values[0, 0] < 4 * y.var()  # independent values have twice the variance
 
 
 def test_a_feature_that_is_always_the_same_stays_so_and_is_not_called_determined():

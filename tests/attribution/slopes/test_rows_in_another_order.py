@@ -37,6 +37,8 @@ class _Reader(nn.Module):
         moved = codes.index_select(0, order)
         if self.way == "cut":
             moved = moved.narrow(1, 0, int(count.max()))
+        if self.way == "filled up":
+            moved = nn.functional.pad(moved, (1, 3))
         if self.way == "transposed":
             vectors = self.codes(moved.T).mT.mT.transpose(0, 1)
         elif self.way == "places first":
@@ -49,6 +51,7 @@ class _Reader(nn.Module):
             vectors = self.codes(torch.cat([moved, moved.flip(0)]))[:rows]
         else:
             vectors = self.codes(moved)
+        vectors = vectors[:, 1:] if self.way == "filled up" else vectors
         kept = (torch.arange(vectors.shape[1]) < count[order][:, None])[..., None]
         sums = (torch.tanh(self.mix(vectors)) * kept).sum(dim=1) / count[order][:, None]
         return self.head(sums).index_select(0, order.argsort())
@@ -61,7 +64,7 @@ def _codes() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("method", _GRADIENTS)
-@pytest.mark.parametrize("way", ["ascending", "cut", "places first", "transposed", "only filled", "twice"])
+@pytest.mark.parametrize("way", ["ascending", "cut", "places first", "transposed", "only filled", "twice", "filled up"])
 def test_slopes_of_codes_follow_their_rows_and_places(way: str, method: str) -> None:
     rows = _codes()
     torch.testing.assert_close(_Reader(way)(**rows), _Reader("plain")(**rows))

@@ -46,6 +46,22 @@ def test_survival_functions_of_a_network_are_measured_as_those_of_a_predictor(ca
     assert pg.explain(net, X[:2], method="gradient", class_names=TIMES, **QUIET).outputs == ("0.5", "1", "2")
 
 
+def test_times_as_class_names_say_that_outputs_are_numbers(case):
+    net, X, y = case
+
+    def chances(rows):
+        with torch.no_grad():
+            return net(torch.tensor(rows.to_numpy())).numpy()
+
+    wanted = pg.explain(net, X, y, class_names=TIMES, **QUIET)
+    for model in (net, chances):
+        found = pg.explain(model, X, y, class_names=TIMES, progress=False, random_state=0)
+        assert found.meta["loss"] == "survival_brier"
+        np.testing.assert_allclose(found.values, wanted.values, atol=1e-9)
+    page = pg.report(chances, X, y, class_names=TIMES, progress=False, random_state=0, n_repeats=2)
+    assert "survival" in page.html
+
+
 def test_times_that_are_missing_or_too_few_are_named(case):
     net, X, y = case
     with pytest.raises(pg.InputError, match="Of chances to survive, pass their times as class_names="):

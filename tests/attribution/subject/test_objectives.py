@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import RegressorMixin
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
-from sklearn.linear_model import PoissonRegressor, Ridge
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor, StackingRegressor
+from sklearn.linear_model import PoissonRegressor, QuantileRegressor, Ridge
 from sklearn.metrics import mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
@@ -82,6 +83,21 @@ MODELS = {
         ),
         "quantile 0.3",
         pinball(0.3),
+    ),
+    "transformed-target": (
+        lambda: TransformedTargetRegressor(
+            GradientBoostingRegressor(loss="quantile", alpha=0.3, n_estimators=15), func=np.log, inverse_func=np.exp
+        ),
+        "quantile 0.3",
+        pinball(0.3),
+    ),
+    "transformed-counts": (
+        lambda: TransformedTargetRegressor(PoissonRegressor(), func=np.sqrt, inverse_func=np.square),
+        "squared_error", None,
+    ),
+    "stack": (
+        lambda: StackingRegressor([("a", Ridge())], QuantileRegressor(quantile=0.2, alpha=0)), "quantile 0.2",
+        pinball(0.2),
     ),
     "pipeline-in-a-search": (
         lambda: RandomizedSearchCV(make_pipeline(StandardScaler(), PoissonRegressor()), {}, n_iter=1, cv=2),

@@ -70,6 +70,16 @@ def test_columns_in_another_order_than_in_fit_are_refused_and_the_order_works(na
     assert pg.explain(model, X, Y, **QUIET).ranking()[0] == "engine hp"
 
 
+@pytest.mark.parametrize("spell", [str.upper, lambda name: name.replace(" ", ".")])
+def test_columns_that_are_spelled_otherwise_are_the_same(spell):
+    spelled = X.rename(columns=spell)
+    with pytest.raises(InputError, match=f"Pass the columns in the order of fit: {spell('engine hp')!r}"):
+        pg.explain(BOOSTER, spelled[[spell(name) for name in MOVED]], Y, **QUIET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PermgradWarning)
+        pg.explain(BOOSTER, spelled, Y, **QUIET)
+
+
 def test_a_model_that_reads_by_name_may_get_any_order():
     by_name = make_column_transformer((StandardScaler(), list(X)), verbose_feature_names_out=False)
     model = make_pipeline(by_name.set_output(transform="pandas"), LGBMClassifier(n_estimators=8, verbosity=-1)).fit(

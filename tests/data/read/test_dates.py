@@ -53,6 +53,13 @@ def test_a_time_of_day_may_stand_beside_them(form, clock):
     np.testing.assert_array_equal(values, seconds(LATER, "s"))
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H", "%Y-%m-%dT%H", "%Y/%m/%d %H"])
+def test_an_hour_may_stand_beside_them_alone(form):
+    column, values = read(LATER.dt.strftime(form))
+    assert (column.kind, column.n_unreadable) == ("date", 0)
+    np.testing.assert_array_equal(values, seconds(LATER.dt.floor("h"), "s"))
+
+
 @pytest.mark.parametrize("form", ["%Y-%m", "%m/%Y", "%b-%y", "%B %Y", "%Y M%m", "{y}Q{q}", "Q{q} {y}", "{q}Q{z}"])
 def test_months_and_quarters_are_dates(form):
     written = [day.strftime(form).format(y=day.year, q=day.quarter, z=day.strftime("%y")) for day in (*DAYS, *LATER)]

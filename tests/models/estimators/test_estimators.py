@@ -281,6 +281,9 @@ WRONG = {
     "mixed labels": (HyNNClassifier, {}, X4, np.array(["a", 1] * 20, dtype=object), "Classes must be of one type, but y mixes int and str. Turn all labels into text"),
     "class weight": (HyNNClassifier, {"class_weight": {5: 1.0}}, X4, Y4, r"class_weight must name classes of y \(0, 1\), got 5. Correct the name"),
     "a negative class weight": (HyNNClassifier, {"class_weight": {0: -1.0}}, X4, Y4, "class_weight"),
+    "times and events": (
+        HyNNClassifier, {}, X4, np.array([(k % 2 == 0, k) for k in range(len(X4))], "?, f8"), "rows have the fields f0, f1"
+    ),
     "complex target": (HyNNRegressor, {}, X4, X4[:, 0] * 1j, "Complex data not supported"),
     "preset": (HyNNClassifier, {"preset": "papr"}, X4, Y4, r"preset must be one of .*, got 'papr'\. Did you mean 'paper'\?"),
     "device": (HyNNClassifier, {"device": "gpu7"}, X4, Y4, "device must be one of 'auto', 'cpu'"),

@@ -41,7 +41,7 @@ class ImageShape:
     """
 
     size: tuple[int, ...]
-    channels: int | None  # position of the channels' dimension: first, last, behind the frames or None
+    channels: int | None  # position of the channels' dimension: first, last, behind frames or None
 
     @property
     def vectors(self) -> bool:
@@ -71,8 +71,9 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
         if reading == _TOKENS:
             return ImageShape(shape[:1], 1) if len(shape) == 2 else None
         return ImageShape(shape[-1:], 0 if len(shape) == 2 else None)
-    if reading == "frames" and len(shape) == 4:
-        return ImageShape((shape[0], *shape[2:]), 1)
+    if reading[-1:].isdigit():
+        channels = int(reading[-1])
+        return ImageShape(tuple(side for place, side in enumerate(shape) if place != channels), channels)
     if len(shape) not in ((3, 4) if reading == "volume" else (2, 3)) or reading == _TOKENS:
         return None
     if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
@@ -206,7 +207,7 @@ def shapes_of(
             reading = _TOKENS
         elif reading in _LINES:
             reading = "image" if kind in set(cutters) - {"windows"} else reading
-        elif cut is not None and reading != "frames" and (tensor.ndim == 5 or len(counts) == 3):
+        elif len(counts) == 3 and tensor.ndim != 5:
             reading = "volume"
         shapes.append(image_shape(tuple(tensor.shape[1:]), reading))
     return tuple(shapes)

@@ -92,7 +92,9 @@ class Fitting:
         determined = bool(1 - best.errors.mean() / max(float(target.var()), 1e-300) > _DETERMINED)
         residuals = target - best.out_of_fold
         spread = self._spread(predictors, rows, x, residuals, folds)
-        residuals = residuals / spread.out_of_fold
+        # Where copies of rows are predicted exactly, the spread is nearly 0, and residuals over it have no bound.
+        most = 10 * float(np.abs(residuals).max() / spread.out_of_fold.max())
+        residuals = np.clip(residuals / spread.out_of_fold, -most, most)
 
         def pair(mean: Predict, width: Predict) -> Predict:
             return lambda wanted: np.stack([mean(wanted), width(wanted)], axis=1)

@@ -263,9 +263,15 @@ def _played(request: Request, plays: Plays, label: str) -> Played:
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         model_loss = float(np.average(losses, weights=request.sample_weight))
     names_of_outputs = ("all", *request.subject.class_names)
-    received = [one.receiver_sum[0] for one in collector.moments.values()]
+    received = [_effects(one) for one in collector.moments.values()]
     tell_of_dependence(request, outputs, np.stack(received) if received else None)
     return Played(collector.moments, game, names_of_outputs, repeats, model_rows, scale, looks, model_loss)
+
+
+def _effects(moments: PairMoments) -> Floats:
+    """Return the effect in each row, whatever its weight, and 0 in rows without one."""
+    weight = moments.receiver_weight
+    return np.divide(moments.receiver_sum[0], weight, out=np.zeros_like(weight), where=weight > 0)
 
 
 def tabulate(

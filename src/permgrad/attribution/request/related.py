@@ -18,7 +18,7 @@ from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_rows
-from permgrad.base.dependence import Dependence, in_blocks, is_clock, neighbours_alike, repeated_rows
+from permgrad.base.dependence import Dependence, alike_within, in_blocks, is_clock, neighbours_alike, repeated_rows
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
 from permgrad.base.late import is_frame, pd
 
@@ -129,7 +129,10 @@ def tell_of_dependence(request: Request, outputs: Tensor, scores: Floats | None 
             table = np.column_stack([tensor.detach().cpu().double().numpy() for tensor in tables])
             some = np.linspace(0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)).astype(np.int64)
             columns = table[:, some]
-        tell_of_signs(columns, np.asarray(request.y), guess, scores)
+        # Rows without weight have no part in any interval.
+        kept = slice(None) if request.sample_weight is None else np.flatnonzero(request.sample_weight)
+        columns, scores = columns if columns is None else columns[kept], scores if scores is None else scores[:, kept]
+        tell_of_signs(columns, np.asarray(request.y)[kept], guess[kept], scores)
 
 
 def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> None:
@@ -163,4 +166,9 @@ def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Flo
         if (found := neighbours_alike(effect, tests=tests)) is not None:
             what = "Effects"
             break
-    return "" if found is None else f"{what} of neighbouring rows are alike (correlation {found:.2f} from row to row)"
+    if found is not None:
+        return f"{what} of neighbouring rows are alike (correlation {found:.2f} from row to row)"
+    if columns is not None and left is not None:
+        tried = (alike_within(column, left, columns.shape[1]) for column in columns.T)
+        found = next((one for one in tried if one is not None), None)
+    return "" if found is None else f"Errors of rows with one value of a column are alike (correlation {found:.2f})"

@@ -259,14 +259,18 @@ Objective = tuple[str, tuple[float, ...]]
 
 
 def trained(model: Any) -> Any:
-    """Return the model inside pipelines and searches."""
-    while hasattr(model, "steps") or hasattr(model, "best_estimator_"):
-        model = model[-1] if hasattr(model, "steps") else model.best_estimator_
+    """Return the model inside pipelines and searches, or the last one of a stack."""
+    while hasattr(model, "steps") or hasattr(model, "best_estimator_") or hasattr(model, "final_estimator_"):
+        inside = getattr(model, "best_estimator_", getattr(model, "final_estimator_", None))
+        model = model[-1] if hasattr(model, "steps") else inside
     return model
 
 
 def objective_of(model: Any) -> Objective:
     """Return the objective of a trained model."""
+    if hasattr(model, "regressor_"):  # of a transformed target: quantiles stay quantiles, means are no means
+        inside = objective_of(trained(model.regressor_))
+        return inside if _LOSSES.get(inside[0]) in ("quantile", "absolute_error") else ("", ())
     for reader in (_xgboost, _lightgbm, _catboost):
         objective = reader(model)
         if objective is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.subject.positions import Coordinates, Follower, Following, Sources, name_of
@@ -46,9 +48,11 @@ class Lookup:
 class _Copies(Follower):
     """Knows which numbers are an input's own, moved or changed one by one."""
 
-    def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:  # noqa: ARG002
+    def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:
         """Return where each number of a result comes from, if it is made of that number alone."""
         table = sources[0][1][0].to(result.device)
+        if name == "pad":
+            return (functional.pad(table, list(args[1]), value=math.nan),) if len(args) > 1 else None
         same = all(one.shape == result.shape and torch.equal(axes[0].to(table.device), table) for one, axes in sources)
         return (table,) if name in ALONE and same else None
 

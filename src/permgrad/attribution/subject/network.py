@@ -178,7 +178,7 @@ class NetworkSubject(Subject):
             )
 
     def readings(self) -> dict[int, str]:
-        """Return how inputs are read: as ``"image"``, ``"frames"``, ``"volume"``, ``"series"`` or ``"tokens"``.
+        """Return how inputs are read: as ``"image"``, ``"volume"``, ``"series"`` or ``"tokens"``.
 
         The first function that reads an input decides: a convolution, a linear or recurrent layer, or an attention over
         the vectors of its places. Inputs of unknown kind are absent.
@@ -191,9 +191,7 @@ class NetworkSubject(Subject):
         undecided = {
             place: one
             for place, one in enumerate(rows)
-            if one.ndim in (3, 5)
-            or (one.ndim == 2 and place not in tables)
-            or (one.ndim == 4 and not {one.shape[1], one.shape[3]} & {1, 3, 4})
+            if one.ndim in (3, 4, 5) or (one.ndim == 2 and place not in tables)
         }
         if undecided:
             reader = Reader(undecided)

@@ -408,7 +408,10 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple
     """Return the task, and whether only y's numbers suggest a classification, which further rows could disprove."""
     if kind is not None or class_names is not None:
         several: Task = "multilabel" if count > 1 and is_multilabel(y) else "classification"
-        return "regression" if kind == "values" else several, False
+        truth = as_target(y) if kind is None and count > 1 and y is not None else np.empty(0)
+        # Several numbers per row, such as a time and an event, are no class: the names are those of outputs.
+        numbers = truth.ndim == 2 and several != "multilabel" and not is_one_hot(truth)
+        return "regression" if kind == "values" or numbers else several, False
     if y is None:
         return "classification" if count > 1 else "regression", False
     values = as_target(y)

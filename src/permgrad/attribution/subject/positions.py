@@ -262,7 +262,7 @@ def cells_of(axes: Coordinates) -> Cells | None:
 def _alike(axis: Tensor, dim: int) -> bool:
     """Return whether coordinates are the same all along a dimension."""
     first = axis.narrow(dim, 0, 1)
-    return bool(((axis == first) | (axis.isnan() & first.isnan())).all())
+    return bool((((axis - first).abs() < _SAME) | (axis.isnan() & first.isnan())).all())
 
 
 # ---- what a network takes an input for -------------------------------------------------------------------------------
@@ -290,9 +290,9 @@ class Following(TorchFunctionMode):
 class Reader(Following):
     """Records how a network reads its inputs, by the first function that mixes numbers.
 
-    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or ``"frames"`` ``(rows, frames, channels, …)``, a
-    recurrent layer over single numbers ``"series"`` too. ``"tokens"`` have a vector for each place in a sequence. For
-    whole numbers that are looked up, see ``subject.lookups``.
+    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or, with its channels in the second dimension of a row,
+    ``"image 1"``, a recurrent layer over single numbers ``"series"`` too. ``"tokens"`` have a vector for each place in
+    a sequence. For whole numbers that are looked up, see ``subject.lookups``.
     """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
@@ -308,10 +308,12 @@ class Reader(Following):
             for place, axes in self._follower.of(tensor).items():
                 if place not in self.readings and (reading := _reading(name, tensor, axes, self._inputs[place], value)):
                     self.readings[place] = reading
+        if len(self.readings) == len(self._inputs):
+            self._follower = Follower()  # there is nothing left to look at
 
 
 def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
-    if name in ("conv2d", "conv3d"):
+    if name.startswith("conv") and (name.endswith(("2d", "3d")) or (name.endswith("1d") and rows.ndim > 3)):
         return _reading_of_images(name, tensor, axes, rows)
     if rows.ndim == 2:
         # Numbers one by one along time, which are no channels.
@@ -321,13 +323,24 @@ def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: 
 
 
 def _reading_of_images(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor) -> str:
-    """Return how a convolution reads images: pictures one by one, such as frames or slices, are a volume."""
-    usual = "volume" if name == "conv3d" or rows.ndim == 5 else "image"
-    if tensor.ndim < 4 or rows.ndim < 4 or not _alike(axes[0], 1):
+    """Return how a convolution reads images: pictures one by one, such as frames or slices, are a volume.
+
+    Its channels are the last dimension that changes only along them, or else that was put together before.
+    """
+    usual = "volume" if name.endswith("3d") or rows.ndim == 5 else "image"
+    across = 1 if tensor.ndim == int(name[-2]) + 2 else 0
+    there = torch.stack([(~axis.isnan()).transpose(0, across).flatten(1).any(dim=1) for axis in axes]).all(dim=0)
+    if rows.ndim == 3 or not there.any():
         return usual
-    if rows.ndim == 4:
-        return usual if _alike(axes[0], 0) else "volume"
-    return usual if rows.shape[2] > 1 and _alike(axes[1], 1) else "frames"
+    whole = [axis.transpose(0, across)[there] for axis in axes]
+    fixed = [place for place, axis in enumerate(whole) if all(_alike(axis, dim) for dim in range(1, axis.ndim))]
+    moving = [place for place in fixed if not _alike(whole[place], 0)]
+    # Of one slice after the other, the first is at 0, and a mean of channels in their middle.
+    middle = [(rows.shape[place + 1] - 1) / 2 for place in range(len(axes))]
+    still = [place for place in fixed if abs(whole[place].nanmean() - middle[place]) < _SAME]
+    if moving or still:
+        return f"image {(moving or still)[-1]}"
+    return "volume" if rows.ndim == 4 else usual
 
 
 def _reading_of_vectors(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
@@ -343,8 +356,8 @@ def _reading_of_vectors(name: str, tensor: Tensor, axes: Coordinates, rows: Tens
         return ""
     there = (~axes[1].isnan()).flatten(0, -2).any(dim=0)
     place, number = axes[0][..., there], axes[1][..., there].flatten(0, -2)
-    # A vector holds all numbers of one place, and maybe masks of them: patches of an image, or a flattened one, do not.
+    # A vector holds the same numbers of one place, and maybe masks of them: patches of an image, or a flattened one, do
+    # not.
     whole = number[~number.isnan().any(dim=1)][:1]
-    every = torch.arange(rows.shape[2], dtype=number.dtype, device=number.device)
     same = bool(((number == whole) | number.isnan()).all()) if len(whole) else False
-    return "tokens" if same and _alike(place, -1) and torch.equal(whole.unique(), every) else ""
+    return "tokens" if same and _alike(place, -1) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -151,8 +152,10 @@ class PredictorSubject(Subject):
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
         fitted, names = fitted_names(self.predictor), self.form.names
-        # LightGBM writes an underscore for a space.
-        want, have = ([name.replace(" ", "_") for name in each] for each in (fitted, names))
+        # LightGBM writes an underscore for a space, and tables come with names in capitals, or with dots.
+        want, have = ([re.sub(r"[\W_]+", "_", name).casefold() for name in each] for each in (fitted, names))
+        if len(set(want)) < len(want) or len(set(have)) < len(have):
+            want, have = list(fitted), list(names)
         if not (self.form.named and set(want) & set(have)) or want == have:
             return
         try:  # a model that takes the same cells under other names goes by their places

@@ -226,6 +226,7 @@ def is_clock(text: str) -> bool:
 def _taken_apart(text: str) -> tuple[str, tuple[str, ...], float]:
     """Return how a text is written, the numbers of its date, and the seconds of its time of day (0: there is none)."""
     text = re.sub(r"(?<=^\d{8})T(\d\d)(\d\d)(\d\d)(?!\d)", r"T\1:\2:\3", text.translate(_EASTERN))
+    text = re.sub(r"(?<=^\d{4}[-/.]\d\d[-/.]\d\d)[ T](\d\d)$", r" \1:00", text)  # an hour alone
     clock, seconds, numbers = _CLOCK.search(text) if ":" in text else None, 0.0, list[str]()
     if clock is not None:
         text = f"{text[: clock.start()]} {text[clock.end() :]}"

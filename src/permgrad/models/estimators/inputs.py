@@ -15,7 +15,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_class_names, check_rows, is_number
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
 from permgrad.data.read.image_cells import with_image_cells
@@ -142,9 +142,7 @@ def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "
     if values.ndim != 1:
         problem = f"y must be one target of shape (rows,), got shape {values.shape} (y should be a 1d array)"
         raise InputError(problem, hint="Fit one model per target.", code="PG007")
-    if np.iscomplexobj(values):
-        problem = "Complex data not supported: y must be real"
-        raise InputError(problem, hint="Fit its real and imaginary part separately.", code="PG015")
+    _refuse_fields(values)
     missing = pd.isna(values)
     if missing.any():
         count = int(missing.sum())
@@ -154,6 +152,16 @@ def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "
         problem = f"X and {what} have inconsistent numbers of rows: X has {rows} and {what} has {len(values)}"
         raise InputError(problem, hint="Pass those that belong together.", code="PG007")
     return values
+
+
+def _refuse_fields(values: Array) -> None:
+    """Refuse targets of which a row is no single real number or label."""
+    if values.dtype.names:
+        problem = f"y must be one class or number per row, but its rows have the fields {listed(values.dtype.names)}"
+        raise InputError(problem, hint=f"Fit one of them, for example y[{values.dtype.names[0]!r}].", code="PG007")
+    if np.iscomplexobj(values):
+        problem = "Complex data not supported: y must be real"
+        raise InputError(problem, hint="Fit its real and imaginary part separately.", code="PG015")
 
 
 def _plain_series(y: pd.Series[Any]) -> Any:
