@@ -108,36 +108,13 @@ def related(
 def _strengths(
     frame: pd.DataFrame, names: Sequence[str], most: int
 ) -> tuple[dict[str, int], dict[str, dict[str, float]]]:
-    """Return how many levels each column that can be compared has, and how closely the first of ``names`` are related.
-
-    Of each column there is an orthonormal basis ``(rows, 1 or levels)`` of its ranks (one level), or of its levels.
-    """
+    """Return the number of levels of each column that can be compared, and how close the first of ``names`` are."""
     if len(frame) > ROWS:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
-    bases: dict[str, Floats] = {}
     rows = len(frame)
     if rows < 4:
         return {}, {}
-    frame = frame.copy(deep=False)
-    for name in [name for name in frame.columns if is_moment(frame[name])]:
-        frame[name] = series_seconds(frame[name])
-    numeric = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name].dtype)]
-    cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
-    places = pd.DataFrame(cells).rank()
-    ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
-    sizes = np.sqrt((ranks**2).sum(axis=0))
-    bases |= {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
-    categories = [name for name in frame.columns if name not in set(numeric)]
-    wanted = [name for name in names if name in categories]
-    for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
-        levels = levels_of(frame[name])
-        # A column with different values in most rows is skipped.
-        if levels is None or len(levels[1]) < 2 or frame[name].nunique() > rows / 2:
-            continue
-        indicators = np.eye(len(levels[1]))[levels[0]]
-        indicators = indicators[:, indicators.any(axis=0)]
-        if indicators.shape[1] > 1:
-            bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
+    bases = _bases(frame, names)
     counts = {name: basis.shape[1] for name, basis in bases.items()}
     numbers = [name for name, count in counts.items() if count == 1]
     stacked = np.column_stack([np.zeros((rows, 0)), *(bases[name] for name in numbers)])
@@ -150,6 +127,32 @@ def _strengths(
         strengths[name] = dict(zip(numbers, with_numbers.tolist(), strict=True))
         strengths[name] |= {other: _corrected(bases[name], bases[other]) for other in bases if counts[other] > 1}
     return counts, strengths
+
+
+def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
+    """Return an orthonormal basis ``(rows, 1 or levels)`` of each column's ranks (one level), or of its levels."""
+    frame = frame.copy(deep=False)
+    for name, column in list(frame.items()):
+        if is_moment(column):
+            frame[name] = series_seconds(column)
+    numeric = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
+    places = pd.DataFrame(cells).rank()
+    ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
+    sizes = np.sqrt((ranks**2).sum(axis=0))
+    bases: dict[str, Floats] = {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
+    categories = [name for name in frame.columns if name not in set(numeric)]
+    wanted = [name for name in names if name in categories]
+    for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
+        levels = levels_of(frame[name])
+        # A column with different values in most rows is skipped.
+        if levels is None or len(levels[1]) < 2 or frame[name].nunique() > len(frame) / 2:
+            continue
+        indicators = np.eye(len(levels[1]))[levels[0]]
+        indicators = indicators[:, indicators.any(axis=0)]
+        if indicators.shape[1] > 1:
+            bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
+    return bases
 
 
 def _corrected(first: Floats, second: Floats) -> float:

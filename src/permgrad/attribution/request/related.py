@@ -5,7 +5,7 @@ Where nobody said so, copies, names that repeat and neighbours that are alike ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -154,21 +154,23 @@ def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Flo
         return f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row"
     if any(map(in_blocks, targets.T)):
         return ""
-    sorted_by = [] if columns is None else [column for column in columns.T if in_blocks(column)]
-    if not all(is_clock(column) for column in sorted_by):
+    sorted_by = [] if columns is None else list(filter(in_blocks, columns.T))
+    if not all(map(is_clock, sorted_by)):
         return ""
     ordered = bool(sorted_by)
     effects = np.zeros((0, len(table))) if scores is None or ordered else scores[:, : len(table)]
     tests = len(effects) + 1
-    found = None if left is None else neighbours_alike(left, _SORTED if ordered else 0.1, tests)
-    what = "Errors"
-    for effect in () if found is not None else effects:
-        if (found := neighbours_alike(effect, tests=tests)) is not None:
-            what = "Effects"
-            break
+    errors = None if left is None else neighbours_alike(left, _SORTED if ordered else 0.1, tests)
+    tried = (neighbours_alike(effect, tests=tests) for effect in effects)
+    found = errors if errors is not None else _first(tried)
     if found is not None:
+        what = "Effects" if errors is None else "Errors"
         return f"{what} of neighbouring rows are alike (correlation {found:.2f} from row to row)"
-    if columns is not None and left is not None:
-        tried = (alike_within(column, left, columns.shape[1]) for column in columns.T)
-        found = next((one for one in tried if one is not None), None)
+    if columns is None or left is None:
+        return ""
+    found = _first(alike_within(column, left, columns.shape[1]) for column in columns.T)
     return "" if found is None else f"Errors of rows with one value of a column are alike (correlation {found:.2f})"
+
+
+def _first(found: Iterable[float | None]) -> float | None:
+    return next((one for one in found if one is not None), None)

@@ -407,11 +407,7 @@ def kind_with(kind: OutputKind, outputs: Tensor) -> OutputKind:
 def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple[Task, bool]:
     """Return the task, and whether only y's numbers suggest a classification, which further rows could disprove."""
     if kind is not None or class_names is not None:
-        several: Task = "multilabel" if count > 1 and is_multilabel(y) else "classification"
-        truth = as_target(y) if kind is None and count > 1 and y is not None else np.empty(0)
-        # Several numbers per row, such as a time and an event, are no class: the names are those of outputs.
-        numbers = truth.ndim == 2 and several != "multilabel" and not is_one_hot(truth)
-        return "regression" if kind == "values" or numbers else several, False
+        return _told_task(count, y, kind), False
     if y is None:
         return "classification" if count > 1 else "regression", False
     values = as_target(y)
@@ -425,6 +421,17 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple
     if values.ndim != 2 or is_one_hot(values):
         return "classification", numbers and values.ndim == 2
     return "multilabel" if is_multilabel(values) else "regression", False
+
+
+def _told_task(count: int, y: Any, kind: str | None) -> Task:
+    """Return the task of outputs that have a kind or names."""
+    if kind == "values":
+        return "regression"
+    if count > 1 and is_multilabel(y):
+        return "multilabel"
+    truth = as_target(y) if kind is None and count > 1 and y is not None else np.empty(0)
+    # Several numbers per row, such as a time and an event, are no class: the names are those of outputs.
+    return "regression" if truth.ndim == 2 and not is_one_hot(truth) else "classification"
 
 
 def _warn_of_two_values(count: int, y: Any) -> None:
