@@ -44,6 +44,7 @@ OURS = "default"
 ON_UNSEEN = ("default", "blend", "catboost", "lightgbm", "xgboost", "random_forest", "extra_trees", "linear")
 #: Networks that are trained on them in the first splits alone: they take minutes.
 PEERS = ("tabm", "realmlp")
+RANKS = RESULTS.parents[1] / "docs" / "pictures" / "mean-ranks.svg"
 RECORDS = {frozenset(SETS): "comparison", frozenset(TABLES): "comparison_packages"}
 """Which sets are a record."""
 
@@ -137,9 +138,9 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
         )
         parts.append(f"{text}\n\nMean ranks differ significantly from {least:.2f} on (Nemenyi's test, p < 0.05).")
     drawn, last = groups[-1], list(groups[-1][-1])
-    tables.draw_ranks(RESULTS / "comparison_unseen.svg", cells, *drawn[1:])
+    tables.draw_ranks(RANKS, cells, *drawn[1:])
     parts.append(f"Mean ranks of the splits {', '.join(map(str, last))}, and models that do not differ significantly "
-                 "(Demšar 2006):\n\n![mean ranks](comparison_unseen.svg)")  # fmt: skip
+                 f"(Demšar 2006):\n\n![mean ranks](../../docs/pictures/{RANKS.name})")  # fmt: skip
     single, data["table by table"] = tables.against_all(cells, OURS, labels, everywhere, SPLITS)
     parts.append(f"## Table by table\n\nHow much smaller the loss of {labels[OURS]} is than that of each other model "
                  "(*: p < 0.05 after Holm's steps over the models of a table; corrected resampled t-test, Nadeau & "
