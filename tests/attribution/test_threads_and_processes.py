@@ -154,7 +154,8 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
         return lambda: pg.explain(model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given).values
 
     try:
-        compare([work(*case) for case in CASES], model.module_)
+        # pandas, by which the model encodes rows, changes the filters for a moment without a lock.
+        compare([work(*case) for case in CASES], model.module_, filters=False)
     finally:
         model.module_.eval()
 
