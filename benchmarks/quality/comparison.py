@@ -126,16 +126,14 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
     if beside:
         groups.append((f"Beside other networks: splits {', '.join(map(str, beside))}", wider, everywhere, beside))
     for title, shown, sets, splits in groups:
-        text = f"## {title}\n\n"
+        text, where = f"## {title}\n\n", "beside networks" if shown is wider else title
         for ours in (OURS, "blend"):
             rows, found = tables.over_tables(cells, ours, shown, sets, splits)
-            data[f"{ours}, {'beside networks' if shown is wider else title}"] = found
+            data[f"{ours}, {where}"] = found
             text += f"{shown[ours]} beside each other model (mean loss over splits):\n\n{tables.markdown(rows)}\n\n"
         ranks, least = tables.mean_loss_ranks(cells, shown, sets, splits)
-        data[f"mean rank, {'beside networks' if shown is wider else title}"] = ranks
-        text += (
-            f"{tables.markdown([{'model': shown[model], 'mean rank': f'{rank:.2f}'} for model, rank in ranks.items()])}"
-        )
+        data[f"mean rank, {where}"] = ranks
+        text += tables.markdown([{"model": shown[model], "mean rank": f"{rank:.2f}"} for model, rank in ranks.items()])
         parts.append(f"{text}\n\nMean ranks differ significantly from {least:.2f} on (Nemenyi's test, p < 0.05).")
     drawn, last = groups[-1], list(groups[-1][-1])
     tables.draw_ranks(RANKS, cells, *drawn[1:])

@@ -203,10 +203,11 @@ class ImageFeatures:
         if name == "residual":
             return lambda images: torch.stack([as_scores(one(images), column.classes) for one in networks]).mean(dim=0)
         if name != "own":
-            if (name, column.stages) not in self._loaded:
+            key = name, column.stages
+            if key not in self._loaded:
                 with sheltered(0):
-                    self._loaded[name, column.stages] = load_encoder(name, stages=column.stages).to(self.device)
-            return self._loaded[name, column.stages]
+                    self._loaded[key] = load_encoder(name, stages=column.stages).to(self.device)
+            return self._loaded[key]
         if self._own is None:
             problem = "A model with an image_encoder of the user's own needs it on loading"
             raise InputError(problem, hint="Call pg.load(folder, images=encoder).", code="PG005")
