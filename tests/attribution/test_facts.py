@@ -87,7 +87,7 @@ INTEGRAL = {
 SHAPLEY = {"baseline", "structure", "estimator", "permutations", "completeness_gap", "model_rows"}
 OWN: dict[tuple[str, str], set[str]] = {
     **{(name, "global"): LOSSES for name in ("permgrad", "permutation", "ablation")},
-    ("ale", "global"): {"model_rows", "left_out", "regions", "direction_label"},
+    ("ale", "global"): {"model_rows", "left_out", "direction_label"},
     ("aggregate", "global"): {"members", "member_quantities", "left_out", "model_rows"},
     ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
     ("gradcam", "local"): {"variant", "layer", "upsample", "rectified", "empty_maps"},
