@@ -30,7 +30,7 @@ def covered(kind: str, repeats: int, rows: int = 400) -> tuple[float, float]:
     shared = np.repeat(np.arange(rows // 8), 8)
     for _ in range(repeats):
         X = rng.normal(size=(rows, 2))
-        options = {"regions": False, "progress": False, "random_state": 0}
+        options = {"progress": False, "random_state": 0}
         if kind == "groups":
             X = math.sqrt(0.5) * (X + rng.normal(size=(rows, 2))[shared])
             options["row_groups"] = shared

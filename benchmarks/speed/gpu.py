@@ -252,7 +252,7 @@ def compare_methods(
             try:
                 yield one_method(bench, model, twin, name, scope, count, rows_of, options)
             except pg.InputError:
-                continue  # this network does not have what the method reads, such as attention
+                continue  # this network does not have what the method reads, such as images
             except Exception as error:  # noqa: BLE001 — the other methods go on
                 traceback.print_exc()
                 yield {

@@ -32,7 +32,6 @@ METHODS: dict[str, tuple[dict[str, object], str | None, tuple[int, ...]]] = {
     "deeplift": ({"target": 0}, "DeepLift", (1, 4, 32)),
     "gradcam": ({"target": 0}, "LayerGradCam", (1, 4, 32)),
     "ablation": ({"target": 0, "scope": "local"}, "FeatureAblation", (1, 4, 8)),
-    "occlusion": ({"target": 0, "window": 40}, "Occlusion", (1, 4, 8)),
     "permutation": ({"n_repeats": 1}, "FeaturePermutation", (1, 4)),
     "permgrad": ({"n_repeats": 1}, None, ()),
     "shapley": ({"target": 0, "max_permutations": 4, "references": 1}, "ShapleyValueSampling", (1, 4, 8)),
@@ -75,8 +74,6 @@ else:
         "IntegratedGradients": lambda: IntegratedGradients(net).attribute(images, n_steps=2, target=0,
                                                                           internal_batch_size=batch),
         "FeatureAblation": lambda: FeatureAblation(net).attribute(images, target=0, **masked),
-        "Occlusion": lambda: Occlusion(net).attribute(images, (3, 40, 40), (3, 40, 40), target=0,
-                                                      perturbations_per_eval=batch),
         "FeaturePermutation": lambda: FeaturePermutation(net).attribute(images, target=0, **masked),
         "ShapleyValueSampling": lambda: ShapleyValueSampling(net).attribute(images, target=0, n_samples=1, **masked),
     }
@@ -105,8 +102,6 @@ print(json.dumps({"seconds": seconds, "above start, MB": peak - before, "peak, M
 def measure(who: str, method: str, options: object, batch: int, *, quick: bool) -> dict[str, float]:
     """Run one call in a process of its own."""
     rows, side = (4, 64) if quick else (ROWS, SIDE)
-    if quick and method == "Occlusion":
-        side = 160
     words = [sys.executable, "-c", PROGRAM, json.dumps([who, method, options, batch, rows, side, CELLS])]
     root = Path(__file__).resolve().parents[2]
     paths = os.pathsep.join(str(root / folder) for folder in ("src", "tests/foreign"))

@@ -17,13 +17,11 @@ from __future__ import annotations
 from permgrad.attribution.method.ablation import Ablation
 from permgrad.attribution.method.aggregate import Aggregate
 from permgrad.attribution.method.ale.method import Ale
-from permgrad.attribution.method.attention import AttentionRollout, TokenRelevance
 from permgrad.attribution.method.deeplift import DeepLift
 from permgrad.attribution.method.gradcam import GradCam
 from permgrad.attribution.method.gradient import Gradient
 from permgrad.attribution.method.integrated_gradients import ExpectedGradients, IntegratedGradients
 from permgrad.attribution.method.lime import Lime
-from permgrad.attribution.method.occlusion import Occlusion
 from permgrad.attribution.method.permgrad import PermGrad
 from permgrad.attribution.method.permgrad_paper import PermGradPaper
 from permgrad.attribution.method.permutation import Permutation
@@ -34,20 +32,17 @@ __all__ = [
     "Ablation",
     "Aggregate",
     "Ale",
-    "AttentionRollout",
     "DeepLift",
     "ExpectedGradients",
     "GradCam",
     "Gradient",
     "IntegratedGradients",
     "Lime",
-    "Occlusion",
     "PermGrad",
     "PermGradPaper",
     "Permutation",
     "Shapley",
     "SmoothGrad",
-    "TokenRelevance",
 ]
 
 

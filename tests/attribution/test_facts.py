@@ -21,7 +21,7 @@ from permgrad.attribution.request import methods
 
 ROWS, REPEATS, BACKGROUND = 12, 2, 40
 #: One value replaces in ablation; the published method counts its shuffles.
-TIMES = {"ablation": 1, "occlusion": 1, "permgrad-paper": 5}
+TIMES = {"ablation": 1, "permgrad-paper": 5}
 CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 FAST: dict[str, dict[str, Any]] = {
     "shapley": {"references": 9, "max_permutations": 16},
@@ -87,7 +87,7 @@ INTEGRAL = {
 SHAPLEY = {"baseline", "structure", "estimator", "permutations", "completeness_gap", "model_rows"}
 OWN: dict[tuple[str, str], set[str]] = {
     **{(name, "global"): LOSSES for name in ("permgrad", "permutation", "ablation")},
-    ("ale", "global"): {"model_rows", "left_out", "regions", "direction_label"},
+    ("ale", "global"): {"model_rows", "left_out", "direction_label"},
     ("aggregate", "global"): {"members", "member_quantities", "left_out", "model_rows"},
     ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
     ("gradcam", "local"): {"variant", "layer", "upsample", "rectified", "empty_maps"},
@@ -114,7 +114,7 @@ HYBRID = {
 }
 ON_NETWORKS = {
     **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation")},
-    **{(name, "local"): {"model_rows", "baseline"} for name in ("ablation", "occlusion")},
+    ("ablation", "local"): {"model_rows", "baseline"},
     ("ablation", "global"): {"baseline"},
     ("gradcam", "local"): {"without_map", "model_rows", "layer_shape"},
 }
@@ -123,7 +123,7 @@ BASELINE = "output minus the output at the baseline"
 #: What the numbers are, and in which unit: ``logit`` stands for y where that is predicted.
 QUANTITIES = {
     **{(name, "global"): ("increase of the loss", "loss") for name in ("permgrad", "permutation", "ablation")},
-    **{(name, "local"): (REPLACED, "logit") for name in ("permgrad", "permutation", "ablation", "occlusion")},
+    **{(name, "local"): (REPLACED, "logit") for name in ("permgrad", "permutation", "ablation")},
     ("ale", "global"): ("standard deviation of the accumulated local effect", "logit"),
     ("aggregate", "global"): ("mean share of the importance over methods", "share"),
     ("deeplift", "local"): (BASELINE, "logit"),

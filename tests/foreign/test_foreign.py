@@ -27,25 +27,10 @@ WITH_MAPS = (
 NEVER = ("transformers CLIP, images of a batch against its texts", "tabm, its members")
 
 
-#: Transformers whose tokens all attend to each other.
-WITH_ATTENTION = (
-    "widedeep TabTransformer",
-    "transformers BERT",
-    "transformers CLIP, image classification",
-    "transformers CLIP, score of a pair",
-    "transformers ViLT",
-    "monai ViT 3D",
-    "timm ViT",
-    "vit-pytorch ViT",
-)
-
-
 def applies(name: str, method: str) -> bool:
     """Return whether a method must explain a network."""
     if name in NEVER:
         return False
-    if method in ("attention_rollout", "token_relevance"):
-        return name in WITH_ATTENTION
     if method == "gradcam":
         return name in WITH_MAPS or NETWORKS[name][0] in ("monai", "timm", "vit_pytorch")
     return True

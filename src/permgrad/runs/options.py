@@ -32,9 +32,8 @@ LAYOUTS = ("tinto", "assignment", "path", "lattice", "given", "random")
 #: Models whose settings are searched.
 TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catboost", "histogram_boosting")
 METHODS = (
-    *("permgrad", "permutation", "ablation", "occlusion", "shapley", "lime", "gradient", "smoothgrad"),
-    *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "attention_rollout", "token_relevance"),
-    *("ale", "aggregate", "permgrad-paper"),
+    *("permgrad", "permutation", "ablation", "shapley", "lime", "gradient", "smoothgrad"),
+    *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "ale", "aggregate", "permgrad-paper"),
 )
 METRICS = (
     *("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "lift", "log_loss"),

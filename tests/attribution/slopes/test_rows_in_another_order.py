@@ -134,23 +134,3 @@ def test_values_of_a_layer_in_another_order_are_refused(method: str, options: di
     np.testing.assert_array_equal(*alone)
     # What the message advises.
     assert _explained(_Ranked(ranks=True), image, "shapley", random_state=0).shape[0] == 9
-
-
-@pytest.mark.parametrize("method", ["attention_rollout", "token_relevance"])
-def test_attention_in_another_order_is_refused(method: str) -> None:
-    class Attends(nn.Module):
-        def __init__(self, *, sorts: bool) -> None:
-            super().__init__()
-            torch.manual_seed(1)
-            self.attention, self.head = nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 2)
-            self.sorts = sorts
-
-        def forward(self, series: Tensor) -> Tensor:
-            order = series[:, 0, 0].argsort() if self.sorts else torch.arange(len(series))
-            rows = series[order]
-            return self.head(self.attention(rows, rows, rows)[0].square().mean(dim=1))[order.argsort()]
-
-    series = torch.randn(7, 4, 6, generator=torch.Generator().manual_seed(1))
-    assert np.ptp(_explained(Attends(sorts=False), series, method), axis=0).max() > 1e-4
-    with pytest.raises(InputError, match="rows have another order"):
-        _explained(Attends(sorts=True), series, method)

@@ -248,7 +248,6 @@ CASES = {
     "a wave": (nn.Conv1d(1, 2, 9), (80,), {}, "series"),
     "a wave with a channel": (nn.Conv1d(1, 2, 9), (1, 80), {}, "series"),
     "activation of time": (nn.Conv1d(3, 2, 5), (3, 60), {"method": "gradcam"}, "series"),
-    "sliding": (nn.Conv1d(3, 2, 5), (3, 60), {"method": "occlusion", "window": 20, "stride": 5}, "series"),
     "a volume": (nn.Conv3d(1, 2, 3), (1, 5, 6, 7), {}, "volume"),
     "organs": (nn.Conv3d(1, 2, 3), (1, 4, 6, 8), {"segments": np.where(BLOCKS < 6, BLOCKS // 2, -1)}, "volume"),
     "activation of a volume": (nn.Conv3d(1, 2, 3), (1, 5, 6, 7), {"method": "gradcam"}, "volume"),

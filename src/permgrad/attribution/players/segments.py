@@ -87,7 +87,7 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
 @cutters.register("pixels")
 def pixels(rows: Tensor, size: tuple[int, ...]) -> tuple[Integers, list[str]]:  # noqa: ARG001 — part of the protocol
     """Make every pixel a player."""
-    return np.arange(math.prod(size), dtype=np.int64).reshape(size), places(size)
+    return np.arange(math.prod(size), dtype=np.int64).reshape(size), _places(size)
 
 
 @cutters.register("grid")
@@ -104,7 +104,7 @@ def grid(
     labels = np.zeros((), dtype=np.int64)
     for count, length in zip(each, size, strict=True):
         labels = labels[..., None] * count + np.arange(length, dtype=np.int64) * count // length
-    return labels, places(each)
+    return labels, _places(each)
 
 
 @cutters.register("windows")
@@ -118,15 +118,15 @@ def windows(rows: Tensor, size: tuple[int, ...], count: int = _WINDOWS) -> tuple
         )
     labels, names = grid(rows, size, count)
     edges = np.searchsorted(labels, np.arange(len(names) + 1)).tolist()
-    return labels, [span(start, end) for start, end in itertools.pairwise(edges)]
+    return labels, [_span(start, end) for start, end in itertools.pairwise(edges)]
 
 
-def span(start: int, end: int) -> str:
+def _span(start: int, end: int) -> str:
     """Return the name of the places from ``start`` to the one before ``end``."""
     return f"[{start}:{end}]" if end > start + 1 else f"[{start}]"
 
 
-def places(size: Sequence[int]) -> list[str]:
+def _places(size: Sequence[int]) -> list[str]:
     """Return the names of places: ``[row,column]``, of a volume with the depth before."""
     return ["[" + ",".join(map(str, place)) + "]" for place in np.ndindex(*size)]
 
@@ -283,7 +283,7 @@ def _cut_input(
     if not shape or (len(shape) > 2 and image is None and wanted is None):
         return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
     if kind == _NUMBERS:
-        return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in places(shape)]
+        return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in _places(shape)]
     if image is None or kind in (_CHANNELS, _TOKENS) or (image.vectors and shape[1] > 1 and wanted is None):
         return _along_dimension(name, shape, image, channels=kind == _CHANNELS)
     usual = "grid" if len(image.size) > 1 else "windows"

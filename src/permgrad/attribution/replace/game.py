@@ -292,15 +292,13 @@ def tabulate(
     return numbers
 
 
-def play_rows(
-    request: Request, plays: Plays, label: str, names: Sequence[str] | None = None
-) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
+def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
     """Play the output game for every row: what the row's own values add to its output, against donors.
 
-    Return the mean and the standard error over repeats ``(rows, names, targets, quantities)``, predictions
-    ``(rows, targets)`` and facts. ``names`` are those of what is played (None: the players).
+    Return the mean and the standard error over repeats ``(rows, players, targets, quantities)``, predictions
+    ``(rows, targets)`` and facts.
     """
-    repeats, names = request.n_repeats, request.space.names if names is None else names
+    repeats, names = request.n_repeats, request.space.names
     shape = (request.count, len(names), len(request.targets), len(plays.names))
     sums, squares = np.zeros(shape), np.zeros(shape)
     place = {name: index for index, name in enumerate(names)}

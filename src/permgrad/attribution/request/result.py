@@ -226,10 +226,6 @@ def _why_zero(explanation: Explanation, request: Request) -> str:
             "The model ignores them, or blocks the gradient (detach, NumPy, rounding). Use method='permutation' to "
             "find out which."
         )
-    if explanation.method in ("attention_rollout", "token_relevance"):
-        return (
-            "No token that attends was found to come from them. Use method='permutation' to see if the model uses them."
-        )
     if explanation.method.startswith("captum."):
         return f"{explanation.method} returns nothing for them, even if the model uses them."
     if "scores" in explanation.meta:

@@ -214,7 +214,7 @@ class Rescale(TorchFunctionMode):
             result = answer(self, functools.partial(_on_copy, func) if in_place else func, args, kwargs)
             if result is not NotImplemented:
                 return args[0].copy_(result) if in_place else result
-        opened = None if func in self._opened else in_sight(func)
+        opened = None if func in self._opened else _in_sight(func)
         if opened is None:
             return func(*args, **kwargs)
         # Methods of tensors call the method of the same name below them, which arrives here as the same function.
@@ -264,7 +264,7 @@ def _in_order(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple
 
 
 @functools.cache
-def in_sight(func: Any) -> Any:
+def _in_sight(func: Any) -> Any:
     """Return a copy of a function written in Python whose calls are visible, or None for other functions."""
     if not isinstance(func, types.FunctionType) or not any(name in func.__globals__ for name in _QUESTIONS):
         return None
@@ -491,18 +491,13 @@ def _attention(call: dict[str, Any]) -> Any:
     """Return scaled dot-product attention."""
     if call.get("dropout_p") or call.get("enable_gqa"):
         return NotImplemented
-    return attention_map(call) @ call["value"]
-
-
-def attention_map(call: dict[str, Any]) -> Tensor:
-    """Return what each token of a scaled dot-product attention takes of every other, ``(…, tokens, tokens)``."""
     query, mask, scale = call["query"], call.get("attn_mask"), call.get("scale")
     scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ call["key"].transpose(-2, -1)
     if call.get("is_causal"):
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
-    return torch.softmax(scores, -1)
+    return torch.softmax(scores, -1) @ call["value"]
 
 
 _FORMULAS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {

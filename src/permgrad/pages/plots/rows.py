@@ -134,7 +134,7 @@ def _ranks(explanation: Explanation, feature: int) -> Floats:
 
 
 #: Methods whose values can be added over players, but do not add up to a difference of outputs.
-_TO_NOTHING = ("gradient", "smoothgrad", "attention_rollout", "token_relevance")
+_TO_NOTHING = ("gradient", "smoothgrad")
 
 
 def stacks(explanation: Explanation) -> bool:

@@ -48,7 +48,6 @@ def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[En
 
 #: How methods with an estimand, or with a price, are called. An empty tuple: the method cannot explain this network.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
-    **dict.fromkeys(("attention_rollout", "token_relevance"), ()),  # for transformers
     "permgrad": _game("permgrad", "permgrad", LOSSES[:1], branches=False),
     "permutation": _game("permutation", "permutation", LOSSES),
     "shapley": (

@@ -34,7 +34,6 @@ def _effects(name: str) -> tuple[Entry, Entry]:
 
 #: The ways in which methods with an estimand, or with a price, are called. The rest is called in its defaults.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
-    **dict.fromkeys(("attention_rollout", "token_relevance"), ()),  # for transformers
     "permgrad": _effects("permgrad"),
     "permutation": _effects("permutation"),
     "shapley": (

@@ -118,7 +118,7 @@ def test_predictions_stay_in_the_data_where_shuffled_ones_leave_it():
     assert shuffled.values[0, 0] > 10  # of a variance of 1
 
 
-def test_effects_that_cancel_show_in_pairs_and_regions():
+def test_effects_that_cancel_show_in_pairs():
     X = correlated(relation=0.0)
     explanation = explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X, interactions=2)
     frame = explanation.to_frame().set_index("feature")
@@ -126,10 +126,6 @@ def test_effects_that_cancel_show_in_pairs_and_regions():
     assert frame.loc["x0 × x1", "p_value"] < 1e-6
     assert frame["order"].tolist() == [1, 1, 1, 2, 2, 2]
     assert frame.loc[["x0 × x2", "x1 × x2"], "importance"].tolist() == [0.0, 0.0]
-    region = explanation.meta["regions"]["x0"]
-    assert region["by"] == "x1"
-    assert region["explained"] > 0.8
-    assert sum(region["rows"]) == ROWS
     X[:, 1] = np.abs(X[:, 1])  # one of both sides
     found = curve(explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X), "x0")
     np.testing.assert_allclose(found["effect"], found["value"].astype(float) - X[:, 0].mean(), atol=1e-9)
@@ -270,24 +266,6 @@ def test_curves_are_those_of_effector():
     effect = found["effect"].to_numpy(dtype=float)
     assert np.ptp(expected) > 5
     np.testing.assert_allclose(effect - effect[0], expected - expected[0], atol=1e-6)
-
-
-def test_a_region_is_split_as_by_effector():
-    """effector tries few values and splits twice: the split lies in what it leaves between both sides."""
-    effector = pytest.importorskip("effector")
-    X = correlated(relation=0.0)
-
-    def model(table):
-        return table[:, 0] * np.sign(table[:, 1])
-
-    region = explain(model, X).meta["regions"]["x0"]
-    leaves = effector.ALE(X, model, nof_instances="all").find_regions(0).leaves
-    assert len(leaves) > 1
-    assert region["by"] == "x1"
-    assert {place for leaf in leaves for place in leaf.rule.features} == {1}
-    ordered = sorted(leaves, key=lambda leaf: X[leaf.mask, 1].mean())
-    assert ordered[0].nof_instances <= region["rows"][0] <= ROWS - ordered[-1].nof_instances
-    assert ROWS - ordered[0].nof_instances - ordered[-1].nof_instances < 0.2 * ROWS
 
 
 def shops(rows: int = 400, seed: int = 1) -> pd.DataFrame:
@@ -438,7 +416,7 @@ def test_groups_of_equal_rows_say_as_much_as_their_first_rows():
     X = correlated(200)
     copies, groups = np.repeat(X, 4, axis=0), np.repeat(np.arange(200), 4)
     once, alone, related = (
-        explain(bent, rows, bins=10, regions=False, **options)
+        explain(bent, rows, bins=10, **options)
         for rows, options in ((X, {}), (copies, {}), (copies, {"row_groups": groups}))
     )
     for name in once.names:
@@ -473,44 +451,10 @@ def test_effects_that_cancel_are_no_importance():
     found = []
     for seed in range(100):
         X = correlated(200, seed, relation=0.0)
-        explanation = explain(lambda table: table[:, 0] * table[:, 1], X, regions=False)
+        explanation = explain(lambda table: table[:, 0] * table[:, 1], X)
         assert np.abs(explanation.effects()["effect"]).max() > 0.01
         found.append(explanation.p_values[0, 0] < 0.05)
     assert np.mean(found) <= 0.09  # 0.05 and two standard errors
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["rows", "groups"])
-def test_regions_of_chance_are_rare(kind):
-    """Local effects differ from row to row, and no split explains how: measured .042 over 600 tables of rows."""
-    found = []
-    for seed in range(100):
-        X, options = np.random.default_rng(seed).normal(size=(240, 3)), {}
-        if kind == "groups":
-            options["row_groups"] = groups = np.repeat(np.arange(40), 6)
-            X[:, 1:] = X[groups, 1:]
-        explanation = explain(lambda table: np.sin(9973 * (table @ [1.0, 2.1, 3.3])), X, **options)
-        found.append(bool(explanation.meta["regions"]))
-    assert np.mean(found) <= 0.1  # 0.05 and more than two standard errors
-
-
-def test_regions_are_found_and_told():
-    X = pd.DataFrame(correlated(relation=0.3), columns=["a", "b", "c"])
-    X["shop"] = np.random.default_rng(3).choice(["x", "y", "z"], ROWS)
-    explanation = explain(lambda table: table["a"] * np.where(table["shop"] == "y", 3.0, 1.0) + table["b"], X)
-    region = explanation.meta["regions"]["a"]
-    assert (region["by"], region["sides"]) == ("shop", ["shop ≠ y", "shop = y"])
-    assert region["explained"] == pytest.approx(1)
-    assert region["p_adjusted"] < 0.01
-    assert "b" not in explanation.meta["regions"]
-    assert explain(lambda table: table["a"] * table["b"], X, regions=False).meta["regions"] == {}
-
-
-def test_regions_of_long_tables_are_looked_for_in_some_rows():
-    X = np.random.default_rng(0).normal(size=(30_000, 3))
-    region = explain(lambda table: table[:, 0] * (table[:, 2] > 1), X).meta["regions"]["x0"]
-    assert region["by"] == "x2"
-    assert sum(region["rows"]) == 5000
 
 
 # ---- what users get and pass -----------------------------------------------------------------------------------------
@@ -547,7 +491,6 @@ def test_curves_of_mean_predictions_have_the_same_frame():
     [
         ({"bins": 0}, "bins must be"),
         ({"least_rows": 1.5}, "least_rows must be"),
-        ({"regions": "yes"}, "regions must be"),
         ({"interactions": 3}, "interactions of ale must be at most 2, got 3"),
         ({"pairs": [("x0", "x1")]}, "pairs= needs interactions=2"),
         ({"interactions": 2, "pairs": "x0"}, "pairs must be a list of two names each"),

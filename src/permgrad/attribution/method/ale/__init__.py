@@ -1,1 +1,1 @@
-"""Accumulated local effects: columns on an axis, their curves and surfaces, and the regions where these differ."""
+"""Accumulated local effects: columns on an axis, their curves and surfaces."""

@@ -14,7 +14,6 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import shared_errors
 from permgrad.attribution.explanation.statistics import independent
 from permgrad.attribution.method.ale.effects import Axis, Curve, Sampled, accumulated, make_axes, read_columns
-from permgrad.attribution.method.ale.regions import find_regions
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.related import tell_of_dependence
@@ -43,8 +42,8 @@ class Ale(Configured):
     intervals, and ``explanation.plot.direction()`` draws them.
 
     The importance of a column is the standard deviation of its curve over the rows, in units of the output, less what
-    chance adds to it. It is 0 where effects of opposite signs cancel: these show in ``interactions=2`` and in the
-    regions. Neither y nor a background is used.
+    chance adds to it. It is 0 where effects of opposite signs cancel: these show in ``interactions=2``. Neither y
+    nor a background is used.
 
     Levels without an order are ordered by how alike the other columns of their rows are. Missing cells and rare levels
     stay as they are, and are counted in ``meta["left_out"]``. Players of several columns or pixels get NaN.
@@ -54,8 +53,6 @@ class Ale(Configured):
         least_rows: rows that a bin or a level has at least (where rows are few, a level needs one in eight of them).
         interactions: with 2, pairs follow the columns: what two columns do only together (second-order ALE).
         pairs: the pairs, such as ``[("age", "income")]``. None: all.
-        regions: also search for the split of the rows between whose sides the local effects of a column differ most.
-            Splits that pass a test are in ``meta["regions"]``. Explain the rows of each side to see its curve.
 
     Source: Apley & Zhu (2020). NOTE[DIFF]: curves are centred over the rows at their own values. The R package takes
     the middle of each row's bin, by which a long tail moves the curve. Single numbers with few values are levels too.
@@ -73,7 +70,6 @@ class Ale(Configured):
     least_rows: int = 10
     interactions: int = 1
     pairs: Iterable[Sequence[str]] | None = None
-    regions: bool = True
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -100,15 +96,12 @@ class Ale(Configured):
         coarse = make_axes({player for pair in pairs for player in pair} & set(singles), columns, sampled, fewer, least)
         work: dict[Pair, list[Axis]] = {(player,): [axis] for player, axis in singles.items()}
         work |= {pair: [coarse[player] for player in pair] for pair in pairs if set(pair) <= set(coarse)}
-        game, curves, found = CoalitionGame(request), dict[Pair, Curve](), dict[int, tuple[Axis, Floats]]()
+        game, curves = CoalitionGame(request), dict[Pair, Curve]()
         with Progress(len(work), "ale", request.progress) as progress, request.subject.open():
             if request.y is not None:
                 tell_of_dependence(request, game.base())
             for players, axes in work.items():
-                rows, steps, effects = _moved(game, players, axes)
-                curves[players] = accumulated(axes, rows, steps, effects, sampled)
-                if len(players) == 1:
-                    found[players[0]] = axes[0], effects
+                curves[players] = accumulated(axes, *_moved(game, players, axes), sampled)
                 progress.advance(1)
         without = [name for player, name in enumerate(request.space.names) if player not in singles]
         if without:
@@ -122,7 +115,6 @@ class Ale(Configured):
             "direction_label": "local effect",
             "model_rows": game.evaluations,
             "left_out": {axis.column.name: axis.left_out for axis in singles.values() if any(axis.left_out.values())},
-            "regions": find_regions(columns, found, sampled, request.seed) if request.options["regions"] else {},
         }
         if pairs:
             facts["interactions"] = {"order": 2, "kind": "output", "index": "ALE", "candidates": len(pairs)}
