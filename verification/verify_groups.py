@@ -6,8 +6,8 @@ with ``row_groups`` (and with ``sample_weight``, random weights of whole groups,
 ``row_time``. Without these the same test must fail, else the case shows nothing.
 
 1. *ale*: ``x0 + x1 * x2`` of independent columns of mean 0. The curve of ``x1`` is flat.
-2. *causal Shapley*: the loss of ``x0 + x1``, where the target is ``x0 + x1 / 2`` and noise, in the causal order x0, x1.
-   A model without ``x1`` has the same loss: half of it too little instead of too much.
+2. *Shapley*: the loss of ``x0 + x1``, where the target is ``x0 + x1 / 2`` and noise, by conditional
+   draws. A model without ``x1`` has the same loss: half of it too little instead of too much.
 3. *changes*: two samples of one law. No score, part or importance changes. After Holm's steps, by kind.
 4. *sensitive*: rates and errors by a column that is drawn for each group, or a series. After Holm's steps.
 
@@ -80,7 +80,7 @@ def ale(way: str, seed: int) -> dict[str, bool]:
     return {"ale": bool(found.p_values[1, 0] < LEVEL)}
 
 
-def causal(way: str, seed: int) -> dict[str, bool]:
+def shapley(way: str, seed: int) -> dict[str, bool]:
     """Case 2."""
     rng = np.random.default_rng([seed, 2])
     x = draw(way, rng)
@@ -90,12 +90,12 @@ def causal(way: str, seed: int) -> dict[str, bool]:
         x[:, 0] + x[:, 1] / 2 + x[:, 2],
         method="shapley",
         scope="global",
-        causal_order=[["x0"], ["x1"]],
+        sampling="conditional",
         random_state=seed,
         **related(way, rng),
         **OPTIONS,
     )
-    return {"causal Shapley": bool(found.p_values[1, 0] < LEVEL)}
+    return {"Shapley": bool(found.p_values[1, 0] < LEVEL)}
 
 
 def changes(way: str, seed: int) -> dict[str, bool]:
@@ -127,7 +127,7 @@ def sensitive(way: str, seed: int) -> dict[str, bool]:
 
 CASES: dict[str, tuple[Callable[[str, int], dict[str, bool]], tuple[str, ...]]] = {
     "ale": (ale, WAYS),
-    "causal Shapley": (causal, WAYS),
+    "Shapley": (shapley, WAYS),
     "changes": (changes, WAYS),
     "sensitive": (sensitive, tuple(way for way in WAYS if "weights" not in way)),
 }

@@ -1,9 +1,9 @@
 """
-What changed, what causes what, outputs along time, and for whom
-================================================================
+What changed, what goes together, outputs along time, and for whom
+==================================================================
 
 Four questions that come after a ranking, on loans of two years whose law is known: which part of a worse score
-comes from which column, what a column does through others, how a feature acts at each time of a curve, and whether
+comes from which column, what a column tells of others, how a feature acts at each time of a curve, and whether
 the model is as right for one group of people as for another.
 """
 
@@ -60,11 +60,11 @@ axes.set_xlabel("part of the change of the log loss, with its 95 % interval")
 plt.show()
 
 # %%
-# What causes what
-# ----------------
+# What goes together
+# ------------------
 #
-# A model that reads income alone gives training nothing, in the usual (marginal) game. If training causes income,
-# as said by ``causal_order=``, what it does through income is its own.
+# A model that reads income alone gives training nothing, in the usual (marginal) game. With conditional draws, training
+# gets what it tells of income.
 
 
 def income_alone(rows):
@@ -72,12 +72,11 @@ def income_alone(rows):
 
 
 asked = {"method": "shapley", "task": "regression", "background": X_old, "random_state": 0, "progress": False}
-causal = {"causal_order": [["training"], ["income", "amount"]], "asymmetric": True}
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
-for shift, (label, options) in enumerate({"marginal": {}, "causal": causal}.items()):
-    explanation = pg.explain(income_alone, X_old[:200], **asked, **options).to_global("mean_abs")
+for shift, sampling in enumerate(("marginal", "conditional")):
+    explanation = pg.explain(income_alone, X_old[:200], sampling=sampling, **asked).to_global("mean_abs")
     low, high = explanation.ci()
-    drawn(axes, X_old.columns, explanation.values[:, 0], low[:, 0], high[:, 0], label, 0.2 * shift)
+    drawn(axes, X_old.columns, explanation.values[:, 0], low[:, 0], high[:, 0], sampling, 0.2 * shift)
 axes.set_xlabel("mean absolute Shapley value")
 axes.legend()
 plt.show()

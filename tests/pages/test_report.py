@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import pickle
 import re
 
@@ -355,30 +354,6 @@ def test_several_models_stand_side_by_side(forest, undrawn):
 
 
 # ---- options of the method -------------------------------------------------------------------------------------------
-def test_a_causal_order_reaches_the_ranking_alone_and_the_page_says_so(forest):
-    model, train = forest
-    X, y = visits(60, 3)
-    options = {"causal_order": [["region", "noise"], ["age"]], "confounding": [True, False], "asymmetric": True}
-    made = assessed(model, X, y, method="shapley", **options)
-    explanation = made.explanation
-    expected = pg.explain(model, X, y, method="shapley", scope="global", **options, **QUICK)
-    assert explanation is not None
-    np.testing.assert_array_equal(explanation.values, expected.values)
-    for each in (one for section in (made.rows, [made.explained]) for one in section if one is not None):
-        assert "causal_order" not in each.explanation.meta
-    page = words(pg.report(model, X, y, train=train, method="shapley", **options, **QUICK))
-    order = "Values are causal, in the order region and noise, then age"
-    meaning = f"{order}: setting a feature moves those after it. region and noise are confounded: setting one of them "
-    meaning += "does not move the others. Asymmetric: causes get what they cause"
-    assert f"{meaning}. This holds for importances alone, not for pairs, curves and single rows." in page
-    assert f"part of the decrease of the loss (log loss). {meaning}" in page, "in Details: Methods"
-    assert "method='shapley', causal_order=[['region', 'noise'], ['age']]" in html.unescape(page)
-    assert "value is taken from another row" not in page
-    assert "a value is replaced" not in page
-    spoken = " ".join(str(one["sentence"]) for one in verdict(made))
-    assert f"{order}; region and noise are confounded; asymmetric." in spoken
-
-
 @pytest.mark.parametrize(
     ("options", "told", "untold"),
     [
@@ -430,9 +405,7 @@ def test_options_of_a_method_are_those_of_explain(forest):
         ({"path": "."}, r"\. is a folder"),
         ({"scoring": "roc_auc"}, r"has no option 'scoring'"),
         ({"method": {"a": "permutation"}}, r"A report ranks all features by one method"),
-        ({"causal_order": [["age"]]}, r"method='permgrad' has no option 'causal_order'"),
-        ({"causal_order": [["age"]], "method": "shapley"}, r"'region', 'noise' are in no block"),
-        ({"confounding": True, "method": "shapley"}, r"about the blocks of causal_order, which is not passed"),
+        ({"max_permutations": 9}, r"method='permgrad' has no option 'max_permutations'"),
     ],
 )
 def test_wrong_arguments_are_refused(forest, change, message, tmp_path, monkeypatch):
@@ -470,16 +443,16 @@ def test_a_report_shows_itself_in_a_frame_that_cannot_reach_the_notebook(tmp_pat
 
 
 def test_sentences_alone_are_a_file_of_markdown(tmp_path):
-    """Of a causal ranking and of a curve, too, which ``permgrad run`` makes neither of."""
+    """Of a conditional ranking and of a curve, too, which ``permgrad run`` makes neither of."""
     X, _ = visits(120, 4)
     table, outcomes = X[["age", "noise"]], pd.DataFrame({point: X["age"] * point for point in (1, 2, 3)})
-    causal = {"method": "shapley", "causal_order": [["noise"], ["age"]]}
+    conditional = {"method": "shapley", "sampling": "conditional"}
     path = tmp_path / "arrival.MD"
-    ranked = pg.report(lambda rows: rows["age"] * 2.0, table, outcomes[2], path=path, **causal, **QUICK)
+    ranked = pg.report(lambda rows: rows["age"] * 2.0, table, outcomes[2], path=path, **conditional, **QUICK)
     along = pg.report(lambda rows: pd.DataFrame({p: rows["age"] * p for p in (1, 2, 3)}), table, outcomes, **QUICK)
     assert path.read_text(encoding="utf-8") == ranked.markdown
     assert ranked.path == path
-    assert "Values are causal, in the order noise, then age." in ranked.markdown
+    assert "Values are conditional: setting a feature moves all others as they go with it." in ranked.markdown
     assert "The model predicts a curve of 3 points." in along.markdown
     assert "| age | " in along.markdown
     saved = along.save(tmp_path / "curve.html").save(tmp_path / "curve.md")

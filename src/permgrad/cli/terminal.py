@@ -97,7 +97,7 @@ PANELS = {
     "Explanation": (
         *("method", "methods", "explain", "scope", "row", "where", "sample", "classes", "baseline", "donors"),
         *("want", "fixed", "ranges", "direction", "most_changes", "count", "ensure_top", "interactions", "functions"),
-        *("peers", "quick", "refits", "sensitive", "causal_order", "confounding", "asymmetric", "further"),
+        *("peers", "quick", "refits", "sensitive", "further"),
     ),
     "Computing": (
         *("time_limit", "thorough", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),

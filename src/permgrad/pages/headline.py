@@ -16,8 +16,8 @@ from permgrad.pages.sentences import baseline_label, best_baseline, known_classe
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
 from permgrad.pages.words import (
-    causal_words,
     clean,
+    conditional_words,
     confidence_words,
     listed,
     modalities_tested,
@@ -176,8 +176,8 @@ def reliance_sentence(content: Assessment) -> str:
         are, effects = by_count(len(ranks), "is", "are"), by_count(len(ranks), "its effect", "their effects")
         left_out = f"{by_count(len(ranks), 'Rank', 'Ranks')} {listed(ranks, 5)} {are} left out, because {effects} may "
         left_out += "be chance."
-    causal = f"{words}." if (words := causal_words(explanation.meta, 3)) else ""
-    return " ".join(filter(None, [relies, meaning, causal, largest, left_out]))
+    conditional = f"{words}." if (words := conditional_words(explanation)) else ""
+    return " ".join(filter(None, [relies, meaning, conditional, largest, left_out]))
 
 
 def _nothing_clear(explanation: Explanation, tests: Sequence[str]) -> str:

@@ -164,7 +164,7 @@ def report(
         **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,
             ``positive``, ``progress``, ``row_groups`` and ``row_time`` (which all intervals and tests of the page then
             allow for), those of a network or predictor such as ``segments`` and ``class_names``, and the options of
-            ``method``, such as ``causal_order`` of ``"shapley"``, which count for the global importance alone.
+            ``method``, such as ``max_permutations`` of ``"shapley"``, which count for the global importance alone.
 
     Returns:
         A ``Report`` with ``html``, ``markdown``, ``path``, ``save()`` and ``open()``. A notebook shows the page.

@@ -19,8 +19,8 @@ from permgrad.base.significance import LEVEL, shares_level
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.words import (
     FEWEST_ROWS,
-    causal_words,
     clean,
+    conditional_words,
     confidence_words,
     labels_of,
     modalities_tested,
@@ -304,8 +304,8 @@ def circumstances(explanation: Explanation) -> str:
         kind, count = clean(background.get("kind", "rows")), clean(background["rows"])
         words = {"rows explained": "the same rows", "given": f"{count} rows"}
         parts.append(f"Background: {words.get(kind, f'{count} {kind}')}")
-    if causes := causal_words(meta, _NAMED):
-        parts.append(causes)
+    if conditional := conditional_words(explanation):
+        parts.append(conditional)
     elif meta.get("sampling") == "conditional":
         parts.append("Conditional sampling")
         if unfit := meta.get("residuals_dependent"):

@@ -180,35 +180,11 @@ def replaced_words(explanation: Explanation) -> str:
     return "set to one value in all rows" if explanation.method == "ablation" else "shuffled"
 
 
-def causal_words(meta: Mapping[str, Any], most: int | None = None) -> str:
-    """Say, without a full stop, which order of causes Shapley values follow, or nothing.
-
-    ``most``: how many names of each block are shown. What the order means is then left out.
-
-    Examples:
-        >>> meta = {"causal_order": [["age", "sex"], ["loan"]], "confounding": [True, False], "asymmetric": True}
-        >>> causal_words(meta, 3)
-        'Values are causal, in the order age and sex, then loan; age and sex are confounded; asymmetric'
-    """
-    if not (order := meta.get("causal_order")):
-        return ""
-    blocks, hidden = [listed(map(clean, block), most) for block in order], meta["confounding"]
-    if len(blocks) == 1:
-        kind, moves = ("marginal", "no other") if hidden[0] else ("conditional", "all others as they go with it")
-        return f"Values are {kind}: setting a feature moves {moves}"
-    words = f"Values are causal, in the order {', then '.join(blocks)}"
-    several = [len(block) > 1 for block in order]
-    together = [
-        f"{block} are confounded" for block, more, own in zip(blocks, several, hidden, strict=True) if more & own
-    ]
-    if most is not None:
-        return "; ".join([words, *together, *["asymmetric"] * bool(meta["asymmetric"])])
-    inside = (
-        " and the others of its block" if any(more > own for more, own in zip(several, hidden, strict=True)) else ""
-    )
-    parts = [f"{words}: setting a feature moves those after it{inside}"]
-    parts += [f"{one}: setting one of them does not move the others" for one in together]
-    return ". ".join([*parts, *["Asymmetric: causes get what they cause"] * bool(meta["asymmetric"])])
+def conditional_words(explanation: Explanation) -> str:
+    """Say, without a full stop, what Shapley values of conditional draws mean. Empty for all others."""
+    if explanation.method == "shapley" and explanation.meta.get("sampling") == "conditional":
+        return "Values are conditional: setting a feature moves all others as they go with it"
+    return ""
 
 
 def unit_words(explanation: Explanation) -> str:

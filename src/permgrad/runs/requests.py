@@ -92,11 +92,6 @@ _SENSITIVE = (
 )
 _WEIGHT = "Column of weights, as of a survey: no feature. Training, scores and importances weigh rows by it."
 _AGAINST = "An earlier run's folder: also report what changed since (scores, importances, and why the loss did)."
-_CAUSES = (
-    "With --method shapley: columns in blocks, causes first, such as 'age,sex > income > loan'; of other names a JSON "
-    "file: [[...], [...]]."
-)
-_CONFOUNDED = "With --causal-order: whether something unseen moves the columns of a block together, such as no,yes,no."
 _FURTHER = (
     "Further argument of pg.explain or option of the method, such as output=probability or max_permutations=4000; may "
     "be given several times (docs/methods.md)."
@@ -469,9 +464,6 @@ class ExplainRequest(ComputingRequest):
         None,
         choices=("median", "mean", "zeros", "background", "class:LABEL"),
     )
-    causal_order: str | None = option(_CAUSES, None, "ORDER")
-    confounding: Names = option(_CONFOUNDED, (), "YES/NO", lists="entries")
-    asymmetric: bool = option("With --causal-order: causes get what they cause.", False)
     further: Names = option(_FURTHER, (), "NAME=VALUE", name="--option")
     classes: Names = option("Class to explain; may be given several times (default: all).", (), "CLASS", name="--class")
     target: Names = option("Column of targets (default: that of the model's run).", (), "COL")

@@ -61,38 +61,6 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
     assert np.abs(values).max() > 0.05
 
 
-ORDER, CAUSES = [["region"], ["age", "income"]], ("--method", "shapley", "--causal-order")
-
-
-@pytest.mark.parametrize("scope", ["local", "global"])
-def test_causes_follow_the_order_as_in_python(tmp_path, files, scope):
-    folder, model, rows, late = files
-    options = {"causal_order": ORDER, "confounding": [False, True], "asymmetric": True, "tolerance": 0}
-    y, of_rows = (None, ("--where", "region=north")) if scope == "local" else (late, ())
-    chosen = rows[rows["region"] == "north"] if of_rows else rows
-    background = {"background": rows} if of_rows else {}
-    expected = pg.explain(
-        model, chosen, y, method="shapley", scope=scope, random_state=4, progress=False, **options, **background
-    )
-    plain = pg.explain(model, chosen, y, method="shapley", scope=scope, random_state=4, progress=False, **background)
-    assert np.abs(expected.values - plain.values).max() > 0.001, "the order changes something"
-    (tmp_path / "order.json").write_text(json.dumps(ORDER))
-    asked = ("--target", "late", "--class-names", "no,yes", "--method", "shapley", "--scope", scope, "--seed", 4)
-    asked += ("--confounding", "no,yes", "--asymmetric", "--option", "tolerance=0", *of_rows)
-    for order in ("region > age, income", tmp_path / "order.json"):
-        told = ("--causal-order", order, "--out", tmp_path / "out", "--overwrite")
-        said = call("explain", folder / "model.txt", folder / "table.csv", *asked, *told)
-        saved = pg.Explanation.load(tmp_path / "out")
-        places, outputs = ([one.index(name) for name in two] for one, two in
-                           ((saved.names, expected.names), (expected.outputs, saved.outputs)))  # fmt: skip
-        values = saved.values[..., places, :]
-        np.testing.assert_allclose(values, expected.values[..., outputs], atol=1e-12)
-        words = (
-            "Values are causal, in the order region, then age and income; age and income are confounded; asymmetric."
-        )
-        assert words in " ".join(said.split())
-
-
 def test_further_arguments_are_those_of_python(tmp_path, files):
     folder, model, rows, late = files
     clinic = np.repeat(np.arange(42), 5)
@@ -188,17 +156,7 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
         (("--method", "gradient"), "needs the gradient of a torch network"),
         (("--target", "late", "--class-names", "no,yes", "--row", 1000), "row must be below"),
         (("--where", "region=east"), "No row has region = east"),
-        (("--causal-order", "age > income"), "does not apply to --method permgrad. Use --method shapley"),
-        (("--method", "ale", "--asymmetric"), "--asymmetric does not apply to --method ale"),
-        (("--method", "shapley", "--confounding", "yes"), "of --causal-order, which is missing. For example"),
-        ((*CAUSES, "age > > income"), "must list columns in blocks, got 'age > > income'"),
-        ((*CAUSES, "age > income"), "feature or group once: 'region' is in no block. Put each"),
-        ((*CAUSES, "age, age > income > region"), "'age' is named twice"),
-        ((*CAUSES, "age, incme > region"), "'incme' is not one of them. Did you mean 'income'"),
-        ((*CAUSES, "age > income,region", "--confounding", "yes,no,no"), "each of 2 blocks, got yes,no,no. .*no,no"),
-        ((*CAUSES, "age > income,region", "--confounding", "maybe"), "yes or no for each of 2 blocks, got maybe"),
-        ((*CAUSES, ""), "must list columns in blocks, got ''"),
-        ((*CAUSES, "none.json"), "Cannot read the order none.json"),
+        (("--causal-order", "age > income"), "no option --causal-order"),
         (("--option", "tolerance"), "--option must have the form NAME=VALUE, got 'tolerance'"),
         (("--option", "max-permutations=9"), "--option must be one of .* got 'max_permutations'"),
         (("--option", "n_repeats=9"), "--option n_repeats has an option of its own. Use --repeats"),

@@ -29,13 +29,9 @@ class Coalitions:
 
 @dataclass(frozen=True)
 class Tree:
-    """Blocks of players: ``labels`` ``(levels, players)``, top first, each within one above, down to the players.
-
-    ``ordered``: the blocks of the top level join in the order of their labels (Frye et al. 2020, arXiv 1910.06358).
-    """
+    """Blocks of players: ``labels`` ``(levels, players)``, top first, each within one above, down to the players."""
 
     labels: Integers
-    ordered: bool = False
 
     @classmethod
     def flat(cls, players: int) -> Tree:
@@ -67,8 +63,7 @@ class Tree:
 
     def among(self, players: Booleans) -> Tree:
         """Return the tree of some players only."""
-        labels = np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels])
-        return Tree(labels, self.ordered)
+        return Tree(np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels]))
 
     def freedom(self) -> int:
         """Return 1 + the largest number of blocks over whose subsets a player's contribution is summed."""
@@ -78,9 +73,8 @@ class Tree:
         """Return for each level the other blocks with the same parent, as masks of players."""
         parents = [np.zeros(self.players, dtype=np.int64), *self.labels[:-1]]
         blocks: list[list[Booleans]] = []
-        for number, (above, level) in enumerate(zip(parents, self.labels, strict=True)):
-            free = number > 0 or not self.ordered
-            near = np.unique(level[(above == above[player]) & free])
+        for above, level in zip(parents, self.labels, strict=True):
+            near = np.unique(level[above == above[player]])
             blocks.append([level == block for block in near if block != level[player]])
         return blocks
 
@@ -92,7 +86,7 @@ class Tree:
             # Every coalition that the player can join, and the weight of its contribution there.
             subsets = _subsets(sum(map(len, siblings)))
             blocks = np.array([block for level in siblings for block in level], dtype=bool).reshape(-1, self.players)
-            masks.append(subsets @ blocks | (self.labels[0] < self.labels[0][player] if self.ordered else False))
+            masks.append(subsets @ blocks)
             edges = np.cumsum([len(level) for level in siblings])[:-1]
             parts = np.split(subsets, edges, axis=1)
             weights.append(np.prod([_weights(part.shape[1])[part.sum(axis=1)] for part in parts], axis=0))
@@ -115,17 +109,8 @@ class Tree:
             with np.errstate(over="ignore"):
                 numbered = counters[:, None] * np.uint64(blocks) + np.arange(blocks, dtype=np.uint64)
             drawn = places(uniform(seed, (what, level), numbered))
-            if self.ordered and level == 0:
-                drawn = np.broadcast_to(np.arange(blocks), drawn.shape)
             composite = composite * blocks + drawn[:, labels]
         return places(composite)
-
-    def reverse(self, ranks: Integers) -> Integers:
-        """Return the places in the reverse of orders ``(…, players)``: of ordered blocks, each within itself."""
-        if not self.ordered:
-            return self.players - 1 - ranks
-        ends = np.searchsorted(np.sort(self.labels[0]), [self.labels[0], self.labels[0] + 1])
-        return np.asarray(ends[0] + ends[1] - 1 - ranks)
 
 
 def make_tree(space: PlayerSpace, structure: str) -> Tree:

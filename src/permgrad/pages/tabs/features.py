@@ -35,8 +35,8 @@ from permgrad.pages.views import (
 )
 from permgrad.pages.words import (
     RANKS,
-    causal_words,
     clean,
+    conditional_words,
     confidence_words,
     p_text,
     quantity_of,
@@ -98,11 +98,11 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         caption += " Grey: does not clearly matter."
     with section.live("bars"):
         section.figure(plots.bar(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""), caption)
-    causal = causal_words(in_loss.meta)
+    conditional = conditional_words(in_loss)
     rest = "This holds for importances alone, not for pairs, curves and single rows"
     section.text(
         unit,
-        f"{causal}. {rest}." if causal else "",
+        f"{conditional}. {rest}." if conditional else "",
         unit_words(in_loss),
         "" if content.refits is None else training_words(content.refits),
     )

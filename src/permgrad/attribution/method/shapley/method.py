@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from math import comb
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +11,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
-from permgrad.attribution.method.shapley.causal import CausalGame, read_order
+from permgrad.attribution.method.shapley.conditional import ConditionalGame
 from permgrad.attribution.method.shapley.fitted import RowInteractions
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
@@ -83,17 +81,13 @@ class Shapley(Configured):
             ``tolerance`` and ``n_repeats`` are then not used.
         same_orders: whether a local explanation uses the same orders for every row, so that the values of two rows
             differ less by chance. Balanced designs are then not used. The report's *What if* uses such orders.
-        causal_order: blocks of names, causes first, such as ``[["age", "sex"], ["income"], ["loan"]]``. Players that do
-            not keep the row's value are then drawn so that they fit what comes before them (Heskes et al. 2020, arXiv
-            2011.01625), by linear regressions on the background and the donor's own residual. A table only.
-            ``sampling="conditional"`` is the order with a single block.
-        confounding: whether the members of a block vary together for an unseen reason, for all blocks or for each. If
-            so, setting one does not move the others. With it, a single block is the marginal game.
-        asymmetric: whether players join in the causal order only, blocks one after the other, so that causes get what
-            they cause (Frye et al. 2020, arXiv 1910.06358).
         interactions: 2 adds the interactions of pairs after the features, 3 also those of three, and so on. Features
             keep their Shapley values. ``parts[index]`` has the values that the index gives to single features.
         index: of interactions: ``"k-SII"``, ``"SII"``, ``"STII"`` or ``"FSII"``.
+
+    With ``sampling="conditional"``, players that do not keep the row's value are drawn so that they fit those that do
+    (Aas et al. 2021, arXiv 1903.10464), by linear regressions on the background and the donor's own residual. A table
+    only.
 
     The local standard error is that of sampling orders or coalitions. A small p-value therefore shows that there are
     enough of them, not that the model is right. It is 0 where all coalitions are enumerated, and where a feature was
@@ -120,9 +114,6 @@ class Shapley(Configured):
     same_orders: bool = False
     interactions: int = 1
     index: Literal["k-SII", "SII", "STII", "FSII"] = "k-SII"
-    causal_order: Any = None
-    confounding: Any = None
-    asymmetric: bool = False
 
     def check(self, request: Request) -> None:
         """Refuse options of a request before any work."""
@@ -131,15 +122,14 @@ class Shapley(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
-        order = options["order"]
-        tree = order.tree() if options["asymmetric"] else make_tree(request.space, options["structure"])
+        tree = make_tree(request.space, options["structure"])
         explain = _explain_rows if request.scope == "local" else _explain_loss
         with request.subject.open():
             return explain(request, tree, options)
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse invalid options. Return them with the largest number of players to enumerate, the index and the order."""
+    """Refuse invalid options. Return them with the largest number of players to enumerate, and the index."""
     need_background(request.count, shared=request.shared)
     check_whole("max_permutations", options["max_permutations"], "pass such a number", least=4)
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
@@ -155,21 +145,20 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         raise InputError(problem, hint="Lower the first or raise the second.", code="PG006")
     check_number("tolerance", options["tolerance"], "pass for example 0.01")
     check_flag("same_orders", options["same_orders"])
-    order = read_order(request, options)
     for name, choices in (("structure", STRUCTURES), ("game", GAMES)):
         check_choice(name, options[name], choices)
     standard = _EXACT_LOCAL if request.scope == "local" or options["interactions"] > 1 else _EXACT_GLOBAL
     exact = standard if options["exact"] is None else options["exact"]
     _check_interactions(request, options, exact)
-    game: Callable[..., ShapleyGame] = ShapleyGame
-    index, causal = None, dict[str, Any]()
+    index = None
     if options["interactions"] > 1:
         index = InteractionIndex(options["index"], int(options["interactions"]), len(request.space))
-    if order is not None:
-        causal = {"causal_order": [list(block) for block in order.names], "confounding": list(order.confounded)}
-        causal["asymmetric"], game = options["asymmetric"], partial(CausalGame, order=order)
-    further = {"exact": exact, "order": order, "interactions": index, "causal": causal, "game_of": game}
-    return {**options, **further}
+    return {**options, "exact": exact, "interactions": index}
+
+
+def _game_of(request: Request, measured: str) -> ShapleyGame:
+    kind = ConditionalGame if request.sampling == "conditional" else ShapleyGame
+    return kind(request, measured)
 
 
 def choose_references(request: Request, wanted: int | None) -> Integers:
@@ -188,7 +177,7 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
 
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
-    game = options["game_of"](request, "output")
+    game = _game_of(request, "output")
     references = choose_references(request, options["references"])
     rows = np.arange(request.count, dtype=np.int64)
     # The empty coalition is worth the same for all rows, unless some positions have no player.
@@ -222,7 +211,6 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "baseline": f"mean over {len(references):,} background rows",
         "baseline_rows": len(references),
         "structure": options["structure"],
-        **options["causal"],
         "estimator": " or ".join(sorted(estimates.ways)),
         "permutations": int(estimates.orders.max()),
         "mean_permutations": float(estimates.orders.mean()),
@@ -246,7 +234,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
-    game = options["game_of"](request, options["game"])
+    game = _game_of(request, options["game"])
     exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     designs = not exact and tree.free
@@ -285,7 +273,6 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
         "game": options["game"],
         "structure": options["structure"],
-        **options["causal"],
         "estimator": ENUMERATION if exact else DESIGNS if plan.designs else ORDERS,
         "permutations": 2 * walks,
         "completeness_gap": gap,
@@ -310,9 +297,8 @@ def _check_interactions(request: Request, options: dict[str, Any], exact: int) -
             f"interactions must be at most {min(MOST_ORDER, len(request.space))} here, got {options['interactions']}"
         )
         raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")
-    for restricted, name in ((options["structure"] != "flat", "structure"), (options["asymmetric"], "asymmetric")):
-        if restricted:
-            refuse_interactions(options, f"{name}={options[name]!r}")
+    if options["structure"] != "flat":
+        refuse_interactions(options, f"structure={options['structure']!r}")
     names = sum(comb(len(request.space), size) for size in range(1, options["interactions"] + 1))
     if options["interactions"] > 1 and names > _MOST_NAMES:
         problem = (

@@ -49,11 +49,11 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
     values = np.empty((len(rows), players, game.width))
     for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
         ranks = tree.ranks(game.request.seed, "order", counters[part])
-        receivers, theirs = rows[part], donors[part]
-        steps = np.diff(_path(game, receivers, theirs, np.stack([ranks, tree.reverse(ranks)], axis=1)), axis=2)
+        receivers, theirs, reverse = rows[part], donors[part], players - 1 - ranks
+        steps = np.diff(_path(game, receivers, theirs, np.stack([ranks, reverse], axis=1)), axis=2)
         steps[np.abs(steps) <= game.rounding(receivers, theirs.shape[1])[:, None, None]] = 0.0
         there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
-        back = np.take_along_axis(steps[:, 1], tree.reverse(ranks)[:, :, None], axis=1)
+        back = np.take_along_axis(steps[:, 1], reverse[:, :, None], axis=1)
         values[part] = (there + back) / 2
     return values
 

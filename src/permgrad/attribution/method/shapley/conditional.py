@@ -1,10 +1,7 @@
-"""Games of Shapley values in which players without the row's value are drawn so that they fit those with it.
+"""The game of Shapley values in which players without the row's value are drawn so that they fit those with it.
 
-Columns are divided into blocks in the order in which one causes the next (Heskes et al. 2020, arXiv 2011.01625; R's
-shapr calls the same arguments ``causal_ordering`` and ``confounding``). Setting a player to the row's value moves what
-comes after it and leaves what comes before it. Within a block it moves the others too, unless they vary together for
-an unseen reason. One block without such a reason is the conditional game (Aas et al. 2021, arXiv 1903.10464), one block
-with it the marginal game.
+It is the conditional game of Aas et al. 2021 (arXiv 1903.10464): setting a player to the row's value moves all others
+as they go with it.
 """
 
 from __future__ import annotations
@@ -18,90 +15,15 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.method.shapley.game import ShapleyGame
-from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.conditional import PlainColumns
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.finite import finite
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
-from permgrad.base.checks import check_flag
-from permgrad.base.errors import InputError, did_you_mean, listed, shown, two_sentences
+from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 
 #: Relative size below which a direction of the columns' covariance counts as none: the column is a sum of others.
 _FLAT = 1e-10
-
-
-@dataclass(frozen=True)
-class CausalOrder:
-    """Blocks of players, causes first, and whether the members of each vary together for an unseen reason."""
-
-    blocks: tuple[tuple[int, ...], ...]
-    confounded: tuple[bool, ...]
-    names: tuple[tuple[str, ...], ...]
-
-    def tree(self) -> Tree:
-        """Return the orders in which causes join first."""
-        block_of = np.zeros(sum(map(len, self.blocks)), dtype=np.int64)
-        for number, block in enumerate(self.blocks):
-            block_of[list(block)] = number
-        return Tree(np.stack([block_of, np.arange(len(block_of))]), ordered=True)
-
-
-def read_order(request: Request, options: dict[str, Any]) -> CausalOrder | None:
-    """Return the causal order that a call asks for, or None for the marginal game.
-
-    Raises:
-        InputError: a player is in no block or in two, or the inputs are not a table of numbers and levels.
-    """
-    order, confounding, names = options["causal_order"], options["confounding"], list(request.space.names)
-    check_flag("asymmetric", options["asymmetric"])
-    if options["asymmetric"] and options["structure"] != "flat":
-        problem = f"structure={options['structure']!r} and asymmetric=True both say in which orders players join"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    if order is None and request.sampling == "conditional":
-        order = [names]
-    if order is None:
-        for name in ("confounding", "asymmetric"):
-            if options[name] is not None and options[name] is not False:
-                problem = f"{name} is about the blocks of causal_order, which is not passed"
-                raise InputError(problem, hint="Pass causal_order=[[…], […]].", code="PG005")
-        return None
-    blocks = _blocks(order, names)
-    places = {name: place for place, name in enumerate(names)}
-    numbered = tuple(tuple(places[name] for name in block) for block in blocks)
-    return CausalOrder(numbered, _confounded(confounding, len(blocks)), tuple(map(tuple, blocks)))
-
-
-def _confounded(confounding: Any, blocks: int) -> tuple[bool, ...]:
-    """Return whether each block is confounded."""
-    alone = False if confounding is None else confounding
-    flags = list(alone) if isinstance(alone, (list, tuple)) else [alone] * blocks
-    if len(flags) != blocks or not all(isinstance(flag, (bool, np.bool_)) for flag in flags):
-        problem = f"confounding must be true or false for each of {blocks} blocks, got {shown(confounding)}"
-        raise InputError(problem, hint=f"Pass for example {[False] * blocks}.", code="PG001")
-    return tuple(map(bool, flags))
-
-
-def _blocks(order: Any, names: Sequence[str]) -> list[list[str]]:
-    """Return the blocks of names. Refuse those that do not name every player once."""
-    lists = isinstance(order, (list, tuple)) and all(isinstance(block, (list, tuple)) for block in order)
-    if not lists or not all(isinstance(name, (str, int, float)) for block in order for name in block):
-        problem = f"causal_order must be a list of lists of names, got {shown(order)}"
-        raise InputError(problem, hint="Pass for example [['age', 'sex'], ['income']].", code="PG001")
-    blocks = [[str(name) for name in block] for block in order]
-    flat = [name for block in blocks for name in block]
-    faults = [
-        two_sentences(f"{name!r} is not one of them", did_you_mean(name, names)) for name in flat if name not in names
-    ]
-    faults += [f"{name!r} is named twice." for name in dict.fromkeys(flat) if flat.count(name) > 1]
-    if lacking := [name for name in names if name not in flat]:
-        faults.append(f"{listed(lacking, show=repr)} is in no block." if len(lacking) == 1 else
-                      f"{listed(lacking, show=repr)} are in no block.")  # fmt: skip
-    if faults or not all(blocks):
-        words = " ".join(faults) or "A block is empty."
-        problem = f"causal_order must name every feature or group once: {words}"
-        raise InputError(problem, hint="Put each of them into one block.", code="PG005")
-    return blocks
 
 
 @dataclass(frozen=True)
@@ -157,29 +79,29 @@ class _Columns:
         return table if self.design is None else np.asarray(self.design.expand(table))
 
 
-class CausalGame(ShapleyGame):
-    """The game of a causal order.
+class ConditionalGame(ShapleyGame):
+    """The conditional game.
 
-    A column is drawn as the donor's cell, moved by a linear regression on the columns before it by as much as these
+    A column is drawn as the donor's cell, moved by a linear regression on the known columns by as much as these
     differ from the donor's: ``x_j = d_j + B (x_known − d_known)``. So the donor's own residual stays, the mean of a
     column is its linear prediction, and with nothing known a donor stays as it is. In a Gaussian model these draws are
     from the conditional distribution. A level is the one at the donor's quantile of the levels' predicted
     probabilities.
     """
 
-    def __init__(self, request: Request, measured: str, order: CausalOrder, columns: _Columns | None = None) -> None:
+    def __init__(self, request: Request, measured: str, columns: _Columns | None = None) -> None:
         super().__init__(request, measured)
         inputs = request.inputs
         if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point() or not self.covered:
             problem = "Draws that fit the other columns need one table whose every column has a player"
-            raise InputError(problem, hint="Leave sampling= and causal_order= out.", code="PG006")
-        self.order, self.columns = order, columns or _Columns.fit(request)
+            raise InputError(problem, hint="Leave sampling= out.", code="PG006")
+        self.columns = columns or _Columns.fit(request)
         self._rows, self._lent = (self.columns.expand(_table(one[0])) for one in (inputs, request.donors))
         self._solved: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[Integers, Floats]] = {}
 
-    def same(self, request: Request, measured: str) -> CausalGame:
+    def same(self, request: Request, measured: str) -> ConditionalGame:
         """Return this game on other rows and donors, with the same regressions."""
-        return CausalGame(request, measured, self.order, self.columns)
+        return ConditionalGame(request, measured, self.columns)
 
     def differs(self, rows: Integers, donors: Integers) -> Booleans:  # noqa: ARG002 — equal cells tell of others, too
         """Return that every player counts, ``(n, players)``."""
@@ -217,24 +139,21 @@ class CausalGame(ShapleyGame):
 
     def _drawn(self, kept: Booleans, rows: Integers, donors: Integers) -> Floats:
         """Return the columns of all players, ``(n, donors, columns)``, those that are kept with the row's values."""
-        values, known = self._lent[donors], list[int]()
-        for player in np.flatnonzero(kept).tolist():
+        values, known = self._lent[donors], np.flatnonzero(kept).tolist()
+        for player in known:
             own = self.columns.of_player[player]
             values[..., own] = self._rows[rows][:, None, own]
-        for block, confounded in zip(self.order.blocks, self.order.confounded, strict=True):
-            given = known if confounded else known + [player for player in block if kept[player]]
-            if kept[given].any():  # else a donor's cells fit each other as they are
-                drawn = [player for player in block if not kept[player]]
-                # Drawn one after the other, numbers are what they are at once: regressions follow from each other.
-                numbers = [player for player in drawn if not len(self.columns.levels[player])]
-                if numbers:
-                    self._move(numbers, given, values, donors)
-                given = given + numbers
-                for player in drawn:
-                    if player not in numbers:
-                        self._draw(player, given, values, donors)
-                        given = [*given, player]
-            known = known + list(block)
+        if known:  # else a donor's cells fit each other as they are
+            drawn = np.flatnonzero(~kept).tolist()
+            # Drawn one after the other, numbers are what they are at once: regressions follow from each other.
+            numbers = [player for player in drawn if not len(self.columns.levels[player])]
+            if numbers:
+                self._move(numbers, known, values, donors)
+            known += numbers
+            for player in drawn:
+                if player not in numbers:
+                    self._draw(player, known, values, donors)
+                    known = [*known, player]
         return values
 
     def _move(
