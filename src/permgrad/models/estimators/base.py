@@ -375,7 +375,7 @@ class HyNNBase(BaseEstimator):
             raise InputError(problem, hint="Pass what the model's last prepare returned.", code="PG004")
         job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
         with untouched():
-            outcome = train(job, prepared.device, devices=prepared.devices, on_epoch=on_epoch)
+            outcome = train(job, prepared.device, on_epoch=on_epoch)
             history = pd.DataFrame(outcome.history)
             self.history_ = history.assign(epoch=history["epoch"].astype(int))
             self.best_epoch_ = outcome.best_epoch

@@ -187,4 +187,4 @@ def build_network(
     options, seed = settings.training_for(len(rows)), derive_seed(model.seed_, "training")
     job = TrainingJob(model.module_, rows, validation, options, seed, model.progress, columns=encoder.encoded_names_)
     kernels = settings.network.random_kernels
-    return Prepared(job, model.module_, settings.device, settings.devices, validation_weight, random_kernels=kernels)
+    return Prepared(job, model.module_, settings.device, validation_weight, random_kernels=kernels)

@@ -47,7 +47,6 @@ class _Arguments(HyNNBase):
     max_levels: int | None = None
     calibration: str | None = None
     precision: str | None = None
-    devices: int | Literal["auto"] = 1
     image_encoder: Any = None
     text_encoder: Any = None
     image: Literal["auto", "always", "never"] = "auto"
@@ -112,8 +111,6 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
         precision: of training steps, ``"float32"``, ``"bfloat16"`` (mixed precision, for GPUs and large networks), or
             ``"auto"``, which is float32. None: the preset's. Predictions and explanations are float32 always.
-        devices: how many devices of the kind ``device`` share each training step, in separate processes.
-            ``"auto"``: all GPUs, or one processor. Predictions and explanations use one.
         image_encoder: what turns images into vectors: ``"efficientnet-lite0"`` (extra ``vision``), a
             ``torch.nn.Module``, which is copied and not trained, or a function, from images ``(n, 3, height, width)``,
             float32 in 0 … 1, to vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the one that is
