@@ -160,5 +160,5 @@ def test_names_of_devices(monkeypatch, name, kind):
 
 @pytest.mark.parametrize("several", ["cuda:0,1", ["cuda:0", "cuda:1"], ("cpu", "cpu"), [0, 1]])
 def test_one_device_trains(several):
-    with pytest.raises(pg.InputError, match="device must be one of 'auto', 'cpu'.*on this machine, got "):
+    with pytest.raises(pg.InputError, match=r"device must be one of 'auto', 'cpu'.*on this machine, got "):
         pg.HyNNClassifier(device=several).fit([[0.0], [1.0]], [0, 1])

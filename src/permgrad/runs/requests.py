@@ -181,11 +181,6 @@ class SplitRequest(TableRequest):
     test: Path | None = option("Use this file as the test set.", None, "FILE")
     validation: Path | None = option("Use this file as the validation set.", None, "FILE")
     time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
-    holidays: str | None = option(
-        "Country whose public holidays are a part of dates, such as US or DE-BY (pip install 'permgrad[holidays]').",
-        None,
-        "CODE",
-    )
     text_encoder: str | None = option(_TEXT_ENCODER, None, "NAME")
     image_encoder: str | None = option(_IMAGE_ENCODER, None, "NAME")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)

@@ -43,7 +43,6 @@ class _Arguments(HyNNBase):
     groups: Mapping[str, Any] | None = None
     variables: Mapping[str, Any] | None = None
     kinds: Mapping[str, Any] | None = None
-    holidays: str | None = None
     max_levels: int | None = None
     calibration: str | None = None
     precision: str | None = None
@@ -101,7 +100,6 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         groups: columns that act as one in explanations at level "group", as ``TableEncoder`` takes them.
         variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.
-        holidays: a country, such as ``"US"``, whose public holidays are a part of dates, as ``TableEncoder`` takes it.
         max_levels: levels of a category that are columns of their own. A category with more has scores instead, see
             ``TableEncoder``. In published networks, and in a stream, the rarer ones share one "other". None: 50, or 256
             for networks that read the table only and embed large categories.

@@ -14,7 +14,6 @@ import torch
 
 from permgrad.base.checks import MOST, check_choice, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown, unknown
-from permgrad.data.encode.calendar import is_country
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.layout import is_foreign, layouts, make_layout
@@ -127,7 +126,6 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
         "class_weight", "'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'",
         lambda weight: _is_mapping(weight) or (isinstance(weight, str) and weight in CLASS_WEIGHTS),
     ),
-    ArgumentRule("holidays", "a country's code", "'US'", is_country),
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
     ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),
