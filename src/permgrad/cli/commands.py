@@ -301,17 +301,6 @@ def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     return write_counterfactuals(request)
 
 
-@command("permgrad excel permgrad-runs/patients-0", "permgrad excel new-predictions.csv --out new.xlsx")
-def excel(request: requests.ExcelRequest) -> Outcome:
-    """Write results as an Excel workbook.
-
-    Each CSV file is one sheet. Excel opens it in any language, with numbers as numbers.
-    """
-    with loading():
-        from permgrad.runs.commands.excel import write_workbook
-    return write_workbook(request)
-
-
 @command(
     "permgrad explain permgrad-runs/patients-0",
     "permgrad explain permgrad-runs/patients-0 new.csv --method shapley --row 17",

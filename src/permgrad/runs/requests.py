@@ -540,16 +540,6 @@ class ReportRequest(ComputingRequest):
     open_page: bool = option(_OPEN, False, name="--open")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExcelRequest:
-    """The options of ``permgrad excel``."""
-
-    writes_csv: ClassVar[bool] = False
-    source: Path = argument("A folder with results, such as a run's, or a CSV file that permgrad wrote.", "RESULTS")
-    out: Path | None = option("Excel file to write (default: next to RESULTS, with its name).", None, "FILE")
-    overwrite: bool = option("Replace what is there.", False)
-
-
 # ---- demo ------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class DemoRequest(ComputingRequest):
