@@ -398,12 +398,11 @@ def tune(request: requests.TuneRequest) -> Outcome:
     return tune_table(request, say=tell)
 
 
-@command("permgrad demo", "permgrad demo --rows --open")
+@command("permgrad demo", "permgrad demo --open")
 def demo(request: requests.DemoRequest) -> Outcome:
     """Train and explain a network on a small table, to see what you get. It takes less than a minute.
 
-    The table comes with permgrad. With --images it is drawn: a picture and three numbers in each row. So it is with
-    --rows, whose rows have a text, a photo, a date, numbers and a category, and whose truth is known.
+    The table comes with permgrad.
     """
     with loading():
         from permgrad.runs.commands.demo import run_demo
