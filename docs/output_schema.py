@@ -123,7 +123,6 @@ OUTPUTS: dict[str, Schema] = {
     ),
     "benchmark": _output("folder results report already_finished cells rows"),
     "images": _output("folder rows pixels columns"),
-    "excel": _output("out sheets"),
     "datasets list": _output("cache", datasets=_list(_object({"name": TEXT, "target": TEXT}))),
     "datasets fetch": _output("", datasets=_each(TEXT)),
     "describe_table": _output(

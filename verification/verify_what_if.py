@@ -247,7 +247,7 @@ def one_logit(epochs: int = 3) -> Case:
     return Case(model.fit(table, y), table)
 
 
-def dated(epochs: int = 3, holidays: str | None = None) -> Case:
+def dated(epochs: int = 3) -> Case:
     """The table alone, two dates of three centuries: one with its time, of the other only what returns."""
     rng = np.random.default_rng(8)
     table = _table(rng, 1600, 5)
@@ -258,9 +258,8 @@ def dated(epochs: int = 3, holidays: str | None = None) -> Case:
     table.loc[rng.random(len(table)) < 0.1, "seen"] = pd.NaT
     y = _signal(table, rng) + (table["due"].dt.dayofweek > 4) + (table["seen"].dt.month == 2) * 2.0
     model = pg.HyNNRegressor(
-        branches=("tabular",), kinds={"due": "calendar"}, holidays=holidays, max_epochs=epochs, random_state=0,
-        progress=False,
-    )  # fmt: skip
+        branches=("tabular",), kinds={"due": "calendar"}, max_epochs=epochs, random_state=0, progress=False
+    )
     return Case(model.fit(table, y), table)
 
 

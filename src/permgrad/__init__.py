@@ -21,7 +21,6 @@ _PUBLIC = {
     "log_to_mlflow": "permgrad.integrations.mlflow_runs",
     "log_to_wandb": "permgrad.integrations.wandb_runs",
     "push_to_hub": "permgrad.integrations.hub",
-    "save_for_hub": "permgrad.integrations.hub",
     "changes": "permgrad.evaluation.changes",
     "compare": "permgrad.runs.compare.compare",
     "counterfactuals": "permgrad.attribution.counterfactuals",
@@ -80,7 +79,6 @@ __all__ = [
     "read_table",
     "related_columns",
     "report",
-    "save_for_hub",
     "word_effects",
 ]
 
@@ -101,7 +99,7 @@ if TYPE_CHECKING:
     from permgrad.evaluation.changes import changes
     from permgrad.evaluation.explanations import evaluate
     from permgrad.evaluation.related import related_columns
-    from permgrad.integrations.hub import load_from_hub, push_to_hub, save_for_hub
+    from permgrad.integrations.hub import load_from_hub, push_to_hub
     from permgrad.integrations.mlflow_runs import log_to_mlflow
     from permgrad.integrations.onnx_files import export_onnx
     from permgrad.integrations.wandb_runs import log_to_wandb

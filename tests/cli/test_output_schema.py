@@ -40,7 +40,6 @@ CALLS = [
     ("compare", ("compare", "table.csv", "--target", "outcome", "--models", "linear,extra_trees", "--folds", "2")),
     ("tune", ("tune", "table.csv", "--target", "outcome", "--trials", "2", "--space", "space.json")),
     ("images", ("images", "table.csv", "--target", "outcome", "--id", "code")),
-    ("excel", ("excel", "run")),
     ("datasets list", ("datasets", "list")),
     ("datasets fetch", ("datasets", "fetch", "breast_cancer")),
     pytest.param("demo", ("demo",), marks=pytest.mark.slow),
@@ -48,7 +47,7 @@ CALLS = [
                                "--no-peers"), marks=pytest.mark.slow),
 ]  # fmt: skip
 #: What a command needs beside the dependencies.
-NEEDS = {"tune": "optuna", "excel": "openpyxl"}
+NEEDS = {"tune": "optuna"}
 
 
 @pytest.fixture(scope="module")

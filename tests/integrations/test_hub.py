@@ -52,8 +52,10 @@ def test_what_is_pushed_is_loaded_again(model, remote, tmp_path):
     wanted = fitted.predict_proba(X)
     assert wanted.std() > 0.01
     assert np.array_equal(loaded.predict_proba(X), wanted)
-    # The folder itself is a repository too.
-    assert np.array_equal(pg.load_from_hub(tmp_path / "remote/somebody/model").predict_proba(X), wanted)
+    # Nothing but the files of the model is there.
+    fitted.save(tmp_path / "saved")
+    names = [{path.name for path in (tmp_path / place).iterdir()} for place in ("remote/somebody/model", "saved")]
+    assert names[0] == names[1]
 
 
 def test_the_real_library_takes_these_arguments():
@@ -64,19 +66,6 @@ def test_the_real_library_takes_these_arguments():
     inspect.signature(hub.snapshot_download).bind("a/b", revision=None, token=None, allow_patterns=["f"])
 
 
-def test_the_card_of_a_run_shows_its_metrics_and_holds_no_markup_of_names(finished, tmp_path):
-    hub = pytest.importorskip("huggingface_hub")
-    folder = pg.save_for_hub(finished, tmp_path / "model", license="mit")
-    card = hub.ModelCard.load(folder / "README.md")
-    assert (card.data.library_name, card.data.license) == ("permgrad", "mit")
-    assert "| accuracy | 0." in card.text
-    assert "`'odd' name`" in card.text
-    assert {"report.html", "importance.csv", "model.json"} <= {path.name for path in folder.iterdir()}
-
-
-def test_a_folder_in_use_and_other_objects_are_refused(model, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(pg.InputError, match="is not empty"):
-        pg.save_for_hub(model[0], tmp_path)
+def test_other_objects_are_refused():
     with pytest.raises(pg.InputError, match="function cannot be saved"):
-        pg.save_for_hub(lambda rows: rows, tmp_path / "new")
+        pg.push_to_hub(lambda rows: rows, "somebody/model")

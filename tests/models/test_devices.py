@@ -156,3 +156,9 @@ def test_names_of_devices(monkeypatch, name, kind):
     with pytest.raises(pg.InputError) as caught:
         choose_device("cpuu")
     assert caught.value.message.endswith("got 'cpuu'. Did you mean 'cpu'?")
+
+
+@pytest.mark.parametrize("several", ["cuda:0,1", ["cuda:0", "cuda:1"], ("cpu", "cpu"), [0, 1]])
+def test_one_device_trains(several):
+    with pytest.raises(pg.InputError, match=r"device must be one of 'auto', 'cpu'.*on this machine, got "):
+        pg.HyNNClassifier(device=several).fit([[0.0], [1.0]], [0, 1])

@@ -74,8 +74,6 @@ def _of_numbers(encoder: TableEncoder, column: ColumnType, slots: list[tuple[int
     form |= {"kind": kind, "value": value, "years": encoder.years_.get(column.name)}
     if first.detail == HELD:
         form["held"] = [first.minimum, first.maximum]
-    if "holiday" in value:
-        form["holidays"] = encoder.holidays_.tolist()
     has_range = first.kind == "numeric" or first.detail == "time"
     return {**form, "range": _range(scaling, place, first) if has_range else None}
 

@@ -301,17 +301,6 @@ def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     return write_counterfactuals(request)
 
 
-@command("permgrad excel permgrad-runs/patients-0", "permgrad excel new-predictions.csv --out new.xlsx")
-def excel(request: requests.ExcelRequest) -> Outcome:
-    """Write results as an Excel workbook.
-
-    Each CSV file is one sheet. Excel opens it in any language, with numbers as numbers.
-    """
-    with loading():
-        from permgrad.runs.commands.excel import write_workbook
-    return write_workbook(request)
-
-
 @command(
     "permgrad explain permgrad-runs/patients-0",
     "permgrad explain permgrad-runs/patients-0 new.csv --method shapley --row 17",
@@ -409,12 +398,11 @@ def tune(request: requests.TuneRequest) -> Outcome:
     return tune_table(request, say=tell)
 
 
-@command("permgrad demo", "permgrad demo --rows --open")
+@command("permgrad demo", "permgrad demo --open")
 def demo(request: requests.DemoRequest) -> Outcome:
     """Train and explain a network on a small table, to see what you get. It takes less than a minute.
 
-    The table comes with permgrad. With --images it is drawn: a picture and three numbers in each row. So it is with
-    --rows, whose rows have a text, a photo, a date, numbers and a category, and whose truth is known.
+    The table comes with permgrad.
     """
     with loading():
         from permgrad.runs.commands.demo import run_demo

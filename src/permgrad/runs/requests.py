@@ -176,11 +176,6 @@ class SplitRequest(TableRequest):
     test: Path | None = option("Use this file as the test set.", None, "FILE")
     validation: Path | None = option("Use this file as the validation set.", None, "FILE")
     time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
-    holidays: str | None = option(
-        "Country whose public holidays are a part of dates, such as US or DE-BY (pip install 'permgrad[holidays]').",
-        None,
-        "CODE",
-    )
     text_encoder: str | None = option(_TEXT_ENCODER, None, "NAME")
     image_encoder: str | None = option(_IMAGE_ENCODER, None, "NAME")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
@@ -537,32 +532,13 @@ class ReportRequest(ComputingRequest):
     open_page: bool = option(_OPEN, False, name="--open")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExcelRequest:
-    """The options of ``permgrad excel``."""
-
-    writes_csv: ClassVar[bool] = False
-    source: Path = argument("A folder with results, such as a run's, or a CSV file that permgrad wrote.", "RESULTS")
-    out: Path | None = option("Excel file to write (default: next to RESULTS, with its name).", None, "FILE")
-    overwrite: bool = option("Replace what is there.", False)
-
-
 # ---- demo ------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class DemoRequest(ComputingRequest):
     """The options of ``permgrad demo``."""
 
-    images: bool = option("Use a table with images, which are drawn first.", False)
-    rows: bool = option("Use a table whose rows have a text, a photo and a date each, which is drawn first.", False)
-    curve: bool = option("Use a table whose shuffled columns form curves, which is made first.", False)
-    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, or demo-images and so on).", None, "DIR")
+    out: Path = option("Folder of the run.", Path("permgrad-runs/demo"), "DIR")
     open_page: bool = option(_OPEN, False, name="--open")
-
-    @property
-    def folder(self) -> Path:
-        """The folder to write."""
-        kind = next((f"-{name}" for name in ("images", "rows", "curve") if getattr(self, name)), "")
-        return self.out or Path("permgrad-runs", f"demo{kind}")
 
 
 # ---- benchmark ---------------------------------------------------------------------------------------------

@@ -1,16 +1,13 @@
-"""Dates: each part by Python's calendar, which parts there are, public holidays, and dates without time and year."""
+"""Dates: each part by Python's calendar, which parts there are, and dates without time and year."""
 
 from __future__ import annotations
 
-import sys
 from datetime import date, datetime, timedelta
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.calendar import PERIODS, calendar_parts, date_part
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.baselines.models import natural_table
@@ -64,16 +61,14 @@ def test_parts_are_those_of_the_calendar():
 
 def test_cycles_categories_and_flags():
     saturday = calendar_parts(np.array([(datetime(2024, 3, 2, 18) - EPOCH).total_seconds()]))  # noqa: DTZ001
-    none = np.zeros(0, dtype=np.int64)
     expected = {
         "month sin": np.sin(2 * np.pi * 2 / 12), "yearday cos": np.cos(2 * np.pi * 61 / 366),
         "day sin": np.sin(2 * np.pi / 31), "weekday cos": np.cos(2 * np.pi * 5 / 7), "hour sin": -1.0,
-        "weekday 5": 1, "weekday 6": 0, "month 2": 1, "day 1": 1, "hour 18": 1, "weekend": 1, "holiday": 0,
+        "weekday 5": 1, "weekday 6": 0, "month 2": 1, "day 1": 1, "hour 18": 1, "weekend": 1,
         "year": 0.25,
     }  # fmt: skip
     for part, value in expected.items():
-        assert date_part(part, saturday, (2023, 2027), none)[0] == pytest.approx(value, abs=1e-12), part
-    assert date_part("holiday", saturday, (0, 1), saturday["date"])[0] == 1
+        assert date_part(part, saturday, (2023, 2027))[0] == pytest.approx(value, abs=1e-12), part
 
 
 def test_parts_that_do_not_vary_are_not_made():
@@ -134,13 +129,11 @@ def test_a_calendar_has_only_what_returns():
     assert names(days("2020-01-01", 3), "calendar") == ["time"]
 
 
-def test_an_encoder_of_an_older_version_gives_the_same_numbers():
+def test_a_stored_encoder_has_the_parts_it_was_stored_with():
     frame = days("2019-05-01", 500)
     content = TableEncoder("minmax").fit(frame).to_dict()
     parts = ("time", "year", "month sin", "month cos", "weekday sin", "weekday cos")
-    old = {name: value for name, value in content.items() if name not in ("country", "holidays")}
-    old["slots"] = [slot for slot in content["slots"] if slot[3] in parts]
-    encoder = TableEncoder.from_dict(old)
+    encoder = TableEncoder.from_dict({**content, "slots": [slot for slot in content["slots"] if slot[3] in parts]})
     assert encoder.encoded_names_ == [f"d={part}" for part in parts]
     d, (time, year, month, _, _, weekday) = frame["d"].dt, encoder.transform(frame).T
     np.testing.assert_allclose(time, np.arange(500) / 499, atol=1e-6)
@@ -157,51 +150,3 @@ def test_models_that_read_categories_get_one_for_each_part():
     assert categories == ["d=?month", "d=?day", "d=?weekday", "d=?weekend"]
     np.testing.assert_array_equal(table["d=?weekday"].to_numpy(), frame["d"].dt.dayofweek + 1)
     np.testing.assert_array_equal(table["d=?month"].to_numpy(), frame["d"].dt.month)
-
-
-# ---- public holidays -------------------------------------------------------------------------------------------------
-@pytest.fixture
-def new_year(monkeypatch):
-    """Stand in for the package: 1 January is a holiday of US and of DE-BY."""
-
-    def country_holidays(country, subdiv=None, years=()):
-        if (country, subdiv) not in (("US", None), ("DE", "BY")):
-            raise NotImplementedError
-        return {date(year, 1, 1): "New Year's Day" for year in years}
-
-    monkeypatch.setitem(sys.modules, "holidays", SimpleNamespace(country_holidays=country_holidays))
-
-
-@pytest.mark.parametrize("country", ["US", "us", "DE-BY"])
-def test_holidays_are_a_part_and_stored(country, new_year, monkeypatch):
-    frame = days("2019-12-01", 400)
-    encoder = TableEncoder(holidays=country).fit(frame)
-    assert encoder.holidays_.tolist() == [(date(year, 1, 1) - date(1970, 1, 1)).days for year in range(2019, 2042)]
-    # Neither a stored encoder nor its later rows need the package.
-    monkeypatch.setitem(sys.modules, "holidays", None)
-    again = TableEncoder.from_dict(encoder.to_dict())
-    assert again.holidays == country
-    later = days("2030-12-01", 62)
-    for rows in (frame, later):
-        column = again.transform(rows)[:, again.encoded_names_.index("d=holiday")]
-        np.testing.assert_array_equal(column, (rows["d"].dt.dayofyear == 1))
-    with pytest.raises(EnvironmentProblem, match=r"not installed\. Run: pip install 'permgrad\[holidays\]'"):
-        TableEncoder(holidays=country).fit(frame)
-
-
-def test_holidays_that_no_training_row_has_are_no_part(new_year):
-    assert "holiday" not in names(days("2020-03-01", 200), holidays="US")
-    table = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
-    assert TableEncoder(holidays="US").fit(table).encoded_names_ == ["a"]
-
-
-def test_an_unknown_country_is_refused(new_year):
-    with pytest.raises(InputError, match=r"The public holidays of 'XX' are not known\. Pass a code of two letters"):
-        TableEncoder(holidays="XX").fit(days("2020-03-01", 200))
-
-
-def test_the_package_knows_the_holidays_of_a_country():
-    pytest.importorskip("holidays")
-    encoder = TableEncoder(holidays="US").fit(days("2020-01-01", 366))
-    found = np.array(encoder.holidays_, dtype="datetime64[D]").astype(str)
-    assert {"2020-07-04", "2020-11-26", "2020-12-25", "2040-12-25"} <= set(found)

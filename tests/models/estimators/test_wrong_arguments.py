@@ -56,7 +56,6 @@ WRONG = [
     ("pixels", np.array([8]), "pixels must be a whole number"),
     ("learning_rate", np.array([0.1, 0.2]), "learning_rate must be None or a number above 0"),
     ("learning_rate", 10**400, "learning_rate must be None or a number above 0"),
-    ("devices", TWO, "devices must be 'auto' or an integer"),
     ("network", {"dense_units": TWO}, "Network option dense_units must be one or more whole numbers"),
     ("branches", TWO, "branches must be one of 'tabular', 'image'"),
     ("layout", 5, "layout must be one of 'assignment'"),

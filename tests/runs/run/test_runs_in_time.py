@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -108,16 +106,3 @@ def test_rows_in_time_without_drift_are_not_moved():
     held = drift.predict(X[990:])
     assert abs(np.mean(held - y[990:] - 3)) < 0.1
     assert pg.HyNNRegressor(**options, max_epochs=1).fit(X, y).raised_ == 0
-
-
-def test_holidays_need_a_country_that_is_known(tmp_path, monkeypatch):
-    def none(country, subdiv, years):
-        raise NotImplementedError
-
-    monkeypatch.setitem(sys.modules, "holidays", SimpleNamespace(country_holidays=none))
-    with pytest.raises(pg.InputError, match="The public holidays of 'XX' are not known"):
-        load(riders(), tmp_path, time="day", holidays="XX")
-    with pytest.raises(pg.InputError, match="holidays must be a country's code, got 'Mars'"):
-        load(riders(), tmp_path, time="day", holidays="Mars")
-    with pytest.raises(pg.InputError, match=r"holidays must be None or a country's code, got 3"):
-        pg.HyNNRegressor(holidays=3).fit(riders()[["day", "rain"]], riders()["riders"])

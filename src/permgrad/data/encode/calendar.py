@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import InputError
-from permgrad.base.optional import optional
 
 #: Parts that return, and how many values each has.
 PERIODS = {"month": 12, "yearday": 366, "day": 31, "weekday": 7, "hour": 24}
@@ -25,13 +21,9 @@ _VALUES: dict[str, Sequence[str]] = {
     "hour": [f"hour {number}" for number in range(24)],
 }
 #: Days after which a part has had all its values, and how many training rows each value of a category needs on average.
-_DAYS = {"month": 365, "yearday": 365, "day": 30, "weekday": 7, "weekend": 7, "holiday": 365, "hour": 1}
+_DAYS = {"month": 365, "yearday": 365, "day": 30, "weekday": 7, "weekend": 7, "hour": 1}
 _ROWS_OF_A_VALUE = 20
 _DAY = 86_400
-#: Public holidays are stored up to so many years after the training rows, within these years.
-_YEARS_AFTER, _YEARS = 20, (1900, 2100)
-
-
 #: The time since the start, at most that of the latest training row: what no model learned of later times is not asked.
 HELD = "held"
 
@@ -58,18 +50,16 @@ def calendar_parts(seconds: Floats) -> dict[str, Integers]:
     }
 
 
-def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int], holidays: Integers) -> Floats:
+def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int]) -> Floats:
     """Return a part of dates that are split by ``calendar_parts``.
 
     ``"year"`` is 0 to 1 between the years of training. ``"month sin"`` and ``"month cos"`` are a cycle: December and
-    January are neighbours. ``"month 0"`` is 1 in January. ``"weekend"`` is 1 on Saturdays and Sundays, ``"holiday"`` on
-    the days in ``holidays``.
+    January are neighbours. ``"month 0"`` is 1 in January. ``"weekend"`` is 1 on Saturdays and Sundays.
     """
     if part == "year":
         return np.asarray((calendar["year"] - years[0]) / (years[1] - years[0]))
-    if part in ("weekend", "holiday"):
-        inside = calendar["weekday"] > 4 if part == "weekend" else np.isin(calendar["date"], holidays)
-        return inside.astype(np.float64)
+    if part == "weekend":
+        return (calendar["weekday"] > 4).astype(np.float64)
     period, which = part.split()
     if which not in ("sin", "cos"):
         return (calendar[period] == int(which)).astype(np.float64)
@@ -84,14 +74,13 @@ def part_name(part: str) -> str:
 
 
 def returning_parts(
-    counts: Mapping[str, Integers], days: Integers, holidays: Integers, *, whole: bool
+    counts: Mapping[str, Integers], days: Integers, *, whole: bool
 ) -> Iterator[tuple[str, float, float]]:
     """Yield the parts that vary in the training rows, with their extremes.
 
     Args:
         counts: how many rows have each value of ``PERIODS``.
         days: the different dates, rising, in days since 1970.
-        holidays: public holidays, in the same form.
         whole: whether a part is left out if the dates do not cover all its values once.
     """
     covered = [part for part in _DAYS if not whole or days[-1] - days[0] + 1 >= _DAYS[part]]
@@ -101,7 +90,7 @@ def returning_parts(
         varied.pop("yearday", None)
     for period, seen in varied.items():
         for part in (f"{period} sin", f"{period} cos") if len(seen) > 1 else ():
-            values = date_part(part, {period: seen}, (0, 1), holidays)
+            values = date_part(part, {period: seen}, (0, 1))
             yield part, float(values.min()), float(values.max())
     for period, seen in varied.items():
         is_category = period in _VALUES and not (monthly and period == "weekday")
@@ -109,36 +98,6 @@ def returning_parts(
             yield from ((f"{period} {value}", 0.0, 1.0) for value in seen.tolist())
     if monthly:
         return
-    flags = {"weekend": (days + 3) % 7 > 4, "holiday": np.isin(days, holidays)}
-    yield from ((part, 0.0, 1.0) for part, set_ in flags.items() if part in covered and set_.any() and not set_.all())
-
-
-def is_country(code: Any) -> bool:
-    """Whether a value may be the code of a country, or of a part of one: ``"US"``, ``"DE-BY"``."""
-    return isinstance(code, str) and re.fullmatch(r"[A-Za-z]{2,3}(-\w{1,6})?", code) is not None
-
-
-def public_holidays(country: str | None, years: Sequence[int]) -> Integers:
-    """Return a country's public holidays from the first of some years to 20 years after the last, rising.
-
-    They are days since 1970, from the package ``holidays``, which downloads nothing.
-
-    Args:
-        country: its code (ISO 3166), such as ``"US"``, or with a part of it, ``"DE-BY"``. None: no holidays.
-        years: those of the training rows. Before 1900 and after 2100 there are none.
-
-    Raises:
-        InputError: The package does not know the country.
-        EnvironmentProblem: The package is not installed.
-    """
-    if country is None or not years:
-        return np.zeros(0, dtype=np.int64)
-    holidays = optional("holidays", "permgrad[holidays]")
-    code, _, part = country.partition("-")
-    wanted = range(max(min(years), _YEARS[0]), min(max(years) + _YEARS_AFTER, _YEARS[1]) + 1)
-    try:
-        public = holidays.country_holidays(code.upper(), subdiv=part or None, years=wanted)
-    except NotImplementedError as error:
-        hint = "Pass a code of two letters such as US, or one with a part of the country such as DE-BY."
-        raise InputError(f"The public holidays of {country!r} are not known", hint=hint, code="PG001") from error
-    return np.sort(np.array([*public], dtype="datetime64[D]").astype(np.int64))
+    weekend = (days + 3) % 7 > 4
+    if "weekend" in covered and weekend.any() and not weekend.all():
+        yield "weekend", 0.0, 1.0

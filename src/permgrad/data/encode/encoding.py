@@ -14,9 +14,9 @@ import pandas as pd
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, by_count, counted, listed, nearest, shown, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, nearest, unknown, warn_user
 from permgrad.base.files import plain
-from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, is_country
+from permgrad.data.encode.calendar import HELD, calendar_parts, date_part
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, plan_slots
@@ -79,8 +79,6 @@ class TableEncoder:
         variables: columns that arrived one-hot encoded and are *one* variable, ``{"Soil": ["Soil1", "Soil2"]}``.
         kinds: columns whose kind is known, ``{"postcode": "categorical"}``. ``"calendar"`` is a date for rows later
             than those of training: without the year, and its time is at most that of the latest training row.
-        holidays: a country, ``"US"``, or a part of one, ``"DE-BY"``, whose public holidays are a part of dates, up to
-            20 years after the training rows. Needs the package ``holidays``.
 
     Attributes:
         feature_names_in_: raw columns, ``x0, x1, …`` for arrays. ``schema_`` has their types.
@@ -90,7 +88,6 @@ class TableEncoder:
         numeric_columns_: indexes of the encoded columns that are continuous.
         slopes_: encoded columns that hold slopes of levels, each with the column that they are on. With a third column
             the product is added to that one: it is a number less its mean within a level.
-        holidays_: the public holidays in days since 1970, rising.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
         groups_, variables_: the declared blocks, by name.
         scores_: what ``learn`` fitted, of the columns that have scores. ``scoreless_``: wide columns for which it found
@@ -114,7 +111,6 @@ class TableEncoder:
     _: KW_ONLY
     variables: Mapping[str, Sequence[str]] | None = None
     kinds: Mapping[str, Kind] | None = None
-    holidays: str | None = None
     images_: ImageVectors | None = field(default=None, init=False)
     texts_: TextVectors | None = field(default=None, init=False)
 
@@ -139,18 +135,14 @@ class TableEncoder:
     def update(self, statistics: TableStatistics) -> TableEncoder:
         """Fit from statistics of all training rows, gathered in chunks or by several workers."""
         check_whole("max_levels", self.max_levels, "the default is 50")
-        if self.holidays is not None and not is_country(self.holidays):
-            problem = f"holidays must be a country's code, got {shown(self.holidays)}"
-            raise InputError(problem, hint="Pass for example holidays='US'.", code="PG001")
         self.codes_ = statistics.codes
         self.named_ = True
         self.scores_, self.scoreless_ = Scores(0), list[str]()
         self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
         returning = [name for name, kind in (self.kinds or {}).items() if kind == "calendar"]
-        self.schema_, slots, dates = plan_slots(
-            statistics, self.scaling_, int(self.max_levels), returning=returning, country=self.holidays
+        self.schema_, slots, self.years_ = plan_slots(
+            statistics, self.scaling_, int(self.max_levels), returning=returning
         )
-        self.years_, self.holidays_ = dates.years, dates.holidays
         names = self.schema_.names
         self.variables_ = check_blocks(self.variables, names, "variable")
         self.groups_ = check_blocks(self.groups, names, "group", self.variables_)
@@ -317,7 +309,7 @@ class TableEncoder:
             seconds = np.where(np.isnan(values[:, place]), self.scaling_.fill[place], values[:, place])
             calendar, years = calendar_parts(seconds), self.years_.get(self._stored[place].name, (0, 1))
             for column, part in parts:
-                out[:, column] = date_part(part, calendar, years, self.holidays_)
+                out[:, column] = date_part(part, calendar, years)
         surprises = {}
         for place, worded in self._worded.items():
             unread = np.isnan(values[:, place])
@@ -418,7 +410,7 @@ class TableEncoder:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
         slots = [self.slots_[place] for place in self.columns_of(column)]
         parts = dict.fromkeys(str(slot.detail).split()[0] for slot in slots if slot.kind != "missing")
-        words = {HELD: "time", "yearday": "day of the year", "day": "day of the month", "holiday": "public holiday"}
+        words = {HELD: "time", "yearday": "day of the year", "day": "day of the month"}
         return [words.get(part, part) for part in parts]
 
     def columns_of(self, feature: str) -> Places:
@@ -441,8 +433,6 @@ class TableEncoder:
             "slots": [list(astuple(slot)) for slot in self.slots_],
             **({"scores": self.scores_.to_dict()} if self._scored else {}),
             "years": {name: list(ends) for name, ends in self.years_.items()},
-            "country": self.holidays,
-            "holidays": self.holidays_.tolist(),
         }
 
     @classmethod
@@ -460,7 +450,6 @@ class TableEncoder:
                 content["groups"] or None,
                 variables=content["variables"] or None,
                 kinds=content["kinds"] or None,
-                holidays=content.get("country"),
             )
             made.codes_ = MissingCodes.of(content["na_codes"])
             made.named_ = content["named"]
@@ -471,7 +460,6 @@ class TableEncoder:
             )
             made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
             made.scores_ = Scores.from_dict(content.get("scores", {"outputs": 0, "columns": {}}))
-            made.holidays_ = np.array(content.get("holidays", []), dtype=np.int64)
             made._set_slots([Slot(*slot) for slot in content["slots"]])
             made.scores_.check_columns({name: len(columns) for name, columns in made._scored.items()})
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Integers
-from permgrad.data.encode.calendar import HELD, calendar_parts, part_name, public_holidays, returning_parts
+from permgrad.data.encode.calendar import HELD, calendar_parts, part_name, returning_parts
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.statistics import TableStatistics
 from permgrad.data.read.cells import BLANK
@@ -36,20 +36,12 @@ class Slot:
     maximum: float = 1.0
 
 
-@dataclass(frozen=True)
-class Dates:
-    """What the parts of dates are computed with: ``years`` of each column in training, and public ``holidays``."""
-
-    years: dict[str, tuple[int, int]]
-    holidays: Integers
-
-
 def plan_slots(
-    statistics: TableStatistics, scaling: Scaling, max_levels: int, *, returning: Collection[str], country: str | None
-) -> tuple[Schema, list[Slot], Dates]:
-    """Return the schema as all training rows have it, the encoded columns in order, and what dates need.
+    statistics: TableStatistics, scaling: Scaling, max_levels: int, *, returning: Collection[str]
+) -> tuple[Schema, list[Slot], dict[str, tuple[int, int]]]:
+    """Return the schema as all training rows have it, the encoded columns in order, and the years of each date.
 
-    ``returning``: columns of dates without time and year. ``country``: whose public holidays are a part of dates.
+    ``returning``: columns of dates without time and year.
     """
     numeric = statistics.numeric
     place = {name: j for j, name in enumerate(statistics.numeric_names)}
@@ -58,7 +50,6 @@ def plan_slots(
     columns: list[ColumnType] = []
     slots: list[Slot] = []
     years = {name: _years(days) for name, days in statistics.days.items() if len(days)}
-    holidays = public_holidays(country, [year for ends in years.values() for year in ends])
     for i, first in enumerate(statistics.schema):
         column = _settled(first, statistics)
         name = column.name
@@ -80,15 +71,14 @@ def plan_slots(
                     slots.append(Slot(i, name, "boolean"))
                 elif column.kind == "date":
                     slots += _date_slots(
-                        i, name, statistics, (low, high), returning=name in returning, years=years[name],
-                        holidays=holidays,
-                    )  # fmt: skip
+                        i, name, statistics, (low, high), returning=name in returning, years=years[name]
+                    )
                 else:
                     slots.append(Slot(i, name, "numeric", None, low, high))
         labels = ("", *(f" {label}" for label in statistics.codes.labels))
         kinds = np.flatnonzero(missing).tolist()
         slots += [Slot(i, f"{name}=<missing{labels[kind]}>", "missing", BLANK + kind) for kind in kinds]
-    return Schema(tuple(columns)), slots, Dates(years, holidays)
+    return Schema(tuple(columns)), slots, years
 
 
 def _date_slots(
@@ -99,12 +89,11 @@ def _date_slots(
     *,
     returning: bool,
     years: tuple[int, int],
-    holidays: Integers,
 ) -> Iterator[Slot]:
     yield Slot(i, f"{name}=time", "date_part", HELD if returning else "time", *ends)
     if not returning and years[0] < years[1]:
         yield Slot(i, f"{name}=year", "date_part", "year")
-    for part, *extremes in returning_parts(statistics.calendar[name], statistics.days[name], holidays, whole=returning):
+    for part, *extremes in returning_parts(statistics.calendar[name], statistics.days[name], whole=returning):
         kind = "date_part" if part.endswith((" sin", " cos")) else "level"
         yield Slot(i, f"{name}={part_name(part)}", kind, part, *extremes)
 

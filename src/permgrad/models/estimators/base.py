@@ -283,7 +283,7 @@ class HyNNBase(BaseEstimator):
         Args:
             X: training rows as for ``fit``, or the ``EncodedRows`` that ``fit_encoder`` returned, or some of them: the
                 model then takes over their encoder. ``na_codes``, ``groups``, ``variables``, ``kinds``,
-                ``holidays``, ``max_levels`` and ``numeric`` are those of that encoder.
+                ``max_levels`` and ``numeric`` are those of that encoder.
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``.
             eval_set: as for ``fit``. Its rows may be ``EncodedRows`` of the same encoder.
@@ -375,7 +375,7 @@ class HyNNBase(BaseEstimator):
             raise InputError(problem, hint="Pass what the model's last prepare returned.", code="PG004")
         job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
         with untouched():
-            outcome = train(job, prepared.device, devices=prepared.devices, on_epoch=on_epoch)
+            outcome = train(job, prepared.device, on_epoch=on_epoch)
             history = pd.DataFrame(outcome.history)
             self.history_ = history.assign(epoch=history["epoch"].astype(int))
             self.best_epoch_ = outcome.best_epoch

@@ -47,7 +47,7 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
         kinds = {**dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"), **(model.kinds or {})}
         own = {one.name: one.kind if one.kind in ("text", "image") else "table" for one in schema}
         kinds |= {name: "identifier" for name, kind in own.items() if kind in settings.left_out}
-    arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables", "holidays")}
+    arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables")}
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
     if model.text_encoder is not None:
         from permgrad.models.texts import TextFeatures  # few models read texts beside their words
@@ -187,4 +187,4 @@ def build_network(
     options, seed = settings.training_for(len(rows)), derive_seed(model.seed_, "training")
     job = TrainingJob(model.module_, rows, validation, options, seed, model.progress, columns=encoder.encoded_names_)
     kernels = settings.network.random_kernels
-    return Prepared(job, model.module_, settings.device, settings.devices, validation_weight, random_kernels=kernels)
+    return Prepared(job, model.module_, settings.device, validation_weight, random_kernels=kernels)

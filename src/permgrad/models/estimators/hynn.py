@@ -43,11 +43,9 @@ class _Arguments(HyNNBase):
     groups: Mapping[str, Any] | None = None
     variables: Mapping[str, Any] | None = None
     kinds: Mapping[str, Any] | None = None
-    holidays: str | None = None
     max_levels: int | None = None
     calibration: str | None = None
     precision: str | None = None
-    devices: int | Literal["auto"] = 1
     image_encoder: Any = None
     text_encoder: Any = None
     image: Literal["auto", "always", "never"] = "auto"
@@ -102,7 +100,6 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         groups: columns that act as one in explanations at level "group", as ``TableEncoder`` takes them.
         variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.
-        holidays: a country, such as ``"US"``, whose public holidays are a part of dates, as ``TableEncoder`` takes it.
         max_levels: levels of a category that are columns of their own. A category with more has scores instead, see
             ``TableEncoder``. In published networks, and in a stream, the rarer ones share one "other". None: 50, or 256
             for networks that read the table only and embed large categories.
@@ -112,8 +109,6 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
         precision: of training steps, ``"float32"``, ``"bfloat16"`` (mixed precision, for GPUs and large networks), or
             ``"auto"``, which is float32. None: the preset's. Predictions and explanations are float32 always.
-        devices: how many devices of the kind ``device`` share each training step, in separate processes.
-            ``"auto"``: all GPUs, or one processor. Predictions and explanations use one.
         image_encoder: what turns images into vectors: ``"efficientnet-lite0"`` (extra ``vision``), a
             ``torch.nn.Module``, which is copied and not trained, or a function, from images ``(n, 3, height, width)``,
             float32 in 0 … 1, to vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the one that is

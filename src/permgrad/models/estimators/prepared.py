@@ -77,7 +77,7 @@ class Prepared:
     Attributes:
         job: the network, its rows and how it is trained.
         module: the network as it stands in the estimator's ``module_``.
-        device, devices: where it is trained, and on how many devices.
+        device: where it is trained.
         validation_weight: weights of the validation rows, ``(rows,)``, without those of their classes.
         dependence: which validation rows depend on each other, where that is known.
         random_kernels: how many are fitted after training.
@@ -86,7 +86,6 @@ class Prepared:
     job: TrainingJob
     module: nn.Module
     device: torch.device
-    devices: int
     validation_weight: Floats
     dependence: Dependence | None = None
     random_kernels: int = 0

@@ -14,7 +14,6 @@ import torch
 
 from permgrad.base.checks import MOST, check_choice, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown, unknown
-from permgrad.data.encode.calendar import is_country
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.layout import is_foreign, layouts, make_layout
@@ -127,7 +126,6 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
         "class_weight", "'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'",
         lambda weight: _is_mapping(weight) or (isinstance(weight, str) and weight in CLASS_WEIGHTS),
     ),
-    ArgumentRule("holidays", "a country's code", "'US'", is_country),
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
     ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),
@@ -208,7 +206,6 @@ class FitSettings:
     training: TrainingOptions
     automatic_batch: bool
     device: torch.device
-    devices: int
     class_weight: Any = None
     validation_fraction: float = 0.1
     pairs_as_levels: bool = False
@@ -285,9 +282,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     network, network_faults = check_network(arguments.get("network"))
     faults += network_faults + argument_faults(arguments, task)
     with collecting(faults):
-        # Whether several devices can share a batch can only be said of a device that is one.
         device = choose_device(arguments.get("device"))
-        devices = count_devices(arguments.get("devices", 1), device)
     if faults:
         raise joined(faults)
     assert preset is not None
@@ -324,7 +319,6 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         training=_training_options(training),
         automatic_batch=automatic,
         device=device,
-        devices=devices,
         class_weight=passed.get("class_weight", preset.class_weight),
         validation_fraction=float(passed.get("validation_fraction", preset.validation_fraction)),
         pairs_as_levels=preset.pairs_as_levels,
@@ -385,21 +379,3 @@ def choose_device(device: Any) -> torch.device:
     names = ", ".join(map(repr, available))
     problem = f"device must be one of {names} on this machine, got {shown(device)}"
     raise InputError(problem, hint=why or "pass 'cpu'", code="PG064")
-
-
-def count_devices(devices: Any, device: torch.device) -> int:
-    """Return how many devices share each step: ``"auto"`` is all GPUs, and one processor."""
-    if isinstance(devices, str) and devices == "auto":
-        return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
-    hint = "Pass devices=1."
-    if not is_whole(devices) or devices < 1:
-        raise InputError(f"devices must be 'auto' or an integer of at least 1, got {shown(devices)}", hint, "PG002")
-    # Two processors are allowed anywhere, so that code for several can be tried on the smallest machine.
-    most = torch.cuda.device_count() if device.type == "cuda" else max(2, os.cpu_count() or 1)
-    if device.type in ("cpu", "cuda") and devices > most:
-        problem = f"devices must be at most {most} on this machine, got {devices}"
-        raise InputError(problem, hint=hint if device.type == "cpu" else f"Pass devices={most}.", code="PG064")
-    if device.index is not None and devices > 1:
-        problem = f"device={str(device)!r} names one device, but devices={devices}"
-        raise InputError(problem, hint=f"Pass device={device.type!r}.", code="PG006")
-    return int(devices)

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory
@@ -88,7 +87,7 @@ class DivergenceError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingJob:
-    """Everything that a training needs but its devices.
+    """Everything that a training needs but its device.
 
     Without ``validation_rows`` all epochs run and the last weights stay. ``checkpoint_folder``: where the state is kept
     after each epoch, and from which a stopped training is resumed. ``columns``: names of the encoded columns.
@@ -115,45 +114,12 @@ class TrainingOutcome:
     diverged: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Team:
-    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    def share(self, batch: Rows) -> Rows:
-        """Return every ``size``-th row, or all rows if there are too few for two each."""
-        return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
-
-    def weight(self, share: int, batch: int) -> float:
-        """Return the weight of the mean over this device's rows in the mean over the batch."""
-        # Where all devices compute the batch, each counts alike.
-        return 1 / self.size if share == batch else share / batch
-
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Put the sum over all devices in the place of each tensor: one message for all of them."""
-        if tensors:
-            flat = _flatten_dense_tensors(list(tensors))
-            torch.distributed.all_reduce(flat)
-            for tensor, total in zip(tensors, _unflatten_dense_tensors(flat, list(tensors)), strict=True):
-                tensor.copy_(total)
-
-    def agree(self, judge: Callable[[Rows], tuple[float, float]], rows: Rows) -> tuple[float, float]:
-        """Return the first device's judgement of some rows. The others do not compute it."""
-        judged = torch.tensor(judge(rows) if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(judged, src=0)
-        score, temperature = judged.tolist()
-        return score, temperature
-
-
 class Learner:
-    """One network with its optimizer, alone or as one of a ``team``: takes steps, validates, keeps the best weights."""
+    """One network with its optimizer: takes steps, validates, keeps the best weights."""
 
-    def __init__(self, job: TrainingJob, device: torch.device | str = "cpu", team: Team | None = None) -> None:
+    def __init__(self, job: TrainingJob, device: torch.device | str = "cpu") -> None:
         self.job, self.options, self.seed = job, job.options, job.seed
-        held, device, self.team = job.validation_rows, torch.device(device), team
+        held, device = job.validation_rows, torch.device(device)
         self.device, self.network, self.train_rows = device, job.network.to(device), job.train_rows.to(device)
         self.validation_rows = None if held is None else held.to(device)
         self.steps_per_epoch = count_batches(self.train_rows.per_epoch, self.options.batch_size)
@@ -187,7 +153,7 @@ class Learner:
         """Take all steps, from where the checkpoint is if there is one, for a sheltered process."""
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        folder, first = self.job.checkpoint_folder, self.team is None or self.team.rank == 0
+        folder = self.job.checkpoint_folder
         file = None if folder is None else Path(folder) / CHECKPOINT_NAME
         if file is not None and file.exists():
             self.load_state(checkpoint.read_checkpoint(file, self.device), file)
@@ -195,7 +161,7 @@ class Learner:
             self._watched(on_epoch, number, record)
         steps = (self.options.max_epochs - len(self.history)) * self.steps_per_epoch
         patience = math.inf if self.options.patience is None or self.validation_rows is None else self.options.patience
-        with Progress(steps, "training", self.job.progress if first else False, lines=False) as bar:
+        with Progress(steps, "training", self.job.progress, lines=False) as bar:
             while len(self.history) < self.epochs:
                 if self.history and len(self.history) - self.best_epoch >= patience:
                     break
@@ -206,7 +172,7 @@ class Learner:
                 if self.diverged:
                     break
                 bar.note(f"best validation loss {self.best_loss:.4g}")
-                if file is not None and first:
+                if file is not None:
                     checkpoint.write_checkpoint(file, self.state())
                 self._watched(on_epoch, len(self.history), self.history[-1])
         return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
@@ -221,9 +187,7 @@ class Learner:
     def start_epoch(self) -> Iterator[Rows]:
         """Prepare what the next epoch's steps need, and return its batches."""
         epoch = len(self.history)
-        # Each device draws its own dropout. The first as if it were alone.
-        keys = ("dropout", epoch, self.team.rank) if self.team is not None and self.team.rank else ("dropout", epoch)
-        torch.manual_seed(derive_seed(self.seed, *keys) % 2**63)
+        torch.manual_seed(derive_seed(self.seed, "dropout", epoch) % 2**63)
         self._loss_sum, self._seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
         self._started = time.perf_counter()
         self.network.train()
@@ -235,14 +199,12 @@ class Learner:
         return self.train_rows.batches(self.options.batch_size, self.seed, epoch)
 
     def step(self, rows: Rows, number: int) -> None:
-        """Take one optimizer step on a batch, the given one of the epoch: on this device's share of it."""
-        options, together = self.options, len(rows.y)
+        """Take one optimizer step on a batch, the given one of the epoch."""
+        options = self.options
         share = number / self.steps_per_epoch if options.schedule_unit == "step" else 0.0
         rate = self._schedule((len(self.history) + share) / self.epochs, options.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if self.team is not None:
-            rows = self.team.share(rows)
         y, weight, members = rows.y, rows.weight, getattr(self.network, "members", 1)
         try:
             with self._products:
@@ -253,12 +215,7 @@ class Learner:
             loss = training_loss(outputs.float(), y, weight, options)
             for trained in self._trained:
                 trained.grad = None
-            if self.team is None:
-                loss.backward()
-            else:
-                loss = loss * self.team.weight(len(rows), together)
-                loss.backward()
-                self.team.add_up([trained.grad for trained in self._trained if trained.grad is not None])
+            loss.backward()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -267,8 +224,8 @@ class Learner:
             hint = f"Free memory, or take {fix} (--batch-size), which makes other steps and hence another model."
             raise EnvironmentProblem(problem, hint=hint, code="PG061") from error
         self.optimizer.step()
-        self._loss_sum += loss.detach().double() * together
-        self._seen += together
+        self._loss_sum += loss.detach().double() * len(rows.y)
+        self._seen += len(rows.y)
         if self.average:
             # Early steps move the averaged weights further, so that the start is forgotten.
             self.steps += 1
@@ -279,12 +236,6 @@ class Learner:
 
     def end_epoch(self) -> None:
         """Validate, write the history, keep the weights if they are the best so far."""
-        if self.team is not None:
-            statistics = [value for value in self.network.buffers() if value.is_floating_point()]
-            self.team.add_up([self._loss_sum])
-            self.team.add_up(statistics)
-            for value in statistics:
-                value.div_(self.team.size)
         train_loss = float(self._loss_sum) / self._seen
         present = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         weights, validation_loss, rate = self.average or present, math.nan, self.optimizer.param_groups[0]["lr"]
@@ -292,8 +243,7 @@ class Learner:
         if self.validation_rows is not None:
             if self.average:
                 self.network.load_state_dict(self.average)
-            rows, team = self.validation_rows, self.team
-            score, temperature = self._judge(rows) if team is None else team.agree(self._judge, rows)
+            score, temperature = self._judge(self.validation_rows)
             validation_loss = score
             if self.average:
                 self.network.load_state_dict(present)

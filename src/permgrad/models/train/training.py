@@ -1,13 +1,12 @@
-"""Training of a network: on one device here, or on several in separate processes."""
+"""Training of a network: what is done before and after its epochs."""
 
 from __future__ import annotations
 
 import torch
 
-from permgrad.base.errors import InputError, two_sentences, warn_user
+from permgrad.base.errors import two_sentences, warn_user
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-from permgrad.models.train.distributed import train_together
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import DivergenceError, EpochWatcher, Learner, TrainingJob, TrainingOutcome
 from permgrad.models.train.rows import Rows
@@ -17,26 +16,19 @@ _EXTREME = 1e3
 
 
 def train(
-    job: TrainingJob, device: torch.device | str = "cpu", *, devices: int = 1, on_epoch: EpochWatcher | None = None
+    job: TrainingJob, device: torch.device | str = "cpu", *, on_epoch: EpochWatcher | None = None
 ) -> TrainingOutcome:
     """Train the network in place. Afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
 
     A loss that is not finite ends the training with a ``PermgradWarning``, and the best weights are kept. In
-    the first epoch it is a ``DivergenceError``. Each of ``devices`` draws dropout, and normalises, on its share of a
-    batch. ``on_epoch`` sees each epoch's line of the history, earlier ones on resuming. True ends the training.
+    the first epoch it is a ``DivergenceError``. ``on_epoch`` sees each epoch's line of the history, earlier ones on
+    resuming. True ends the training.
     """
     device = torch.device(device)
-    if devices > 1 and on_epoch is not None:
-        problem = "on_epoch cannot be called with several devices, because they train in separate processes"
-        raise InputError(problem, hint="Pass devices=1.", code="PG006")
     try:
         with sparing(), sheltered(job.seed):
-            if devices > 1:
-                threads = max(1, torch.get_num_threads() // devices)
-                outcome = train_together(job, device.type, devices, threads)
-            else:
-                with full_float32():
-                    outcome = Learner(job, device).run(on_epoch)
+            with full_float32():
+                outcome = Learner(job, device).run(on_epoch)
             network = job.network.to(device)
             network.load_state_dict(outcome.best_state)
             if outcome.best_temperature != 1.0:

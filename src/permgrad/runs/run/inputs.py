@@ -96,7 +96,6 @@ class Inputs:
     units: dict[str, str]
     texts: list[str]
     kinds: dict[str, Kind]
-    holidays: str | None
     positive: Any
     images: dict[str, Any]
 
@@ -104,8 +103,7 @@ class Inputs:
     def encoder_options(self) -> dict[str, Any]:
         """The options of columns for a table encoder, or for an estimator that makes one."""
         codes = list(self.na_codes) or None
-        options = {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
-        return options | ({} if self.holidays is None else {"holidays": self.holidays})
+        return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
@@ -141,7 +139,7 @@ class Inputs:
 
 
 #: Arguments of the encoder of a table that are options of the command.
-_ENCODING = ("holidays", "text_encoder", "image_encoder")
+_ENCODING = ("text_encoder", "image_encoder")
 
 
 # ---- which table -----------------------------------------------------------------------------------------------------
@@ -266,7 +264,6 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         units=dict(written.units),
         texts=[*written.texts, *(name for name in written.coded if request.kinds.get(name) == "categorical")],
         kinds={name: kind for name, kind in kinds.items() if name in features},
-        holidays=request.holidays,
         positive=positive,
         images=images,
     )
@@ -392,7 +389,7 @@ def _what_returns(
         return False
     later = "the test rows are later than those of training"
     column = infer_schema(train[[time]], na_codes=codes)[time]
-    encoder = TableEncoder(kinds={time: "calendar"}, na_codes=codes, holidays=request.holidays)
+    encoder = TableEncoder(kinds={time: "calendar"}, na_codes=codes)
     parts = () if column.storage != "date" else encoder.fit(train[[time]]).parts_of(time)[1:]
     if not parts:
         why = "nothing of it returns among them" if column.storage == "date" else "it is no date"

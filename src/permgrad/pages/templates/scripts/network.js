@@ -238,11 +238,10 @@ const Network = (() => {
   const roundEven = (value) => (Math.abs(value % 1) === 0.5 ? 2 * Math.round(value / 2) : Math.round(value));
 
   /** A part of a date. @param {string} part @param {number} seconds @param {any} column */
-  const calendar = (part, seconds, { years, holidays }) => {
+  const calendar = (part, seconds, { years }) => {
     const date = new Date(Math.floor(seconds) * 1000), days = Math.floor(seconds / 86400), weekday = (date.getUTCDay() + 6) % 7;
     if (part === "year") return years ? (date.getUTCFullYear() - years[0]) / (years[1] - years[0]) : 0;
     if (part === "weekend") return weekday > 4 ? 1 : 0;
-    if (part === "holiday") return holidays.includes(days) ? 1 : 0;
     const [period, which] = part.split(" ");
     /** @type {Record<string, [number, number]>} */
     const places = { month: [date.getUTCMonth(), 12], day: [date.getUTCDate() - 1, 31], weekday: [weekday, 7], hour: [date.getUTCHours(), 24] };
