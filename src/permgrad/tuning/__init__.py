@@ -1,4 +1,4 @@
-"""Searching settings on validation rows: spaces, proposals, pruning, and a study that many processes may work on."""
+"""Searching settings on validation rows: spaces, and studies of Optuna that many processes may work on."""
 
 from __future__ import annotations
 

@@ -105,6 +105,7 @@ def space_of_model(name: str, entries: Mapping[str, Mapping[str, Any]] | None = 
         content={"model": name, "parameters": {one.name: one.to_dict() for one in parameters}},
         base=Settings(name),
         start={key: value for key, (is_inside, value) in inside.items() if is_inside},
+        parameters=parameters,
         pruning=False,
     )
 

@@ -37,8 +37,8 @@ class Space:
     """A search space: ``build`` makes the preset mapping of a trial, ``content`` identifies the space.
 
     ``base`` is the preset, or the settings of another model, that the search starts from (None: trial 0 is drawn like
-    any other), ``start`` its values of the parameters that can express them. ``trials`` is the default number of trials
-    for each task.
+    any other), ``start`` its values of the ``parameters`` that can express them. ``trials`` is the default number of
+    trials for each task.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Space:
     trials: Mapping[str, int] = dataclasses.field(default_factory=dict)
     base: Any = None
     start: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    parameters: Sequence[Parameter] = ()
     pruning: bool = True
 
     def trials_for(self, task: str) -> int:
@@ -244,6 +245,7 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         base_name=base_name,
         base=base,
         start={name: value for name, (is_inside, value) in own_values.items() if is_inside},
+        parameters=parameters,
     )
 
 

@@ -1,7 +1,7 @@
 """``permgrad tune``: search for the best settings for a table, and make the best trial a finished run.
 
-The study's folder holds ``tune.json``, the trials, their table, the page, and the winner as a run. ``.workers`` holds
-the locks of the processes at work.
+The study's folder holds ``tune.json``, Optuna's database, the trials, their table, the page, and the winner as a run.
+``.workers`` holds the locks of the processes at work.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from permgrad.base.files import (
     atomic_path,
     file_hash,
     made_folder,
+    plain,
     remove,
     sweep,
     write_json_atomic,
@@ -57,28 +58,38 @@ from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
     BEST_EPOCH,
     EPOCHS,
-    PROPOSAL,
+    LEAST_COMPLETE,
+    LONGEST_WARM_UP,
+    LOSS,
     REASON,
     SECONDS,
     STATES,
-    Claim,
-    Pruner,
-    Study,
-    Worker,
+    at_work,
+    best_of,
+    chosen,
+    finished,
     importances,
+    is_finished,
+    is_free,
     need_optuna,
     open_study,
+    placed,
     quiet_optuna,
+    repeat_interrupted,
+    seed_of,
+    set_pruner,
+    set_sampler,
+    storage_file,
 )
 
-#: No trial is pruned before this many are complete, nor in the first quarter of the epochs, at most this many.
-LEAST_COMPLETE, LONGEST_WARM_UP = 5, 10
 _PAUSE = 1.0
-HISTORY, CHECKPOINT = "history.csv", ".checkpoint"
+HISTORY = "history.csv"
+#: A trial's smallest validation loss, facts about it, and whether it was pruned.
+_Trained = tuple[float, dict[str, Any], bool]
 #: Errors of a trial that do not end the study: settings that diverge, or are too large for the machine.
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
-TUNE_RECORD, WORKERS, TRIALS, TABLE = "tune.json", ".workers", "trials", "trials.csv"
+TUNE_RECORD, WORKERS, GUARD, TRIALS, TABLE = "tune.json", ".workers", "study.guard", "trials", "trials.csv"
 PRESET, PAGE, MODEL = "preset.json", "tuning.html", "model"
 STUDY = FolderKind(
     "study",
@@ -92,15 +103,21 @@ STUDY = FolderKind(
 
 @dataclass
 class TuneSession:
-    """What a process needs to work on a study of ``total`` trials."""
+    """What a process needs to work on a study of ``total`` trials, and how many ``others`` work on it here."""
 
     request: TuneRequest
     inputs: Inputs
     space: Space
     total: int
     folder: Path
-    study: Study
+    study: Any
+    others: Callable[[], int]
     say: Say
+
+    @property
+    def finished(self) -> dict[int, Any]:
+        """The finished trials by place."""
+        return finished(self.study, self.total)
 
 
 def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
@@ -124,22 +141,21 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
     say(headline(inputs))
-    with quiet_optuna(), _opened(request, identity) as study:
+    with quiet_optuna(), _opened(request, identity) as (study, others):
         wanted = request.trials if request.trials is not None else space.trials_for(inputs.task)
         # A study that already has more trials is not shortened.
-        total = max([wanted, *(trial.number + 1 for trial in study.finished())])
-        session = TuneSession(request, inputs, space, total, folder, study, say)
-        before = len(study.finished(total))
-        counts = f"{total} trials" + (f", {before} of them finished before" if before else "")
-        say(f"study {study.name!r}, space {space.name}: {space.text}; {counts}")
-        study.enter(total)
+        before = finished(study)
+        total = max([wanted, *(place + 1 for place in before)])
+        session = TuneSession(request, inputs, space, total, folder, study, others, say)
+        counts = f"{total} trials" + (f", {len(before)} of them finished before" if before else "")
+        say(f"study {request.study!r}, space {space.name}: {space.text}; {counts}")
         for note in inputs.notes:
             say(f"note: {note}")
         try:
             with told_of_columns():
                 _work_through(session)
         except KeyboardInterrupt:
-            count = len(study.finished(total))
+            count = len(session.finished)
             if count:
                 write_page(session)
             raise KeyboardInterrupt(
@@ -160,17 +176,18 @@ def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
+def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[tuple[Any, Callable[[], int]]]:
     """Open the folder and the storage. A folder that stays empty is removed again."""
     optuna = need_optuna()
     from sqlalchemy.exc import SQLAlchemyError
 
     folder = request.folder
     with made_folder(folder):
+        workers = _workers(request)
         try:
-            with Worker(folder / WORKERS) as worker:
+            with at_work(workers) as others:
                 if request.overwrite:
-                    if count := worker.others():
+                    if count := others():
                         problem = (
                             f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
                             "study cannot be replaced"
@@ -178,7 +195,8 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                         raise InputError(problem, hint="Wait, or choose another --out.", code="PG054")
                     if STUDY.read(folder) is None and RUN.read(folder) is None:
                         STUDY.refuse_taken(folder)
-                opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
+                guard = workers / GUARD
+                opened = open_study(request.url, request.study, identity, guard, overwrite=request.overwrite)
                 with opened as study, writing(folder):
                     if request.overwrite:
                         STUDY.clear(folder)
@@ -187,140 +205,145 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                         beside = {"storage": request.shown_storage, "study": request.study}
                         record = STUDY.new_record(identity, request.command, **beside, finished=None)
                         write_json_atomic(folder / TUNE_RECORD, record)
-                    yield study
+                    yield study, others
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             problem = f"The study's storage failed: {str(error).splitlines()[0]}"
             hint = "Correct this, then run the same command to resume."
             raise EnvironmentProblem(problem, hint=hint, code="PG062") from error
         finally:
             if not (folder / TUNE_RECORD).exists():
-                for guard in (folder / WORKERS).glob("*.guard"):
-                    guard.unlink(missing_ok=True)
+                for left in workers.glob("*.guard"):
+                    left.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
-                    (folder / WORKERS).rmdir()
+                    workers.rmdir()
+
+
+def _workers(request: TuneRequest) -> Path:
+    """Return the folder for the locks of the processes at work: beside the database, if that is a file."""
+    file = storage_file(request.url)
+    return (request.folder if file is None else file.parent) / WORKERS
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
 def _work_through(session: TuneSession) -> None:
     """Do trials until all are finished, by this or other processes."""
-    study, total, waiting = session.study, session.total, False
-    for trial in study.finished():  # of a process that stopped right after a trial's end
-        shutil.rmtree(session.folder / TRIALS / str(trial.number) / CHECKPOINT, ignore_errors=True)
-    try:
-        while True:
-            claim = study.claim(total, session.space, session.request.seed)
-            if claim is not None:
-                waiting = False
-                _do_trial(session, claim)
-                write_table(session)
-            elif len(study.finished(total)) >= total:
-                return
-            else:
-                if not waiting:
-                    session.say("other processes work on the last trials; waiting (Ctrl-C ends only this process)")
-                waiting = True
-                time.sleep(_PAUSE)
-    finally:
-        # Also after Ctrl-C while a trial was being claimed or ended. A full disk is not a fault of a trial either.
-        study.let_go()
+    optuna, study, waiting, begun = need_optuna(), session.study, False, list[int]()
+    guard, has_file = _workers(session.request) / GUARD, storage_file(session.request.url) is not None
+    while True:
+        repeat_interrupted(study, guard, alone=has_file and not session.others())
+        if len(session.finished) >= session.total:
+            return
+        if is_free(study, session.total):
+            waiting = False
+            # Another process may have given this one up, for example of a machine that slept, and repeated its trial.
+            with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                study.optimize(lambda trial: _do_trial(session, trial, begun), n_trials=1, catch=_TRIAL_FAULTS)
+            _tell_of(session, begun.pop())
+            write_table(session)
+            continue
+        if not waiting:
+            session.say("other processes work on the last trials; waiting (Ctrl-C ends only this process)")
+        waiting = True
+        time.sleep(_PAUSE)
 
 
-def _do_trial(session: TuneSession, claim: Claim) -> None:
-    """Train one trial, save its model, and record the result in the study."""
-    place = session.folder / TRIALS / str(claim.number)
-    stored = None
-    with contextlib.suppress(OSError, ValueError):
-        stored = read_json(place / PRESET)
-    if place.exists() and not (claim.resumed and stored == claim.proposal["preset"]):
-        shutil.rmtree(place)  # of an older study in this folder
-    sweep(place)
+def _do_trial(session: TuneSession, trial: Any, begun: list[int]) -> float:
+    """Choose a trial's settings, train it, save its model, and return its loss. Add its number to ``begun``."""
+    begun.append(trial.number)
+    place = next(at for at, other in placed(session.study) if other.number == trial.number)
+    folder, seed = session.folder / TRIALS / str(place), session.request.seed
+    set_sampler(session.study, session.space, seed=seed, place=place)
+    preset = plain(chosen(session.space, place, trial))
     with writing(session.folder):
-        (place / CHECKPOINT).mkdir(parents=True, exist_ok=True)
-        write_json_atomic(place / PRESET, claim.proposal["preset"])
+        remove([folder])  # of an interrupted trial, or of an older study in this folder
+        folder.mkdir(parents=True)
+        write_json_atomic(folder / PRESET, preset)
+    train = _train if session.request.model == "network" else _train_other
     try:
-        with session.study.at_work(claim):
-            state, value, facts = _train(session, claim, place)
+        value, facts, is_pruned = train(session, trial, preset, place)
     except _TRIAL_FAULTS as error:
         reason = one_line(error)
-        reason = reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"
-        state, value, facts = "failed", None, {REASON: reason}
-    session.study.finish(claim, state, value, facts)
-    shutil.rmtree(place / CHECKPOINT, ignore_errors=True)
-    finished = session.study.finished(session.total)
-    best = session.study.best(session.total)
-    line = f"[{len(finished)}/{session.total}] trial {claim.number}: "
-    if state == "failed":
+        trial.set_user_attr(REASON, reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}")
+        raise
+    for name, fact in {LOSS: value, **facts}.items():
+        trial.set_user_attr(name, fact)
+    if is_pruned:
+        raise need_optuna().TrialPruned
+    return value
+
+
+def _tell_of(session: TuneSession, number: int) -> None:
+    """Say how a trial ended, which is the best, and how long the rest may take."""
+    place, trial = next(pair for pair in placed(session.study) if pair[1].number == number)
+    done, facts = session.finished, trial.user_attrs
+    if not is_finished(trial):
+        return
+    line = f"[{len(done)}/{session.total}] trial {place}: "
+    if REASON in facts:
         line += f"failed: {facts[REASON]}"
     else:
-        line += f"{value:.5g}" + (f", {facts[EPOCHS]} epochs" if EPOCHS in facts else "")
-        line += ", pruned" if state == "pruned" else ""
-    if best is not None:
-        line += f"; best so far {best.value:.5g}, trial {best.number}"
-    times = [float(trial.user_attrs[SECONDS]) for trial in finished if SECONDS in trial.user_attrs]
-    left = session.total - len(finished)
+        line += f"{facts[LOSS]:.5g}" + (f", {facts[EPOCHS]} epochs" if EPOCHS in facts else "")
+        line += ", pruned" if trial.state.name == "PRUNED" else ""
+    if (best := best_of(done)) is not None:
+        line += f"; best so far {done[best].value:.5g}, trial {best}"
+    times = [float(one.user_attrs[SECONDS]) for one in done.values() if SECONDS in one.user_attrs]
+    left = session.total - len(done)
     if times and left:
-        workers = 1 + session.study.worker.others()
-        line += f"; about {readable(sum(times) / len(times) * left / workers)} left"
+        line += f"; about {readable(sum(times) / len(times) * left / (1 + session.others()))} left"
     session.say(line)
 
 
-def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
-    """Return how a trial ended, its smallest validation loss, and facts about it. Its model is in its folder."""
-    if session.request.model != "network":
-        return _train_other(session, claim, place)
-    preset = check_preset(claim.proposal["preset"])
-    request = session.request.run_request(session.space.base_name, seed=claim.proposal["seed"])
+def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: int) -> _Trained:
+    """Train a trial's network, and save it in the trial's folder."""
+    preset, folder = check_preset(content), session.folder / TRIALS / str(place)
+    request = session.request.run_request(session.space.base_name, seed=seed_of(session.request.seed, place))
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
-    pruner = None
-    if session.request.pruning and session.space.pruning:
-        warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
-        pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
+    prunes, pruned = session.request.pruning and session.space.pruning, False
+    set_pruner(session.study, epochs)
     parts, known = inputs.parts, inputs.learned
     model = make_estimator(request, inputs, preset=preset)
     rows = fit_encoder(model, inputs)
     model.set_params(progress=False)
-    losses, pruned = dict[int, float](), False
-    best = session.study.best()
-    with Progress(epochs, f"trial {claim.number + 1} of {session.total}", lines=False) as bar:
+    done, losses = session.finished, list[float]()
+    best = best_of(done)
+    with Progress(epochs, f"trial {place + 1} of {session.total}", lines=False) as bar:
 
         def watch(record: Any) -> bool:
             nonlocal pruned
-            epoch = int(record["epoch"])
-            losses[epoch] = float(record["validation_loss"])
-            session.study.report(claim, epoch, losses[epoch])
+            losses.append(float(record["validation_loss"]))
+            trial.report(losses[-1], int(record["epoch"]))
             bar.advance()
-            bar.note(f"{min(losses.values()):.4g}" + ("" if best is None else f", best so far {best.value:.4g}"))
-            pruned = pruner is not None and pruner.ends(losses)
+            bar.note(f"{min(losses):.4g}" + ("" if best is None else f", best so far {done[best].value:.4g}"))
+            pruned = prunes and bool(trial.should_prune())
             return pruned
 
         eval_set = parts["validation"].frame[known], parts["validation"].y[known]
-        prepared = model.prepare(rows, parts["train"].y, eval_set=eval_set)
-        model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
-    model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
+        model.train(model.prepare(rows, parts["train"].y, eval_set=eval_set), on_epoch=watch)
+    model.save(folder / MODEL, overwrite=True, keep_rows=request.keep_rows)
     with writing(session.folder):
-        write_csv(model.history_.drop(columns="seconds"), place / HISTORY)
-    value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])
+        write_csv(model.history_.drop(columns="seconds"), folder / HISTORY)
     facts = {
         EPOCHS: len(model.history_),
         BEST_EPOCH: int(model.best_epoch_),
         SECONDS: round(float(model.history_["seconds"].sum()), 3),
     }
-    return ("pruned" if pruned else "complete"), value, facts
+    return float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1]), facts, pruned
 
 
-def _train_other(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
+def _train_other(session: TuneSession, _trial: Any, content: Mapping[str, Any], place: int) -> _Trained:
     """Do the same with a model of another library: log loss or RMSE on validation rows, which also end boosting."""
-    proposal, inputs = claim.proposal, session.inputs
-    request = session.request.run_request(session.space.base_name, seed=proposal["seed"])
-    settings = check_settings(proposal["preset"], request.model, PRESET)
-    model = make_estimator(request, inputs, preset=Settings(request.model, settings))
+    inputs, chosen_model = session.inputs, session.request.model
+    request = session.request.run_request(session.space.base_name, seed=seed_of(session.request.seed, place))
+    model = make_estimator(
+        request, inputs, preset=Settings(chosen_model, check_settings(content, chosen_model, PRESET))
+    )
     known, held = inputs.learned, inputs.parts["validation"]
     X, y = held.frame[known], held.y[known]
     model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
-    model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
+    model.save(session.folder / TRIALS / str(place) / MODEL, overwrite=True, keep_rows=request.keep_rows)
     part, score = ("prediction", "rmse") if inputs.task == "regression" else ("probabilities", "log_loss")
     value = scores_of(inputs.task, y, model.predict_parts(X)[part], classes=getattr(model, "classes_", ()))[score]
-    return "complete", float(value), {SECONDS: round(model.fitted_.seconds, 3)}
+    return float(value), {SECONDS: round(model.fitted_.seconds, 3)}, False
 
 
 # ---- the table and the page ------------------------------------------------------------------------------------------
@@ -329,35 +352,34 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
 
     Nothing in it depends on the clock: an interrupted and resumed study has the same table.
     """
-    trials = session.study.finished(session.total)
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    trials = session.finished
+    names = list(dict.fromkeys(name for trial in trials.values() for name in trial.params))
     rows = [
         [
-            trial.number,
+            place,
             STATES[trial.state.name],
-            trial.value,
-            *(trial.user_attrs.get(name) for name in (EPOCHS, BEST_EPOCH)),
-            trial.user_attrs[PROPOSAL]["seed"],
+            *(trial.user_attrs.get(name) for name in (LOSS, EPOCHS, BEST_EPOCH)),
+            seed_of(session.request.seed, place),
             *(trial.params.get(name) for name in names),
             trial.user_attrs.get(REASON),
         ]
-        for trial in trials
+        for place, trial in trials.items()
     ]
     return pd.DataFrame(rows, columns=[*_COLUMNS, *names, "reason"], dtype=object)
 
 
 def write_table(session: TuneSession) -> None:
-    """Write ``trials.csv``, only one process at a time."""
-    with exclusive(session.folder / WORKERS / "table.guard"), writing(session.folder):
+    """Write ``trials.csv``."""
+    with writing(session.folder):
         write_csv(trial_table(session), session.folder / TABLE)
 
 
 def write_page(session: TuneSession) -> None:
     """Write ``tuning.html``."""
-    finished = session.study.finished(session.total)
-    best = session.study.best(session.total)
-    curves = {trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())] for trial in finished}
-    ranges = {name: range_ for trial in finished for name, range_ in trial.distributions.items()}
+    trials = session.finished
+    best = best_of(trials)
+    curves = {place: [loss for _, loss in sorted(one.intermediate_values.items())] for place, one in trials.items()}
+    ranges = {name: range_ for trial in trials.values() for name, range_ in trial.distributions.items()}
     record, metrics = STUDY.read(session.folder) or {}, session.folder / METRICS
     model, base = session.request.model, session.space.base_name
     first = f"preset {base}" if model == "network" else f"usual {baselines.get(model).label}"
@@ -369,14 +391,14 @@ def write_page(session: TuneSession) -> None:
         "space_text": session.space.text,
         "starts_with": None if session.space.base is None else first,  # what trial 0 is
         "total": session.total,
-        "best": None if best is None else best.number,
-        "importances": importances(finished),
-        "curves": {number: losses for number, losses in curves.items() if losses},
-        "seconds": {trial.number: trial.user_attrs.get(SECONDS) for trial in finished},
+        "best": best,
+        "importances": importances(list(trials.values())),
+        "curves": {place: losses for place, losses in curves.items() if losses},
+        "seconds": {place: trial.user_attrs.get(SECONDS) for place, trial in trials.items()},
         "log_scales": [name for name, range_ in ranges.items() if getattr(range_, "log", False)],
         "command": record.get("command", session.request.command),
         "again": _again(session, best) if best is not None else "",
-        "study": session.study.name,
+        "study": session.request.study,
         "seed": session.request.seed,
         "split_seed": session.request.split_seed,
         "split": session.inputs.split,
@@ -387,60 +409,60 @@ def write_page(session: TuneSession) -> None:
         write_text_atomic(session.folder / PAGE, tuning_page(trial_table(session), facts))
 
 
-def _again(session: TuneSession, best: Any) -> str:
-    preset, seed = os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"])
+def _again(session: TuneSession, best: int) -> str:
+    preset, seed = os.fspath(session.folder / PRESET), seed_of(session.request.seed, best)
     return session.request.run_request(preset, seed=seed, out=None).command
 
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
 def export_winner(session: TuneSession) -> Outcome:
     """Make the best trial a finished run in the study's folder. Test rows are used here, for this trial only."""
-    folder, best = session.folder, session.study.best(session.total)
+    folder, trials = session.folder, session.finished
+    best = best_of(trials)
     if best is None:
-        reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
-        problem = f"All {len(reasons)} trials failed, the first with: {reasons[0]}"
+        problem = f"All {len(trials)} trials failed, the first with: {trials[0].user_attrs[REASON]}"
         raise InputError(problem, hint="Choose another --space, or look at the table.", code="PG041")
-    states = [STATES[trial.state.name] for trial in session.study.finished(session.total)]
-    finished = {
+    states = [STATES[trial.state.name] for trial in trials.values()]
+    found = {
         "trials": session.total,
         "states": {state: states.count(state) for state in STATES.values()},
-        "best": best.number,
-        "value": best.value,
-        "seed": int(best.user_attrs[PROPOSAL]["seed"]),
-        "parameters": dict(best.params),
+        "best": best,
+        "value": trials[best].value,
+        "seed": seed_of(session.request.seed, best),
+        "parameters": dict(trials[best].params),
         "again": _again(session, best),
     }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
-        if record.get("finished") != finished or changed_files(folder, record) or not find_finished(folder):
+        if record.get("finished") != found or changed_files(folder, record) or not find_finished(folder):
             sweep(folder, TUNE_RECORD, TABLE, PRESET, PAGE)  # unfinished files of an interrupted process
             write_table(session)
             with writing(folder):
-                write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
+                write_json_atomic(folder / PRESET, plain(chosen(session.space, best, trials[best])))
             _run_stages(session, best)
             write_page(session)
             with writing(folder):
-                STUDY.finish(folder, record, finished, (TABLE, PRESET, PAGE))
+                STUDY.finish(folder, record, found, (TABLE, PRESET, PAGE))
         return _outcome(session.request, session.space, record, already=False)
 
 
-def _run_stages(session: TuneSession, best: Any) -> None:
+def _run_stages(session: TuneSession, best: int) -> None:
     """Do the stages of a run with the winner's settings, using its trained model."""
-    folder, seed = session.folder, int(best.user_attrs[PROPOSAL]["seed"])
+    folder, seed = session.folder, seed_of(session.request.seed, best)
     request = session.request.run_request(os.fspath(folder / PRESET), seed=seed, out=folder)
     settings = {
         **configuration(request),
-        "preset": f"trial {best.number} of {session.total}, space {Path(session.space.name).name}",
+        "preset": f"trial {best} of {session.total}, space {Path(session.space.name).name}",
         "preset content": file_hash(folder / PRESET),
     }
 
     def adopt(work: stages.RunWork) -> None:
-        source = folder / TRIALS / str(best.number) / MODEL
+        source = folder / TRIALS / str(best) / MODEL
         try:
             load(source, device="cpu")
         except PermgradError:
             fact = "is damaged" if source.is_dir() else "is on another machine"
-            session.say(f"  the model of trial {best.number} {fact}; it is trained again here")
+            session.say(f"  the model of trial {best} {fact}; it is trained again here")
             stages.model_stage(work)
             return
         with atomic_path(folder / "model", folder=True) as temporary:
@@ -453,7 +475,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
     if there is None:
         with writing(folder):
             RUN.clear(folder)  # of a run without its record. The study's record shows that the folder is ours
-    session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
+    session.say(f"the best is trial {best}; it becomes a run in {folder}")
     with folders.open_run(
         folder, settings, command=session.request.command, overwrite=not RUN.is_of(there, settings)
     ) as run:
