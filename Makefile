@@ -28,7 +28,7 @@ $(VENV)/installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing permgrad with its test tools (a few minutes the first time) ..."
-	$(PIP) install -c constraints.txt -e '.[peers,tune,scale,agents,dev]' lightgbm xgboost
+	$(PIP) install -c constraints.txt -e '.[peers,tune,scale,agents,onnx,dev]' lightgbm xgboost
 	@touch $@
 
 # On so small a table threads take longer to meet than to compute; a number that you set is taken.

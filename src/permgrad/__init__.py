@@ -36,7 +36,7 @@ _PUBLIC = {
     "missing": "permgrad.attribution.missing",
     "report": "permgrad.pages.report",
     "place_effects": "permgrad.attribution.wide",
-    "read_model_file": "permgrad.models.model_files",
+    "read_onnx": "permgrad.models.onnx_model",
     "read_table": "permgrad.data.read.table",
     "related_columns": "permgrad.evaluation.related",
     "TableTransformer": "permgrad.data.encode.transformer",
@@ -75,7 +75,7 @@ __all__ = [
     "missing",
     "place_effects",
     "push_to_hub",
-    "read_model_file",
+    "read_onnx",
     "read_table",
     "related_columns",
     "report",
@@ -104,7 +104,7 @@ if TYPE_CHECKING:
     from permgrad.integrations.onnx_files import export_onnx
     from permgrad.integrations.wandb_runs import log_to_wandb
     from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-    from permgrad.models.model_files import read_model_file
+    from permgrad.models.onnx_model import read_onnx
     from permgrad.models.save.saving import load
     from permgrad.pages.report import report
     from permgrad.runs.compare.compare import compare

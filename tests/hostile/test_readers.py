@@ -24,7 +24,7 @@ from permgrad import InputError
 #: Cases of each reader; those of whole runs take seconds each and are left to the long form.
 CASES = {
     "model": 40, "image-model": 15, "explanation": 60, "streamed": 30, "diff": 15, "folders": 60, "presets": 60,
-    "checkpoint": 25, "csv": 60, "parquet": 40, "images": 60, "medmnist": 60, "foreign": 60,
+    "checkpoint": 25, "csv": 60, "parquet": 40, "images": 60, "medmnist": 60,
 }  # fmt: skip
 
 

@@ -156,47 +156,6 @@ def use_model(folder: Path, rows: pd.DataFrame) -> None:
 enrol(Reader("model", make_models, use_model, seal_model, lambda _: table(6, seed=1)))
 
 
-def make_foreign(place: Path) -> list[Files]:
-    """Save models of other libraries that are installed, each in its own form."""
-    X, found = table()[["a", "c"]], []
-    y, few = (X["a"] > 0).astype(int), {"n_estimators": 2, "n_jobs": 1}
-    with suppress(ImportError):
-        from lightgbm import LGBMClassifier
-
-        LGBMClassifier(num_leaves=4, min_child_samples=3, verbose=-1, **few).fit(X, y).booster_.save_model(
-            place / "model.txt"
-        )
-        found.append({"model.txt": (place / "model.txt").read_bytes()})
-    with suppress(ImportError):
-        from xgboost import XGBClassifier
-
-        for name in ("model.json", "model.ubj"):
-            XGBClassifier(max_depth=2, **few).fit(X, y).save_model(place / name)
-            found.append({name: (place / name).read_bytes()})
-    with suppress(ImportError):
-        from catboost import CatBoostClassifier
-
-        options = {"iterations": 2, "depth": 2, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
-        CatBoostClassifier(**options).fit(X, y).save_model(str(place / "catboost.json"), format="json")
-        found.append({"catboost.json": (place / "catboost.json").read_bytes()})
-    return found
-
-
-def use_foreign(folder: Path, rows: pd.DataFrame) -> None:
-    """Read a model of another library, and predict rows."""
-    from permgrad.evaluation.baselines.file_model import make_file_model
-    from permgrad.models.model_files import read_model_file
-    from permgrad.models.model_tables import table_for
-
-    for path in sorted(folder.iterdir()):
-        predictor = read_model_file(path)
-        own = table_for(predictor, rows[["a", "c"]])
-        make_file_model(predictor, own, None, ()).predict_parts(own)
-
-
-enrol(Reader("foreign", make_foreign, use_foreign, prepare=lambda _: table(6, seed=1)))
-
-
 def write_images(folder: Path, rows: int) -> pd.DataFrame:
     """Write small images, grey and in colours, and return a table that names them."""
     from PIL import Image

@@ -90,7 +90,7 @@ def outcome_of_error(error: BaseException) -> tuple[int, str]:
 PANELS = {
     "Data": (),
     "Model": (
-        *("model_folder", "class_names", "trust", "model", "preset", "branches", "row_image", "batch_size", "models"),
+        *("model_folder", "class_names", "model", "preset", "branches", "row_image", "batch_size", "models"),
         *("folds", "repeats", "splits", "metric", "baselines", "named_baselines", "cost", "trials", "storage", "study"),
         *("space", "pruning"),
     ),

@@ -25,7 +25,7 @@ BASELINES = (
     *("blend", "mlp", "tabm", "realmlp"),
 )
 #: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
-MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx", "FILE.ENDING")
+MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx")
 #: Those that are trained without weights of rows.
 UNWEIGHED = ("auto", *BASELINES[-4:])
 LAYOUTS = ("tinto", "assignment", "path", "lattice", "given", "random")

@@ -59,7 +59,6 @@ _STREAM = (
 _POSITIVE = "The positive class of two (default: the rarer one)."
 _SEED = "Random seed (the split has its own: --split-seed)."
 _MODEL = "A run's folder, or the model folder in it."
-_FILES = " (ONNX, LightGBM, XGBoost, CatBoost or skops; docs/any-model.md)"
 _PARQUET = "CSV, Excel or Parquet file, folder of Parquet files, or named data set, to"
 _TABLE = "A CSV, Excel or Parquet file, or a named data set (permgrad datasets list)."
 _SHEET = "Sheet to read of every Excel file (default: the first)."
@@ -68,8 +67,7 @@ _TITLE = "Title of the report (default: the table's name)."
 _WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
 _ROWS = "Leave rows of the table out of the saved model and the report"
 _THEME = "Colours of the report; auto follows the reader's system."
-_CLASS_NAMES = "Names of a model file's classes, in the order of its outputs, such as no,yes."
-_TRUST = "Type in a skops file, or in a run of your own estimator, to load; may be given several times."
+_CLASS_NAMES = "Names of an ONNX file's classes, in the order of its outputs, such as no,yes."
 _KIND = (
     "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
     "the table's folder) or identifier; may be given several times."
@@ -194,13 +192,12 @@ class RunRequest(SplitRequest):
     model: str = option(
         "Model to train: permgrad's network, another one with the settings of permgrad compare, auto (the best of what"
         " is installed, by its loss on training rows), an estimator that a function of yours returns, or a fitted model"
-        f" in a file{_FILES}, which is not trained.",
+        " in an ONNX file (docs/any-model.md), which is not trained.",
         "network",
         choices=MODELS,
         short="-m",
     )
     class_names: Names = option(_CLASS_NAMES, (), "NAMES", lists="entries")
-    trust: Names = option(_TRUST, (), "TYPE")
     preset: str = option(
         "Network and training; of another model a file with its settings (docs/tuning.md).", "default", choices=PRESETS
     )
@@ -434,7 +431,6 @@ class PredictRequest(ComputingRequest):
         "SHARE",
     )
     by_class: bool = option("With --coverage: the share also holds among the rows of each class.", False)
-    trust: Names = option(_TRUST, (), "TYPE")
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
 
 
@@ -442,7 +438,7 @@ class PredictRequest(ComputingRequest):
 class ExplainRequest(ComputingRequest):
     """The options of ``permgrad explain``. ``test_rows`` ``(rows,)``: the rows of the table to explain, else all."""
 
-    model_folder: Path = argument(f"{_MODEL[:-1]}; or a model file{_FILES}.", "MODEL")
+    model_folder: Path = argument(f"{_MODEL[:-1]}; or a model in an ONNX file (docs/any-model.md).", "MODEL")
     table: Path | None = argument(
         f"{_PARQUET} explain (default: the test rows of the model's run).",
         "TABLE",
@@ -463,7 +459,6 @@ class ExplainRequest(ComputingRequest):
     classes: Names = option("Class to explain; may be given several times (default: all).", (), "CLASS", name="--class")
     target: Names = option("Column of targets (default: that of the model's run).", (), "COL")
     class_names: Names = option(_CLASS_NAMES, (), "NAMES", lists="entries")
-    trust: Names = option(_TRUST, (), "TYPE")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     scope: str = option("All rows together, or each row.", "auto", choices=("auto", "global", "local"))
     donors: int = option("Number of donors per row, for the methods that draw.", 10, least=1, name="--repeats")

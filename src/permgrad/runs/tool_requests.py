@@ -87,7 +87,6 @@ class CounterfactualsRequest(ComputingRequest):
     count: int = option("How many alternatives to find at most.", 4, least=1, most=100)
     target: Names = _as_of_explain("target")
     class_names: Names = _as_of_explain("class_names")
-    trust: Names = _as_of_explain("trust")
     seed: int = option("Seed of the rows drawn from a table of more than 5,000.", 0, least=0)
     out: Path | None = option("CSV file to write: one line for each alternative (default: none).", None, "FILE")
 

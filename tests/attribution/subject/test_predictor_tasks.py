@@ -31,7 +31,6 @@ from sklearn.preprocessing import StandardScaler
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.base.errors import InputError
-from permgrad.models.model_files import read_model_file
 
 QUIET = {"progress": False, "random_state": 3, "n_repeats": 2}
 ROWS = 120
@@ -357,7 +356,7 @@ def test_boosters_of_the_native_interface(name, file, tmp_path):
     if file:
         path = tmp_path / ("model.txt" if name.startswith("lightgbm") else "model.json")
         model.save_model(path)
-        model = read_model_file(path)
+        model = imported(NATIVE[name][0]).Booster(model_file=path)
     explanation = pg.explain(model, X, y, **QUIET)
 
     def loss(predicted):

@@ -1,4 +1,4 @@
-"""A fitted model in a file of another library, with the interface of permgrad's own models."""
+"""A fitted model in an ONNX file, with the interface of permgrad's own models."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, keeping_warnings, listed
 from permgrad.data.read.cells import canonical
-from permgrad.models.model_files import OnnxPredictor, read_model_file
-from permgrad.models.model_tables import table_for
+from permgrad.models.onnx_model import OnnxPredictor, read_onnx
 
 
 @dataclass(frozen=True)
 class FileModel:
     """A predictor from a file, and the form of its table."""
 
-    predictor: Any
+    predictor: OnnxPredictor
     subject: PredictorSubject
 
     @property
@@ -64,12 +62,10 @@ class FileClassifier(FileModel):
 
 
 def make_file_model(
-    predictor: Any, rows: pd.DataFrame, y: pd.Series[Any] | None, classes: tuple[str, ...]
+    predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None, classes: tuple[str, ...]
 ) -> FileModel:
     """Return a predictor with its classes: those of the model, or ``classes``, in the order of its outputs."""
-    names = find_call(predictor).classes
-    if isinstance(predictor, OnnxPredictor):
-        names = predictor.classes_of(rows[:1])
+    names = predictor.classes_of(rows[:1])
     # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):
         if classes:
@@ -103,11 +99,7 @@ def _told(target: pd.Series[Any]) -> Array | None:
     return target.to_numpy(dtype=np.float64) if numbers else np.asarray(target.map(canonical), dtype=object)
 
 
-def _with_classes(predictor: Any, rows: pd.DataFrame, classes: tuple[Any, ...]) -> FileModel:
-    call = find_call(predictor)
-    if call.task == "regression":
-        problem = "--class-names is for classifiers, but the model predicts numbers"
-        raise InputError(problem, "Leave --class-names out.", "PG004")
+def _with_classes(predictor: OnnxPredictor, rows: pd.DataFrame, classes: tuple[Any, ...]) -> FileModel:
     few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
     count = len(few.class_names)
     if count != len(classes) or len(set(map(str, classes))) != count:
@@ -122,10 +114,9 @@ class FileEstimator(BaseEstimator):
     """A model of a file as an estimator: it is fitted already, and ``fit`` only reads it and compares it with rows.
 
     Args:
-        path: the file, see ``pg.read_model_file``.
+        path: the file, see ``pg.read_onnx``.
         task: ``"classification"`` or ``"regression"``.
         class_names: the classes in the order of its outputs, where the file does not name them.
-        trust: types in a skops file that are loaded.
         target: the name of the column of targets.
 
     Attributes:
@@ -135,7 +126,6 @@ class FileEstimator(BaseEstimator):
     path: str = ""
     task: str = ""
     class_names: Sequence[str] = ()
-    trust: Sequence[str] = ()
     target: str = "y"
 
     @property
@@ -149,8 +139,8 @@ class FileEstimator(BaseEstimator):
         Raises:
             InputError: the model has other columns than the rows, another task, or lacks one of their classes.
         """
-        self._predictor, self._names, self._places = read_model_file(self.path, self.trust), [], np.zeros(0, np.int64)
-        rows = table_for(self._predictor, X.reset_index(drop=True))
+        self._predictor, self._names, self._places = read_onnx(self.path), [], np.zeros(0, np.int64)
+        rows = self._predictor.table_for(X.reset_index(drop=True))
         model = make_file_model(self._predictor, rows, pd.Series(y, name=self.target), tuple(self.class_names))
         if model.task != self.task:
             problem = f"{self.label} is a model for {model.task}, and this is a {self.task}"
@@ -166,21 +156,21 @@ class FileEstimator(BaseEstimator):
         return self
 
     @classmethod
-    def restored(cls, path: Path, task: str, facts: Mapping[str, Any], trust: Sequence[str]) -> Self:
+    def restored(cls, path: Path, task: str, facts: Mapping[str, Any]) -> Self:
         """Return the estimator of a saved file and of what ``facts`` said. It has no ``classes_``."""
-        model = cls(str(path), task, trust=trust)
-        model._predictor, model._names = read_model_file(path, trust), list(facts["names"])
+        model = cls(str(path), task)
+        model._predictor, model._names = read_onnx(path), list(facts["names"])
         model._places = np.asarray(facts["places"], dtype=np.int64)
         return model
 
     def facts(self) -> dict[str, Any]:
         """Return what a saved file is read with: its classes' names, in the order of its outputs, and their places."""
-        return {"names": self._names, "places": self._places.tolist(), "ending": Path(self.path).suffix.lower()}
+        return {"names": self._names, "places": self._places.tolist()}
 
     def _numbers(self, X: pd.DataFrame) -> Floats:
         options: dict[str, Any] = {"class_names": self._names} if self._names else {}
         with keeping_warnings():  # fit has shown them, and has seen that rows do not depend on each other
-            rows = table_for(self._predictor, X.reset_index(drop=True))
+            rows = self._predictor.table_for(X.reset_index(drop=True))
             subject = PredictorSubject(self._predictor, rows, task=self.task, alone=False, **options)
             return FileModel(self._predictor, subject).numbers(rows)
 

@@ -15,11 +15,11 @@ from typing import Any, cast
 import numpy as np
 
 from permgrad.base.checks import check_path
-from permgrad.base.errors import InputError, error_in_words, warn_user
+from permgrad.base.errors import InputError, PermgradError, error_in_words, listed, warn_user
+from permgrad.base.optional import optional
 from permgrad.evaluation.baselines.file_model import FileEstimator
 from permgrad.evaluation.baselines.fitting import baselines, check_available
 from permgrad.evaluation.baselines.models import Booster
-from permgrad.models.model_files import read_model_file
 from permgrad.models.save.saving import load, read_part
 from permgrad.models.save.writing import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, write_model
 
@@ -75,7 +75,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
 def _file_of(name: str | None, blend: Mapping[str, Any] | None, file: Mapping[str, Any] | None) -> str:
     """Return the name of the library's file: of a blend, its boosted model's. ``name``: None of the user's own."""
     if file is not None:
-        return f"fitted{file['ending']}"
+        return "fitted.onnx"
     name = name if blend is None else str(blend["boosted"])
     return f"fitted.{'skops' if name is None else baselines.get(name).file}"
 
@@ -137,7 +137,7 @@ def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[s
 
 def _read_library(source: Path, description: Mapping[str, Any], name: str | None, trust: Sequence[str]) -> Any:
     """Return the library's model, once its file is the one that was saved."""
-    file = description.get("file")
+    file, task = description.get("file"), description["task"]
     path = source / _file_of(name, None, file)
     if path.name not in description["checksums"]:
         raise InputError(f"The model of {source} could not be saved when it was trained", "Train it again.", "PG055")
@@ -145,10 +145,36 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
     if name:
         check_available([name])
     if file is not None:
-        return FileEstimator.restored(path, description["task"], file, trust)
-    model = read_model_file(path, (*trust, *_TREES) if path.suffix == ".skops" else ())
+        return FileEstimator.restored(path, task, file)
+    try:
+        if path.suffix == ".txt":
+            return Booster(optional("lightgbm").Booster(model_file=str(path)))
+        if path.suffix == ".ubj":
+            library, kind = optional("xgboost"), "XGBClassifier" if task == "classification" else "XGBRegressor"
+            model = getattr(library, kind)(enable_categorical=True)
+            model.load_model(path)
+            return model
+        if path.suffix == ".json":
+            kind = "CatBoostClassifier" if task == "classification" else "CatBoostRegressor"
+            return getattr(optional("catboost"), kind)().load_model(str(path), format="json")
+        return _read_skops(path, trust)
+    except PermgradError:
+        raise
+    except Exception as error:
+        problem = f"{path} cannot be read as a model: {error_in_words(error)}"
+        raise InputError(problem, hint="Train it again.", code="PG052") from error
+
+
+def _read_skops(path: Path, trust: Sequence[str]) -> Any:
+    """Return what a file of skops holds, if all its types are known or named."""
+    io, known = optional("skops.io"), (*trust, *_TREES)
+    if strange := [name for name in io.get_untrusted_types(file=path) if name not in known]:
+        problem = f"{path} holds types that skops does not trust by itself: {listed(strange, show=str)}"
+        hint = f"If you know who made the file, load it in Python: pg.load({str(path.parent)!r}, trust={strange!r})."
+        raise InputError(problem, hint=hint, code="PG031")
+    model = io.load(path, trusted=list(known))
     _check_nodes(model)
-    return Booster(model) if path.suffix == ".txt" else model
+    return model
 
 
 def _check_nodes(model: Any) -> None:

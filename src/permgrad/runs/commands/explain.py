@@ -31,8 +31,7 @@ from permgrad.data.read.table import blank_codes
 from permgrad.data.types.positive import find_positive, one_spelling, spelling
 from permgrad.evaluation.baselines.file_model import FileModel, make_file_model
 from permgrad.models.estimators.kept_rows import rows_in
-from permgrad.models.model_files import check_model_file, read_model_file
-from permgrad.models.model_tables import columns_of, table_for
+from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.method_options import method_options
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
@@ -168,7 +167,7 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         model, rows, written = _file_read(request)
         data = {"target": request.y, "task": model.task}
     else:
-        model, data = predicting.open_model(request.model_folder, request.trust)
+        model, data = predicting.open_model(request.model_folder)
         data = with_target(model, data, request.y) | {"sheet": request.sheet}
         rows, written = predicting.read_rows(model, data, request.source)
     table = written.frame
@@ -190,17 +189,17 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
 def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
     """Return the model of a file, the rows of the request's table in its form, and the complete table as written."""
     with loading():
-        predictor = read_model_file(request.model_folder, request.trust)
-    known, y = columns_of(predictor), request.y
-    written = read_like(request.source, {"texts": known.texts, "sheet": request.sheet}, known.names or ())
+        predictor = read_onnx(request.model_folder)
+    names, y = predictor.names or (), request.y
+    written = read_like(request.source, {"texts": predictor.texts, "sheet": request.sheet}, names)
     table = written.frame
     table.columns = pd.Index([str(name) for name in table.columns])
     if y is not None:
         find_column(y, list(table.columns), "target")
-        if y in (known.names or ()):
+        if y in names:
             problem = f"Column {y!r} (target) is a feature of the model"
             raise InputError(problem, hint="Name the column that the model predicts.", code="PG006")
-    rows = table_for(predictor, table, y)
+    rows = predictor.table_for(table, y)
     return make_file_model(predictor, rows, None if y is None else table[y], request.class_names), rows, written
 
 
@@ -212,7 +211,7 @@ def check_explained(request: ExplainRequest, *, is_file: bool) -> None:
             raise InputError(problem, hint="Leave it out.", code="PG004")
         predicting.check_model(request.model_folder)
         return
-    check_model_file(request.model_folder, request.trust)
+    check_onnx(request.model_folder)
     what = f"{request.model_folder.name} is a model file"
     if request.table is None:
         problem = f"Missing TABLE: {what}, which has no test rows"

@@ -46,7 +46,7 @@ def predict_table(request: PredictRequest) -> Outcome:
         return predict_stream(request)
     # The model is checked before the place to write. Otherwise a user would overwrite files and then learn that
     # there is no model.
-    model, data = predicting.open_model(request.model_folder, request.trust)
+    model, data = predicting.open_model(request.model_folder)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     if os.fspath(target) == "-":
         result, facts = _predicted(request, model, data)
@@ -148,7 +148,7 @@ def open_streamed(
 ) -> tuple[Any, dict[str, Any], PartitionedTable]:
     """Return the model, its run's facts on the data (``y``: another target column), and the table."""
     opened = open_partitioned(table)
-    model, data = predicting.open_model(request.model_folder, request.trust)
+    model, data = predicting.open_model(request.model_folder)
     data = with_target(model, data, y)
     silent, features = set(predicting.known_columns(data)), predicting.features_of(model)
     shown = [name for name in opened.columns if name in features or name not in silent]

@@ -31,7 +31,7 @@ from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import get_preset, presets
 from permgrad.models.estimators.settings import check_preset
-from permgrad.models.model_files import is_model_file
+from permgrad.models.onnx_model import is_onnx
 from permgrad.runs.options import TASKS, table_name
 from permgrad.runs.requests import CompareRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
@@ -118,7 +118,7 @@ def _of_estimator(entry: Any) -> Model:
 
 
 def _parse(name: str) -> Model:
-    if is_model_file(Path(name)):
+    if is_onnx(Path(name)):
         problem = f"{name} holds a fitted model, which may have been fitted on the rows that it would be scored on"
         hint = "Explain it with permgrad explain on new rows, or pass its estimator to permgrad.compare in Python."
         raise InputError(problem, hint=hint, code="PG031")

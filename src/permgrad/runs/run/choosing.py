@@ -11,23 +11,22 @@ from typing import TYPE_CHECKING, Any
 from permgrad.base.errors import InputError, error_in_words
 from permgrad.evaluation.baselines.fitting import check_savable, check_skops
 from permgrad.evaluation.baselines.settings import read_settings, try_settings
-from permgrad.models.model_files import check_model_file, read_model_file
+from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.options import is_file, options_of
 
 if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
 
-#: Options that are about the network, and those that are about a model of a file.
-_OF_NETWORK, _OF_FILES = ("preset", "branches", "row_image", "batch_size", "what_if"), ("class_names", "trust")
+#: Options that are about the network.
+_OF_NETWORK = ("preset", "branches", "row_image", "batch_size", "what_if")
 
 
 def check_model(request: RunRequest) -> None:
     """Refuse a model that a run cannot train, and options that do not apply to it."""
     name, options = request.model, options_of(request)
-    for field in _OF_FILES:
-        if getattr(request, field) and not is_file(name):
-            problem = f"{options[field].flag(field)} is for --model FILE, and --model is {name}"
-            raise InputError(problem, hint="Leave it out.", code="PG006")
+    if request.class_names and not is_file(name):
+        problem = f"--class-names is for --model FILE, and --model is {name}"
+        raise InputError(problem, hint="Leave it out.", code="PG006")
     applies = {"preset"} if request.preset.endswith(".json") and name != "auto" else set()
     if applies:
         try_settings(read_settings(request.preset, name), name, request.preset)
@@ -50,10 +49,10 @@ def _check_file(request: RunRequest) -> None:
     if request.refits is not None:
         problem = f"--refits fits the model again, and {name} is fitted already"
         raise InputError(problem, hint="Leave it out.", code="PG006")
-    check_model_file(Path(name), request.trust)
+    check_onnx(Path(name))
     if not Path(name).is_file():
         raise InputError(f"--model {name}: there is no such file", hint="Correct the path.", code="PG010")
-    read_model_file(name, request.trust)
+    read_onnx(name)
 
 
 @cache
@@ -88,9 +87,7 @@ def estimator_of(name: str) -> Any:
 
 def trusted(request: RunRequest) -> list[str]:
     """Return the types of the user's estimator, which a run that resumes may load again."""
-    if is_file(request.model):
-        return list(request.trust)
-    if ":" not in request.model:
+    if ":" not in request.model or is_file(request.model):
         return []
     from skops import io
 

@@ -52,7 +52,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
         if is_file(name):
             from permgrad.evaluation.baselines.file_model import FileEstimator  # few runs are about one
 
-            model = FileEstimator(name, inputs.task, request.class_names, request.trust, inputs.target)
+            model = FileEstimator(name, inputs.task, request.class_names, inputs.target)
         elif ":" in name:
             model = estimator_of(name)
         threads = torch.get_num_threads()
