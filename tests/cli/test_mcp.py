@@ -249,8 +249,8 @@ WRONG = [
         DEEP)),
     *(("counterfactuals", arguments) for arguments in (
         {"want": "Rom"}, {"want": [1, 2, 3]}, {"want": DEEP}, {"fixed": ["nobody"]},
-        {"ranges": {"nobody": [0, 1]}}, {"ranges": {"age": 3}}, {"ranges": {"age": [60, 40]}}, {"ranges": [1]},
-        {"direction": {"age": "sideways"}}, {"direction": {"town": "up"}}, {"count": 0}, {"count": 10**9},
+        {"range": ["nobody=0..1"]}, {"range": "age"}, {"range": ["age=60..40"]}, {"range": [[1]]},
+        {"direction": ["age=sideways"]}, {"direction": ["town=up"]}, {"count": 0}, {"count": 10**9},
         {"most_changes": 0})),
     *(("explain_row", arguments) for arguments in (
         {"method": "nonsense"}, {"method": "aggregate"}, {"class": "Rom"}, {"baseline": "zeros"}, {"repeats": 0},
@@ -303,7 +303,7 @@ def test_links_in_a_run_lead_nowhere(agent, world):
 GUARDED = """
 import os, shutil, sys, tempfile
 from pathlib import Path
-from permgrad.cli.tools import guard
+from permgrad.cli.server import guard
 inside, outside = Path(sys.argv[1]), Path(sys.argv[2])
 tempfile.tempdir = str(inside)
 guard(inside)

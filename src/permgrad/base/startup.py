@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -80,8 +79,3 @@ def uninterrupted_end() -> Iterator[None]:
             # `python -m` ends by signal 2, whatever the exit code, if Ctrl-C hit code that was made from text (as
             # dataclasses do it), also where it was caught. This is forgotten when the next such code runs.
             exec("")  # noqa: S102 — see above
-
-
-def interrupt(process: int) -> None:
-    """Interrupt a process as Ctrl-C does. On Windows it ends at once."""
-    os.kill(process, signal.SIGINT)

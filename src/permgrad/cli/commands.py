@@ -38,8 +38,8 @@ from permgrad.cli.terminal import (
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
+from permgrad.runs.row_requests import CounterfactualsRequest, McpRequest
 from permgrad.runs.run.early import refuse_early
-from permgrad.runs.tool_requests import CounterfactualsRequest, McpRequest
 
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -291,13 +291,13 @@ def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     Each alternative is predicted again, with few changes, to cells that the table has. It says what the model would
     predict, not what would happen if someone changed these things.
     """
-    request.asked()
+    _ = request.explained, request.limits  # which refuse what cannot be read
     with loading():
         from permgrad.runs.run.predicting import check_model
 
         if not request.model_folder.is_file():
             check_model(request.model_folder)
-        from permgrad.runs.commands.rows import write_counterfactuals
+        from permgrad.runs.commands.counterfactuals import write_counterfactuals
     return write_counterfactuals(request)
 
 

@@ -1,120 +1,291 @@
-"""``permgrad mcp``: the tools over the Model Context Protocol, on stdin and stdout.
+"""``permgrad mcp``: commands as tools of the Model Context Protocol, on stdin and stdout.
 
-One process of its own does the calls, one at a time: it keeps the libraries loaded, what it prints never reaches the
-protocol, and a call that is cancelled ends with it.
+What would run code of others is no argument: own estimators, and files of models, presets and encoders. A process of
+its own does the calls, one at a time: it keeps the libraries loaded, and ends with a call that is cancelled.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
 import re
 import signal
+import sys
 import tempfile
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, fields
+from functools import cache, cached_property
+from importlib import import_module
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import anyio
-import mcp_types as types
-from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
+from anyio import to_process
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from permgrad import __version__
-from permgrad.base.startup import interrupt
-from permgrad.cli.tools import TOOLS, work
+from permgrad.base.csv_files import csv_formulas
+from permgrad.base.errors import InputError, keeping_warnings, unknown
+from permgrad.base.files import plain
+from permgrad.base.startup import own_process
+from permgrad.cli.terminal import outcome_of_error, tell
+from permgrad.runs import requests
+from permgrad.runs.options import data_sets, options_of
+from permgrad.runs.row_requests import CounterfactualsRequest, WhatIfRequest
 
-#: Seconds that a process has to leave its folder in order before it is killed.
-_GRACE = 10
 _ABOUT = (
     "permgrad trains models on tables and explains them. Describe the table, run, read the verdict, then ask about "
     "rows. Paths are relative to {0}. Tables may be anywhere; nothing is written outside this folder."
 )
+#: Options of tables, and of a row of a table with the model of a run.
+_TABLE = ("table", "sheet", "kind", "na", "not_na")
+_TARGET = ("target", "task", "positive", "drop", "identifier", "group", "seed", "out", "overwrite")
+_ROW = ("model_folder", "row", "table", "sheet")
+_TYPES: dict[Any, Any] = {bool: StrictBool, int: StrictInt, str: StrictStr, Path: StrictStr}
+#: A name of a model of a comparison, as others would be files.
+_MODEL = Annotated[StrictStr, Field(pattern="^[a-z][a-z0-9_-]*(:tabular|:image)?$")]
+_CELLS = Annotated[dict[str, StrictStr | StrictInt | StrictFloat | StrictBool | None], Field(min_length=1)]
 
 
-class Worker:
-    """The process that does the calls. It is started by the first one, and again after one was cancelled."""
+@dataclass(frozen=True)
+class Tool:
+    """A tool: what it does, its function, its request, which of its fields are arguments, and values of others."""
 
-    def __init__(self, folder: Path, threads: int | None, scratch: str) -> None:
-        self._settings = (folder, threads, scratch)
-        self._process: Any = None
-        self._turn = anyio.Lock()
+    about: str
+    function: str
+    request: type
+    fields: tuple[str, ...]
+    fixed: tuple[tuple[str, Any], ...] = ()
 
-    async def call(self, name: str, arguments: Mapping[str, Any], session: Any) -> dict[str, Any]:
-        """Do a call, and tell the client what it says about its progress. If cancelled, end the process."""
-        async with self._turn:
-            try:
-                await anyio.to_thread.run_sync(self._send, (name, arguments))
-                done = 0.0
-                while True:
-                    kind, content = await anyio.to_thread.run_sync(self._connection.recv, abandon_on_cancel=True)
-                    if kind == "done":
-                        return dict(content)
-                    place = re.match(r"\[(\d+)/(\d+)\] ", content)
-                    done = round(max(done + 1e-3, float(place[1]) - 1 if place else 0.0), 3)
-                    await session.report_progress(done, float(place[2]) if place else None, content)
-            except (EOFError, OSError):
-                self.stop()
-                return {"error": "The process that computes ended. Is there enough memory? Call again to resume."}
-            except anyio.get_cancelled_exc_class():
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(self.stop)
-                raise
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The field of each argument, which is named as on the command line."""
+        flags = {field: (option.name or "").partition("/")[0] for field, option in options_of(self.request).items()}
+        flags |= {"model_folder": "run", "keep_rows": ""}
+        return {flags[field].lstrip("-").replace("-", "_") or field: field for field in self.fields}
 
-    def _send(self, message: Any) -> None:
-        if self._process is None or not self._process.is_alive():
-            context = multiprocessing.get_context("spawn")
-            self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=work, args=(theirs, *self._settings))
-            self._process.start()
-            theirs.close()
-        self._connection.send(message)
+    @property
+    def signature(self) -> Signature:
+        """The arguments with their types and descriptions. Those that are not given are None."""
+        options, hints = options_of(self.request), get_type_hints(self.request)
+        needed = {"row", *(entry.name for entry in fields(self.request) if entry.default is MISSING)}
+        parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=Context)]
+        for name, field in self.names.items():
+            option, kinds = options[field], get_args(hints[field]) or (hints[field],)
+            # Words in capitals stand for files and functions.
+            words = () if option.table else tuple(choice for choice in option.choices if choice == choice.lower())
+            kind: Any = Literal[words] if words else next((_TYPES[one] for one in kinds if one in _TYPES), None)
+            kind = {"models": _MODEL, "changes": _CELLS}.get(field, kind)
+            kind = list[kind | StrictInt | StrictFloat] | kind if ... in kinds else kind  # one may stand alone
+            facts = Field(alias=name, description=option.text, ge=option.least, le=option.most)
+            default = Parameter.empty if field in needed else None
+            parameters.append(
+                Parameter(field, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, facts])
+            )
+        return Signature(parameters, return_annotation=CallToolResult)
 
-    def stop(self) -> None:
-        """Interrupt the process, and wait until it has left everything as Ctrl-C does."""
-        if self._process is None:
+
+_RUNS, _ROWS = "permgrad.cli.commands:", "permgrad.runs.commands.rows:"
+_RUN = ("time", "test", "validation", "model", "preset", "baselines", "named_baselines", "time_limit", "thorough",
+        "refits", "sensitive", "split_seed", "keep_rows")  # fmt: skip
+TOOLS: dict[str, Tool] = {
+    "describe_table": Tool(
+        "Describe a table before a run: the kind of each column and why, ranges, frequent and missing cells.",
+        f"{_ROWS}describe_table", requests.RunRequest, _TABLE,
+    ),
+    "run": Tool(
+        "Train a model on a table, test and explain it, and write a report. The verdict says in sentences how good it "
+        "is and what it relies on. The same call resumes a run that was stopped, and shows a finished one.",
+        f"{_RUNS}run", requests.RunRequest, (*_TABLE, *_TARGET, *_RUN),
+    ),
+    "read_run": Tool(
+        "Return the verdict and the results of a finished run again.",
+        f"{_ROWS}read_run", requests.ExplainRequest, ("model_folder",),
+    ),
+    "explain_row": Tool(
+        "Say how much each feature of one row moved the model's output, and write the explanation with its plots. "
+        "Without a table, row is the number of a test row of the run.", f"{_RUNS}explain", requests.ExplainRequest,
+        (*_ROW, "method", "baseline", "classes", "positive", "donors", "seed", "out"),
+        (("scope", "local"), ("overwrite", True)),
+    ),
+    "what_if": Tool(
+        "Predict one row as it is and with other cells. It says what the model would predict, not what would happen.",
+        f"{_ROWS}what_if", WhatIfRequest, (*_ROW, "changes"),
+    ),
+    "counterfactuals": Tool(
+        "Find what would have to differ in one row for the model to predict something else, with few changes.",
+        f"{_RUNS}counterfactuals", CounterfactualsRequest,
+        (*_ROW, "want", "fixed", "ranges", "direction", "most_changes", "count", "seed"),
+    ),
+    "compare": Tool(
+        "Compare models on one table by cross-validation: which is best, by how much, and what each relies on.",
+        f"{_RUNS}compare", requests.CompareRequest,
+        (*_TABLE, *_TARGET, "models", "folds", "repeats", "metric", "explain"),
+    ),
+}  # fmt: skip
+
+
+# ---- the process that computes ---------------------------------------------------------------------------------------
+def request_of(tool: Tool, arguments: Mapping[str, Any], folder: Path, threads: int | None) -> Any:
+    """Return the request of a call. Refuse places to write outside the folder."""
+    values, hints = {**dict(tool.fixed), "threads": threads}, get_type_hints(tool.request)
+    for name, value in arguments.items():
+        field, kinds = tool.names[name], get_args(hints[tool.names[name]]) or (hints[tool.names[name]],)
+        if ... in kinds:
+            values[field] = tuple(map(str, value if isinstance(value, list) else [value]))
+        elif Path in kinds or field == "table":
+            path = _place(name, value, folder, reading=field in ("table", "test", "validation"))
+            values[field] = str(path) if str in kinds else path
+        else:
+            values[field] = value
+    request = tool.request(**values)
+    if "out" in tool.fields:
+        _place("out", os.fspath(request.folder), folder, reading=False)
+    return request
+
+
+def _place(argument: str, text: str, folder: Path, *, reading: bool) -> Path:
+    """Return a path from the folder. Refuse one to write that is outside, and what is neither file nor folder."""
+    if reading and text in data_sets():
+        return Path(text)
+    try:
+        path = (folder / text).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{argument} {text!r} is no path: {error}", "Name another place.", "PG010") from error
+    if not (path.is_file() or path.is_dir() or not path.exists() if reading else folder in path.parents):
+        what = "no file" if reading else f"not inside {folder}, the folder of permgrad mcp"
+        raise InputError(f"{argument} {text!r} is {what}", hint="Name another place.", code="PG050")
+    return path if reading else path.relative_to(folder)
+
+
+#: What changes a file or folder, and which of its arguments name it.
+_ONE = ("os.chmod", "os.chown", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime", "shutil.rmtree")
+_CHANGES = {**dict.fromkeys(_ONE, (0,)), **dict.fromkeys(("os.rename", "os.link"), (0, 1)), "os.symlink": (1,)}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def guard(folder: Path) -> None:
+    """Refuse, from now on in this process, to change anything outside a folder, whatever the code or a link says."""
+
+    def check(event: str, values: tuple[Any, ...]) -> None:
+        places = (0,) * bool(values[2] & _WRITES) if event == "open" else _CHANGES.get(event, ())
+        if event in ("os.remove", "os.rmdir") and values[-1] >= 0:  # in a folder that shutil.rmtree removes
             return
-        if self._process.is_alive():
-            interrupt(self._process.pid)
-            self._process.join(_GRACE)
-            self._process.kill()
-        self._process.join()
-        self._connection.close()
-        self._process = None
+        for path in [os.fsdecode(values[place]) for place in places if not isinstance(values[place], int)]:
+            absolute = Path.cwd() / path
+            # A link as the last name is changed itself, except by what opens it.
+            is_link = event != "open" and absolute.name not in ("", "..")
+            real = absolute.parent.resolve() / absolute.name if is_link else absolute.resolve()
+            if path != os.devnull and folder not in (real, *real.parents):
+                raise PermissionError(1, f"outside {folder}, the folder of permgrad mcp", path)
+
+    sys.addaudithook(check)
+
+
+@cache
+def _settle(folder: Path, scratch: str) -> None:
+    """Make this process one that writes into the folder alone."""
+    for name in ("PERMGRAD_DATA", "PERMGRAD_CACHE"):
+        if named := os.environ.get(name):
+            os.environ[name] = str(Path(named).resolve())  # as named from where the server was started
+    os.chdir(folder)
+    tempfile.tempdir, sys.dont_write_bytecode = scratch, True
+    warnings.simplefilter("ignore")
+    guard(folder)
+
+
+def answer(name: str, arguments: Mapping[str, Any], settings: tuple[Any, ...], said: Path) -> CallToolResult:
+    """Return what a call results in: text and facts, or the sentence of an error. ``said``: where progress is told."""
+    folder, threads, scratch = settings
+    _settle(folder, scratch)
+    with said.open("w", encoding="utf8", buffering=1) as lines:
+        sys.stdout = sys.stderr = lines
+        os.dup2(lines.fileno(), 2)
+        try:
+            with own_process(tell=tell), keeping_warnings() as warned, csv_formulas("quote"):
+                request = request_of(TOOLS[name], arguments, folder, threads)
+                module, _, function = TOOLS[name].function.partition(":")
+                outcome = getattr(import_module(module), function)(request)
+        except Exception as error:  # noqa: BLE001 — whatever happens is answered in words
+            return _refusal(outcome_of_error(error)[1])
+    facts = plain({**outcome.facts, **({"warnings": list(dict.fromkeys(warned))} if warned else {})})
+    text = "\n".join([*(f"warning: {one}" for one in facts.get("warnings", ())), outcome.text])
+    content: list[Any] = [TextContent(type="text", text=one) for one in (text, json.dumps(facts, ensure_ascii=False))]
+    return CallToolResult(content=content, structured_content=facts)
+
+
+def _refusal(sentence: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=sentence)], is_error=True)
+
+
+# ---- the server ------------------------------------------------------------------------------------------------------
+class Server(MCPServer):
+    """The server of the tools, which refuses wrong arguments in one sentence."""
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__("permgrad", version=__version__, instructions=_ABOUT.format(settings[0]), log_level="CRITICAL")
+        self._settings, self._turn = settings, anyio.CapacityLimiter(1)
+        for name, tool in TOOLS.items():
+            hints = ToolAnnotations(read_only_hint="out" not in tool.fields)
+            self.add_tool(self._function(name, tool), name, description=tool.about, annotations=hints)
+
+    def _function(self, name: str, tool: Tool) -> Any:
+        async def call(context: Context, **arguments: Any) -> CallToolResult:
+            given = {key: value for key, value in arguments.items() if value is not None}
+            file, path = tempfile.mkstemp(dir=self._settings[2])
+            os.close(file)
+            result = _refusal("The process that computes ended. Is there enough memory? Call again to resume.")
+            async with anyio.create_task_group() as group:
+                group.start_soon(_follow, Path(path), context)
+                with suppress(anyio.BrokenWorkerProcess):
+                    result = await to_process.run_sync(
+                        answer, name, given, self._settings, Path(path), cancellable=True, limiter=self._turn
+                    )
+                group.cancel_scope.cancel()
+            return result
+
+        call.__signature__ = tool.signature  # type: ignore[attr-defined]
+        return call
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        """Call a tool. Its arguments are refused in one sentence."""
+        try:
+            if name not in TOOLS:
+                raise unknown("tool", name, TOOLS)
+            if strange := [argument for argument in arguments if argument not in TOOLS[name].names]:
+                raise unknown("argument", strange[0], TOOLS[name].names)
+            return await super().call_tool(name, arguments, context)
+        except InputError as error:
+            return _refusal(outcome_of_error(error)[1])
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            wrong = error.__cause__.errors(include_url=False, include_input=False)[0]
+            problem = f"{'.'.join(map(str, wrong['loc']))!r}: {wrong['msg']}"
+            return _refusal(str(InputError(problem, hint="See the tool's schema.", code="PG001")))
+
+
+async def _follow(path: Path, context: Context) -> None:
+    """Tell the client each line that a call writes into a file."""
+    done, rest = 0.0, ""
+    with path.open(encoding="utf8", errors="replace") as lines:
+        while True:
+            *whole, rest = (rest + lines.read()).split("\n")
+            for line in filter(None, map(str.strip, whole)):
+                place = re.match(r"\[(\d+)/(\d+)\] ", line)
+                done = round(max(done + 1e-3, float(place[1]) - 1 if place else 0.0), 3)
+                await context.report_progress(done, float(place[2]) if place else None, line)
+            await anyio.sleep(0.1)
 
 
 def serve(folder: Path, threads: int | None) -> None:
     """Serve the tools until the client closes stdin."""
-
-    async def list_tools(_: Any, __: Any) -> types.ListToolsResult:
-        hints = {name: types.ToolAnnotations(read_only_hint="out" not in tool.fields) for name, tool in TOOLS.items()}
-        return types.ListToolsResult(
-            tools=[
-                types.Tool(name=name, description=tool.about, input_schema=tool.schema, annotations=hints[name])
-                for name, tool in TOOLS.items()
-            ]
-        )
-
-    async def main(scratch: str) -> None:
-        worker = Worker(folder, threads, scratch)
-
-        async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-            result = await worker.call(params.name, params.arguments or {}, context.session)
-            facts = result.get("facts")
-            texts = [result["error"]] if facts is None else [result["text"], json.dumps(facts, ensure_ascii=False)]
-            content: list[Any] = [types.TextContent(type="text", text=text) for text in texts]
-            return types.CallToolResult(content=content, structured_content=facts, is_error=facts is None)
-
-        about = _ABOUT.format(folder)
-        server = Server(
-            "permgrad", version=__version__, instructions=about, on_list_tools=list_tools, on_call_tool=call_tool
-        )
-        try:
-            async with stdio_server() as (read, write):
-                await server.run(read, write, server.create_initialization_options())
-        finally:
-            worker.stop()
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is under way ends as by Ctrl-C
     with tempfile.TemporaryDirectory(prefix=".permgrad-mcp-", dir=folder, ignore_cleanup_errors=True) as scratch:
-        anyio.run(main, scratch)
+        Server(folder, threads, scratch).run()

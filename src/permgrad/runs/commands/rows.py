@@ -1,4 +1,4 @@
-"""What programs ask about a table and its rows: what it holds, what if a cell were another, what would have to differ.
+"""What programs ask about a table and its rows: what it holds, and what if a cell were another.
 
 Each answer has its sentences with their facts under ``verdict``, as that of a run.
 """
@@ -6,34 +6,26 @@ Each answer has its sentences with their facts under ``verdict``, as that of a r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from permgrad.attribution.counterfactuals import ALREADY, Counterfactuals, counterfactuals
-from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted, listed
-from permgrad.base.files import writing
-from permgrad.base.locks import hold_name
 from permgrad.base.numerals import percent
-from permgrad.data.read.cells import BLANK, canonical
 from permgrad.data.read.reading import missing_said
 from permgrad.data.read.table import blank_codes
-from permgrad.data.types.column_types import ColumnType, infer_schema, read_numbers
+from permgrad.data.types.column_types import ColumnType, infer_schema
 from permgrad.evaluation.baselines.file_model import FileModel
-from permgrad.pages.summary import counterfactuals_summary, counterfactuals_words
 from permgrad.pages.words import clean, value_text
 from permgrad.runs.commands.explain import ReadRows, check_explained, of_test_rows, read_rows_of
-from permgrad.runs.commands.predict import check_free
-from permgrad.runs.folder.folder import finished_record, refuse_input, refuse_run_file
+from permgrad.runs.folder.folder import finished_record
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, RunRequest
+from permgrad.runs.row_requests import WhatIfRequest
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.inputs import read_request
 from permgrad.runs.run.predicting import prediction_table, use_threads
 from permgrad.runs.run.summary import read_summary
-from permgrad.runs.tool_requests import CounterfactualRequest, CounterfactualsRequest, WhatIfRequest, ends
 
 #: Frequent cells of a column that are listed.
 _SHOWN = 5
@@ -41,7 +33,8 @@ _SHOWN = 5
 Spoken = tuple[str, str, Mapping[Any, Any]]
 
 
-def _outcome(facts: Mapping[str, Any], spoken: list[Spoken]) -> Outcome:
+def told(facts: Mapping[str, Any], spoken: list[Spoken]) -> Outcome:
+    """Return facts with sentences, which are also the text."""
     verdict = [{"sentence": words, "facts": {"kind": kind, **about}} for words, kind, about in spoken]
     return Outcome({**facts, "verdict": verdict}, as_lines(words for words, _, _ in spoken))
 
@@ -71,7 +64,7 @@ def describe_table(request: RunRequest) -> Outcome:
     spoken += [(note, "note", {}) for note in (*written.notes, *missing_said(written.missing))]
     columns = [_column(one, present[one.name]) for one in schema]
     target = None if card is None else card.target
-    return _outcome({"table": request.table, "rows": rows, "target": target, "columns": columns}, spoken)
+    return told({"table": request.table, "rows": rows, "target": target, "columns": columns}, spoken)
 
 
 def _column(one: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
@@ -84,7 +77,7 @@ def _column(one: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
 
 
 # ---- a row -----------------------------------------------------------------------------------------------------------
-def _read(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
+def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
     """Return the rows of a request with its model, the row that it names, and the row's number in the table."""
     check_explained(request, is_file=request.model_folder.is_file())
     request = of_test_rows(request) if request.table is None else request
@@ -98,7 +91,7 @@ def _read(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
 
 def what_if(request: WhatIfRequest) -> Outcome:
     """Predict a row as it is and with changes. A new number outside the rows of the table is told of."""
-    read, row, number = _read(request)
+    read, row, number = read_row(request)
     changes, outside, codes = {}, list[Spoken](), list(read.data.get("na_codes", ()))
     for name, cell in request.changes.items():
         find_column(name, [str(column) for column in row.columns], "changes")
@@ -122,106 +115,10 @@ def what_if(request: WhatIfRequest) -> Outcome:
         *outside,
     ]
     facts = {"run": str(request.model_folder), "row": number, "changes": changes, "before": before, "after": after}
-    return _outcome(facts, spoken)
+    return told(facts, spoken)
 
 
 def _said(line: Mapping[Any, Any]) -> str:
     """Write a prediction, with the probability of a class."""
     chance = line.get(f"probability_{line['prediction']}")
     return f"{value_text(line['prediction'])}{'' if chance is None else f' (probability {chance:.3f})'}"
-
-
-def find_counterfactuals(request: CounterfactualRequest) -> Outcome:
-    """Find what would have to differ in a row for another prediction."""
-    return _alternatives(request, *_read(request))[0]
-
-
-def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
-    """Find the same as the command line asks it, and write a line for each alternative if a file is named."""
-    asked, out = request.asked(), request.out
-    if out is not None:
-        refuse_input(out, {"table": asked.table, "model": asked.model_folder if asked.model_folder.is_file() else None})
-        refuse_run_file(out, asked.model_folder)
-        check_free(out, "Alternatives", overwrite=request.overwrite)
-    read, row, number = _read(asked)
-    for option, names in (("--fixed", asked.fixed), ("--range", asked.ranges), ("--direction", asked.direction)):
-        for name in names or ():
-            find_column(name, [str(column) for column in row.columns], option)
-    cells = {name: _cells(name, read.rows[name], limit) for name, limit in (asked.ranges or {}).items()}
-    asked = replace(asked, ranges=cells, want=_wanted(asked.want, read))
-    outcome, result = _alternatives(asked, read, row, number)
-    if result.meta.get("reason") == ALREADY:
-        problem = f"The model already predicts {value_text(result.meta['prediction'])} for row {number}"
-        raise InputError(problem, hint="Pass another --want, or another --row.", code="PG003")
-    if out is None:
-        return outcome
-    with hold_name(out), writing(out, "name another file with --out"):
-        check_free(out, "Alternatives", overwrite=request.overwrite)  # again, now that no other process can write it
-        write_csv(result.to_frame(), out)
-    return Outcome({**outcome.facts, "out": str(out)}, f"{outcome.text}\nAlternatives: {out}")
-
-
-def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
-    """Return both ends of a range, or the cells of a column that are written as the listed texts."""
-    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-        known = {canonical(cell): cell for cell in column.dropna().unique().tolist()}
-        return [known.get(cell, cell) for cell in limit]
-    if len(limit) != 2 or any(isinstance(end, str) for end in limit):
-        problem = f"Column {clean(name)} has numbers, so --range must name their ends, got {listed(limit)}"
-        raise InputError(problem, hint=f"For example: --range '{clean(name)}=18..60'.", code="PG001")
-    return limit
-
-
-def _wanted(text: str | None, read: ReadRows) -> Any:
-    """Return a class, a range, or the least probability of a class. Names of classes may look like the others."""
-    classes = [str(label) for label in getattr(read.model, "classes_", ())]
-    name, _, share = (text or "").rpartition("=")
-    if text is None or text in classes or (classes and name not in classes):
-        return text
-    if classes:
-        return {name: ends("--want", share if ".." in share else f"{share}..")}
-    return ends("--want", text)
-
-
-def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
-    """Return the columns of dates that the table has as texts, as dates. They may then have a range and a direction."""
-    dated: dict[str, pd.Series[Any]] = {}
-    if isinstance(read.model, FileModel):
-        return dated
-    encoder = read.model.preprocessor_
-    for one in encoder.schema_:
-        if one.kind == "date" and not pd.api.types.is_numeric_dtype(read.rows[one.name].dtype):
-            seconds, missing = read_numbers(read.rows[one.name], one, encoder.codes_)
-            if missing.max(initial=0) <= BLANK:  # codes that say in which way a date is missing stay
-                dated[one.name] = pd.Series(pd.to_datetime(seconds, unit="s"), read.rows.index)
-    return dated
-
-
-def _alternatives(
-    request: CounterfactualRequest, read: ReadRows, row: pd.DataFrame, number: int
-) -> tuple[Outcome, Counterfactuals]:
-    model, options = (
-        (read.model.predictor, read.model.options) if isinstance(read.model, FileModel) else (read.model, {})
-    )
-    want = tuple(request.want) if isinstance(request.want, list) else request.want
-    names = ("fixed", "ranges", "direction", "most_changes", "count")
-    options |= {name: getattr(request, name) for name in names}
-    dated = _dated(read)
-    rows = read.rows.assign(**dated)
-    assert read.places is not None, "a row is named"
-    row = row.assign(**{name: dates.iloc[read.places].to_numpy() for name, dates in dated.items()})
-    result = counterfactuals(model, row, rows, want=want, random_state=request.seed, **options)
-    written = {name: result.cells[name].astype(str).where(result.cells[name].notna()) for name in dated}
-    result = replace(result, cells=result.cells.assign(**written))
-    goal, found, notes = counterfactuals_words(result, f"row {number}")
-    alternatives: list[dict[str, Any]] = []
-    spoken: list[Spoken] = [(goal, "goal", {"prediction": result.meta["prediction"]})]
-    for place, (changed, (ways, about)) in enumerate(zip(result.changed, found, strict=True)):
-        cells = result.cells.loc[:, changed]
-        columns = {name: {"from": column.iloc[0], "to": column.iloc[place + 1]} for name, column in cells.items()}
-        alternatives.append({**{name: one[place] for name, one in result.measures.items()}, "cells": columns})
-        spoken.append((f"{', '.join(ways)}. {' '.join(about)}", "alternative", alternatives[-1]))
-    spoken += [(line, "note", {}) for line in notes]
-    facts = {name: value for name, value in result.meta.items() if name != "seed"}
-    facts |= {"run": str(request.model_folder), "row": number, "alternatives": alternatives}
-    return Outcome(_outcome(facts, spoken).facts, counterfactuals_summary(result, f"row {number}")), result

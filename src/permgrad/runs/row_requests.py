@@ -1,4 +1,4 @@
-"""The arguments of ``permgrad mcp`` and ``permgrad counterfactuals``, and those that only tools take."""
+"""The arguments of ``permgrad mcp``, of its tools that are no command, and of ``permgrad counterfactuals``."""
 
 from __future__ import annotations
 
@@ -25,22 +25,6 @@ class WhatIfRequest(ExplainRequest):
     """A row of a table, and what if it had other cells."""
 
     changes: Mapping[str, Any] = argument('New cells by column, such as {"age": 40}; null: missing.', "CHANGES")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CounterfactualRequest(ExplainRequest):
-    """The arguments of ``pg.counterfactuals`` for a row of a table."""
-
-    want: Any = option(
-        'A class, a range [low, high] of a number (null: open end), or {"class": 0.7}, the least probability of a'
-        " class (default: any class but the predicted one).",
-        None,
-    )
-    fixed: Names = option("Columns that stay.", ())
-    ranges: Mapping[str, Any] | None = option("What columns may be: [low, high], or a list of other cells.", None)
-    direction: Mapping[str, Any] | None = option('"up" or "down", by column of numbers or dates.', None)
-    most_changes: int | None = option("How many columns may change (default: all).", None, least=1)
-    count: int = option("How many alternatives to return at most.", 4, least=1, most=100)
 
 
 def _as_of_explain(name: str) -> Any:
@@ -90,10 +74,17 @@ class CounterfactualsRequest(ComputingRequest):
     seed: int = option("Seed of the rows drawn from a table of more than 5,000.", 0, least=0)
     out: Path | None = option("CSV file to write: one line for each alternative (default: none).", None, "FILE")
 
-    def asked(self) -> CounterfactualRequest:
-        """Return the arguments as a tool takes them, but texts for ``want`` and listed cells, which need the model."""
+    @property
+    def explained(self) -> ExplainRequest:
+        """The row and its table, as ``permgrad explain`` names them."""
         if len(self.target) > 1:
             raise InputError("--target must be one column", hint="Name the column of targets.", code="PG006")
+        shared = {entry.name for entry in fields(self)} & {entry.name for entry in fields(ExplainRequest)}
+        return ExplainRequest(**{name: getattr(self, name) for name in shared - {"out"}})
+
+    @property
+    def limits(self) -> tuple[dict[str, list[Any]], dict[str, str]]:
+        """What columns may be, as both ends or listed cells, and in which direction they may change."""
         cells: dict[str, list[Any]] = {}
         for name, text in _pairs("range", self.ranges, "age=18..60"):
             several = ends("--range", text) if ".." in text else separated([text])
@@ -102,9 +93,7 @@ class CounterfactualsRequest(ComputingRequest):
         for way in ways.values():
             if way not in ("up", "down"):
                 raise unknown("--direction", way, ("up", "down"))
-        own = {entry.name for entry in fields(CounterfactualRequest)}
-        given = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name in own}
-        return CounterfactualRequest(**given | {"ranges": cells, "direction": ways, "out": None})
+        return cells, ways
 
 
 def _pairs(name: str, texts: Names, example: str) -> list[tuple[str, str]]:
