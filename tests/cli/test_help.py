@@ -56,7 +56,7 @@ def test_an_option_name_means_one_thing():
         for parameter in parameters(command):
             for flag in parameter.opts:
                 # A file for predict, and what demo shows.
-                if flag.startswith("--") and flag not in ("--out", "--images", "--rows", "--curve"):
+                if flag.startswith("--") and flag not in ("--out", "--images", "--rows"):
                     meanings.setdefault(flag, set()).add(parameter.metavar)
     assert len(meanings) > 50
     assert {flag: kinds for flag, kinds in meanings.items() if len(kinds) > 1} == {}

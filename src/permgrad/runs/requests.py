@@ -562,14 +562,13 @@ class DemoRequest(ComputingRequest):
 
     images: bool = option("Use a table with images, which are drawn first.", False)
     rows: bool = option("Use a table whose rows have a text, a photo and a date each, which is drawn first.", False)
-    curve: bool = option("Use a table whose shuffled columns form curves, which is made first.", False)
     out: Path | None = option("Folder of the run (default: permgrad-runs/demo, or demo-images and so on).", None, "DIR")
     open_page: bool = option(_OPEN, False, name="--open")
 
     @property
     def folder(self) -> Path:
         """The folder to write."""
-        kind = next((f"-{name}" for name in ("images", "rows", "curve") if getattr(self, name)), "")
+        kind = next((f"-{name}" for name in ("images", "rows") if getattr(self, name)), "")
         return self.out or Path("permgrad-runs", f"demo{kind}")
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from browsing import data_of
 
-import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.runs.commands import demo
 from permgrad.runs.requests import DemoRequest
@@ -62,44 +60,6 @@ def test_the_demonstration_of_rows_shows_texts_and_photos(tmp_path, monkeypatch)
     assert [one["name"] for one in rows["patches"]] == ["photo"] * 4
 
 
-def test_the_made_curves_have_their_shapes_at_random_places(tmp_path):
-    table = pd.read_csv(demo.draw_curves(tmp_path / "table"))
-    shapes, curves = table.pop("shape"), table[sorted(table)].to_numpy()
-    assert list(table) != sorted(table)
-    assert set(shapes) == set(demo._SHAPES)
-    top = curves[(shapes == "peak").to_numpy()].argmax(axis=1)
-    assert top.std() > 4
-    saw, ramp = (curves[(shapes == name).to_numpy()] for name in ("saw", "ramp"))
-    # A saw falls after its steepest step, a ramp has its steepest step at its end.
-    assert np.median(np.diff(saw).max(axis=1)) > np.median(-np.diff(saw).min(axis=1))
-    assert np.median(-np.diff(ramp).min(axis=1)) > np.median(np.diff(ramp).max(axis=1))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_the_demonstration_of_curves_finds_their_order_and_says_what_it_is_worth(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "_CURVES", 300)
-    outcome = demo.run_demo(DemoRequest(curve=True, out=tmp_path / "curve"), say=lambda _: None)
-    right, gain = re.search(r"(\d+) of 39 neighbours are right.* rows: ([\d.]+)%", outcome.text).groups()
-    assert int(right) >= 37
-    assert float(gain) > 100 * outcome.facts["baselines"]["extra_trees"]["accuracy"]
-    bands, whole = (pg.Explanation.load(tmp_path / "curve" / "explanations" / name) for name in ("bands", "permgrad"))
-    (order,) = whole.meta["order"]
-    assert [name for band in bands.names for name in bands.groups[band]] == [
-        name for band in bands.names for name in order if name in bands.groups[band]
-    ], "bands are pieces of the order"
-    assert sorted(order) == sorted(name for group in bands.groups.values() for name in group)
-    assert bands.values.max() > whole.values.max(), "a band matters more than each of its columns"
-    page = (tmp_path / "curve" / "report.html").read_text(encoding="utf-8")
-    assert "Importance of bands: all columns of a band are one feature." in page
-    best = bands.ranking()[0]
-    assert f"The strongest band, {best}, matters " in page
-    assert page.count("values along the columns") >= 4
-    assert "Layout path, 1 × 40 pixels." in page
-
-
 def test_two_demonstrations_at_once_are_refused():
     with pytest.raises(InputError, match="--images and --rows cannot be combined"):
         demo.run_demo(DemoRequest(rows=True, images=True))
-    with pytest.raises(InputError, match="--rows and --curve cannot be combined"):
-        demo.run_demo(DemoRequest(rows=True, curve=True))

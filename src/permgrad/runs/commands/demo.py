@@ -16,7 +16,6 @@ from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.files import writing
 from permgrad.base.random import generator
-from permgrad.base.stored import read_json
 from permgrad.runs.requests import DemoRequest, Outcome, RunRequest
 from permgrad.runs.run.run import run_table
 
@@ -24,12 +23,6 @@ from permgrad.runs.run.run import run_table
 _ROWS, _PIXELS = 300, 16
 #: The same of the table of flats, whose rent is a sum of parts with these standard deviations.
 _FLATS, _SIDE = 900, 32
-#: Rows of the table of curves, the points of a curve, and what its shapes look like.
-_CURVES, _POINTS = 1500, 40
-_SHAPES = {
-    "peak": (0, 1, 3, 5, 6, 5, 3, 1, 0), "two peaks": (0, 3, 5, 3, 1, 3, 5, 3, 0), "saw": (0, 6, 5, 4, 3, 2, 1, 0, 0),
-    "ramp": (0, 0, 1, 2, 3, 4, 5, 6, 0), "wave": (0, 3, 5, 3, 0, -3, -5, -3, 0), "step": (0, 4, 4, 4, 4, 4, 4, 4, 0),
-}  # fmt: skip
 _PARTS = {"photo": 120.0, "description": 140.0, "size": 200.0, "district": 100.0, "listed": 90.0, "floor": 0.0}
 _PHRASES = {
     "quiet street": 1, "new kitchen": 1, "needs work": -1, "no lift": -1, "near the station": 0, "two rooms": 0,
@@ -39,13 +32,13 @@ _PHRASES = {
 
 def run_demo(request: DemoRequest, *, say: Callable[[str], None] = print) -> Outcome:
     """Run the demonstration; the same command shows a finished one again."""
-    named = [f"--{name}" for name in ("images", "rows", "curve") if getattr(request, name)]
+    named = [f"--{name}" for name in ("images", "rows") if getattr(request, name)]
     if len(named) > 1:
         problem = f"{' and '.join(named)} cannot be combined"
         raise InputError(problem, hint="Name one of them.", code="PG006")
     settings: dict[str, Any] = {"out": request.folder, "threads": request.threads, "overwrite": request.overwrite}
     if named:
-        draw = {"--images": draw_table, "--rows": draw_flats, "--curve": draw_curves}[named[0]]
+        draw = {"--images": draw_table, "--rows": draw_flats}[named[0]]
         table = draw(request.folder.with_name(f"{request.folder.name}-table"))
         settings |= {"table": os.fspath(table), "preset": "fast"}
     if request.images:
@@ -57,14 +50,10 @@ def run_demo(request: DemoRequest, *, say: Callable[[str], None] = print) -> Out
         say(f"Table with a text, a photo and a date in each row: {table}")
         say(f"Known truth: shares of what drives rent: {truth}")
         settings |= {"target": ("rent",)}
-    elif request.curve:
-        say(f"Table of curves of {_POINTS} points, t00 to t{_POINTS - 1}, whose columns are shuffled: {table}")
-        settings |= {"target": ("shape",), "named_baselines": ("extra_trees",)}
     run = RunRequest(**({"table": "diabetes"} | settings))
     say(f"This is the same as: {run.command}")
     outcome = run_table(run, say=say)
-    text = f"{outcome.text}\n{_found(request.folder, outcome.facts)}" if request.curve else outcome.text
-    return Outcome({**outcome.facts, "command": run.command}, text)
+    return Outcome({**outcome.facts, "command": run.command}, outcome.text)
 
 
 def draw_table(folder: Path) -> Path:
@@ -105,27 +94,6 @@ def draw_flats(folder: Path) -> Path:
     return _written(folder, frame, photos)
 
 
-def draw_curves(folder: Path) -> Path:
-    """Write a table of curves with a shape somewhere in noise, as MNIST-1D has them, and return it.
-
-    The columns are shuffled. Their names say the place of each, which is not read.
-    """
-    rng = generator(0, "curves")
-    shape, start = rng.integers(len(_SHAPES), size=_CURVES), rng.uniform(0, _POINTS - 18, _CURVES)
-    length, size = rng.uniform(12, 18, _CURVES), rng.uniform(0.7, 1.3, _CURVES)
-    heights, places = np.array(list(_SHAPES.values()), dtype=np.float64), np.arange(_POINTS)
-    steps = np.cumsum(rng.normal(size=(_CURVES, _POINTS)), axis=1) * 0.25
-    curves = steps - steps.mean(axis=1, keepdims=True) + 0.1 * rng.normal(size=steps.shape)
-    for row in range(_CURVES):
-        at = (places - start[row]) / length[row] * (heights.shape[1] - 1)
-        curves[row] += size[row] * np.interp(at, np.arange(heights.shape[1]), heights[shape[row]])
-    frame = pd.DataFrame(curves.round(3), columns=[f"t{place:02}" for place in places]).iloc[
-        :, rng.permutation(_POINTS)
-    ]
-    frame["shape"] = np.array(list(_SHAPES))[shape]
-    return _written(folder, frame, {})
-
-
 def _written(folder: Path, frame: pd.DataFrame, images: Mapping[str, npt.NDArray[np.uint8]]) -> Path:
     """Write a table, and images by their names in it, and return the table."""
     with writing(folder, "name another folder with --out"):
@@ -135,20 +103,6 @@ def _written(folder: Path, frame: pd.DataFrame, images: Mapping[str, npt.NDArray
             Image.fromarray(image).save(folder / name)
         frame.to_csv(folder / "table.csv", index=False)
     return folder / "table.csv"
-
-
-def _found(folder: Path, facts: Mapping[str, Any]) -> str:
-    """Say which order a run on the curves found, and what it was worth."""
-    layout = read_json(folder / "layout.json")
-    placed = sorted(zip(layout["positions"], layout["columns"], strict=True))
-    order = [int(name[1:]) for (line, _), name in placed if line >= 0]
-    right = int((np.abs(np.diff(order)) == 1).sum())
-    ours, trees = facts["test"]["accuracy"], facts["baselines"]["extra_trees"]["accuracy"]
-    places = " ".join(f"t{place:02}" for place in order)
-    return (
-        f"Order found: {places}\n{right} of {len(order) - 1} neighbours are right. Accuracy on test rows: {ours:.1%}, "
-        f"of extra trees, which read no order: {trees:.1%}."
-    )
 
 
 def _houses(garden: Floats, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
