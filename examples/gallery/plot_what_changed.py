@@ -1,10 +1,10 @@
 """
-What changed, what goes together, outputs along time, and for whom
-==================================================================
+What changed, what goes together, and for whom
+==============================================
 
-Four questions that come after a ranking, on loans of two years whose law is known: which part of a worse score
-comes from which column, what a column tells of others, how a feature acts at each time of a curve, and whether
-the model is as right for one group of people as for another.
+Three questions that come after a ranking, on loans of two years whose law is known: which part of a worse score
+comes from which column, what a column tells of others, and whether the model is as right for one group of people as
+for another.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/what_changed.png"
@@ -80,22 +80,6 @@ for shift, sampling in enumerate(("marginal", "conditional")):
 axes.set_xlabel("mean absolute Shapley value")
 axes.legend()
 plt.show()
-
-# %%
-# Outputs along time
-# ------------------
-#
-# The chance that a loan is not yet repaid after some years is a curve. Income makes it fall early, training late.
-
-
-def survival(rows):
-    years = np.arange(1.0, 11.0)
-    rate = np.exp(0.6 * rows["income"].to_numpy()[:, None] + 0.1 * years * rows["training"].to_numpy()[:, None])
-    return pd.DataFrame(np.exp(-0.1 * years * rate), columns=years)
-
-
-curves = pg.explain(survival, X_old[:100], **asked)
-curves.plot.curve()
 
 # %%
 # For whom

@@ -21,7 +21,6 @@ from tests.attribution.explanation.test_explanation import make_global, make_loc
 import permgrad as pg
 from permgrad.assess import sections  # noqa: F401 — registers what can be stored
 from permgrad.assess.sections.cards import CardsSection
-from permgrad.assess.sections.curve import CurveSection
 from permgrad.assess.sections.gradients import GradientSection
 from permgrad.assess.sections.photos import PhotoColumn
 from permgrad.assess.sections.rows import ListedSection, LocalRows, SimilarRows
@@ -92,16 +91,6 @@ SECTIONS = {
         cells=np.array([[1.5, np.nan], [0.0, 2.0]]),
         missing=np.array([[0, 1], [0, 0]], dtype=np.uint8),
         texts=pd.DataFrame({"note": ["a \0 b", None]}),
-    ),
-    "CurveSection": CurveSection(
-        kind="survival",
-        shown="2.0",
-        chosen=True,
-        points=3,
-        scores=pd.DataFrame({"point": ["1.0", "2.0"], "score": [0.5, np.nan]}),
-        explanation=make_local(),
-        leaders=[{"point": "1.0", "feature": "a/..", "p": np.float64(0.01), "clear": True}],
-        left_out={"censored": 3},
     ),
     "Dependence": Dependence(np.array([0, 0, 1]), name="patient"),
     "GradientSection": GradientSection(
@@ -203,7 +192,7 @@ def test_every_section_comes_back_by_its_fields(kind, tmp_path):
     section = SECTIONS[kind]
     there_and_back(section, tmp_path, explanation="why")
     names = {path.name for path in (tmp_path / "explanations").iterdir()}
-    explained = kind in ("LocalRows", "TogetherSection", "CurveSection")
+    explained = kind in ("LocalRows", "TogetherSection")
     assert names == {"it.json", *(["why"] if explained else []), *(["it.npz"] if kind != "LocalRows" else [])}
 
 

@@ -112,15 +112,6 @@ def test_reports_refuse_weights_that_they_cannot_use():
             pg.report(model, X, y, sample_weight=weights, **further, **QUICK)
     with pytest.raises(InputError, match="sample_weight must be finite and at least 0, but that of row 0 is -1"):
         pg.report(model, X, y, sample_weight=-np.ones(60), **QUICK)
-    curve = pd.DataFrame({"1": y, "2": y + 1})
-    with pytest.raises(InputError, match="A report with a curve takes no sample_weight"):
-        pg.report(
-            lambda rows: pd.DataFrame({"1": rows["age"], "2": rows["age"] + 1}),
-            X,
-            curve,
-            sample_weight=weights,
-            **QUICK,
-        )
 
 
 def test_another_positive_class_keeps_the_weights(content):

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from permgrad.assess.predictions import Predictions
     from permgrad.assess.sections.cards import CardsSection
-    from permgrad.assess.sections.curve import CurveSection
     from permgrad.assess.sections.data import DataSection
     from permgrad.assess.sections.gradients import GradientSection
     from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
@@ -72,7 +71,6 @@ class Assessment:
             training procedure.
         changes: what changed since an earlier run.
         bands: the ranking of bands of neighbours, where columns have an order.
-        curve: what is known along the points of outputs that are a curve.
         branches: the weight of each path or input.
         related: pairs of features that move together. ``matrix``: how closely the strongest are related.
         residual_features: raw values of the strongest features of each test row, which residuals are drawn against.
@@ -110,7 +108,6 @@ class Assessment:
     refits: Explanation | None = None
     changes: Changes | None = None
     bands: Explanation | None = None
-    curve: CurveSection | None = None
     branches: Mapping[str, Any] | None = None
     related: Sequence[Mapping[str, Any]] = ()
     matrix: Mapping[str, Any] | None = None
@@ -222,7 +219,6 @@ PLACES: dict[str, tuple[str, ...]] = {
     "refits": ("explanations/refits",),
     "changes": ("explanations/changes",),
     "bands": ("explanations/bands",),
-    "curve": ("explanations/curve", "along_the_curve"),
     "branches": ("branches",),
     "related": ("explanations/related",),
     "matrix": ("explanations/matrix",),

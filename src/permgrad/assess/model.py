@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.budget import PAIR, Clock
-from permgrad.assess.curves import Curve
 from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
 from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
@@ -129,7 +128,6 @@ class EvaluatedModel:
         draws_maps: activation maps can be drawn.
         has_slopes: its outputs have gradients.
         has_one_logit: a plain network of two classes with one logit, which is explained by its gradients first.
-        curve: what is known of all points, if its outputs are a curve and this is one of them.
         several_inputs: it is a network whose inputs can be missing one by one.
     """
 
@@ -151,7 +149,6 @@ class EvaluatedModel:
     draws_maps: bool = False
     has_slopes: bool = False
     has_one_logit: bool = False
-    curve: Curve | None = None
     several_inputs: bool = False
 
     def targets(self, rows: Rows) -> Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad.assess.curves import AtPoint, Curve, read_curve
 from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
@@ -29,7 +27,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_rows
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
-from permgrad.base.frames import as_library, taken
+from permgrad.base.frames import as_library
 from permgrad.base.random import generator
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.weights import check_weights
@@ -180,21 +178,15 @@ class ReadModel:
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
         name, self._is_network = name or label_of(model), isinstance(model, nn.Module)
-        ask = partial(_request, seed=seed, method=method, method_options=self.method_options)
-        self.request, found, options = _asked(ask, model, inputs, y, options)
-        curve, whole = found or (None, None)
-        shown, some, labels = model, inputs, y
-        self.kept: Integers | None = None
-        if curve is not None and curve.kind == "survival":
-            shown = AtPoint(model, curve)
-            self.kept, labels, left_out = shown.kept(y, seed)
-            some, curve = taken(inputs, self.kept, len(y)), replace(curve, left_out=left_out)
-            self.request = ask(shown, some, labels, options)
+        self.request = _request(model, inputs, y, options, seed=seed, method=method, method_options=self.method_options)
         if isinstance(chosen, Configured):
             chosen.check(self.request)
-        rows = self._rows(some, labels, self.request, dependence)
-        if self.kept is not None and rows.identifiers is None and len(rows) < len(y):
-            rows = replace(rows, identifiers=pd.DataFrame({"index": self.kept.astype(str)}))
+        table = self._table(self.request.raw, self.request.inputs)
+        numbers, cut = np.arange(len(self.request.inputs[0])), None
+        if self.request.subject.model is None and not self._is_network:
+            cut = _cut(self.request)
+        rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
+        rows = replace(rows, dependence=dependence, cut=cut)
         facts: dict[str, Any] = {"name": name, "options": options, "seed": seed}
         if self.request.subject.model is not None:
             self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
@@ -204,22 +196,8 @@ class ReadModel:
             self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
         else:
             facts |= {"subject": name, "has_slopes": self._is_network}
-            self.model = _foreign(self.request, rows, {**facts, "model": shown})
+            self.model = _foreign(self.request, rows, {**facts, "model": model})
             self.rows = self.model.rows
-            if curve is not None and whole is not None:
-                guess = np.asarray(whole.subject.predicted(outputs_of(whole.subject, whole.inputs)))
-                every = self._rows(inputs, y, whole, dependence)
-                facts |= {"model": model, "request": whole, "rows": every, "guess": guess, "task": "regression"}
-                self.model = replace(self.model, curve=replace(curve, guess=guess, whole=Foreign(**facts, classes=())))
-
-    def _rows(self, inputs: Any, y: Any, request: Request, dependence: Dependence | None) -> Rows:
-        """Return the rows of a request, whose numbers are from 0."""
-        table, numbers = self._table(request.raw, request.inputs), np.arange(len(request.inputs[0]))
-        if dependence is not None and len(dependence.codes) > len(numbers) and self.kept is not None:
-            dependence = dependence.take(self.kept)
-        rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
-        cut = None if request.subject.model is not None or self._is_network else _cut(request)
-        return replace(rows, dependence=dependence, cut=cut)
 
     def _table(self, raw: Any, tensors: tuple[Tensor, ...]) -> pd.DataFrame | None:
         """Return rows as a table, or None if the model reads something else."""
@@ -249,13 +227,6 @@ class ReadModel:
         inputs, dependence = _dependence(self.model.model, inputs, y, related)
         if values:
             dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(related, values[0]))[1]
-        if self.model.curve is not None:
-            learned = np.asarray(as_target(y), dtype=np.float64).reshape(len(y), -1)
-            self.model = replace(self.model, curve=replace(self.model.curve, learned=learned))
-        if isinstance(self.model.model, AtPoint):
-            kept, y, _ = self.model.model.kept(y, self.model.seed)
-            inputs = taken(inputs, kept, len(learned))
-            dependence = None if dependence is None else dependence.take(kept)
         return replace(self._training_rows(inputs, y), dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
@@ -285,22 +256,9 @@ class ReadModel:
         weights = pd.Series(check_weights(sample_weight, len(self.rows)), name=getattr(sample_weight, "name", None))
         self.rows = replace(self.rows, weights=weights).take(np.flatnonzero(weights))
 
-    def levels(self, sensitive: Any) -> pd.DataFrame | None:
-        """Return the columns that ``sensitive=`` names or holds, of the rows that are shown."""
-        if self.kept is None or self.model.curve is None:
-            return sensitive_columns(sensitive, self.rows)
-        every = sensitive_columns(sensitive, self.model.curve.whole.rows)
-        return None if every is None else every.iloc[self.kept].reset_index(drop=True)
-
     @property
     def target(self) -> str:
         """The target's name: of its column, else of the output that was picked, else ``y``."""
-        curve = self.model.curve
-        if curve is not None:
-            point, name = curve.names[curve.place], getattr(curve.whole.rows.y, "name", None) or "y"
-            return {"survival": f"survival at {point}", "quantiles": f"{name}, quantile {point}"}.get(
-                curve.kind, f"{name} at {point}"
-            )
         output = getattr(self.model, "output", None)
         if output is not None and len(self.request.subject.output_names) > 1:
             return str(self.request.subject.output_names[output])
@@ -334,28 +292,6 @@ def _request(
     further = {key: value for key, value in options.items() if key not in named} | {**method_options}
     arguments = Arguments(model, inputs, y, **named, scope="global", random_state=seed, options=further)
     return build_request(arguments, *find_method(method), decided=False)
-
-
-def _asked(
-    ask: Callable[..., Request], model: Any, inputs: Any, y: Any, options: dict[str, Any]
-) -> tuple[Request, tuple[Curve, Request] | None, dict[str, Any]]:
-    """Return the request of a report, the curve that it is a point of, with its request, and the options."""
-    request, problem = None, None
-    try:
-        request = ask(model, inputs, y, options)
-    except InputError as error:  # times and events, and one target of several quantiles, fit only a complete curve
-        problem = error
-    found = None
-    if request is None or (request.subject.task == "regression" and request.subject.count > 1):
-        found = read_curve(lambda y, options: ask(model, inputs, y, options), request, y, options)
-    if found is not None:
-        curve, whole, options = found
-        request = whole if curve.kind == "survival" else ask(model, inputs, y, options)
-        return request, (curve, whole), options
-    if request is None:
-        assert problem is not None
-        raise problem
-    return request, None, options
 
 
 def _cut(request: Request) -> Callable[[Places], Any]:
@@ -406,15 +342,9 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     if subject.count > 1 or truth.ndim != 1:
         target = facts["options"].get("target")
         outputs, chosen = subject.output_names, request.targets
-        if isinstance(request.loss, str) and request.loss == "cox":
-            problem = "report needs classes, numbers or survival functions, and the model returns one risk"
-            hint = "Return a frame of survival functions whose columns are times, or call pg.explain with loss='cox'."
-            raise InputError(problem, hint=hint, code="PG004")
         if len(chosen) != 1:
             few = listed(list(outputs)[:5], show=repr)
             hint = f"Pass target={shown(outputs[0])}, for example." if target is None else "Name one in target=."
-            if target is None and outputs == tuple(map(str, range(len(outputs)))):
-                hint += " If they are a curve, return a frame whose columns are its times, quantiles or horizons."
             raise InputError(
                 f"A report is of one output, and the model has {len(outputs)} ({few})", hint=hint, code="PG005"
             )

@@ -145,7 +145,6 @@ class Work:
 CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "table": lambda work: work.test.table is not None,
     "network": lambda work: work.model.is_own_network,
-    "curve": lambda work: work.model.curve is not None,
     "maps": lambda work: work.model.draws_maps,
     "even": lambda work: work.test.weights is None,
     "sensitive": lambda work: work.test.sensitive is not None,

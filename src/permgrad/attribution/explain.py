@@ -91,8 +91,7 @@ def explain(
         loss: loss computed for each row. ``"auto"`` is the model's own (cross entropy, or squared error in units of
             y²). Else a name of ``losses``, ``("quantile", 0.9)`` (also with a level for each output), or a callable
             ``(outputs, y) -> (rows,)``. The callable gets the model's outputs, float64 ``(rows, outputs)``, and y
-            unchanged. With ``"cox"``, y is ``(rows, 2)``: time and event. So it is with ``"survival_brier"``, the
-            usual loss of such y where outputs are a survival curve: Brier scores, with weights for censored rows.
+            unchanged.
         scoring: one or several names of scikit-learn scorers, or callables ``(estimator, X, y)``. The importance is
             then the decrease of the score. Scorers see the model, the labels of y and the edited rows (of torch
             networks the numbers of the rows, of permgrad's own estimators the rows as they are). The error is NaN, with
@@ -128,7 +127,7 @@ def explain(
             ``layer``: explain the output of a named layer, or of several, instead of the inputs.
             ``head``: which of several outputs to explain.
             ``output_kind``: ``"logits"``, ``"probabilities"``, ``"log_probabilities"`` or ``"values"``.
-            ``task`` and ``class_names``: the task and the names of the classes, or of several numbers, such as times.
+            ``task`` and ``class_names``: the task and the names of the classes, or of several numbers.
             ``hold``: inputs that are never replaced and are not features. Masks and lengths are held by default.
             ``tokens``: the input of token ids, each position a feature.
             ``replace``: the replacement of a token: ``"donor"`` (a background row's), ``"pad"``, ``"mask"`` or an id.

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_confidence
 from permgrad.base.errors import InputError, error_in_words
 from permgrad.base.late import is_pandas
 from permgrad.base.registry import Registry
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
-#: Where fewer rows than this share are still followed, nothing is measured: each would stand for more than twenty.
-_FOLLOWED = 0.05
-#: Losses of times and events, which each row has by all others.
-OF_TIMES = ("cox", "survival_brier")
 
 #: Every entry: ``(outputs (rows, outputs), y (rows,)) -> (rows,)`` float64, one loss per row.
 losses: Registry[RowLoss] = Registry("loss")
@@ -123,86 +119,11 @@ def poisson_log(outputs: Tensor, y: Tensor) -> Tensor:
     return poisson(outputs.double().exp(), y)
 
 
-@losses.register("cox")
-def cox(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return minus a row's term of Cox's partial log likelihood, δ (log(Σ_{j ∈ R, j ≠ i} e^{f_j} + e^{f}) − f).
-
-    ``y`` is ``(rows, 2)``, see ``risk_sets``: the event δ, and the logarithm of the others' summed risk.
-    """
-    risk = outputs[:, 0].double()
-    return torch.where(y[:, 0] > 0, torch.nn.functional.softplus(y[:, 1] - risk), torch.zeros_like(risk))
-
-
-@losses.register("survival_brier")
-def survival_brier(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return w (S − [T > t])² per row, of the chance S to survive beyond a time t (Graf et al. 1999, section 4).
-
-    ``y`` is the weight w of each row, with a minus if the row ended until t (``signed_weights``).
-    """
-    _check_rows(outputs, y)
-    return y.double().abs() * (outputs[:, 0].double() - (y > 0).double()).square()
-
-
-def risk_sets(outputs: Tensor, y: Floats, *, together: int = 2**22) -> Floats:
-    """Return what ``cox`` takes for y, from the rows' log risks ``(rows, 1)`` and their times and events ``(rows, 2)``.
-
-    The risk set of a row is all rows whose time is not before its own (Cox 1972, ties as in Breslow 1974). The others
-    in it count with their own, unreplaced predictions.
-    """
-    risk, times = outputs[:, 0].double().cpu(), torch.from_numpy(np.array(y[:, 0]))
-    risks = torch.empty_like(risk)
-    size = max(1, together // len(risk))
-    for start in range(0, len(risk), size):
-        rows = torch.arange(start, min(start + size, len(risk)))
-        there = times[None] >= times[rows, None]
-        there[torch.arange(len(rows)), rows] = False
-        risks[rows] = torch.where(there, risk[None], -torch.inf).logsumexp(dim=1)
-    return np.stack([y[:, 1], risks.numpy()], axis=1)
-
-
-# ---- times and events ------------------------------------------------------------------------------------------------
-def staying(times: Floats, gone: Booleans, *, first: bool = True) -> Callable[[Any, Literal["left", "right"]], Floats]:
-    """Return the share that stays beyond (``"right"``) or until (``"left"``) a time (Kaplan & Meier 1958).
-
-    ``first``: those who go at a time do so before others leave at the same time.
-    """
-    distinct, at, counts = np.unique(times, return_inverse=True, return_counts=True)
-    lost, others = np.bincount(at, gone), np.bincount(at, ~gone)
-    there = len(times) - np.cumsum(counts) + counts - (0 if first else others)
-    share = np.append(1.0, np.cumprod(1 - lost / np.maximum(there, 1)))
-    return lambda when, side: np.asarray(share[np.searchsorted(distinct, when, side)])
-
-
-def outcomes(truth: Floats, point: float) -> tuple[Booleans, Floats]:
-    """Return which rows of ``(rows, 2)`` times and events survive beyond a point, and how much each counts.
-
-    A row that is censored before counts 0. Others count by the inverse of the chance that they are not, by Kaplan and
-    Meier's estimate.
-
-    Examples:
-        >>> outcomes(np.array([[1.0, 1], [2, 0], [3, 1], [4, 0]]), 2.5)
-        (array([False, False,  True,  True]), array([1. , 0. , 1.5, 1.5]))
-    """
-    times, event = truth[:, 0], truth[:, 1] > 0
-    followed = staying(times, ~event, first=False)
-    beyond = (times > point) | ((times == point) & ~event)
-    known = beyond | (event & (times <= point))
-    least = followed(point, "left")
-    chance = np.where(beyond, least, followed(np.minimum(times, point), "left"))
-    return beyond, np.where(known & (least >= _FOLLOWED), 1 / np.maximum(chance, _FOLLOWED), 0.0)
-
-
-def signed_weights(truth: Floats, points: Sequence[float]) -> Floats:
-    """Return what ``survival_brier`` takes for y, ``(rows, points)``, of times and events ``(rows, 2)``."""
-    columns = [np.where(beyond, weights, -weights) for beyond, weights in (outcomes(truth, one) for one in points)]
-    return np.stack(columns, axis=1)
-
-
 # ---- which loss was asked for ----------------------------------------------------------------------------------------
 #: The losses of each task, the usual one first.
 FITS: dict[str, tuple[str, ...]] = {
     "classification": ("cross_entropy", "brier", "zero_one"),
-    "regression": ("squared_error", "absolute_error", "quantile", "poisson", "poisson_log", "cox", "survival_brier"),
+    "regression": ("squared_error", "absolute_error", "quantile", "poisson", "poisson_log"),
     "multilabel": ("multilabel_cross_entropy", "brier", "zero_one"),
 }
 #: Losses that say themselves what the task is.

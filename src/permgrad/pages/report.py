@@ -16,7 +16,7 @@ from sklearn.base import clone
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
-from permgrad.assess.reading import ReadModel
+from permgrad.assess.reading import ReadModel, sensitive_columns
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
@@ -134,8 +134,7 @@ def report(
         X: rows that the model was not fitted on, as for ``pg.explain``: a table ``(rows, columns)``, or the inputs of a
             network as a dict, tuple or tensor.
         y: their targets ``(rows,)``: classes as in training, or numbers. Of a model with several outputs also
-            ``(rows, outputs)``, with ``target=`` for the one to report. A frame of horizons, quantiles or survival
-            functions, whose columns are numbers, needs no ``target``, and ``y`` may be times and events.
+            ``(rows, outputs)``, with ``target=`` for the one to report.
         path: HTML file to write, or one that ends in ``.md``, which gets the sentences alone. None: the page is only
             returned, and shown in a notebook.
         train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
@@ -158,7 +157,7 @@ def report(
             the features tell of it. A column's name, one label for each row (which need not be a feature), or a list
             of names.
         sample_weight: weights of the rows ``(rows,)`` in scores, comparisons and importances. What would count each
-            row once is left out, or the page says so. Not with ``sensitive``, ``refits`` or a curve.
+            row once is left out, or the page says so. Not with ``sensitive`` or ``refits``.
         overwrite: replace a file at ``path``.
         random_state: seed. The same seed gives the same page.
         **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,
@@ -197,8 +196,8 @@ def report(
         models = [ReadModel(one, X, y, name=name, seed=seed, **options) for name, one in named.items()]
         first, *others = models
         _check_models(models, interactions)
-        first.rows = replace(first.rows, sensitive=first.levels(sensitive))
-        for name, value in (("sensitive=", sensitive), ("refits=", refits), ("a curve", first.model.curve)):
+        first.rows = replace(first.rows, sensitive=sensitive_columns(sensitive, first.rows))
+        for name, value in (("sensitive=", sensitive), ("refits=", refits)):
             if sample_weight is not None and value is not None:
                 problem = f"A report with {name} takes no sample_weight, because it counts every row once"
                 raise InputError(problem, hint="Leave one of them out, or call pg.explain for it.", code="PG006")

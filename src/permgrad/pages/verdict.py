@@ -39,16 +39,13 @@ from permgrad.pages.sentences import (
     dominant_words,
     down,
     drift_words,
-    leader_words,
     leak_words,
-    left_out_words,
     left_where,
     level_words,
     no_segment_words,
     related_words,
     reliability_words,
     segment_words,
-    shown_words,
     unchecked_words,
 )
 from permgrad.pages.summary import overlap_words
@@ -216,10 +213,6 @@ def _features(content: Assessment) -> Iterator[Spoken]:
             count = f"{len(clear)} of {len(explanation.names)} features clearly"
             words = f"{count} {by_count(len(clear), 'matters', 'matter')}. {words}"
         yield words, "features", "features", facts
-    if (along := content.curve) is not None:
-        words = " ".join(filter(None, [shown_words(along), left_out_words(along), leader_words(along)]))
-        facts = {"shown": along.shown, "points": along.points, "leaders": list(along.leaders)}
-        yield words, "curve", "features", facts
     stored = content.segments
     if stored and stored["tests"]:
         words = segment_words(stored, 1)
@@ -305,7 +298,7 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
 def _weights(content: Assessment) -> Iterator[Spoken]:
     """Say that scores are of means and the model is not, and what weighs the test rows, and what does not."""
     loss = "" if content.explanation is None else str(content.explanation.meta.get("loss"))
-    if loss.startswith("quantile") and content.curve is None:
+    if loss.startswith("quantile"):
         words = f"It predicts the {loss}, and these scores are for models of the mean, so that it is not compared "
         words += "with a constant. Importances measure the loss of the quantile."
         yield words, "quantile", "caution", {"loss": loss}

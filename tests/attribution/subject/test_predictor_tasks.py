@@ -411,67 +411,25 @@ def test_rankers_have_no_loss_of_their_own():
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
 
 
-# ---- survival --------------------------------------------------------------------------------------------------------
+# ---- a loss of one's own ---------------------------------------------------------------------------------------------
 
 
-def survival(X):
-    rng = np.random.default_rng(2)
-    times = np.ceil(9 * np.exp(-X["a"] / 2) * rng.exponential(size=ROWS)) + 1
-    return pd.DataFrame({"time": times, "event": rng.random(ROWS) < 0.7})
-
-
-def test_cox_of_a_function_of_a_table():
-    X = rows()
-    y = survival(X)
-    risk, times = (X["a"] + 0.2 * X["b"]).to_numpy(), y["time"].to_numpy()
-
-    def term(place, score):
-        later = (times >= times[place]) & (np.arange(ROWS) != place)
-        at_risk = logsumexp([score, *risk[later]])
-        return at_risk - score if y["event"][place] else 0.0
-
-    def loss(predicted):
-        return np.mean([term(place, score) for place, score in enumerate(predicted)])
-
-    explanation = pg.explain(lambda table: table["a"] + 0.2 * table["b"], X, y, loss="cox", **QUIET)
-    wanted = looped(lambda table: (table["a"] + 0.2 * table["b"]).to_numpy(), X, loss)
-    np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
-    assert explanation.values[2, 0] == 0
-
-
-def test_cox_of_a_booster_takes_the_log_risk():
-    xgboost = imported("xgboost")
-    X = rows()
-    y = survival(X)
-    signed = np.where(y["event"], y["time"], -y["time"])
-    model = xgboost.XGBRegressor(objective="survival:cox", n_estimators=10).fit(X, signed)
-    explanation = pg.explain(model, X, y, **QUIET)
-    assert explanation.meta["loss"] == "cox"
-    function = pg.explain(lambda table: np.log(model.predict(table)), X, y, loss="cox", **QUIET)
-    np.testing.assert_allclose(explanation.values, function.values, atol=1e-5)
-    assert explanation.values[0, 0] > 0.01
-    booster = pg.explain(model.get_booster(), X, y, **QUIET)
-    np.testing.assert_allclose(explanation.values, booster.values, atol=1e-9)
-    with pytest.raises(InputError, match=r"y with a time and an event for 120 rows.*\(120,\)"):
-        pg.explain(model, X, signed, **QUIET)
-
-
-def test_survival_functions_are_measured_by_a_callable():
-    X = rows()
-    y = survival(X)
+def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
+    X, rng = rows(), np.random.default_rng(2)
+    y = pd.DataFrame({"end": np.ceil(9 * rng.exponential(size=ROWS)) + 1, "size": rng.random(ROWS)})
     grid = np.arange(1, 12)
 
-    def curves(table):
+    def shares(table):
         return np.exp(-grid * np.exp(table[["a"]].to_numpy() / 2) / 9)
 
     def brier(outputs, target):
-        alive = target["time"].to_numpy()[:, None] > grid
-        return ((outputs - alive) ** 2).mean(axis=1)
+        beyond = target["end"].to_numpy()[:, None] > grid
+        return ((outputs - beyond) ** 2).mean(axis=1)
 
     with pytest.raises(InputError, match=r"11 numbers per row.* or loss= a function \(outputs, y\) -> \(rows,\)"):
-        pg.explain(curves, X, y, task="regression", **QUIET)
-    explanation = pg.explain(curves, X, y, loss=brier, task="regression", **QUIET)
-    wanted = looped(curves, X, lambda outputs: brier(outputs, y).mean())
+        pg.explain(shares, X, y, task="regression", **QUIET)
+    explanation = pg.explain(shares, X, y, loss=brier, task="regression", **QUIET)
+    wanted = looped(shares, X, lambda outputs: brier(outputs, y).mean())
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
 
 

@@ -128,7 +128,7 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     names = ("accuracy",) if model.labels_only else ()
     ours, constant = predicted.scored, replace(predicted.scored, guess=guess, called=None)
     ahead, loss = None, str(getattr(getattr(model, "request", None), "loss", ""))
-    if model.curve is not None or not loss.startswith("quantile"):  # which squared errors do not judge
+    if not loss.startswith("quantile"):  # which squared errors do not judge
         ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
 

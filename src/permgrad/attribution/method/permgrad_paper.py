@@ -21,7 +21,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
-from permgrad.models.losses import OF_TIMES, OtherLoss
+from permgrad.models.losses import OtherLoss
 
 PATHS = ("tabular", "image")
 
@@ -32,7 +32,7 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     assert y is not None
     table = request.inputs[0].to(subject.device, subject.dtype)
     players, loss = request.space.columns, request.loss
-    if isinstance(loss, OtherLoss) or loss in OF_TIMES:
+    if isinstance(loss, OtherLoss):
         problem = f"permgrad-paper needs a named loss, got {loss}"
         raise InputError(problem, hint="Choose method='permgrad'.", code="PG036")
     # Which rows belong to which class, 0 or 1. Regression has one column.

@@ -42,7 +42,6 @@ from permgrad.base.progress import Progress
 from permgrad.base.stored import parse_json, read_npz, write_npz
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.batches import sparing
-from permgrad.models.losses import OF_TIMES
 from permgrad.models.save.saving import load
 
 
@@ -117,7 +116,7 @@ def explain_stream(
     """
     method, options = with_options(method, options)
     loss = options.get("loss")
-    if callable(loss) or isinstance(loss, (tuple, list)) or loss in OF_TIMES:
+    if callable(loss) or isinstance(loss, (tuple, list)):
         problem = "A table in parts needs a named loss that is computed row by row"
         raise InputError(problem, hint="Leave loss= out", code="PG006")
     engine = make_engine(engine, workers=workers, address=address)

@@ -72,7 +72,7 @@ def loss_scale(request: Request) -> float:
     outputs whose losses are averaged). For other losses it is that of the model's own mean prediction.
     """
     y, weights, loss = request.y, request.sample_weight, request.loss
-    if y is None or loss == "cox" or (isinstance(loss, OtherLoss) and loss.returned):
+    if y is None or (isinstance(loss, OtherLoss) and loss.returned):
         return float("nan")
     if request.subject.task == "classification":
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
@@ -96,8 +96,6 @@ def _of_constant(column: Floats, weights: Floats | None, loss: str | OtherLoss) 
     mean = float(np.average(column, weights=weights))
     if loss in FITS["multilabel"]:
         constant = np.log(max(mean, tiny)) - np.log(max(1 - mean, tiny))
-    elif loss == "survival_brier":
-        constant = float(np.average(column > 0, weights=np.abs(column) * (1 if weights is None else weights)))
     elif loss in ("poisson", "poisson_log"):
         constant = max(mean, tiny) if loss == "poisson" else np.log(max(mean, tiny))
     else:

@@ -37,7 +37,7 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.base.significance import NORMAL_95
 from permgrad.base.threads import warning_filters
-from permgrad.models.losses import OF_TIMES, OtherLoss
+from permgrad.models.losses import OtherLoss
 
 _METHODS = ("permgrad", "permutation", "ablation")
 #: Most groups of the jackknife: the t-quantile is then within 7 % of the normal one.
@@ -115,7 +115,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
         problem = "A score is a property of many rows, so scoring= does not work with scope='local'"
         raise InputError(problem, hint="Leave scope out", code="PG006")
     scorers = resolve_scorers(request.scoring)
-    if (isinstance(request.loss, OtherLoss) and request.loss.returned) or request.loss in OF_TIMES:
+    if isinstance(request.loss, OtherLoss) and request.loss.returned:
         raise InputError("scoring= and loss= cannot be combined", hint="Leave one of them out", code="PG006")
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
@@ -183,7 +183,6 @@ class Judge:
             self.truth, strata = request.labels[truth], truth
         elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
-        self.truth = self.truth if request.fields is None else request.fields
         self.groups = deal_groups(len(base), request.seed, "rows", strata, request.units)
         self.donor_groups = self.groups
         if not request.shared:
@@ -270,7 +269,7 @@ class Judge:
             some = members[: -(-3 * count // units)]
             right, wrong = self.base.copy(), self.base.copy()
             if classes == 1:
-                if self.truth.shape in (self.base.shape, self.base.shape[:1]) and request.fields is None:
+                if self.truth.shape in (self.base.shape, self.base.shape[:1]):
                     right[some] = self.truth[some].reshape(len(some), -1)
                 wrong[some] = self.base[order[-1 - some]]
             else:

@@ -14,7 +14,7 @@ from torch import Tensor
 from permgrad.attribution.request.registry import Method, with_options
 from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.outputs import OutputForm, are_points, as_target, loss_of_places, point_name
+from permgrad.attribution.subject.outputs import OutputForm, as_target, loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
@@ -28,29 +28,20 @@ from permgrad.base.checks import (
     is_whole,
 )
 from permgrad.base.errors import InputError, counted, did_you_mean, shown
-from permgrad.base.late import pd
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import (
     FITS,
-    OF_TIMES,
     TELLING,
     OtherLoss,
     TargetRows,
     losses,
     read_loss,
-    risk_sets,
-    signed_weights,
 )
 
 SAMPLINGS = ("marginal", "conditional")
 LEVELS = ("column", "feature", "group", "modality", "part")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
-#: How far beyond 0 … 1 a chance may lie by rounding.
-_ROUNDING = 1e-6
-#: Rows on which it is seen whether outputs are chances.
-_LOOKED_AT = 256
-_CURVE = "Pass the times of the survival functions as class_names=, or return a frame whose columns are the times."
 #: Methods that draw until an order is certain, and methods that draw conditionally.
 TOP_METHODS = _DRAWING = ("permgrad", "permutation", "shapley")
 
@@ -259,9 +250,9 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     for one in wanted:
         if is_whole(one) and 0 <= int(one) < count:
             positions.append(int(one))
-        elif isinstance(one, takes) and not isinstance(one, bool) and {str(one), point_name(one)} & {*names}:
-            # A number outside the positions may still be the name of a class or of a point of a curve.
-            positions.append(names.index(str(one) if str(one) in names else point_name(one)))
+        elif isinstance(one, takes) and not isinstance(one, bool) and str(one) in names:
+            # A number outside the positions may still be the name of a class or of a quantile.
+            positions.append(names.index(str(one)))
         else:
             last = "0" if count == 1 else "0 or 1" if count == 2 else f"0 to {count - 1}"
             called = "a class" if subject.task == "classification" else "a name"
@@ -285,15 +276,6 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
         return None
     codes = y if subject.background_classes is None else subject.background_classes
     return names[1 if codes is None else usual_positive(names, codes)]
-
-
-def loss_for(subject: Subject, arguments: Arguments) -> Any:
-    """Return the loss asked for, of a curve of survival with times and events as y that of its points."""
-    given, y = arguments.loss, arguments.y
-    if isinstance(given, str) and given == "auto" and y is not None and arguments.scoring is None:
-        curve = subject.task == "regression" and are_points(subject.output_names)
-        return "survival_brier" if curve and are_times(y, subject.count) else given
-    return given
 
 
 def resolve_loss(subject: Subject | OutputForm, loss: Any) -> str | OtherLoss:
@@ -338,7 +320,7 @@ def read_y(
     """Return y as the loss takes it, and the class of each row (None where there are no classes).
 
     One number per row is the target of the one output ``picked``, and of all outputs that are its quantiles.
-    ``scored``: only scorers read it, so y may have other columns than the output, as of censored times.
+    ``scored``: only scorers read it, so y may have other columns than the output.
     """
     if y is None:
         return None, None
@@ -347,11 +329,6 @@ def read_y(
         y = np.stack([as_target(y)] * subject.count, axis=1)
     elif scored and loss in FITS["regression"] and (values := _of_scorers(subject, y, count)) is not None:
         return values, None
-    if loss in OF_TIMES:
-        truth = survival(subject, y, count, str(loss))
-        seen = inputs if loss == "cox" else tuple(tensor[:_LOOKED_AT] for tensor in inputs)
-        outputs = outputs_of(subject, seen)
-        return risk_sets(outputs, truth) if loss == "cox" else _of_curve(subject, truth, outputs), None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = subject.encode_target(y, count)
         _check_counts(encoded, loss)
@@ -389,54 +366,3 @@ def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
     if subject.task != "regression" or not fits or values.shape[1] == subject.count:
         return None
     return values.astype(np.float64)
-
-
-def are_times(y: Any, outputs: int) -> bool:
-    """Return whether y is times and events: a structured array, or two columns that no two outputs are told by."""
-    values = as_target(y)
-    if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "fiubO":
-        return False
-    if getattr(getattr(y, "dtype", None), "names", None):
-        return True
-    return outputs != 2 and set(np.unique(values[:, 1].astype(np.float64)).tolist()) <= {0.0, 1.0}
-
-
-def _of_curve(subject: Subject, truth: Floats, outputs: Tensor) -> Floats:
-    """Return the weights ``(rows, outputs)`` of times and events, whose sign says who is beyond an output's time."""
-    if not are_points(subject.output_names):
-        named = ", ".join(subject.output_names[:5])
-        problem = f"loss='survival_brier' needs several outputs that are called by their times, got {shown(named)}"
-        raise InputError(problem, hint=_CURVE, code="PG032")
-    check_chances(outputs)
-    weights = signed_weights(truth, [float(name) for name in subject.output_names])
-    if late := [name for name, column in zip(subject.output_names, weights.T, strict=True) if not column.any()]:
-        problem = f"Too few rows are followed until {late[0]}"
-        raise InputError(problem, hint="Leave out such times, or explain more rows.", code="PG035")
-    return weights
-
-
-def check_chances(outputs: Tensor) -> None:
-    """Refuse outputs that are no chances to survive."""
-    low, high = outputs.min().item(), outputs.max().item()
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
-        problem = f"y holds times and events, and the outputs are no chances to survive: from {low:.3g} to {high:.3g}"
-        raise InputError(problem, hint=_CURVE, code="PG032")
-
-
-def survival(subject: Subject, y: Any, count: int, loss: str) -> Floats:
-    """Return times and events, ``(rows, 2)``."""
-    values, single = as_target(y), loss != "cox" or subject.count == 1
-    if values.shape != (count, 2) or values.dtype.kind not in "fiubO" or not single:
-        needs = "one output and y with" if loss == "cox" else "y with"
-        problem = (
-            f"loss={loss!r} needs {needs} a time and an event for {counted(count, 'row')}, got "
-            f"{counted(subject.count, 'output')} and y of shape {values.shape}"
-        )
-        raise InputError(problem, hint="Pass y of shape (rows, 2).", code="PG007")
-    cells = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")
-    numbers: Floats = cells.to_numpy(dtype=np.float64, na_value=np.nan)
-    if not np.isfinite(numbers).all() or not np.isin(numbers[:, 1], (0, 1)).all() or not numbers[:, 1].any():
-        problem = "y needs finite times and events of 0 (censored) or 1, with at least one 1"
-        hint = "Pass the time in the first column of y and the event in the second."
-        raise InputError(problem, hint=hint, code="PG036")
-    return numbers

@@ -22,7 +22,6 @@ from permgrad.attribution.request.arguments import (
     check_row_offset,
     check_row_target,
     check_top,
-    loss_for,
     read_y,
     resolve_loss,
     resolve_options,
@@ -85,7 +84,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
         arguments = replace(arguments, output="probability")
     if subject.place is not None:
         _check_masks(arguments, scope)
-    loss = resolve_loss(subject, loss_for(subject, arguments))
+    loss = resolve_loss(subject, arguments.loss)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and decided:
         rows["subject"] = subject = subject.deciding()
     targets = resolve_targets(subject, arguments.target)
@@ -105,8 +104,6 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
         y=y,
         classes=None if classes is y else classes,
         labels=None if classes is None else subject.labels_in(arguments.y, classes),
-        # Rows of survival times have named fields.
-        fields=np.asarray(arguments.y) if getattr(getattr(arguments.y, "dtype", None), "names", None) else None,
         positive=positive,
         positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
         loss=loss,

@@ -45,7 +45,7 @@ class Request:
     ``donors`` is the background in the same form, or ``inputs`` itself where the rows are their own background.
     ``raw`` are the user's rows, or None where no table has an encoder. ``y`` holds class indexes, numbers in y's units,
     or the targets that a loss takes. In the last case ``classes`` holds the class indexes, if there are any. ``labels``
-    are the classes as the user's y holds them, ``fields`` is a structured y as passed, for scorers.
+    are the classes as the user's y holds them.
     ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
     does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
     is the number of its first row.
@@ -61,7 +61,6 @@ class Request:
     y: Any = None
     classes: Integers | None = None
     labels: Array | None = None
-    fields: Array | None = None
     raw: pd.DataFrame | None = None
     shapes: tuple[ImageShape | None, ...] = ()
     output: Literal["logit", "probability"] = "logit"

@@ -135,7 +135,7 @@ def shown_outputs(request: Request) -> list[int]:
 
 def loss_unit(request: Request, loss: str) -> str:
     """Return the unit of a loss, or of the divergence if there is no y."""
-    if loss == "cox" or loss.endswith("cross_entropy"):
+    if loss.endswith("cross_entropy"):
         return "nats"
     if request.subject.task != "regression":
         divergence = "share of changed labels" if request.subject.of_labels else "nats"
@@ -144,8 +144,6 @@ def loss_unit(request: Request, loss: str) -> str:
         return loss
     if loss.startswith("poisson"):
         return "deviance"
-    if loss == "survival_brier":
-        return "Brier score"
     return "y²" if loss in ("squared_error", "divergence") else "y"
 
 

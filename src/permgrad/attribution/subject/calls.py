@@ -139,10 +139,7 @@ def _of_numbers(model: Any) -> PredictCall:
     """Return the call of an estimator without classes: a regression if it declares one, with its training loss."""
     last = trained(model)
     objective, levels = objective_of(last)
-    # XGBoost returns the hazard ratio itself.
-    asked = getattr(model, "best_estimator_", model)
-    predict = partial(asked.predict, output_margin=True) if objective == "survival:cox" else model.predict
-    call = _by_objective(predict, objective, levels)
+    call = _by_objective(model.predict, objective, levels)
     call = replace(call, ranks=call.ranks or _is(last, "ranker"))
     if call.loss == "poisson" and _returns_scores(last):
         call = replace(call, loss="poisson_log")
@@ -172,14 +169,14 @@ def _booster(model: Any) -> PredictCall | None:
     objective, levels = objective_of(model)
     if hasattr(model, "model_to_string"):
         return _by_objective(model.predict, objective, levels)
-    # Of labels and hazard ratios the scores that they are made of say more.
-    scores = objective in ("multi:softmax", "survival:cox")
+    # Of labels the scores that they are made of say more.
+    scores = objective == "multi:softmax"
     call = _by_objective(partial(_of_matrix, model, scores), objective, levels)
     return call if call.task else replace(call, task="regression")
 
 
 def _of_matrix(model: Any, scores: bool, table: Any) -> Array:
-    """Return what XGBoost's booster predicts. ``scores``: before they become labels or ratios."""
+    """Return what XGBoost's booster predicts. ``scores``: before they become labels."""
     import xgboost
 
     matrix = xgboost.DMatrix(table, enable_categorical=True)
@@ -196,7 +193,6 @@ _LOSSES = {
     **dict.fromkeys(("poisson", "count:poisson", "Poisson"), "poisson"),
     **dict.fromkeys(("absolute_error", "regression_l1", "MAE", "reg:absoluteerror"), "absolute_error"),
     **dict.fromkeys(("quantile", "Quantile", "MultiQuantile", "reg:quantileerror"), "quantile"),
-    **dict.fromkeys(("survival:cox", "Cox"), "cox"),
 }
 #: How the names of objectives begin whose scores are on no scale of y.
 _RANKS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -127,7 +127,7 @@ class OutputForm:
             wide = outputs.double() * self.target_scale + self.target_mean
             wide = self.logits(outputs.double()) if self.task == "multilabel" else wide
             if self.count == 1:
-                rows = find_loss(loss)(wide, target if loss == "cox" else target.reshape(-1))
+                rows = find_loss(loss)(wide, target.reshape(-1))
             else:
                 chosen = self.loss_columns or range(self.count)
                 columns = [find_loss(of_output(loss, k))(wide[:, [k]], target[:, k]) for k in chosen]
@@ -221,11 +221,7 @@ class OutputForm:
             if self.task == "regression" and wide.shape[1] == 1 < self.count and values.dtype.kind in "fiub":
                 hint = "Pass such numbers, or target=0 (permgrad explain: --class 0) to compare y with the first output"
             if values.ndim == 2:
-                few = "loss='cox' if these are times and events, or scoring= a scorer that takes them"
-                several = "such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
-                if values.shape[1:] == (2,) and self.count > 2:
-                    several += ". Of chances to survive, pass their times as class_names="
-                hint = "Pass " + (few if self.count == 1 else several)
+                hint = "Pass such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
             problem = (
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
                 f"of {values.dtype}"
@@ -307,14 +303,10 @@ def as_target(y: Any) -> Array:
         problem = f"y must have one value per row, got {type(y).__name__} {shown(y)}"
         raise InputError(problem, hint="Pass an array", code="PG001")
     if values.dtype.names:
-        fields = {name: values.dtype[name].kind for name in values.dtype.names or ()}
-        events, times = ([name for name, kind in fields.items() if kind in kinds] for kinds in ("b", "fiu"))
-        if (len(events), len(times), len(fields), values.ndim) != (1, 1, 2, 1):
-            problem = f"y has the fields {', '.join(fields)}, and only a time (a number) and an event (a bool) are read"
-            raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
-        return np.stack([values[times[0]], values[events[0]]], axis=1).astype(np.float64)
+        problem = f"y must have one value per row, got the fields {', '.join(values.dtype.names)}"
+        raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
     if values.dtype == object and is_frame(y) and all(kind.kind in "fiub" for kind in y.dtypes):
-        values = y.to_numpy(np.float64)  # numbers beside events
+        values = y.to_numpy(np.float64)  # numbers beside truth values
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
@@ -430,7 +422,7 @@ def _told_task(count: int, y: Any, kind: str | None) -> Task:
     if count > 1 and is_multilabel(y):
         return "multilabel"
     truth = as_target(y) if kind is None and count > 1 and y is not None else np.empty(0)
-    # Several numbers per row, such as a time and an event, are no class: the names are those of outputs.
+    # Several numbers per row are no class: the names are those of outputs.
     return "regression" if truth.ndim == 2 and not is_one_hot(truth) else "classification"
 
 
@@ -485,29 +477,6 @@ def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor
     spread = seen.amax(dim=0) - seen.amin(dim=0)
     share = max(_OF_ONE_ROW if alike else 0.0, _OF_ANY_ROW * torch.finfo(precision).eps)
     return torch.where(spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread))
-
-
-def point_name(value: Any) -> str:
-    """Return the name of a point of a curve: 2 for 2.0, and other texts as they are."""
-    try:
-        return f"{float(value):.15g}"
-    except (TypeError, ValueError, OverflowError):
-        return str(value)
-
-
-def along_points(names: Iterable[Any]) -> Floats | None:
-    """Return the names of outputs as numbers, or None if they are no numbers in rising order."""
-    try:
-        along = np.array([float(name) for name in names])
-    except ValueError:
-        return None
-    return along if len(along) > 1 and (np.diff(along) > 0).all() else None
-
-
-def are_points(names: Iterable[Any]) -> bool:
-    """Return whether names are rising numbers that somebody chose, not 0, 1, 2 and so on."""
-    along = along_points(names)
-    return along is not None and not np.array_equal(along, range(len(along)))
 
 
 # ---- maps compared with masks ----------------------------------------------------------------------------------------

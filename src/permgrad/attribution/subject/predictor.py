@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,9 @@ from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.heads import REDUCTIONS
 from permgrad.attribution.subject.outputs import (
     OutputForm,
-    are_points,
     as_target,
     is_multilabel,
     label_place,
-    point_name,
     resolve_outputs,
 )
 from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence, checked
@@ -78,7 +75,6 @@ class PredictorSubject(Subject):
         self.bounded = False
         self.width: int | None = None
         self.columns: tuple[str, ...] = ()  # the names of the numbers that it returns, where these are a frame
-        self.along = False  # whether these names are rising numbers, such as times
         if len(self.inputs[0]) == 0 or not self.form.names:
             problem = "The inputs need at least one row and one column"
             raise InputError(problem, hint="Pass the rows to explain", code="PG013")
@@ -98,9 +94,6 @@ class PredictorSubject(Subject):
         names = call.classes if class_names is None and task != "multilabel" else class_names
         names = self._named_columns(y, names)
         self._refuse(kind, asked, class_names)
-        if self.along and names is None and kind is None and _is_curve(outputs, task):
-            form = resolve_outputs(outputs, y, kind=None, task="regression", class_names=None)
-            return replace(form, output_names=tuple(map(point_name, self.columns)))
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task, class_names=names)
         if form.task == "regression" and len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns"):
             form = replace(form, output_names=self.columns)
@@ -147,7 +140,7 @@ class PredictorSubject(Subject):
         labels = as_target(y) if y is not None and not targets else np.empty((0, 0))
         places = {name: place for place, name in enumerate(columns)}
         known = labels.ndim == 1 and all(label_place(label, places) >= 0 for label in labels.tolist())
-        return columns if known or (y is None and not self.along) else None
+        return columns if known or y is None else None
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
@@ -270,7 +263,6 @@ class PredictorSubject(Subject):
         if self.width is None:
             names = getattr(returned, "column_names", getattr(returned, "columns", None))  # of a frame
             self.columns = () if names is None else tuple(map(str, names))
-            self.along = _is_rising(names)
         values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
         if self.call.one_hot and values.size == rows:
             return self._one_hot(values.reshape(-1))
@@ -341,17 +333,6 @@ def _names_of_levels(loss: Any, names: tuple[str, ...]) -> tuple[str, ...]:
     levels = loss[1] if isinstance(loss, tuple) else ()
     several = isinstance(levels, tuple) and len(levels) == len(names) > 1
     return tuple(f"{level:g}" for level in levels) if several else names
-
-
-def _is_curve(outputs: Tensor, task: str | None) -> bool:
-    """Return whether outputs called by numbers are survival over times, quantiles, horizons: no classes' chances."""
-    return task == "regression" or (task is None and bool(((outputs.sum(dim=1) - 1).abs() > _ADD_UP).any()))
-
-
-def _is_rising(names: Any) -> bool:
-    """Return whether a frame's columns are numbers in rising order that somebody chose, not 0, 1, 2 and so on."""
-    numbers = [] if names is None else list(names)
-    return all(isinstance(one, Real) and not isinstance(one, bool) for one in numbers) and are_points(numbers)
 
 
 def _has_labels(probabilities: Tensor, y: Any) -> bool:

@@ -13,7 +13,6 @@ from permgrad.pages.plots.classified import (
     confusion_matrix,
     roc_curves,
 )
-from permgrad.pages.plots.curve import curve
 from permgrad.pages.plots.image import activation, image, overlay
 from permgrad.pages.plots.interactions import effect_words, interactions, pair_effect
 from permgrad.pages.plots.modality import branches, modality
@@ -39,7 +38,6 @@ __all__ = [
     "calibration",
     "classes",
     "confusion_matrix",
-    "curve",
     "differences",
     "direction",
     "effect_words",

@@ -75,7 +75,6 @@ class PlotAccessor:
     bar = _offered(plots.bar)
     beeswarm = _offered(plots.beeswarm)
     classes = _offered(plots.classes)
-    curve = _offered(plots.curve)
     direction = _offered(plots.direction)
     features = _offered(plots.features)
     image = _offered(plots.image)

@@ -16,7 +16,6 @@ from permgrad.pages import plots
 from permgrad.pages.rows_data import features_data
 from permgrad.pages.sentences import dominant_words, left_texts
 from permgrad.pages.tabs.along import along
-from permgrad.pages.tabs.curve import curve
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
@@ -282,7 +281,6 @@ TAB = Tab(
     title="Features",
     sections=(
         ("drivers", "What it relies on", ranking, "explanation"),
-        ("curve", "Along the curve", curve, "curve"),
         ("along", "Along the columns", along, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
         ("paths", "Table or image", branches, "paths_count"),  # else see Details

@@ -12,7 +12,6 @@ import pandas as pd
 from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
-from permgrad.attribution.subject.outputs import are_points
 from permgrad.base.arrays import Integers
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted
@@ -36,8 +35,6 @@ _UNITS = {
 }
 #: Rows, and features of each, that are printed.
 _MOST_ROWS, _MOST_FEATURES = 5, 8
-#: Points of a curve that are all printed.
-_MOST_POINTS = 5
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -100,8 +97,7 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
         return figures | {"normalised": signed_bars(list(explanation.names), shares, label=label)}
     if local:
-        figures = {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
-        return figures | ({"curve": plot.curve()} if are_points(explanation.outputs) else {})
+        return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
     figures = {"bar": plot.bar()}
     if len(explanation.outputs) > 2:
         figures["classes"] = plot.classes()
@@ -123,11 +119,6 @@ def outcome_of(
     spoken = [one for output in outputs for one in told(explanation, output, _MOST_FEATURES)]
     lines += [line for line, _ in spoken]
     lines += [words] if (words := _UNITS.get(str(meta.get("unit")))) else []
-    if meta.get("task") == "regression" and len(outputs) > 1 and not are_points(explanation.outputs):
-        lines.append(
-            "If the outputs are a curve, name its points in Python, and plot.curve() draws it: "
-            "pg.explain(lambda rows: pd.DataFrame(model(rows), columns=[1, 2, 4]), rows, method='shapley')"
-        )
     lines.append(f"Written: {request.folder}")
     facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
     facts |= {"quantity": meta.get("quantity", "importance"), "unit": meta.get("unit")}
@@ -156,6 +147,4 @@ def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:
     outputs = list(explanation.outputs)
     if outputs[0] == "all":  # the sum over the others, as for the loss of a classifier
         return (outputs[1:] or outputs) if chosen else outputs[:1]
-    if len(outputs) > _MOST_POINTS and not chosen and are_points(outputs):  # the plot has all points of a curve
-        return [outputs[0], outputs[len(outputs) // 2], outputs[-1]]
     return [outputs[positive_output(explanation)]] if len(outputs) == 2 and not chosen else outputs
