@@ -1108,7 +1108,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     DOCS + "a-report-for-your-model.md": ("95 %", "4 MB"),
     DOCS + "benchmark.md": ("5 %", "1 %", "0.5"),
     DOCS + "certain-ranks.md": ("95 %", "5 %"),
-    DOCS + "cluster.md": ("15 s", "120 GB"),
+    DOCS + "cluster.md": ("120 GB",),
     DOCS + "interactions.md": ("95 %", "0.05"),
     DOCS + "comparing.md": ("15 %", "95 %", "5 %"),
     DOCS + "decisions.md": (

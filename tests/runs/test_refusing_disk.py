@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.base.locks import hold_folder, hold_name
 from permgrad.cli import app
-from permgrad.models.train import checkpoint as training_loop
+from permgrad.runs.tune import tune
 
 PRESET = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 1}}
 SPACE = {
@@ -189,24 +189,24 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, 
 
 @pytest.mark.skipif(find_spec("optuna") is None, reason="needs Optuna (extra 'tune')")
 @pytest.mark.slow
-@pytest.mark.parametrize("fails_at", [1, 2])
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
 def test_a_trial_that_met_a_full_disk_is_not_lost(
     fails_at: int, place: Path, tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its state could not be written: that says nothing of the trial, which goes on where there is room again."""
+    """Its history could not be written: that says nothing of the trial, which is repeated where there is room again."""
     out, calls = tmp_path / "out", 0
-    write = training_loop.write_checkpoint
+    write = tune.write_csv
 
-    def full(path: Path, state: Any) -> None:
+    def full(frame: pd.DataFrame, path: Path) -> None:
         nonlocal calls
         calls += 1
         if calls >= fails_at:
             with refusing_disk(path.parent, FULL):
-                write(path, state)
-        write(path, state)
+                write(frame, path)
+        write(frame, path)
 
     with monkeypatch.context() as disk:
-        disk.setattr(training_loop, "write_checkpoint", full)
+        disk.setattr(tune, "write_csv", full)
         assert refused("tune", place, out)
     assert calls == fails_at, "the study stops at once"
     call(*words("tune", place, out))

@@ -1,4 +1,4 @@
-"""Studies without training: claims, dead workers, seeds and pruning."""
+"""Studies without training: interrupted trials, dead processes, seeds and pruning."""
 
 from __future__ import annotations
 
@@ -12,9 +12,22 @@ from typing import Any
 import pytest
 
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.tuning import study as study_module
 from permgrad.tuning.spaces import get_space, space_from_dict
-from permgrad.tuning.study import SILENT_SECONDS, Study, Worker, open_storage, open_study
+from permgrad.tuning.study import (
+    SILENT_SECONDS,
+    at_work,
+    best_of,
+    chosen,
+    finished,
+    is_free,
+    open_storage,
+    open_study,
+    placed,
+    repeat_interrupted,
+    seed_of,
+    set_pruner,
+    set_sampler,
+)
 
 optuna = pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -39,45 +52,48 @@ def quiet():
 
 
 @contextlib.contextmanager
-def opened(folder: Path, database: Path, identity: dict[str, Any] | None = None):
-    with (
-        Worker(folder) as worker,
-        open_study(f"sqlite:///{database}", "s", identity or {"seed": 0}, worker) as study,
-    ):
+def opened(folder: Path, identity: dict[str, Any] | None = None):
+    folder.mkdir(exist_ok=True)
+    with open_study(f"sqlite:///{folder / 's.db'}", "s", identity or {"seed": 0}, folder / "guard") as study:
+        study.set_user_attr("guard", str(folder / "guard"))
         yield study
 
 
 @pytest.fixture
 def study(tmp_path):
-    with opened(tmp_path / "w", tmp_path / "s.db") as found:
+    with opened(tmp_path / "w") as found:
         yield found
 
 
-def loss_of(claim) -> float:
-    values = claim.proposal["parameters"]
-    return (values["network.dropout"] - 0.3) ** 2 + abs(values["training.learning_rate"] - 0.01)
+def do(study: Any, total: int, seed: int = 0, stops: int | None = None, alone: bool = True) -> None:
+    """Do trials of a function instead of a training. The process stops in the middle of one place, if so told."""
 
+    def objective(trial: Any) -> float:
+        place = next(at for at, other in placed(study) if other.number == trial.number)
+        set_sampler(study, SPACE, seed=seed, place=place)
+        preset = chosen(SPACE, place, trial)
+        assert preset == chosen(SPACE, place, study.trials[trial.number]), "a stored trial says the same"
+        if place == stops:
+            raise KeyboardInterrupt
+        return (preset["network"]["dropout"] - 0.3) ** 2 + abs(preset["training"]["learning_rate"] - 0.01)
 
-def do(study: Study, total: int, seed: int = 0, most: int | None = None) -> None:
-    """Do trials of a function instead of a training."""
-    study.enter(total)
-    while most is None or most > 0:
-        claim = study.claim(total, SPACE, seed)
-        if claim is None:
+    guard = Path(study.user_attrs["guard"])
+    while True:
+        repeat_interrupted(study, total, guard, alone=alone)
+        if len(finished(study, total)) >= total or not is_free(study, total):
             return
-        study.finish(claim, "complete", loss_of(claim), {})
-        most = None if most is None else most - 1
+        study.optimize(objective, n_trials=1)
 
 
-def done(study: Study) -> list[tuple[int, float, dict]]:
-    return [(trial.number, trial.value, trial.params) for trial in study.trials() if trial.state.is_finished()]
+def done(study: Any) -> list[tuple[int, float, dict]]:
+    return [(place, trial.value, trial.params) for place, trial in finished(study).items()]
 
 
-def test_what_is_tried_depends_on_seed_and_number(tmp_path):
+def test_what_is_tried_depends_on_seed_and_place(tmp_path):
     found = {}
     for name, seed, pieces in (("whole", 0, [16]), ("pieces", 0, [3, 9, 16]), ("other", 1, [2])):
         for total in pieces:
-            with opened(tmp_path / f"{name}-{total}", tmp_path / f"{name}.db") as study:
+            with opened(tmp_path / name) as study:
                 do(study, total, seed)
                 found[name] = done(study)
     assert len(found["whole"]) == 16
@@ -85,88 +101,68 @@ def test_what_is_tried_depends_on_seed_and_number(tmp_path):
     assert found["other"][1] != found["whole"][1]
 
 
+def test_an_interrupted_trial_is_tried_again(tmp_path):
+    with opened(tmp_path / "whole") as study:
+        do(study, 14)
+        whole = done(study)
+    for stops in (0, 5, 12):
+        with opened(tmp_path / "again") as study, pytest.raises(KeyboardInterrupt):
+            do(study, 14, stops=stops)
+    with opened(tmp_path / "again") as study:
+        # A process that was killed leaves a trial that runs, with some of its parameters.
+        study.ask().suggest_float("network.dropout", 0.0, 0.5)
+        do(study, 14)
+        assert done(study) == whole
+        assert len(study.trials) == 14 + 4
+        places = [place for place, _ in placed(study)]
+        assert {place for place in places if places.count(place) == 2} == {0, 5, 12, 13}
+
+
 def test_trial_0_is_the_base_and_has_the_studys_seed(study):
-    study.enter(2)
-    first, second = study.claim(2, SPACE, 7), None
-    assert first.proposal["seed"] == 7
-    assert first.proposal["preset"] == SPACE.base.to_dict()
-    assert (
-        dict(first.proposal["parameters"])
-        == dict(SPACE.start)
-        == {"network.dropout": 0.0, "training.learning_rate": 2e-3}
-    )
-    second = study.claim(2, SPACE, 7)
-    assert (second.number, second.resumed) == (1, False)
-    assert second.proposal["seed"] != 7
-    assert study.claim(2, SPACE, 7) is None, "both have a living worker"
+    do(study, 2)
+    first = study.trials[0]
+    assert (seed_of(7, 0), chosen(SPACE, 0, first)) == (7, SPACE.base.to_dict())
+    assert first.params == dict(SPACE.start) == {"network.dropout": 0.0, "training.learning_rate": 2e-3}
+    assert seed_of(7, 1) not in (7, seed_of(7, 2))
 
 
-def test_a_released_trial_is_claimed_again_as_it_was(study):
-    study.enter(3)
-    first = study.claim(3, SPACE, 0)
-    other = study.claim(3, SPACE, 0)
-    study.finish(first, "failed", None, {"reason": "x"})
-    study.let_go()
-    again = study.claim(3, SPACE, 0)
-    assert (again.number, again.resumed, again.proposal) == (other.number, True, other.proposal)
-    assert [trial.number for trial in study.finished(3)] == [0]
-    assert study.best(3) is None
+def test_a_failed_trial_is_finished_and_no_best_one(study):
+    study.ask().set_user_attr("reason", "x")
+    study.tell(0, state=optuna.trial.TrialState.FAIL)
+    repeat_interrupted(study, 4, Path(study.user_attrs["guard"]), alone=True)
+    assert list(finished(study)) == [0]
+    assert len(study.trials) == 1
+    assert best_of(finished(study)) is None
+    do(study, 4)
+    trials = finished(study)
+    assert best_of(trials) == min((1, 2, 3), key=lambda place: trials[place].value)
 
 
-def test_the_trial_of_a_dead_worker_is_taken_over(tmp_path):
-    folder, database = tmp_path / "w", tmp_path / "s.db"
-    with opened(folder, database) as living:
-        living.enter(3)
-        held = living.claim(3, SPACE, 0)
-        child = os.fork()
-        if not child:
-            # A worker that dies with a trial in its hands, and with half of its parameters written.
-            try:
-                with opened(folder, database) as dying:
-                    dying._storage.set_trial_param = lambda *_: os._exit(9)
-                    dying.claim(3, SPACE, 0)
-            finally:
-                os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-        orphan = living.trials()[1]
-        assert orphan.state == optuna.trial.TrialState.RUNNING
-        assert orphan.params == {}
-        taken = living.claim(3, SPACE, 0)
-        assert (taken.number, taken.resumed) == (1, True)
-        assert living.trials()[1].params == dict(taken.proposal["parameters"])
-        assert living.claim(3, SPACE, 0).number == 2, "the trial of a living worker is left alone"
-        assert living.trials()[0].user_attrs["owner"] == living.worker.owner
-        living.finish(held, "complete", 1.0, {})
-
-
-def test_a_worker_of_another_folder_is_dead_when_it_is_silent(tmp_path):
+def test_the_trial_of_another_process_is_repeated_when_it_is_silent(tmp_path):
     def pass_(seconds: int) -> None:
         """Let the last sign of life be so many seconds older."""
-        with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database, database:
+        with contextlib.closing(sqlite3.connect(tmp_path / "w" / "s.db")) as database, database:
             database.execute("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, ?)", [f"-{seconds} seconds"])
 
-    with opened(tmp_path / "one", tmp_path / "s.db") as one, opened(tmp_path / "two", tmp_path / "s.db") as two:
-        one.enter(1)
-        held = one.claim(1, SPACE, 0)
-        assert two.claim(1, SPACE, 0) is None
-        pass_(SILENT_SECONDS - 30)
-        assert two.claim(1, SPACE, 0) is None, "not silent for long enough"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study_module, "BEAT_SECONDS", 0.01)
-            with one.at_work(held):
-                time.sleep(0.2)
-        pass_(SILENT_SECONDS - 30)
-        assert two.claim(1, SPACE, 0) is None, "it gave a sign of life"
-        pass_(40)
-        assert two.claim(1, SPACE, 0).number == 0
-        two.finish(held, "complete", 1.0, {})
-        one.finish(held, "complete", 2.0, {})
-        assert [trial.value for trial in two.trials()] == [1.0], "who comes too late changes nothing"
+    with opened(tmp_path / "w") as one, opened(tmp_path / "w") as two:
+
+        def objective(trial: Any) -> float:
+            time.sleep(0.2)  # for its first heartbeat
+            for seconds, places in ((SILENT_SECONDS - 30, [1]), (40, [0, 1])):
+                pass_(seconds)
+                do(two, 2, alone=False)
+                assert list(finished(two)) == places
+            trial.set_user_attr("loss", 5.0)  # as a training does
+            return 5.0
+
+        with pytest.raises(ValueError, match="Cannot tell a FAIL trial"):
+            one.optimize(objective, n_trials=1)
+        assert finished(two)[0].value != 5.0, "who comes too late changes nothing"
 
 
 def test_many_processes_share_the_trials(tmp_path):
-    folder, database, total = tmp_path / "w", tmp_path / "s.db", 12
-    with opened(folder, database):
+    folder, total = tmp_path / "w", 12
+    with opened(folder):
         pass  # the tables are there before the processes are
     children = []
     for _ in range(3):
@@ -174,34 +170,46 @@ def test_many_processes_share_the_trials(tmp_path):
         if not child:
             code = 1
             try:
-                with opened(folder, database) as study:
-                    do(study, total)
+                with opened(folder) as study:
+                    do(study, total, alone=False)
                 code = 0
             finally:
                 os._exit(code)
         children.append(child)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
-    with opened(folder, database) as study:
-        assert [number for number, _, _ in done(study)] == list(range(total))
-        assert len({tuple(params.values()) for _, _, params in done(study)}) == total
+    with opened(folder) as study:
+        assert list(finished(study, total)) == list(range(total))
+        assert len(study.trials) <= total + 2, "two may begin the last one at the same moment"
+        assert len({tuple(trial.params.values()) for trial in study.trials}) == len(study.trials)
+
+
+def test_processes_at_work_are_counted(tmp_path):
+    with at_work(tmp_path) as others:
+        assert others() == 0
+        (tmp_path / "7-killed.lock").touch()
+        assert others() == 0, "what a process left that was killed"
+        with at_work(tmp_path) as theirs:
+            assert (others(), theirs()) == (1, 1)
+        assert others() == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_identity_is_refused(tmp_path):
-    with opened(tmp_path / "w", tmp_path / "s.db", {"seed": 0, "table": "a"}):
+    with opened(tmp_path / "w", {"seed": 0, "table": "a"}):
         pass
     with (
         pytest.raises(InputError, match=r"other settings: seed \(0 there, 1 now\)\. Choose another"),
-        opened(tmp_path / "w", tmp_path / "s.db", {"seed": 1, "table": "a"}),
+        opened(tmp_path / "w", {"seed": 1, "table": "a"}),
     ):
         pass
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list open files")
 def test_no_file_stays_open_where_another_identity_is_refused(tmp_path):
-    database = tmp_path / "s.db"
-    with opened(tmp_path / "w", database):
+    database = tmp_path / "w" / "s.db"
+    with opened(tmp_path / "w"):
         assert database in open_files(), "the precondition: an open database is in the list"
-    with pytest.raises(InputError) as refused, opened(tmp_path / "w", database, {"seed": 1}):
+    with pytest.raises(InputError) as refused, opened(tmp_path / "w", {"seed": 1}):
         pass
     assert refused.value, "and while the error is looked at, its frames are alive"
     assert database not in open_files()
@@ -218,15 +226,21 @@ def finished_with(losses: list[float]) -> Any:
 
 
 def test_pruning_by_the_median_of_those_before():
-    from permgrad.tuning.study import Pruner
+    def ends(losses: dict[int, float], before: int = 5) -> bool:
+        study = optuna.create_study()
+        for number in range(before):
+            study.add_trial(finished_with([1.0, 0.5 + 0.1 * number, 0.4]))  # medians 1, 0.7, 0.4
+        set_pruner(study, epochs=4)
+        trial = study.ask()
+        for epoch, loss in losses.items():
+            trial.report(loss, epoch)
+        return trial.should_prune()
 
-    history = [finished_with([1.0, 0.5 + 0.1 * number, 0.4]) for number in range(5)]  # medians 1, 0.7, 0.4
-    pruner = Pruner(history, warm_up=1, least=5)
-    assert not pruner.ends({1: 9.0}), "the warm-up"
-    assert pruner.ends({1: 9.0, 2: 0.71})
-    assert not pruner.ends({1: 9.0, 2: 0.69})
-    assert not pruner.ends({1: 0.3, 2: 0.9}), "its best so far counts"
-    assert not Pruner(history[:4], warm_up=1, least=5).ends({1: 9.0, 2: 9.0}), "too few to compare with"
+    assert not ends({1: 9.0}), "the warm-up"
+    assert ends({1: 9.0, 2: 0.71})
+    assert not ends({1: 9.0, 2: 0.69})
+    assert not ends({1: 0.3, 2: 0.9}), "its best so far counts"
+    assert not ends({1: 9.0, 2: 9.0}, before=4), "too few to compare with"
 
 
 def test_importances_need_trials():

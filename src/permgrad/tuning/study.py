@@ -76,11 +76,7 @@ def storage_file(url: str) -> Path | None:
         raise InputError(problem, hint="For example: --storage sqlite:///study.db.", code="PG001")
     if not url.startswith(_SQLITE):
         return None
-    file = Path(url.removeprefix(_SQLITE).partition("?")[0])
-    if not file.parent.is_dir():
-        problem = f"The folder {file.parent} of --storage {url} does not exist"
-        raise EnvironmentProblem(problem, hint="Make it, or choose another storage.", code="PG062")
-    return file
+    return Path(url.removeprefix(_SQLITE).partition("?")[0])
 
 
 def open_storage(url: str) -> Any:
@@ -228,20 +224,22 @@ def is_free(study: Any, total: int) -> bool:
     )
 
 
-def repeat_interrupted(study: Any, guard: Path, *, alone: bool) -> None:
-    """Let the places of trials wait again whose process stopped: all that run if this process is ``alone``.
+def repeat_interrupted(study: Any, total: int, guard: Path, *, alone: bool) -> None:
+    """Let those of the first ``total`` places wait again whose process stopped.
 
-    Those of other processes end by Optuna's heartbeats, in ``study.optimize``.
+    If this process is ``alone``, these are all that run. If not, they are those without a heartbeat of Optuna.
     """
-    states = need_optuna().trial.TrialState
+    optuna = need_optuna()
+    states = optuna.trial.TrialState
     with exclusive(guard):
+        optuna.storages.fail_stale_trials(study)
         pairs = placed(study)
         for place, trial in pairs:
             if trial.state == states.RUNNING and alone:
                 study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
             elif trial.state != states.FAIL or is_finished(trial):
                 continue
-            if all(at != place or other.number <= trial.number for at, other in pairs):
+            if place < total and all(at != place or other.number <= trial.number for at, other in pairs):
                 study.enqueue_trial({}, user_attrs={PLACE: place})
 
 

@@ -25,7 +25,7 @@ from permgrad.cli import app
 from permgrad.runs.requests import TuneRequest
 from permgrad.runs.tune.tune import identity_of
 from permgrad.tuning import get_space
-from permgrad.tuning.study import Worker
+from permgrad.tuning.study import at_work, finished
 
 optuna = pytest.importorskip("optuna")
 
@@ -92,7 +92,11 @@ def test_the_folder_holds_the_study_and_a_run(tuned):
         model = pg.load(tuned / "trials" / str(trial) / "model")
         kept = model.history_["validation_loss"].iloc[model.best_epoch_ - 1]
         assert kept == table["validation_loss"][trial] == model.history_["validation_loss"].min()
-        assert not (tuned / "trials" / str(trial) / ".checkpoint").exists()
+        assert {path.name for path in (tuned / "trials" / str(trial)).iterdir()} == {
+            "model",
+            "preset.json",
+            "history.csv",
+        }
     finished = json.loads((tuned / "tune.json").read_text())["finished"]
     assert finished["best"] == table["validation_loss"].idxmin()
     best = tuned / "trials" / str(finished["best"])
@@ -323,7 +327,7 @@ def test_overwrite_removes_nothing_where_the_storage_does_not_open(place, tuned,
 
 def test_nobody_overwrites_a_study_at_work(place, tmp_path):
     folder = tmp_path / "study"
-    with Worker(folder / ".workers"):
+    with at_work(folder / ".workers"):
         said = call(*words(place, folder), "--overwrite", code=2)
     assert "1 other process are at work" not in said
     assert "1 other process is at work" in said
@@ -402,7 +406,7 @@ def test_a_study_that_dies_at_any_write_is_the_same(place, tuned, tmp_path):
 
     draw, deaths = random.Random(0), 0
     for _ in range(200):
-        code = session(place, tmp_path / "study", draw.randint(1, 40), trials=4)
+        code = session(place, tmp_path / "study", draw.randint(1, 25), trials=4)
         if code == 0:
             break
         assert code == 9, "it ended by the death that was arranged"
@@ -462,7 +466,7 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
     with (tmp_path / "log").open("wb") as log:
         both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) for _ in range(2)]
         deadline = time.monotonic() + 200
-        while not any((out / "trials").glob("*/.checkpoint/*")) and time.monotonic() < deadline:
+        while not any((out / "trials").glob("*/preset.json")) and time.monotonic() < deadline:
             time.sleep(0.01)
         both[0].kill()
         both[0].wait()
@@ -470,7 +474,7 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
     table = pd.read_csv(out / "trials.csv")
     assert list(table["trial"]) == list(range(6))
     study = optuna.load_study(study_name="permgrad", storage=f"sqlite:///{out / 'study.db'}")
-    assert [(trial.number, trial.state.is_finished()) for trial in study.trials] == [(n, True) for n in range(6)]
+    assert list(finished(study, 6)) == list(range(6))
     assert all((out / "trials" / str(trial) / "model").is_dir() for trial in range(6))
     assert (out / "report.html").exists()
 
@@ -493,6 +497,6 @@ def test_ctrl_c_says_how_to_go_on(place, tmp_path):
     assert "Traceback" not in errors
     study = optuna.load_study(study_name="permgrad", storage=f"sqlite:///{out / 'study.db'}")
     states = {trial.state.name for trial in study.trials}
-    assert "RUNNING" not in states, "what was under way waits for the next"
+    assert "RUNNING" not in states, "what was under way is known to have stopped"
     assert (out / "tuning.html").exists()
     assert not list((out / ".workers").glob("*-*.lock"))

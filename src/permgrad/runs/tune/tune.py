@@ -7,6 +7,7 @@ The study's folder holds ``tune.json``, Optuna's database, the trials, their tab
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -221,6 +222,9 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[tuple[An
 def _workers(request: TuneRequest) -> Path:
     """Return the folder for the locks of the processes at work: beside the database, if that is a file."""
     file = storage_file(request.url)
+    if file is not None and not file.parent.is_dir():
+        problem = f"The folder {file.parent} of --storage {request.url} does not exist"
+        raise EnvironmentProblem(problem, hint="Make it, or choose another storage.", code="PG062")
     return (request.folder if file is None else file.parent) / WORKERS
 
 
@@ -230,7 +234,7 @@ def _work_through(session: TuneSession) -> None:
     optuna, study, waiting, begun = need_optuna(), session.study, False, list[int]()
     guard, has_file = _workers(session.request) / GUARD, storage_file(session.request.url) is not None
     while True:
-        repeat_interrupted(study, guard, alone=has_file and not session.others())
+        repeat_interrupted(study, session.total, guard, alone=has_file and not session.others())
         if len(session.finished) >= session.total:
             return
         if is_free(study, session.total):
@@ -251,16 +255,17 @@ def _do_trial(session: TuneSession, trial: Any, begun: list[int]) -> float:
     """Choose a trial's settings, train it, save its model, and return its loss. Add its number to ``begun``."""
     begun.append(trial.number)
     place = next(at for at, other in placed(session.study) if other.number == trial.number)
-    folder, seed = session.folder / TRIALS / str(place), session.request.seed
-    set_sampler(session.study, session.space, seed=seed, place=place)
-    preset = plain(chosen(session.space, place, trial))
-    with writing(session.folder):
-        remove([folder])  # of an interrupted trial, or of an older study in this folder
-        folder.mkdir(parents=True)
-        write_json_atomic(folder / PRESET, preset)
-    train = _train if session.request.model == "network" else _train_other
+    folder, train = session.folder / TRIALS / str(place), _train if session.request.model == "network" else _train_other
+    set_sampler(session.study, session.space, seed=session.request.seed, place=place)
     try:
+        preset = plain(chosen(session.space, place, trial))
+        with writing(session.folder):
+            remove([folder])  # of an interrupted trial, or of an older study in this folder
+            folder.mkdir(parents=True)
+            write_json_atomic(folder / PRESET, preset)
         value, facts, is_pruned = train(session, trial, preset, place)
+        if math.isnan(value):
+            raise ArithmeticError("the validation loss is not a number")
     except _TRIAL_FAULTS as error:
         reason = one_line(error)
         trial.set_user_attr(REASON, reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}")
