@@ -2,8 +2,8 @@
 
     python tools/pinned_requirements.py
 
-Asks pip what it would install of every extra under the constraints, and installs nothing. Run it with Python 3.11, whenever
-constraints.txt or the dependencies in pyproject.toml change.
+Asks pip what it would install of every extra under the constraints, and installs nothing. Run it with Python 3.11
+whenever constraints.txt or the dependencies in pyproject.toml change.
 """
 
 from __future__ import annotations
