@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+#: An absolute path, and from where on it says something to people who have another machine.
+_PATH = re.compile(r"(?<![\w.~/:\\-])/(?:[\w.+@~-]+/)+[\w.+@~-]*")
+_KNOWN = re.compile(r"(?:site-packages|src|tests|tools|verification|benchmarks)/.*")
 
 
 def parser(text: str | None) -> argparse.ArgumentParser:
@@ -101,15 +105,30 @@ def page_of(title: str, head: Mapping[str, Any], text: str) -> str:
 def store(path: Path, page: str, head: Mapping[str, Any], data: Any) -> None:
     """Write a record's page to ``path``, and what it says, with its figures, as JSON beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    path.with_suffix(".json").write_text(json.dumps({**head, "results": data}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(shortened(page), encoding="utf-8")
+    text = json.dumps(shortened({**head, "results": data}), indent=1)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+def shortened(value: Any) -> Any:
+    """Return a value whose texts name no folder of this machine: the end of a path is kept."""
+    if isinstance(value, Mapping):
+        return {key: shortened(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shortened(one) for one in value]
+    return _PATH.sub(_end_of, value) if isinstance(value, str) else value
+
+
+def _end_of(path: re.Match[str]) -> str:
+    known = _KNOWN.search(path[0])
+    return known[0] if known else f"…/{path[0].rstrip('/').rpartition('/')[2]}"
 
 
 def command() -> str:
     """Return how this process was started: as a module, as scripts are."""
     specification = sys.modules["__main__"].__spec__
     name = f"-m {specification.name}" if specification else sys.argv[0]
-    return " ".join(["python", name, *sys.argv[1:]])
+    return str(shortened(" ".join(["python", name, *sys.argv[1:]])))
 
 
 def commit() -> str:

@@ -105,6 +105,11 @@ def test_the_readme_is_one_page():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
 
 
+def test_the_first_screen_of_the_readme_says_how_to_begin():
+    screen = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:25]
+    assert {"make demo", "make test"} <= {line.partition("#")[0].strip() for line in screen}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of_page)
 def test_commands_and_options_exist(page):
     """Every ``permgrad …`` and ``make …`` line in a console block names commands and options that exist."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -164,3 +165,27 @@ def test_the_conda_recipe_asks_for_what_the_wheel_asks_for():
     run = re.search(r"^  run:\n(.*?)\n\n", file("conda/recipe.yaml"), re.DOTALL | re.MULTILINE)[1]
     asked = {line.removeprefix("    - ").replace(" ", "") for line in run.splitlines()}
     assert asked == {*needs, "python" + PROJECT["requires-python"]}
+
+
+def test_no_file_names_a_folder_of_a_machine():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a clone of the repository")
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    assert len(files) > 500
+    private = re.compile(rb"(?<![\w.~-])/(?:tmp|work|root|home|Users|mnt|opt|private|scratch)/[\w.-]")
+    assert [str(path.relative_to(ROOT)) for path in files if path.is_file() and private.search(path.read_bytes())] == []
+
+
+def test_records_shorten_paths():
+    from benchmarks._results import shortened
+
+    said = {
+        "command": "--keep /some/where/cells --data=here/a",
+        "faults": ['File "/some/where/src/permgrad/a.py", line 3'],
+    }
+    wanted = {"command": "--keep …/cells --data=here/a", "faults": ['File "src/permgrad/a.py", line 3']}
+    assert shortened({**said, "n": 3}) == {**wanted, "n": 3}
+    assert (
+        shortened("https://example.org/a/b and 3/4 and </td></tr>") == "https://example.org/a/b and 3/4 and </td></tr>"
+    )

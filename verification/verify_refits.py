@@ -8,7 +8,7 @@ single fit. The statements on another training are compared with what the traini
 
     python -m verification.verify_refits                                # as in the issue: hours of processor time
     python -m verification.verify_refits --trainings 120 --repeats 25   # a smaller size; the record says it
-    python -m verification.verify_refits --store /tmp/cells             # goes on after a stop, cell by cell
+    python -m verification.verify_refits --store cells                  # goes on after a stop, cell by cell
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import studentized_range, wilcoxon
 
-from benchmarks._results import RESULTS, command, commit
+from benchmarks._results import RESULTS, command, commit, shortened
 from benchmarks.quality._cells import METRICS, Cells
 from permgrad.base.significance import holm
 from permgrad.evaluation.comparison import corrected_paired_test
@@ -332,7 +332,7 @@ def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, 
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "commit": commit(),
         "machine": f"{platform.machine()}, one thread",
-        **head,
+        **shortened(head),
     }
     page = f"# {title}\n\n" + "\n".join(f"- {key}: {value}" for key, value in full.items()) + f"\n\n{text}\n"
     print(page)

@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 import traceback
 import warnings
@@ -33,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from benchmarks._results import commit, markdown_table
+from benchmarks._results import command, commit, markdown_table, shortened
 from permgrad.attribution import methods
 from permgrad.imaging import Renderer, fit_layout, make_layout
 
@@ -477,7 +476,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 
 def head(device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "command": "python -m benchmarks.speed.gpu " + " ".join(sys.argv[1:]),
+        "command": command(),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "commit": commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
@@ -531,9 +530,9 @@ def main() -> int:
         if arguments.only is None or any(name.startswith(start) for start in arguments.only):
             bench.section(name, work)
             # After each section, so that nothing is lost when the machine is taken away.
-            text = json.dumps({**facts, "results": bench.sections}, indent=1, default=str)
+            text = json.dumps(shortened({**facts, "results": bench.sections}), indent=1, default=str)
             (arguments.out / "gpu.json").write_text(text + "\n", encoding="utf-8")
-            (arguments.out / "gpu.md").write_text(page(facts, bench.sections), encoding="utf-8")
+            (arguments.out / "gpu.md").write_text(shortened(page(facts, bench.sections)), encoding="utf-8")
     failed = [one["section"] for one in bench.sections if one["error"]]
     print(f"{len(bench.sections) - len(failed)} sections whole; not whole: {', '.join(failed) or 'none'}")
     return 1 if failed else 0

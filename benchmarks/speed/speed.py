@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks._results import commit
+from benchmarks._results import command, commit, shortened
 
 HERE = Path(__file__).resolve().parents[1]
 KEPT, RESULTS, ENVIRONMENTS = HERE / ".speed", HERE / "results", HERE / ".environments"
@@ -313,8 +313,8 @@ def main() -> int:
     if arguments.into_page:
         known = recorded() | results
         results = {name: known[name] for name in SECTIONS if name in known}
-    command = " ".join(["python -m benchmarks.speed.speed", *sys.argv[1:]])
-    text = page(results, command)
+    results = shortened(results)
+    text = page(results, command())
     print(text)
     if not arguments.quick and not arguments.no_record:
         (RESULTS / "speed.md").write_text(text, encoding="utf-8")

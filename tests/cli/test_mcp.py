@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -233,8 +234,8 @@ WRONG = [
       for place in ("nothing", "", ".", "..", "../outside/run", "link/run", "/etc", "loop", "\0", "table.csv",
                     "model.pkl", "runs", 3, None, True, [])),
     *((name, {"out": place}) for name in ("run", "explain_row", "compare")
-      for place in ("../outside/new", "/tmp/permgrad-new", "link/new", "link", ".", "", "\0", "..", "loop/new",
-                    "a/../../outside/new", 3, None)),
+      for place in ("../outside/new", f"{tempfile.gettempdir()}/permgrad-new", "link/new", "link", ".", "", "\0", "..",
+                    "loop/new", "a/../../outside/new", 3, None)),
     *((name, {"row": row}) for name in ("explain_row", "what_if", "counterfactuals")
       for row in (-1, 240, 10**30, "3", 2.5, None, True, [3])),
     *(("run", {"model": model}) for model in ("os:system", "model.pkl", "../outside/x.onnx", "nonsense", 3)),

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks._results import shortened
+
 from tools.fuzz._fuzz_mutations import Files, canaries, mutate, pack, scramble, unpack
 
 HANG_SECONDS = 60
@@ -211,7 +213,7 @@ def _where(error: BaseException) -> str:
 
 
 def _told(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-1500:]
+    return shortened("".join(traceback.format_exception(error)))[-1500:]
 
 
 def _peak_mb() -> float:

@@ -32,7 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks._results import RESULTS, markdown_table, parser, record
+from benchmarks._results import RESULTS, markdown_table, parser, record, shortened
 
 from tools.fuzz import _fuzz_readers
 from tools.fuzz._fuzz_mutations import unpack
@@ -104,13 +104,14 @@ def _add(found: dict[str, Any], work: Path, said: str) -> None:
 
 def _note_end(faults: Faults, work: Path, code: int, said: str) -> None:
     """Note why a process ended before its time, with the case that it was reading."""
+    told = shortened(said)[-3000:]  # before the cut, which may halve a path
     left = sorted(work.glob("ended-*"))
     for path in left:
         what = path.name.removeprefix("ended-").partition("-")[0]
-        faults.note(f"the process ended: {_ENDED.get(what, what)}", said[-3000:], path.read_bytes())
+        faults.note(f"the process ended: {_ENDED.get(what, what)}", told, path.read_bytes())
         path.unlink()
     if not left:
-        faults.note(f"the process ended with {code}", said[-3000:], b"")
+        faults.note(f"the process ended with {code}", told, b"")
 
 
 def try_case(name: str, path: Path) -> int:

@@ -2,7 +2,7 @@
 
     python -m tools.kills.verify_kills                                  # 100 kills over all jobs
     python -m tools.kills.verify_kills --kills 10 --jobs run ray        # a look at some of them
-    python -m tools.kills.verify_kills --place /tmp/kills               # keeps the jobs left alone for the next time
+    python -m tools.kills.verify_kills --place kills                    # keeps the jobs left alone for the next time
 
 Jobs of about 20 seconds or less are started as a user starts them: ``run``, ``compare``, ``tune``, ``explain`` of a
 folder of Parquet files in parts (``explain``: importances, ``rows``: each row's values), of rows in memory
