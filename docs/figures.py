@@ -556,25 +556,6 @@ SENTENCES = (
         _interactions,
     ),
     Sentence(
-        DOCS + "interactions.md",
-        "verify_interactions",
-        "covered the enumerated value of {:.1f} % of the pairs. Of the larger ones it was {:.1f} %",
-        lambda record: [
-            100 * fmean(row[key] for row in record["results"]["sampled"]["figures"])
-            for key in ("covered", "large pairs")
-        ],
-    ),
-    Sentence(
-        DOCS + "interactions.md",
-        "verify_interactions",
-        "error was at most {:.2f} times that of the best approximator of shapiq on each of five kinds of games for 16 "
-        "players (1,000 calls). For 20 players (2,000 calls) it was {:.2f} times, and on each of two kinds for 40 "
-        "{:.2f}",
-        lambda record: [
-            max(row["ratio"] for row in record["results"][f"calls {players}"]["figures"]) for players in (16, 20, 40)
-        ],
-    ),
-    Sentence(
         DOCS + "refits.md",
         "verify_refits",
         "these intervals cover the mean over trainings in {:.1f} % of the cases. The interval "

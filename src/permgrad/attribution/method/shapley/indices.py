@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import combinations
 from math import comb
 
@@ -42,13 +42,6 @@ def share(index: str, order: int, size: int, of: int) -> Fraction:
     rest = Fraction(comb(of - 1, order), comb(of + order - 1, order + size))
     sign = -1 if (order - size) % 2 else 1
     return sign * Fraction(size, order + size) * comb(order, size) * rest
-
-
-@lru_cache(maxsize=512)
-def walsh_share(index: str, order: int, size: int, of: int) -> float:
-    """Return how much of the Walsh function of ``of`` players goes to one of its subsets of ``size`` players."""
-    steps = range(size, of + 1)
-    return float(sum(comb(of - size, one - size) * share(index, order, size, one) * (-2) ** one for one in steps))
 
 
 @dataclass(frozen=True)

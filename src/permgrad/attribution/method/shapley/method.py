@@ -12,7 +12,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.conditional import ConditionalGame
-from permgrad.attribution.method.shapley.fitted import RowInteractions
+from permgrad.attribution.method.shapley.from_shapiq import RowInteractions
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
@@ -82,7 +82,9 @@ class Shapley(Configured):
         same_orders: whether a local explanation uses the same orders for every row, so that the values of two rows
             differ less by chance. Balanced designs are then not used. The report's *What if* uses such orders.
         interactions: 2 adds the interactions of pairs after the features, 3 also those of three, and so on. Features
-            keep their Shapley values. ``parts[index]`` has the values that the index gives to single features.
+            keep their Shapley values. ``parts[index]`` has the values that the index gives to single features. Locally,
+            the package shapiq estimates those of more players than ``exact``, without standard errors, from as many
+            coalitions as ``max_permutations`` orders have, and at least two for each feature and interaction.
         index: of interactions: ``"k-SII"``, ``"SII"``, ``"STII"`` or ``"FSII"``.
 
     With ``sampling="conditional"``, players that do not keep the row's value are drawn so that they fit those that do

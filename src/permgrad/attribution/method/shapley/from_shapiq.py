@@ -1,0 +1,148 @@
+"""Interactions of more players than can be enumerated: the package shapiq estimates them from some of the coalitions.
+
+It plays the same value function, draws with a seed of its own, and gives no standard errors.
+"""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.indices import InteractionIndex
+from permgrad.attribution.method.shapley.sampled import RowValues, row_bytes
+from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.progress import Progress
+from permgrad.base.random import content_keys, uniform_integers
+
+#: Most names that are estimated: a regression of shapiq holds twice as many coalitions as names, squared.
+_MOST_NAMES = 5_000
+#: Rows times players whose coalitions are prepared at once.
+_BLOCK_NUMBERS = 5592
+
+
+class RowInteractions(RowValues):
+    """Interactions of all rows of an output game ``(rows, numbers, V)``, enumerated, or estimated by shapiq."""
+
+    interactions: InteractionIndex
+
+    def fill(self) -> None:
+        """Compute the numbers of all rows. What shapiq draws for a row depends on nothing but its contents."""
+        request, references = self.game.request, self.references
+        parts = list(slices(request.count, max(1, _BLOCK_NUMBERS // self.game.players)))
+        rows = np.arange(request.count, dtype=np.int64)
+        active = np.concatenate(
+            [self.game.differs(rows[part], np.broadcast_to(references, (len(rows[part]), len(references))))
+             for part in parts]
+        )  # fmt: skip
+        few = active.sum(axis=1) <= self.exact
+        if not few.all():
+            self._check(int(active.sum(axis=1).max()))
+        with Progress(request.count, "shapley", request.progress) as progress:
+            for part in parts:
+                enumerated = rows[part][few[part]]
+                self._enumerate(enumerated, active[enumerated])
+                progress.advance(len(enumerated))
+                keys = content_keys([row_bytes(tensor[part]) for tensor in request.inputs])
+                seeds = uniform_integers(request.seed, ("shapiq",), keys, 2**31)
+                for row in rows[part][~few[part]].tolist():
+                    self._estimate(row, active[row], int(seeds[row - part.start]))
+                    progress.advance(1)
+
+    def _check(self, players: int) -> None:
+        """Refuse more names than are estimated, and interactions without shapiq."""
+        more = f"more than the {self.exact} whose coalitions are all played (exact={self.exact})"
+        names = len(InteractionIndex(self.interactions.index, self.interactions.order, players).members)
+        if names > _MOST_NAMES:
+            problem = (
+                f"{players} players differ in a row and its background, {more}, and at most {_MOST_NAMES:,} features "
+                f"and interactions are estimated, got {names:,}"
+            )
+            raise InputError(problem, hint="Join players with groups=, or pass interactions=2.", code="PG002")
+        try:
+            import shapiq  # noqa: F401 — imported in the first row otherwise
+        except ImportError as error:
+            problem = f"{players} players differ in a row and its background, {more}: interactions then need shapiq"
+            hint = "Run pip install 'permgrad[peers]', or join players with groups=."
+            raise EnvironmentProblem(problem, hint=hint, code="PG060") from error
+
+    def _estimate(self, row: int, active: Booleans, seed: int) -> None:
+        """Estimate the numbers of a row with many active players."""
+        some, numbers = self.interactions.among(active)
+        coalitions = self.rule.most * some.players // len(self.references)
+        played = _Played(self.game, row, self.references, active)
+        for output in range(self.game.width):
+            estimator, budget = _estimator(some, coalitions, seed)
+            found = estimator.approximate(budget, lambda sets, output=output: played(sets)[:, output])
+            of_index = np.array([found[each] for each in some.members])
+            # What an index gives to a set, divided among its players, makes their Shapley values, where all values add
+            # up to the worth of everybody. Those of SII do not, and its values of single players are Shapley's.
+            shapley = np.zeros(some.players)
+            for each, value in zip(some.members, of_index, strict=True):
+                if some.index != "SII" or len(each) == 1:
+                    shapley[list(each)] += value / len(each)
+            self.values[row, numbers, output] = [*shapley, *of_index[some.players :], *of_index[: some.players]]
+        self.std[row, numbers] = np.nan
+        self.ways.add(f"{type(estimator).__name__} of shapiq")
+        self.orders[row] = -(-played.count * len(self.references) // some.players)
+
+
+class _Played:
+    """The worth of a row's coalitions ``(coalitions, V)``, each of which is played once."""
+
+    def __init__(self, game: ShapleyGame, row: int, references: Integers, active: Booleans) -> None:
+        self.game, self.active, self.row, self.donors = game, active, np.array([row]), references[None]
+        self._known: dict[bytes, Floats] = {}
+
+    @property
+    def count(self) -> int:
+        """How many coalitions were played."""
+        return len(self._known)
+
+    def __call__(self, coalitions: npt.NDArray[Any]) -> Floats:
+        """Return the worth of coalitions of the active players ``(coalitions, players)``, or of a single one."""
+        sets = np.atleast_2d(coalitions).astype(bool)
+        codes = [one.tobytes() for one in sets]
+        new = {code: one for code, one in zip(codes, sets, strict=True) if code not in self._known}
+        if new:
+            self._known.update(zip(new, self._play(np.stack(list(new.values()))), strict=True))
+        return np.stack([self._known[code] for code in codes])
+
+    def _play(self, sets: Booleans) -> Floats:
+        keeps = np.ones((1, len(sets), len(self.active)), dtype=bool)
+        keeps[0][:, self.active] = sets
+        worth, sizes = np.empty((len(sets), self.game.width)), sets.sum(axis=1)
+        between = (sizes > 0) & (sizes < sets.shape[1])
+        if between.any():
+            worth[between] = self.game.values(self.row, self.donors, keeps[:, between])[0]
+        worth[sizes == 0] = self.game.empty(self.row, self.donors)
+        worth[sizes == sets.shape[1]] = self.game.full(self.row)
+        return worth
+
+
+def _estimator(some: InteractionIndex, coalitions: int, seed: int) -> tuple[Any, int]:
+    """Return the estimator of an index, and the budget with which it plays about so many different coalitions.
+
+    STII is estimated from orders of the players, the others by regressions on coalitions and their complements.
+    """
+    from shapiq.approximator import KernelSHAPIQ, PermutationSamplingSTII, RegressionFSII
+
+    players, order, names = some.players, some.order, len(some.members)
+    settings: dict[str, Any] = {"n": players, "max_order": order, "random_state": seed}
+    if some.index == "STII":
+        # An order has as many different coalitions as there are names, and nobody. They are counted more than once.
+        smaller = sum(comb(players, size) for size in range(order))
+        orders = max(1, (coalitions - smaller) // (names + 1))
+        return PermutationSamplingSTII(**settings), smaller + 1 + orders * 2**order * comb(players, order)
+    # With more than half of all coalitions, drawing those that are still missing takes long.
+    half, fewest = 2 ** (players - 1), 2 * names
+    budget = max(coalitions, fewest)
+    if budget > half:
+        budget = 2 * half if coalitions >= 2 * half or fewest > half else half
+    if some.index == "FSII":
+        return RegressionFSII(pairing_trick=True, **settings), budget
+    return KernelSHAPIQ(index=some.index, pairing_trick=True, **settings), budget
