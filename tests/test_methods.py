@@ -23,7 +23,7 @@ def test_every_method_is_a_class_whose_signature_is_its_options():
         assert {each.name: each.default for each in parameters.values()} == dict(method.options)
         missing = [option for option in parameters if option not in inspect.getdoc(method)]
         # Those of games are described with permgrad's.
-        assert set(missing) <= {"tolerance", "ensure_top", "max_repeats"}, name
+        assert set(missing) <= {"tolerance"}, name
         assert repr(method()) == f"{name}()"
 
 

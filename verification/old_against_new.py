@@ -52,11 +52,11 @@ INTENDED = (
     (
         "*",
         r"(low|high|p_values?|p_adjusted)\b[^→]*: [^→]+ → ",
-        "intervals know few rows, long tails and players that moved no drawn pair",
+        "intervals know few rows and long tails, and go from 0 to 0 where no drawn pair moved",
     ),
     ("*", r"meta\.equal_rows is new", "a summary says what weighted rows are worth"),
     ("permgrad-tolerance", " → ", "intervals ask for more repeats"),
-    ("network-permutation-layer", r"\bstd\b[^→]*: 0 → ", "a unit that moved no drawn pair is tried beyond its values"),
+    ("*", r"\bstd\b[^→]*: [^→]+ → 0$", "what moved no drawn pair goes from 0 to 0"),
     ("explanations of old*", "network-permutation-layer/frame.csv", "p-values are corrected within their modality"),
     ("shapley-owen", " → ", "structure='owen' of a table knows groups"),
     ("refusals", "information", "its parts had no intervals that held"),

@@ -131,7 +131,6 @@ def test_groups_of_columns_and_of_rows():
         ({"most_rows": 10}, "PG002", "most_rows must be an integer of at least 100"),
         ({"method": "shapley"}, "PG004", "needs one of the methods ablation, permgrad, permutation"),
         ({"interactions": 2}, "PG006", "interactions"),
-        ({"ensure_top": 2}, "PG006", "ensure_top"),
         ({"nonsense": 1}, "PG004", "has no option 'nonsense'"),
         ({"groups": {"g": ["z"]}}, "PG039", "not a feature"),
         ({"loss": "what"}, "PG003", "loss must be one of"),

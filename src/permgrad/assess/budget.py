@@ -92,7 +92,6 @@ class Budget:
         most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as many as narrow intervals need.
         method: method of the ranking.
         options: of that method, as the user passed them.
-        ensure_top: how many of the first features must have a certain order.
         interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
         refits: how many further trainings are explained.
         cost: cost of a false positive and of a false negative.
@@ -105,7 +104,6 @@ class Budget:
     most_rows: int | Literal["auto"] | None = "auto"
     method: Any = "permgrad"
     options: Mapping[str, Any] = field(default_factory=dict)
-    ensure_top: int | None = None
     interactions: int | None = None
     refits: int | None = None
     cost: tuple[float, float] | None = None
@@ -152,9 +150,7 @@ class Budget:
             self.say(f"{wide} each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
         if not options["direction"]:
             self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
-        if self.ensure_top is not None:
-            options["ensure_top"] = self.ensure_top
-        elif some or many:
+        if some or many:
             options["tolerance"] = TOLERANCE
         return options
 

@@ -234,8 +234,6 @@ class _Work:
             problem = f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}"
             raise InputError(problem, hint="Choose one of these.", code="PG004")
         refuse_interactions(self.arguments["options"], "explain_refits")
-        if self.arguments["options"].get("ensure_top") is not None:
-            raise InputError("ensure_top cannot be used with explain_refits", hint="Leave it out.", code="PG006")
         frame = as_frame(self.X)
         if pd.isna(self.y).any():
             raise InputError("y has missing values", hint="Leave their rows out.", code="PG015")

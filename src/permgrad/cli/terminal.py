@@ -96,7 +96,7 @@ PANELS = {
     ),
     "Explanation": (
         *("method", "methods", "explain", "scope", "row", "where", "sample", "classes", "baseline", "donors"),
-        *("want", "fixed", "ranges", "direction", "most_changes", "count", "ensure_top", "interactions", "functions"),
+        *("want", "fixed", "ranges", "direction", "most_changes", "count", "interactions", "functions"),
         *("peers", "quick", "refits", "sensitive", "further"),
     ),
     "Computing": (

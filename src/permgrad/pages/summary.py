@@ -12,7 +12,6 @@ import numpy.typing as npt
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
-from permgrad.attribution.replace.top import top_words
 from permgrad.base.errors import counted, listed
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL, shares_level
@@ -228,17 +227,12 @@ def shown_class(explanation: Explanation, column: int) -> str:
 
 
 def order_sentence(explanation: Explanation, column: int, most: int) -> str:
-    """Return sentences: how certain the order is."""
+    """Return a sentence: how certain the order is."""
     ranks = None if _units(explanation) < FEWEST_UNITS else shown_ranks(explanation, column)
-    asked = explanation.meta.get("ensure_top")
-    parts = []
-    if asked is not None and not column:
-        parts.append(f"{top_words(asked, float(explanation.meta.get('confidence', 0.95)))}.")
-    if ranks is not None:
-        words = order_words(ranks, most)
-        level = confidence_words(explanation)
-        parts.append(f"Order at {level} confidence: {words}." if words else "The order is not certain.")
-    return " ".join(parts)
+    if ranks is None:
+        return ""
+    words = order_words(ranks, most)
+    return f"Order at {confidence_words(explanation)} confidence: {words}." if words else "The order is not certain."
 
 
 def lists_of(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.intp]]]:

@@ -83,7 +83,6 @@ _SPLIT_GROUP = "Column whose equal values stay in one {}."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
 _REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
 _PAIRS = "Measure pairs of this many features on all explained rows; 0: none (default: of 8, on few rows)."
-_TOP = "Draw until the order of this many features, the first ones, is certain, or name those that are tied."
 _SENSITIVE = (
     "Column by whose levels the model is judged (rates, errors, reliance), also one left out by --drop; may be given "
     "several times."
@@ -228,7 +227,6 @@ class RunRequest(SplitRequest):
         "Time for the complete run: seconds, or such as 90s, 5m, 1h (default: what accuracy needs).", None, "TIME"
     )
     thorough: bool = option("Train on all rows and explain all test rows, however long it takes.", False)
-    ensure_top: int | None = option(_TOP, None, "N", least=1)
     interactions: int | None = option(_PAIRS, None, "N", least=0)
     refits: int | None = option(_REFITS, None, least=5)
     cost: tuple[float, float] | None = option(
@@ -462,7 +460,6 @@ class ExplainRequest(ComputingRequest):
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     scope: str = option("All rows together, or each row.", "auto", choices=("auto", "global", "local"))
     donors: int = option("Number of donors per row, for the methods that draw.", 10, least=1, name="--repeats")
-    ensure_top: int | None = option(_TOP, None, "N", least=1)
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
     sample: int | None = option("Explain this many rows, drawn at random from the Parquet table.", None, least=1)
     form: str = option(

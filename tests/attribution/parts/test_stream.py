@@ -503,7 +503,6 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
         ({"method": "gradient"}, r"explains single rows, .* and out is missing\. Pass out='a folder'"),
         ({"scoring": "accuracy"}, "scoring= needs all rows at once"),
         ({"tolerance": 0.1}, r"tolerance= needs .*\. Leave it out, or read a sample of the rows"),
-        ({"ensure_top": 3}, r"ensure_top= needs .*\. Leave it out, or read a sample of the rows"),
         ({"rows": 0}, "rows must be an integer of at least 1, got 0"),
         ({"form": "long"}, "form must be one of 'tidy', 'wide', got 'long'"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),

@@ -98,8 +98,6 @@ def first_ranking(work: Work) -> tuple[Places | None, dict[str, Any]]:
     options = budget.ranking_options(rows, model.width, some=places is not None)
     known = methods.get(budget.method).options if budget.method in methods else {}
     open_options = {"n_repeats", *known} - set(model.options)
-    if "ensure_top" in budget.options:
-        options.pop("tolerance", None)  # both say how often to draw
     return places, {**{name: value for name, value in options.items() if name in open_options}, **budget.options}
 
 

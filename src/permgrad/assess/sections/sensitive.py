@@ -49,7 +49,6 @@ def _reliance(work: Work, codes: Integers, levels: Sequence[str]) -> list[dict[s
         clock.cut.append("reliance by level: it was not measured")
         return []
     places = np.arange(len(rows)) if places is None else places
-    options = {key: value for key, value in options.items() if key != "ensure_top"}
     if not model.is_own_network and "background" not in model.options:
         options["background"] = getattr(model, "background", rows.inputs)
     values, errors = (np.full((len(levels), len(main.names)), np.nan) for _ in range(2))

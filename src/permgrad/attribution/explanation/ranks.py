@@ -8,7 +8,7 @@ Shaikh & Wilhelm 2024, section 3; the steps are those of Romano & Wolf 2005).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +69,7 @@ def certain_ranks(explanation: Numbers, places: Sequence[int], output: int, cert
     correlation = None if explanation.order[places].max(initial=1) > 1 else explanation.correlation
     if correlation is not None:
         correlation = correlation[output][np.ix_(places, places)]
-    freedom, looks = np.inf, None
+    freedom = np.inf
     if std is not None and explanation.high is not None and explanation.low is not None:
         low, high = (end[places, output] for end in (explanation.low, explanation.high))
         # Behind the narrower ends of intervals, the smallest of all names. A low end cut off at 0 says nothing.
@@ -77,29 +77,15 @@ def certain_ranks(explanation: Numbers, places: Sequence[int], output: int, cert
         widths = np.where(low == 0, high - raw, np.minimum(high - raw, raw - low))
         confidence = float(explanation.meta.get("confidence", 0.95))
         freedom = float(freedoms_of(widths, std, confidence).min(initial=np.inf))
-    if asked := explanation.meta.get("ensure_top"):
-        share, repeats = (np.asarray(asked[name], dtype=np.float64)[places] for name in ("draw_share", "repeats"))
-        looks = Looks(share, repeats, asked["looks"])
-        if output or correlation is None:
-            # What draws add to the errors is known for all rows only. Each look then has an equal share of the errors.
-            looks, certain = None, 1 - (1 - certain) / len(asked["looks"])
     above = np.zeros((len(values), len(values)), dtype=bool)
     if std is not None and len(values) > 1:
-        above = compared(values, std, correlation, freedom, certain, looks).above
+        above = compared(values, std, correlation, freedom, certain).above
     # What has no importance takes nobody's place, and may have any itself.
     nothing = np.isnan(values)
     above[np.ix_(~nothing, nothing)] = True
     first, last, sets = ranks_of(above)
     first[nothing], last[nothing] = 1, len(values)
     return Ranks([explanation.names[place] for place in places], first, last, sets)
-
-
-class Looks(NamedTuple):
-    """Where an order is looked at while donors are drawn. A statement then holds at all looks together."""
-
-    share: Floats  # of each player's variance now that comes from the draws
-    repeats: Floats  # draws per row now
-    counts: Sequence[int]  # draws per row at each look
 
 
 def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
@@ -115,16 +101,13 @@ def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
 
 
 class Compared(NamedTuple):
-    """All pairs of players: which clearly stand above which others, the errors of the differences, and the bound."""
+    """All pairs of players: which clearly stand above which others, and the bound."""
 
     above: Booleans  # ``(players, players)``
-    error: Floats  # of each pair, in the order of ``np.triu_indices(players, 1)``
     critical: float  # how many errors a difference had to exceed in the last step
 
 
-def compared(
-    values: Floats, std: Floats, correlation: Floats | None, freedom: float, certain: float, looks: Looks | None = None
-) -> Compared:
+def compared(values: Floats, std: Floats, correlation: Floats | None, freedom: float, certain: float) -> Compared:
     """Return which players (rows) clearly stand above which others (columns). Values are in falling order, NaN last.
 
     ``correlation`` is that of the errors (None: it can be anything, so the error of a difference is at most the sum of
@@ -142,21 +125,20 @@ def compared(
     passed = np.isposinf(size)  # both values are certain
     tested, critical = (size > 0) & ~passed, np.inf
     if correlation is None or _BEYOND / (1 - certain) > _MOST_DRAWS:
-        freedom, allowed = max(freedom, 1.0), (1 - certain) / (1 if looks is None else len(looks.counts))
+        freedom, allowed = max(freedom, 1.0), 1 - certain
         passed |= tested & (holm(np.where(tested, t_two_sided(size, freedom), 1.0)) < allowed)
         critical = -float(t_quantile(allowed / 2 / max(int((~passed).sum()), 1), freedom))
     elif tested.any():
-        chances = list(_chances(std, correlation, error, freedom, certain, looks))
-        waiting, draws = np.flatnonzero(tested), len(chances[0][0])
+        errors = _chances(std, correlation, freedom, certain)
+        scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > 0).astype(np.float32)
+        waiting, draws = np.flatnonzero(tested), len(errors)
         while len(waiting):
             # The largest error that chance makes in the rest of the pairs.
             largest, one, other = np.zeros(draws), first[waiting], second[waiting]
             step = max(1, _NUMBERS // len(waiting))
-            for errors, scale in chances:
-                for start in range(0, draws, step):
-                    part = errors[start : start + step]
-                    size_of = np.abs((part[:, one] - part[:, other]) * scale[waiting]).max(axis=1)
-                    np.maximum(largest[start : start + step], size_of, out=largest[start : start + step])
+            for start in range(0, draws, step):
+                part = errors[start : start + step]
+                largest[start : start + step] = np.abs((part[:, one] - part[:, other]) * scale[waiting]).max(axis=1)
             critical = float(np.quantile(largest, certain))
             passes = size[waiting] > critical
             if not passes.any():
@@ -165,34 +147,18 @@ def compared(
             waiting = waiting[~passes]
     above = np.zeros((len(values), len(values)), dtype=bool)
     above[first, second] = passed
-    return Compared(above, error, critical)
+    return Compared(above, critical)
 
 
-def _chances(
-    std: Floats, correlation: Floats, error: Floats, freedom: float, certain: float, looks: Looks | None
-) -> Iterator[tuple[Floats32, Floats32]]:
-    """Yield errors of the players by chance ``(draws, players)``, and one by the errors of the pairs, for each look.
-
-    The part that comes from the rows is the same at all looks. That of the donors is a mean of more and more draws.
-    """
+def _chances(std: Floats, correlation: Floats, freedom: float, certain: float) -> Floats32:
+    """Return errors of the players by chance, ``(draws, players)``."""
     draw = np.random.default_rng(0)  # the same numbers give the same ranks
-    count = max(_DRAWS if looks is None else _DRAWS // 2, int(np.ceil(_BEYOND / (1 - certain))))
-    share = np.zeros(len(std)) if looks is None else looks.share
-    values, vectors = np.linalg.eigh(correlation - np.diag(share))
+    count = max(_DRAWS, int(np.ceil(_BEYOND / (1 - certain))))
+    values, vectors = np.linalg.eigh(correlation)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))).T * std
     spread = np.sqrt(draw.chisquare(freedom, (count, 1)) / freedom) if np.isfinite(freedom) else 1.0
-    of_rows, of_draws, before = draw.standard_normal((count, len(std))) @ root, np.zeros((count, len(std))), 0
-    first, second = np.triu_indices(len(std), 1)
-    now = share * std**2
-    left = np.maximum(error**2 - now[first] - now[second], 0.0)
-    single = now if looks is None else now * looks.repeats
-    for repeats in (1,) if looks is None else looks.counts:
-        if looks is not None:
-            of_draws += np.sqrt((repeats - before) * single) * draw.standard_normal(of_draws.shape)
-        size = np.sqrt(left + (single[first] + single[second]) / repeats)
-        scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
-        yield ((of_rows + of_draws / repeats) / spread).astype(np.float32), scale.astype(np.float32)
-        before = repeats
+    errors = draw.standard_normal((count, len(std))) @ root / spread
+    return np.asarray(errors, dtype=np.float32)
 
 
 def freedoms_of(widths: Floats, std: Floats, confidence: float) -> Floats:

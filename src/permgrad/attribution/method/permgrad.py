@@ -33,11 +33,6 @@ class PermGrad(PairedMethod):
     Options:
         tolerance: stop repeating a feature when the half-width of its interval is below this share of the loss scale.
             Only the width decides.
-        ensure_top: draw until the order of this many features, the first ones, is certain at ``confidence``, for the
-            importances over all rows. Only features in question are drawn again. Features that cannot be told apart
-            are named in a warning, in ``summary()`` and in ``meta["ensure_top"]``. ``n_repeats`` is then not used
-            (docs/certain-ranks.md).
-        max_repeats: most donors per row and feature with ``ensure_top``.
         branches: also weigh the branches (``Explanation.branches``).
         direction: also compute the mean prediction by quantile or level (``Explanation.direction``).
         incremental: recompute only the parts that a replacement changes. False is the dense reference.

@@ -21,7 +21,7 @@ class Permutation(PairedMethod):
     Options:
         paths: which paths of a hybrid network the replacement changes. None: all of them. With ``("tabular",)`` only,
             the image still shows the feature.
-        tolerance, ensure_top, max_repeats, incremental, workers, interactions, pairs: as for ``permgrad``.
+        tolerance, incremental, workers, interactions, pairs: as for ``permgrad``.
 
     For any other network the players are columns, image segments, groups or whole modalities. With ``layer=`` they are
     the units of a named layer, so importance can be compared between layers.

@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 
 from permgrad.attribution.replace.plays import loss_game, loss_games
-from permgrad.attribution.replace.top import stopping_option
 from permgrad.attribution.request import Request, methods, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
 from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_request, encode_background
@@ -316,8 +315,8 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
         problem = f"Global explanations of a table in parts need {', '.join(loss_games())}, got method={method!r}"
         raise InputError(problem, hint=f"Choose one of these{also}", code="PG006")
     of_all_rows = [name for name in ("scoring", "row_groups", "row_time") if getattr(arguments, name) is not None]
-    # A rule that ends draws looks at the intervals of all rows.
-    of_all_rows += [rule] if scope == "global" and (rule := stopping_option(options)) is not None else []
+    # It looks at the intervals of all rows.
+    of_all_rows += ["tolerance"] if scope == "global" and options.get("tolerance") is not None else []
     if of_all_rows:
         problem = f"{of_all_rows[0]}= needs all rows at once, and the table is read in parts"
         raise InputError(problem, hint=f"Leave it out, or {_IN_MEMORY}", code="PG006")

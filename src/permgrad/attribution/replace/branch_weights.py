@@ -43,7 +43,7 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     modalities = request.space.modalities()
     if len(modalities) < 2:
         return None
-    request = replace(request, space=modalities, options={**request.options, "ensure_top": None})
+    request = replace(request, space=modalities)
     plays = with_total(shapley_plays(modalities, request.seed))
     return weigh_modalities(play_losses(request, plays, "modalities"), request)
 

@@ -7,12 +7,11 @@ Donors are counter-based, so that nothing depends on how the work is cut.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from operator import call
 from typing import Any
 
@@ -22,20 +21,15 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import shared_errors
-from permgrad.attribution.replace.coalitions import Blend, CoalitionGame
+from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, scores_of
 from permgrad.attribution.replace.plays import Effects, Play, Plays, Value
-from permgrad.attribution.replace.top import TopLooks, doubled, estimates_of, looks_of, tell_of_top
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
-from permgrad.attribution.subject.finite import settle
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
-from permgrad.base.random import generator
-from permgrad.base.threads import warning_filters
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
@@ -206,7 +200,6 @@ class Played:
     repeats: dict[str, int]
     model_rows: int
     loss_scale: float
-    looks: TopLooks | None = None
     model_loss: float = float("nan")  # mean loss of the rows as they are
 
 
@@ -214,18 +207,11 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
 
     With a tolerance repeats are played in rounds 0–1, 2–3, 4–7, 8–15 … until every interval is narrow enough. Only
-    widths decide, never the size or the sign of an effect, so that intervals keep their coverage. With ``ensure_top``
-    rounds end when the order is certain (``TopLooks``).
+    widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
     """
-    played = _played(request, plays, label) if request.engine is None else request.engine(request, plays, label)
-    unseen = Unseen(request, played.game.back_end.outputs, played.game.value)
-    for name, moments in played.moments.items():
-        unseen.tell(name, moments)
-    return played
-
-
-def _played(request: Request, plays: Plays, label: str) -> Played:
-    """Play the loss game in this process, in one piece."""
+    if request.engine is not None:
+        played: Played = request.engine(request, plays, label)
+        return played
     tolerance: Any = request.options.get("tolerance")
     scale = loss_scale(request)
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
@@ -236,22 +222,17 @@ def _played(request: Request, plays: Plays, label: str) -> Played:
         tables = [estimated(collector.moments[name], request.confidence) for name in play.names]
         return all((high[0] - low[0]) / 2 <= float(tolerance) * scale for _, _, low, high, _ in tables)
 
-    top = request.options.get("ensure_top") is not None
-    looks = looks_of(request.options, request.space.names, request.confidence) if top else None
-    rounds = looks.looks if looks else (request.n_repeats,) if tolerance is None else doubled(request.n_repeats)
+    rounds = (request.n_repeats,) if tolerance is None else doubled(request.n_repeats)
     repeats = dict.fromkeys(request.space.names, 0)
     waiting = list(plays.plays)
-    with Progress(len(waiting) * rounds[0 if looks else -1] * request.count, label, request.progress) as progress:
+    with Progress(len(waiting) * rounds[-1] * request.count, label, request.progress) as progress:
         progress.rows = request.count
         for stop in rounds:
             for done in sorted({repeats[play.names[0]] for play in waiting}):
                 some = [play for play in waiting if repeats[play.names[0]] == done]
                 game.play(some, range(done, stop), collector, progress)
             repeats |= {name: stop for play in waiting for name in play.names}
-            if looks is not None:
-                names = set(looks.in_question(estimates_of(request.space.names, collector.moments)))
-                waiting = [play for play in plays.plays if names & set(play.names)]
-            elif tolerance is not None:
+            if tolerance is not None:
                 waiting = [play for play in waiting if not is_narrow(play)]
             if not waiting:
                 break
@@ -263,7 +244,12 @@ def _played(request: Request, plays: Plays, label: str) -> Played:
     names_of_outputs = ("all", *request.subject.class_names)
     received = [_effects(one) for one in collector.moments.values()]
     tell_of_dependence(request, outputs, np.stack(received) if received else None)
-    return Played(collector.moments, game, names_of_outputs, repeats, model_rows, scale, looks, model_loss)
+    return Played(collector.moments, game, names_of_outputs, repeats, model_rows, scale, model_loss)
+
+
+def doubled(most: int) -> tuple[int, ...]:
+    """Return 2, 4, 8, … up to ``most``."""
+    return (*(2**power for power in range(1, most.bit_length()) if 2**power < most), most)
 
 
 def _effects(moments: PairMoments) -> Floats:
@@ -358,7 +344,6 @@ def global_explanation(
         "classes_by": "y" if request.y is not None else "predicted class",
         **(drawn if sampler is None else sampler.facts()),
         **plays.facts,
-        **(tell_of_top(played.looks) if played.looks else {}),
     }
     if numbers is None:
         names, quantities = request.space.names, len(plays.names)
@@ -368,81 +353,3 @@ def global_explanation(
     return build(
         request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *numbers[:, :, shown]), **fields
     )
-
-
-# ---- effects that no drawn pair showed -------------------------------------------------------------------------------
-#: Rows that are tried, as they are and drawn, and new values of the player for each.
-_ROWS, _VALUES = 128, 4
-
-
-class Unseen:
-    """What may be where nothing was seen. Both parts are computed only where they are needed."""
-
-    def __init__(self, request: Request, outputs: Callable[[], Tensor], value: Value) -> None:
-        self.request, self.outputs, self.value = request, outputs, value
-        self._games: dict[bool, CoalitionGame] = {}
-
-    def tell(self, player: str, moments: PairMoments) -> None:
-        """Set how large the effect of a pair may be where the sums of all rows, or of a class, show none."""
-        groups = [None, *range(moments.classes)] if moments.classes > 1 else [None]
-        quiet = [group for group in groups if moments.is_quiet(group).all()]
-        if player in self.request.space.names and quiet and (quiet[0] is not None or self.can_change(player)):
-            moments.possible = self.scale
-
-    @cached_property
-    def scale(self) -> float:
-        """Mean size of the effects of those rows that have one where the output is another row's."""
-        outputs, rows = self.outputs(), slice(0, self.request.count)
-        other = torch.from_numpy(generator(self.request.seed, "unseen").permutation(len(outputs)))
-        measured = (self.value(each, rows, outputs) for each in (outputs[other.to(outputs.device)], outputs))
-        sizes = np.abs(np.subtract(*measured))
-        return float(sizes[sizes > 0].mean()) if (sizes > 0).any() else 0.0
-
-    def can_change(self, player: str) -> bool:
-        """Whether any output changes with a player: in the rows, and for a table also in rows drawn beyond them."""
-        with warning_filters, warnings.catch_warnings(), self.request.subject.open(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            for wide in (self.request.subject.travels, False):
-                try:
-                    return self._moves(player, self._tried(wide=wide))
-                except InputError:  # the model refuses such values
-                    continue
-        return True
-
-    def _moves(self, player: str, game: CoalitionGame) -> bool:
-        rows, lenders = np.repeat(np.arange(game.request.count), _VALUES), len(game.request.donors[0])
-        donors = generator(self.request.seed, "unseen values", player).integers(0, lenders, len(rows))
-        before = game.base()[torch.from_numpy(rows)]
-        after = game.predict_one(rows, donors, np.array(self.request.space.names) == player)
-        return not torch.equal(settle(after, before, game.noise), before)
-
-    def _tried(self, *, wide: bool) -> CoalitionGame:
-        """Return a game of rows that are tried, and of rows whose values replace a player's."""
-        if wide not in self._games:
-            draw, some = generator(self.request.seed, "unseen rows"), []
-            for at, (rows, donors) in enumerate(zip(self.request.inputs, self.request.donors, strict=True)):
-                pair = [
-                    each[torch.from_numpy(draw.permutation(len(each))[:_ROWS]).to(each.device)]
-                    for each in (rows, donors)
-                ]
-                if wide:
-                    table = torch.cat([rows, donors]).numpy()
-                    scale = self.request.subject.on_a_scale(at, rows.shape[1:])
-                    columns = [_values(cells, draw, wide=bool(on)) for cells, on in zip(table.T, scale, strict=True)]
-                    drawn = torch.from_numpy(np.stack(columns, axis=1)).split(_ROWS)
-                    pair = [torch.cat(both) for both in zip(pair, drawn, strict=True)]
-                some.append(pair)
-            inputs, values = zip(*some, strict=True)
-            self._games[wide] = CoalitionGame(replace(self.request, inputs=inputs, donors=values))
-        return self._games[wide]
-
-
-def _values(seen: Floats, draw: np.random.Generator, *, wide: bool) -> Floats:
-    """Return values of a column, ``(2 * _ROWS,)``: those seen, and of numbers half of them beyond and between these."""
-    values, finite = draw.choice(seen, 2 * _ROWS), seen[np.isfinite(seen)]
-    if not wide or not len(finite):
-        return values
-    low, span = finite.min(), np.ptp(finite)
-    further = draw.uniform(low - 3 * span, low + 4 * span, 2 * _ROWS)
-    further = np.rint(further) if (finite == np.rint(finite)).all() else further
-    return np.where(draw.random(2 * _ROWS) < 0.5, values, further)

@@ -20,10 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few, with_donors
-from permgrad.base.arrays import Array, Booleans, Floats
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
-from permgrad.base.significance import NORMAL_95
 
 NO_DONOR = -1
 #: With more classes, sums of donors are held for the classes that they lent to alone.
@@ -40,7 +39,6 @@ class PairMoments:
     classes: int  # number of classes of receivers (1 where there are none)
     quantities: int  # number of effects kept side by side (for example total, tabular, image, interaction)
     units: Dependence | None = None  # which receivers depend on each other (None: none)
-    possible: float | Floats = 0.0  # size of effects that may be where none was seen (0: the output cannot change)
 
     def __post_init__(self) -> None:
         self.receiver_sum = np.zeros((self.quantities, self.receivers))
@@ -155,10 +153,9 @@ class PairMoments:
         received = np.where(member, self.receiver_sum, 0.0)
         mean = received.sum(axis=1) / total
         square_sum = self.square_sum[chosen].sum(axis=0)
-        quiet = self.is_quiet(group)
         if too_few(weight, self.units):
-            certain = quiet & (np.asarray(self.possible) == 0)
-            return mean, np.where(certain, 0.0, np.nan), np.ones((2, self.quantities))
+            quiet = (square_sum == 0) & (received == 0).all(axis=1)
+            return mean, np.where(quiet, 0.0, np.nan), np.ones((2, self.quantities))
         by_receiver = received - mean[:, None] * weight
         lent, of_lenders = self.of_donors(group)
         by_donor = lent - mean[:, None] * of_lenders
@@ -172,15 +169,7 @@ class PairMoments:
         else:
             of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
             variance, effective = with_donors(of_receivers * correction, freedom + 1, by_donor, noise)
-        # Where no pair has an effect, 95 % intervals end where the rule of three says.
-        rule_of_three = 3 / NORMAL_95 * self.possible / (freedom.min(axis=0) + 1)
-        return mean, np.where(quiet, rule_of_three, np.sqrt(variance) / total), effective
-
-    def is_quiet(self, group: int | None = None) -> Booleans:
-        """Return of which quantities no pair has an effect, ``(quantities,)``, of all rows or of one class."""
-        member = slice(None) if group is None else self.receiver_class == group
-        chosen = slice(None) if group is None else slice(group, group + 1)
-        return np.logical_not(self.square_sum[chosen].any(axis=0) | self.receiver_sum[:, member].any(axis=1))
+        return mean, np.sqrt(variance) / total, effective
 
 
 def row_scores(moments: PairMoments, group: int | None, *, by_unit: bool = False) -> Floats:
@@ -206,19 +195,6 @@ def scores_of(names: Sequence[str], moments: Mapping[str, Any], group: int | Non
     rows = {name: row_scores(entry, group, by_unit=True)[0] for name, entry in moments.items()}
     nothing = np.zeros(len(next(iter(rows.values()), ())))
     return np.stack([rows.get(name, nothing) for name in names])
-
-
-def draw_variance(moments: PairMoments, std: float) -> float:
-    """Return the part of the first mean's variance that comes from the choice of donors, given the rows.
-
-    It falls with the number of draws. Where draws have no donor, it cannot be estimated: all of ``std**2``.
-    """
-    total, seen = float(moments.receiver_weight.sum()), max(int((moments.receiver_weight > 0).sum()), 1)
-    draws = moments.pairs / seen
-    if draws < 2 or not np.isclose(moments.donor_weight.sum(), total):
-        return std**2
-    within = moments.square_sum[:, 0].sum() - (moments.receiver_sum[0] ** 2).sum() / draws
-    return float(np.clip(within * draws / (draws - 1) / total**2, 0.0, std**2))
 
 
 class Estimable(Protocol):

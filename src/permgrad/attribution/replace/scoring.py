@@ -23,7 +23,7 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, spread, two_parts
-from permgrad.attribution.replace.game import Game, Unseen
+from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import Effects, Play, Values, loss_game
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
@@ -129,7 +129,6 @@ def explain_scores(request: Request, method: str) -> Explanation:
     outputs = game.back_end.outputs()
     tell_of_dependence(request, outputs)
     judge = Judge(request, scorers, game, request.subject.predicted(outputs))
-    unseen = Unseen(request, game.back_end.outputs, game.value)
     shape = (len(request.space), len(scorers), len(plays.names))
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
@@ -148,8 +147,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
                 predictions += judge.base[receivers][:, None]
             for name, combine in zip(play.names, play.combine, strict=True):
                 place = request.space.names.index(name)
-                can_change = partial(unseen.can_change, name)
-                numbers = judge.player(play, (receivers, donors, predictions), combine, can_change)
+                numbers = judge.player(play, (receivers, donors, predictions), combine)
                 mean[place], std[place], effective[:, place] = numbers
             progress.advance()
     judge.tell_of_undefined()
@@ -228,12 +226,10 @@ class Judge:
                 "are classes, or choose another scorer."
             )
 
-    def player(
-        self, play: Play, pairs: Pairs, combine: Floats, can_change: Callable[[], bool]
-    ) -> tuple[Floats, Floats, Floats]:
+    def player(self, play: Play, pairs: Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
         """Return mean, standard error ``(scorers, quantities)`` and effective number of rows ``(2, *)`` of a player.
 
-        Where no score fell, 95 % intervals end at what three rows can do, unless no prediction ``can_change``.
+        Where predictions changed and no score fell, 95 % intervals end at what three rows can do.
         """
         answered = self._answers(play, pairs)
         moved = bool((pairs[2] != self.base[pairs[0]][:, None]).any())
@@ -249,7 +245,7 @@ class Judge:
         if moved or self._are_edited(answered, pairs):
             mean, std, effective = self._estimate(pairs, falls)
         still = (mean == 0) & (std == 0)
-        if still.any() and (moved or can_change()):
+        if still.any() and moved:
             std = np.where(still, self._of_three_rows[:, None], std)
         return mean, std, effective
 

@@ -42,8 +42,8 @@ SAMPLINGS = ("marginal", "conditional")
 LEVELS = ("column", "feature", "group", "modality", "part")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
-#: Methods that draw until an order is certain, and methods that draw conditionally.
-TOP_METHODS = _DRAWING = ("permgrad", "permutation", "shapley")
+#: Methods that draw conditionally.
+_DRAWING = ("permgrad", "permutation", "shapley")
 
 
 @dataclass(frozen=True)
@@ -165,33 +165,6 @@ def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", 
         hint = "Leave scope out" + (" and call .to_global() on the result." if scope == "global" else ".")
         raise InputError(problem, hint=hint, code="PG004")
     return scope
-
-
-def check_top(options: Mapping[str, Any], method: str, scope: str, *, scores: bool) -> None:
-    """Refuse ``ensure_top`` where there is no importance over all rows with draws that can be repeated."""
-    top = options.get("ensure_top")
-    if top is None and "max_repeats" in options:
-        raise InputError("max_repeats needs ensure_top", hint="Pass for example ensure_top=5.", code="PG006")
-    if top is None:
-        return
-    if method not in TOP_METHODS:
-        why = (
-            "sets one value and draws nothing, so more draws cannot make the order certain"
-            if method == "ablation"
-            else "has no importances over rows with donors that can be drawn again"
-        )
-        hint = f"Choose one of {', '.join(TOP_METHODS)}, or call .ranking(certain=0.95) on the result."
-        raise InputError(f"ensure_top cannot be used with method={method!r}, which {why}", hint=hint, code="PG004")
-    if scope == "local" or scores:
-        what = "scope='local' explains single rows" if scope == "local" else "scoring= measures scores"
-        problem = f"ensure_top needs the importances of a loss over all rows, but {what}"
-        hint = "Pass scope='global'." if scope == "local" else "Leave scoring= out."
-        raise InputError(problem, hint=hint, code="PG006")
-    if options.get("tolerance") is not None:
-        problem = "ensure_top and tolerance both decide how often to draw"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    check_whole("ensure_top", top, "pass for example 5")
-    check_whole("max_repeats", options.get("max_repeats", 128), "pass for example 128", least=2)
 
 
 def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:

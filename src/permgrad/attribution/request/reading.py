@@ -21,7 +21,6 @@ from permgrad.attribution.request.arguments import (
     check_conditional,
     check_row_offset,
     check_row_target,
-    check_top,
     read_y,
     resolve_loss,
     resolve_options,
@@ -76,7 +75,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
     settings, of_method = _parted(arguments.options, set(further) - set(chosen.options))
     scope = resolve_scope(chosen, name, arguments.scope)
     hint = f" A {kind} also takes: {', '.join(further)}." if kind else ""
-    options = _options(arguments, chosen, name, scope, of_method, hint)
+    options = _options(arguments, chosen, name, of_method, hint)
     rows = read(arguments, name, scope, settings)
     row_offset = check_row_offset(settings.get("row_offset", 0), shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
@@ -125,15 +124,11 @@ def _parted(options: Mapping[str, Any], of_rows: Collection[str]) -> tuple[dict[
     return own, {key: value for key, value in options.items() if key not in of_rows}
 
 
-def _options(
-    arguments: Arguments, chosen: Method, name: str, scope: Scope, given: dict[str, Any], hint: str
-) -> dict[str, Any]:
+def _options(arguments: Arguments, chosen: Method, name: str, given: dict[str, Any], hint: str) -> dict[str, Any]:
     """Return the method's options, and refuse those that do not go together."""
-    if {"ensure_top", "max_repeats"} & set(given):
-        check_top(given, name, scope, scores=arguments.scoring is not None)
     options = resolve_options(chosen, name, given, hint=hint)
-    used = (arguments.scoring is not None, arguments.sampling != "marginal", options.get("ensure_top") is not None)
-    for argument in compress(("scoring=", "sampling=", "ensure_top="), used):
+    used = (arguments.scoring is not None, arguments.sampling != "marginal")
+    for argument in compress(("scoring=", "sampling="), used):
         refuse_interactions(options, argument)
     return options
 

@@ -56,8 +56,6 @@ class PlayedMethod(Configured):
     """The options of methods that play games with donors. ``permgrad`` describes them."""
 
     tolerance: float | None = None
-    ensure_top: int | None = None
-    max_repeats: int = 128
     incremental: bool = True
     workers: int = 1
 

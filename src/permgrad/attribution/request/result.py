@@ -205,7 +205,7 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     values = explanation.values  # a class without rows has none
     moved = (np.nan_to_num(values) != 0).any(axis=-1) | np.isnan(values).all(axis=-1)
     if explanation.scope == "global" and explanation.std is not None:
-        moved |= (explanation.std > 0).any(axis=-1)  # an effect that no pair showed
+        moved |= (explanation.std > 0).any(axis=-1)  # predictions that changed no score
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
     unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
     if unused:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.attribution.replace.top import top_words
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.ranking import spearman, usual_k
@@ -286,8 +285,6 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
             f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "
             "other features."
         )
-    if asked := explanation.meta.get("ensure_top"):
-        section.text(f"{clean(top_words(asked, float(explanation.meta['confidence'])))}.")
     ranks, level = shown_ranks(explanation), confidence_words(explanation)
     if ranks is None:
         return

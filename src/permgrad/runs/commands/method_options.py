@@ -13,7 +13,7 @@ from permgrad.runs.requests import ExplainRequest
 
 #: Arguments that have an option of their own, and those that the command fills in.
 _OWN = {"method": "--method", "scope": "--scope", "target": "--class", "n_repeats": "--repeats"}
-_OWN |= {"random_state": "--seed", "positive": "--positive", "baseline": "--baseline", "ensure_top": "--ensure-top"}
+_OWN |= {"random_state": "--seed", "positive": "--positive", "baseline": "--baseline"}
 _FILLED = {"model", "inputs", "y", "background", "progress", "options"}
 
 
@@ -36,6 +36,5 @@ def method_options(request: ExplainRequest) -> dict[str, Any]:
             options[name] = json.loads(value)
         except ValueError:
             options[name] = value
-    for name in ("baseline", "ensure_top"):
-        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
+    options |= {} if request.baseline is None else {"baseline": request.baseline}
     return options

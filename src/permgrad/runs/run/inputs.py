@@ -176,7 +176,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         "time_limit": request.time_limit and request.seconds_at_most,
         "thorough": request.thorough or None,
         "keep_rows": None if request.keep_rows else False,
-        **{name: getattr(request, name) for name in ("ensure_top", "interactions", "refits", "weight")},
+        **{name: getattr(request, name) for name in ("interactions", "refits", "weight")},
         "named_baselines": sorted(set(request.named_baselines)),
         "against": None if request.against is None else finished_record(request.against)["configuration_hash"],
     }

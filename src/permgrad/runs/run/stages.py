@@ -196,9 +196,7 @@ class RunWork:
     @cached_property
     def budget(self) -> Budget:
         """What the assessment may cost."""
-        options = {
-            name: getattr(self.request, name) for name in ("seed", "ensure_top", "interactions", "refits", "cost")
-        }
+        options = {name: getattr(self.request, name) for name in ("seed", "interactions", "refits", "cost")}
         return Budget(clock=self.clock, say=self.say, early=self.write_page, **options)
 
     def write_page(self) -> Path:

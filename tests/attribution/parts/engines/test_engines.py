@@ -385,7 +385,6 @@ def test_one_local_explanation_is_joined_to_itself(regressor: pg.HyNNRegressor, 
             {"tolerance": 0.1},
             "tolerance=0.1 needs intervals over all rows, and engine= explains the rows in parts",
         ),
-        ({"ensure_top": 3}, "ensure_top=3 needs intervals over all rows, and engine= explains the rows in parts"),
         (
             {"method": "permgrad-paper"},
             "Global explanations with engine= need ablation, permgrad, ",

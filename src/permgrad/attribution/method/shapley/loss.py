@@ -15,9 +15,8 @@ from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.donors import Lenders
-from permgrad.attribution.replace.game import Unseen, loss_value, receiver_classes
+from permgrad.attribution.replace.game import receiver_classes
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, row_scores
-from permgrad.attribution.replace.top import Estimates, TopLooks
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
@@ -42,20 +41,12 @@ class LossPlan:
     tolerance: float
     most: int
     interactions: InteractionIndex | None = None
-    looks: TopLooks | None = None
 
 
 def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int]) -> tuple[dict[str, Any], int, float]:
     """Return fields of the explanation ``(players, shown)``, walks per row, and the gap. Output 0 is all rows."""
     walks = _Walks(game, tree, plan)
     count = walks.enumerate() if plan.exact else walks.sample()
-    if plan.exact and plan.looks is not None:
-        plan.looks.in_question(walks.estimates(0))
-    request, silent = game.request, walks.moments.is_quiet()
-    unseen = Unseen(request, lambda: game.row_outputs, loss_value(request))
-    walks.moments.possible = np.zeros(len(silent))
-    for place in np.flatnonzero(silent[: tree.players]).tolist():
-        walks.moments.possible[place] = unseen.scale if unseen.can_change(request.space.names[place]) else 0.0
     groups = [place - 1 if place else None for place in shown]
     numbers = np.stack([estimated(walks.moments, game.request.confidence, group) for group in groups], axis=2)
     fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
@@ -161,24 +152,12 @@ class _Walks:
         """Return the mean loss without any information, the natural size of all values."""
         return max(float(self._totals[0] / self._totals[3]), float(np.finfo(np.float64).tiny))
 
-    def estimates(self, walks: int) -> Estimates:
-        """Return what is compared at a look."""
-        mean, std, count = self.moments.estimate()
-        correlation = shared_errors(len(mean), [0], lambda group: row_scores(self.moments, group, by_unit=True))
-        draws = np.minimum(self._of_samples(walks), std**2) if walks > 1 else np.zeros_like(mean)
-        shared = None if correlation is None else correlation[0]
-        return Estimates(
-            mean, std, draws, np.full(len(mean), max(walks, 1.0)), shared, float(count.max(axis=0).min()) - 1
-        )
-
     def _of_samples(self, walks: int) -> Floats:
         """Return the part of each variance that comes from samples."""
         spread = np.maximum(self.squares - self.sums**2 / walks, 0).sum(axis=0) / (walks - 1)
         return spread / (walks * self.request.count**2)
 
     def _settled(self, walks: int) -> bool:
-        if self.plan.looks is not None:
-            return walks in self.plan.looks.looks and not self.plan.looks.in_question(self.estimates(walks))
         if self.plan.tolerance == 0:
             return False
         _, std, _ = self.moments.estimate()

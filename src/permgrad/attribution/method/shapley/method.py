@@ -27,7 +27,6 @@ from permgrad.attribution.method.shapley.sampled import (
 from permgrad.attribution.players.tree import STRUCTURES, Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
-from permgrad.attribution.replace.top import looks_of, tell_of_top
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_interactions
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
@@ -77,8 +76,6 @@ class Shapley(Configured):
             the other (Owen 1977), so that sums over modalities are the Shapley values of the game of modalities.
         game: game of a global explanation. ``"prediction"``: the loss of the averaged prediction, as in SAGE.
             ``"expected"``: the averaged loss of predictions with one background row each, the game of ``permgrad``.
-        ensure_top, max_repeats: as for ``permgrad``, global only. Samples concern all players, so all are drawn again.
-            ``tolerance`` and ``n_repeats`` are then not used.
         same_orders: whether a local explanation uses the same orders for every row, so that the values of two rows
             differ less by chance. Balanced designs are then not used. The report's *What if* uses such orders.
         interactions: 2 adds the interactions of pairs after the features, 3 also those of three, and so on. Features
@@ -111,8 +108,6 @@ class Shapley(Configured):
     references: int | None = None
     structure: Literal["flat", "owen"] = "flat"
     game: Literal["prediction", "expected"] = "prediction"
-    ensure_top: int | None = None
-    max_repeats: int = 128
     same_orders: bool = False
     interactions: int = 1
     index: Literal["k-SII", "SII", "STII", "FSII"] = "k-SII"
@@ -247,17 +242,13 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         outputs_game = game.same(replace(request, inputs=request.donors, targets=every_output), "output")
         designs, _ = prefers_designs(outputs_game, tree)
         game.evaluations += outputs_game.evaluations
-    looks = None
-    if options["ensure_top"] is not None:
-        looks = looks_of(options, request.space.names, request.confidence, once=exact)
     plan = LossPlan(
         expected=expected,
         references=min(len(request.donors[0]), options["references"] or standard),
         exact=exact,
         designs=designs,
         tolerance=float(options["tolerance"]),
-        most=options["max_repeats"] if looks else request.n_repeats,
-        looks=looks,
+        most=request.n_repeats,
         interactions=options["interactions"],
     )
     shown, every = shown_outputs(request), ("all", *request.subject.class_names)
@@ -280,7 +271,6 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "completeness_gap": gap,
         "classes_by": "y" if request.y is not None else "predicted class",
         "model_rows": game.evaluations,
-        **(tell_of_top(looks) if looks else {}),
     }
     outputs = tuple(every[place] for place in shown)
     if plan.interactions is not None:

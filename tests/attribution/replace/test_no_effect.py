@@ -1,4 +1,4 @@
-"""Effects that no drawn pair shows: 0 to 0 only where the output cannot change, else the rule of three."""
+"""Where no drawn pair shows an effect, intervals go from 0 to 0, and those of scores as far as three rows move them."""
 
 from __future__ import annotations
 
@@ -28,31 +28,17 @@ def calls(rows: pd.DataFrame) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", ["permgrad", "shapley"])
-def test_a_rare_value_that_no_row_has_leaves_an_upper_end(method):
+def test_what_moves_no_drawn_pair_is_0_to_0(method):
     options = {"loss": "zero_one"} if method == "permgrad" else {"loss": "brier", "scope": "global"}
-    wide = 0
     for seed in range(8):
         rows, y = table(seed)
         assert rows["visits"].max() < 4, "no row shows the effect"
         found = pg.explain(calls, rows, y, method=method, output_kind="probabilities", random_state=seed,
                            n_repeats=3, progress=False, **options)  # fmt: skip
         frame = found.to_frame().query("`class` == 'all'").set_index("feature")
-        wide += bool(0 < frame.ci_high["visits"] < 0.06 and frame.p_value["visits"] == 1)
-        for name in ("unused", "same"):
+        for name in ("unused", "same", "visits"):
             assert frame.loc[name, ["importance", "std", "ci_low", "ci_high", "p_value"]].tolist() == [0, 0, 0, 0, 1]
-    assert wide == 8
-
-
-def test_the_upper_end_is_the_rule_of_three():
-    rows, y = table(0)
-    found = pg.explain(calls, rows, y, loss="zero_one", output_kind="probabilities", random_state=0, progress=False)
-    place = found.names.index("visits")
-    assert found.high[place, 0] == pytest.approx(3 / COUNT, rel=0.02)
-    groups = np.arange(COUNT) // 4
-    found = pg.explain(calls, rows, y, loss="zero_one", output_kind="probabilities", row_groups=groups, random_state=0,
-                       progress=False)  # fmt: skip
-    assert found.high[place, 0] == pytest.approx(3 / (COUNT / 4), rel=0.06), "groups count, not rows"
-    assert found.high[place, 1] > found.high[place, 0], "fewer rows of a class"
+        assert frame.ci_low["size"] > 0
 
 
 def test_a_score_of_few_counts_has_an_upper_end():
@@ -84,7 +70,7 @@ class Threshold(nn.Module):
         return one.sum(dim=1, keepdim=True) + (other > self.bound).any(dim=1, keepdim=True)
 
 
-def test_inputs_of_networks_are_tried_with_their_own_values():
+def test_an_input_that_moves_no_output_is_named():
     generator = torch.Generator().manual_seed(0)
     one, other = (torch.randn(80, 3, generator=generator) for _ in range(2))
     y = one.sum(dim=1).numpy()
@@ -92,6 +78,3 @@ def test_inputs_of_networks_are_tried_with_their_own_values():
         unused = pg.explain(Threshold(99.0), {"one": one, "other": other}, y, level="modality", random_state=0,
                             progress=False)  # fmt: skip
     assert unused.high[1, 0] == 0
-    rarely = pg.explain(Threshold(float(other.max()) - 1e-6), {"one": one, "other": other}, y, level="modality",
-                        n_repeats=1, random_state=0, progress=False)  # fmt: skip
-    assert rarely.high[1, 0] > 0
