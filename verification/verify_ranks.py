@@ -138,7 +138,7 @@ def one(number: int) -> dict[str, Any]:
         "false": is_false(this, explanation),
         "ordered": in_order(explanation),
         "ties": len(this.tied),
-        "ties named": sum(groups[a] == groups[b] for a, b in this.tied),
+        "ties named": sum(bool(groups[a] == groups[b]) for a, b in this.tied),
         "covered": float(((low <= this.truth) & (this.truth <= high)).mean()),
     }
     if number % 4 == 0:  # one in four: without ties, and of permutation
