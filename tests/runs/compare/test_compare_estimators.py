@@ -77,12 +77,11 @@ def test_two_of_one_name_are_refused():
         pg.compare(X, y, models=[pipeline(), pipeline()], **QUIET)
 
 
-@pytest.mark.parametrize(("name", "content"), [("m.txt", "tree\n"), ("m.json", '{"learner": {}}'), ("m.pkl", "x")])
-def test_a_fitted_file_is_refused_because_it_may_have_seen_the_rows(tmp_path, name, content):
+def test_a_fitted_file_is_refused_because_it_may_have_seen_the_rows(tmp_path):
     X, y = table()
     X.assign(y=y).to_csv(tmp_path / "t.csv", index=False)
-    (tmp_path / name).write_text(content)
-    words = ("--target", "y", "--models", f"linear,{tmp_path / name}", "--out", tmp_path / "out")
+    (tmp_path / "m.onnx").write_text("x")
+    words = ("--target", "y", "--models", f"linear,{tmp_path / 'm.onnx'}", "--out", tmp_path / "out")
     said = call("compare", tmp_path / "t.csv", *words, code=2)
     assert "may have been fitted on the rows" in " ".join(said.split())
     assert not (tmp_path / "out").exists()
