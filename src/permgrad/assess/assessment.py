@@ -70,7 +70,6 @@ class Assessment:
         explanation: the ranking of the features. ``paper`` is that of the published method, ``refits`` that of the
             training procedure.
         changes: what changed since an earlier run.
-        bands: the ranking of bands of neighbours, where columns have an order.
         branches: the weight of each path or input.
         related: pairs of features that move together. ``matrix``: how closely the strongest are related.
         residual_features: raw values of the strongest features of each test row, which residuals are drawn against.
@@ -107,7 +106,6 @@ class Assessment:
     paper: Explanation | None = None
     refits: Explanation | None = None
     changes: Changes | None = None
-    bands: Explanation | None = None
     branches: Mapping[str, Any] | None = None
     related: Sequence[Mapping[str, Any]] = ()
     matrix: Mapping[str, Any] | None = None
@@ -218,7 +216,6 @@ PLACES: dict[str, tuple[str, ...]] = {
     "paper": ("explanations/permgrad-paper",),
     "refits": ("explanations/refits",),
     "changes": ("explanations/changes",),
-    "bands": ("explanations/bands",),
     "branches": ("branches",),
     "related": ("explanations/related",),
     "matrix": ("explanations/matrix",),

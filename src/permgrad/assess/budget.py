@@ -6,14 +6,9 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-
-from permgrad.base.progress import Whole, readable
-
-if TYPE_CHECKING:
-    from permgrad.attribution.explanation import Explanation
+from permgrad.base.progress import Whole
 
 #: Rows explained one by one, and rows behind the beeswarm: fewer, but at least so many, where their attributions to all
 #: outputs would be more than ``_SWARM_NUMBERS``. With 300 classes 200 rows took 80 s.
@@ -24,18 +19,15 @@ FEW_ROWS = 12
 #: Donors per row and feature. With many rows fewer do: three instead of ten widen intervals on HELOC by 10 % (four by
 #: 8 %), in a third of the time.
 REPEATS, REPEATS_OF_MANY_ROWS = 10, 3
-#: Rows of the first ranking of a test set of more than ``AT_ONCE`` rows. Donors are repeated until half the width of an
-#: interval is this share of the loss of a constant prediction, and more rows are explained where it is still ``WIDE``.
-FIRST_ROWS, AT_ONCE, TOLERANCE, WIDE = 1000, 3000, 0.005, 0.01
-#: Rows that a second ranking takes in the plan, before intervals tell how many it needs: (1.96 / ``WIDE``)², for a
-#: feature whose effect on a row varies by the loss of a constant prediction. Replaced pairs that it takes at most.
-REFINED_ROWS, MOST_PAIRS = 38_000, 10_000_000
+#: Rows that are explained of a test set of more than ``AT_ONCE`` rows. Donors are repeated until half the width of an
+#: interval is this share of the loss of a constant prediction.
+FIRST_ROWS, AT_ONCE, TOLERANCE = 1000, 3000, 0.005
 #: Rows of a ranking for which there is no time.
 FEWEST_ROWS = 200
 #: Rows that are explained as published.
 PAPER_ROWS = 100
-#: Seconds of a refinement before which a first report is written, and seconds to write one.
-EARLY_REPORT, REPORT = 15.0, 3.0
+#: Seconds to write a report.
+REPORT = 3.0
 #: Up to this many features each one's direction is traced. Beyond, that would take longer than the ranking.
 MOST_DIRECTIONS = 2000
 #: What work takes in units of a training step on one row: a replaced pair, a row explained by gradients, a prediction.
@@ -89,14 +81,13 @@ class Budget:
     Attributes:
         clock: the time left.
         seed: seed of every draw.
-        most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as many as narrow intervals need.
+        most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as the number of test rows says.
         method: method of the ranking.
         options: of that method, as the user passed them.
         interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
         refits: how many further trainings are explained.
         cost: cost of a false positive and of a false negative.
         say: takes notes for the user.
-        early: writes a first report, and returns where it is. None: there is none.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -108,29 +99,22 @@ class Budget:
     refits: int | None = None
     cost: tuple[float, float] | None = None
     say: Say = silent
-    early: Callable[[], Any] | None = None
 
     # ---- the plan ----------------------------------------------------------------------------------------------------
-    def expected(self, rows: int, features: int, classes: int) -> tuple[float, float]:
-        """Return about how many seconds the explanation will take, and then a ranking of more rows (0: none).
-
-        The second are with the first report before it.
-        """
+    def expected(self, rows: int, features: int, classes: int) -> float:
+        """Return about how many seconds the explanation will take."""
         clock = self.clock
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
         swarm = min(rows, self.swarm_rows(classes)) * max(1, classes * SWARM_ROWS // _SWARM_NUMBERS)
         pairs = features * (REPEATS if clock.thorough or rows <= FIRST_ROWS else REPEATS_OF_MANY_ROWS)
         explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
-        explanation += clock.per_row * published * features
-        if first == rows:
-            return explanation, 0.0
-        return explanation, clock.per_row * (min(rows, REFINED_ROWS) * pairs * PAIR) + REPORT
+        return explanation + clock.per_row * published * features
 
     # ---- rows and donors ---------------------------------------------------------------------------------------------
     def in_time(self, rows: int, fewest: int, features: int, classes: int, of: int) -> int:
         """Return how many of some rows, ``of`` all, are explained before the limit, and record what it cuts."""
-        clock, expected = self.clock, self.expected(of, features, classes)[0]
+        clock, expected = self.clock, self.expected(of, features, classes)
         share = (clock.left() - REPORT) / expected if expected else 1.0
         fewer = min(rows, max(fewest, int(share * rows))) if share < 1 else rows
         if fewer < rows:
@@ -153,34 +137,6 @@ class Budget:
         if some or many:
             options["tolerance"] = TOLERANCE
         return options
-
-    def wanted_rows(self, main: Explanation, first: int, rows: int, seconds: float) -> int | None:
-        """Return how many rows make the intervals of a ranking of ``first`` rows narrow enough. None: no more.
-
-        ``seconds``: of the first ranking. Where more rows take long, a report on the first ones is written.
-        """
-        clock, scale = self.clock, float(main.meta["loss_scale"])
-        clock.expect(refinement=0.0)
-        low, high = main.ci()
-        wide = float(np.nanmax(high[:, 0] - low[:, 0])) / 2
-        if not (np.isfinite(wide) and scale > 0 and wide > WIDE * scale):
-            return None
-        wanted = min(rows, int(first * (wide / (WIDE * scale)) ** 2))
-        if not clock.thorough:
-            wanted = min(wanted, max(first, MOST_PAIRS // (len(main.names) * int(main.meta["n_repeats"]))))
-        possible = wanted
-        if seconds > 0 and not main.meta.get("cached") and np.isfinite(clock.limit):
-            possible = int(min(wanted, first * max(clock.left() - 2 * REPORT, 0.0) / seconds))
-        if possible < wanted:
-            clock.cut.append(f"explanation: {max(possible, first):,} rows instead of {wanted:,}")
-        if possible < 1.5 * first:
-            return None
-        expected = seconds * possible / first
-        clock.expect(explanation=0.0, refinement=expected)
-        if expected > EARLY_REPORT and self.early is not None:
-            self.say(f"  first report: {self.early()}")
-            self.say(f"  refining on {possible:,} rows, about {readable(expected)}")
-        return possible
 
     def swarm_rows(self, classes: int) -> int:
         """Return how many rows the beeswarm has for so many classes (0: regression)."""

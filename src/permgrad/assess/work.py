@@ -53,9 +53,9 @@ class Work:
     refit: Callable[[int], Explanation] | None = None
     against: Callable[[], Changes] | None = None
     card_notes: Mapping[str, list[str]] = field(default_factory=dict)
-    #: What sections hand on: rows, seconds and options of the first ranking, which rows are explained one by one, and
+    #: What sections hand on: rows, seconds and options of the ranking, which rows are explained one by one, and
     #: attributions of all of them.
-    first_ranking: tuple[Places | None, float, Mapping[str, Any]] = (None, 0.0, {})
+    ranked: tuple[Places | None, float, Mapping[str, Any]] = (None, 0.0, {})
     explained_places: Places = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     all_rows: Explanation | None = None
 
@@ -150,6 +150,5 @@ CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "sensitive": lambda work: work.test.sensitive is not None,
     "refits": lambda work: work.budget.refits is not None and work.refit is not None,
     "against": lambda work: work.against is not None,
-    "further rows": lambda work: work.first_ranking[0] is not None and work.budget.most_rows == "auto",
     "one logit": lambda work: work.model.has_one_logit and work.model.positive is not None,
 }

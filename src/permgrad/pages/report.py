@@ -146,7 +146,7 @@ def report(
         theme: colours of the page: ``"auto"`` follows the reader's system, ``"light"`` and ``"dark"`` do not.
         method: method of the global importance, ``"permgrad"``, ``"permutation"``, ``"ablation"`` or another one.
         most_rows: number of rows, drawn at random, whose features are replaced. Metrics use all rows. None: all.
-            ``"auto"``: 1,000. For a network of permgrad as many as narrow intervals need, as in ``permgrad run``.
+            ``"auto"``: 1,000. For a network of permgrad as in ``permgrad run``.
         what_if: include the network in the page for *What if* also if its weights take more than 4 MB.
         keep_rows: show single rows with their values. Without them the page has statistics only, and no *What if*.
         interactions: measure how pairs of this many features of a table work together, the most important ones. 0:

@@ -129,7 +129,7 @@ def test_the_report_shows_channels(undrawn: None, tmp_path: Any) -> None:
     pg.report(model, X[:30], alike[:30], path=tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Layout given, 1 × 12 pixels in 3 channels." in text
-    assert text.count("acc_x_t00 … acc_x_t11") >= 2, "columns, and bands of all channels"
+    assert "Importance column by column." in text
 
 
 def test_a_grid_of_another_number_of_columns_is_refused_in_words() -> None:

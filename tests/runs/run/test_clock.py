@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from permgrad.assess import budget
-from permgrad.assess.budget import Budget, Clock
+from permgrad.assess.budget import Clock
 from permgrad.assess.sections import ranking
 from permgrad.base.errors import InputError
 from permgrad.models.estimators.prepared import Prepared
@@ -217,20 +217,6 @@ def test_without_a_limit_the_pace_changes_nothing(monkeypatch):
         assert clock.cut == []
 
 
-def ranked(wide: float) -> Any:
-    """Return a first ranking of 40 features whose intervals are ``wide`` to each side."""
-    ends = np.full((40, 1), wide)
-    meta = {"loss_scale": 1.0, "n_repeats": 3}
-    return SimpleNamespace(names=[f"c{number}" for number in range(40)], meta=meta, ci=lambda: (-ends, ends))
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1.0, 1e6])
-def test_as_many_more_rows_are_explained_on_any_machine(seconds):
-    assert Budget().wanted_rows(ranked(0.04), 1000, 10**6, seconds) == 16_000
-    assert Budget().wanted_rows(ranked(1.0), 1000, 10**6, seconds) == budget.MOST_PAIRS // (40 * 3)
-    assert Budget(clock=Clock(thorough=True)).wanted_rows(ranked(1.0), 1000, 10**6, seconds) == 10**6
-
-
 def test_one_slow_epoch_does_not_change_the_time_left():
     clock = Clock()
     seen, left = watch_epochs(clock, OPTIONS, 500, lambda: 0.0, 2.0), []
@@ -259,7 +245,7 @@ def test_thorough_and_a_limit():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A table, and a file of more test rows than a first ranking has, whose tail is so heavy that it needs more."""
+    """A table, and a file of more test rows than are explained."""
     draw, place = np.random.default_rng(0), tmp_path_factory.mktemp("clock")
     for name, rows in (("t.csv", 400), ("test.csv", 2300)):
         frame = pd.DataFrame(draw.normal(size=(rows, 3)), columns=list("abc"))
@@ -268,9 +254,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_first_ranking_is_refined_and_the_limit_is_recorded(folder, monkeypatch):
-    for name, value in (("EARLY_REPORT", 0.0), ("AT_ONCE", 1500), ("WIDE", 0.02)):
-        monkeypatch.setattr(budget, name, value)
+def test_the_plan_is_said_and_the_limit_is_recorded(folder, monkeypatch):
+    monkeypatch.setattr(budget, "AT_ONCE", 1500)
     monkeypatch.setattr(ranking, "AT_ONCE", 1500)
     said: list[str] = []
     request = RunRequest(
@@ -280,12 +265,9 @@ def test_a_first_ranking_is_refined_and_the_limit_is_recorded(folder, monkeypatc
     assert facts["time"] == {"limit": None, "thorough": False, "cut": []}
     (plan,) = [line for line in said if "plan: " in line]
     assert all(word in plan for word in ("training", "explanation", "report"))
-    (more,) = [line for line in said if "refining on " in line]
-    first = next(place for place, line in enumerate(said) if "first report: " in line)
-    assert first < said.index(more) < said.index("[5/5] report")
     meta = json.loads((request.folder / "explanations" / "permgrad" / "explanation.json").read_text())["meta"]
-    assert f"refining on {meta['rows_explained']:,} rows" in more
-    assert 1500 <= meta["rows_explained"] <= 2300
+    assert meta["rows_explained"] == budget.FIRST_ROWS
+    assert "  importances are computed on 1,000 of 2,300 test rows" in said
 
     limited = replace(request, time_limit="1s", out=folder / "limited")
     facts = run_table(limited, say=said.append).facts

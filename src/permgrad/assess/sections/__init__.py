@@ -3,13 +3,11 @@
 from collections.abc import Callable
 
 from permgrad.assess.sections import (
-    bands,
     beside_data,
     cards,
     changes,
     gradients,
     ranking,
-    refinement,
     refits,
     rows,
     scores,
@@ -25,7 +23,6 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("model", (), scores.scores),
     ("model", ("table", "even"), segments.segments),
     ("explanation", (), ranking.ranking),
-    ("explanation", ("network",), bands.bands),
     ("explanation", (), rows.single_rows),
     ("explanation", ("maps",), rows.maps),
     ("explanation", ("table",), rows.listed),
@@ -37,6 +34,5 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("table", "network"), what_if.changeable),
     ("explanation", ("table", "network"), what_if.words),
     ("explanation", ("refits",), refits.refits),
-    ("explanation", ("table", "network", "further rows"), refinement.refinement),
     ("explanation", ("against",), changes.changes),
 )

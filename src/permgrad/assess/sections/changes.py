@@ -9,7 +9,7 @@ def changes(work: Work) -> None:
     """Fill ``changes``."""
     assert work.against is not None
     clock = work.budget.clock
-    if clock.left() < 2 * work.first_ranking[1]:
+    if clock.left() < 2 * work.ranked[1]:
         clock.cut.append("comparison with the earlier run: it was not made")
         return
     work.put(changes=work.against())

@@ -27,9 +27,9 @@ def ranking(work: Work) -> None:
     Branches are the weights of the paths, also as published, or of the kinds of columns, if texts or photos count.
     """
     started = time.monotonic()
-    places, options = first_ranking(work)
-    main = rank(work, places, options)
-    work.first_ranking = (places, time.monotonic() - started, options)
+    places, options = rows_and_options(work)
+    main = _rank(work, places, options)
+    work.ranked = (places, time.monotonic() - started, options)
     explained, model = work.explained, work.model
     if model.encoder is None:
         return
@@ -50,13 +50,13 @@ def ranking(work: Work) -> None:
 
 
 def explain_model(work: Work, **changed: Any) -> Explanation:
-    """Explain what a model relies on, on the rows of the first ranking. ``changed``: other options than its own."""
-    places, options = first_ranking(work)
+    """Explain what a model relies on, on the rows of the ranking. ``changed``: other options than its own."""
+    places, options = rows_and_options(work)
     rows = work.explained if places is None else work.explained.take(places)
     return work.model.explain(rows, rows.y, method=work.budget.method, scope="global", **{**options, **changed})
 
 
-def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:
+def _rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:
     """Explain what the model relies on, on some of the rows (None: all), and which features move together."""
     if places is not None:
         work.budget.say(f"  importances are computed on {len(places):,} of {len(work.explained):,} test rows")
@@ -77,8 +77,8 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
     return main
 
 
-def first_ranking(work: Work) -> tuple[Places | None, dict[str, Any]]:
-    """Return the rows of the first ranking, None for all of them, and the options that the user left open.
+def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
+    """Return the rows of the ranking, None for all of them, and the options that the user left open.
 
     A limit that is near makes the rows fewer. A model that permgrad did not train has no such options.
     """

@@ -76,7 +76,7 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     # What an explanation takes is expected from it.
     clock.per_row = (time.perf_counter() - started) / len(test) / PAIR
     outputs = len(getattr(model, "classes_", "1"))
-    explanation = work.budget.expected(len(parts["test"]), len(model.feature_names_in_), outputs)[0]
+    explanation = work.budget.expected(len(parts["test"]), len(model.feature_names_in_), outputs)
     expected = {"baselines": others} if others else {}
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
 

@@ -197,7 +197,7 @@ class RunWork:
     def budget(self) -> Budget:
         """What the assessment may cost."""
         options = {name: getattr(self.request, name) for name in ("seed", "interactions", "refits", "cost")}
-        return Budget(clock=self.clock, say=self.say, early=self.write_page, **options)
+        return Budget(clock=self.clock, say=self.say, **options)
 
     def write_page(self) -> Path:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""

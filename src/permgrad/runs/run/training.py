@@ -118,14 +118,13 @@ def _plan(
     baselines = others if work.request.time_limit is not None else 0.0
 
     def reserved() -> float:
-        return work.budget.expected(tested, features, outputs)[0] + REPORT + baselines
+        return work.budget.expected(tested, features, outputs) + REPORT + baselines
 
-    explanation, refinement = work.budget.expected(tested, features, outputs)
     per_epoch = clock.per_row * rows / turns
     epochs = max(planned - done, 0)
     expected = {"training": min(per_epoch * min(epochs, USUAL_EPOCHS), max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}
-    expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
+    expected |= {"explanation": work.budget.expected(tested, features, outputs), "report": REPORT}
     if work.budget.refits is not None:
         sizes = len(parts["train"]), len(parts["validation"])
         expected["refits"] = expected_refits(work.budget.refits, expected["training"], *sizes)
