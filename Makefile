@@ -55,7 +55,7 @@ test-python: ## The demonstration and some quick tests with another Python: PYTH
 	echo "Installing permgrad for $(PYTHON) (a few minutes) ..."; "$(PYTHON)" -m venv $(OTHER); \
 	$(OTHER)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e '.[boost,agents]' pytest pytest-timeout hypothesis; \
 	OMP_NUM_THREADS=1 $(OTHER)/bin/permgrad demo --out $(RUNS)/demo-$(notdir $(PYTHON)); \
-	$(OTHER)/bin/python -m pytest --cases 1 -m "not slow" tests/base tests/cli tests/compatibility tests/data tests/models/save \
+	$(OTHER)/bin/python -m pytest --cases 1 -m "not slow" tests/base tests/cli tests/data tests/models/save \
 		tests/attribution/test_all_methods.py src/permgrad
 
 # The oldest supported versions in an environment of their own, without the extras: tests that need one are skipped and say so.

@@ -30,4 +30,4 @@ def test_a_seal_shows_damage():
     description = sealed({"rows": 3})
     assert is_intact(description)
     assert not is_intact({**description, "rows": 4})
-    assert is_intact({"rows": 3}), "one without a seal is older than seals"
+    assert not is_intact({"rows": 3}), "one without a seal"

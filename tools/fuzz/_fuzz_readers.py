@@ -170,14 +170,14 @@ def write_images(folder: Path, rows: int) -> pd.DataFrame:
 
 
 def make_image_models(place: Path) -> list[Files]:
-    """Save a classifier and a regression that read images, and return them with the one that 0.1 saved."""
+    """Save a classifier and a regression that read images, and return them."""
     import permgrad as pg
 
     folder = place / "images"
     folder.mkdir()
     frame = write_images(folder, 16)
     frame["scan"] = [str(folder / name) for name in frame["scan"]]
-    found = [content_of(Path(__file__).parents[2] / "tests" / "compatibility" / "0.1.0" / "image-table")]
+    found: list[Files] = []
     options = {"preset": "fast", "network": {"conv_filters": [2], "dense_units": [4], "fusion_units": [4]}}
     bright = np.arange(16) % 2
     for kind, y in ((pg.HyNNClassifier, bright), (pg.HyNNRegressor, bright + 0.01 * np.arange(16))):
@@ -188,18 +188,14 @@ def make_image_models(place: Path) -> list[Files]:
 
 
 def use_image_model(folder: Path, rows: Any) -> None:
-    """Load a model of images and a table, predict rows, and explain them."""
+    """Load a model that reads images, predict rows, and explain them."""
     import permgrad as pg
 
     model = pg.load(folder)
     options = {"method": "permutation", "n_repeats": 1, "random_state": 0, "progress": False}
-    rows = rows.assign(age=50.0, town="Ulm")[list(model.feature_names_in_)]
     model.predict(rows)
-    if hasattr(model, "save"):
-        pg.explain(model, rows, **options).to_frame()
-        model.save(folder / "again")
-    else:
-        pg.explain(model.module_, model.inputs(rows), background=model.background(), **options).to_frame()
+    pg.explain(model, rows, **options).to_frame()
+    model.save(folder / "again")
 
 
 def prepare_images(place: Path) -> Any:

@@ -115,8 +115,7 @@ def put_together(  # noqa: PLR0911 — as above
     }
     if kind is None:
         return items
-    # What an older version stored and this one has no more is left out.
-    return _KINDS[kind](**{name: items[name] for name in items if name in {one.name for one in fields(_KINDS[kind])}})
+    return _KINDS[kind](**items)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -59,17 +59,19 @@ class FolderKind:
 
     # ---- the record --------------------------------------------------------------------------------------------------
     def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """Return the content of a folder's record, or None if none can be read. Refuse a newer format."""
+        """Return the content of a folder's record, or None if none can be read. Refuse another format."""
         path = Path(folder) / self.names[0]
         try:
             record = read_json(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             return None
-        if not isinstance(record, dict) or not isinstance(record.get("schema_version", 0), int):
+        version = record.get("schema_version") if isinstance(record, dict) else None
+        if not isinstance(version, int):
             return None
-        if record.get("schema_version", 0) > SCHEMA_VERSION:
-            problem = f"{path} has format {record['schema_version']}, and this permgrad reads up to {SCHEMA_VERSION}"
-            raise InputError(problem, hint="Update permgrad, or choose another folder with --out.", code="PG053")
+        if version != SCHEMA_VERSION:
+            problem = f"{path} has format {version}, and this permgrad reads {SCHEMA_VERSION}"
+            fix = "Update permgrad" if version > SCHEMA_VERSION else "Run again"
+            raise InputError(problem, hint=f"{fix}, or choose another folder with --out.", code="PG053")
         holds = {self.key: dict, **self.holds}
         return record if all(isinstance(record.get(name), kind) for name, kind in holds.items()) else None
 
@@ -254,7 +256,7 @@ def sum_of(file: Path) -> str:
 
 
 def changed_files(folder: Path, record: Mapping[str, Any] | None) -> list[str]:
-    """Return the files that differ from the checksums in a record, or are missing. Older records have no checksums."""
+    """Return the files that differ from the checksums in a record, or are missing. Unfinished work has none."""
     sums = (record or {}).get("sums", {})
     return [name for name, known in sums.items() if sum_of(folder / name) != known]
 

@@ -198,11 +198,6 @@ def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, _SEAL: hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()}
 
 
-def is_intact(description: Mapping[str, Any], *, has_seal: bool = False) -> bool:
-    """Return whether a description is unchanged since it was sealed.
-
-    Old formats have no seal. ``has_seal`` says that this one must, so that damage to the word itself is seen.
-    """
-    if _SEAL not in description:
-        return not has_seal
-    return bool(description[_SEAL] == sealed(description)[_SEAL])
+def is_intact(description: Mapping[str, Any]) -> bool:
+    """Return whether a description is unchanged since it was sealed."""
+    return bool(description.get(_SEAL) == sealed(description)[_SEAL])

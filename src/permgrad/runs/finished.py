@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
 from permgrad.base.stored import read_json, read_times
@@ -80,9 +79,7 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
         problem = f"{folder} is a run with --weight {data['weight']}, and a comparison of runs counts each row once"
         raise InputError(problem, hint="Compare runs without --weight, or each run's own report.", code="PG006")
     predictions = documents.read_predictions(folder, data)
-    spent = read_times(folder / "model")
-    if spent is None:  # which older runs have in their table
-        spent = read_csv(folder / "history.csv").get("seconds", [])
+    spent = read_times(folder / "model") or 0.0
     explanation = documents.saved_explanation(folder, "permgrad")
     seconds, dependence = float(np.sum(spent)), Store(folder).get("dependence")
     return FinishedRun(folder, record, data, metrics, predictions, explanation, seconds, dependence)

@@ -56,9 +56,10 @@ def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
     arrays.write_bytes(whole_arrays)
 
     content = json.loads(whole_header)
-    header.write_text(json.dumps({**content, "schema_version": 99}))
-    with pytest.raises(InputError, match="Install a newer permgrad"):
-        Explanation.load(tmp_path / "why")
+    for version, hint in ((99, "Install a newer permgrad"), (2, "Create it again")):
+        header.write_text(json.dumps({**content, "schema_version": version}))
+        with pytest.raises(InputError, match=rf"has format {version}, and this permgrad reads .* of format 3\. {hint}"):
+            Explanation.load(tmp_path / "why")
     header.write_text(json.dumps({k: v for k, v in content.items() if k != "names"}))
     with pytest.raises(InputError, match="is missing or wrong"):
         Explanation.load(tmp_path / "why")

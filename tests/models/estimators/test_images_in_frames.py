@@ -241,8 +241,8 @@ def test_names_of_encoders_are_checked(photos, monkeypatch):
 
 
 def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
-    def make(name, stages):
-        assert (name, stages) == ("efficientnet-lite0", True)
+    def make(name):
+        assert name == "efficientnet-lite0"
         return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
 
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("json",))
@@ -274,7 +274,7 @@ class _Blocks(nn.Module):
         return cls()
 
 
-def test_a_named_encoder_is_read_by_its_stages_and_older_models_by_its_last_maps(photos, monkeypatch, tmp_path):
+def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
     torch.manual_seed(0)
     network, file = _Blocks(), tmp_path / "weights.pt"
     torch.save(network.state_dict(), file)
@@ -292,17 +292,12 @@ def test_a_named_encoder_is_read_by_its_stages_and_older_models_by_its_last_maps
     encoder = features.load_encoder("efficientnet-lite0")
     with torch.no_grad():
         assert torch.allclose(encoder(images), torch.cat(pooled, dim=1), atol=1e-6)
-        last = features.load_encoder("efficientnet-lite0", stages=False)(images)
-        assert torch.equal(last, network.behind(maps))
 
     frame, y = photos
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
     told = model.preprocessor_.images_.to_dict()["photo"]
     assert told["encoder"] == "efficientnet-lite0"
-    assert told["stages"]
-    old = features.ImageFeatures.from_dict({"photo": {k: v for k, v in told.items() if k != "stages"}}, {}, None)
     cells = [ImageCell(str(place), array) for place, array in enumerate(frame["photo"][:3])]
-    assert old.vectors("photo", cells).shape == (3, 3)  # the channels of the last maps
     assert model.preprocessor_.images_.vectors("photo", cells).shape[1] > 3
 
 

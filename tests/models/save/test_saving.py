@@ -202,7 +202,7 @@ def test_missing_files_are_named(copied, name):
         pg.load(copied)
 
 
-def test_newer_versions_and_other_folders_are_refused(copied, tmp_path):
+def test_other_versions_and_folders_are_refused(copied, tmp_path):
     description = json.loads((copied / DESCRIPTION).read_text())
     (copied / DESCRIPTION).write_text(json.dumps({**description, "version": 4, "written_by": "permgrad 9.0"}))
     with pytest.raises(
@@ -213,6 +213,13 @@ def test_newer_versions_and_other_folders_are_refused(copied, tmp_path):
         ),
     ):
         pg.load(copied)
+    for version, fact in (
+        (1, "format version 1, .* reads at least 2. Train the model again"),
+        ("x", "Update permgrad"),
+    ):
+        (copied / DESCRIPTION).write_text(json.dumps({**description, "version": version}))
+        with pytest.raises(InputError, match=fact):
+            pg.load(copied)
     (copied / DESCRIPTION).write_text("{}")
     with pytest.raises(InputError, match=r".* does not describe a permgrad model. Pass the folder that save wrote"):
         pg.load(copied)

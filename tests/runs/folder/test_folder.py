@@ -212,10 +212,11 @@ def test_files_of_others_with_our_names_are_refused_also_with_overwrite(tmp_path
     assert tree(tmp_path) == {"thesis.tex": b"years of work", name: b'{"mine": 1}'}
 
 
-def test_a_record_of_a_newer_format_is_refused(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"configuration_hash": "x", "schema_version": 99}))
+@pytest.mark.parametrize(("version", "hint"), [(99, "Update permgrad"), (0, "Run again")])
+def test_a_record_of_another_format_is_refused(tmp_path, version, hint):
+    (tmp_path / "run.json").write_text(json.dumps({"configuration_hash": "x", "schema_version": version}))
     with (
-        pytest.raises(InputError, match=r"has format 99, .*\. Update permgrad"),
+        pytest.raises(InputError, match=rf"has format {version}, and this permgrad reads 1\. {hint}, or"),
         open_run(tmp_path, CONFIGURATION),
     ):
         pass

@@ -64,7 +64,7 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
 
 
 def read_explanation(source: Path, create: Callable[..., E]) -> E:
-    """Return ``create(**fields)`` of the files in a folder. Damaged files and newer formats are refused."""
+    """Return ``create(**fields)`` of the files in a folder. Damaged files and other formats are refused."""
     try:
         header = read_json(source / "explanation.json")
         arrays = read_npz(source / "values.npz")
@@ -76,14 +76,15 @@ def read_explanation(source: Path, create: Callable[..., E]) -> E:
     version = header.get("schema_version") if isinstance(header, dict) else None
     if not isinstance(version, int):
         raise _damaged(source, "explanation.json has no schema_version")
-    if version > SCHEMA_VERSION:
-        problem = f"{source} has format {version}, and this permgrad reads explanations up to format {SCHEMA_VERSION}"
-        raise InputError(problem, hint="Install a newer permgrad.", code="PG053")
+    if version != SCHEMA_VERSION:
+        problem = f"{source} has format {version}, and this permgrad reads explanations of format {SCHEMA_VERSION}"
+        fix = "Install a newer permgrad." if version > SCHEMA_VERSION else "Create it again."
+        raise InputError(problem, hint=fix, code="PG053")
     try:
         explanation = create(**_fields_from_file(header, arrays))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise _damaged(source, f"{error} is missing or wrong") from error
-    if not is_intact(header, has_seal=version >= 2):
+    if not is_intact(header):
         raise _damaged(source, "explanation.json does not match its checksum")
     if is_number(seconds := read_times(source)):
         explanation.meta["seconds"] = seconds

@@ -40,7 +40,7 @@ class HeldOut:
         x: the rows as the network sees them, float32 ``(rows, encoded)``. Of a model without its rows ``(0, encoded)``.
         scores: of numbers (truth − centre) / scale, standardised. Of classes 1 − the true one's probability.
         scale, trees: of numbers. Trees move the centre away from the prediction.
-        codes: of classes the position of each row's class, int64 ``(rows,)``. None in models of earlier versions.
+        codes: of classes the position of each row's class, int64 ``(rows,)``.
         dependence: which rows depend on each other, where that is known.
     """
 
@@ -101,6 +101,8 @@ class HeldOut:
             if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
                 raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
         codes, groups, times = (_codes(arrays, name, len(scores)) for name in ("codes", "row_groups", "row_time"))
+        if scale is None and codes is None:
+            raise ValueError("held-out rows of classes without their classes")
         units = times if groups is None else groups
         return cls(x, scores, scale, trees, codes, None if units is None else Dependence(units, timed=groups is None))
 
@@ -128,8 +130,7 @@ class HeldOut:
         """
         if not by_class:
             return np.asarray(1 - probabilities <= self.limits(encoded, coverage, columns))
-        if self.codes is None:
-            raise InputError("This model was saved without the classes of its held-out rows", "Fit it again.", "PG055")
+        assert self.codes is not None
         inside, few = np.ones(probabilities.shape, dtype=bool), 0
         for code in range(probabilities.shape[1]):
             member = np.flatnonzero(self.codes == code)
@@ -331,9 +332,8 @@ class Trees:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self:
-        """Read back what ``arrays`` returned, nothing of older models. ValueError: the parts do not fit together."""
-        parts = {**NO_TREES.arrays(), **arrays}
-        nodes, roots, weight = (parts[f"held_out.{name}"] for name in ("nodes", "roots", "weight"))
+        """Read back what ``arrays`` returned. ValueError: the parts do not fit together."""
+        nodes, roots, weight = (arrays[f"held_out.{name}"] for name in ("nodes", "roots", "weight"))
         if nodes.shape != (len(nodes), VALUE + 1) or nodes.dtype != np.float64 or roots.dtype != np.int64:
             raise ValueError(f"trees of {nodes.dtype} {nodes.shape} with roots of {roots.dtype}")
         places = nodes[:, [COLUMN, LEFT, RIGHT]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,7 @@ def kept_rows(model: Any) -> Any:
 
 def rows_in(model: Any) -> tuple[int, int]:
     """Return how many encoded rows a model keeps: of training, and those that were held out of it."""
-    known, held = getattr(model, "background_", ()), getattr(model, "held_out_", None)
-    kept = next(iter(known.values())) if isinstance(known, Mapping) else known  # by input, of a model of 0.1
+    kept, held = getattr(model, "background_", ()), getattr(model, "held_out_", None)
     return len(kept), 0 if held is None else len(held.x)
 
 

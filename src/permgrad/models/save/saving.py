@@ -34,10 +34,8 @@ from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.save.checks import built, check_layers, try_out
-from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, OTHERS_VERSION, WEIGHTS
+from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, OTHERS_VERSION, WEIGHTS
 
-#: The networks of images and a table that permgrad 0.1 saved. All others are estimators.
-IMAGE_TABLE = "ImageTableModel"
 #: What reads the models of other libraries, by the kind in their description.
 _OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
 #: What a damaged or doctored description leads to while it is read.
@@ -87,7 +85,7 @@ def load(
             return import_module(module).restore(source, description, trust=trust)
     weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
     arrays = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
-    if "history.seconds" not in arrays and "history.epoch" in arrays:  # which older models hold
+    if "history.epoch" in arrays:
         seconds, count = read_times(source), len(arrays["history.epoch"])
         is_complete = isinstance(seconds, list) and len(seconds) == count
         arrays["history.seconds"] = np.array(seconds if is_complete else [np.nan] * count)
@@ -102,14 +100,7 @@ def load(
         problem = f"texts is only for models fitted with a text_encoder of the user's own, got {shown(texts)}"
         raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
     with _read_as_said(source):
-        if description.get("estimator") == IMAGE_TABLE:
-            from permgrad.models.save.image_table import ImageTableModel  # few meet one
-
-            model: Any = ImageTableModel(description["task"], description["images"])
-            _restore(model, description, arrays)
-            model.rebuild(description, arrays, weights)
-        else:
-            model = _rebuild(description, arrays, weights, images, texts)
+        model = _rebuild(description, arrays, weights, images, texts)
         model.module_ = model.module_.to(chosen).eval()
         for reader in (model.preprocessor_.images_, model.preprocessor_.texts_):
             _ = None if reader is None else reader.to(chosen)
@@ -173,13 +164,15 @@ def _read_description(source: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
         raise InputError(f"{path} does not describe a permgrad model", "Pass the folder that save wrote.", "PG052")
     version = description.get("version")
-    if not isinstance(version, int) or version > OTHERS_VERSION:
+    if version not in (FORMAT_VERSION, OTHERS_VERSION):
+        is_older = isinstance(version, int) and version < FORMAT_VERSION
         problem = (
             f"{source} has format version {version!r}, written by "
             f"{description.get('written_by', 'an unknown version')}, "
-            f"but this permgrad ({__version__}) reads at most {OTHERS_VERSION}"
+            f"but this permgrad ({__version__}) reads at {'least' if is_older else 'most'} "
+            f"{FORMAT_VERSION if is_older else OTHERS_VERSION}"
         )
-        raise InputError(problem, hint="Update permgrad.", code="PG053")
+        raise InputError(problem, hint="Train the model again." if is_older else "Update permgrad.", code="PG053")
     return description
 
 
@@ -227,7 +220,7 @@ def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, Ar
         model.target_scale_ = float(description["target"]["scale"])
     if "class_weights" in description:
         classes = arrays["classes"]
-        model.classes_ = classes.astype(object) if description.get("classes_are_objects", False) else classes
+        model.classes_ = classes.astype(object) if description["classes_are_objects"] else classes
         model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
 
 
@@ -282,10 +275,8 @@ def _rebuild_network(
 ) -> HybridNetwork:
     """Return the network with its weights. No memory is taken for one that is larger than they are."""
     options = NetworkOptions.from_mapping(content["options"])
-    numeric, blocks = content["numeric_columns"], content.get("level_blocks", ())
+    numeric, blocks = content["numeric_columns"], content["level_blocks"]
     scores = content.get("score_blocks", ())
-    if scores and isinstance(scores[0][0], int):  # saved when the scores of all kinds were one sum
-        scores = [scores]
     products = content.get("products", ())
     for columns in (numeric, *blocks, *(block for group in scores for block in group), *products):
         if columns is not None and not all(isinstance(column, int) and 0 <= column < encoded for column in columns):

@@ -24,7 +24,7 @@ from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 
 FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
-#: The version of models of other libraries, which earlier versions of permgrad cannot read.
+#: The version of models of other libraries.
 OTHERS_VERSION = 3
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 #: The folder of a blend's network, and the endings of the files that hold models of other libraries.

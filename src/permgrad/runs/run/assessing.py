@@ -12,7 +12,6 @@ import pandas as pd
 
 from permgrad.assess.assess import completed
 from permgrad.assess.assessment import PLACES, Assessment
-from permgrad.assess.first_format import MARK, read_first_format
 from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
@@ -48,8 +47,6 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     for name, place in PLACES.items():
         if (value := Store(folder).get(*place)) is not None:
             setattr(content, name, value)
-    if (folder / MARK).is_file():
-        read_first_format(content, folder)
     classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
     table = documents.read_predictions(folder, data)
     weights = None if content.weights is None else np.asarray(content.weights["weights"], dtype=np.float64)

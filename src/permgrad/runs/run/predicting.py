@@ -98,7 +98,6 @@ def saved_in(folder: Path) -> Path:
 
 def features_of(model: Any) -> list[str]:
     """Return the names of the columns that a model reads."""
-    # A model of 0.1 that reads images has more columns than its encoder.
     return [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
 
 
