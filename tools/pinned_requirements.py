@@ -28,30 +28,32 @@ def main() -> int:
     report = json.loads(subprocess.run(ask, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
     found = {canonicalize_name(one["metadata"]["name"]): one["metadata"] for one in report["install"]}
     del found["permgrad"]
-    requires = {name: [*map(Requirement, one.get("requires_dist", ()))] for name, one in found.items()}
-    asked = {(canonicalize_name(r.name), extra) for wanted in requires.values() for r in wanted for extra in r.extras}
-    asked |= {
-        (canonicalize_name(r.name), e) for texts in extras.values() for r in map(Requirement, texts) for e in r.extras
+    wanted = {name: [*map(Requirement, one.get("requires_dist", ()))] for name, one in found.items()}
+    own = [Requirement(text) for texts in extras.values() for text in texts]
+    asked, before = _extras_of(own), set[tuple[str, str]]()
+    while asked != before:
+        before = asked
+        kept = {name: [one for one in needs if _applies(one, name, asked)] for name, needs in wanted.items()}
+        asked = before | _extras_of([one for needs in kept.values() for one in needs])
+    record = {
+        name: {"version": found[name]["version"], "requires": sorted(map(str, needs))}
+        for name, needs in sorted(kept.items())
     }
-    kept = {
-        name: {
-            "version": one["version"],
-            "requires": sorted(
-                str(r) for r in requires[name] if _applies(r, {extra for of, extra in asked if of == name})
-            ),
-        }
-        for name, one in sorted(found.items())
-    }
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(one)}" for name, one in kept.items())
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(one)}" for name, one in record.items())
     FILE.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
     return 0
 
 
-def _applies(requirement: Requirement, extras: set[str]) -> bool:
-    """Return whether a requirement counts without extras, or with one that another package asks for."""
-    return requirement.marker is None or any(
-        requirement.marker.evaluate({"extra": extra, "python_version": "3.11"}) for extra in {"", *extras}
-    )
+def _extras_of(requirements: list[Requirement]) -> set[tuple[str, str]]:
+    """Return the packages of which extras are required, with these."""
+    return {(canonicalize_name(one.name), extra) for one in requirements for extra in one.extras}
+
+
+def _applies(requirement: Requirement, of: str, asked: set[tuple[str, str]]) -> bool:
+    """Return whether a requirement of a package counts: without its extras, or with one that is asked for."""
+    extras = {"", *(extra for name, extra in asked if name == of)}
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra, "python_version": "3.11"}) for extra in extras)
 
 
 if __name__ == "__main__":

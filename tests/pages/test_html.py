@@ -341,7 +341,7 @@ def test_a_browser_opens_it_without_an_error_or_a_request(which, ordinary, hosti
     seen.quiet()
 
 
-def test_what_is_printed_is_light_whatever_the_theme():
-    page = render_page(title="t", kind="test", headline="h", theme="dark")
+def test_what_is_printed_is_light():
+    page = render_page(title="t", kind="test", headline="h")
     assert "color-scheme: only light" in page.partition("@media print")[2]
-    assert "@media screen{:root{" in page, "dark colours are those of screens"
+    assert "@media screen and (prefers-color-scheme:dark){:root{" in page, "dark colours are those of screens"

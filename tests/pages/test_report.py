@@ -395,7 +395,6 @@ def test_options_of_a_method_are_those_of_explain(forest):
     [
         ({"y": None}, r"report needs y: a page says how good the model is\. Pass the targets\. \[PG005\]"),
         ({"y": ["late"] * 3}, r"y must have one value for each of the 20 rows, got the shape \(3,\)"),
-        ({"theme": "blue"}, r"theme must be 'auto', 'light' or 'dark', got 'blue'|theme"),
         ({"title": 3}, r"title must be text, got 3"),
         ({"most_rows": 1}, r"most_rows"),
         ({"model": {}}, r"Several models must be a dict by name, got \{\}"),

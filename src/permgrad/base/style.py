@@ -41,8 +41,6 @@ TOKENS = {
 VARIABLES = {light: name for name, (light, _) in TOKENS.items()}
 DARK = dict(TOKENS.values())
 INK, MUTED, RULE, PAPER, TABULAR, IMAGE, INTERACTION, NEUTRAL, POSITIVE, NEGATIVE, *SERIES = VARIABLES
-#: Colours of a page: those of the reader's system, or always the same.
-THEMES = ("auto", "light", "dark")
 #: Texts on coloured cells, which do not change on a dark page.
 FIXED_DARK, FIXED_LIGHT = "#20262a", "#ffffff"
 PATH_COLOURS = {"tabular": TABULAR, "image": IMAGE, "table": TABULAR, "interaction": INTERACTION}

@@ -103,7 +103,7 @@ PANELS = {
         *("time_limit", "thorough", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),
     ),
     "Output": (
-        *("out", "form", "title", "theme", "what_if", "keep_rows", "from_stage", "overwrite", "open_page"),
+        *("out", "form", "title", "what_if", "keep_rows", "from_stage", "overwrite", "open_page"),
         *("csv_formulas", "as_json", "quiet", "debug"),
     ),
 }

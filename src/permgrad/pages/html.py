@@ -40,7 +40,7 @@ _PAGE = jinja2.Environment(
 ).get_template("report.html")
 
 
-def render_report(content: Assessment, *, theme: str = "auto") -> str:
+def render_report(content: Assessment) -> str:
     """Return the report as HTML text."""
     sentences = verdict(content)
     content = in_plain_units(replace(content, sentences=sentences))
@@ -73,7 +73,6 @@ def render_report(content: Assessment, *, theme: str = "auto") -> str:
         facts=first_words.facts(content),
         warnings=content.warnings,
         tabs=tabs,
-        theme=theme,
     )
 
 
@@ -118,12 +117,11 @@ def render_page(
     sections: Sequence[SectionView] = (),
     tabs: Sequence[TabView] = (),
     more_css: str = "",
-    theme: str = "auto",
 ) -> str:
     """Return a page in the house style: one HTML file that works offline. It has either sections or tabs.
 
     ``verdict`` has the name, the heading and the sentences of each of its parts, ``links`` words and anchors that
-    follow them. ``theme`` is one of ``style.THEMES``.
+    follow them.
     """
     sections = [section for section in sections if section.blocks]
     tabs = [tab for place, tab in enumerate(tabs) if tab.sections or place == 0]  # the first one has the verdict
@@ -137,12 +135,10 @@ def render_page(
     light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
     dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
     # Colours for light and dark screens. Paper is always light.
-    screens = {"auto": "screen and (prefers-color-scheme:dark)", "dark": "screen", "light": "not all"}
-    colours = f":root{{{light}}}\n@media {screens[theme]}{{:root{{{dark}}}}}\n"
+    colours = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
     return _PAGE.render(
         title=clean(title),
         kind=kind,
-        scheme={"auto": "light dark"}.get(theme, theme),
         headline=headline,
         second=second,
         verdict=verdict,

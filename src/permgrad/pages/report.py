@@ -25,11 +25,10 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import explain_refits
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import with_options
-from permgrad.base.checks import check_choice, check_flag, check_whole
+from permgrad.base.checks import check_flag, check_whole
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.random import resolve_seed
-from permgrad.base.style import THEMES
 from permgrad.base.versions import versions
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.imaging.layout import StoredLayout
@@ -41,7 +40,6 @@ from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 
-Theme = Literal["auto", "light", "dark"]
 #: Height of a page inside a notebook.
 _HEIGHT = "min(46rem, 85vh)"
 #: How names of files end that a report can be written to: a page, or its sentences.
@@ -112,7 +110,6 @@ def report(
     path: str | os.PathLike[str] | None = None,
     train: tuple[Any, Any] | None = None,
     title: str | None = None,
-    theme: Theme = "auto",
     method: Any = "permgrad",
     most_rows: int | Literal["auto"] | None = "auto",
     what_if: bool = False,
@@ -143,7 +140,6 @@ def report(
             replacement values from them. With labels as ``row_groups`` or times as ``row_time``, those of the training
             rows are a third item: without them columns are not tested for differences.
         title: title of the page. Default: the model's name and the target's.
-        theme: colours of the page: ``"auto"`` follows the reader's system, ``"light"`` and ``"dark"`` do not.
         method: method of the global importance, ``"permgrad"``, ``"permutation"``, ``"ablation"`` or another one.
         most_rows: number of rows, drawn at random, whose features are replaced. Metrics use all rows. None: all.
             ``"auto"``: 1,000. For a network of permgrad as in ``permgrad run``.
@@ -185,7 +181,6 @@ def report(
     check_flag("overwrite", overwrite)
     check_flag("what_if", what_if)
     check_flag("keep_rows", keep_rows)
-    check_choice("theme", theme, THEMES)
     _check_options(title, most_rows, interactions, refits, train)
     target = None if path is None else check_path(path, overwrite=overwrite, endings=ENDINGS)
     seed, named = resolve_seed(random_state), _named(model)
@@ -226,7 +221,7 @@ def report(
         content = replace(content, provenance=provenance, models=side_by_side)
     sentences = verdict(content)
     short = markdown(content.title, sentences, effect_lines(content))
-    page = Report(render_report(replace(content, sentences=sentences), theme=theme), markdown=short)
+    page = Report(render_report(replace(content, sentences=sentences)), markdown=short)
     return page if target is None else page.save(target, overwrite=overwrite)
 
 

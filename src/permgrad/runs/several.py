@@ -35,7 +35,6 @@ def runs_page(
     target: str,
     commands: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
-    theme: str = "auto",
 ) -> str:
     """Return one page of several runs: their models side by side, what changed between two, and their commands."""
 
@@ -67,7 +66,6 @@ def runs_page(
         facts=facts,
         warnings=list(notes),
         sections=built(builders),
-        theme=theme,
     )
 
 
@@ -129,7 +127,6 @@ def report_runs(request: ReportRequest, runs: Sequence[FinishedRun]) -> Outcome:
         target=runs[0].data["target"],
         commands=[(label, run.record.get("command", "")) for label, run in zip(labels, runs, strict=True)],
         notes=notes,
-        theme=request.theme or "auto",
     )
     with writing(target, "Choose another --out."):
         write_text_atomic(target, page)

@@ -26,7 +26,7 @@ def rebuild_reports(request: ReportRequest) -> Outcome:
             from permgrad.runs.run.predicting import use_threads
 
         use_threads(request.threads)
-        look = look_of(record, request, request.theme)
+        look = look_of(record, request)
         if request.out is not None:
             from permgrad.pages.report import check_path
 

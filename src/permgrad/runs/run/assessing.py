@@ -81,15 +81,14 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
-def look_of(record: Mapping[str, Any], request: RunRequest | ReportRequest, theme: str | None) -> dict[str, Any]:
-    """Return title and theme of a run's page, and whether it holds a network of any size, and single rows.
+def look_of(record: Mapping[str, Any], request: RunRequest | ReportRequest) -> dict[str, Any]:
+    """Return the title of a run's page, and whether it holds a network of any size, and single rows.
 
     What the user does not ask for now (None) is as the record keeps it.
     """
-    kept = {"title": None, "theme": "auto", "what_if": False, "keep_rows": True} | record["facts"].get("page", {})
+    kept = {"title": None, "what_if": False, "keep_rows": True} | record["facts"].get("page", {})
     return {
         "title": kept["title"] if request.title is None else request.title,
-        "theme": theme or kept["theme"],
         "what_if": request.what_if or kept["what_if"],
         "keep_rows": request.keep_rows and kept["keep_rows"],
     }
@@ -127,11 +126,11 @@ def write_page(
     )
     content = replace(content, title=look["title"] or content.title, provenance=provenance)
     if out is not None:
-        write_text_atomic(out, render_report(content, theme=look["theme"]))
+        write_text_atomic(out, render_report(content))
         return out
     content = replace(content, sentences=verdict(content))
     sentences = plain(content.sentences)
-    write_text_atomic(folder / REPORT, render_report(content, theme=look["theme"]))
+    write_text_atomic(folder / REPORT, render_report(content))
     write_text_atomic(folder / SUMMARY_FILE, markdown(content.title, sentences, effect_lines(content)))
     if judged:
         stored.metrics = {**(content.metrics or {}), "verdict": sentences}

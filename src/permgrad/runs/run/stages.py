@@ -202,8 +202,7 @@ class RunWork:
     def write_page(self) -> Path:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
         request, record = self.request, self.folder.record
-        theme = None if request.theme == "auto" else request.theme
-        look = record["facts"]["page"] = look_of(record, request, theme)
+        look = record["facts"]["page"] = look_of(record, request)
         return write_page(self.folder.path, record, self.assessing.content, self.model, look)
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -517,7 +516,7 @@ def explanation_stage(work: RunWork) -> None:
 
 
 def report_stage(work: RunWork) -> None:
-    """Write the page. Its title and theme stay in the record."""
+    """Write the page. Its title stays in the record."""
     record = work.folder.record
     # What was cut from a training of an earlier session stays.
     earlier = [words for words in record["facts"].get("time", {}).get("cut", ()) if words.startswith("training")]
