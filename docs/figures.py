@@ -863,12 +863,12 @@ SENTENCES = (
         DOCS + "comparing.md",
         "verify_changes",
         "intervals hold the truth in {:.1f} to {:.1f} % of samples, and the mean estimates are at most {:.3f} off. "
-        "Where nothing changes, {:.1f} % of pairs of samples have any clear part, and {:.1f} % any clear importance",
+        "Where nothing changes, {:.1f} % of pairs of samples have any clear score, and {:.1f} % any clear importance",
         lambda record: [
-            100 * min(_named(record, "intervals of parts")),
-            100 * max(_named(record, "intervals of parts")),
+            100 * min(_named(record, "intervals of")),
+            100 * max(_named(record, "intervals of")),
             max(_named(record, "off the truth")),
-            *(100 * fmean(_named(record, f"no change, {kind}")) for kind in ("part", "importance")),
+            *(100 * fmean(_named(record, f"no change, {kind}")) for kind in ("score", "importance")),
         ],
     ),
     Sentence(

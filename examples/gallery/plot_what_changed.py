@@ -2,8 +2,8 @@
 What changed, what goes together, and for whom
 ==============================================
 
-Three questions that come after a ranking, on loans of two years whose law is known: which part of a worse score
-comes from which column, what a column tells of others, and whether the model is as right for one group of people as
+Three questions that come after a ranking, on loans of two years whose law is known: what changed in the
+second year, what a column tells of others, and whether the model is as right for one group of people as
 for another.
 """
 
@@ -49,14 +49,14 @@ def drawn(ax, names, values, low, high, label=None, shift=0.0):
 # What changed
 # ------------
 #
-# The log loss is worse. ``pg.changes`` splits the change into columns that moved and the relation to the target.
+# The log loss is worse, and the model relies on other columns. ``pg.changes`` compares both years, with intervals.
 
 changed = pg.changes(model, X_old, y_old, X_new, y_new, random_state=0, progress=False)
 print(changed.summary())
-parts = changed.to_frame().query("kind == 'part'").iloc[::-1]
+features = changed.to_frame().query("kind == 'importance'").iloc[::-1]
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
-drawn(axes, parts["name"], parts["change"], parts["ci_low"], parts["ci_high"])
-axes.set_xlabel("part of the change of the log loss, with its 95 % interval")
+drawn(axes, features["name"], features["change"], features["ci_low"], features["ci_high"])
+axes.set_xlabel("change of the importance, with its 95 % interval")
 plt.show()
 
 # %%

@@ -27,7 +27,6 @@ from permgrad.base.random import resolve_seed
 from permgrad.base.shown import in_words, show
 from permgrad.base.significance import holm
 from permgrad.evaluation.drift import compare_parts
-from permgrad.evaluation.moved import MOST_MOVED, split_change
 from permgrad.evaluation.skill import Predicted, metric_by_rows
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
@@ -47,8 +46,7 @@ class Changes:
     Args:
         lines: one line per change, as ``to_frame`` returns them.
         meta: ``same_rows`` (two models on the same rows), the ``loss`` and its ``unit``, ``rows`` of both samples,
-            ``drift`` (how columns moved, as in ``columns.json``), ``overlap`` (the share of old rows that are like the
-            new ones), ``confidence``, ``seed``.
+            ``drift`` (how columns moved, as in ``columns.json``), ``confidence``, ``seed``.
     """
 
     lines: pd.DataFrame
@@ -57,14 +55,13 @@ class Changes:
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per change: ``kind, name, old, new, change, std, ci_low, ci_high, p_value, p_holm``.
 
-        ``kind`` is ``"score"`` (the mean loss and metrics), ``"part"`` (of the change of the loss, to which parts add
-        up; they have no ``old`` and ``new``) or ``"importance"``. ``p_holm`` is adjusted for all lines of a kind.
-        Undefined numbers are NaN.
+        ``kind`` is ``"score"`` (the mean loss and metrics) or ``"importance"``. ``p_holm`` is adjusted for all lines of
+        a kind. Undefined numbers are NaN.
         """
         return as_library(self.lines.copy(), library)
 
     def summary(self) -> str:
-        """Return a few lines of plain text: how the loss changed and why, and which other changes are clear."""
+        """Return a few lines of plain text: how the loss changed, and which other changes are clear."""
         return show("Changes.summary", self)
 
     _repr_html_ = in_words
@@ -89,18 +86,10 @@ def changes(
     random_state: Any = None,
     **options: Any,
 ) -> Changes:
-    """Compare two periods or groups of rows for one fitted model: scores, importances, and why the loss changed.
+    """Compare two periods or groups of rows for one fitted model: scores and importances, and their differences.
 
-    The change of the mean loss is split into parts that add up to it: one for each column whose values are clearly
-    distributed differently (at most 6, the most different ones), one for all other columns, and the rest, which is that
-    rows with the same columns now end otherwise. A column's part is what its new values change in the loss, with all
-    columns that did not move as they were among old rows like it. What columns change only together is shared evenly
-    between them (Shapley values). So columns that move together share their part: join them with ``groups``. The model
-    is never fitted again. Parts are estimated with 3-fold fits of weights and of the loss, and are uncertain where the
-    new rows are unlike all old ones (``meta["overlap"]``).
-
-    Rows of the two samples count as independent of each other. Two models on the same rows are compared by
-    ``permgrad report RUN RUN``, which pairs the rows of scores, and by ``pg.compare``.
+    The model is never fitted again. Rows of the two samples count as independent of each other. Two models on the same
+    rows are compared by ``permgrad run --against RUN``, which pairs the rows of scores, and by ``pg.compare``.
 
     Args:
         model: a fitted estimator or any predictor of a table, as for ``pg.explain``. Or an ``Explanation`` of the old
@@ -134,11 +123,10 @@ def changes(
         >>> model = lambda table: table[:, 1]
         >>> found = pg.changes(model, old, old @ [1, 1], new, new @ [1, 1], task="regression", random_state=0)
         >>> frame = found.to_frame()
-        >>> parts = frame[frame["kind"] == "part"]
-        >>> parts["name"].tolist()
-        ['x0', 'other columns', 'relation to the target']
-        >>> float(frame["change"][0].round(1)), float(parts["change"].sum().round(1))
-        (1.0, 1.0)
+        >>> frame["name"].tolist()
+        ['loss', 'rmse', 'x0', 'x1']
+        >>> float(frame["change"][0].round(1))
+        1.0
     """
     if isinstance(model, Explanation):
         return Changes(_frame(_importances(model, X_old, confidence)), {"confidence": confidence})
@@ -162,7 +150,7 @@ def changes(
         explain(model, X, y, scope="global", random_state=seed, **shared, **own, **options) for X, y, own in samples
     ]
     importances = _importances(explained[0], explained[1], confidence)
-    lines, about = _scores_and_parts(requests, losses, guesses)
+    lines, about = _scores_and_drift(requests, losses, guesses)
     name = str(requests[0].loss)
     about |= {"loss": name, "unit": loss_unit(requests[0], name), "confidence": confidence, "seed": seed}
     return Changes(_frame(lines + importances), about)
@@ -233,32 +221,19 @@ def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
 
 
 # ---- lines of the table ----------------------------------------------------------------------------------------------
-def _scores_and_parts(
+def _scores_and_drift(
     requests: list[Request], losses: tuple[Floats, ...], guesses: tuple[Predicted | None, ...]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the lines of scores and of parts of the change of the loss, and facts."""
-    first = requests[0]
+    """Return the lines of scores, and facts, with the columns that moved."""
     units = requests[0].units, requests[1].units
     tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
     drift = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
-    of_group = {str(name): group for group, names in first.space.groups.items() for name in names}
-    members: dict[str, list[str]] = {}
-    for name in tables[0].columns:
-        members.setdefault(of_group.get(name, name), []).append(name)
-    clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in drift if one["clear"])
-    moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
     weights: list[Floats | None] = [request.sample_weight for request in requests]
     if any(each is not None for each in weights):  # on one scale: each sample has a mean weight of 1
         pairs = zip(requests, weights, strict=True)
         weights = [np.ones(one.count) if each is None else each / each.mean() for one, each in pairs]
-    parts, scores, overlap = split_change(
-        (tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed, weights
-    )
-    lines = _scores(losses, guesses, units, first.confidence, weights=weights)
-    old, new = map(_means, (-scores[0], scores[1]), units, weights)
-    lines += [line | {"old": np.nan, "new": np.nan} for line in _lines("part", parts, old, new, first.confidence)]
-    rows = [request.count for request in requests]
-    return lines, {"same_rows": False, "rows": rows, "drift": drift, "overlap": overlap}
+    lines = _scores(losses, guesses, units, requests[0].confidence, weights=weights)
+    return lines, {"same_rows": False, "rows": [request.count for request in requests], "drift": drift}
 
 
 def _scores(

@@ -13,7 +13,7 @@ from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages import plots
 from permgrad.pages.choices import largest
-from permgrad.pages.summary import changes_words, overlap_words
+from permgrad.pages.summary import changes_words
 from permgrad.pages.views import Mark, SectionView, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import clean, listed, names_apart, p_text, shorten
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 #: Features that a sentence names, and that are drawn.
 _NAMED, _DRAWN = 3, 12
 #: A reader's headings, by the kind of line.
-_HEADINGS = {"part": "Why the loss changed", "score": "Scores", "importance": "What the model relies on"}
+_HEADINGS = {"score": "Scores", "importance": "What the model relies on"}
 
 
 def since_words(changes: Changes) -> str:
-    """Say how the loss changed from one run to the other and why, and which importances changed."""
+    """Say how the loss changed from one run to the other, and which importances changed."""
     (old, new), words = (shorten(name, 40) for name in changes.meta["runs"]), changes_words(changes)
     lines = changes.lines[changes.lines["kind"] == "importance"]
     show, clear = names_apart(lines["name"]), []
@@ -65,8 +65,8 @@ def changes_facts(changes: Changes) -> dict[str, Any]:
 
 
 def what_changed(section: SectionView, changes: Changes) -> None:
-    """How the loss changed and why, the scores, and the importances."""
-    section.text(since_words(changes), case_words(changes), overlap_words(changes))
+    """How the loss changed, the scores, and the importances."""
+    section.text(since_words(changes), case_words(changes))
     for kind, heading in _HEADINGS.items():
         lines = changes.lines[changes.lines["kind"] == kind]
         if not len(lines):
@@ -75,12 +75,11 @@ def what_changed(section: SectionView, changes: Changes) -> None:
         unit = clean(changes.meta["unit"])
         if kind != "score":
             some = lines.iloc[largest(lines["change"].abs().to_numpy(), _DRAWN)]
-            what = f"change of the {'loss' if kind == 'part' else 'importance'} ({unit})"
+            what = f"change of the importance ({unit})"
             intervals = some[["change", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
             section.figure(
                 plots.differences(list(map(_called, some["name"])), intervals, label=what),
-                f"{what.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0."
-                + " All parts add up to the change of the loss." * (kind == "part"),
+                f"{what.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0.",
             )
         caption = f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."
         marks: list[Mark] = np.where(lines["p_holm"] < LEVEL, "best", "").tolist()

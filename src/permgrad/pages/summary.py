@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
 
 
-#: A summary says where less than this share of the old rows is like the new ones.
-_LITTLE_OVERLAP = 0.1
 #: Up to so many rows, intervals are said to be rough.
 ROUGH = 20
 #: Below so many degrees of freedom at an end of the interval, few rows carry an effect.
@@ -441,10 +439,10 @@ def changes_summary(result: Changes) -> str:
     if kinds:
         old, new = result.meta["rows"]
         both = f"{old:,} rows, the same for both" if result.meta["same_rows"] else f"{old:,} old and {new:,} new rows"
-        lines += [changes_words(result), f"{both}. Intervals: {confidence_words(result)}.", overlap_words(result)]
+        lines += [changes_words(result), f"{both}. Intervals: {confidence_words(result)}."]
     clear = _clear(importance)
     of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
-    titles = {"score": "Scores", "part": "Parts of the change of the loss", "importance": of_features}
+    titles = {"score": "Scores", "importance": of_features}
     shown: dict[str, Sequence[Mapping[Any, Any]]] = {**kinds, **({"importance": clear} if importance else {})}
     for kind, some in shown.items():
         lines.append(f"{titles[kind]}{':' if some else '.'}")
@@ -455,33 +453,16 @@ def changes_summary(result: Changes) -> str:
 
 
 def changes_words(result: Changes) -> str:
-    """Return a sentence: how the loss changed, and which parts of the change are clear."""
-    from permgrad.evaluation.moved import OTHERS, RELATION
-
-    kinds = {str(kind): some.to_dict("records") for kind, some in result.lines.groupby("kind", sort=False)}
-    loss = kinds["score"][0]
+    """Return a sentence: how the loss changed."""
+    loss = next(line for line in result.lines.to_dict("records") if line["kind"] == "score")
     moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
     sign = -1.0 if moved and loss["change"] < 0 else 1.0
     if loss["ci_low"] == loss["ci_high"] == 0:
         return f"The loss ({clean(result.meta['unit'])}) is the same in every row."
     verb = ("fell" if sign < 0 else "rose") if moved else "changed"
-    words = f"The loss ({clean(result.meta['unit'])}) {verb} by {_change(loss, sign)}"
-    if result.meta["same_rows"]:
-        return f"{words} on the same rows{'' if moved else ', which may be chance'}."
-    reasons = {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
-    parts = [
-        f"{number(sign * part['change'])}{' of it' * (not place)} because "
-        f"{reasons.get(part['name'], shorten(part['name'], 40) + ' moved')}"
-        for place, part in enumerate(_clear(kinds["part"]))
-    ]
-    return f"{words}{': ' + ', '.join(parts) if parts else '. No part of the change is clear'}."
-
-
-def overlap_words(result: Changes) -> str:
-    """Say that few old rows are like the new ones, or nothing."""
-    overlap = result.meta.get("overlap", 1.0)
-    few = f"Few old rows ({percent(overlap)}) are like the new ones: parts are uncertain."
-    return few if overlap < _LITTLE_OVERLAP else ""
+    where = " on the same rows" * result.meta["same_rows"]
+    unit = clean(result.meta["unit"])
+    return f"The loss ({unit}) {verb} by {_change(loss, sign)}{where}{'' if moved else ', which may be chance'}."
 
 
 def _clear(lines: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:

@@ -48,7 +48,6 @@ from permgrad.pages.sentences import (
     segment_words,
     unchecked_words,
 )
-from permgrad.pages.summary import overlap_words
 from permgrad.pages.words import clean, listed, names_apart, shorten, texts_of
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ def _comparisons(content: Assessment) -> Iterator[Spoken]:
         ahead = {name: scores.get("ahead") for name, scores in measured["baselines"].items()}
         yield words, "baselines", "score", {"best": best[0], "ahead": ahead}
     if (changes := content.changes) is not None:
-        words = " ".join(filter(None, [since_words(changes), overlap_words(changes)]))
+        words = since_words(changes)
         yield words, "changes", "changes", changes_facts(changes)
 
 

@@ -145,4 +145,5 @@ def _estimator(some: InteractionIndex, coalitions: int, seed: int) -> tuple[Any,
         budget = 2 * half if coalitions >= 2 * half or fewest > half else half
     if some.index == "FSII":
         return RegressionFSII(pairing_trick=True, **settings), budget
-    return KernelSHAPIQ(index=some.index, pairing_trick=True, **settings), budget
+    index: Any = some.index  # its type names the indices, ours is any text
+    return KernelSHAPIQ(index=index, pairing_trick=True, **settings), budget
