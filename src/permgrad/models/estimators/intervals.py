@@ -90,7 +90,9 @@ class HeldOut:
             return None
         scale = trees = None
         if edges is not None and steps is not None:
-            scale, trees = Scale(edges, steps), Trees.from_arrays(arrays, encoded)
+            scale = Scale(edges, steps)
+        if "held_out.nodes" in arrays:
+            trees = Trees.from_arrays(arrays, encoded)
         if x.dtype != np.float32 or x.shape not in ((len(scores), encoded), (0, encoded)) or scores.ndim != 1:
             raise ValueError(f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
         parts = [scores] if scale is None else [scores, scale.edges, scale.steps]

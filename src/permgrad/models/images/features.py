@@ -79,7 +79,7 @@ class ImageFeatures:
         self._own = None if isinstance(encoder, str) else encoder
         if isinstance(encoder, nn.Module):
             self._own = copy.deepcopy(encoder).eval().to(self.device)
-        self._loaded: dict[tuple[str, bool], Any] = {}
+        self._loaded: dict[str, Any] = {}
         self._cache = VectorCache()
 
     def __getstate__(self) -> dict[str, Any]:
