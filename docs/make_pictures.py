@@ -91,7 +91,7 @@ def main() -> None:
         spots = records(folder, 200 if arguments.quick else 800)
         run = folder / "run"
         command = [sys.executable, "-m", "permgrad", "run", str(folder / "records.csv"), "--target", "outcome"]
-        subprocess.run([*command, "--image", "scan", "--out", str(run)], check=True)  # noqa: S603 — fixed words
+        subprocess.run([*command, "--kind", "scan=image", "--out", str(run)], check=True)  # noqa: S603 — fixed words
         ranking = pg.Explanation.load(run / "explanations" / "permgrad").plot.bar(top_n=8, title="").to_svg()
         style = "body{margin:28px;font:15px sans-serif;background:#fff;color:#222} .card{zoom:1.25} h2{font-size:22px}"
         parts = [

@@ -122,7 +122,7 @@ pd.DataFrame({"share (permutation)": shares["permutation"], "added loss when mis
 # -------------------------
 #
 # ``python -m benchmarks.quality.image_table_example`` writes PneumoniaMNIST as PNG files with made clinical columns,
-# of which two carry the label, and runs ``permgrad run records.csv --target label --image scan``. Its record:
+# of which two carry the label, and runs ``permgrad run records.csv --target label --kind scan=image``. Its record:
 
 record = read_record("image_table_example")
 if record is None:

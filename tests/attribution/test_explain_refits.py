@@ -189,7 +189,8 @@ def test_the_page_says_what_another_training_would_say():
 def test_the_command_refuses_what_does_not_go_together():
     with pytest.raises(pg.InputError, match=r"--refits and .* cannot be combined"):
         RunRequest(table="t.csv", target=("y",), refits=10, time_limit="5m").check()
-    RunRequest(table="t.csv", target=("y",), refits=10, images=("scan",)).check()  # images are columns as others are
+    # Images are columns as others are.
+    RunRequest(table="t.csv", target=("y",), refits=10, kind=("scan=image",)).check()
 
 
 @pytest.mark.parametrize(("rows", "message"), [(30, "10 refits need at least 40 rows"), (60, "Class 'r' has 3 rows")])

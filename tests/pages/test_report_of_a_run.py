@@ -54,7 +54,7 @@ def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
         0,
         "--out",
         "run",
-        *(["--image", "scan"] * images),
+        *(["--kind", "scan=image"] * images),
     )
     model, split = pg.load("run/model"), np.load("run/split.npz")
     written = pg.read_table("rows.csv")

@@ -371,7 +371,7 @@ def report(request: requests.ReportRequest) -> Outcome:
 @command(
     "permgrad run patients.csv --target outcome",
     "permgrad run patients.xlsx --target outcome --id patient --baselines --open",
-    "permgrad run scans.csv --target label --image scan",
+    "permgrad run scans.csv --target label --kind scan=image",
 )
 def run(request: requests.RunRequest) -> Outcome:
     """Train a network on a table, explain it, and write a report.

@@ -142,9 +142,9 @@ class TableRequest(ComputingRequest, CommandRequest):
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """The kinds of columns by ``--kind`` and ``--image``. A name may contain equal signs, a kind does not."""
+        """The kinds of columns by ``--kind``. A name may contain equal signs, a kind does not."""
         kinds: dict[str, Kind] = {}
-        for text in (*self.kind, *(f"{name}=image" for name in getattr(self, "images", ()))):
+        for text in self.kind:
             name, sign, word = (part.strip() for part in text.rpartition("="))
             if not sign or not name:
                 problem = f"--kind must have the form COL=KIND, got {text!r}"
@@ -183,9 +183,6 @@ class RunRequest(SplitRequest):
     """The options of ``permgrad run``."""
 
     out: Path | None = output("permgrad-runs/<table>-<seed>", "Folder of the run")
-    images: Names = option(
-        "Column of images, the same as --kind COL=image; may be given several times.", (), "COL", name="--image"
-    )
     model: str = option(
         "Model to train: permgrad's network, another one with the settings of permgrad compare, auto (the best of what"
         " is installed, by its loss on training rows), an estimator that a function of yours returns, or a fitted model"

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(not SOURCE.is_file(), reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names"),
 ]
-WORDS = ("--target", "label", "--image", "scan", "--preset", "fast", "--row-image", "always")
+WORDS = ("--target", "label", "--kind", "scan=image", "--preset", "fast", "--row-image", "always")
 
 
 @pytest.fixture(name="table", scope="module")
@@ -46,7 +46,7 @@ def test_a_run_writes_the_files_of_the_contract(finished):
     assert {"run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model"} <= names
     record = json.loads((finished / "run.json").read_text())
     assert record["finished_stages"] == list(STAGES)
-    assert "--image scan" in record["command"]
+    assert "--kind scan=image" in record["command"]
     assert record["configuration"]["images"] == ["scan"]
     assert len(record["configuration"]["image content"]) == 64
     metrics = json.loads((finished / "metrics.json").read_text())
@@ -169,22 +169,25 @@ def test_an_explanation_of_a_changed_picture_is_computed_again(finished, table, 
     assert np.abs(few_of[0] - few_of[1]).max() > 0.01
 
 
-IMAGE = ("--target", "label", "--image")
+IMAGE = ("--target", "label", "--kind")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (
-            (*IMAGE, "scn"),
+            (*IMAGE, "scn=image"),
             "Column 'scn' (--kind) not found. Did you mean 'scan'?",
         ),
         (
-            ("--target", "scan", "--image", "scan"),
+            ("--target", "scan", "--kind", "scan=image"),
             "The target 'scan' cannot be of kind image",
         ),
-        ((*IMAGE, "scan", "--drop", "scan"), "--kind scan=image does not apply to 'scan', which is left out: --drop"),
-        ((*IMAGE, "ward"), "3 of 3 image files in column 'ward' cannot be found"),
+        (
+            (*IMAGE, "scan=image", "--drop", "scan"),
+            "--kind scan=image does not apply to 'scan', which is left out: --drop",
+        ),
+        ((*IMAGE, "ward=image"), "3 of 3 image files in column 'ward' cannot be found"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, words, message):
@@ -194,7 +197,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, word
 
 
 def test_a_named_data_set_has_no_images(tmp_path):
-    said = call("run", "breast_cancer", "--image", "scan", "--out", tmp_path / "run", code=2)
+    said = call("run", "breast_cancer", "--kind", "scan=image", "--out", tmp_path / "run", code=2)
     assert "Column 'scan' (--kind) not found" in said
 
 
@@ -203,10 +206,10 @@ def test_images_in_both_parts_are_noted(table, tmp_path):
     frame["scan"] = [str(table.parent / path) for path in frame["scan"]]
     frame.loc[40:, "scan"] = frame.loc[:39, "scan"].to_numpy()
     frame.to_csv(tmp_path / "doubled.csv", index=False)
-    inputs = load_inputs(RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), images=("scan",)))
+    inputs = load_inputs(RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), kind=("scan=image",)))
     assert any("show the same image of column 'scan' as a training row" in note for note in inputs.notes)
     grouped = RunRequest(
-        table=str(tmp_path / "doubled.csv"), target=("label",), images=("scan",), group="scan", split_seed=1
+        table=str(tmp_path / "doubled.csv"), target=("label",), kind=("scan=image",), group="scan", split_seed=1
     )
     assert not any("show the same image" in note for note in load_inputs(grouped).notes)
 
@@ -262,7 +265,7 @@ def test_levels_without_a_scale_are_named_before_anything_is_written(finished, t
 def test_files_of_several_pages_are_told_of(finished, table, tmp_path):
     few = with_image(table, tmp_path, [np.full((12, 12), level, np.uint8) for level in (50, 200)])
     said = "1 of 60 image files of column 'scan' have several frames or pages"
-    request = RunRequest(table=str(few), target=("label",), images=("scan",))
+    request = RunRequest(table=str(few), target=("label",), kind=("scan=image",))
     assert sum(said in note for note in load_inputs(request).notes) == 1
     with pytest.warns(pg.PermgradWarning, match=said):
         predict_table(PredictRequest(model_folder=finished, table=few, out=tmp_path / "predictions.csv"))

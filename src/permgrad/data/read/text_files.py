@@ -90,7 +90,7 @@ def read_text(content: bytes, file: Path) -> str:
         raise _another_kind(
             file,
             "a file of NumPy arrays (.npz)",
-            "save its table as CSV, and images in files that a column of the table names (--image)",
+            "save its table as CSV, and images in files that a column of the table names (--kind COL=image)",
         )
     for sign, kind, fix in _KINDS:
         if content.startswith(sign):
