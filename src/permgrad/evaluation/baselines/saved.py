@@ -17,7 +17,7 @@ import numpy as np
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, warn_user
 from permgrad.evaluation.baselines.file_model import FileEstimator
-from permgrad.evaluation.baselines.fitting import baselines, check_available
+from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
 from permgrad.evaluation.baselines.models import Booster
 from permgrad.models.model_files import read_model_file
 from permgrad.models.save.saving import load, read_part
@@ -40,6 +40,9 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     target = check_path("folder", folder)
     is_own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
     blend = model.blend_
+    library = fitted.model if blend is None else fitted.model.boosted
+    library = library.read() if isinstance(library, LazyModel) else library
+    library, shift = (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     file = fitted.model.facts() if isinstance(fitted.model, FileEstimator) else None
     name = _file_of(None if is_own else model.model, blend, file)
     check_target(target, overwrite=overwrite)
@@ -52,6 +55,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         "encoders": [one if isinstance(one, str) else None for one in (model.text_encoder, model.image_encoder)],
         "preprocessor": model.preprocessor_.to_dict(),
         "target_mean": getattr(model, "target_mean_", None),
+        **({} if shift is None else {"shift": shift}),
         **({} if blend is None else {"blend": blend}),
         **({} if file is None else {"file": file}),
     }
@@ -67,7 +71,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         if blend is not None and blend["network"] > 0:
             fitted.model.network.save(folder / NETWORK, keep_rows=False)
         if blend is None or blend["network"] < 1:
-            _write_fitted(fitted.model if blend is None else fitted.model.boosted, folder / name)
+            _write_fitted(library, folder / name)
 
     write_model(model, target, OTHERS_VERSION, description, arrays, weights, np.array([fitted.seconds]), write)
 
@@ -112,9 +116,13 @@ class LazyModel:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        return getattr(self.read(), name)
+
+    def read(self) -> Any:
+        """Return the model itself."""
         if self._model is None:
             self._model = _read_fitted(*self._facts)
-        return getattr(self._model, name)
+        return self._model
 
 
 def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
@@ -148,7 +156,8 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
         return FileEstimator.restored(path, description["task"], file, trust)
     model = read_model_file(path, (*trust, *_TREES) if path.suffix == ".skops" else ())
     _check_nodes(model)
-    return Booster(model) if path.suffix == ".txt" else model
+    model = Booster(model) if path.suffix == ".txt" else model
+    return Shifted(model, float(description["shift"])) if "shift" in description else model
 
 
 def _check_nodes(model: Any) -> None:
