@@ -93,6 +93,17 @@ def test_levels_with_equal_slopes_classes_and_groups_have_none():
     assert not encoder.slopes_
 
 
+def test_more_classes_than_outputs_have_no_slopes_though_signs_stand_for_them():
+    rng, levels = np.random.default_rng(4), np.repeat(np.arange(120), 10)
+    x = rng.normal(size=levels.size)
+    y = (levels // 4 + 10 * (x * (-1.0) ** levels > 0)) % 40
+    frame = pd.DataFrame({"x": x, "shop": [f"s{k:03d}" for k in levels]})
+    encoder = TableEncoder("standard", max_levels=20).fit(frame)
+    encoder.learn(frame, Target.of(y, "classification", 0))
+    assert encoder.kinds_.count("score") == 32
+    assert len(encoder.slopes_) == 0
+
+
 def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
     rng, n = np.random.default_rng(2), 900
     level = {"person": rng.integers(0, 60, n), "town": rng.integers(0, 20, n)}

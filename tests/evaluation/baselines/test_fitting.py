@@ -331,3 +331,15 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
     assert str(caught.value) == (
         f"pytabkit is not installed (needed for '{name}'). Run pip install 'permgrad[tabular-peers]'. [PG060]"
     )
+
+
+@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("offset", [-3e9, 8e6])
+def test_a_target_far_from_zero_is_learned_as_well(name, offset):
+    skip_without(name)
+    rows, scores = parts("regression"), []
+    for by in (0.0, offset):
+        train, validation, test = (BaselineRows(one.encoded, one.y + by) for one in rows)
+        options = SHORT.get(name, {})
+        scores.append(fit_baseline(name, "regression", train, validation, options=options).evaluate(test)["r2"])
+    assert abs(scores[0] - scores[1]) < 0.02

@@ -87,6 +87,20 @@ def runs(tables, tmp_path_factory):
     return run
 
 
+def test_a_mean_that_was_taken_off_is_saved(tmp_path):
+    skip_without(USUAL)
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=300)})
+    y = 5e8 + X["a"].to_numpy()
+    fitted = table_model("regression", USUAL).fit(X, y)
+    fitted.save(tmp_path / "model")
+    again = pg.load(tmp_path / "model")
+    assert np.abs(again.predict(X) - y).max() < 2
+    assert (again.predict(X) == fitted.predict(X)).all()
+    again.save(tmp_path / "copy")
+    assert (pg.load(tmp_path / "copy").predict(X) == fitted.predict(X)).all()
+
+
 # ---- every model -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", TABLES)
 @pytest.mark.parametrize("name", MODELS)

@@ -67,13 +67,22 @@ class Tree:
 
     def freedom(self) -> int:
         """Return 1 + the largest number of blocks over whose subsets a player's contribution is summed."""
-        return 1 + max(sum(len(siblings) for siblings in self._siblings(player)) for player in range(self.players))
+        siblings = np.zeros(self.players, dtype=np.int64)
+        for number, (above, level) in enumerate(zip(self._parents, self.labels, strict=True)):
+            if number > 0 or not self.ordered:
+                first = np.unique(level, return_index=True)[1]
+                siblings += np.bincount(above[first])[above] - 1
+        return 1 + int(siblings.max())
+
+    @property
+    def _parents(self) -> list[Integers]:
+        """For each level the blocks above it, by player."""
+        return [np.zeros(self.players, dtype=np.int64), *self.labels[:-1]]
 
     def _siblings(self, player: int) -> list[list[Booleans]]:
         """Return for each level the other blocks with the same parent, as masks of players."""
-        parents = [np.zeros(self.players, dtype=np.int64), *self.labels[:-1]]
         blocks: list[list[Booleans]] = []
-        for above, level in zip(parents, self.labels, strict=True):
+        for above, level in zip(self._parents, self.labels, strict=True):
             near = np.unique(level[above == above[player]])
             blocks.append([level == block for block in near if block != level[player]])
         return blocks

@@ -373,7 +373,8 @@ class _Model:
         helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
         names = {block.name for block in helping} & set(numbers)
         levels = [block for block in blocks if block.kind == "levels" and block.name in names]
-        if levels and self.widths[0] and not self.target.classes:
+        # Classes have no residuals, and neither have the signs that stand for many of them.
+        if levels and self.widths[0] and not self.target.classes and self.target.y.ndim == 1:
             weights, intercept = self._solve(strengths, np.ones(len(folds), dtype=bool))
             residuals = self.target.y - (self.joined @ weights + intercept)[:, 0]
             for block in levels:

@@ -206,7 +206,7 @@ def fit_blend(job: Job) -> Blend:
     if not hasattr(network, "history_"):
         with torch_threads(job.threads):
             network.fit(train.source, train.y, eval_set=None if held is None else (held.source, held.y))
-    boosted = baselines.get(name).fit(replace(job, options={}))
+    boosted = baselines.get(name).train(replace(job, options={}))
     mix = Mix()
     if held is not None:
         alone = Blend(None, boosted, name, Mix(network=0.0))

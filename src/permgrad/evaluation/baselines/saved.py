@@ -18,7 +18,7 @@ from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, PermgradError, error_in_words, listed, warn_user
 from permgrad.base.optional import optional
 from permgrad.evaluation.baselines.file_model import FileEstimator
-from permgrad.evaluation.baselines.fitting import baselines, check_available
+from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
 from permgrad.evaluation.baselines.models import Booster
 from permgrad.models.save.saving import load, read_part
 from permgrad.models.save.writing import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, write_model
@@ -40,6 +40,9 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     target = check_path("folder", folder)
     is_own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
     blend = model.blend_
+    library = fitted.model if blend is None else fitted.model.boosted
+    library = library.read() if isinstance(library, LazyModel) else library
+    library, shift = (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     file = fitted.model.facts() if isinstance(fitted.model, FileEstimator) else None
     name = _file_of(None if is_own else model.model, blend, file)
     check_target(target, overwrite=overwrite)
@@ -52,6 +55,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         "encoders": [one if isinstance(one, str) else None for one in (model.text_encoder, model.image_encoder)],
         "preprocessor": model.preprocessor_.to_dict(),
         "target_mean": getattr(model, "target_mean_", None),
+        **({} if shift is None else {"shift": shift}),
         **({} if blend is None else {"blend": blend}),
         **({} if file is None else {"file": file}),
     }
@@ -67,7 +71,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         if blend is not None and blend["network"] > 0:
             fitted.model.network.save(folder / NETWORK, keep_rows=False)
         if blend is None or blend["network"] < 1:
-            _write_fitted(fitted.model if blend is None else fitted.model.boosted, folder / name)
+            _write_fitted(library, folder / name)
 
     write_model(model, target, OTHERS_VERSION, description, arrays, weights, np.array([fitted.seconds]), write)
 
@@ -112,9 +116,13 @@ class LazyModel:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        return getattr(self.read(), name)
+
+    def read(self) -> Any:
+        """Return the model itself."""
         if self._model is None:
             self._model = _read_fitted(*self._facts)
-        return getattr(self._model, name)
+        return self._model
 
 
 def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
@@ -146,6 +154,12 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
         check_available([name])
     if file is not None:
         return FileEstimator.restored(path, task, file)
+    model = _read_model(path, task, trust)
+    return Shifted(model, float(description["shift"])) if "shift" in description else model
+
+
+def _read_model(path: Path, task: str, trust: Sequence[str]) -> Any:
+    """Return the model in a file, which its library wrote."""
     try:
         if path.suffix == ".txt":
             return Booster(optional("lightgbm").Booster(model_file=str(path)))
