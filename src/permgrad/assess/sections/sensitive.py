@@ -43,7 +43,8 @@ def sensitive(work: Work) -> None:
 def _reliance(work: Work, codes: Integers, levels: Sequence[str]) -> list[dict[str, Any]]:
     """Explain the rows of each level alone, with the same replacements, and compare importances as measures are."""
     main, model, rows, clock = work.content.explanation, work.model, work.explained, work.budget.clock
-    places, seconds, options = work.ranked
+    places, seconds, asked = work.ranked
+    options = dict(asked)
     assert main is not None
     if clock.left() < 2 * seconds:
         clock.cut.append("reliance by level: it was not measured")

@@ -68,10 +68,9 @@ class Tree:
     def freedom(self) -> int:
         """Return 1 + the largest number of blocks over whose subsets a player's contribution is summed."""
         siblings = np.zeros(self.players, dtype=np.int64)
-        for number, (above, level) in enumerate(zip(self._parents, self.labels, strict=True)):
-            if number > 0 or not self.ordered:
-                first = np.unique(level, return_index=True)[1]
-                siblings += np.bincount(above[first])[above] - 1
+        for above, level in zip(self._parents, self.labels, strict=True):
+            first = np.unique(level, return_index=True)[1]
+            siblings += np.bincount(above[first])[above] - 1
         return 1 + int(siblings.max())
 
     @property
