@@ -100,7 +100,7 @@ def changes(
     new rows are unlike all old ones (``meta["overlap"]``).
 
     Rows of the two samples count as independent of each other. Two models on the same rows are compared by
-    ``permgrad report RUN RUN``, which pairs the rows of scores, and by ``pg.compare``.
+    ``permgrad run --against RUN``, which pairs the rows of scores, and by ``pg.compare``.
 
     Args:
         model: a fitted estimator or any predictor of a table, as for ``pg.explain``. Or an ``Explanation`` of the old

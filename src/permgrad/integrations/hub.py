@@ -81,7 +81,7 @@ def save_for_hub(
         words = f"The model holds {kept + held:,} encoded rows of its training table, whose values can be read back"
         rows = [f"{words}: {kept:,} as the background of explanations{beside}."] if kept + held else []
         if record:
-            look = look_of(record.record, ReportRequest(folders=(), keep_rows=keep_rows), None)
+            look = look_of(record.record, ReportRequest(folder=Path(), keep_rows=keep_rows), None)
             rows += _rows_shown(record.folder) if look["keep_rows"] else []
             if not keep_rows:
                 rewrite_page(record.folder, record.record, look, positive=None, out=temporary / REPORT)
