@@ -36,7 +36,6 @@ CALLS = [
     ("predict", ("predict", "run", "parts")),
     ("counterfactuals", ("counterfactuals", "run", "table.csv", "--row", "3", "--out", "cf.csv")),
     ("report", ("report", "run")),
-    ("report", ("report", "run", "again", "--out", "both.html")),
     ("compare", ("compare", "table.csv", "--target", "outcome", "--models", "linear,extra_trees", "--folds", "2")),
     ("tune", ("tune", "table.csv", "--target", "outcome", "--trials", "2", "--space", "space.json")),
     ("images", ("images", "table.csv", "--target", "outcome", "--id", "code")),
@@ -63,7 +62,6 @@ def place(tmp_path_factory):
     space = {"base": "preset.json", "parameters": {"training.learning_rate": {"choices": [1e-3, 1e-2]}}}
     (folder / "space.json").write_text(json.dumps(space))
     with working_in(folder):
-        call(*RUN, "--out", "again", "--seed", 1)
         yield folder
 
 

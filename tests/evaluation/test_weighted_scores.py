@@ -7,8 +7,7 @@ import pytest
 
 from permgrad.evaluation.baselines.fitting import BaselineRows, fit_baseline
 from permgrad.evaluation.metrics import evaluate, metrics
-from permgrad.evaluation.side_by_side import side_by_side
-from permgrad.evaluation.skill import Predicted, every_pair, metric_by_rows, skill
+from permgrad.evaluation.skill import Predicted, metric_by_rows, paired, skill
 
 
 @pytest.fixture(params=[0, 2, 3], ids=["numbers", "two classes", "three classes"])
@@ -50,9 +49,9 @@ def test_differences_between_models_are_those_of_repeated_rows_with_wider_interv
     scaled = weights / weights.mean()
     for name in names:
         models = [Predicted(truth, guess, None, scaled) for guess in guesses]
-        found = every_pair(name, models, seed=0)[0, 1]
-        copies = every_pair(name, [Predicted(truth[again], guess[again]) for guess in guesses], seed=0)[0, 1]
-        plain = every_pair(name, [Predicted(truth, guess) for guess in guesses], seed=0)[0, 1]
+        found = paired(name, *models, seed=0)
+        copies = paired(name, *(Predicted(truth[again], guess[again]) for guess in guesses), seed=0)
+        plain = paired(name, *(Predicted(truth, guess) for guess in guesses), seed=0)
         assert found["difference"] == pytest.approx(copies["difference"], rel=1e-9)
         assert found["difference"] != pytest.approx(plain["difference"], rel=1e-3)
         widths = [one["ci_high"] - one["ci_low"] for one in (found, copies)]
@@ -74,17 +73,6 @@ def test_a_few_heavy_rows_in_order_may_be_chance():
         learnt.append(found["learnt"])
     assert learnt == [True, False]
     assert Predicted(truth, guess, None, heavy).independent(truth == 1) == pytest.approx(2.28**2 / 2.0028)
-
-
-def test_models_side_by_side_weigh_rows(case):
-    task, truth, guesses, weights, again = case
-    options = {"classes": list(range(guesses[0].shape[1]))} if task == "classification" else {}
-    named = dict(zip(("first", "second"), guesses, strict=True))
-    weighted = side_by_side(task, truth, named, weights=weights, seed=0, **options)
-    repeated = side_by_side(task, truth[again], {k: v[again] for k, v in named.items()}, seed=0, **options)
-    assert weighted.names == repeated.names
-    for column in ("difference", *(["alike"] if task == "classification" else [])):
-        assert weighted.pairs[column].tolist() == pytest.approx(repeated.pairs[column].tolist(), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["linear", "histogram_boosting"])

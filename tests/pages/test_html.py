@@ -104,7 +104,7 @@ def test_every_section_is_there(page):
     trust = ["caveats", "calibration", "order", "methods", "reading"]
     assert anchors == [*first, *trust, "table", "network", "layout", "how", "run"]
     links = [attributes["href"] for tag, attributes in page.elements if tag == "a" and attributes["href"] != "#main"]
-    tabs = [f"#{tab.name}" for tab in TABS if tab.name not in ("models", "changes", "together")]
+    tabs = [f"#{tab.name}" for tab in TABS if tab.name not in ("changes", "together")]
     assert links == [*tabs, "#drivers", "#caveats", "#table", "#single-rows", "#threshold"]
     for words in (
         "permgrad run heloc --baselines --seed 0",

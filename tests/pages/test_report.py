@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 
 import cloudpickle
 import numpy as np
@@ -332,25 +331,6 @@ def test_one_of_several_outputs_is_reported():
     assert made.target == "high"
     assert made.explanation is not None
     assert made.explanation.ranking()[0] == "x1"
-
-
-def test_several_models_stand_side_by_side(forest, undrawn):
-    model, _ = forest
-    X, y = visits(150, 1)
-    linear = make_pipeline(
-        make_column_transformer((OneHotEncoder(), ["region"]), ("drop", ["noise"]), remainder="passthrough"),
-        LogisticRegression(max_iter=500),
-    ).fit(X, y)
-    text = words(pg.report({"forest": model, "line": linear}, X, y, method="permutation", **QUICK))
-    assert "How much better forest is than each other model" in text
-    assert re.search(r"(forest|line) has the best ROC-AUC", text)
-    assert re.search(r"line relies most on (age|region)", text)
-    numbers = X[["age", "noise"]]
-    one = LogisticRegression().fit(numbers, y)
-    other = LogisticRegression().fit(numbers, np.where(y == "late", "late", "early"))
-    few = numbers[y == "late"], y[y == "late"]
-    with pytest.raises(InputError, match="The models predict different things: a predicts late and on time, b early"):
-        pg.report({"a": one, "b": other}, *few, **QUICK)
 
 
 # ---- options of the method -------------------------------------------------------------------------------------------

@@ -11,13 +11,10 @@ import pytest
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.attribution.explanation.pairs import RankedPairs
-from permgrad.evaluation.side_by_side import side_by_side
 from permgrad.pages import words
 from permgrad.pages.headline import reliance_sentence
 from permgrad.pages.sentences import drift_words, related_words, segment_words
-from permgrad.pages.side_by_side import agreement_words, reliance, standing_words
 from permgrad.pages.tabs.together import leading_words
-from permgrad.pages.views import SectionView
 from permgrad.pages.words import order_words
 
 
@@ -85,20 +82,6 @@ def test_long_names_differ_in_sentences(say):
     assert "wint" in said
 
 
-def compared_models(say):
-    """Two models whose names differ in the middle, that rely on two such columns."""
-    truth, drawn = np.arange(60.0), np.random.default_rng(0)
-    guesses = {name: truth + 10 * drawn.normal(size=60) for name in LONG}
-    values, facts = np.array([[3.0], [2.0]]), {"std": np.full((2, 1), 0.1), "p_values": np.full((2, 1), 1e-5)}
-    found = Explanation(values, tuple(LONG), ("table",) * 2, ("all",), "permutation", "global", **facts)
-    models = side_by_side("regression", truth, guesses, seed=0, explanations=dict.fromkeys(LONG, found))
-    if say is not reliance:
-        return say(models)
-    section = SectionView("reliance", "")
-    reliance(section, models)
-    return str(section.blocks[0])
-
-
 def pairs():
     numbers = np.array([2.0, 1.0])
     return RankedPairs((tuple(LONG), (LONG[0], "age")), numbers, numbers, numbers, numbers / 1e5, numbers > 0)
@@ -118,9 +101,6 @@ def grouped(groups):
     "say",
     [
         lambda: leading_words(pairs(), "loss"),
-        lambda: compared_models(standing_words),
-        lambda: compared_models(agreement_words),
-        lambda: compared_models(reliance),
         lambda: drift_words([{**DRIFTED, "column": name, "levels": ["a"]} for name in LONG]),
         lambda: drift_words([{**DRIFTED, "column": "season", "levels": LONG}]),
         lambda: related_words([{**RELATED, "other": name} for name in LONG], ["age"]),

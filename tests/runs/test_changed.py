@@ -1,4 +1,4 @@
-"""What changed between two runs: ``permgrad run --against`` and ``permgrad report RUN RUN``."""
+"""What changed between two runs: ``permgrad run --against``."""
 
 from __future__ import annotations
 
@@ -91,14 +91,6 @@ def test_the_tab_fits_the_screen(later, place, tmp_path, width):
     assert found[1] >= 2
 
 
-def test_two_runs_of_other_tables_have_a_page_of_what_changed(place, later):
-    found = json.loads(call("report", place / "old", place / "new", "--out", place / "both.html", "--json"))
-    assert found["changes"]["lines"] == later["changes"]["lines"]
-    page = (place / "both.html").read_text()
-    assert "whose own model is not used" in page
-    assert "Which is best" not in page
-
-
 def test_two_models_on_the_same_rows_are_paired(place):
     other = ("--preset", "fast", "--target", "end", "--split-group", "person", "--out", place / "other")
     facts = json.loads(call("run", place / "old.csv", *other, "--against", place / "old", "--json"))["changes"]
@@ -114,9 +106,6 @@ def test_two_models_on_the_same_rows_are_paired(place):
     sums = pd.Series(new - old - (new - old).mean()).groupby(people).sum()
     assert loss["std"] == pytest.approx(np.sqrt((sums**2).sum()) / len(new), rel=0.05)
     assert set(lines_of(facts, "importance").index) == {"income", "age", "noise"}
-    shown = json.loads(call("report", place / "old", place / "other", "--out", place / "two.html", "--json"))
-    assert shown["changes"]["lines"] == facts["lines"]
-    assert set(shown["models"]) == {"old", "other"}
 
 
 def refused(place, name, *options, **changed):
@@ -170,11 +159,12 @@ def test_runs_that_share_too_few_test_rows_are_refused_before_work_starts(place,
 def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was(place, tmp_path):
     grown = pd.concat([pd.read_csv(place / "old.csv"), table(3, slope=-1.0, rows=300)], ignore_index=True)
     grown.to_csv(tmp_path / "old.csv", index=False)
-    call("run", tmp_path / "old.csv", *MODEL, "--drop", "person", "--out", tmp_path / "grown")
-    found = json.loads(call("report", place / "old", tmp_path / "grown", "--out", tmp_path / "x.html", "--json"))
+    options = (*MODEL, "--drop", "person", "--against")
+    run = ("run", tmp_path / "old.csv", *options, place / "old", "--out", tmp_path / "grown", "--json")
+    found = json.loads(call(*run))
     tested, new = (set(pd.read_csv(run / "predictions.csv")["row"]) for run in (place / "old", tmp_path / "grown"))
     assert found["changes"]["copies"] == len({row for row in new if row < 3000} - tested) > 100
-    assert "that it may have been trained on" in (tmp_path / "x.html").read_text()
+    assert "that it may have been trained on" in (tmp_path / "grown" / "report.html").read_text()
     grown.head(100).to_csv(tmp_path / "old.csv", index=False)
-    said = call_refused("report", place / "old", tmp_path / "grown", "--out", tmp_path / "y.html")
+    said = call_refused("run", place / "new.csv", *options, tmp_path / "grown", "--out", tmp_path / "later")
     assert "has changed since the run. Put the file back" in said

@@ -350,11 +350,11 @@ def seal_run(files: Files) -> Files:
 
 def use_report(folder: Path, _: Any) -> None:
     """Make a run's page again."""
-    from permgrad.runs.commands.report import rebuild_reports
+    from permgrad.runs.commands.report import rebuild_report
     from permgrad.runs.requests import ReportRequest
     from permgrad.runs.run.summary import read_summary
 
-    rebuild_reports(ReportRequest(folders=(str(folder),)))
+    rebuild_report(ReportRequest(folder=folder))
     read_summary(folder)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import FEW_ROWS
 from permgrad.assess.sections import SECTIONS
-from permgrad.assess.sections.models import trained_models
 from permgrad.assess.sections.network import network_sections
 from permgrad.assess.sections.rows import RowSection
 from permgrad.assess.work import CAPABILITIES, Work
@@ -31,7 +30,7 @@ def assess(work: Work) -> Assessment:
         >>> done.explanation.ranking(), round(done.test["r2"], 2), len(done.rows)
         (['x0', 'x1'], 1.0, 4)
     """
-    return completed(fill(work), work.model.model, seed=work.budget.seed)
+    return completed(fill(work), work.model.model)
 
 
 def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assessment:
@@ -42,14 +41,12 @@ def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assess
     return work.content
 
 
-def completed(content: Assessment, model: Any, *, seed: int, preset: str = "", layout: str | None = None) -> Assessment:
+def completed(content: Assessment, model: Any, *, preset: str = "", layout: str | None = None) -> Assessment:
     """Return an assessment with what follows from its stored fields and the model. ``layout``: its picture as SVG.
 
-    That are the network's sections, its baselines, the rows one by one, and the beeswarm.
+    That are the network's sections, the rows one by one, and the beeswarm.
     """
     content = replace(content, **network_sections(model, preset=preset, drawing=layout))
-    if content.guesses and not content.models:
-        content = replace(content, models=trained_models(content, seed=seed))
     explained, maps, listed_rows = content.explained, content.maps, content.listed
     if explained is None:
         return content

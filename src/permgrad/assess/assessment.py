@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.base.dependence import Dependence
     from permgrad.evaluation.changes import Changes
-    from permgrad.evaluation.side_by_side import SideBySide
 
 NOT_BRANCHES = ("interaction", "paper", "total")
 
@@ -83,7 +82,6 @@ class Assessment:
         words: what each word of some rows' texts does.
         what_if: what a page needs to predict a changed row.
         network, training, layout, provenance: what was trained, how, and by which command.
-        models: several models on the same rows.
         sentences: those of the verdict, where they are known already.
         keep_rows: whether the page may show single rows.
     """
@@ -129,7 +127,6 @@ class Assessment:
     training: TrainingSection | None = None
     layout: LayoutSection | None = None
     provenance: ProvenanceSection | None = None
-    models: SideBySide | None = None
     sentences: Sequence[dict[str, Any]] | None = None
     keep_rows: bool = True
 

@@ -161,7 +161,6 @@ class ReadModel:
         inputs: Any,
         y: Any,
         *,
-        name: str = "",
         seed: int = 0,
         method: Any = "permgrad",
         **options: Any,
@@ -177,7 +176,7 @@ class ReadModel:
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
-        name, self._is_network = name or label_of(model), isinstance(model, nn.Module)
+        name, self._is_network = label_of(model), isinstance(model, nn.Module)
         self.request = _request(model, inputs, y, options, seed=seed, method=method, method_options=self.method_options)
         if isinstance(chosen, Configured):
             chosen.check(self.request)

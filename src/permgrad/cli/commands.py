@@ -350,22 +350,16 @@ def predict(request: requests.PredictRequest) -> Outcome:
     return predict_table(request)
 
 
-@command(
-    "permgrad report permgrad-runs/patients-0 --open",
-    "permgrad report permgrad-runs/patients-0 permgrad-runs/patients-1 --out both.html",
-)
+@command("permgrad report permgrad-runs/patients-0 --open")
 def report(request: requests.ReportRequest) -> Outcome:
-    """Build a run's report.html again from the files in its folder, or compare several runs of one table.
-
-    Several runs are compared on the test rows that all of them have: metrics, paired differences with intervals, and
-    what each of them relies on.
+    """Build a run's report.html again from the files in its folder.
 
     It reads run.json, data.json, layout.json, layout.svg, model/, metrics.json, history.csv, predictions.csv,
     explanations/, integrated_gradients.csv and branches.json. It does not read importance.csv and split.npz.
     """
     with loading():
-        from permgrad.runs.commands.report import rebuild_reports
-    return rebuild_reports(request)
+        from permgrad.runs.commands.report import rebuild_report
+    return rebuild_report(request)
 
 
 @command(

@@ -6,7 +6,6 @@ mean over the rows of one class plus a mean over the rows of the other (Hanley &
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,24 +117,20 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
 
 
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------
-def every_pair(
-    metric: str, models: Sequence[Predicted], *, seed: int, dependence: Dependence | None = None
-) -> dict[tuple[int, int], dict[str, Any] | None]:
-    """Compare every two models on the same rows, by their positions. None where the metric is undefined.
+def paired(
+    metric: str, one: Predicted, other: Predicted, *, seed: int, dependence: Dependence | None = None
+) -> dict[str, Any] | None:
+    """Compare two models on the same rows. None where the metric is undefined.
 
     Returns ``metric, difference``, above 0 if the first is better, its 95 % interval ``ci_low, ci_high``, ``p_value``.
     Metrics are rmse, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest, as they occur).
-    All pairs share the drawn rows. Where rows depend on each other, intervals and p-values are widened by what the
-    rows' parts in the difference say.
+    Where rows depend on each other, interval and p-value are widened by what the rows' parts in the difference say.
     """
-    pairs: dict[tuple[int, int], dict[str, Any] | None] = dict.fromkeys(itertools.combinations(range(len(models)), 2))
-    if len(models[0].truth) < 2:
-        return pairs
-    tables, centres = zip(*(_contributions(metric, model) for model in models), strict=True)
-    sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
-    ends = np.cumsum([table.shape[1] for table in tables])[:-1]
+    if len(one.truth) < 2:
+        return None
+    tables, centres = zip(*(_contributions(metric, model) for model in (one, other)), strict=True)
+    sign, middle = 1.0 if metrics.get(metric).direction == "higher" else -1.0, tables[0].shape[1]
     table = np.hstack(tables)
-    scores: list[list[Floats]] = []
     # Sums of the columns over all rows, and over rows drawn with replacement: ``(draws, columns)``.
     stream, rows = generator(seed, "paired bootstrap"), len(table)
     whole = table.sum(axis=0)[None]
@@ -150,39 +145,36 @@ def every_pair(
         places = stream.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
         times = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
         resampled[start : start + count] = times @ table
-    for sums in (whole, resampled):
-        parts = zip(np.split(sums, ends, axis=1), centres, strict=True)
-        scores.append([_values(metric, part, centre) for part, centre in parts])
-    observed, every_draw = scores
-    of_rows = [] if dependence is None else _parts_of_rows(metric, tables, centres)
-    for one, other in pairs:
-        difference = float(sign * (observed[one][0] - observed[other][0]))
-        if not math.isfinite(difference):
-            continue
-        drawn = sign * (every_draw[one] - every_draw[other])
-        drawn = np.sort(drawn[np.isfinite(drawn)])
-        if draws := len(drawn):
-            below, above = int(np.sum(drawn <= 0)), int(np.sum(drawn >= 0))
-            # The interval ends where the p-value of the value there reaches 5 %.
-            at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
-            p_value = min(1.0, 2 * (1 + min(below, above)) / (draws + 1))
-            ends = drawn[[at, -1 - at]]
-            if dependence is not None:
-                each = of_rows[one] - of_rows[other]
-                even = np.ones(len(each))
-                related = dependence.correlation(each)
-                ends = difference + (ends - difference) * dependence.widening(even, related)
-                # The share of draws ends at 1 in their number, which would hide every larger difference.
-                p_value = dependence.corrected(
-                    2 * float(special.ndtr(-abs(difference) / (drawn.std() or 1e-300))), even, related
-                )
-            interval = {"ci_low": float(ends[0]), "ci_high": float(ends[1])}
-            pairs[one, other] = {"metric": metric, "difference": difference, **interval, "p_value": p_value}
-    return pairs
+
+    def ahead(sums: Floats) -> Floats:
+        """Return how much better the first is."""
+        return sign * (_values(metric, sums[:, :middle], centres[0]) - _values(metric, sums[:, middle:], centres[1]))
+
+    difference, drawn = float(ahead(whole)[0]), ahead(resampled)
+    drawn = np.sort(drawn[np.isfinite(drawn)])
+    draws = len(drawn)
+    if not math.isfinite(difference) or not draws:
+        return None
+    below, above = int(np.sum(drawn <= 0)), int(np.sum(drawn >= 0))
+    # The interval ends where the p-value of the value there reaches 5 %.
+    at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
+    p_value, ends = min(1.0, 2 * (1 + min(below, above)) / (draws + 1)), drawn[[at, -1 - at]]
+    if dependence is not None:
+        first, second = _parts_of_rows(metric, tables, centres)
+        each = first - second
+        even = np.ones(len(each))
+        related = dependence.correlation(each)
+        ends = difference + (ends - difference) * dependence.widening(even, related)
+        # The share of draws ends at 1 in their number, which would hide every larger difference.
+        p_value = dependence.corrected(
+            2 * float(special.ndtr(-abs(difference) / (drawn.std() or 1e-300))), even, related
+        )
+    interval = {"ci_low": float(ends[0]), "ci_high": float(ends[1])}
+    return {"metric": metric, "difference": difference, **interval, "p_value": p_value}
 
 
 def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
-    """Return a metric, of those of ``every_pair``, and how far each row moves it ``(rows,)``, to first order.
+    """Return a metric, of those of ``paired``, and how far each row moves it ``(rows,)``, to first order.
 
     The standard error of the metric is that of the mean of the rows' parts.
 
@@ -235,7 +227,7 @@ def skill(
     names = names or ([first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"])))
     if not np.isin(np.arange(ours.classes), ours.truth).all():
         names = [name for name in names if name != "roc_auc"]
-    tests = {name: every_pair(name, [ours, constant], seed=seed, dependence=dependence)[0, 1] for name in names}
+    tests = {name: paired(name, ours, constant, seed=seed, dependence=dependence) for name in names}
     measures = {name: test for name, test in tests.items() if test is not None}
     if not measures:
         return None
@@ -255,10 +247,7 @@ def against_others(
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number."""
     metric = primary_metric(task, ours.classes).name
-    tests = {
-        name: every_pair(metric, [ours, rival], seed=seed, dependence=dependence)[0, 1]
-        for name, rival in rivals.items()
-    }
+    tests = {name: paired(metric, ours, rival, seed=seed, dependence=dependence) for name, rival in rivals.items()}
     defined = {name: test for name, test in tests.items() if test is not None}
     adjusted = holm([test["p_value"] for test in defined.values()]).tolist()
     return {name: {**test, "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}

@@ -19,14 +19,13 @@ from permgrad.assess.budget import Budget
 from permgrad.assess.reading import ReadModel, sensitive_columns
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
-from permgrad.assess.sections.models import compared_models
 from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import explain_refits
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import with_options
 from permgrad.base.checks import check_flag, check_whole
-from permgrad.base.errors import InputError, listed, shown
+from permgrad.base.errors import InputError, shown
 from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.random import resolve_seed
 from permgrad.base.versions import versions
@@ -34,7 +33,6 @@ from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.imaging.layout import StoredLayout
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-from permgrad.pages import words
 from permgrad.pages.html import render_report
 from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.verdict import markdown, verdict
@@ -126,8 +124,7 @@ def report(
 
     Args:
         model: anything that ``pg.explain`` takes: a fitted estimator of any library, a function of a table, a torch
-            network. Or several of them that take the same rows, as a dict by name: the page is of the first, and its
-            tab Models compares all.
+            network.
         X: rows that the model was not fitted on, as for ``pg.explain``: a table ``(rows, columns)``, or the inputs of a
             network as a dict, tuple or tensor.
         y: their targets ``(rows,)``: classes as in training, or numbers. Of a model with several outputs also
@@ -183,42 +180,40 @@ def report(
     check_flag("keep_rows", keep_rows)
     _check_options(title, most_rows, interactions, refits, train)
     target = None if path is None else check_path(path, overwrite=overwrite, endings=ENDINGS)
-    seed, named = resolve_seed(random_state), _named(model)
+    seed = resolve_seed(random_state)
     tell_of_other_order(X, y=y, sample_weight=sample_weight)
     method, options = with_options(method, options)
     options = options if method == "permgrad" else {"method": method, **options}
     with sparing(), full_float32():
-        models = [ReadModel(one, X, y, name=name, seed=seed, **options) for name, one in named.items()]
-        first, *others = models
-        _check_models(models, interactions)
-        first.rows = replace(first.rows, sensitive=sensitive_columns(sensitive, first.rows))
+        read = ReadModel(model, X, y, seed=seed, **options)
+        if interactions and read.rows.table is None:
+            problem = "interactions= measures pairs of features of a table, and this network has other inputs"
+            hint = "Leave it out, or call pg.explain(model, X, y, interactions=2)."
+            raise InputError(problem, hint=hint, code="PG006")
+        read.rows = replace(read.rows, sensitive=sensitive_columns(sensitive, read.rows))
         for name, value in (("sensitive=", sensitive), ("refits=", refits)):
             if sample_weight is not None and value is not None:
                 problem = f"A report with {name} takes no sample_weight, because it counts every row once"
                 raise InputError(problem, hint="Leave one of them out, or call pg.explain for it.", code="PG006")
-        for one in models if sample_weight is not None else ():
-            one.weigh(sample_weight)
-        names = [one.model.name for one in models]
-        empty = Assessment(
-            title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
-        )
-        ranking = {"method": first.method, "options": first.method_options}
+        if sample_weight is not None:
+            read.weigh(sample_weight)
+        name = read.model.name
+        empty = Assessment(title=title or name, target=read.target, task=read.model.task, subject=read.model.subject)
+        ranking = {"method": read.method, "options": read.method_options}
         budget = Budget(seed=seed, most_rows=most_rows, interactions=interactions, refits=refits, **ranking)
-        learned = first.train(train)
-        if train is not None and len(first.rows) == 1:  # a single row takes its replacement values from training rows
-            for one in models:
-                one.model = replace(one.model, options={"background": train[0], **one.model.options})
-        refit = _refits(next(iter(named.values())), train, learned, budget)
-        work = Work(first.model, first.rows, empty, budget, train=learned, refit=refit)
+        learned = read.train(train)
+        if train is not None and len(read.rows) == 1:  # a single row takes its replacement values from training rows
+            read.model = replace(read.model, options={"background": train[0], **read.model.options})
+        refit = _refits(model, train, learned, budget)
+        work = Work(read.model, read.rows, empty, budget, train=learned, refit=refit)
         empty.data = describe_data(work)
-        if first.rows.table is None:
-            empty.data.columns = first.inputs
+        if read.rows.table is None:
+            empty.data.columns = read.inputs
         content = assess(work)
-        facts: dict[str, Any] = {"command": _call(names, train, options, seed), "seed": seed, "cut": budget.clock.cut}
+        facts: dict[str, Any] = {"command": _call(name, train, options, seed), "seed": seed, "cut": budget.clock.cut}
         provenance = ProvenanceSection(versions=versions(), machine=this_machine(), **facts)
-        side_by_side = compared_models(work, [(one.model, one.rows) for one in others])
-        content = with_what_if(content, first.model.model, large=what_if, keep_rows=keep_rows)
-        content = replace(content, provenance=provenance, models=side_by_side)
+        content = with_what_if(content, read.model.model, large=what_if, keep_rows=keep_rows)
+        content = replace(content, provenance=provenance)
     sentences = verdict(content)
     short = markdown(content.title, sentences, effect_lines(content))
     page = Report(render_report(replace(content, sentences=sentences)), markdown=short)
@@ -242,22 +237,8 @@ def _check_options(title: Any, most_rows: Any, interactions: Any, refits: Any, t
             raise InputError(problem, hint="Pass train=(X_train, y_train) too.", code="PG005")
 
 
-def _check_models(models: Sequence[ReadModel], interactions: int | None) -> None:
-    """Refuse models that do not predict the same classes, or not all numbers, and pairs of features without a table."""
-    first, *others = [one.model for one in models]
-    for one in others:
-        if (one.task, sorted(one.classes)) != (first.task, sorted(first.classes)):
-            both = [words.listed(each.classes[:5]) if each.classes else "numbers" for each in (first, one)]
-            problem = f"The models predict different things: {first.name} predicts {both[0]}, {one.name} {both[1]}"
-            raise InputError(problem, hint="Compare models of one target.", code="PG006")
-    if interactions and models[0].rows.table is None:
-        problem = "interactions= measures pairs of features of a table, and this network has other inputs"
-        hint = "Leave it out, or call pg.explain(model, X, y, interactions=2)."
-        raise InputError(problem, hint=hint, code="PG006")
-
-
 def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) -> Callable[[int], Explanation] | None:
-    """Return what explains further trainings of the first model, if they were asked for."""
+    """Return what explains further trainings, if they were asked for."""
     if budget.refits is None:
         return None
     if isinstance(getattr(estimator, "layout", None), StoredLayout):  # of these columns, not of those of each refit
@@ -272,20 +253,9 @@ def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) ->
     return lambda count: explain_refits(estimator, *train[:2], refits=count, random_state=budget.seed, **further)
 
 
-def _named(model: Any) -> dict[str, Any]:
-    """Return models by name. A single one is named later, by its class."""
-    if not isinstance(model, Mapping):
-        return {"": model}
-    if not model or not all(isinstance(name, str) and name.strip() for name in model):
-        problem = f"Several models must be a dict by name, got {shown(model)}"
-        raise InputError(problem, hint="Pass for example {'trees': trees, 'linear': linear}.", code="PG001")
-    return dict(model)
-
-
-def _call(names: Sequence[str], train: Any, options: Mapping[str, Any], seed: int) -> str:
+def _call(name: str, train: Any, options: Mapping[str, Any], seed: int) -> str:
     """Return the call in words, for the page."""
-    models = names[0] if len(names) == 1 else "{" + ", ".join(f"{name!r}: …" for name in names) + "}"
-    arguments = [models, "X", "y", *(["train=(X_train, y_train)"] if train is not None else [])]
+    arguments = [name, "X", "y", *(["train=(X_train, y_train)"] if train is not None else [])]
     arguments += [f"{key}={shown(value)}" for key, value in options.items() if key != "progress"]
     return f"permgrad.report({', '.join([*arguments, f'random_state={seed}'])})"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import pandas as pd
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
-from permgrad.base.stored import read_json, read_times
+from permgrad.base.stored import read_json
 from permgrad.runs.folder import documents
 
 if TYPE_CHECKING:
@@ -29,19 +28,16 @@ LEAST_ROWS, _MOST_ROWS = 10, 10_000
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run with a trained model: its record, its documents, and its predictions for the test rows by their number.
+    """A run with a trained model: its record, its data, and its predictions for the test rows by their number.
 
-    ``seconds`` is how long the network was trained. ``dependence``: which test rows depend on each other, where that is
-    known.
+    ``dependence``: which test rows depend on each other, where that is known.
     """
 
     folder: Path
     record: Mapping[str, Any]
     data: Mapping[str, Any]
-    metrics: Mapping[str, Any]
     predictions: pd.DataFrame
     explanation: Explanation | None
-    seconds: float | None = None
     dependence: Dependence | None = None
 
     @property
@@ -74,15 +70,13 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     """Read a finished run."""
     from permgrad.assess.store import Store  # loads torch
 
-    data, metrics = (read_json(folder / name) for name in (documents.DATA, documents.METRICS))
+    data = read_json(folder / documents.DATA)
     if data.get("weight"):
         problem = f"{folder} is a run with --weight {data['weight']}, and a comparison of runs counts each row once"
         raise InputError(problem, hint="Compare runs without --weight, or each run's own report.", code="PG006")
     predictions = documents.read_predictions(folder, data)
-    spent = read_times(folder / "model") or 0.0
     explanation = documents.saved_explanation(folder, "permgrad")
-    seconds, dependence = float(np.sum(spent)), Store(folder).get("dependence")
-    return FinishedRun(folder, record, data, metrics, predictions, explanation, seconds, dependence)
+    return FinishedRun(folder, record, data, predictions, explanation, Store(folder).get("dependence"))
 
 
 def labels_of_runs(folders: Sequence[Path]) -> list[str]:
@@ -107,7 +101,7 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
             folder = folders[0] if here else folders[1]
             problem = f"The runs have other {what}: only {folder} has {listed(here or there, 5, show=repr)}"
         if what == "columns":
-            hint = "Leave them out with --drop. Two runs of one table can have other columns: permgrad report RUN RUN."
+            hint = "Leave them out with --drop."
         raise InputError(problem, hint=hint, code="PG051")
 
 
@@ -132,13 +126,13 @@ def check_common(rows: int) -> None:
         )
 
 
-def common_rows(runs: Sequence[FinishedRun]) -> tuple[Any, list[pd.DataFrame]]:
-    """Return the numbers of the test rows that all runs have, and the predictions of each run for them."""
-    rows: Any = reduce(np.intersect1d, (run.predictions["row"].to_numpy(dtype=np.int64) for run in runs))
+def common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFrame]]:
+    """Return the numbers of the test rows that both runs have, and the predictions of each run for them."""
+    rows: Any = np.intersect1d(*(run.predictions["row"].to_numpy(dtype=np.int64) for run in (old, new)))
     check_common(len(rows))
-    tables = [run.predictions.set_index("row").loc[rows] for run in runs]
+    tables = [run.predictions.set_index("row").loc[rows] for run in (old, new)]
     truth = tables[0]["truth"].to_numpy()
-    if any((table["truth"].to_numpy() != truth).any() for table in tables[1:]):
+    if (tables[1]["truth"].to_numpy() != truth).any():
         problem = "The runs have other targets in the same rows"
         raise InputError(problem, hint="Compare runs of one table.", code="PG051")
     return rows, tables
@@ -162,7 +156,7 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     from permgrad.evaluation.changes import changes_of_models  # loads torch
     from permgrad.evaluation.skill import Predicted
 
-    rows, tables = common_rows([old, new])
+    rows, tables = common_rows(old, new)
     classes, truth = old.classes, tables[0]["truth"].to_numpy()
     known = np.isin(truth, classes) if classes else np.ones(len(truth), dtype=bool)
     codes = pd.Index(classes).get_indexer(pd.Index(truth)) if classes else truth.astype(np.float64)

@@ -498,16 +498,12 @@ class ReportRequest(ComputingRequest):
     """The options of ``permgrad report``."""
 
     writes_csv: ClassVar[bool] = False
-    folders: Names = argument("A run's folder, or several of one table to compare.", "RUN")
+    folder: Path = argument("A run's folder.", "RUN")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     title: str | None = option(_TITLE, None, "TEXT")
     what_if: bool = option(_WHAT_IF, False)
     keep_rows: bool = option("Leave single rows out of the report (docs/security.md).", True, name="--no-rows")
-    out: Path | None = option(
-        "HTML file to write (default: report.html in the run's folder; of several runs <run>-and-<run>.html here).",
-        None,
-        "FILE",
-    )
+    out: Path | None = option("HTML file to write (default: report.html in the run's folder).", None, "FILE")
     open_page: bool = option(_OPEN, False, name="--open")
 
 

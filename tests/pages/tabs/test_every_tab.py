@@ -1,4 +1,4 @@
-"""All tabs of one page in a real browser: the fifty injection strings stay texts, and the tab Models compares."""
+"""All tabs of one page in a real browser: the fifty injection strings stay texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import permgrad as pg
 from permgrad.assess.sections.network import NetworkSection
 from permgrad.assess.sections.what_if import rows_of
 from permgrad.evaluation.changes import Changes
-from permgrad.evaluation.side_by_side import side_by_side
 from permgrad.pages import whatif
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs import TABS
@@ -54,8 +53,6 @@ all(".what-if-fold")[0].open = true;
 await new Promise((done) => setTimeout(done, 20));
 seen.whatIf = all(".what-if label").map((one) => one.textContent);
 use();
-const better = all("#models figure svg").length;
-seen.models = [better, all("#side-by-side tbody td:first-child").map((one) => one.textContent)];
 return seen;
 """
 
@@ -80,9 +77,6 @@ def page_of_strings():
     table = pd.DataFrame({STRINGS[4]: rng.normal(size=60), STRINGS[8]: rng.choice(STRINGS[:3], 60)})
     y = np.where(rng.random(60) < 0.5, *LABELS)
     model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(table, y)
-    scored = content.predictions
-    noise = rng.dirichlet(np.ones(2), len(scored.truth))
-    guesses = {STRINGS[2]: scored.probabilities, STRINGS[5]: (scored.probabilities + noise) / 2, STRINGS[45]: noise}
     names = list(content.listed.numbers)
     return dataclasses.replace(
         content,
@@ -90,7 +84,6 @@ def page_of_strings():
         segments=other.segments,
         matrix=other.matrix,
         what_if=whatif.what_if(model, rows_of(model, model.encode_rows(table), names)),
-        models=side_by_side("classification", scored.truth, guesses, classes=LABELS, reference=STRINGS[2], seed=0),
         changes=changed_strings(),
         network=NetworkSection(preset=STRINGS[6], options={STRINGS[7]: STRINGS[9]}),
         warnings=STRINGS,
@@ -111,14 +104,5 @@ def test_strings_of_a_table_stay_texts_in_every_tab(seen):
     assert MARK.split("=")[0].split(".")[-1] == "broken", "the strings would leave this mark"
     assert 'data-broken="1"' not in seen.page
     text = html.unescape(seen.page)
-    assert all(name in text for name in (NAMES[4], LABELS[0], STRINGS[2], STRINGS[44]))
+    assert all(name in text for name in (NAMES[4], LABELS[0], STRINGS[44]))
     assert {STRINGS[4], STRINGS[8]} <= set(answer["whatIf"])
-
-
-@needs_browser
-def test_the_tab_models_ranks_all_models_and_draws_their_differences(seen):
-    drawn, first = seen.answer["models"]
-    assert drawn >= 1
-    assert first[:3] == [STRINGS[2], STRINGS[5], STRINGS[45]]
-    assert "has the best ROC-AUC" in seen.page.replace("\u2011", "-")
-    assert "It is significantly better than" in seen.page

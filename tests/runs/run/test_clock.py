@@ -20,7 +20,7 @@ from permgrad.assess.sections import ranking
 from permgrad.base.errors import InputError
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.train.learner import TrainingOptions
-from permgrad.runs.commands.report import rebuild_reports
+from permgrad.runs.commands.report import rebuild_report
 from permgrad.runs.requests import ReportRequest, RunRequest
 from permgrad.runs.run import clock as clock_module
 from permgrad.runs.run import training
@@ -277,7 +277,7 @@ def test_the_plan_is_said_and_the_limit_is_recorded(folder, monkeypatch):
     assert len(pd.read_csv(Path(facts["folder"]) / "history.csv")) < 20
     # The page says so, too, also when it is written again.
     assert any(words.startswith("training") for words in facts["time"]["cut"])
-    rebuild_reports(ReportRequest(folders=(str(limited.folder),)))
+    rebuild_report(ReportRequest(folder=limited.folder))
     for name in ("report.html", "report.md"):
         written = (limited.folder / name).read_text().replace("&#39;", "'")
         assert all(f"The time limit cut the {words}." in written for words in facts["time"]["cut"])

@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 import permgrad as pg
 from permgrad.runs.commands.explain import explain_table
-from permgrad.runs.commands.report import rebuild_reports
+from permgrad.runs.commands.report import rebuild_report
 from permgrad.runs.requests import ExplainRequest, ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
 
@@ -43,7 +43,7 @@ def test_a_run_by_groups_counts_groups(tmp_path):
     assert "clearly different" not in page
     assert "clearly worse" not in page.replace("None of the", "").replace("is clearly worse than", "")
     # A page that is written again knows the groups, too.
-    rebuild_reports(ReportRequest(folders=(str(tmp_path / "out"),)))
+    rebuild_report(ReportRequest(folder=tmp_path / "out"))
     assert "count 6 groups by farm" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.predict import predict_table
-from permgrad.runs.commands.report import rebuild_reports
+from permgrad.runs.commands.report import rebuild_report
 from permgrad.runs.requests import ExplainRequest, PredictRequest, ReportRequest, RunRequest
 from permgrad.runs.run import others
 from permgrad.runs.run.run import run_table
@@ -199,7 +199,7 @@ def test_its_folder_predicts_explains_and_reports(runs, tables, tmp_path):
     local = pg.Explanation.load(tmp_path / "e")
     assert local.values.shape == (1, 4, 3)
     before = (request.folder / "report.html").read_text(encoding="utf-8")
-    rebuild_reports(ReportRequest(folders=(str(request.folder),), title="A new title"))
+    rebuild_report(ReportRequest(folder=request.folder, title="A new title"))
     assert (request.folder / "report.html").read_text(encoding="utf-8").replace("A new title", "classes") == before
 
 

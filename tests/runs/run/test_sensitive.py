@@ -14,7 +14,7 @@ import permgrad as pg
 from permgrad.assess.reading import ReadModel
 from permgrad.base.errors import InputError
 from permgrad.base.stored import parse_json
-from permgrad.runs.commands.report import rebuild_reports
+from permgrad.runs.commands.report import rebuild_report
 from permgrad.runs.requests import ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
 
@@ -72,7 +72,7 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
 
 def test_the_page_is_rebuilt_and_a_run_resumed_with_the_same_section(folder):
     before, page = stored(folder), (folder / "run" / "report.html").read_text(encoding="utf-8")
-    rebuild_reports(ReportRequest(folders=(str(folder / "run"),)))
+    rebuild_report(ReportRequest(folder=folder / "run"))
     assert (folder / "run" / "report.html").read_text(encoding="utf-8") == page
     run_table(request(folder, from_stage="explanation"))
     assert stored(folder) == before

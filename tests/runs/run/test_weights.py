@@ -16,7 +16,9 @@ from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.predict import predict_table
-from permgrad.runs.commands.report import rebuild_reports
+from permgrad.runs.commands.report import rebuild_report
+from permgrad.runs.finished import read_run
+from permgrad.runs.folder.folder import finished_record
 from permgrad.runs.requests import ExplainRequest, PredictRequest, ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
 
@@ -101,7 +103,7 @@ def test_explaining_the_run_and_its_report_keep_to_the_weights(weighed, tmp_path
     assert again.meta["equal_rows"] == own.meta["equal_rows"]
     # The page that is written again is the same page.
     page = (weighed / "report.html").read_bytes()
-    rebuild_reports(ReportRequest(folders=(str(weighed),)))
+    rebuild_report(ReportRequest(folder=weighed))
     assert (weighed / "report.html").read_bytes() == page
     # A long table is read in parts, and gives the weights too.
     table = survey().iloc[:100]
@@ -142,7 +144,7 @@ def test_what_counts_rows_once_is_refused(weighed, tmp_path):
     with pytest.raises(
         InputError, match=r"is a run with --weight factor, and a comparison of runs counts each row once"
     ):
-        rebuild_reports(ReportRequest(folders=(str(weighed), str(copy))))
+        read_run(copy, finished_record(copy))
     table = str(weighed.parent / "table.csv")
     for options, words in (
         (

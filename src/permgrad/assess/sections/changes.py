@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from permgrad.assess.store import storable
 from permgrad.assess.work import Work
+from permgrad.evaluation.changes import Changes
 
 
 def changes(work: Work) -> None:
@@ -13,3 +15,6 @@ def changes(work: Work) -> None:
         clock.cut.append("comparison with the earlier run: it was not made")
         return
     work.put(changes=work.against())
+
+
+storable(Changes)

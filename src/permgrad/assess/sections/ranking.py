@@ -28,7 +28,7 @@ def ranking(work: Work) -> None:
     """
     started = time.monotonic()
     places, options = rows_and_options(work)
-    main = _rank(work, places, options)
+    main = rank(work, places, options)
     work.ranked = (places, time.monotonic() - started, options)
     explained, model = work.explained, work.model
     if model.encoder is None:
@@ -49,14 +49,7 @@ def ranking(work: Work) -> None:
     work.put(branches=branches)
 
 
-def explain_model(work: Work, **changed: Any) -> Explanation:
-    """Explain what a model relies on, on the rows of the ranking. ``changed``: other options than its own."""
-    places, options = rows_and_options(work)
-    rows = work.explained if places is None else work.explained.take(places)
-    return work.model.explain(rows, rows.y, method=work.budget.method, scope="global", **{**options, **changed})
-
-
-def _rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:
+def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:
     """Explain what the model relies on, on some of the rows (None: all), and which features move together."""
     if places is not None:
         work.budget.say(f"  importances are computed on {len(places):,} of {len(work.explained):,} test rows")

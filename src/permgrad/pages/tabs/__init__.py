@@ -1,6 +1,6 @@
 """The tabs of the report. To add one, write a file with a ``TAB`` and list it here."""
 
-from permgrad.pages.tabs import changes, data, decisions, details, features, models, rows, summary, together, trust
+from permgrad.pages.tabs import changes, data, decisions, details, features, rows, summary, together, trust
 from permgrad.pages.views import Tab
 
 #: In reading order.
@@ -11,7 +11,6 @@ TABS: tuple[Tab, ...] = (
     rows.TAB,
     decisions.TAB,
     trust.TAB,
-    models.TAB,
     changes.TAB,
     data.TAB,
     details.TAB,

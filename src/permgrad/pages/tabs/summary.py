@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from permgrad.base import errors
-from permgrad.base.numerals import number
+from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.headline import CONSTANTS
 from permgrad.pages.sentences import baseline_label, blend_words
-from permgrad.pages.side_by_side import Measured, metrics_table
-from permgrad.pages.views import SectionView, Tab, TableView
-from permgrad.pages.words import clean, shorten
+from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
+from permgrad.pages.words import clean, duration, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
 
-
+#: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
+Measured = tuple[str, Mapping[str, Any], Mark]
 #: What the scores mean, for a first reader.
 MEANINGS = {
     "accuracy": "Share of the rows whose class is predicted correctly.",
@@ -91,7 +94,27 @@ def _metrics_table(content: Assessment) -> TableView | None:
     seconds = [entry.get("fit_seconds") for _, entry, _ in models]
     if any(seconds) and seconds[0] is None and content.training is not None:
         seconds[0] = content.training.seconds
-    return metrics_table(models, seconds, "Test metrics", "the best on the test rows")
+    return _listed(models, seconds)
+
+
+def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> TableView:
+    """List models by the metrics that the first one has, and by the seconds that fitting took, where any are known."""
+    labels, entries, marks = zip(*models, strict=True)
+    rival = np.array([mark != "quiet" for mark in marks])
+    columns = [names(labels, "model", marks)]
+    for metric in metrics.values():
+        if metric.name not in entries[0]:
+            continue
+        values = pd.Series([entry.get(metric.name) for entry in entries], dtype=np.float64)
+        best = values[rival].max() if metric.direction == "higher" else values[rival].min()
+        leading: list[Mark] = np.where(rival & (values == best) & (rival.sum() > 1), "best", "").tolist()
+        write = number if metric.task == "regression" else fixed
+        # A share of variance has no unit that could make it small: 3e-8 is 0.
+        texts = [write(round(value, 4) if metric.name == "r2" else value) for value in values]
+        columns.append(figures_of(metric_heading(metric), values, texts, leading))
+    if any(value is not None for value in seconds):
+        columns.append(figures_of("time to fit", seconds, duration))
+    return table_of("Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.", columns)
 
 
 TAB = Tab(name="summary", title="Summary", sections=(("scores", "All scores", scores),))

@@ -112,7 +112,7 @@ def write_page(
     drawing = layout.read_text(encoding="utf-8", errors="replace") if layout.is_file() else None
     preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
     stored = content
-    content = completed(content, model, seed=int(seed or 0), preset=preset, layout=drawing)
+    content = completed(content, model, preset=preset, layout=drawing)
     content = with_what_if(content, model, large=look["what_if"], keep_rows=look["keep_rows"])
     provenance = ProvenanceSection(
         command=record.get("command", ""),

@@ -27,7 +27,7 @@ from permgrad.evaluation.baselines.fitting import (
     estimate_seconds,
 )
 from permgrad.evaluation.metrics import Task, metrics, scores_of
-from permgrad.evaluation.skill import Predicted, every_pair
+from permgrad.evaluation.skill import Predicted, paired
 from permgrad.models.estimators.mix import Mix
 from permgrad.pages.sentences import blend_words
 from permgrad.runs.options import is_file
@@ -143,8 +143,7 @@ def choose(work: RunWork) -> dict[str, Any]:
     )
     if behind:
         sentence += f", against {listed([f'{labels[name]} {number(losses[name])}' for name in behind], 9)}"
-        pair = [tried[best], tried[behind[0]]]
-        test = every_pair(metric.name, pair, seed=seed, dependence=train.dependence)[0, 1]
+        test = paired(metric.name, tried[best], tried[behind[0]], seed=seed, dependence=train.dependence)
         if test is not None:
             ends = " to ".join(number(test[end]) for end in ("ci_low", "ci_high"))
             sentence += f". The first two differ by {number(test['difference'])} (95 % interval {ends})"

@@ -269,7 +269,6 @@ class RunWork:
             folder=self.folder.path,
             record=self.folder.record,
             data=self.read(DATA),
-            metrics=content.metrics or {},
             predictions=predictions,
             explanation=content.explanation,
             dependence=content.dependence,

@@ -1,0 +1,54 @@
+"""Finished runs: their names, and which of them can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.base.errors import InputError
+from permgrad.runs.finished import FinishedRun, changed, common_rows, labels_of_runs
+
+
+def run(name: str, rows: range, noise: float) -> FinishedRun:
+    numbers = np.array(rows)
+    truth = np.sin(numbers)
+    guess = truth + noise * np.random.default_rng(len(name)).normal(size=len(numbers))
+    predictions = pd.DataFrame({"row": numbers, "truth": truth, "prediction": guess})
+    about = {"target": "price", "task": "regression", "table": "houses"}
+    return FinishedRun(
+        Path("runs") / name, {"configuration": {"table content": "abc", "seed": 3}}, about, predictions, None
+    )
+
+
+def test_runs_of_other_splits_are_compared_on_the_rows_that_both_tested():
+    good, poor = run("good", range(60), 0.1), run("poor", range(20, 90), 0.5)
+    rows, tables = common_rows(poor, good)
+    assert list(rows) == list(range(20, 60))
+    for table, one in zip(tables, (poor, good), strict=True):
+        kept = one.predictions[one.predictions["row"].isin(range(20, 60))]
+        assert list(table["prediction"]) == list(kept["prediction"])
+    lines = changed(poor, good).to_frame().set_index("name")
+    errors = [((table["truth"] - table["prediction"]) ** 2).mean() for table in tables]
+    assert lines.loc["loss", ["old", "new"]].tolist() == pytest.approx(errors)
+    assert lines.loc["rmse", "new"] == pytest.approx(np.sqrt(errors[1]))
+
+
+def test_runs_of_other_targets_or_rows_are_refused():
+    one = run("one", range(60), 0.1)
+    other = run("other", range(60), 0.2)
+    with pytest.raises(InputError, match=r"The runs have another target: .*'price'.*'rent'"):
+        changed(one, replace(other, data={**other.data, "target": "rent"}))
+    with pytest.raises(InputError, match="The runs have 5 common test rows, too few"):
+        changed(one, run("late", range(55, 90), 0.1))
+    moved = other.predictions.assign(truth=other.predictions["truth"] + 1)
+    with pytest.raises(InputError, match="The runs have other targets in the same rows"):
+        changed(one, replace(other, predictions=moved))
+
+
+def test_runs_are_named_by_their_folders_unless_two_have_one_name():
+    assert labels_of_runs([Path("a/x-0"), Path("b/x-1")]) == ["x-0", "x-1"]
+    assert labels_of_runs([Path("a/x"), Path("b/x"), Path("y")]) == ["a/x", "b/x", "y"]
