@@ -128,7 +128,8 @@ def check_common(rows: int) -> None:
 
 def common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFrame]]:
     """Return the numbers of the test rows that both runs have, and the predictions of each run for them."""
-    rows: Any = np.intersect1d(*(run.predictions["row"].to_numpy(dtype=np.int64) for run in (old, new)))
+    first, second = (run.predictions["row"].to_numpy(dtype=np.int64) for run in (old, new))
+    rows = np.intersect1d(first, second)
     check_common(len(rows))
     tables = [run.predictions.set_index("row").loc[rows] for run in (old, new)]
     truth = tables[0]["truth"].to_numpy()
