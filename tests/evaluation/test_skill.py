@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics as reference
 
 from permgrad.base.dependence import Dependence
-from permgrad.evaluation.skill import Predicted, against_others, every_pair, skill
+from permgrad.evaluation.skill import Predicted, against_others, paired, skill
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ def classified(rows: int, strength: float, seed: int, shares=(0.2, 0.3, 0.5)) ->
 
 
 def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> SimpleNamespace | None:
-    found = every_pair(metric, [ours, theirs], seed=seed)[0, 1]
+    found = paired(metric, ours, theirs, seed=seed)
     return None if found is None else SimpleNamespace(**found)
 
 

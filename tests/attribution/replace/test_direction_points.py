@@ -148,7 +148,8 @@ def test_batches_and_groups(models):
 
 
 def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):
-    whole = {"kind": "explanation", "key": "abc", "facts": {"rows": 3}, "finished": True, "files": ["part-0.parquet"]}
+    whole = {"schema_version": 1, "kind": "explanation", "key": "abc", "facts": {"rows": 3}, "finished": True}
+    whole["files"] = ["part-0.parquet"]
 
     def read(record) -> dict | None:
         (tmp_path / "_stream.json").write_text(json.dumps(record), encoding="utf-8")

@@ -11,7 +11,7 @@ from browsing import needs_browser, visit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import permgrad as pg
-from permgrad.assess.reading import ReadModel
+from permgrad.assess.reading import ReadModel, sensitive_columns
 from permgrad.base.errors import InputError
 from permgrad.base.stored import parse_json
 from permgrad.runs.commands.report import rebuild_report
@@ -140,11 +140,11 @@ def test_a_report_takes_labels_and_names(fitted):
     page = pg.report(model, X, y, sensitive=sex, n_repeats=2, random_state=0).html
     assert "By sex" in page
     assert "tell" in page.partition("By sex")[2]
-    read = ReadModel(model, X, y, seed=0, n_repeats=2)
-    assert read.levels(sex)["sex"].tolist() == sex.tolist()
-    assert read.levels("age")["age"].tolist() == X["age"].tolist()
-    assert list(read.levels(["age", "income"])) == ["age", "income"]
-    named = read.levels(pd.DataFrame({"a": sex, "b": X["age"]}))
+    rows = ReadModel(model, X, y, seed=0, n_repeats=2).rows
+    assert sensitive_columns(sex, rows)["sex"].tolist() == sex.tolist()
+    assert sensitive_columns("age", rows)["age"].tolist() == X["age"].tolist()
+    assert list(sensitive_columns(["age", "income"], rows)) == ["age", "income"]
+    named = sensitive_columns(pd.DataFrame({"a": sex, "b": X["age"]}), rows)
     assert (list(named), named["a"].tolist()) == (["a", "b"], sex.tolist())
     assert "For whom is it right?" not in pg.report(model, X, y, n_repeats=2, random_state=0).html
 
