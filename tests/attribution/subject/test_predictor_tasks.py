@@ -585,5 +585,5 @@ def test_classes_in_a_list_are_those_of_one_label():
 
     X = np.random.default_rng(0).normal(size=(200, 2))
     explanation = pg.explain(Rule(), X, Rule().predict(X), random_state=0, progress=False)
-    assert explanation.class_names == ("no", "yes")
+    assert explanation.outputs == ("all", "no", "yes")
     assert explanation.ranking()[0] == "x1"
