@@ -260,9 +260,9 @@ def _drift(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _one_class(kind: str, rng: np.random.Generator) -> Situation:
-    one = _classified(kind, rng)
+    one = _classified(kind, rng, rows=(500, int(rng.integers(60, 500))))
     one.truth = np.full(len(one.truth), one.classes[0], dtype=object)
-    one.must, one.must_not = ("one_class",), ("rare", "constant", "lack", "calibration")
+    one.must, one.must_not = ("one_class",), ("rare", "constant", "lack", "calibration", "few_rows", "unchecked")
     return one
 
 

@@ -146,7 +146,8 @@ def check(one: Situation, sentences: list[dict[str, Any]]) -> Faults:
 
 def _silence(one: Situation, spoken: dict[str, str], faults: Faults) -> None:
     """Check that what is not said does not hold."""
-    faults.claim("few rows are silent", ("few_rows" in spoken) == (len(one.truth) < 100))
+    few_rows = len(one.truth) < 100 and (one.task == "regression" or len(set(one.truth.tolist())) > 1)
+    faults.claim("few rows are silent", ("few_rows" in spoken) == few_rows)
     groups = {"worse", "none_worse"} & set(spoken)
     faults.claim("nothing is said of groups", len(groups) == 1 or len(one.truth) < 80)
     if one.task == "regression":

@@ -156,7 +156,7 @@ def test_rows_of_one_class_are_no_test_of_the_model(with_train):
     kinds = {one["facts"]["kind"]: one["sentence"] for one in spoken}
     assert kinds["skill"] == "The model LogisticRegression predicts arrival."
     assert not {"constant", "lack", "calibration"} & set(kinds)
-    assert kinds["one_class"].endswith("test rows have the class late, so nothing is known about the other classes.")
+    assert "test rows have the class late, so nothing is known about the other classes. Rows" in kinds["one_class"]
     assert kinds["next"] == "Test it on rows of every class."
 
 
@@ -479,3 +479,16 @@ def test_rows_of_a_predictor_are_checked_once(monkeypatch):
     assert len(checks) == 1
     pg.explain(age_alone, X[["age"]], progress=False)
     assert len(checks) == 2
+
+
+@pytest.mark.parametrize("level", ["deer", "fox"])
+def test_test_rows_of_one_class_say_nothing_of_skill(level):
+    rng = np.random.default_rng(1)
+    X = pd.DataFrame({"size": rng.normal(size=500), "age": rng.normal(size=500)})
+    y = np.select([X["size"] > 0.8, X["size"] > -0.5], ["deer", "fox"], "hare")
+    model, held = LogisticRegression().fit(X[:250], y[:250]), y[250:] == level
+    text = pg.report(model, X[250:][held], y[250:][held], random_state=0).markdown
+    assert f"have the class {level}, so nothing is known about the other classes" in text
+    assert "Test it on rows of every class." in text
+    for word in ("accuracy", "nearly perfect", "know the outcome"):
+        assert word not in text

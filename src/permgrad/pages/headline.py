@@ -90,7 +90,7 @@ def headline(content: Assessment) -> str:
         subject = f"The {'' if is_blend else 'model '}{shorten(content.subject, 60)}"
     metric = primary_metric(content.task, known_classes(content.test))
     value, target = content.test.get(metric.name), shorten(content.target, 60)
-    if value is None:
+    if value is None or len(class_rows(content)[1]) == 1:  # any constant is right in rows of one class
         return f"{subject} predicts {target}."
     rows = ((content.metrics or {}).get("rows") or {}).get("test")
     where = f" on {counted(rows, 'test row')}" if isinstance(rows, int) else " on the test rows"

@@ -237,7 +237,7 @@ def _giveaways(content: Assessment) -> Iterator[Spoken]:
     needs = "" if content.data is None else content.data.unchecked
     name = "r2" if content.task == "regression" else "balanced_accuracy"
     value = content.test.get(name)
-    if needs and value is not None and value >= ALONE:
+    if needs and value is not None and value >= ALONE and len(class_rows(content)[1]) != 1:
         words = f"It is nearly perfect ({metrics.get(name).label} {down(value)}), as models are that know the outcome. "
         words += unchecked_words(content.target, needs)
         yield words, "unchecked", "caution", {"metric": name, "value": value, "needs": needs}
@@ -261,9 +261,10 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
     if len(counts) == 1:
         ((label, count),) = counts.items()
         words = f"{by_count(count, 'The one test row has', f'All {count:,} test rows have')} the class "
-        words += f"{shorten(label, 40)}, so nothing is known about the other classes."
+        words += f"{shorten(label, 40)}, so nothing is known about the other classes. Rows of one class do not "
+        words += "show how good a model is."
         yield words, "one_class", "caution", {"class": label, "rows": count}
-    if rows is not None and rows < FEW_ROWS:
+    elif rows is not None and rows < FEW_ROWS:
         words = f"There {by_count(rows, 'is', 'are')} only {counted(rows, 'test row')}, so all scores are rough"
         facts: dict[str, Any] = {"rows": rows}
         if rows and (accuracy := test.get("accuracy")) is not None:

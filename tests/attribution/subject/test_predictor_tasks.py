@@ -531,3 +531,16 @@ def test_a_model_that_learned_one_class_is_told():
         InputError, match=r"rows of one class only, 'p', and always predicts it\. Fit it on rows of sev"
     ):
         pg.explain(model, X, y, **QUIET)
+
+
+def test_classes_in_a_list_are_those_of_one_label():
+    class Rule:
+        classes_ = ["no", "yes"]  # noqa: RUF012 — as a user writes it
+
+        def predict(self, table):
+            return np.where(np.asarray(table)[:, 1] > 0.3, "yes", "no")
+
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    explanation = pg.explain(Rule(), X, Rule().predict(X), random_state=0, progress=False)
+    assert explanation.outputs == ("all", "no", "yes")
+    assert explanation.ranking()[0] == "x1"

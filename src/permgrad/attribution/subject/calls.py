@@ -82,7 +82,7 @@ def _function(model: Callable[[Any], Any]) -> PredictCall:
     """Return a call of any function. For a bound method ``predict_proba`` or ``predict``, its owner has the classes."""
     owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
     classes = getattr(owner, "classes_", None)
-    if name in ("predict_proba", "predict") and classes is not None and not isinstance(classes, list):
+    if name in ("predict_proba", "predict") and classes is not None and not _are_several(classes):
         labels = tuple(np.asarray(classes).tolist())
         return PredictCall(model, "classification", "probabilities", labels, one_hot=name == "predict")
     return PredictCall(model)
@@ -94,7 +94,7 @@ def _estimator(model: Any) -> PredictCall | None:
         return None
     check_fitted(model)
     classes = getattr(model, "classes_", _unnamed_labels(model))
-    several = isinstance(classes, list)  # of several labels, the classes of each
+    several = _are_several(classes)
     labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
     if labels and _returns_scores(model):
         function, decides = (partial(model.predict, prediction_type=kind) for kind in ("Probability", "Class"))
@@ -317,3 +317,8 @@ def _levels(written: Any) -> tuple[float, ...]:
         return tuple(map(float, written if several else str(written).strip("[] ").split(",")))
     except (TypeError, ValueError):
         return ()
+
+
+def _are_several(classes: Any) -> bool:
+    """Whether these are the classes of several labels, a list of arrays. A list of labels is that of one."""
+    return isinstance(classes, list) and any(map(np.ndim, classes))
