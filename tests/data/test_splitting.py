@@ -38,15 +38,35 @@ def test_default_is_the_published_split(task):
 
 
 def test_a_rare_class_falls_back_with_a_warning():
-    y = ["a"] * 50 + ["b"] * 50 + ["c"]
+    y = np.repeat(np.arange(30), 2)
     with pytest.warns(
-        PermgradWarning, match="The parts are drawn without stratification, because the smallest class has 1 of 101"
+        PermgradWarning, match="The parts are drawn without stratification, because the smallest class has 2 of 60"
     ):
-        split = split_rows(101, y)
+        split = split_rows(60, y)
     assert split.kind == "random"
-    assert_partition(split, 101)
-    with pytest.warns(PermgradWarning, match="The validation and test parts are drawn without stratification"):
-        split_rows(103, [*y, "c", "c"])
+    assert_partition(split, 60)
+
+
+@pytest.mark.parametrize("alone", [1, 4])
+def test_classes_of_one_row_train_and_the_others_stay_stratified(alone):
+    y = np.concatenate([np.repeat(["a", "b", "c"], [70, 25, 5]), [f"only {place}" for place in range(alone)]])
+    y = np.random.default_rng(alone).permutation(y)
+    with pytest.warns(PermgradWarning, match=f"{alone} class.* a single row, which trains"):
+        split = split_rows(len(y), y)
+    assert split.kind == "stratified"
+    assert_partition(split, len(y))
+    assert {f"only {place}" for place in range(alone)} <= set(y[split.train])
+    for label, rows in (("a", 70), ("b", 25), ("c", 5)):
+        assert abs(np.sum(y[split.train] == label) - 0.6 * rows) <= 2.5
+        assert all(abs(np.sum(y[part] == label) - 0.2 * rows) <= 1.5 for part in (split.validation, split.test))
+
+
+def test_a_class_of_three_rows_leaves_the_parts_stratified():
+    y = np.array(["a"] * 50 + ["b"] * 50 + ["c"] * 3)
+    split = split_rows(103, y)
+    assert split.kind == "stratified"
+    assert_partition(split, 103)
+    assert "c" in y[split.train]
 
 
 @given(n=st.integers(3, 60), seed=st.integers(0, 5))

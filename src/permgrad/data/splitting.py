@@ -64,27 +64,45 @@ def split_rows(
 
 # ---- at random ------------------------------------------------------------------------------------------------------
 def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]) -> Split:
+    off_share, rows = shares[1] + shares[2], np.arange(n, dtype=np.int64)
+    train, off, is_balanced = halve(rows, labels, off_share, seed)
+    validation, test, _ = halve(off, labels, shares[2] / off_share, seed, keep=False)
+    if labels is not None:
+        counts = np.bincount(labels)
+        alone = int((counts == 1).sum())
+        if not is_balanced:
+            warn_user(
+                "The parts are drawn without stratification, because the smallest class has "
+                f"{counts[counts > 0].min()} of {n} rows."
+            )
+        elif alone:
+            have = by_count(alone, "class has", "classes have")
+            warn_user(f"{alone} {have} a single row, which trains: no validation or test row is of such a class.")
+    return Split(train, validation, test, "stratified" if is_balanced else "random")
+
+
+def halve(rows: Rows, labels: Rows | None, share: float, seed: int, *, keep: bool = True) -> tuple[Rows, Rows, bool]:
+    """Return rows without a share of them, this share, and whether each label ``(n,)`` has its part in both.
+
+    The only row of a label stays with the first rows, or, if not ``keep``, is drawn like one of another label.
+    """
     with loading():
         from sklearn.model_selection import train_test_split
 
-    off_share = shares[1] + shares[2]
-    rows, parts, balanced = np.arange(n, dtype=np.int64), list[Rows](), list[bool]()
-    for share in (off_share, shares[2] / off_share):
-        n_off, stratify = int(np.ceil(len(rows) * share)), None
-        if labels is not None:
-            counts = np.unique(labels[rows], return_counts=True)[1]
-            is_enough = counts.min() >= 2 and n_off >= len(counts) and len(rows) - n_off >= len(counts)
-            stratify = labels[rows] if is_enough else None
-        part, rows = train_test_split(rows, test_size=share, random_state=seed, stratify=stratify)
-        parts.append(part)
-        balanced.append(stratify is not None)
-    if labels is not None and not all(balanced):
-        counts = np.bincount(labels)
-        warn_user(
-            f"The {'validation and test parts' if balanced[0] else 'parts'} are drawn without stratification, because "
-            f"the smallest class has {counts[counts > 0].min()} of {n} rows."
-        )
-    return Split(parts[0], parts[1], rows, "stratified" if all(balanced) else "random")
+    count, strata, alone = int(np.ceil(len(rows) * share)), None, np.zeros(len(rows), dtype=bool)
+    if labels is not None:
+        own = labels[rows]
+        alone = np.bincount(own)[own] == 1
+        if not keep and alone.any():
+            # Such rows are one label together. A last one joins the most frequent.
+            together = own.max() + 1 if alone.sum() > 1 else np.bincount(own).argmax()
+            own, alone = np.where(alone, together, own), np.zeros(len(rows), dtype=bool)
+        others = len(np.unique(own[~alone]))
+        if others and count >= others and np.sum(~alone) - count >= others:
+            strata = own[~alone]
+    alone &= strata is not None
+    first, second = train_test_split(rows[~alone], test_size=count, random_state=seed, stratify=strata)
+    return (np.append(first, rows[alone]) if alone.any() else first), second, strata is not None
 
 
 # ---- by group -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonica
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written, sheet_of
-from permgrad.data.splitting import blank_words, count_shared_rows, split_rows
+from permgrad.data.splitting import blank_words, count_shared_rows, halve, split_rows
 from permgrad.data.types.column_types import Kind, odd_among_numbers
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.runs.requests import RunRequest
@@ -400,14 +400,7 @@ def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
 # ---- the published example -------------------------------------------------------------------------------------------
 def divide_as_published(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Integers]:
     """Split as published, 80/20 and stratified. A tenth of the 80 is held out of training to choose thresholds."""
-    from sklearn.model_selection import train_test_split
-
-    def halve(rows: Integers, share: float) -> tuple[Integers, Integers]:
-        counts = np.unique(y[rows], return_counts=True)[1]
-        enough = counts.min() >= 2 and int(np.ceil(len(rows) * share)) >= len(counts)
-        first, second = train_test_split(rows, test_size=share, random_state=seed, stratify=y[rows] if enough else None)
-        return first, second
-
-    learned, test = halve(np.arange(n, dtype=np.int64), 0.2)
-    train, held = halve(learned, _HELD_OUT)
+    labels = np.unique(y, return_inverse=True)[1]
+    learned, test, _ = halve(np.arange(n, dtype=np.int64), labels, 0.2, seed)
+    train, held, _ = halve(learned, labels, _HELD_OUT, seed)
     return {"train": train, "validation": held, "test": test}
