@@ -226,3 +226,48 @@ def test_columns_of_noise_and_smooth_models_of_them_raise_no_alarm(columns):
             assert told(frame.assign(y=y), "y", "regression") == {}
             assert told(frame.assign(y=y.round()), "y", "regression") == {}
             assert told(frame.assign(y=y > np.median(y)), "y", "classification") == {}
+
+
+def dummies(rows: int = 500) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(5)
+    animal = rng.choice(["cat", "dog", "eel", "fox"], rows, p=[0.4, 0.3, 0.2, 0.1])
+    return pd.DataFrame({"y": animal, "size": rng.normal(size=rows), "tame": rng.integers(0, 2, rows)}), animal
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_dummies_of_the_target_are_found_together(left):
+    frame, animal = dummies()
+    marks = [f"is {label}" for label in ("cat", "dog", "eel", "fox")[left:]]
+    frame = frame.assign(**{name: (animal == name[3:]) for name in marks})
+    (found,) = split(frame, "y", "classification")
+    assert sorted(found["columns"]) == marks
+    assert (found["metric"], found["score"]) == ("balanced_accuracy", 1.0)
+    said = leak_words("y", [found])
+    assert (
+        "together predict 'y' nearly perfectly (balanced accuracy 1.000 on held-out rows): each marks rows of" in said
+    )
+    assert all(f"--drop '{name}'" in said for name in marks)
+    assert split(frame.drop(columns=marks[:2]), "y", "classification") == [], "two classes are not told apart"
+
+
+def test_marks_may_be_amounts_texts_and_parts_of_a_class():
+    frame, animal = dummies()
+    rng = np.random.default_rng(6)
+    frame["litter"] = np.where(animal == "cat", rng.uniform(1, 9, 500).round(2), 0.0)
+    frame["lead"] = np.where(animal == "dog", "yes", "no")
+    frame["river"] = ((animal == "eel") & (rng.random(500) < 0.6)) * 1
+    frame["sea"] = ((animal == "eel") & (frame["river"] == 0)) * 1
+    (found,) = split(frame, "y", "classification")
+    assert sorted(found["columns"]) == ["lead", "litter", "river", "sea"]
+    wrong = rng.random(500) < 0.2
+    assert split(frame.assign(lead=np.where(wrong, "no", frame["lead"])), "y", "classification") == []
+
+
+def test_columns_that_mark_a_class_by_chance_or_one_class_alone_raise_no_alarm():
+    rng = np.random.default_rng(0)
+    for rows in (24, 60, 200):
+        many = pd.DataFrame(rng.random((rows, 600)) < 0.2).astype(int).add_prefix("x")
+        assert told(many.assign(y=rng.permutation(np.arange(rows) % 3)), "y", "classification") == {}
+        assert told(many.assign(y=rng.permutation(np.arange(rows) % 2)), "y", "classification") == {}
+    frame, animal = dummies()
+    assert told(frame.assign(barks=animal == "dog", swims=animal == "eel"), "y", "classification") == {}

@@ -2,7 +2,8 @@
 
 The model of a column is a lookup among rows with equal values or a few neighbours, and for numbers also a straight
 line. Dates are numbers. Whether there is a value, the first number of a text, and a word of it are each looked up, too:
-a reason or an order number that only one class has may differ in every row. Training rows and held out rows are each
+a reason or an order number that only one class has may differ in every row. Several columns are looked at together
+where each marks rows of one class alone, as dummies of the target do. Training rows and held out rows are each
 predicted from the other.
 """
 
@@ -35,6 +36,8 @@ _NEIGHBOURS = (1, 5, 25)
 _WORTH_MORE = 0.8
 #: Number of cells, and of rows, that are read. Longer or wider tables are sampled.
 _MOST_CELLS, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 20_000, 2_000
+#: Columns that may mark a class together, and the fewest rows that one marks.
+_MOST_MARKS, _FEWEST_MARKED = 3, 2
 #: Characters of a text that are looked through for words, and classes that get a word each.
 _MOST_CHARACTERS, _MOST_WORDS = 1000, 20
 _NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?")
@@ -58,7 +61,8 @@ def columns_that_tell(
     Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a few values are far from all
     others: R² then depends on predictions for these, which lie outside the range of the learned rows. With ``class``,
     whether the column has a value tells this one of several classes. With ``formula``, that of ``columns`` is meant
-    (``permgrad.evaluation.leaks``). ``classes``: the labels, if targets are their numbers.
+    (``permgrad.evaluation.leaks``), and with ``together``, all of ``columns``. ``classes``: the labels, if targets are
+    their numbers.
     """
     tables, targets = [], []
     for table, values in (learned, held):
@@ -81,10 +85,13 @@ def columns_that_tell(
     halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
     leaks: list[dict[str, Any]] = []
     numbers: dict[str, ColumnCells] = {}
+    open_codes: dict[str, Array] = {}
     for place, name in enumerate(map(str, both.columns)):
         cells = cells_of(both.iloc[:, place], name)
         if (told_alone := _alone(cells, measures, y, names, halves)) is not None:
             leaks.append({"column": name, **told_alone, "rows": len(both)})
+        if len(names) and (told_alone is None or "class" in told_alone):
+            open_codes[name] = cells.codes
         if cells.values is not None:
             numbers[name] = cells
     told = {leak["column"] for leak in leaks}
@@ -92,7 +99,12 @@ def columns_that_tell(
     if formula is None and told:  # a column that alone gives nearly the target can be part of exactly the target
         formula = _formula(numbers, y, names)
     leaks += [] if formula is None or told.issuperset(formula["columns"]) else [formula]
-    return sorted(leaks, key=lambda leak: ("formula" in leak, "class" in leak and len(names) > 2, -leak["score"]))
+    together = _together(open_codes, y, len(names), halves)
+    leaks += [] if together is None or told.issuperset(together["columns"]) else [together]
+    return sorted(
+        leaks,
+        key=lambda leak: ("formula" in leak, "together" in leak, "class" in leak and len(names) > 2, -leak["score"]),
+    )
 
 
 def _alone(
@@ -107,6 +119,57 @@ def _alone(
     if filled is None:
         return None
     return {"class": plain(names[filled[0]]), "metric": "balanced_accuracy", "score": filled[1]}
+
+
+def _together(codes: Mapping[str, Array], y: Array, classes: int, halves: Sequence[Booleans]) -> dict[str, Any] | None:
+    """Return the columns that tell all classes together, each by marking rows of one class alone, if there are any.
+
+    A column marks the rows that have its most frequent value, or those that have another. One class may be without a
+    mark: its rows are those that no column marks.
+    """
+    if classes < 2:
+        return None
+    usual = {name: of == np.bincount(of + 1).argmax() - 1 for name, of in codes.items()}
+    sides = [(name, side) for name, often in usual.items() for side in (often, ~often)]
+    guesses, columns = [], dict[str, None]()
+    for fit in halves:
+        chosen = _marks(sides, y, classes, fit)
+        if chosen is None:
+            return None
+        marks, rest = chosen
+        guess = np.full(len(y), rest)
+        for name, side, label in marks:
+            guess[side], columns[name] = label, None
+        guesses.append(guess[~fit])
+    score = _measure(y, classes, halves, guesses)
+    if score < ALONE:
+        return None
+    facts: dict[str, Any] = {"column": next(iter(columns)), "columns": list(columns), "together": True}
+    return {**facts, "metric": "balanced_accuracy", "score": score, "rows": len(y)}
+
+
+def _marks(
+    sides: Sequence[tuple[str, Booleans]], y: Array, classes: int, fit: Booleans
+) -> tuple[list[tuple[str, Booleans, int]], int] | None:
+    """Return columns with the rows that they mark and their class, and the class of all others, by some rows."""
+    pure: list[list[tuple[int, str, Booleans]]] = [[] for _ in range(classes)]
+    for name, side in sides:
+        counts = np.bincount(y[side & fit], minlength=classes)
+        label, count = int(counts.argmax()), int(counts.max())
+        if count >= max(_FEWEST_MARKED, ALONE * counts.sum()):
+            pure[label].append((count, name, side))
+    marks, left = list[tuple[str, Booleans, int]](), list[tuple[int, int]]()
+    for label, known in enumerate(np.bincount(y[fit], minlength=classes).tolist()):
+        open_rows, used = fit & (y == label), list[tuple[str, Booleans, int]]()
+        for _, name, side in sorted(pure[label], key=lambda one: -one[0]):
+            if len(used) < _MOST_MARKS and np.sum(open_rows & side) >= _FEWEST_MARKED:
+                used.append((name, side, label))
+                open_rows = open_rows & ~side
+        if known and open_rows.sum() <= (1 - ALONE) * known:
+            marks += used
+        elif known:
+            left.append((known, label))
+    return None if len(left) > 1 else (marks, max(left, default=(0, 0))[1])
 
 
 def _formula(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> dict[str, Any] | None:

@@ -98,9 +98,10 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
     """Return the alarm about columns that predict the target alone, or by a formula, or an empty text."""
     if not leaks:
         return ""
-    alone = [one for one in leaks if "formula" not in one and "class" not in one]
+    alone = [one for one in leaks if not {"formula", "class", "together"} & set(one)]
     words = [_formula_words(target, one) for one in leaks if "formula" in one]
     words += _filled_words([one for one in leaks if "class" in one])
+    words += [_together_words(target, one) for one in leaks if "together" in one]
     of_alarm = [*alone[:_LEAKS], *(one for one in leaks if one not in alone)]
     columns = list(dict.fromkeys(name for one in of_alarm for name in one.get("columns", [one["column"]])))
     if alone:
@@ -131,6 +132,13 @@ def _filled_words(leaks: Sequence[Mapping[str, Any]]) -> list[str]:
         apart = f"rows of class {clean(label)!r} from all others nearly perfectly ({measure} {score})"
         words.append(f"Whether {names} {have} a value tells {apart}")
     return words
+
+
+def _together_words(target: str, leak: Mapping[str, Any]) -> str:
+    """Say, without a full stop, which columns tell the classes together."""
+    names, score = listed([repr(name) for name in leak["columns"]], _LEAKS), down(leak["score"])
+    measure = f"({MEASURES_OF_LEAKS[leak['metric']]} {score} on held-out rows)"
+    return f"{names} together predict {target!r} nearly perfectly {measure}: each marks rows of one class alone"
 
 
 def _formula_words(target: str, leak: Mapping[str, Any]) -> str:

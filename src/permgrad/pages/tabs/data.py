@@ -55,6 +55,7 @@ _LEAKS = {
     "alone": "Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by "
     "a lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it.",
     "class": "Whether a column with a class has a value tells rows of this class from all others.",
+    "together": "Columns of one line predict {target} nearly perfectly together: each marks rows of one class alone.",
     "formula": "A formula gives {target} from several columns.",
 }
 _OF_LEAKS = (
@@ -71,18 +72,24 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         elif stored.described.get("columns"):
             section.text(f"No column alone predicts {target} nearly perfectly.")
         return
-    kinds = {"formula" if "formula" in one else "class" if "class" in one else "alone" for one in stored.leaks}
+    kinds = {next((kind for kind in _LEAKS if kind in one), "alone") for one in stored.leaks}
     section.text(
         " ".join([*(words.format(target=target) for kind, words in _LEAKS.items() if kind in kinds), _OF_LEAKS])
     )
     columns = [
-        names([one.get("formula", one["column"]) for one in stored.leaks], "column or formula"),
+        names([_written(one) for one in stored.leaks], "column or formula"),
         names([MEASURES_OF_LEAKS[one["metric"]] for one in stored.leaks], "measure"),
         names([one.get("class", "all") for one in stored.leaks], "class"),
         figures_of("score", [one["score"] for one in stored.leaks], down),
     ]
     columns = columns if any("class" in one for one in stored.leaks) else [*columns[:2], columns[-1]]
     section.table(table_of("1 is perfect. Columns are reported from 0.98 on.", columns))
+
+
+def _written(leak: Mapping[str, Any]) -> str:
+    """Return what a leak is called: its formula, or its columns."""
+    columns = leak["columns"] if "together" in leak else [leak["column"]]
+    return str(leak.get("formula", ", ".join(columns)))
 
 
 # ---- training against test rows --------------------------------------------------------------------------------------
