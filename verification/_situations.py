@@ -259,6 +259,16 @@ def _drift(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _dummies(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng, shares=(0.4, 0.3, 0.3))
+    left = int(rng.integers(0, 2))
+    for table, target in ((one.train, one.learned), (one.test, one.truth)):
+        for place, label in enumerate(one.classes[left:]):
+            table[f"mark{place}"] = np.where(target == label, 1.0, 0.0)
+    one.must = ("leak",)
+    return one
+
+
 def _one_class(kind: str, rng: np.random.Generator) -> Situation:
     one = _classified(kind, rng, rows=(500, int(rng.integers(60, 500))))
     one.truth = np.full(len(one.truth), one.classes[0], dtype=object)
@@ -353,6 +363,7 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "never predicted": _never,
     "unseen": _unseen,
     "one class": _one_class,
+    "dummies": _dummies,
     "few rows": lambda kind, rng: _classified(kind, rng, rows=(200, int(rng.integers(5, 99))), must=("few_rows",)),
     "few numbers": lambda kind, rng: _regression(kind, rng, rows=int(rng.integers(5, 99)), must=("few_rows",)),
     "drift": _drift,
