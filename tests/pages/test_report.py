@@ -377,7 +377,6 @@ def test_options_of_a_method_are_those_of_explain(forest):
         ({"y": ["late"] * 3}, r"y must have one value for each of the 20 rows, got the shape \(3,\)"),
         ({"title": 3}, r"title must be text, got 3"),
         ({"most_rows": 1}, r"most_rows"),
-        ({"model": {}}, r"Several models must be a dict by name, got \{\}"),
         ({"train": 5}, r"train must be a pair of rows and targets, got int"),
         ({"path": "page.txt"}, r"A report is an HTML file, got path='page.txt'\. Pass 'page.html'"),
         ({"path": ""}, r"path must be a file to write, got ''"),

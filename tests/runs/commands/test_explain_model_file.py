@@ -155,7 +155,6 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
         (("--method", "gradient"), "needs the gradient of a torch network"),
         (("--target", "late", "--class-names", "no,yes", "--row", 1000), "row must be below"),
         (("--where", "region=east"), "No row has region = east"),
-        (("--causal-order", "age > income"), "no option --causal-order"),
         (("--option", "tolerance"), "--option must have the form NAME=VALUE, got 'tolerance'"),
         (("--option", "max-permutations=9"), "--option must be one of .* got 'max_permutations'"),
         (("--option", "n_repeats=9"), "--option n_repeats has an option of its own. Use --repeats"),

@@ -215,10 +215,10 @@ def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, Ar
     model.best_epoch_ = int(description["best_epoch"])
     model.history_ = pd.DataFrame({name: arrays[f"history.{name}"] for name in description["history"]})
     model.background_target_ = arrays["background_target"]
-    if "target" in description:
+    if model.task == "regression":
         model.target_mean_ = float(description["target"]["mean"])
         model.target_scale_ = float(description["target"]["scale"])
-    if "class_weights" in description:
+    else:
         classes = arrays["classes"]
         model.classes_ = classes.astype(object) if description["classes_are_objects"] else classes
         model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
