@@ -276,6 +276,7 @@ def ask(tmp_path_factory):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_mutant_ends_as_the_tests_do(ask):
     assert ask() == ("passed", "", 2)
     assert ask(TOY.replace("return n", "return 0")) == ("failed", "test_size", 1)

@@ -50,6 +50,7 @@ def test_importing_permgrad_loads_nothing_heavy():
     assert run(code).strip() == "[]"
 
 
+@pytest.mark.slow
 def test_explaining_a_network_loads_nothing_that_takes_longer_than_it():
     code = """
 import sys, torch, permgrad as pg
@@ -67,6 +68,7 @@ print([name for name in heavy if name in sys.modules])
     assert run(code).strip() == "[]"
 
 
+@pytest.mark.slow
 def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_training(tmp_path):
     X = np.random.default_rng(0).normal(size=(60, 3))
     pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0]).save(tmp_path / "m")

@@ -108,6 +108,7 @@ def test_replaced_parts_leave_their_share_to_the_donor(fitted):
     np.testing.assert_allclose(row(numbers).ravel(), predicted.ravel(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_covered_patch_has_the_mean_colour_and_few_pictures_are_encoded():
     seen = []
 

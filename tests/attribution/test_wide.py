@@ -160,6 +160,7 @@ def test_a_long_text_is_told_apart_in_stretches_of_words(fitted):
     assert " ".join(found.feature_values.iloc[0, :60]) == table["text"][0]
 
 
+@pytest.mark.slow
 def test_levels_have_the_effects_of_a_mixed_model():
     inside, few = [], []
     for seed in range(2):

@@ -56,6 +56,7 @@ def test_anything_else_is_refused(given, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_libraries_loaded_on_the_way_leave_the_random_state_of_the_caller(tmp_path):
     program = """
 import random

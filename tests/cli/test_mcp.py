@@ -184,6 +184,7 @@ def test_models_are_compared(agent):
 
 
 # ---- long work -------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
     asked = {"table": "table.csv", "target": "outcome", "drop": ["code"], "out": "long"}
     asked |= {"models": ["extra_trees", "bagging"], "folds": 4, "explain": False}

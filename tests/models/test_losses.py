@@ -245,6 +245,7 @@ def test_shapley_of_several_labels_adds_up(game):
     assert (without.values > 0).all()
 
 
+@pytest.mark.slow
 def test_a_forest_of_several_labels_and_its_scores():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(100, 3)), columns=list("abc"))

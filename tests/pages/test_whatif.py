@@ -96,6 +96,7 @@ def test_a_row_is_divided_alike_on_paper_in_the_list_and_in_what_if(wide, monkey
     assert "Shapley values from the baseline's probability of" in html.unescape(str(page.html))
 
 
+@pytest.mark.slow
 def test_words_of_texts_are_explained_once_and_read_back_with_a_run(monkeypatch, tmp_path):
     rng = np.random.default_rng(2)
     some = ["good", "bad", "late", "soon", "dear", "cheap", "red", "blue"]

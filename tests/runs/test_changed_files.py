@@ -41,6 +41,7 @@ def words_of(what: str, place: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("what", ["compare", "predict", "explain"])
+@pytest.mark.slow
 def test_a_changed_byte_of_finished_work_is_noticed(place: Path, what: str) -> None:
     words = words_of(what, place)
     call(*words)

@@ -551,6 +551,7 @@ def test_refusals(tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[s
         pg.explain_stream(classifier, folder, **{"random_state": 0, "n_repeats": 1, **options})
 
 
+@pytest.mark.slow
 def test_rows_without_a_target_are_as_if_they_were_not_there(
     tmp_path: Path, classifier: pg.HyNNClassifier, regressor: pg.HyNNRegressor
 ) -> None:

@@ -124,6 +124,7 @@ def test_levels_of_a_group_are_levels_that_there_are(encoder, encoded):
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.slow
 def test_values_drawn_for_repeated_rows_stay_near_the_data():
     rng = np.random.default_rng(0)
     group = rng.random(150) < 0.5

@@ -47,6 +47,7 @@ def explain(numbers: int, **options: object) -> tuple[pg.Explanation, int]:
     ],
     ids=["shapley", "permutation", "ablation", "layer"],
 )
+@pytest.mark.slow
 def test_rows_at_once_are_bounded_by_what_the_network_computes(options):
     found, most = explain(NUMBERS, **options)
     small, many = explain(64, **options)

@@ -37,6 +37,7 @@ def fitted(texts, y, task, *, weights=None, units=None, other=None):
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.data())
+@pytest.mark.slow
 def test_no_small_table_crashes(data):
     rows = data.draw(st.integers(2, 24))
     texts = data.draw(st.lists(CELLS, min_size=rows, max_size=rows))
@@ -81,6 +82,7 @@ def test_a_constant_target_and_equal_texts_have_no_score():
     assert fitted([f"some words {i % 7}" for i in range(40)], np.full(40, 3.0), "regression")[1] == {}
 
 
+@pytest.mark.slow
 def test_hundreds_of_classes_share_a_few_outputs():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 40, 600)

@@ -87,6 +87,7 @@ def _rows(kind: str) -> list[str]:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured in kilobytes")
 @pytest.mark.parametrize("kind", ["numbers", "words", "quoted", "narrow", "commas", "digits"])
+@pytest.mark.slow
 def test_reading_takes_three_times_the_file(tmp_path, kind):
     rows = _rows(kind)
     sign = ";" if kind == "commas" else ","

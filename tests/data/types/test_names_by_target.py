@@ -89,6 +89,7 @@ def test_amounts_noise_few_levels_and_sparse_numbers_stay_numbers(seed):
     assert kind(frame.assign(v=frame["v"] - 30), y)[0] == "numeric", "negative numbers"
 
 
+@pytest.mark.slow
 def test_a_network_learns_names_and_says_so_once():
     frame, y = table(0)
     quick = {"random_state": 0, "max_epochs": 6, "preset": "fast"}
@@ -161,6 +162,7 @@ def test_types_are_left_as_they_were():
     assert dataclasses.asdict(schema) == before
 
 
+@pytest.mark.slow
 def test_a_page_speaks_of_levels_whatever_says_that_numbers_are_names():
     frame, y = table(0)
     declared = pg.HyNNRegressor(random_state=0, max_epochs=2, preset="fast", kinds={"v": "categorical"})

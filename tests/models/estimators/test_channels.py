@@ -34,6 +34,7 @@ def _axes(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     return pd.DataFrame(np.concatenate(list(curves), axis=1), columns=names), alike
 
 
+@pytest.mark.slow
 def test_channels_that_names_tell_are_tested_first_and_help_where_no_single_curve_does() -> None:
     X, alike = _axes(600)
     numbers = X.to_numpy()
@@ -120,6 +121,7 @@ def test_a_coloured_picture_is_drawn_in_its_colours() -> None:
     assert "Signed map of 5 by 4 cells" in figure.description
 
 
+@pytest.mark.slow
 def test_the_report_shows_channels(undrawn: None, tmp_path: Any) -> None:
     X, alike = _axes(200)
     X = X.filter(regex="t0|t10|t11")

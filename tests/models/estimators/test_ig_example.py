@@ -288,6 +288,7 @@ def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
     assert game.to_frame().set_index("feature")["importance"]["town"] > 0.5
 
 
+@pytest.mark.slow
 def test_no_embedding_below_50_levels_or_in_the_published_networks():
     X, y = towns(600, levels=40)
     options = {"max_epochs": 1, "random_state": 0, "progress": False}

@@ -302,6 +302,7 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
 
 
 # ---- networks that are trained on the images ------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_network_learns_from_many_images(monkeypatch, tmp_path):
     monkeypatch.setattr(features, "_FEWEST", 100)
     frame, y = made(300)
@@ -348,6 +349,7 @@ def test_saved_models_predict_the_same(photos, model, tmp_path):
         pg.load(tmp_path / "model", images=statistics)
 
 
+@pytest.mark.slow
 def test_a_model_with_an_encoder_of_the_users_own_needs_it(photos, tmp_path):
     frame, y = photos
     model = pg.HyNNRegressor(image_encoder=statistics, **QUICK).fit(frame, (y == "ill") + frame["dose"])

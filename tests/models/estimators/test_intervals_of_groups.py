@@ -19,6 +19,7 @@ def shops(count: int = 40, each: int = 10):
     return X, X[:, 0] + 3 * draw.normal(size=count)[shop], np.array([f"shop {one}" for one in shop])
 
 
+@pytest.mark.slow
 def test_whole_groups_are_held_out_and_counted():
     X, y, shop = shops(200)
     model = pg.HyNNRegressor(**FAST).fit(X, y, row_groups=shop)

@@ -34,6 +34,7 @@ def _factors(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray
     return table, table[:, 0] * table[:, 1] + table[:, 2] + rng.normal(size=rows)
 
 
+@pytest.mark.slow
 def test_an_order_that_helps_is_found_also_when_the_columns_are_shuffled() -> None:
     curves, wide = _bumps(450, 34)  # too few columns for a picture
     order = find_order(curves, wide, "classification", 0)
@@ -112,6 +113,7 @@ def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     return black[:, np.random.default_rng(9).permutation(side**2)].astype(float), lie
 
 
+@pytest.mark.slow
 def test_a_shuffled_picture_is_found_and_its_network_sees_it(tmp_path: Any) -> None:
     pictures, lie = _pictures(600, 9)
     model = pg.HyNNClassifier(**_FEW).fit(pd.DataFrame(pictures.astype(bool)).add_prefix("p"), lie)

@@ -165,6 +165,7 @@ def test_before_a_share_of_the_epochs_the_newest_weights_are_the_best():
     assert found[0.6].best_epoch == 6 + int(np.argmin(losses[5:]))
 
 
+@pytest.mark.slow
 def test_a_watcher_that_shortens_a_training_brings_the_learning_rate_down():
     X, y = table()
     long, short = (

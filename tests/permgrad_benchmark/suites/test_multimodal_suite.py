@@ -115,6 +115,7 @@ def test_repetitions_and_randomised_networks():
 
 
 @needs_data
+@pytest.mark.slow
 def test_settings_are_chosen_without_the_test_images():
     design = MultimodalSuite().design("F0", 0, Settings(scale="quick"))
     held = hold_out(design)

@@ -214,6 +214,7 @@ def test_who_calls_features_relevant(cell):
     assert {r.method for r in cell if r.metric == "power:share"} > with_p_values
 
 
+@pytest.mark.slow
 def test_repetitions():
     settings = Settings(scale="quick", peers=False, progress=False, methods=("gradient", "random"))
     with pytest.MonkeyPatch.context() as patch:

@@ -139,6 +139,7 @@ def test_rows_one_by_one_and_a_sample(tmp_path: Path, run: Path) -> None:
     assert lines["row"].max() > 75, "the sample must reach the end of the table"
 
 
+@pytest.mark.slow
 def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
     """``kill -9`` while parts are computed: the same command does the others, and the numbers are those of one go."""
     folder = write(tmp_path / "rows", table(300, seed=6), size=20)

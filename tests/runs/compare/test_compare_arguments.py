@@ -40,6 +40,7 @@ def scores(frame, **options):
 
 
 # ---- codes for missing -----------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_codes_for_missing_are_taken_in_every_form_that_an_encoder_takes(frame):
     coded, plain = scores(frame, na_codes=["-9"]), scores(frame)
     assert not np.allclose(coded, plain, rtol=1e-3), "the code matters"

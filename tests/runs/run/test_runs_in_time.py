@@ -73,6 +73,7 @@ def test_a_test_file_may_lack_the_time(tmp_path):
     assert list(inputs.parts["test"].frame) == ["rain"]
 
 
+@pytest.mark.slow
 def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_over_time(tmp_path):
     riders(trend=0.004).to_csv(tmp_path / "t.csv", index=False)
     out = tmp_path / "out"
@@ -95,6 +96,7 @@ def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_ove
     assert pg.load(out / "model").preprocessor_.parts_of("day")[-2:] == ["weekday", "weekend"]
 
 
+@pytest.mark.slow
 def test_rows_in_time_without_drift_are_not_moved():
     frame = riders()
     options = {"preset": "fast", "random_state": 0, "progress": False, "kinds": {"day": "calendar"}}

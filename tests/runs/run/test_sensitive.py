@@ -70,6 +70,7 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
     assert "job carries the most" in page or "job and income carry the most" in page
 
 
+@pytest.mark.slow
 def test_the_page_is_rebuilt_and_a_run_resumed_with_the_same_section(folder):
     before, page = stored(folder), (folder / "run" / "report.html").read_text(encoding="utf-8")
     rebuild_report(ReportRequest(folder=folder / "run"))

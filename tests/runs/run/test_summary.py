@@ -32,6 +32,7 @@ def request(folder, task: str) -> RunRequest:
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.slow
 def test_a_run_reads_nothing_of_its_summary_back_and_says_what_its_files_say(tmp_path, monkeypatch, task):
     asked = request(tmp_path, task)
     with monkeypatch.context() as only:
