@@ -139,16 +139,14 @@ def _kept_numbers(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any
     wanted = dict(part.named_buffers(recurse=False))
     # Each weight and buffer, its numbers and a copy of them.
     with torch.inference_mode(mode=False):
-        copies = [
-            (one, one.data, one.detach().clone()) for one in (*wanted.values(), *copied) if one.layout == torch.strided
-        ]
+        copies = [(one, one.data, one.detach().clone()) for one in (*wanted.values(), *copied) if _is_plain(one)]
 
     def put_back() -> None:
         current = dict(part.named_buffers(recurse=False))
         for name in current.keys() - wanted.keys():
             delattr(part, name)
         for name, buffer in wanted.items():
-            if name not in current or current[name].data_ptr() != buffer.data_ptr():
+            if current.get(name) is not buffer:
                 setattr(part, name, buffer)
         for tensor, alias, copy in copies:
             if tensor.data_ptr() != alias.data_ptr():
@@ -170,9 +168,17 @@ def as_written(module: nn.Module) -> Iterator[None]:
         yield
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    """Return whether a tensor holds its numbers itself.
+
+    Others, quantised or divided over processes, do little else than multiply: they are neither copied nor compared.
+    """
+    return tensor.layout == torch.strided and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+
+
 def sums_of_weights(module: nn.Module) -> list[int]:
     """Return a checksum of each weight, which changes if a forward writes into it. Large networks have none."""
-    weights = [weight.detach() for weight in module.parameters() if weight.layout == torch.strided]
+    weights = [weight.detach() for weight in module.parameters() if _is_plain(weight)]
     if sum(weight.numel() for weight in weights) > _MOST_COPIED:
         return []
     # Sums, not copies: the weights of a network that is explained are in memory once more than they are without this.
