@@ -32,7 +32,7 @@ from permgrad.attribution.subject.outputs import (
 from permgrad.attribution.subject.positions import Reader
 from permgrad.attribution.subject.row_independence import check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
-from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
+from permgrad.attribution.subject.untouched import check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches
@@ -159,7 +159,7 @@ class NetworkSubject(Subject):
     def lookups(self) -> Sequence[Lookup]:
         """Return the calls of embeddings that read an input."""
         # A network may refuse to be watched.
-        with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module):
+        with contextlib.suppress(BatchError), torch.no_grad(), self.open():
             return find_lookups(self)
         return ()
 
@@ -196,7 +196,7 @@ class NetworkSubject(Subject):
         if undecided:
             reader = Reader(undecided)
             # Where a network refuses to be watched, shapes alone speak.
-            with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module), reader:
+            with contextlib.suppress(BatchError), torch.no_grad(), self.open(), reader:
                 self.forward(rows)
             meanings |= reader.readings
         return meanings
@@ -276,8 +276,7 @@ class NetworkSubject(Subject):
                     # Parts of such a network, run by themselves, would compute with the weights as they were before.
                     self.rewrites = sums_of_weights(self.module) != sums
                     self._width = outputs.shape[1]
-                    with as_written(self.module):
-                        check_row_independence(self._first_outputs, self._cast(few), outputs)
+                    check_row_independence(self._first_outputs, self._cast(few), outputs)
                 return outputs.cpu()
             except ForwardError as error:
                 if self._width is not None:
@@ -321,7 +320,7 @@ class NetworkSubject(Subject):
             return 1
         if self._most_rows is None:
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
-            with self.open(), as_written(self.module):
+            with self.open():
                 written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
                 needed = bytes_per_row(self.forward, row)
                 needed = bytes_per_row(self.forward, twice(row)) // 2 if self.in_pairs else needed

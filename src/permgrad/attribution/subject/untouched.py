@@ -8,6 +8,7 @@ restored afterwards, also after an error.
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -85,11 +86,16 @@ def kept(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterator[None]:
-    """Run the body with seeded generators of Python, NumPy and torch. Restore them, and the other changes listed."""
+    """Run the body with seeded generators of Python, NumPy and torch, and what is compiled as it was written.
+
+    Everything is restored, as are the other changes listed.
+    """
     generators: dict[Hashable, Change] = {
         "Python's generator": lambda: partial(random.setstate, random.getstate()),
         "NumPy's generator": lambda: partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002 — the user's
     }
+    if "torch._dynamo" in sys.modules:  # only what has loaded the compiler can have compiled anything
+        generators["compiler"] = _as_written
     with forked_torch(0), together({**generators, **changes}):
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
@@ -157,15 +163,10 @@ def _kept_numbers(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any
     return lambda: None if steps else put_back()
 
 
-@contextmanager
-def as_written(module: nn.Module) -> Iterator[None]:
-    """Run the body with parts that the user has compiled as they were written: each batch size would compile anew."""
-    stance = getattr(torch.compiler, "set_stance", None)
-    if stance is None or not any(hasattr(part, "_orig_mod") for part in module.modules()):
-        yield
-        return
-    with stance("force_eager"):
-        yield
+def _as_written() -> Undo:
+    """Have all that is compiled run as it was written: every batch size and mode would be compiled anew."""
+    stance = torch.compiler.set_stance("force_eager")
+    return partial(stance.__exit__, None, None, None)
 
 
 def _is_plain(tensor: Tensor) -> bool:
