@@ -89,7 +89,7 @@ class DeepLift(Configured):
             progress.advance(len(outputs))
 
         with Progress(request.count, "deeplift", request.progress) as progress, subject.open(), differentiable(subject):
-            references = slopes.rows(slice(0, count), result.reference.rows)
+            references = slopes.references(result.reference.rows)
             in_batches(request.count, slopes.batch, work)
             base = result.base[:1] if slopes.whole else result.base
             scale = slopes.output_range(torch.as_tensor(base, device=subject.device)).cpu().numpy()

@@ -68,7 +68,7 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         subject.open(),
         differentiable(subject),
     ):
-        references = slopes.rows(slice(None), result.reference.rows)
+        references = slopes.references(result.reference.rows)
         # The fastest way that serves the network.
         fixed = SampledIntegral if samples is not None else GradientIntegral
         lines: Lines | None = fixed(slopes, references, steps) if steps is not None else None
