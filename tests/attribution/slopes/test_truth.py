@@ -33,7 +33,7 @@ class Floored(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        return (4 * x).floor() / 4
+        return (x / 2).floor() * 2
 
     @staticmethod
     def backward(ctx, slope: Tensor) -> Tensor:
@@ -107,6 +107,7 @@ TRUE = {
     "steps": lambda x: torch.where(x > 0, x, x - 1),
     "sorted": lambda x: x.sort(dim=1)[0],
     "largest": lambda x: x.reshape(-1, 3, 2).amax(2).repeat(1, 2),
+    "half inside": lambda x: x.half().tanh().to(x.dtype),
     "fractions": lambda x: (9 * x).abs() % 1,
 }
 
