@@ -116,6 +116,16 @@ def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():
     assert not hasattr(net.layer, "more")
 
 
+@pytest.mark.parametrize("sizes", [(1, 8), (8, 1), (0, 4)])
+def test_a_buffer_that_was_resized_has_its_size_and_numbers_back(sizes):
+    """As observers of quantisation do, which learn how many channels there are."""
+    net = Counting()
+    net.register_buffer("scale", torch.full((sizes[0],), 2.0))
+    with kept(net):
+        net.scale.resize_(sizes[1]).fill_(5.0)
+    assert torch.equal(net.scale, torch.full((sizes[0],), 2.0))
+
+
 @pytest.mark.parametrize("most", [0, 10**9])
 def test_weights_above_the_limit_are_not_copied_but_buffers_are(monkeypatch, most):
     monkeypatch.setattr(state, "_MOST_COPIED", most)

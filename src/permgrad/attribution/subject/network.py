@@ -23,6 +23,7 @@ from permgrad.attribution.subject.inputs import (
     shapes_in_words,
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
+from permgrad.attribution.subject.memory import refuse_memory, state_of
 from permgrad.attribution.subject.outputs import (
     as_target,
     form_of_places,
@@ -30,7 +31,7 @@ from permgrad.attribution.subject.outputs import (
     resolve_outputs,
 )
 from permgrad.attribution.subject.positions import Reader
-from permgrad.attribution.subject.row_independence import check_row_independence
+from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.attribution.subject.untouched import check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
@@ -270,13 +271,17 @@ class NetworkSubject(Subject):
             self._casts = casts
             try:
                 with torch.no_grad(), self.open():
-                    sums = sums_of_weights(self.module)
+                    sums, before = sums_of_weights(self.module), state_of(self.module)
                     self._most_rows = None
                     outputs = self._first_outputs(self._cast(few))
                     # Parts of such a network, run by themselves, would compute with the weights as they were before.
                     self.rewrites = sums_of_weights(self.module) != sums
                     self._width = outputs.shape[1]
-                    check_row_independence(self._first_outputs, self._cast(few), outputs)
+                    try:
+                        check_row_independence(self._first_outputs, self._cast(few), outputs)
+                    except InputError:  # of other rows, or of what it remembers of them
+                        refuse_memory(self.module, before, changed(outputs, self._first_outputs(self._cast(few))))
+                        raise
                 return outputs.cpu()
             except ForwardError as error:
                 if self._width is not None:

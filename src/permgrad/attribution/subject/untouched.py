@@ -155,7 +155,8 @@ def _kept_numbers(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any
             if current.get(name) is not buffer:
                 setattr(part, name, buffer)
         for tensor, alias, copy in copies:
-            if tensor.data_ptr() != alias.data_ptr():
+            # What was resized has the same place, but other numbers.
+            if tensor.data_ptr() != alias.data_ptr() or tensor.shape != alias.shape:
                 tensor.data = alias
             if not _same(alias, copy):
                 alias.copy_(copy)
