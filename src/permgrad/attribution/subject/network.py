@@ -37,6 +37,7 @@ from permgrad.attribution.subject.untouched import check_initialised, kept, sums
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches
+from permgrad.models.devices import on_users_device
 from permgrad.models.fast.inference import fold
 
 Casts = tuple[torch.dtype | None, ...]
@@ -394,7 +395,8 @@ class NetworkSubject(Subject):
         """
         followed = torch.is_grad_enabled()
         try:
-            yield
+            with on_users_device():
+                yield
         except PermgradError:
             raise
         except Exception as error:
