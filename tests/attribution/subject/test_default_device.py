@@ -20,7 +20,7 @@ def elsewhere() -> Iterator[Callable[[], Any]]:
     """Set a device on which nothing can be computed, so that each tensor made there is an error."""
     torch.set_default_device("meta")
     yield torch.get_default_device
-    torch.set_default_device("cpu")
+    torch.set_default_device(None)
 
 
 class Told(nn.Module):
@@ -71,7 +71,7 @@ def test_a_context_counts_as_a_default_and_an_error_leaves_it(elsewhere):
     def failing(_: Any) -> Any:
         raise ValueError(torch.get_default_device().type)
 
-    torch.set_default_device("cpu")
+    torch.set_default_device(None)
     with torch.device("meta"), pytest.raises(pg.InputError, match="ValueError: meta"):
         pg.explain(failing, np.zeros((4, 2)), method="permutation", progress=False)
     assert elsewhere().type == "cpu"
