@@ -323,7 +323,7 @@ from permgrad.base.random import forked_torch
 from permgrad.base.threads import _asking, warning_filters
 from permgrad.attribution.subject.tracing import _one_traces
 from permgrad.models.devices import full_float32
-from permgrad.models.fast.replacement import evaluation_mode
+from permgrad.models.modes import evaluation_mode
 torch.set_num_threads(2)
 rng = np.random.default_rng(0)
 X = rng.normal(size=(400, 4))

@@ -118,7 +118,10 @@ def test_little_mixing_and_chance_are_named():
         explain(lambda net, x: net.layer(x) + 0.002 * x.mean(dim=0)[:2])
     with pytest.warns(pg.PermgradWarning, match="gives a row different outputs each time"):
         explain(lambda net, x: net.layer(x) + 0.001 * torch.randn(len(x), 2))
-    with pytest.warns(pg.PermgradWarning, match="gives a row different outputs each time"):
+    with (
+        pytest.warns(pg.PermgradWarning, match="gives a row different outputs each time"),
+        pytest.raises(pg.InputError, match=r"must not change later ones.*it writes into 'calls'"),
+    ):
         explain(lambda net, x: net.layer(x) + 0.001 * net.calls)
 
 

@@ -199,7 +199,7 @@ def _slow(case: Case, twin: Twin, found: pg.Explanation) -> Any:
 
 def _complete(case: Case, found: pg.Explanation, said: list[str]) -> None:
     """Values add up to the difference from the baseline, unless it is said that they do not."""
-    if any("add up" in words or "settle" in words for words in said):
+    if any(some in words for words in said for some in ("add up", "settle", "not the slopes of its outputs")):
         return
     missing = found.values.sum(axis=1) - (found.predictions - np.asarray(found.base_values))
     spread = np.maximum(np.asarray(found.meta["output_range"]), np.abs(found.predictions).max())

@@ -19,6 +19,7 @@ from permgrad.attribution.request import refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.subject.memory import check_memory
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.frames import taken
@@ -182,12 +183,13 @@ def explain(
         # Captum's hooks on a network affect every call of it, also those that read it.
         with nullcontext() if isinstance(arguments.method, str) else captum_turn:
             request = build_request(arguments, chosen, name)
-            if request.scoring is None:
-                explanation = chosen(request)
-            else:
-                from permgrad.attribution.replace.scoring import explain_scores  # scikit-learn is slow to load
+            with check_memory(request.subject, request.inputs):
+                if request.scoring is None:
+                    explanation = chosen(request)
+                else:
+                    from permgrad.attribution.replace.scoring import explain_scores  # scikit-learn is slow to load
 
-                explanation = explain_scores(request, name)
+                    explanation = explain_scores(request, name)
             explanation.meta["digests"] = digests_of(request)
         kept = {name: value for name, value in arguments.options.items() if _is_plain(value)}
         lost = [name for name in arguments.options if name not in kept]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, cast
 
@@ -36,14 +37,42 @@ def torch_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+#: The device on which the user's own code makes tensors unless told otherwise, where it is another than the processor.
+_users_device: ContextVar[torch.device | None] = ContextVar("users_device", default=None)
+
+
+def on_users_device() -> Any:
+    """Return a context for code of the user's, which counts on the default device that the user has set."""
+    device = _users_device.get()
+    return contextlib.nullcontext() if device is None else device
+
+
+@contextlib.contextmanager
+def _on_processor() -> Iterator[None]:
+    """Make tensors on the processor in the body, where the user has set another default device."""
+    device = torch.get_default_device()
+    if device.type == "cpu":
+        yield
+        return
+    token = _users_device.set(device)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        _users_device.reset(token)
+
+
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute float32 products in float32 for the body. The caller's switches are put back, also after an error.
+    """Compute float32 products in float32 for the body, and make tensors on the processor unless told otherwise.
+
+    The caller's switches are put back, also after an error.
 
     torch lets convolutions on NVIDIA GPUs round their inputs to 10 bits (TF32) unless told otherwise, which moves
     predictions by about 1e-3 of their size. Everything that computes does so inside this context.
     """
     with contextlib.ExitStack() as undo:
+        undo.enter_context(_on_processor())
         if threads.forked:
             # With more than one thread a forked child would wait for its parent's forever.
             from threadpoolctl import threadpool_limits

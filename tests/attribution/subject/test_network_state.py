@@ -7,11 +7,13 @@ import linecache
 import random
 import threading
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor, fx, nn
 
 import permgrad as pg
@@ -20,7 +22,7 @@ from permgrad.attribution.subject import untouched as state
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.tracing import OwnThreadTracer
-from permgrad.attribution.subject.untouched import as_written, kept
+from permgrad.attribution.subject.untouched import kept
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -114,6 +116,16 @@ def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():
     assert not hasattr(net.layer, "more")
 
 
+@pytest.mark.parametrize("sizes", [(1, 8), (8, 1), (0, 4)])
+def test_a_buffer_that_was_resized_has_its_size_and_numbers_back(sizes):
+    """As observers of quantisation do, which learn how many channels there are."""
+    net = Counting()
+    net.register_buffer("scale", torch.full((sizes[0],), 2.0))
+    with kept(net):
+        net.scale.resize_(sizes[1]).fill_(5.0)
+    assert torch.equal(net.scale, torch.full((sizes[0],), 2.0))
+
+
 @pytest.mark.parametrize("most", [0, 10**9])
 def test_weights_above_the_limit_are_not_copied_but_buffers_are(monkeypatch, most):
     monkeypatch.setattr(state, "_MOST_COPIED", most)
@@ -153,23 +165,57 @@ def test_modes_generators_and_gradients_are_as_before(fails):
     assert inside[0] == inside[1] != expected
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_only_a_network_with_compiled_parts_is_run_as_written(compiled):
+@pytest.mark.parametrize("way", ["wrapped", "in place", "forward", "function"])
+@pytest.mark.parametrize("fullgraph", [False, True])
+def test_what_is_compiled_runs_as_written_however_it_was_compiled(way, fullgraph):
     made = []
 
     def backend(graph, _):
         made.append(graph)
         return graph.forward
 
-    part = torch.compile(nn.Linear(3, 2), backend=backend)
-    net = nn.Sequential(part if compiled else nn.Linear(3, 2), nn.ReLU())
-    with as_written(net):
-        # What is compiled elsewhere goes on as it is, where nothing of the network is compiled.
-        expected = nn.functional.relu(part(drawn(4, 3)))
-    assert len(made) == (0 if compiled else 1)
-    if compiled:
-        torch.testing.assert_close(net(drawn(4, 3)), expected)
-        assert len(made) == 1, "outside it is compiled"
+    def squashed(x: Tensor) -> Tensor:
+        return torch.sigmoid(x) * 1
+
+    compiled = partial(torch.compile, backend=backend, fullgraph=fullgraph)
+
+    class Calling(nn.Module):
+        def __init__(self, function=torch.sigmoid) -> None:
+            super().__init__()
+            self.function = function
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.function(x)
+
+    def network(function=torch.sigmoid) -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 4), Calling(function), nn.Linear(4, 2)).eval()
+
+    net = network(compiled(squashed) if way == "function" else torch.sigmoid)
+    if way == "wrapped":
+        net[2] = compiled(net[2])
+    elif way == "in place":
+        net.compile(backend=backend, fullgraph=fullgraph)
+    elif way == "forward":
+        net.forward = compiled(net.forward)
+    for method in ("shapley", "integrated_gradients"):
+        explain = partial(pg.explain, inputs=drawn(6, 3), method=method, output_kind="logits", random_state=0)
+        np.testing.assert_allclose(explain(net).values, explain(network()).values, rtol=0, atol=1e-6)
+    assert not made
+    net(drawn(6, 3))
+    assert made, "outside it is compiled"
+
+
+def test_threads_leave_the_compiler_as_it_was():
+    """Each would put back what it found, and the last would find what another had set."""
+    before = torch._dynamo.eval_frame._stance.stance
+    first, second = kept(nn.Identity()), kept(nn.Identity())
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch._dynamo.eval_frame._stance.stance == "force_eager"
+    second.__exit__(None, None, None)
+    assert torch._dynamo.eval_frame._stance.stance == before == "default"
 
 
 def test_generators_are_seeded_alike_for_every_opening():

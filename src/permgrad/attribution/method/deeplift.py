@@ -11,6 +11,7 @@ from permgrad.attribution.request import Configured, Request, Scope, methods, re
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
+from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
@@ -89,14 +90,15 @@ class DeepLift(Configured):
             progress.advance(len(outputs))
 
         with Progress(request.count, "deeplift", request.progress) as progress, subject.open(), differentiable(subject):
-            references = slopes.rows(slice(0, count), result.reference.rows)
+            untrue = warn_of_untrue_slopes(slopes, "deeplift")
+            references = slopes.references(result.reference.rows)
             in_batches(request.count, slopes.batch, work)
             base = result.base[:1] if slopes.whole else result.base
             scale = slopes.output_range(torch.as_tensor(base, device=subject.device)).cpu().numpy()
         explanation = result.explanation("deeplift", scale, rule="Rescale", references=most)
         gap = explanation.meta["completeness_gap"]
         half = request.subject.coarse  # whose numbers cannot add up better than they are told apart
-        if gap > (_GAP if half is None else 4 * torch.finfo(half).eps) or not matched:
+        if not untrue and (gap > (_GAP if half is None else 4 * torch.finfo(half).eps) or not matched):
             why = (
                 "the network calls functions without a rule, which keep their gradient"
                 if matched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,8 +13,10 @@ from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.slopes.gradients import differentiable
+from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.base.checks import check_choice, check_flag
-from permgrad.base.errors import warn_user
+from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
@@ -81,6 +84,10 @@ class GradCam(Configured):
         subject, targets = request.subject, list(request.targets)
         predictions = np.zeros((request.count, len(targets)))
         with subject.open(), differentiable(subject):
+            # Maps need no slopes towards the inputs, so a network without these is not refused.
+            with suppress(InputError):
+                if not subject.encoded_names and all(subject.real):
+                    warn_of_untrue_slopes(Slopes(request, "gradcam"), "gradcam")
             reader: DrawnMaps | CalledMaps = (DrawnMaps if subject.paths else CalledMaps)(request, options)
             values = np.zeros((request.count, len(reader.names), len(targets)))
 

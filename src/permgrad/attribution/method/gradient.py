@@ -13,6 +13,7 @@ from permgrad.attribution.request import Configured, Request, Scope, methods, re
 from permgrad.attribution.request.result import build, output_unit
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
@@ -66,6 +67,7 @@ class Gradient(Configured):
 
         with Progress(request.count, self.name, request.progress) as progress, subject.open(), differentiable(subject):
             size, at_rows, about = self.reader(slopes)
+            warn_of_untrue_slopes(slopes, self.name)
             in_batches(request.count, size, work)
         facts = {
             "quantity": "slope of the output" if signed else "absolute slope of the output",

@@ -29,6 +29,7 @@ from permgrad.attribution.request.arguments import (
     resolve_targets,
     task_of_loss,
 )
+from permgrad.attribution.request.classes import check_classes
 from permgrad.attribution.request.registry import Method, refuse_interactions
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
@@ -88,6 +89,8 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
         rows["subject"] = subject = subject.deciding()
     targets = resolve_targets(subject, arguments.target)
     y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=arguments.scoring is not None)
+    if scope == "global" and classes is not None and isinstance(loss, str) and arguments.scoring is None:
+        check_classes(subject, rows["inputs"], classes)
     loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.count else loss
     positive = resolve_positive(subject, arguments.positive, classes)
     if subject.task != "classification" and subject.count > 1:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.row_independence import out_of_order
 from permgrad.attribution.subject.subject import Subject
-from permgrad.attribution.subject.untouched import as_written
 from permgrad.base.errors import InputError, PermgradError, error_in_words, is_out_of_memory
 from permgrad.base.threads import together
 
@@ -119,12 +118,11 @@ def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tens
 
 @contextmanager
 def differentiable(subject: Subject) -> Iterator[None]:
-    """Make every part of a network differentiable and its calls of torch visible, also recurrent or compiled parts."""
+    """Make every part of a network differentiable and its calls of torch visible, also recurrent parts."""
     parts = list(subject.module.modules())
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
             cudnn = torch.backends.cudnn
             stack.enter_context(together({"cuDNN": (cudnn, "enabled")}))
             cudnn.enabled = False
-        stack.enter_context(as_written(subject.module))
         yield

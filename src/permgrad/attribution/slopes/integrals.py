@@ -17,6 +17,7 @@ from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SampledIn
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
+from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
@@ -27,6 +28,8 @@ _PROBE_ROWS = 8
 _BLOCK_NUMBERS = 4_000_000
 #: Shares of the output's range within which rows settle.
 _USUAL, _FINE = 0.002, 1e-4
+#: How many times the last change a gap is that further steps do not close.
+_CLOSING = 10
 
 
 def _settle(
@@ -68,7 +71,8 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         subject.open(),
         differentiable(subject),
     ):
-        references = slopes.rows(slice(None), result.reference.rows)
+        untrue = warn_of_untrue_slopes(slopes, method)
+        references = slopes.references(result.reference.rows)
         # The fastest way that serves the network.
         fixed = SampledIntegral if samples is not None else GradientIntegral
         lines: Lines | None = fixed(slopes, references, steps) if steps is not None else None
@@ -99,11 +103,15 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
             progress.advance(part.stop - part.start)
     gap, change, taken = np.concatenate(qualities, axis=1)
     unsettled = int(((gap > tolerance) | (change > tolerance)).sum())
-    if steps is None and unsettled:
+    if steps is None and unsettled and not untrue:
+        # A gap of many times what the last refinement changed is not closed by another.
+        wide = gap > tolerance
+        settled = bool(wide.any()) and bool((change[wide] <= gap[wide] / _CLOSING).all())
+        why = "the network's outputs jump on the way. Choose method='shapley'"
         warn_user(
             f"Attributions of {unsettled} of {len(gap)} rows did not settle to {tolerance:g} of the output's range "
-            f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g}). Raise max_steps or "
-            "tolerance."
+            f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g})"
+            + (f", and more steps do not close it: {why}." if settled else ". Raise max_steps or tolerance.")
         )
     facts: dict[str, Any] = {"players": options["players"]} if subject.encoded_names else {}
     mean, error = (float(taken.mean()), float(change.max())) if steps is None else (steps, None)

@@ -72,6 +72,13 @@ class Slopes:
         with torch.inference_mode(mode=False), torch.no_grad():
             return self.subject.lift(rows)
 
+    def references(self, source: Sequence[Tensor]) -> Tensors:
+        """Return copies of reference rows, as ``rows``. Of inputs that are looked up only the vectors are read."""
+        if not (self.places.lookups and isinstance(self.subject, InnerSubject)):
+            return self.rows(slice(None), source)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            return self.subject.lift_references(copied_rows(self.subject, source, slice(None)))
+
     def at_reference(self, rows: Tensors, references: Sequence[Tensor]) -> Tensors:
         """Return the rows with the players' values taken from references ``(b or 1, *)``, and the rest unchanged."""
         points = list(rows)

@@ -17,7 +17,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
 from permgrad.imaging.path import is_ordered
 from permgrad.models.fast.inference import FoldedNetwork
-from permgrad.models.fast.replacement import evaluation_mode
+from permgrad.models.modes import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 
 #: The modality of a column by its kind, where it is not the table.

@@ -146,6 +146,39 @@ class InnerSubject(NetworkSubject):
                 check_order(activations, order, lambda order: lifted([one[order.to(one.device)] for one in inputs]))
         return (*activations, *(inputs[position] for position in self.needed))
 
+    def lift_references(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return what ``lift`` does for rows of which only vectors are read.
+
+        A network that counts the tokens of a text may refuse one of padding alone. The vectors are those of the layers.
+        """
+        try:
+            return self.lift(inputs)
+        except InputError as error:
+            some = [tensor[:_PROBE_ROWS] for tensor in self.outer.inputs]
+            with self.open(), torch.no_grad():
+                # Whether ids are looked up as they are is seen at the rows explained.
+                seen, alone = self.captured(some)[0], self._by_layers(some)
+                if not all(torch.equal(one, other) for one, other in zip(seen, alone, strict=True)):
+                    problem = (
+                        f"The network does not run on the rows compared with: {getattr(error, 'words', error.problem)}"
+                    )
+                    hint = "Pass baseline= with rows that it accepts, or baseline='background'"
+                    raise InputError(problem, hint=hint, code=error.code) from error
+                return (*self._by_layers(inputs), *(inputs[position] for position in self.needed))
+
+    def _by_layers(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the vectors of each number of an input as its layer gives them, without the network."""
+        values = []
+        for (layer, _), lookup in (self._sites or {}).items():
+            if lookup is None:
+                raise _other_call(layer)
+            ids, read = inputs[lookup.place].to(self.device), lookup.positions.to(self.device)
+            found = self.layers[layer](ids.flatten(1)[:, read].long())
+            vectors = found.new_zeros(len(ids), ids[0].numel(), found.shape[-1])
+            vectors[:, read] = found
+            values.append(vectors.reshape(*ids.shape, -1))
+        return values
+
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output, given what is explained and the inputs that are still needed."""
         count, tensors = len(tensors[0]), self.in_company(tensors)

@@ -412,6 +412,8 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # NumPy's long numbers, which torch does not know
+        array = array.astype(np.float64)
     tensor = torch.from_numpy(array)
     return (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor), columns, True
 
@@ -435,7 +437,10 @@ def _dense(value: Tensor, name: str) -> Tensor:
     if value.is_meta:
         problem = f"Inputs must hold numbers, but {name!r} is on the meta device"
         raise InputError(problem, hint="Pass its rows", code="PG001")
-    if value.is_nested or value.layout != torch.strided or value.is_quantized:
+    if value.is_quantized:
+        problem = f"Inputs must be real or whole numbers, but {name!r} is quantised"
+        raise InputError(problem, hint=f"Pass {name}.dequantize()", code="PG001")
+    if value.is_nested or value.layout != torch.strided:
         dense = "to_padded_tensor(0.0), with lengths or a mask as a further input" if value.is_nested else "to_dense()"
         problem = f"Inputs must be dense, but {name!r} is {'a nested tensor' if value.is_nested else value.layout}"
         raise InputError(problem, hint=f"Pass {name}.{dense}", code="PG001")

@@ -23,6 +23,7 @@ from permgrad.attribution.subject.inputs import (
     shapes_in_words,
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
+from permgrad.attribution.subject.memory import refuse_memory, state_of
 from permgrad.attribution.subject.outputs import (
     as_target,
     form_of_places,
@@ -30,12 +31,13 @@ from permgrad.attribution.subject.outputs import (
     resolve_outputs,
 )
 from permgrad.attribution.subject.positions import Reader
-from permgrad.attribution.subject.row_independence import check_row_independence
+from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
-from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
+from permgrad.attribution.subject.untouched import check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches
+from permgrad.models.devices import on_users_device
 from permgrad.models.fast.inference import fold
 
 Casts = tuple[torch.dtype | None, ...]
@@ -159,7 +161,7 @@ class NetworkSubject(Subject):
     def lookups(self) -> Sequence[Lookup]:
         """Return the calls of embeddings that read an input."""
         # A network may refuse to be watched.
-        with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module):
+        with contextlib.suppress(BatchError), torch.no_grad(), self.open():
             return find_lookups(self)
         return ()
 
@@ -196,7 +198,7 @@ class NetworkSubject(Subject):
         if undecided:
             reader = Reader(undecided)
             # Where a network refuses to be watched, shapes alone speak.
-            with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module), reader:
+            with contextlib.suppress(BatchError), torch.no_grad(), self.open(), reader:
                 self.forward(rows)
             meanings |= reader.readings
         return meanings
@@ -270,14 +272,17 @@ class NetworkSubject(Subject):
             self._casts = casts
             try:
                 with torch.no_grad(), self.open():
-                    sums = sums_of_weights(self.module)
+                    sums, before = sums_of_weights(self.module), state_of(self.module)
                     self._most_rows = None
                     outputs = self._first_outputs(self._cast(few))
                     # Parts of such a network, run by themselves, would compute with the weights as they were before.
                     self.rewrites = sums_of_weights(self.module) != sums
                     self._width = outputs.shape[1]
-                    with as_written(self.module):
+                    try:
                         check_row_independence(self._first_outputs, self._cast(few), outputs)
+                    except InputError:  # of other rows, or of what it remembers of them
+                        refuse_memory(self.module, before, changed(outputs, self._first_outputs(self._cast(few))))
+                        raise
                 return outputs.cpu()
             except ForwardError as error:
                 if self._width is not None:
@@ -321,7 +326,7 @@ class NetworkSubject(Subject):
             return 1
         if self._most_rows is None:
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
-            with self.open(), as_written(self.module):
+            with self.open():
                 written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
                 needed = bytes_per_row(self.forward, row)
                 needed = bytes_per_row(self.forward, twice(row)) // 2 if self.in_pairs else needed
@@ -390,7 +395,8 @@ class NetworkSubject(Subject):
         """
         followed = torch.is_grad_enabled()
         try:
-            yield
+            with on_users_device():
+                yield
         except PermgradError:
             raise
         except Exception as error:

@@ -278,7 +278,13 @@ class OutputForm:
             f"y must hold class numbers from 0 to {count - 1} or class names ({', '.join(self.class_names[:10])}), got "
             f"{values[strange].tolist()[0]!r}"
         )
-        raise InputError(problem, hint="Pass class_names= in the order of the outputs", code="PG015")
+        hint = "Pass class_names= in the order of the outputs"
+        if values.dtype.kind in "fiu" and self.by_values:
+            hint += (
+                ", or, where these are no classes, output_kind='values' and target= for one of them, or loss= a "
+                "function (outputs, y) -> (rows,)"
+            )
+        raise InputError(problem, hint=hint, code="PG015")
 
 
 def label_place(label: Any, positions: Mapping[str, int]) -> int:

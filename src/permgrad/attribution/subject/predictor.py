@@ -30,6 +30,7 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.base.late import pd
+from permgrad.models.devices import on_users_device
 
 _PROBE_ROWS = 256
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
@@ -239,7 +240,8 @@ class PredictorSubject(Subject):
         rows = len(tensors[0])
         try:
             table = self.form.write(tensors[0])
-            returned = self.call.function(table if names is None else self.form.library.rename(table, names))
+            with on_users_device():
+                returned = self.call.function(table if names is None else self.form.library.rename(table, names))
         except Exception as error:
             if is_out_of_memory(error):
                 raise

@@ -104,6 +104,12 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
         )
 
 
+def changed(before: Tensor, after: Tensor) -> float:
+    """Return by how much outputs of the same rows differ, 0 if by no more than rounding."""
+    moved = _moved(before, after)
+    return moved if moved > _rounding(before) else 0.0
+
+
 def check_order(values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]) -> None:
     """Refuse values inside a network, ``(rows, …)``, of other rows than their places say. ``again(order)``: anew."""
     same = [one[order.to(one.device)] for one in values]

@@ -8,6 +8,7 @@ restored afterwards, also after an error.
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -24,7 +25,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from permgrad.base.errors import InputError
 from permgrad.base.random import forked_torch
 from permgrad.base.threads import Change, Undo, together
-from permgrad.models.fast.replacement import evaluation_mode
+from permgrad.models.modes import evaluation_mode
 
 #: Weights above so many numbers are not copied: what a forward writes into them stays.
 _MOST_COPIED = 2**27
@@ -56,9 +57,22 @@ def kept(module: nn.Module) -> Iterator[None]:
         steps.extend(one for group in optimizer.param_groups for one in group["params"] if id(one) in weights)
 
     handle = register_optimizer_step_post_hook(note)
-    undo: dict[Hashable, Change] = {("network", id(module)): partial(_kept_network, module, steps)}
+    # Weights above the limit are not copied, and those that parts share are copied once.
+    owners = {id(one): part for part in module.modules() for one in part.parameters(recurse=False)}
+    few = sum(one.numel() for one in (*module.buffers(), *module.parameters())) <= _MOST_COPIED
+    # Part by part: another thread may explain a part of the network.
+    undo: dict[Hashable, Change] = {
+        ("network", id(part)): partial(
+            _kept_part,
+            part,
+            [one for one in part.parameters(recurse=False) if few and owners[id(one)] is part],
+            steps,
+        )
+        for part in module.modules()
+    }
     try:
-        with followed, evaluation_mode(module), seeded(undo):
+        # What its own eval adds to a weight is taken out by its own train, and the last bit by what is kept around it.
+        with followed, seeded(undo), evaluation_mode(module):
             yield
             training = [part for part in module.modules() if part.training]
     finally:
@@ -72,45 +86,51 @@ def kept(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterator[None]:
-    """Run the body with seeded generators of Python, NumPy and torch. Restore them, and the other changes listed."""
+    """Run the body with seeded generators of Python, NumPy and torch, and what is compiled as it was written.
+
+    Everything is restored, as are the other changes listed.
+    """
     generators: dict[Hashable, Change] = {
         "Python's generator": lambda: partial(random.setstate, random.getstate()),
         "NumPy's generator": lambda: partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002 — the user's
     }
+    if "torch._dynamo" in sys.modules:  # only what has loaded the compiler can have compiled anything
+        generators["compiler"] = _as_written
     with forked_torch(0), together({**generators, **changes}):
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
         yield
 
 
-def _ordinary(module: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
+def _ordinary(part: nn.Module) -> list[tuple[str, Tensor]]:
     """Put copies in the place of weights made in inference mode, which have no gradients. Return the weights."""
-    parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
-    of_parts = ((part, (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))) for part in parts)
-    taken = [(part, name, one) for part, named in of_parts for name, one in named if one.is_inference()]
+    if isinstance(part, torch.jit.ScriptModule):
+        return []
+    named = (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
+    taken = [(name, one) for name, one in named if one.is_inference()]
     with torch.inference_mode(mode=False), torch.no_grad():
-        copies = {id(one): one.clone() for _, _, one in taken}
-        for _, _, one in taken:
-            if isinstance(one, nn.Parameter):
-                copies[id(one)] = nn.Parameter(copies[id(one)].detach(), requires_grad=one.requires_grad)
-        for part, name, one in taken:
-            setattr(part, name, copies[id(one)])
+        for name, one in taken:
+            copied = one.clone()
+            trained = isinstance(one, nn.Parameter)
+            setattr(part, name, nn.Parameter(copied, requires_grad=one.requires_grad) if trained else copied)
     return taken
 
 
-def _kept_network(module: nn.Module, steps: Sequence[Any]) -> Undo:
-    """Return a function that restores weights, buffers, which are trained, and what calling a network leaves in it."""
+def _kept_part(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Undo:
+    """Return a function that restores weights, buffers, which are trained, and what calling a part leaves in it.
+
+    Of the weights, the numbers of those ``copied`` are kept.
+    """
     with ExitStack() as undone:
-        for part in module.modules():
-            if "forward" not in vars(part):  # where TorchScript stores the method that was asked for
-                undone.callback(vars(part).pop, "forward", None)
-        for part, name, tensor in _ordinary(module):
+        if "forward" not in vars(part):  # where TorchScript stores the method that was asked for
+            undone.callback(vars(part).pop, "forward", None)
+        for name, tensor in _ordinary(part):
             undone.callback(setattr, part, name, tensor)
-        for parameter in (one for one in module.parameters() if not one.is_inference()):
+        for parameter in (one for one in part.parameters(recurse=False) if not one.is_inference()):
             undone.callback(parameter.requires_grad_, parameter.requires_grad)
-        for buffer in (one for one in module.buffers() if one.is_leaf and not one.is_inference()):
+        for buffer in (one for one in part.buffers(recurse=False) if one.is_leaf and not one.is_inference()):
             undone.callback(_cut_off, buffer, buffer.requires_grad)
-        undone.callback(_kept_numbers(module, steps))
+        undone.callback(_kept_numbers(part, copied, steps))
         return undone.pop_all().close
 
 
@@ -120,25 +140,23 @@ def _cut_off(buffer: Tensor, trained: bool) -> None:
         buffer.detach_().requires_grad_(trained)
 
 
-def _kept_numbers(module: nn.Module, steps: Sequence[Any]) -> Undo:
-    """Return a function that restores a network's buffers and weights, if nobody made ``steps`` of training."""
-    buffers = [(part, dict(part.named_buffers(recurse=False))) for part in module.modules()]
+def _kept_numbers(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Undo:
+    """Return a function that restores a part's buffers and some weights, if nobody made ``steps`` of training."""
+    wanted = dict(part.named_buffers(recurse=False))
     # Each weight and buffer, its numbers and a copy of them.
-    tensors = [*module.buffers(), *module.parameters()]
-    few = tensors if sum(tensor.numel() for tensor in tensors) <= _MOST_COPIED else list(module.buffers())
     with torch.inference_mode(mode=False):
-        copies = [(one, one.data, one.detach().clone()) for one in few if one.layout == torch.strided]
+        copies = [(one, one.data, one.detach().clone()) for one in (*wanted.values(), *copied) if _is_plain(one)]
 
     def put_back() -> None:
-        for part, wanted in buffers:
-            current = dict(part.named_buffers(recurse=False))
-            for name in current.keys() - wanted.keys():
-                delattr(part, name)
-            for name, buffer in wanted.items():
-                if name not in current or current[name].data_ptr() != buffer.data_ptr():
-                    setattr(part, name, buffer)
+        current = dict(part.named_buffers(recurse=False))
+        for name in current.keys() - wanted.keys():
+            delattr(part, name)
+        for name, buffer in wanted.items():
+            if current.get(name) is not buffer:
+                setattr(part, name, buffer)
         for tensor, alias, copy in copies:
-            if tensor.data_ptr() != alias.data_ptr():
+            # What was resized has the same place, but other numbers.
+            if tensor.data_ptr() != alias.data_ptr() or tensor.shape != alias.shape:
                 tensor.data = alias
             if not _same(alias, copy):
                 alias.copy_(copy)
@@ -146,20 +164,23 @@ def _kept_numbers(module: nn.Module, steps: Sequence[Any]) -> Undo:
     return lambda: None if steps else put_back()
 
 
-@contextmanager
-def as_written(module: nn.Module) -> Iterator[None]:
-    """Run the body with parts that the user has compiled as they were written: each batch size would compile anew."""
-    stance = getattr(torch.compiler, "set_stance", None)
-    if stance is None or not any(hasattr(part, "_orig_mod") for part in module.modules()):
-        yield
-        return
-    with stance("force_eager"):
-        yield
+def _as_written() -> Undo:
+    """Have all that is compiled run as it was written: every batch size and mode would be compiled anew."""
+    stance = torch.compiler.set_stance("force_eager")
+    return partial(stance.__exit__, None, None, None)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Return whether a tensor holds its numbers itself.
+
+    Others, quantised or divided over processes, do little else than multiply: they are neither copied nor compared.
+    """
+    return tensor.layout == torch.strided and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
 
 
 def sums_of_weights(module: nn.Module) -> list[int]:
     """Return a checksum of each weight, which changes if a forward writes into it. Large networks have none."""
-    weights = [weight.detach() for weight in module.parameters() if weight.layout == torch.strided]
+    weights = [weight.detach() for weight in module.parameters() if _is_plain(weight)]
     if sum(weight.numel() for weight in weights) > _MOST_COPIED:
         return []
     # Sums, not copies: the weights of a network that is explained are in memory once more than they are without this.

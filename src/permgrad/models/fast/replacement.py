@@ -7,19 +7,16 @@ Maps are ``(rows, height, width, channels)``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
 from permgrad.base.arrays import Indexes
-from permgrad.base.threads import Change, together
 from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, Segment, Step, area
 from permgrad.models.fast.inference import FoldedNetwork, HeadEntry, TableEntry
 from permgrad.models.fast.kernels import FoldedKernels
@@ -34,24 +31,6 @@ _MOST = 0.8
 _PRODUCT_KERNELS, _PRODUCT_NUMBERS = 2, 2**21
 #: Matrices and plans kept. Both are made again in no time.
 _KEPT_PRODUCTS, _KEPT_PLANS = 64, 256
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error."""
-    parts = list(module.modules())
-    modes: dict[Hashable, Change] = {("mode", id(part)): (part, "training") for part in parts}
-    for part in parts:
-        if not hasattr(part, "training"):  # a frozen module of TorchScript, which is left without
-            modes["mode", id(part)] = partial(partial, vars(part).pop, "training", None)
-    with together(modes):
-        # Also where others have done so: a module may define its own eval.
-        try:
-            module.eval()
-        except NotImplementedError:  # what ``torch.export`` made has one mode only, the one it was exported in
-            for part in parts:
-                part.training = False
-        yield
 
 
 @dataclass(frozen=True)

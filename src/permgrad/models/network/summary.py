@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.progress import readable
-from permgrad.models.fast.replacement import evaluation_mode
+from permgrad.models.modes import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import Learner, TrainingJob, predict

@@ -1,0 +1,92 @@
+"""Whether a network's gradients are the slopes of its outputs: a layer may have a backward that is not."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from permgrad.attribution.slopes.gradients import output_gradients
+from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.base.errors import warn_user
+from permgrad.models.batches import with_fewer
+
+#: Rows and outputs that are looked at.
+_ROWS, _OUTPUTS = 4, 4
+#: Step along the way to another row, as a share of it, in single and in double precision.
+_STEP, _STEP_DOUBLE = 4e-3, 1e-5
+#: A step far above the stairs of numbers in half precision inside a network, over which these have the slope they say.
+_FAR = 0.25
+#: How many units of rounding an output may be off.
+_ROUNDING = 64
+#: By what share both sides of a point may differ where outputs count as smooth there, and gradients from both.
+_SMOOTH, _SAME = 0.05, 0.1
+
+
+def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
+    """Compare gradients with differences along the ways to other rows. Warn of untrue ones, and return whether so.
+
+    Points with an edge, at which the two sides differ, say nothing. Where most of the others differ it is the network.
+    """
+    halves = slopes.subject.coarse is not None  # which cannot tell small steps apart
+    if slopes.subject.encoded_names or halves:  # the first is of permgrad's own network
+        return False
+    most = min(_ROWS, slopes.request.count, slopes.batch)
+    told, behind, ahead, far, rounding = with_fewer(most, partial(_both, slopes))
+    between = (behind + ahead) / 2
+    size = torch.stack([behind.abs(), ahead.abs(), told.abs()]).amax(0)
+    smooth = (ahead - behind).abs() <= _SMOOTH * torch.maximum(ahead.abs(), behind.abs()) + rounding
+    asked = smooth & (size > 4 * rounding)
+    untrue = asked & (torch.minimum((told - between).abs(), (told - far).abs()) > _SAME * size + rounding)
+    if 2 * int(untrue.sum()) <= int(asked.sum()):
+        return False
+    worst = int(torch.where(untrue, size, 0.0).argmax())
+    warn_user(
+        f"The network's gradients are not the slopes of its outputs, so the values of {method} are not, either: on the "
+        f"way to another row an output changes by {float(between.flatten()[worst]):.3g} where its gradient says "
+        f"{float(told.flatten()[worst]):.3g} (a layer with its own backward, such as gradient reversal or rounding "
+        "with a gradient, or detach()). Choose method='shapley', which needs no gradient."
+    )
+    return True
+
+
+def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    """Return what gradients tell of the ways to rows, and the changes on both sides and far, ``(rows, outputs)``.
+
+    The last number is their rounding.
+    """
+    rows, targets = slopes.rows(slice(0, count)), list(dict.fromkeys(slopes.targets))[:_OUTPUTS]
+    leaves, ways = slopes.leaves(rows), _ways(slopes, rows, count)
+    precision = leaves[0].dtype
+    step = _STEP_DOUBLE if precision == torch.float64 else _STEP
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        points = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+        found = output_gradients(slopes.explained(rows, points), targets, points)
+
+    def moved(share: float) -> list[Tensor]:
+        return [leaf + share * way for leaf, way in zip(leaves, ways, strict=True)]
+
+    with torch.inference_mode(mode=False), torch.no_grad():
+        before, at, after, back, forth = (
+            slopes.explained(rows, moved(share)).double()[:, targets] for share in (-step, 0.0, step, -_FAR, _FAR)
+        )
+    told = torch.zeros_like(at)
+    for slope, start, stop in zip(found, moved(-step), moved(step), strict=True):
+        # As far as numbers moved: small ways between large numbers are rounded.
+        told += (slope.double() * (stop.double() - start.double())).flatten(2).sum(2).T / (2 * step)
+    rounding = _ROUNDING * torch.finfo(precision).eps * float(at.abs().amax()) / step
+    return told, (at - before) / step, (after - at) / step, (forth - back) / (2 * _FAR), rounding
+
+
+def _ways(slopes: Slopes, rows: tuple[Tensor, ...], count: int) -> list[Tensor]:
+    """Return the ways from other rows of the background, or from 0 where these are the same, to rows."""
+    donors = slopes.request.donors
+    other = (torch.arange(count) + 1) % len(donors[0])
+    for chosen in ([tensor[other.to(tensor.device)] for tensor in donors], None):
+        start = [torch.zeros_like(tensor) for tensor in rows] if chosen is None else slopes.rows(slice(None), chosen)
+        pairs = zip(slopes.leaves(rows), slopes.leaves(slopes.at_reference(rows, start)), strict=True)
+        ways = [row - begin for row, begin in pairs]
+        if any(bool(way.any()) for way in ways):
+            break
+    return ways
