@@ -74,7 +74,8 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
     told = torch.zeros_like(at)
     for slope, start, stop in zip(found, moved(-step), moved(step), strict=True):
         # As far as numbers moved: small ways between large numbers are rounded.
-        told += (slope.double() * (stop.double() - start.double())).flatten(2).sum(2).T / (2 * step)
+        product = slope.double() * (stop.double() - start.double())
+        told += product.reshape(*product.shape[:2], -1).sum(2).T / (2 * step)
     rounding = _ROUNDING * torch.finfo(precision).eps * float(at.abs().amax()) / step
     return told, (at - before) / step, (after - at) / step, (forth - back) / (2 * _FAR), rounding
 
