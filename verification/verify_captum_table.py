@@ -183,7 +183,7 @@ def ours(case: Case, name: str) -> np.ndarray:
     names = [f"x{place + 1}" for place in range(len(rows))]
     layer: dict[str, Any] = {} if case.layer is None else {"layer": f"model.{case.layer}"}
     roles = {"hold": tuple(names[len(inputs) :])} if held and not layer else {}
-    shared = {"output_kind": "values", "progress": False, "random_state": 0, **layer, **roles, **options}
+    shared = {"returns": "values", "progress": False, "random_state": 0, **layer, **roles, **options}
     shared |= {"segments": "pixels"} if inputs[0].ndim == 4 and method != "gradcam" else {}
     net = Flat(case.model, further).eval()
     # A baseline for each row is one call a row; so is a layer, where what is held enters the baseline too.

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[dict[int, float], bool]] = {
 TASKS = ("regression", "classification")
 ONLY: dict[str, dict[str, Any]] = {
     "regression": {"task": "regression"},
-    "classification": {"task": "classification", "output_kind": "probabilities", "class_names": [0, 1]},
+    "classification": {"task": "classification", "returns": "probabilities", "class_names": [0, 1]},
 }
 
 

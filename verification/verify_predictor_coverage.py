@@ -145,7 +145,7 @@ def few_cases() -> dict[str, Few]:
         x = draw.standard_t(3, size=(count, 2))
         return x, x @ [1.0, 0.5] + draw.standard_t(3, size=count)
 
-    probabilities = {"output_kind": "probabilities"}
+    probabilities = {"returns": "probabilities"}
     cases["heavy tails"] = Few(lambda x: x @ [1.0, 0.5], heavy, {"task": "regression"}, squared)
     cases["3 % positives"] = Few(of_rare, rare_classes, probabilities, cross_entropy)
     cases["weights"] = Few(

@@ -61,7 +61,7 @@ if who == "permgrad":
     pg.explain
     def call():
         pg.explain(net, images, y, method=method, segments=("grid", cells, cells), task="classification",
-                   output_kind="logits", random_state=0, progress=False, **options)
+                   returns="logits", random_state=0, progress=False, **options)
 else:
     from captum import attr
     from captum.attr import *

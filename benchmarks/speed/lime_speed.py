@@ -36,7 +36,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def ours(case: Case, rows: torch.Tensor) -> pg.Explanation:
     """Explain rows through the public call."""
-    given = {"background": case.background, "target": 1, "output_kind": "logits", "progress": False}
+    given = {"background": case.background, "target": 1, "returns": "logits", "progress": False}
     return pg.explain(
         case.net, rows, method="lime", neighbourhood="coalition", samples=SAMPLES, random_state=0, **given
     )

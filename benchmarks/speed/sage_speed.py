@@ -59,7 +59,7 @@ def ours(case: Case, y: np.ndarray, repeats: int) -> Callable[[int], np.ndarray]
             references=REFERENCES,
             tolerance=0,
             n_repeats=repeats,
-            output_kind="logits",
+            returns="logits",
             random_state=seed,
             progress=False,
         )

@@ -94,7 +94,7 @@ def ours(case: Case, **options: object) -> Callable[[int], np.ndarray]:
     """Return permgrad through its public call."""
 
     def work(seed: int) -> np.ndarray:
-        given = {"background": case.background, "target": 1, "output_kind": "logits", "progress": False, **options}
+        given = {"background": case.background, "target": 1, "returns": "logits", "progress": False, **options}
         found = pg.explain(case.net, case.rows, method="shapley", random_state=seed, **given)
         return found.values[:, :, 0]
 

@@ -24,8 +24,8 @@ _PUBLIC = {
     "changes": "permgrad.evaluation.changes",
     "compare": "permgrad.runs.compare.compare",
     "counterfactuals": "permgrad.attribution.counterfactuals",
-    "evaluate": "permgrad.evaluation.explanations",
     "explain": "permgrad.attribution.explain",
+    "explain_parts": "permgrad.attribution.wide",
     "explain_refits": "permgrad.attribution.explain_refits",
     "export_onnx": "permgrad.integrations.onnx_files",
     "explain_stream": "permgrad.attribution.parts.stream",
@@ -33,7 +33,9 @@ _PUBLIC = {
     "load_dataset": "permgrad.data.datasets",
     "locate_images": "permgrad.data.image_table",
     "methods": "permgrad.methods",
-    "missing": "permgrad.attribution.missing",
+    "missing_modalities": "permgrad.attribution.missing",
+    "Model": "permgrad.attribution.model",
+    "RayEngine": "permgrad.attribution.parts.engines",
     "report": "permgrad.pages.report",
     "place_effects": "permgrad.attribution.wide",
     "read_onnx": "permgrad.models.onnx_model",
@@ -53,15 +55,17 @@ __all__ = [
     "HyNNClassifier",
     "HyNNRegressor",
     "InputError",
+    "Model",
     "PermgradError",
     "PermgradWarning",
+    "RayEngine",
     "TableTransformer",
     "__version__",
     "changes",
     "compare",
     "counterfactuals",
-    "evaluate",
     "explain",
+    "explain_parts",
     "explain_refits",
     "explain_stream",
     "export_onnx",
@@ -72,7 +76,7 @@ __all__ = [
     "log_to_mlflow",
     "log_to_wandb",
     "methods",
-    "missing",
+    "missing_modalities",
     "place_effects",
     "push_to_hub",
     "read_onnx",
@@ -88,16 +92,17 @@ if TYPE_CHECKING:
     from permgrad.attribution.explain import explain
     from permgrad.attribution.explain_refits import explain_refits
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.missing import missing
+    from permgrad.attribution.missing import missing_modalities
+    from permgrad.attribution.model import Model
+    from permgrad.attribution.parts.engines import RayEngine
     from permgrad.attribution.parts.stream import explain_stream
-    from permgrad.attribution.wide import place_effects, word_effects
+    from permgrad.attribution.wide import explain_parts, place_effects, word_effects
     from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.data.datasets import load_dataset
     from permgrad.data.encode.transformer import TableTransformer
     from permgrad.data.image_table import locate_images
     from permgrad.data.read.table import read_table
     from permgrad.evaluation.changes import changes
-    from permgrad.evaluation.explanations import evaluate
     from permgrad.evaluation.related import related_columns
     from permgrad.integrations.hub import load_from_hub, push_to_hub
     from permgrad.integrations.mlflow_runs import log_to_mlflow

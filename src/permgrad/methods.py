@@ -1,6 +1,6 @@
 """The attribution methods with their options, for ``method=``: ``pg.methods.Shapley(max_permutations=200)``.
 
-``method="shapley", max_permutations=200`` is the same. Each class describes its method and its options.
+``method="shapley"`` is ``pg.methods.Shapley()``. Each class describes its method and its options.
 
 Examples:
     >>> import numpy as np, permgrad as pg
@@ -8,7 +8,7 @@ Examples:
     >>> method = pg.methods.Shapley(max_permutations=200)
     >>> method
     Shapley(max_permutations=200)
-    >>> pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method=method, random_state=0).values.shape
+    >>> pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method=method).values.shape
     (50, 3, 1)
 """
 
@@ -20,7 +20,7 @@ from permgrad.attribution.method.ale.method import Ale
 from permgrad.attribution.method.deeplift import DeepLift
 from permgrad.attribution.method.gradcam import GradCam
 from permgrad.attribution.method.gradient import Gradient
-from permgrad.attribution.method.integrated_gradients import ExpectedGradients, IntegratedGradients
+from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.method.lime import Lime
 from permgrad.attribution.method.permgrad import PermGrad
 from permgrad.attribution.method.permgrad_paper import PermGradPaper
@@ -33,7 +33,6 @@ __all__ = [
     "Aggregate",
     "Ale",
     "DeepLift",
-    "ExpectedGradients",
     "GradCam",
     "Gradient",
     "IntegratedGradients",

@@ -61,7 +61,7 @@ def p_of_nothing(make, model, samples=SAMPLES, **options):
 def test_a_column_of_groups_without_effect_keeps_its_level(sizes, scoring):
     if scoring and len(set(sizes)) > 1:
         pytest.skip("scores are looked at once")
-    options = {"output_kind": "probabilities", "scoring": scoring}
+    options = {"returns": "probabilities", "scoring": scoring}
     alone = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, samples=20, **options)
     assert (alone[:, 1] < 0.05).mean() > (0.1 if scoring else 0.2), "rows taken as independent: the case is not trivial"
     found = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, row_groups=True, **options)
@@ -93,7 +93,7 @@ def test_waves_of_independent_times_share_their_variance():
 
 def test_groups_of_one_row_are_rows():
     rows, y, _ = shops(0, [1] * 120)
-    options = {"output_kind": "probabilities", "random_state": 0, "progress": False}
+    options = {"returns": "probabilities", "random_state": 0, "progress": False}
     found = pg.explain(probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options)
     plain = pg.explain(probabilities, rows, y, **options)
     np.testing.assert_array_equal(found.values, plain.values)
@@ -230,7 +230,7 @@ def test_whole_weights_give_what_repeated_rows_give():
 
     def mean(rows, y, **given):
         found = [
-            pg.explain(model, rows, y, loss="zero_one", output_kind="probabilities", n_repeats=4, random_state=seed,
+            pg.explain(model, rows, y, loss="zero_one", returns="probabilities", n_repeats=4, random_state=seed,
                        progress=False, **given).values[0, 0]
             for seed in range(8)
         ]  # fmt: skip

@@ -79,7 +79,7 @@ COMMON = {
     "seed", "n_repeats", "rows_explained", "background", "sampling", "digests", "confidence", "task", "paths",
     "versions", "quantity", "unit", "seconds",
 }  # fmt: skip
-NETWORK = {"read_as", "head", "output_kind", "output_inferred", "held"}
+NETWORK = {"read_as", "head", "returns", "output_inferred", "held"}
 LOSSES = {"loss", "loss_scale", "model_loss", "repeats", "model_rows", "classes_by"}
 INTEGRAL = {
     "baseline", "baseline_name", "baseline_rows", "completeness_gap", "output_range", "gradient_evaluations", "rule",

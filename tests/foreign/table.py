@@ -49,7 +49,7 @@ def outcome(name: str, method: str) -> tuple[pg.Explanation | None, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = pg.explain(net, inputs, y, method=method, random_state=0, progress=False, task="classification",
-                               output_kind="logits", **options)  # fmt: skip
+                               returns="logits", **options)  # fmt: skip
     except pg.InputError as error:
         found, reason = None, str(error)
     else:

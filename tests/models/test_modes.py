@@ -105,7 +105,7 @@ def test_a_step_of_training_is_that_of_a_copy_that_nobody_explained(kind, method
     other, names = copy.deepcopy(net), list(net.state_dict())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pg.explain(net, {"input": x}, y, method=method, output_kind="logits", random_state=0, progress=False, **given)
+        pg.explain(net, {"input": x}, y, method=method, returns="logits", random_state=0, progress=False, **given)
     assert list(net.state_dict()) == names
     assert [part.training for part in net.modules()] == [part.training for part in other.modules()]
     assert all(torch.equal(one, other.state_dict()[name]) for name, one in net.state_dict().items())

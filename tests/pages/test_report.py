@@ -139,7 +139,7 @@ def test_functions_and_models_of_labels_alone():
     assert made.test["log_loss"] is None, "labels have no probabilities"
     assert set(made.constant["ahead"]) == {"accuracy"}
     labelled = assessed(
-        lambda table: (table["age"] > 60).to_numpy(float), numbers, y == "late", output_kind="probabilities"
+        lambda table: (table["age"] > 60).to_numpy(float), numbers, y == "late", returns="probabilities"
     )
     assert labelled.subject == "function"
     assert labelled.predictions is not None

@@ -205,7 +205,7 @@ def _said(last: str, outputs: int) -> dict[str, Any]:
         "log_softmax": "log_probabilities",
         "sigmoid": "probabilities",
     }
-    return {"task": "classification", "output_kind": kinds[last]}
+    return {"task": "classification", "returns": kinds[last]}
 
 
 def _target(rng: np.random.Generator, rows: int, outputs: int, last: str) -> Any:

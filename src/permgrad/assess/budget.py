@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from permgrad.attribution.method.permgrad import PermGrad
+from permgrad.attribution.request import tuned
 from permgrad.base.progress import Whole
 
 #: Rows explained one by one, and rows behind the beeswarm: fewer, but at least so many, where their attributions to all
@@ -82,8 +84,6 @@ class Budget:
         clock: the time left.
         seed: seed of every draw.
         most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as the number of test rows says.
-        method: method of the ranking.
-        options: of that method, as the user passed them.
         interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
         refits: how many further trainings are explained.
         cost: cost of a false positive and of a false negative.
@@ -93,8 +93,6 @@ class Budget:
     clock: Clock = field(default_factory=Clock)
     seed: int = 0
     most_rows: int | Literal["auto"] | None = "auto"
-    method: Any = "permgrad"
-    options: Mapping[str, Any] = field(default_factory=dict)
     interactions: int | None = None
     refits: int | None = None
     cost: tuple[float, float] | None = None
@@ -122,21 +120,17 @@ class Budget:
         return fewer
 
     def ranking_options(self, rows: int, features: int, *, some: bool) -> dict[str, Any]:
-        """Return the options of a ranking of a permgrad network, of all ``rows`` or ``some``. Report what limits it."""
+        """Return the arguments of a ranking of a network, of all ``rows`` or ``some``. Report what limits it."""
         many = rows > FIRST_ROWS and not self.clock.thorough
         repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
-        options: dict[str, Any] = {
-            "n_repeats": min(repeats, REPEATS_OF_MANY_ROWS if many else REPEATS),
-            "direction": features <= MOST_DIRECTIONS,
-        }
+        directed = features <= MOST_DIRECTIONS
         wide = "note: the table is wide, so"
         if repeats < REPEATS:
             self.say(f"{wide} each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
-        if not options["direction"]:
+        if not directed:
             self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
-        if some or many:
-            options["tolerance"] = TOLERANCE
-        return options
+        method = tuned(PermGrad(tolerance=TOLERANCE if some or many else None), direction=directed)
+        return {"n_repeats": min(repeats, REPEATS_OF_MANY_ROWS if many else REPEATS), "method": method}
 
     def swarm_rows(self, classes: int) -> int:
         """Return how many rows the beeswarm has for so many classes (0: regression)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ from permgrad.assess.predictions import COVERAGE, Predictions, before_calibratio
 from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.subject.row_independence import checked
+from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.method.gradcam import GradCam
+from permgrad.attribution.method.integrated_gradients import IntegratedGradients
+from permgrad.attribution.method.shapley.method import Shapley
+from permgrad.attribution.model import Model
+from permgrad.attribution.request import tuned
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_user
@@ -28,7 +34,7 @@ from permgrad.base.stored import TIMES, read_json
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import rows_hash
 from permgrad.data.types.column_types import read_numbers
-from permgrad.data.types.positive import find_positive, usual_positive
+from permgrad.data.types.positive import usual_positive
 from permgrad.evaluation.metrics import Task, scores_of
 
 _SUMS = "sums.json"
@@ -52,7 +58,7 @@ class Cache:
         X: Any,
         y: npt.NDArray[Any] | None = None,
         *,
-        method: str = "permgrad",
+        method: Any = "permgrad",
         **options: Any,
     ) -> Explanation:
         """Return an explanation of a frame or encoded rows from the cache, or compute and cache it.
@@ -62,8 +68,9 @@ class Cache:
         entry = cached = None
         if self.folder is not None:
             table = X if isinstance(X, pd.DataFrame) else X.table
-            facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(table, y)}
-            entry = self.folder / f"{method}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
+            chosen, name = find_method(method)
+            facts = {"version": __version__, "model": self.model, "method": repr(chosen), "data": rows_hash(table, y)}
+            entry = self.folder / f"{name}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
         if entry is not None and entry.is_dir():
             with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
                 sums = read_json(entry / _SUMS)
@@ -90,20 +97,14 @@ TOLERANCE, TOLERANCE_OF_NOTABLE = 0.005, 0.02
 #: at most 0.011 of the output's range from those of 4,000 orders (60 rows). The standard errors of a single round are
 #: several times as large, so that only very large ones are told. All coalitions, each with every background row, would
 #: take 5 times as many predictions as these orders with 6 features, and 300 times as many with 13.
-_SHAPLEY: dict[str, Any] = {
-    "method": "shapley",
-    "tolerance": 0.1,
-    "max_permutations": 100,
-    "references": 50,
-    "exact": 5,
-}
+_SHAPLEY = tuned(Shapley(tolerance=0.1, max_permutations=100, references=50), exact=5)
 #: Training rows that stand for all others, and rows that are their own donors from this number on.
 _BACKGROUND, _OWN_DONORS = 1000, 200
 #: Orders of features for which there is always time, and columns from which on there are fewer orders than usual: each
 #: order takes a prediction of every row for each column.
 _FEWEST_ORDERS, _WIDE = 8, 400
 #: Arguments that only a loss over all rows has.
-_GLOBAL_ONLY = ("loss", "confidence", "n_repeats", "sampling")
+_GLOBAL_ONLY = ("loss", "confidence", "n_repeats")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,7 @@ class EvaluatedModel:
         labels: the classes as the targets hold them.
         positive: the name of the positive one of two classes.
         options: further arguments of ``pg.explain``.
+        described: how it is read, where that is not found out.
         seed: seed of explanations.
         cache: where explanations of a saved model are kept.
         labels_only: it returns classes without probabilities.
@@ -138,6 +140,7 @@ class EvaluatedModel:
     labels: Sequence[Any] = ()
     positive: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    described: Model | None = None
     seed: int = 0
     cache: Cache = field(default_factory=Cache)
     labels_only: bool = False
@@ -150,6 +153,11 @@ class EvaluatedModel:
     has_slopes: bool = False
     has_one_logit: bool = False
     several_inputs: bool = False
+
+    @cached_property
+    def read(self) -> Model:
+        """The model as explanations read it, once."""
+        return Model(self.model) if self.described is None else self.described
 
     def targets(self, rows: Rows) -> Array:
         """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""
@@ -188,8 +196,8 @@ class EvaluatedModel:
         """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
         raise NotImplementedError
 
-    def explain(self, rows: Rows, y: Any = None, **options: Any) -> Explanation:
-        """Explain some rows by a method, with ``y`` of a global one."""
+    def explain(self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any) -> Explanation:
+        """Explain some rows by a method, with ``y`` of a global one. ``model``: read in another way."""
         dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
         given = {name: value for name, value in self.options.items() if name not in dropped}
         options = {**given, "random_state": self.seed, **options}
@@ -198,24 +206,21 @@ class EvaluatedModel:
             options[name] = values.tolist()
         if rows.weights is not None and options.get("scope") == "global":
             options["sample_weight"] = rows.weights.tolist()
-        if self.encoder is None or options["method"] == "gradcam":
-            before = checked.set(self.model)  # when it was read
-            try:
-                return explain(self.model, rows.inputs, y, **options)
-            finally:
-                checked.reset(before)
-        return self.cache.explain(explain, self.model, rows.inputs, y, **options)
+        read = self.read if model is None else model
+        if self.encoder is None or isinstance(options["method"], GradCam):
+            return explain(read, rows.inputs, y, **options)
+        return self.cache.explain(explain, read, rows.inputs, y, **options)
 
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return attributions of single rows: integrated gradients, or Shapley values where there is no gradient."""
         if self.has_slopes:
-            slopes = {} if self.encoder is None else {"tolerance": tolerance}
+            method = IntegratedGradients(tolerance=None if self.encoder is None else tolerance)
             with keeping_warnings():
                 try:
-                    return self.explain(rows, method="integrated_gradients", scope="local", **slopes, **options)
+                    return self.explain(rows, method=method, scope="local", **options)
                 except InputError:  # images drawn by a function, tokens without embeddings
                     pass
-        return self.explain(rows, scope="local", **_SHAPLEY, **options)
+        return self.explain(rows, method=_SHAPLEY, scope="local", **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates as numbers."""
@@ -271,10 +276,10 @@ class Network(Trained):
         paths = tuple(getattr(model.module_, "paths", ()))
         if len(names) == 2 and facts.get("positive") is None:
             # The one that the user names, else the rarer one in the training rows that the model keeps.
-            options = facts.get("options", {})
-            rarer = usual_positive(labels, np.asarray(model.background_target_) == labels[1])
-            place = find_positive(labels, options["positive"]) if options.get("positive") is not None else rarer
-            facts |= {"positive": names[place], "options": {**options, "positive": labels[place]}}
+            place = usual_positive(labels, np.asarray(model.background_target_) == labels[1])
+            facts |= {"positive": names[place]}
+        if facts.get("positive") is not None:
+            facts |= {"described": Model(model, positive=facts["positive"])}
         renderer, options = getattr(model, "renderer_", None), getattr(model, "network_options_", {})
         return cls(
             model=model,
@@ -333,7 +338,7 @@ class TrainedOther(Trained):
 
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
-        usual, per_order = int(_SHAPLEY["max_permutations"]), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
+        usual, per_order = int(_SHAPLEY.max_permutations), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
         most = max(_FEWEST_ORDERS, usual * _WIDE // max(self.width, _WIDE))
         in_time = int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
         orders = max(_FEWEST_ORDERS, in_time)
@@ -343,5 +348,5 @@ class TrainedOther(Trained):
             )
         if orders < usual:
             with keeping_warnings():  # of the errors that this leaves
-                return self.explain(rows, scope="local", **{**_SHAPLEY, "max_permutations": orders}, **options)
+                return self.explain(rows, method=replace(_SHAPLEY, max_permutations=orders), scope="local", **options)
         return super().attribute(rows, tolerance=tolerance, **options)

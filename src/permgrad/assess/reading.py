@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method.captum import find_method
-from permgrad.attribution.request import Configured, Request
+from permgrad.attribution.method.permgrad import PermGrad
+from permgrad.attribution.model import Model
+from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
@@ -36,12 +38,6 @@ from permgrad.models.estimators.kept_rows import rows_in
 
 #: Arguments that say which rows depend on each other.
 _RELATED = ("row_groups", "row_time")
-#: Arguments of ``pg.explain`` that a report takes too. All further ones describe a network or predictor.
-_ARGUMENTS = (
-    *("target", "groups", "background", "sampling", "loss", "confidence", "n_repeats", "batch_size"),
-    *("random_state", "progress", "positive"),
-    *_RELATED,
-)
 #: Rows that replace features in attributions of single rows.
 _BACKGROUND = 200
 
@@ -91,18 +87,23 @@ class Foreign(EvaluatedModel):
             return np.column_stack([1 - guess, guess])
         return guess if self.classes else guess.reshape(-1, 1)
 
+    @cached_property
+    def told(self) -> Model:
+        """The model with the task and the kind of outputs that targets told."""
+        read, subject = self.read, self.request.subject
+        further: dict[str, Any] = {"task": read.task or subject.task}
+        if subject.task != "regression":
+            further["returns"] = read.returns or subject.kind
+        if getattr(subject, "columns", ()) and subject.task == "classification":
+            further["class_names"] = self.classes  # targets tell whether a returned frame names classes
+        return replace(read, **further)
+
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
-        """Return attributions, with the task, the kind of outputs, the output and the background that targets tell."""
-        subject = self.request.subject
-        options |= {"task": self.options.get("task", subject.task)}
+        """Return attributions, with the output and the background that targets tell."""
         options |= {} if self.output is None else {"target": self.output}  # names come from y
         if self.options.get("background") is None:
             options["background"] = _drawn(self.rows, self.seed).inputs
-        if subject.task != "regression":
-            options["output_kind"] = self.options.get("output_kind", subject.kind)
-        if getattr(subject, "columns", ()) and subject.task == "classification":
-            options["class_names"] = self.classes  # targets tell whether a returned frame names classes
-        return super().attribute(rows, tolerance=tolerance, **options)
+        return super().attribute(rows, tolerance=tolerance, model=self.told, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, also those written as text or whole numbers, in seconds."""
@@ -143,50 +144,38 @@ def sensitive_columns(wanted: Any, rows: Rows) -> pd.DataFrame | None:
 
 # ---- as passed -------------------------------------------------------------------------------------------------------
 class ReadModel:
-    """A model with rows and targets as a user passes them. ``options`` are further arguments of ``explain``.
+    """A model with rows and targets as a user passes them. ``options`` are arguments of ``explain``.
 
     Attributes:
         model: the model, as sections use it.
         rows: its rows.
         request: the arguments as permgrad reads them.
-        method, method_options: the method of the ranking, and those of the options that are its alone.
 
     Raises:
         InputError: An argument cannot be used, or the model predicts neither classes nor one number for each row.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        inputs: Any,
-        y: Any,
-        *,
-        seed: int = 0,
-        method: Any = "permgrad",
-        **options: Any,
-    ) -> None:
+    def __init__(self, model: Any, X: Any, y: Any, *, seed: int = 0, **options: Any) -> None:
         if y is None:
             problem = "report needs y: a page says how good the model is"
             raise InputError(problem, hint="Pass the targets.", code="PG005")
-        if isinstance(method, Mapping):
-            hint = "Pass the name of one, such as 'permutation'."
-            raise InputError("A report ranks all features by one method", hint=hint, code="PG004")
-        chosen, self.method = find_method(method)[0], method
-        self.method_options = {key: options.pop(key) for key in {**options} if key in chosen.options}
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
-        options = {name: value for name, value in options.items() if name not in _RELATED}
-        inputs, dependence = _dependence(model, inputs, y, self._related)
-        name, self._is_network = label_of(model), isinstance(model, nn.Module)
-        self.request = _request(model, inputs, y, options, seed=seed, method=method, method_options=self.method_options)
-        if isinstance(chosen, Configured):
-            chosen.check(self.request)
+        options = {name: value for name, value in options.items() if name not in _RELATED and value is not None}
+        read = Model.of(model)
+        inputs, dependence = _dependence(read, X, y, self._related)
+        name, self._is_network = label_of(read.model), isinstance(read.model, nn.Module)
+        arguments = Arguments(read, inputs, y, scope="global", random_state=seed, **options)
+        chosen = PermGrad()
+        self.request = build_request(arguments, chosen, "permgrad", decided=False)
+        chosen.check(self.request)
         table = self._table(self.request.raw, self.request.inputs)
         numbers, cut = np.arange(len(self.request.inputs[0])), None
         if self.request.subject.model is None and not self._is_network:
             cut = _cut(self.request)
         rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
         rows = replace(rows, dependence=dependence, cut=cut)
-        facts: dict[str, Any] = {"name": name, "options": options, "seed": seed}
+        facts: dict[str, Any] = {"name": name, "options": options, "seed": seed, "described": read}
+        model = read.model
         if self.request.subject.model is not None:
             self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
             if options.get("background") is None and not rows_in(model)[0]:  # saved without its rows
@@ -277,22 +266,6 @@ class ReadModel:
         return pd.DataFrame(lines, columns=["name", "size", "type"])
 
 
-def _request(
-    model: Any,
-    inputs: Any,
-    y: Any,
-    options: Mapping[str, Any],
-    *,
-    seed: int,
-    method: Any,
-    method_options: Mapping[str, Any],
-) -> Request:
-    named = {key: value for key, value in options.items() if key in _ARGUMENTS}
-    further = {key: value for key, value in options.items() if key not in named} | {**method_options}
-    arguments = Arguments(model, inputs, y, **named, scope="global", random_state=seed, options=further)
-    return build_request(arguments, *find_method(method), decided=False)
-
-
 def _cut(request: Request) -> Callable[[Places], Any]:
     """Return how some of the rows of a predictor are taken, in the user's form."""
     subject, tensors = request.subject, request.inputs
@@ -308,7 +281,7 @@ def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> 
     assert units is not None
     ((argument, value),) = related.items()
     name = value if isinstance(value, str) else str(getattr(value, "name", None) or argument)
-    return arguments.inputs, replace(units, name=name)
+    return arguments.X, replace(units, name=name)
 
 
 def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:

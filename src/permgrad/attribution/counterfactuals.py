@@ -123,7 +123,7 @@ def counterfactuals(
         sample_weight: how much the rows of ``X`` count, in distances and plausibility. Rows of weight 0 lend nothing.
             Which rows depend on each other needs no argument, as there are no intervals.
         random_state: seed of the rows drawn from ``X``.
-        **options: ``output_kind``, ``task`` and ``class_names``, as for ``pg.explain``.
+        **options: ``returns``, ``task`` and ``class_names``, as for ``pg.explain``.
 
     Returns:
         ``Counterfactuals``, with ``to_frame()``, ``summary()`` and ``rows``. It is empty if there are none, and the

@@ -30,7 +30,7 @@ from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -48,13 +48,13 @@ from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.replace.game import Played, play_losses
 from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
-from permgrad.attribution.request import Request, methods, refuse_interactions
+from permgrad.attribution.request import Request, methods, refuse_interactions, tuned
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request, is_estimator
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.checks import check_flag, check_path, check_rows, check_whole
+from permgrad.base.checks import check_path, check_rows, check_whole
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
 from permgrad.base.files import writing
@@ -65,9 +65,6 @@ from permgrad.data.read.cells import as_frame, rows_hash
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-
-if TYPE_CHECKING:
-    from permgrad.attribution.parts.engines import Engine
 
 #: Fewest refits: three folds and two halves.
 LEAST = 5
@@ -85,25 +82,13 @@ def explain_refits(
     refits: int = 10,
     method: Literal["permgrad", "permutation", "ablation"] | Any = "permgrad",
     target: int | str | Iterable[int | str] | None = None,
-    level: Literal["column", "feature", "group"] = "feature",
     groups: Mapping[str, Iterable[str]] | None = None,
-    sampling: Literal["marginal", "conditional"] = "marginal",
     loss: str | tuple[str, float] | Any = "auto",
-    confidence: float = 0.95,
-    n_repeats: int = 10,
-    split_groups: npt.ArrayLike | None = None,
     row_groups: Any = None,
-    row_time: Any = None,
-    most_rows: int = 2000,
-    positive: Any = None,
-    engine: str | Engine = "local",
-    workers: int | None = None,
-    address: str | None = None,
-    out: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
+    max_rows: int = 2000,
+    n_repeats: int | Literal["auto"] = "auto",
     random_state: Any = 0,
     progress: ProgressMode = "auto",
-    **options: Any,
 ) -> Explanation:
     """Explain a training procedure: importances with intervals that include training again on other rows.
 
@@ -113,39 +98,25 @@ def explain_refits(
     the refits leave one fold of the rows out, the others half of the rows (docs/refits.md).
 
     Args:
-        estimator: an estimator of scikit-learn's kind: ``HyNNRegressor``, a pipeline, a booster, or any object with
-            ``fit`` and ``predict``. It stays unchanged: copies are fitted. Parameters called ``random_state`` get
-            another seed in each copy.
+        estimator: an estimator of scikit-learn's kind (``HyNNRegressor``, a pipeline, a booster, or any object with
+            ``fit`` and ``predict``), or a ``pg.Model`` of one. It stays unchanged: copies are fitted. Parameters called
+            ``random_state`` get another seed in each copy.
         X: table ``(rows, features)``, in any form that the estimator is fitted on.
         y: target ``(rows,)``.
         refits: number of fits, at least 5. More make the intervals narrower.
-        method: ``"permgrad"``, ``"permutation"`` or ``"ablation"``.
-        target: outputs to explain, as for ``pg.explain``, like the next arguments.
-        level: ``"feature"``, ``"column"`` or ``"group"``.
-        groups: columns that are replaced together.
-        sampling: ``"marginal"`` or ``"conditional"``.
+        method: ``"permgrad"``, ``"permutation"`` or ``"ablation"``, or one of them with options.
+        target: outputs to explain, as for ``pg.explain``.
+        groups: columns that act as one, as for ``pg.explain``.
         loss: loss computed for each row.
-        n_repeats: donors per row and feature.
-        positive: the class that plots show of two.
-        confidence: confidence level of the intervals.
-        split_groups: as ``row_groups``.
         row_groups: labels ``(rows,)``, or the name of a column of ``X``, which is then no feature. Rows of a group are
             never divided between training and explanation, and intervals count groups.
-        row_time: times ``(rows,)``, or the name of such a column. The rows are divided into stretches of time, four
-            for each refit, which act as groups.
-        most_rows: explain at most this many of the rows, drawn at random. All rows are trained on.
-        engine: ``"local"``, or ``"ray"`` for several refits at a time, with the same result (docs/cluster.md).
-        workers: number of Ray's processes.
-        address: address of a Ray cluster. None: this machine.
-        out: folder for the results. A call that was stopped resumes there with the next refit. None: nothing is
-            written.
-        overwrite: start again in a folder that holds other refits.
+        max_rows: explain at most this many of the rows, drawn at random. All rows are trained on.
+        n_repeats: donors per row and feature.
         random_state: seed of parts, fits and donors.
         progress: a bar on stderr.
-        **options: options of the method, and those that describe a predictor, as for ``pg.explain``.
 
     Returns:
-        An ``Explanation``. ``std``, intervals and p-values include training again. Its frame also has the columns
+        An ``Explanation``. ``std_error``, intervals and p-values include training again. Its frame also has the columns
         ``within``, the standard error of measuring one fit on these rows, and ``between``, how much the importance
         differs between trainings (a standard deviation). ``meta["another_training"]`` has, for each feature, the
         estimated probability that it is among the first three in another training.
@@ -162,38 +133,49 @@ def explain_refits(
         >>> result.ranking()[:2], result.meta["refits"]["fits"]
         (['x0', 'x1'], 6)
     """
-    count = check_whole("refits", refits, f"pass at least {LEAST}, for example 10", least=LEAST)
-    check_whole("most_rows", most_rows, "pass for example 2000", least=100)
-    check_flag("overwrite", overwrite)
-    from permgrad.attribution.parts.engines import make_engine  # Ray's engine, too
+    arguments = Arguments(
+        estimator, X, y, method=method, target=target, groups=groups, loss=loss, row_groups=row_groups,
+        n_repeats=n_repeats, random_state=random_state, progress=progress,
+    )  # fmt: skip
+    return refit(arguments, refits=refits, max_rows=max_rows)
 
-    folder, seed = None if out is None else check_path("out", out), resolve_seed(random_state)
-    made = make_engine(engine, workers=workers, address=address)
-    arguments = {
-        "method": method, "target": target, "level": level, "groups": groups, "sampling": sampling, "loss": loss,
-        "confidence": confidence, "n_repeats": n_repeats, "positive": positive, "progress": False, "options": options,
-    }  # fmt: skip
-    tell_of_other_order(X, y=y, split_groups=split_groups)
-    if row_groups is not None or row_time is not None:
-        X, split_groups = _related(X, y, count, row_groups=row_groups, row_time=row_time)
-    work = _Work(estimator, X, np.asarray(y), arguments, seed, split_groups)
+
+def refit(
+    arguments: Arguments,
+    *,
+    refits: int,
+    max_rows: int = 2000,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Explanation:
+    """Explain a training procedure, as ``explain_refits`` and a run do, which resumes in the folder ``out``."""
+    count = check_whole("refits", refits, f"pass at least {LEAST}, for example 10", least=LEAST)
+    check_whole("max_rows", max_rows, "pass for example 2000", least=100)
+    folder, seed = None if out is None else check_path("out", out), resolve_seed(arguments.random_state)
+    tell_of_other_order(arguments.X, y=arguments.y, row_groups=arguments.row_groups)
+    timed = arguments.row_time is not None
+    X, y, together = arguments.X, np.asarray(arguments.y), None
+    if arguments.row_groups is not None or timed:
+        X, together = _related(arguments, count)
+    progress = arguments.progress
+    arguments = replace(arguments, X=None, y=None, row_groups=None, row_time=None, progress=False)
+    work = _Work(arguments, X, y, seed, together)
     work.check()
-    what = "rows" if split_groups is None else "groups" if row_time is None else "times"
+    what = "rows" if together is None else "times" if timed else "groups"
     units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
     check_enough(count, units, work.classes, what)
     design = draw_design(len(work.y), count, work.seed, work.classes, work.groups)
     started = time.perf_counter()
     with ExitStack() as stack:
         if folder is not None:
-            same = work.configuration(count, most_rows)
+            same = work.configuration(count, max_rows)
             command = "permgrad.explain_refits(estimator, X, y, ...)"
             stack.enter_context(FOLDER.open(folder, same, command=command, overwrite=overwrite))
         measured = np.arange(design.rows)
-        if design.rows > most_rows:
-            measured = np.sort(generator(seed, "rows measured").permutation(design.rows)[:most_rows])
-        fits = _do(work, design, measured, made, folder, progress)
-        facts = {"estimator": type(estimator).__name__, "seconds": time.perf_counter() - started}
-        facts |= {} if made.facts["engine"] == "local" else {"engine": made.facts}
+        if design.rows > max_rows:
+            measured = np.sort(generator(seed, "rows measured").permutation(design.rows)[:max_rows])
+        fits = _do(work, design, measured, folder, progress)
+        facts = {"estimator": type(work.estimator).__name__, "seconds": time.perf_counter() - started}
         explanation = combine(fits, design, seed, facts)
         if folder is not None:
             with writing(folder):
@@ -205,14 +187,18 @@ def explain_refits(
 # ---- one refit -------------------------------------------------------------------------------------------------------
 @dataclass
 class _Work:
-    """What every worker holds. It is called with a refit's number, and its rows for training and explanation."""
+    """What every refit has in common."""
 
-    estimator: Any
+    arguments: Arguments
     X: Any
     y: npt.NDArray[Any]
-    arguments: dict[str, Any]
     seed: int
     groups: Any = None
+
+    @property
+    def estimator(self) -> Any:
+        """The estimator, of which copies are fitted."""
+        return self.arguments.model.model
 
     @property
     def classes(self) -> npt.NDArray[Any] | None:
@@ -229,11 +215,11 @@ class _Work:
             problem = f"estimator must be an estimator of scikit-learn's kind, got {shown(self.estimator)}"
             hint = "Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain."
             raise InputError(problem, hint=hint, code="PG031")
-        _, name = find_method(Arguments(**self.arguments).method)
+        chosen, name = find_method(self.arguments.method)
         if name not in methods or loss_game(name) is None:
             problem = f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}"
             raise InputError(problem, hint="Choose one of these.", code="PG004")
-        refuse_interactions(self.arguments["options"], "explain_refits")
+        refuse_interactions(chosen.settings(), "explain_refits")
         frame = as_frame(self.X)
         if pd.isna(self.y).any():
             raise InputError("y has missing values", hint="Leave their rows out.", code="PG015")
@@ -241,33 +227,33 @@ class _Work:
             problem = f"X has {len(frame)} rows and y has {len(self.y)}"
             raise InputError(problem, hint="Pass one target for each row.", code="PG007")
         if self.groups is not None:
-            check_rows("split_groups", self.groups, len(self.y), "Pass for example a column of ids.")
+            check_rows("row_groups", self.groups, len(self.y), "Pass for example a column of ids.")
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
         few = np.arange(min(len(frame), 50))
         # What a network of permgrad calls features is known once it is fitted.
-        named = {"groups": None, "level": "feature"} if is_estimator(self.estimator) else {}
+        named = {"groups": None} if is_estimator(self.estimator) else {}
         self._request(constant.fit(np.zeros((len(self.y), 1)), self.y), few, 0, **named)
 
     def _request(self, model: Any, rows: Integers, number: int, **changed: Any) -> tuple[Request, Any]:
         """Return the request that explains a fit on some rows, and its method."""
-        arguments = Arguments(
-            **{**self.arguments, **changed},
-            model=model,
-            inputs=_safe_indexing(self.X, rows),
+        arguments = replace(
+            self.arguments,
+            model=replace(self.arguments.model, model=model),
+            X=_safe_indexing(self.X, rows),
             y=self.y[rows],
             row_groups=None if self.groups is None or changed else np.asarray(self.groups)[rows],
             random_state=derive_seed(self.seed, "donors", number),
+            **changed,
         )
         chosen, name = find_method(arguments.method)
         # Neither is of the procedure.
-        arguments.options.update({one: False for one in ("branches", "direction") if one in chosen.options})
+        chosen = tuned(chosen, **{one: False for one in ("branches", "direction") if one in chosen.inner})
         return build_request(arguments, chosen, name), chosen
 
-    def __call__(self, task: tuple[int, Integers, Integers]) -> tuple[int, Explanation, list[str]]:
-        """Return a refit's number, its explanation, and the warnings to be passed on."""
-        number, trained, rows = task
+    def explained(self, number: int, trained: Integers, rows: Integers) -> tuple[Explanation, list[str]]:
+        """Return the explanation of a refit, and the warnings to be passed on."""
         with keeping_warnings() as notes, sparing(), full_float32():
-            return number, explain_refit(*self._request(self._fitted(number, trained), rows, number), rows), notes
+            return explain_refit(*self._request(self._fitted(number, trained), rows, number), rows), notes
 
     def _fitted(self, number: int, trained: Integers) -> Any:
         # One without parameters is copied as it is.
@@ -293,18 +279,22 @@ class _Work:
             ) from error
         return model  # not what fit returns, which an object of the user's own may leave out
 
-    def configuration(self, refits: int, most_rows: int) -> dict[str, Any]:
+    def configuration(self, refits: int, max_rows: int) -> dict[str, Any]:
         """Return everything that changes the result."""
         params = {name: _identity(value) for name, value in sorted(_params(self.estimator).items())}
-        explained = {name: _identity(value) for name, value in self.arguments.items() if name != "progress"}
-        groups = {} if self.groups is None else {"split_groups": _identity(np.asarray(self.groups).tolist())}
+        asked, described = self.arguments, self.arguments.model.described()
+        explained = {
+            name: _identity(getattr(asked, name)) for name in ("method", "target", "groups", "loss", "n_repeats")
+        }
+        explained |= {name: _identity(value) for name, value in described.items()}
+        groups = {} if self.groups is None else {"row_groups": _identity(np.asarray(self.groups).tolist())}
         return {
             "permgrad": __version__,
             "estimator": type(self.estimator).__qualname__,
             "parameters": params,
             "rows": rows_hash(as_frame(self.X), self.y),
             "refits": refits,
-            "most_rows": most_rows,
+            "max_rows": max_rows,
             "seed": self.seed,
             **explained,
             **groups,
@@ -337,21 +327,16 @@ def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what
 
 
 # ---- all refits ------------------------------------------------------------------------------------------------------
-def _related(X: Any, y: Any, refits: int, **given: Any) -> tuple[Any, Integers]:
+def _related(arguments: Arguments, refits: int) -> tuple[Any, Integers]:
     """Return the table without a column that ``row_groups`` or ``row_time`` names, and the group of each row."""
-    arguments = with_columns(Arguments(None, X, y, **given))
-    units = read_units(arguments, len(y))
+    arguments = with_columns(replace(arguments, model=None))
+    units = read_units(arguments, len(arguments.y))
     assert units is not None
-    return arguments.inputs, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
+    return arguments.X, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
 
 
 def _do(
-    work: _Work,
-    design: RefitDesign,
-    measured: Integers,
-    engine: Engine,
-    folder: Path | None,
-    progress: ProgressMode,
+    work: _Work, design: RefitDesign, measured: Integers, folder: Path | None, progress: ProgressMode
 ) -> list[Explanation]:
     """Do the refits that the folder does not hold yet, and return all."""
     places = [None if folder is None else folder / _REFITS / f"{number:03d}" for number in range(len(design.trained))]
@@ -359,24 +344,21 @@ def _do(
     for number, place in enumerate(places):
         with suppress(InputError):  # there is none yet, or it is damaged
             fits |= {} if place is None else {number: Explanation.load(place)}
-    tasks = [
-        (number, trained, np.setdiff1d(measured, trained, assume_unique=True))
-        for number, trained in enumerate(design.trained)
-        if number not in fits
-    ]
     notes: list[str] = []
     with Progress(len(design.trained), "refits", progress) as bar:
         bar.advance(len(fits))
-        for number, refit, warned in engine.run(tasks, work):
-            fits[number] = refit
+        for number, trained in enumerate(design.trained):
+            if number in fits:
+                continue
+            fits[number], warned = work.explained(number, trained, np.setdiff1d(measured, trained, assume_unique=True))
             notes += warned
             if (place := places[number]) is not None:
-                write_explanation(refit, place)
+                write_explanation(fits[number], place)
             bar.advance()
     warn_first(notes, "In a refit: ")
     if len({(fit.names, fit.outputs) for fit in fits.values()}) > 1:
         problem = "The refits have different features or outputs, because parts of the rows lack levels or classes"
-        raise InputError(problem, hint="Leave rare classes out, or use level='column'.", code="PG040")
+        raise InputError(problem, hint="Leave rare classes out, or pass groups={} for raw columns.", code="PG040")
     return [fits[number] for number in range(len(design.trained))]
 
 

@@ -1,4 +1,4 @@
-"""``pg.missing``: loss and scores of a model for every subset of its modalities."""
+"""``pg.missing_modalities``: loss and scores of a model for every subset of its modalities."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from torch import Tensor
 
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
+from permgrad.attribution.model import Model
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play, Values
 from permgrad.attribution.replace.scoring import Judge, resolve_scorers
 from permgrad.attribution.request import Request
-from permgrad.attribution.request.arguments import Arguments, NoMethod
+from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import independent_facts, loss_unit
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names
-from permgrad.base.errors import InputError, listed, warn_user
+from permgrad.base.errors import InputError, listed
 from permgrad.base.frames import Library, as_library
-from permgrad.base.progress import Progress
+from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.shown import in_words, show
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
@@ -119,44 +119,23 @@ class Missing:
         check_choice("measure", measure, self.measures)
         return show("Missing.plot", self, measure=measure, top_n=top_n, title=title, ax=ax)
 
-    def information(self, modality: str | None = None) -> pd.DataFrame:
-        """Return undefined shares (NaN), and warn with the call to make instead: shares of information were taken out.
-
-        They changed with the seed beyond their intervals, and a plain sum of two modalities looked like synergy.
-        """
-        call = "groups=…" if self.meta.get("groups") else "level='modality'"
-        warn_user(
-            "information() was taken out, and its shares are undefined. What modalities tell alone and only together "
-            f"is asked of the loss: pg.explain(model, inputs, y, {call}, interactions=2), which has intervals."
-        )
-        first = modality or self.modalities[0]
-        others = " + ".join(name for name in self.modalities if name != first)
-        parts = {"part": [f"unique to {first}", f"unique to {others}", "shared", "synergy"]}
-        return pd.DataFrame(parts | dict.fromkeys(("share", "ci_low", "ci_high", "bits"), np.nan))
-
     def __repr__(self) -> str:
         return f"<Missing: {len(self.present)} subsets of {listed(self.modalities)}>"
 
 
-def missing(
+def missing_modalities(
     model: Any,
-    inputs: Any,
+    X: Any,
     y: Any,
     *,
-    hold: Iterable[str] = (),
     groups: Mapping[str, Iterable[str]] | None = None,
     scoring: Any = None,
     background: Any = None,
     loss: Any = "auto",
-    sample_weight: npt.ArrayLike | None = None,
     row_groups: Any = None,
-    row_time: Any = None,
-    confidence: float = 0.95,
-    n_repeats: int = 10,
-    batch_size: int | Literal["auto"] = "auto",
-    random_state: Any = None,
-    progress: bool | Literal["auto"] = "auto",
-    **options: Any,
+    n_repeats: int | Literal["auto"] = "auto",
+    random_state: Any = 0,
+    progress: ProgressMode = "auto",
 ) -> Missing:
     """Measure the loss and scores of a model for every subset of its modalities.
 
@@ -165,29 +144,23 @@ def missing(
     columns are the modality ``table``, which is replaced by that of a background row.
     The loss of a subset is the mean over rows and donors, and its interval covers the randomness of both
     (``PairMoments``). What each modality adds alone, last and together with another is
-    ``pg.explain(..., level="modality", interactions=2)``.
+    ``pg.explain(..., groups="modality", method=pg.methods.PermGrad(order=2))``.
 
     Args:
-        model: a torch network of several inputs, an estimator that reads texts or images beside other columns, or any
-            other model with ``groups=``.
-        inputs: the rows, as for ``pg.explain``.
+        model: a torch network of several inputs, an estimator that reads texts or images beside other columns, any
+            other model with ``groups=``, or a ``pg.Model``, whose ``hold=`` also names modalities that are always
+            present.
+        X: the rows, as for ``pg.explain``.
         y: their targets.
-        hold: modalities that are always present, such as masks and lengths.
         groups: columns, features or inputs that form one modality: name to members. All others stay with their input:
             the other columns of a table form the modality ``table``.
         scoring: one or several names of scikit-learn scorers, or callables. Each adds columns to the result.
-        background: rows that donors are drawn from, in the form of ``inputs``. Default as for ``pg.explain``.
+        background: rows that donors are drawn from, in the form of ``X``. Default as for ``pg.explain``.
         loss: loss computed for each row. ``"auto"`` is the model's own.
-        sample_weight: weights of the rows, ``(rows,)``.
         row_groups: which rows depend on each other, as for ``pg.explain``.
-        row_time: the time of each row, as for ``pg.explain``.
-        confidence: confidence level of the intervals.
         n_repeats: donors per row.
-        batch_size: rows per forward. ``"auto"`` fits the cache.
         random_state: seed. The same seed gives the same donors for any batch size or order.
         progress: a bar on stderr, as for ``pg.explain``.
-        **options: options that describe a network or predictor, as for ``pg.explain``: ``head``, ``output_kind``,
-            ``task``, ``class_names``, ``segments``.
 
     Returns:
         A ``Missing``, with ``to_frame()``, ``summary()`` and ``plot()``.
@@ -199,26 +172,28 @@ def missing(
         >>> import permgrad as pg
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(400, 3))
-        >>> result = pg.missing(lambda table: table @ [2.0, 1.0, 0.0], X, X @ [2.0, 1.0, 0.0], task="regression",
-        ...                     groups={"first": ["x0"], "others": ["x1", "x2"]}, random_state=0, n_repeats=2)
+        >>> model = pg.Model(lambda table: table @ [2.0, 1.0, 0.0], task="regression")
+        >>> groups = {"first": ["x0"], "others": ["x1", "x2"]}
+        >>> result = pg.missing_modalities(model, X, X @ [2.0, 1.0, 0.0], groups=groups, n_repeats=2)
         >>> result.to_frame()["present"].tolist()
         ['first + others', 'first', 'others', 'nothing']
         >>> result.to_frame()["loss"].round(1).tolist()[0]
         0.0
     """
     if y is None:
-        raise InputError("missing needs y to measure the loss", hint="Pass the targets of the rows.", code="PG005")
-    held = check_names("hold", hold, "pass for example hold=('attention_mask',)")
-    scorers = None if scoring is None else resolve_scorers(scoring)
+        hint = "Pass the targets of the rows."
+        raise InputError("missing_modalities needs y to measure the loss", hint=hint, code="PG005")
+    scorers, read = None if scoring is None else resolve_scorers(scoring), Model.of(model)
+    held = check_names("hold", read.hold or (), "pass for example hold=('attention_mask',)")
+    # Modalities are held here and not where inputs are read: those of a table are no inputs.
+    read = replace(read, hold=() if read.hold is not None else None)
     arguments = Arguments(
-        model, inputs, y, level="feature" if groups else "modality", groups=groups, background=background, loss=loss,
-        sample_weight=sample_weight, row_groups=row_groups, row_time=row_time,
-        confidence=confidence, n_repeats=n_repeats, batch_size=batch_size,
-        random_state=random_state, progress=progress, options=options,
+        read, X, y, groups=groups or "modality", background=background, loss=loss, row_groups=row_groups,
+        n_repeats=n_repeats, random_state=random_state, progress=progress,
     )  # fmt: skip
-    tell_of_other_order(inputs, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
+    tell_of_other_order(X, y=y, row_groups=row_groups)
     with sparing(), full_float32():
-        request = build_request(arguments, NoMethod(), "missing")
+        request = build_request(arguments, None, "missing_modalities")
         always = [name for name in held if name in request.space.groups or name in request.space.modality]
         request = replace(request, space=_modalities(request.space, held))
         return _play(request, scorers, held, always)
@@ -233,7 +208,7 @@ def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
         raise InputError(problem, hint="Rename the group.", code="PG008")
     space = space.coarse(remaining, space.groups)
     if len(space) < 2:
-        problem = f"missing needs at least 2 modalities, and {space.names[0]!r} is the only one"
+        problem = f"missing_modalities needs at least 2 modalities, and {space.names[0]!r} is the only one"
         raise InputError(problem, hint="Pass groups={'name': ['feature', …]} to define modalities.", code="PG039")
     for name in held:
         # Masks and lengths are held by default.
@@ -242,7 +217,7 @@ def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
     if not len(space):
         raise InputError("hold= names every modality, so none can be missing", hint="Leave one out.", code="PG039")
     if len(space) > EXACT_PLAYERS:
-        problem = f"missing works with at most {EXACT_PLAYERS} modalities, got {len(space)}"
+        problem = f"missing_modalities works with at most {EXACT_PLAYERS} modalities, got {len(space)}"
         raise InputError(problem, hint="Join some with groups=, or keep some with hold=.", code="PG002")
     return space
 
@@ -275,7 +250,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         unchanged = judge.scores(play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:]))
         parts = [np.concatenate([*parts, _stacked(unchanged)], axis=1)]
     work = -(-(len(absent) - 1) // size)
-    with Progress(count * request.n_repeats * work, "missing", request.progress) as progress:
+    with Progress(count * request.n_repeats * work, "missing modalities", request.progress) as progress:
         parts += [
             _some_subsets(game, judge, absent[start : start + size], progress) for start in range(1, len(absent), size)
         ]

@@ -7,9 +7,9 @@ before calibration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from torch import nn
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
-from permgrad.attribution.method.shapley.method import REFERENCES
-from permgrad.attribution.request import methods
+from permgrad.attribution.method.shapley.method import REFERENCES, Shapley
+from permgrad.attribution.model import Model
+from permgrad.attribution.request import configured
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
@@ -27,6 +28,7 @@ from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.checks import check_choice, check_confidence, check_whole
 from permgrad.base.errors import InputError, unknown
+from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.significance import NORMAL_95, adjusted
 from permgrad.data.encode.designs import MOST_PARTS, Cells, spans_of, without, words_in
@@ -212,7 +214,7 @@ class _Scored:
     ) -> None:  # fmt: skip
         check_choice("output", output, ("logit", "probability"))
         check_confidence(confidence)
-        read = with_columns(Arguments(model=model, inputs=X, row_groups=row_groups, row_time=row_time))
+        read = with_columns(Arguments(model=model, X=X, row_groups=row_groups, row_time=row_time))
         self.encoder: Any = getattr(model, "preprocessor_", None)
         self.model, self.output = model, output
         if self.encoder is None or not hasattr(model, "predict_encoded"):
@@ -225,7 +227,7 @@ class _Scored:
         if not designs or (kind == "words" and "words" not in designs[0][0].parts):
             kind = {"vectors": "images"}.get(kind, kind)
             raise InputError(f"The model reads no {kind} of {column!r}", hint="Name another column.", code="PG004")
-        rows, self.design = model.encode_rows(read.inputs), designs[0]
+        rows, self.design = model.encode_rows(read.X), designs[0]
         self.encoded, (self.texts, self.index) = rows.encoded, self.encoder.texts_of(rows.table, column)
         self.places = score_places(self.encoder, column)
         self.outputs = [str(label) for label in model.classes_] if hasattr(model, "classes_") else ["prediction"]
@@ -304,53 +306,90 @@ def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
 _EXACT = 8
 
 
-def explain_parts(arguments: Arguments) -> Explanation:
-    """Explain one row whose players are parts of its texts and images beside its other features: ``level="part"``.
+def explain_parts(
+    model: Any,
+    row: Any,
+    *,
+    target: int | str | Iterable[int | str] | None = None,
+    scale: Literal["logit", "probability"] = "logit",
+    background: Any = None,
+    random_state: Any = 0,
+    progress: ProgressMode = "auto",
+) -> Explanation:
+    """Explain one row by the words of its texts and the patches of its images, beside its other features.
 
-    The predictor of the row takes a table of numbers: −1 keeps the row's own part or cell, else it is the number of
-    the background row in its place. A part that is replaced leaves its share of the cell to that row's cell.
+    Values are Shapley values of the output. Parts of a cell join one after the other (Owen 1977), so that they add up
+    to the Shapley value of their column. A part that is replaced leaves its share of the cell to a background row's
+    cell. Patches of a quarter of an image join one after the other, too: no more than 464 pictures of an image are then
+    encoded.
 
-    Parts of a cell join one after the other (Owen 1977), so that they add up to the Shapley value of their column.
-    Patches of a quarter of an image do, too: no more than 464 pictures of an image are then encoded.
+    Args:
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor`` that reads texts or images.
+        row: a table of one row, such as ``X[:1]``.
+        target: outputs to explain, by position or class name. None: all.
+        scale: ``"logit"`` or ``"probability"`` of a classifier.
+        background: rows that replacements come from. None: of the training rows kept in the model.
+        random_state: seed.
+        progress: a bar on stderr.
+
+    Returns:
+        A local ``Explanation`` of level ``"part"``.
+
+    Raises:
+        InputError: the model reads neither texts nor images, or there is not one row.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> rng = np.random.default_rng(0)
+        >>> texts = [" ".join(rng.choice(["good", "bad", "red", "blue", "green"], 6)) for _ in range(200)]
+        >>> X = pd.DataFrame({"review": texts, "size": rng.normal(size=200)})
+        >>> y = np.array([text.count("good") - text.count("bad") for text in texts]) + 0.1 * X["size"]
+        >>> kinds = {"review": "text"}
+        >>> model = pg.HyNNRegressor(preset="fast", kinds=kinds, max_epochs=5, random_state=0).fit(X, y)
+        >>> explanation = pg.explain_parts(model, X[:1])
+        >>> explanation.level, len(explanation.names)
+        ('part', 7)
     """
-    if arguments.method != "shapley":
-        what = f"level='part' needs method='shapley', got {arguments.method!r}"
-        raise InputError(what, hint="Pass method='shapley'.", code="PG006")
-    model, options = arguments.model, arguments.options
-    row = _Row(model, arguments.inputs, arguments.background)
-    kept = np.full((1, len(row.names)), -1.0)
-    donors = np.repeat(np.arange(float(len(row.donors)))[:, None], len(row.names), axis=1)
-    own, background = (pd.DataFrame(numbers, columns=row.names) for numbers in (kept, donors))
-    if arguments.background is None:
-        options = {"references": REFERENCES, **options}  # as many of the rows kept as at other levels
+    arguments = Arguments(
+        model, row, target=target, scale=scale, background=background, random_state=random_state, progress=progress
+    )
+    # Without a background as many of the rows kept as for other features.
+    return divide(arguments, Shapley(references=REFERENCES if background is None else None))
+
+
+def divide(arguments: Arguments, method: Shapley) -> Explanation:
+    """Return one row's parts and features by Shapley values with the options of ``method``."""
+    # The predictor of the row takes a table of numbers: −1 keeps the row's own part or cell, else it is the number of
+    # the background row in its place.
+    read = arguments.model
+    parts = _Row(read.model, arguments.X, arguments.background)
+    kept = np.full((1, len(parts.names)), -1.0)
+    donors = np.repeat(np.arange(float(len(parts.donors)))[:, None], len(parts.names), axis=1)
+    own, lenders = (pd.DataFrame(numbers, columns=parts.names) for numbers in (kept, donors))
     form: dict[str, Any] = {"task": "regression"}
-    if hasattr(model, "classes_"):
-        form = {"output_kind": "logits", "class_names": [str(label) for label in model.classes_.tolist()]}
-    if any(cell.blocks for cell in row.cells):
-        options = {"exact": _EXACT, **options}
-    options = {**options, **form, "structure": "owen"}
-    about: dict[str, Any] = {
-        "model": row,
-        "inputs": own,
-        "background": background,
-        "scope": "local",
-        "level": "feature",
-    }
+    if hasattr(read.model, "classes_"):
+        form = {"returns": "logits", "class_names": [str(label) for label in read.model.classes_.tolist()]}
+    settings = {**method.settings(), "blocks": "modality"}
+    if any(cell.blocks for cell in parts.cells) and settings["exact"] is None:
+        settings["exact"] = _EXACT
+    method = configured("shapley", settings)
+    predictor = Model(parts, positive=read.positive, **form)
+    arguments = replace(arguments, model=predictor, X=own, background=lenders, scope="local")
     with sparing(), full_float32():
-        request = build_request(replace(arguments, **about, options=options), methods.get("shapley")(), "shapley")
+        request = build_request(arguments, method, "shapley")
         # Each column is a block, and in it each quarter of an image.
-        blocks = tuple(row.column_of.get(name, name) for name in row.names)
-        quarters = {name: names for cell in row.cells for name, names in cell.blocks.items()}
+        blocks = tuple(parts.column_of.get(name, name) for name in parts.names)
+        quarters = {name: names for cell in parts.cells for name, names in cell.blocks.items()}
         request = replace(request, space=replace(request.space, modality=blocks, groups=quarters))
-        explanation = methods.get("shapley")()(request)
-    texts = {cell.name: {"tokens": {"input": cell.name}} for cell in row.cells if isinstance(cell, _Words)}
+        explanation = method(request)
+    texts = {cell.name: {"tokens": {"input": cell.name}} for cell in parts.cells if isinstance(cell, _Words)}
     return replace(
         explanation,
         level="part",
-        modality=tuple(row.column_of.get(name, "table") for name in explanation.names),
-        groups={cell.name: cell.parts for cell in row.cells},
-        feature_values=row.shown,
-        maps={key: array for cell in row.cells for key, array in cell.maps(row.names).items()},
+        modality=tuple(parts.column_of.get(name, "table") for name in explanation.names),
+        groups={cell.name: cell.parts for cell in parts.cells},
+        feature_values=parts.shown,
+        maps={key: array for cell in parts.cells for key, array in cell.maps(parts.names).items()},
         meta={**explanation.meta, "by_input": texts, "digests": digests_of(request)},
     )
 
@@ -427,8 +466,8 @@ class _Row:
     def __init__(self, model: Any, X: Any, background: Any) -> None:
         encoder = getattr(model, "preprocessor_", None)
         if encoder is None or not encoder.scores_.columns or len(X) != 1:
-            problem = "level='part' explains one row of a HyNNClassifier or HyNNRegressor that reads texts or images"
-            network = "Leave level out: the features of a network are columns, patches, words or windows already."
+            problem = "explain_parts explains one row of a HyNNClassifier or HyNNRegressor that reads texts or images"
+            network = "Call pg.explain: the features of a network are columns, patches, words or windows already."
             hint = network if isinstance(model, nn.Module) else "Pass a single row, for example X[:1]."
             raise InputError(problem, hint=hint, code="PG006")
         rows = model.encode_rows(X)

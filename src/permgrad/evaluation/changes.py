@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from permgrad.attribution.explain import explain
+from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, mean_over_rows, two_parts
 from permgrad.attribution.request import Request
-from permgrad.attribution.request.arguments import Arguments, NoMethod
-from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_request
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import loss_unit
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, counted, shown
 from permgrad.base.frames import Library, as_library
+from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.shown import in_words, show
 from permgrad.base.significance import holm
@@ -73,86 +74,80 @@ class Changes:
 def changes(
     model: Any,
     X_old: Any,
-    y_old: Any = None,
-    X_new: Any = None,
-    y_new: Any = None,
+    y_old: Any,
+    X_new: Any,
+    y_new: Any,
     *,
     groups: Mapping[str, Iterable[str]] | None = None,
     loss: Any = "auto",
+    method: Any = "permgrad",
     row_groups: Any = None,
-    row_time: Any = None,
-    sample_weight: Any = None,
-    confidence: float = 0.95,
-    random_state: Any = None,
-    **options: Any,
+    n_repeats: int | Literal["auto"] = "auto",
+    random_state: Any = 0,
+    progress: ProgressMode = "auto",
 ) -> Changes:
     """Compare two periods or groups of rows for one fitted model: scores and importances, and their differences.
 
     The model is never fitted again. Rows of the two samples count as independent of each other. Two models on the same
-    rows are compared by ``permgrad run --against RUN``, which pairs the rows of scores, and by ``pg.compare``.
+    rows are compared by ``permgrad report RUN --against RUN``, which pairs the rows of scores, and by ``pg.compare``.
 
     Args:
-        model: a fitted estimator or any predictor of a table, as for ``pg.explain``. Or an ``Explanation`` of the old
-            rows, and of the new rows in place of ``X_old``: then only importances are compared.
+        model: a fitted estimator or any predictor of a table, as for ``pg.explain``, or a ``pg.Model`` of one.
         X_old: rows of the first period or group, at least 30. Not those that the model was trained on, whose loss is
             too low.
         y_old: their targets.
         X_new: rows of the second.
         y_new: their targets.
-        groups: columns that are one feature: name to columns.
+        groups: columns that are one feature: name to columns. None: raw columns.
         loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log loss or squared error.
+        method: a method whose importance is global.
         row_groups: rows that depend on each other: a pair of labels for old and new rows, or a column's name.
-        row_time: the time of each row, in the same form.
-        sample_weight: how much rows count: a pair of weights for old and new rows. Metrics are then left out, and which
-            columns moved is decided without weights.
-        confidence: confidence level of the intervals.
+        n_repeats: donors per row and feature.
         random_state: seed.
-        **options: further arguments of ``pg.explain``, such as ``method``, ``n_repeats``, ``task``, ``output_kind``.
+        progress: a bar on stderr.
 
     Returns:
         ``Changes``, with ``to_frame()`` and ``summary()``.
 
     Raises:
         InputError: an argument cannot be used, the samples have different columns, or one has less than 30 rows or, if
-            rows depend on each other, 4 groups or times.
+            rows depend on each other, 4 groups.
 
     Examples:
         >>> import permgrad as pg
         >>> rng = np.random.default_rng(0)
         >>> old, new = rng.normal(size=(400, 2)), rng.normal(size=(400, 2)) + [1, 0]
-        >>> model = lambda table: table[:, 1]
-        >>> found = pg.changes(model, old, old @ [1, 1], new, new @ [1, 1], task="regression", random_state=0)
+        >>> model = pg.Model(lambda table: table[:, 1], task="regression")
+        >>> found = pg.changes(model, old, old @ [1, 1], new, new @ [1, 1])
         >>> frame = found.to_frame()
         >>> frame["name"].tolist()
         ['loss', 'rmse', 'x0', 'x1']
         >>> float(frame["change"][0].round(1))
         1.0
     """
-    if isinstance(model, Explanation):
-        return Changes(_frame(_importances(model, X_old, confidence)), {"confidence": confidence})
-    for name in ("scope", "level", "scoring"):
-        if name in options:
-            raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG004")
-    seed = resolve_seed(random_state)
-    shared = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
-    pairs = {"row_groups": row_groups, "row_time": row_time, "sample_weight": sample_weight}
-    sides = zip(*(_pair(name, value) for name, value in pairs.items()), strict=True)
-    related = [dict(zip(pairs, side, strict=True)) for side in sides]
-    samples = [(X_old, y_old, related[0]), (X_new, y_new, related[1])]
-    named = {name: value for name, value in options.items() if name in ("target", "batch_size", "positive")}
-    named["options"] = {name: value for name, value in options.items() if name in PREDICTOR_OPTIONS}
-    with sparing(), full_float32():
-        requests = [
-            _request(Arguments(model, X, y, **shared, **own, random_state=seed, **named)) for X, y, own in samples
-        ]
-        losses, guesses = zip(*map(_predicted, requests), strict=True)
-    explained = [
-        explain(model, X, y, scope="global", random_state=seed, **shared, **own, **options) for X, y, own in samples
+    shared = Arguments(
+        model, groups=groups or {}, loss=loss, method=method, scope="global", n_repeats=n_repeats,
+        random_state=resolve_seed(random_state), progress=progress,
+    )  # fmt: skip
+    sides = _pair("row_groups", row_groups)
+    samples = [
+        replace(shared, X=X, y=y, row_groups=side)
+        for X, y, side in zip((X_old, X_new), (y_old, y_new), sides, strict=True)
     ]
+    return changes_between(*samples)
+
+
+def changes_between(old: Arguments, new: Arguments) -> Changes:
+    """Compare two samples of rows, which may have weights and times, for one model."""
+    with sparing(), full_float32():
+        requests = [_request(sample) for sample in (old, new)]
+        losses, guesses = zip(*map(_predicted, requests), strict=True)
+    explained = [answer(sample) for sample in (old, new)]
+    confidence = old.confidence
     importances = _importances(explained[0], explained[1], confidence)
     lines, about = _scores_and_drift(requests, losses, guesses)
     name = str(requests[0].loss)
-    about |= {"loss": name, "unit": loss_unit(requests[0], name), "confidence": confidence, "seed": seed}
+    about |= {"loss": name, "unit": loss_unit(requests[0], name), "confidence": confidence, "seed": old.random_state}
     return Changes(_frame(lines + importances), about)
 
 
@@ -177,7 +172,7 @@ def changes_of_models(
 
 def _pair(name: str, value: Any) -> tuple[Any, Any]:
     """Return what an argument says of the old and of the new rows."""
-    if value is None or (isinstance(value, str) and name != "sample_weight"):
+    if value is None or isinstance(value, str):
         return value, value
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         problem = f"{name} must be a column's name or a pair for old and new rows, got {shown(value)}"
@@ -187,13 +182,13 @@ def _pair(name: str, value: Any) -> tuple[Any, Any]:
 
 def _request(arguments: Arguments) -> Request:
     """Read the model and one sample of rows."""
-    if isinstance(arguments.model, nn.Module):
+    if isinstance(arguments.model.model, nn.Module):
         hint = "Pass a function that takes a table and returns the network's outputs."
         raise InputError("changes needs a predictor of a table, got a torch network", hint=hint, code="PG031")
     if arguments.y is None:
         hint = "Pass X_old, y_old, X_new and y_new."
         raise InputError("changes needs the targets of both samples", hint=hint, code="PG005")
-    request = build_request(arguments, NoMethod(), "changes")
+    request = build_request(arguments, None, "changes")
     units = request.units
     if request.count < FEWEST or (units is not None and units.count < FEWEST_UNITS):
         least = f"{FEWEST} rows, and {FEWEST_UNITS} groups or times where rows depend on each other"
@@ -290,16 +285,12 @@ def _kind(explanation: Explanation) -> tuple[Any, ...]:
     return (*about, explanation.meta.get("unit"))
 
 
-def _importances(old: Explanation, new: Any, confidence: float) -> list[dict[str, Any]]:
+def _importances(old: Explanation, new: Explanation, confidence: float) -> list[dict[str, Any]]:
     """Return the lines of differences of importance."""
-    pair = [each.of_order(1) for each in (old, new) if isinstance(each, Explanation)]
-    if len(pair) < 2 or len(set(map(_kind, pair))) > 1 or old.scope != "global":
-        raise InputError(
-            "Both samples need a global explanation of the same features by the same method",
-            hint="Pass changes(model, X_old, y_old, X_new, y_new) with the same columns, or two such explanations: an "
-            "explanation does not hold its model.",
-            code="PG006",
-        )
+    pair = [old.of_order(1), new.of_order(1)]
+    if len(set(map(_kind, pair))) > 1 or old.scope != "global":
+        problem = "Both samples need a global explanation of the same features by the same method"
+        raise InputError(problem, hint="Pass samples with the same columns.", code="PG006")
     estimates = []
     for each in pair:
         values, low, high = (array[:, 0] for array in (each.values, *each.ci()))

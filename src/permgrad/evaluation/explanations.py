@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,25 +18,24 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.explain import explain as explain_again
+from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
 from permgrad.attribution.explanation.statistics import mean_over_rows
-from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.model import Model
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import loss_value
-from permgrad.attribution.request import Request, methods
-from permgrad.attribution.request.arguments import Arguments, NoMethod
+from permgrad.attribution.request import Request, configured, methods
+from permgrad.attribution.request.arguments import REPEATS, Arguments
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.related import with_columns
 from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.base.checks import check_choice, check_confidence, check_names, check_number, check_whole
+from permgrad.base.checks import check_choice, check_names, check_whole
 from permgrad.base.errors import InputError, counted, error_in_words, keeping_warnings, listed, two_sentences
 from permgrad.base.frames import Library, as_library
-from permgrad.base.progress import Progress
+from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
 from permgrad.base.shown import show
@@ -55,6 +54,8 @@ Better = Literal["higher", "lower"]
 
 #: Largest number of steps of a curve, subsets of each row for each repeat, and networks with other weights.
 _POINTS, _SUBSETS, _NETWORKS = 32, 10, 3
+#: Largest change of inputs for sensitivity, in standard deviations. Share of random explanations within their interval.
+_RADIUS, _CONFIDENCE = 0.1, 0.95
 
 
 # ---- the result ------------------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ class Evaluation:
 # ---- measures --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """An explanation with its model, the input of measures. ``values`` are ``(rows, players)``, one row if global.
+    """An explanation with its ``Model``, the input of measures. ``values`` are ``(rows, players)``, one row if global.
 
     In a local explanation with several outputs, each row is judged by the output that the model predicts for it.
     """
@@ -132,12 +133,9 @@ class Tested:
     model: Any
     inputs: Any
     request: Request
-    call: dict[str, Any]  # the arguments of ``explain``
     explain: Callable[[Any, Any], Explanation]
     output: int | None
     n_repeats: int
-    radius: float
-    confidence: float
     seed: int
 
     @property
@@ -162,10 +160,7 @@ class Tested:
         """Return an explanation's numbers for the outputs that rows are judged by, ``(rows, players)``."""
         values = explanation.values
         if explanation.names != self.explanation.names or values.shape != self.explanation.values.shape:
-            hint = (
-                "Pass the arguments of the call of explain, such as segments=, or explain= with a function of "
-                "model and inputs."
-            )
+            hint = "Pass the model as it was explained, such as pg.Model(net, segments=...)."
             raise InputError("The repeated explanation has other features, rows or outputs", hint=hint, code="PG006")
         return values[np.arange(len(values)), :, self.columns] if self.local else values[:, self.output or 0][None]
 
@@ -219,11 +214,16 @@ class Tested:
 
     def explained(self, model: Any, inputs: Any) -> Floats:
         """Return the values of another explanation, without its warnings, which repeat those of the first."""
+        method, lost = self.explanation.method, self.explanation.meta.get("options_not_kept", ())
+        if method not in methods or lost:
+            what = f"the options {listed(lost)}" if lost else f"how {method!r} was called"
+            problem = f"An explanation does not store {what}, so it cannot be made again"
+            raise InputError(problem, hint="Leave this metric out.", code="PG005")
         with keeping_warnings():
             return self.pick(self.explain(model, inputs))
 
     def _readout(self, outputs: Tensor) -> Floats:
-        read = self.request.subject.readout(outputs, self.request.output)[:, list(self.request.targets)]
+        read = self.request.subject.readout(outputs, self.request.scale)[:, list(self.request.targets)]
         numbers: Floats = read.double().cpu().numpy()
         return numbers
 
@@ -247,7 +247,7 @@ class Tested:
         count = len(draws)
         width = float("nan")
         if count > 1:
-            quantile = t_quantile(0.5 + self.confidence / 2, count - 1)
+            quantile = t_quantile(0.5 + _CONFIDENCE / 2, count - 1)
             width = float(quantile * draws.std(ddof=1) * np.sqrt(1 + 1 / count))
         mean = float(draws.mean())
         return mean, mean - width, mean + width
@@ -313,10 +313,10 @@ def _infidelity(case: Tested) -> Estimate:
 
 @measure("sensitivity", "lower")
 def _sensitivity(case: Tested) -> Estimate:
-    """Move the real numbers of the inputs by up to ``radius`` standard deviations."""
+    """Move the real numbers of the inputs by up to a tenth of their standard deviations."""
     moved = []
     for draw in range(case.n_repeats):
-        inputs, count = measures.moved_inputs(case.inputs, generator(case.seed, "evaluate noise", draw), case.radius)
+        inputs, count = measures.moved_inputs(case.inputs, generator(case.seed, "evaluate noise", draw), _RADIUS)
         if not count:
             what = "sensitivity needs inputs with real numbers, but they hold only whole numbers, text or dates"
             raise InputError(what, hint="Leave it out.", code="PG004")
@@ -327,21 +327,22 @@ def _sensitivity(case: Tested) -> Estimate:
 @measure("randomisation", "lower")
 def _randomisation(case: Tested) -> Estimate:
     """Compare with explanations of networks with new random weights. A good explanation does not agree with them."""
-    of_model = isinstance(case.model, nn.Module)
-    if not of_model and not isinstance(getattr(case.model, "module_", None), nn.Module):
-        problem = f"randomisation needs a torch network to draw new weights for, got {type(case.model).__name__}"
+    model = case.model.model
+    of_model = isinstance(model, nn.Module)
+    if not of_model and not isinstance(getattr(model, "module_", None), nn.Module):
+        problem = f"randomisation needs a torch network to draw new weights for, got {type(model).__name__}"
         raise InputError(problem, hint="Leave it out.", code="PG034")
     agreements = []
     for draw in range(_NETWORKS):
         try:
-            other = copy.deepcopy(case.model)
+            other = copy.deepcopy(model)
         except Exception as error:
             why = f"randomisation cannot copy the network: {error_in_words(error)}"
             raise InputError(why, hint="Leave it out.", code="PG031") from error
         measures.draw_weights_anew(
             other if of_model else other.module_, derive_seed(case.seed, "evaluate weights", draw)
         )
-        agreement = measures.rank_agreement(case.values, case.explained(other, case.inputs))
+        agreement = measures.rank_agreement(case.values, case.explained(replace(case.model, model=other), case.inputs))
         agreements.append(case.mean(agreement)[0])
     defined = np.array(agreements)[np.isfinite(agreements)]
     if not len(defined):
@@ -362,100 +363,32 @@ measure("complexity", "lower")(partial(_of_sizes, measures.entropy))
 def evaluate(
     explanation: Explanation,
     model: Any,
-    inputs: Any,
+    X: Any,
     y: Any = None,
     *,
     metrics: str | Iterable[str] | None = None,
+    target: str | int | None = None,
     background: Any = None,
-    row_groups: Any = None,
-    row_time: Any = None,
-    output: str | int | None = None,
-    explain: Callable[[Any, Any], Explanation] | None = None,
-    n_repeats: int = 10,
-    radius: float = 0.1,
-    confidence: float = 0.95,
-    random_state: Any = None,
-    progress: bool | Literal["auto"] = "auto",
-    **options: Any,
+    n_repeats: int | Literal["auto"] = "auto",
+    random_state: Any = 0,
+    progress: ProgressMode = "auto",
 ) -> Evaluation:
-    """Measure the quality of an explanation, for any model and modality.
-
-    ================ ========= =======================================================================================
-    metric           better    definition
-    ================ ========= =======================================================================================
-    deletion         lower     area under the output while the most important features are replaced first. For a global
-                               explanation: the loss, where higher is better (Petsiuk et al. 2018, arXiv 1806.07421)
-    insertion        higher    the same with only the most important features kept. For a loss lower is better
-    infidelity       lower     E (Σ φ of a random subset − change of the output when it is replaced)² (Yeh et al. 2019,
-                               arXiv 1901.09392, definition 2.1). Values that do not add up to an output are scaled by
-                               the best constant first. Local explanations only
-    sensitivity      lower     largest relative change of the explanation when inputs change slightly (equation 3 there)
-    randomisation    lower     Spearman's correlation of sizes with the explanations of 3 copies of the network with
-                               new random weights (Adebayo et al. 2018, arXiv 1810.03292). Torch networks only
-    sparsity         higher    Gini index of sizes (Chalasani et al. 2020, arXiv 1810.06583)
-    complexity       lower     entropy of shares (Bhatt et al. 2020, arXiv 2005.00631), in nats
-    ================ ========= =======================================================================================
-
-    Curves take replacement values from background rows, the same ones for every order. Deletion, insertion and
-    infidelity are also computed for random explanations. Curves show whether a ranking fits this model. None of these
-    measures shows whether an importance is true.
-
-    Args:
-        explanation: an explanation of these rows by any method. In a local one, each row is judged by the output that
-            the model predicts for it.
-        model: the model that was explained. Sensitivity and randomisation explain it, and copies of it, again.
-        inputs: the rows that were explained.
-        y: their targets, needed for explanations of the loss.
-        metrics: one or several names. None: all that can be computed. ``Evaluation.left_out`` names the others.
-        background: rows that replacement values are drawn from, the same as for ``explain``.
-        row_groups: which rows depend on each other, as for ``explain``.
-        row_time: the time of each row, as for ``explain``.
-        output: judge this output, by name or position, for all rows.
-        explain: ``(model, inputs) -> Explanation``, to explain again. None: the call stored in ``explanation.meta``.
-        n_repeats: donors of each row, random orders, and changed inputs.
-        radius: largest change of inputs for ``sensitivity``, in standard deviations.
-        confidence: share of random explanations between ``random_low`` and ``random_high``.
-        random_state: seed of donors, orders and noise.
-        progress: a bar on stderr, one step per metric.
-        **options: options of ``explain`` that the explanation cannot store, such as arrays: ``segments``, ``baseline``.
-
-    Returns:
-        An ``Evaluation``, with ``to_frame()`` and ``plot()``.
-
-    Raises:
-        InputError: the explanation is of other rows or features, an argument cannot be used, or a requested metric
-            cannot be computed.
-
-    Examples:
-        >>> import permgrad as pg
-        >>> X = np.random.default_rng(0).normal(size=(60, 3))
-        >>> model = lambda table: table @ [3.0, 1.0, 0.0]
-        >>> explanation = pg.explain(model, X, method="shapley", task="regression", random_state=0)
-        >>> frame = pg.evaluate(explanation, model, X, metrics=["deletion", "sparsity"], random_state=0).to_frame()
-        >>> frame[["metric", "direction"]].values.tolist()
-        [['deletion', 'lower'], ['sparsity', 'higher']]
-        >>> bool(frame["value"][0] < frame["random_low"][0])
-        True
-    """
+    """Measure the quality of an explanation. ``Explanation.evaluate`` describes it."""
     chosen = list(explanation_measures) if metrics is None else check_names("metrics", metrics, "pass metric names")
     for name in chosen:
         check_choice("metric", name, list(explanation_measures))
-    check_whole("n_repeats", n_repeats, "pass for example 10")
-    check_number("radius", radius, "pass for example 0.1")
-    check_confidence(confidence)
-    related = {"row_groups": row_groups, "row_time": row_time}
-    call = _call(explanation, y, background, related, options)
+    repeats = REPEATS if isinstance(n_repeats, str) and n_repeats == "auto" else n_repeats
+    check_whole("n_repeats", repeats, "pass for example 10")
+    read = Model.of(model)
+    arguments = _call(explanation, read, X, y, background)
     explanation = explanation.of_order(1)
     with sparing(), full_float32():
-        # Columns that are named are read once, and leave the inputs.
-        arguments = with_columns(Arguments(model, inputs, y, **call, progress=False))
-        inputs, call = arguments.inputs, {name: getattr(arguments, name) for name in call}
         request = _request(explanation, arguments)
         case = Tested(
-            explanation=explanation, model=model, inputs=inputs, request=request, call=call,
-            explain=explain or (lambda model, inputs: _again(explanation, model, inputs, y, call)),
-            output=None if output is None else explanation.output_index(output), n_repeats=n_repeats,
-            radius=float(radius), confidence=float(confidence), seed=resolve_seed(random_state),
+            explanation=explanation, model=read, inputs=X, request=request,
+            explain=lambda model, X: answer(replace(arguments, model=model, X=X)),
+            output=None if target is None else explanation.output_index(target), n_repeats=repeats,
+            seed=resolve_seed(random_state),
         )  # fmt: skip
         estimates: dict[str, Estimate] = {}
         left_out: dict[str, str] = {}
@@ -471,14 +404,11 @@ def evaluate(
     directions = {name: one.direction or explanation_measures.get(name).direction for name, one in estimates.items()}
     measured = "output" if case.local else "divergence" if y is None else "loss"
     about = {"method": explanation.method, "rows": request.count, "measured": measured, "seed": case.seed}
-    return Evaluation(estimates, directions, left_out, {**about, "n_repeats": n_repeats, "confidence": confidence})
+    return Evaluation(estimates, directions, left_out, {**about, "n_repeats": repeats, "confidence": _CONFIDENCE})
 
 
-def _check_given(explanation: Explanation, y: Any, background: Any, related: dict[str, Any], options: Any) -> None:
+def _check_given(explanation: Explanation, y: Any, background: Any) -> None:
     """Refuse explanations that do not store all of the call of ``explain``, where the rest is not given."""
-    if not isinstance(explanation, Explanation):
-        problem = f"explanation must be a permgrad.Explanation, got {type(explanation).__module__}."
-        raise InputError(problem + type(explanation).__name__, hint="Call pg.explain.", code="PG001")
     meta = explanation.meta
     if explanation.method == MIXED:
         why = "each modality was explained by a different method"
@@ -488,58 +418,49 @@ def _check_given(explanation: Explanation, y: Any, background: Any, related: dic
     if background is None and meta.get("background", {}).get("kind") == "given":
         used = f"a background of {counted(meta['background']['rows'], 'row')}"
         raise InputError(f"The explanation was made with {used}", hint="Pass the same background=.", code="PG005")
-    by = meta.get("independent", {}).get("by")
-    if by is not None and related.get(by) is None:
-        raise InputError(f"The explanation was made with {by}=", hint=f"Pass the same {by}=.", code="PG005")
-    lost = [name for name in meta.get("options_not_kept", ()) if name not in options]
-    if lost:
-        used = f"{listed([f'{name}=' for name in lost])}, which it cannot store"
-        raise InputError(f"The explanation was made with {used}", hint="Pass it again.", code="PG005")
 
 
-def _call(explanation: Explanation, y: Any, background: Any, related: Any, options: Any) -> dict[str, Any]:
+def _call(explanation: Explanation, model: Model, X: Any, y: Any, background: Any) -> Arguments:
     """Return the arguments of the call of ``explain``."""
-    _check_given(explanation, y, background, related, options)
+    _check_given(explanation, y, background)
     meta, local = explanation.meta, explanation.scope == "local"
-    kept = {name: tuple(one) if isinstance(one, list) else one for name, one in meta.get("options", {}).items()}
-    kept |= {"interactions": 1} if "interactions" in kept else {}
-    asked, loss = {**kept, **options}, meta.get("loss", "auto")
-    return {
-        "scope": explanation.scope,
-        "target": list(explanation.outputs) if local and asked.get("row_target") is None else None,
-        "output": meta.get("output", "logit"),
-        "level": explanation.level,
-        "groups": explanation.groups or None,
-        "background": background,
-        "sampling": meta.get("sampling", "marginal"),
-        "loss": "auto" if local or loss == "divergence" else loss,
-        "scoring": list(meta["scores"]) if "scores" in meta else None,
-        "n_repeats": meta.get("n_repeats", 10),
-        "random_state": meta.get("seed", 0),
-        "options": asked,
-        **related,
+    loss, level, by_row = meta.get("loss", "auto"), explanation.level, meta.get("row_target")
+    groups = {"modality": "modality", "column": {}}.get(level, explanation.groups or None)
+    return Arguments(
+        model,
+        X,
+        y,
+        method=_method(explanation),
+        scope=explanation.scope,
+        target=(list(explanation.outputs) if by_row is None else np.array(by_row, dtype=object)) if local else None,
+        scale=meta.get("scale", "logit"),
+        groups=None if isinstance(meta.get("options", {}).get("blocks"), Mapping) else groups,
+        background=background,
+        loss="auto" if local or loss == "divergence" else loss,
+        scoring=list(meta["scores"]) if "scores" in meta else None,
+        n_repeats=meta.get("n_repeats", 10),
+        random_state=meta.get("seed", 0),
+        progress=False,
+    )
+
+
+def _method(explanation: Explanation) -> Any:
+    """Return the method with the options that the explanation stores, without interactions, or its name alone."""
+    kept = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in explanation.meta.get("options", {}).items()
     }
-
-
-def _again(explanation: Explanation, model: Any, inputs: Any, y: Any, call: dict[str, Any]) -> Explanation:
-    """Repeat the call that made the explanation."""
     if explanation.method not in methods:
-        problem = f"{explanation.method!r} is not a registered method and cannot be called again"
-        raise InputError(problem, hint="Pass explain=, a function of model and inputs.", code="PG005")
-    arguments = {**call, **call["options"]}
-    del arguments["options"]
-    return explain_again(model, inputs, y, method=explanation.method, progress=False, **arguments)
-
-
-class _AnyOptions(NoMethod):
-    options: ClassVar[Mapping[str, Any]] = {"**": None}
+        return explanation.method
+    return configured(explanation.method, kept | ({"order": 1, "pairs": "auto"} if "order" in kept else {}))
 
 
 def _request(explanation: Explanation, arguments: Arguments) -> Request:
-    """Return the request of the explanation, with the explanation's players."""
-    is_method = explanation.method in methods
-    chosen, name = find_method(explanation.method) if is_method else (_AnyOptions(), explanation.method)
-    request = build_request(replace(arguments, sampling="marginal"), chosen, name)
+    """Return the request of the explanation, with the explanation's players. Curves replace by marginal donors."""
+    chosen = None
+    if explanation.method in methods:
+        chosen = arguments.method
+        chosen = replace(chosen, sampling="marginal") if "sampling" in chosen.options else chosen
+    request = build_request(arguments, chosen, explanation.method)
     rows = len(explanation.values) if explanation.scope == "local" else explanation.meta.get("rows_explained")
     if rows not in (None, request.count):
         problem = f"The explanation is of {counted(rows, 'row')}, got {request.count}"
@@ -568,5 +489,5 @@ def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
     lost = [name for name, size in zip(made.names, made.sizes(), strict=True) if not size]
     if lost and len(lost) > len(set(space.names) & set(made.names)):
         problem = f"The inputs lack features of the explanation: {listed(lost, 3, show=repr)}"
-        raise InputError(problem, hint="Pass the inputs that were explained, with the same segments=.", code="PG007")
+        raise InputError(problem, hint="Pass the model and the rows that were explained.", code="PG007")
     return made

@@ -11,6 +11,7 @@ views.update(
         "Comparison.html": "permgrad.pages.comparison.comparison_page",
         "Comparison.sentences": "permgrad.pages.comparison.sentences",
         "Counterfactuals.summary": "permgrad.pages.summary.counterfactuals_summary",
+        "Explanation.evaluate": "permgrad.evaluation.explanations.evaluate",
         "Evaluation.plot": "permgrad.pages.plots.modality.removal",
         "Explanation.html": "permgrad.pages.notebook.to_html",
         "Explanation.plot": "permgrad.pages.plots.drawn.PlotAccessor",

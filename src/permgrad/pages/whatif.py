@@ -3,8 +3,9 @@
 The network itself is in the page (``network_form``), with its encoder (``encoder_form``), a few background rows, and
 the orders in which players join. The values of the page are those of
 
-    pg.explain(model, row, method="shapley", background=…, output="probability", exact=0, same_orders=True,
-               max_permutations=2 * walks, tolerance=0, random_state=0)
+    pg.explain(model, row, method=Shapley(max_permutations=2 * walks, tolerance=0), background=…, scale="probability")
+
+with the same orders of features for every row.
 """
 
 from __future__ import annotations
@@ -182,12 +183,11 @@ def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) ->
         return content.rows
     encoder, form = model.preprocessor_, json.loads(found["form"])
     known, (background, _) = {name for name, _ in form["players"]}, background_of(model)
-    options: dict[str, Any] = {"same_orders": True}
+    groups = None
     if OTHERS in known:
         rest = [name for name, held in encoder.features("feature").items() if len(held) and name not in known]
         groups = {OTHERS: [column for name in rest for column in encoder.raw_columns_of(name)]}
-        options |= {"level": "group", "groups": groups}
-    explanation = divided(model, table.iloc[places], rows.encoded[places], background, **options)
+    explanation = divided(model, table.iloc[places], rows.encoded[places], background, groups=groups)
     before = ", before calibration," if form["network"]["result"].get("calibration") else ""
     typical = f"the mean prediction{before} of {len(background)} typical training rows"
     explanation = replace(explanation, meta={**explanation.meta, "baseline": typical})
@@ -225,7 +225,7 @@ def what_if(
         }
     encoder, ranks = model.preprocessor_, {name: place for place, name in enumerate(ranking)}
     # The features that share a prediction, with their encoded columns: the first ones, and all others as one.
-    # ``pg.explain`` takes the same as ``groups=``, with ``level="group"``.
+    # ``pg.explain`` takes the same as ``groups=``.
     groups = {name: columns.tolist() for name, columns in encoder.features("feature").items() if len(columns)}
     if len(groups) > MOST_PLAYERS:
         first = set(sorted(groups, key=lambda name: ranks.get(name, len(ranks)))[: MOST_PLAYERS - 1])

@@ -44,7 +44,7 @@ def _film(*shape: int) -> Tensor:
 
 
 def _cam(run: Callable[[Any, Tensor], Tensor], film: Tensor, **options: Any) -> pg.Explanation:
-    options = {"method": "gradcam", "output_kind": "logits", "progress": False, **options}
+    options = {"method": "gradcam", "returns": "logits", "progress": False, **options}
     return pg.explain(_Net(run).eval(), {"film": film}, **options)
 
 
@@ -82,7 +82,7 @@ def test_slices_of_a_volume_are_apart() -> None:
             return self.head(maps.mean(dim=(2, 3)).reshape(len(scan), -1, 4).amax(dim=1))
 
     scan = _film(5, 6, 9, 9)
-    found = pg.explain(Slices().eval(), {"scan": scan}, method="gradcam", output_kind="logits", progress=False)
+    found = pg.explain(Slices().eval(), {"scan": scan}, method="gradcam", returns="logits", progress=False)
     maps = found.maps["maps:scan"]
     assert maps.shape == (5, 2, 6, 9, 9)
     assert float(np.ptp(maps, axis=2).max()) > 1e-3
@@ -117,7 +117,7 @@ class _Views(nn.Module):
 
 
 def _of_views(run: Callable[[Any, Tensor], Tensor], views: Tensor, channels: int = 1, **options: Any) -> Any:
-    options = {"method": "gradcam", "output_kind": "logits", "progress": False, **options}
+    options = {"method": "gradcam", "returns": "logits", "progress": False, **options}
     return pg.explain(_Views(run, channels).eval(), {"views": views}, **options)
 
 
@@ -206,5 +206,5 @@ def test_a_layer_that_reads_its_own_result_again_keeps_its_last_map() -> None:
                 image = torch.relu(self.mix(image)) + image
             return self.head(image.mean(dim=(2, 3)))
 
-    found = pg.explain(Again().eval(), _film(4, 1, 7, 7), method="gradcam", output_kind="logits", progress=False)
+    found = pg.explain(Again().eval(), _film(4, 1, 7, 7), method="gradcam", returns="logits", progress=False)
     assert found.values.shape[0] == 4

@@ -402,5 +402,5 @@ def test_what_keeps_the_padding_of_a_row_is_no_picture():
     ids[2:, 4:] = 0
     rows = {"ids": ids, "attention_mask": (ids > 0).long()}
     with pytest.raises(pg.InputError, match="There is no image") as refusal:
-        pg.explain(Text(), rows, method="gradcam", output_kind="logits", hold="attention_mask", progress=False)
+        pg.explain(Text(), rows, method="gradcam", returns="logits", hold="attention_mask", progress=False)
     assert "ids (5, 6), attention_mask (5, 6). Choose" in str(refusal.value)

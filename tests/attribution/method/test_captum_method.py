@@ -265,7 +265,7 @@ def test_the_values_of_a_mask_of_the_users_own_add_up(form):
     }[form]
     method = FeatureAblation(net) if form in ("each position", "none") else ShapleyValues(net)
     torch.manual_seed(0)
-    found = pg.explain(net, inputs, method=method, feature_mask=mask, output_kind="values", progress=False)
+    found = pg.explain(net, inputs, method=method, feature_mask=mask, returns="values", progress=False)
     torch.manual_seed(0)
     theirs = type(method)(net).attribute(tuple(inputs.values()), feature_mask=mask, target=1)
     flat = torch.cat([each.flatten(1) for each in theirs], 1)

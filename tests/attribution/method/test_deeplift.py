@@ -415,7 +415,7 @@ def test_a_background_of_one_row_has_no_range_to_measure_by(method, count, kind,
     net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).to(kind)
     rows, one = torch.randn(40, 3).to(kind), torch.randn(1, 3).to(kind)
     given = one.repeat(count, 1)
-    found = pg.explain(net, rows, method=method, background=given, baseline=given, output_kind="logits", progress=False)
+    found = pg.explain(net, rows, method=method, background=given, baseline=given, returns="logits", progress=False)
     with torch.no_grad():
         difference = (net(rows) - net(one)).numpy()
     assert np.abs(difference).max() > 0.5

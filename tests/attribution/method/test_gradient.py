@@ -104,7 +104,7 @@ def test_some_targets_are_columns_of_all():
 def test_probabilities_that_do_not_add_up_have_gradients_of_their_own():
     """s(w x) for each class: s (1 − s) w, also for the last, where softmax would give what the others leave."""
     net, rows = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()).double(), drawn(ROWS, 4)
-    found = explain(net, rows, task="classification", output="probability", output_kind="probabilities", signed=True)
+    found = explain(net, rows, task="classification", output="probability", returns="probabilities", signed=True)
     with torch.no_grad():
         shares = net(rows)
         slopes = (shares * (1 - shares))[:, None] * net[0].weight.T

@@ -56,7 +56,7 @@ class Recurrent(nn.Module):
 
 
 def explain(net: nn.Module, rows, method: str = "gradient", **options) -> pg.Explanation:
-    return pg.explain(net, rows, method=method, progress=False, output_kind="values", random_state=0, **options)
+    return pg.explain(net, rows, method=method, progress=False, returns="values", random_state=0, **options)
 
 
 def spans(name: str, length: int, count: int, suffix: str = "") -> tuple[str, ...]:

@@ -129,27 +129,27 @@ Y = np.array([0, 1, 1, 0, 1, 0])
 
 def test_a_background_takes_part_in_telling_the_kind():
     assert ((INSIDE.sum(axis=1) > 0) & (INSIDE.sum(axis=1) < 1)).all()
-    assert explain(LOGIT, INSIDE, Y).meta["output_kind"] == "probabilities", "alone they look like it"
+    assert explain(LOGIT, INSIDE, Y).meta["returns"] == "probabilities", "alone they look like it"
     for options in ({}, {"scope": "global"}, {"method": "integrated_gradients"}, {"output": "probability"}):
         found = explain(LOGIT, INSIDE, Y, background=OUTSIDE, **options)
-        said = explain(LOGIT, INSIDE, Y, background=OUTSIDE, output_kind="logits", **options)
-        assert found.meta["output_kind"] == "logits"
+        said = explain(LOGIT, INSIDE, Y, background=OUTSIDE, returns="logits", **options)
+        assert found.meta["returns"] == "logits"
         assert np.nanmax(np.abs(said.values)) > 0
         np.testing.assert_array_equal(found.values, said.values)
     probable = Plain(lambda x: torch.sigmoid(x.sum(dim=1)))
-    assert explain(probable, INSIDE, Y, background=OUTSIDE).meta["output_kind"] == "probabilities"
+    assert explain(probable, INSIDE, Y, background=OUTSIDE).meta["returns"] == "probabilities"
 
 
 def test_a_background_takes_part_at_a_layer_too():
     net = nn.Sequential(nn.Identity(), LOGIT)
-    assert explain(net, INSIDE, Y, background=OUTSIDE, layer="0").meta["output_kind"] == "logits"
+    assert explain(net, INSIDE, Y, background=OUTSIDE, layer="0").meta["returns"] == "logits"
 
 
 def test_several_columns_that_add_up_to_one_by_chance():
     net = Plain(lambda x: torch.stack([x.sum(dim=1), 1 - x[:, 0]], dim=1))
     rows = np.concatenate([INSIDE[:, :1], np.zeros((6, 2), dtype=np.float32)], axis=1)
-    assert explain(net, rows).meta["output_kind"] == "probabilities"
-    assert explain(net, rows, background=OUTSIDE).meta["output_kind"] == "logits"
+    assert explain(net, rows).meta["returns"] == "probabilities"
+    assert explain(net, rows, background=OUTSIDE).meta["returns"] == "logits"
 
 
 @pytest.mark.parametrize("method", ["shapley", "permutation", "gradient", "lime"])
@@ -159,10 +159,10 @@ def test_outputs_of_later_rows_that_are_no_probabilities_are_refused(method):
     y = np.arange(len(rows)) % 2
     with pytest.raises(
         pg.InputError,
-        match=r"got outputs from -2.* though those of the first rows lie there\. Pass output_kind='logits'",
+        match=r"got outputs from -2.* though those of the first rows lie there\. Pass returns='logits'",
     ):
         explain(LOGIT, rows, y, method=method, n_repeats=1)
-    assert np.isfinite(explain(LOGIT, rows, y, method="gradient", output_kind="logits").values).all()
+    assert np.isfinite(explain(LOGIT, rows, y, method="gradient", returns="logits").values).all()
 
 
 def test_mixed_rows_that_are_no_probabilities_are_refused():
@@ -173,8 +173,8 @@ def test_mixed_rows_that_are_no_probabilities_are_refused():
 
 
 def test_what_was_said_is_held_against_later_rows_too():
-    with pytest.raises(pg.InputError, match=r"from -2 to 3\. Pass output_kind='logits'"):
-        explain(LOGIT, INSIDE, Y, background=OUTSIDE, output_kind="probabilities")
+    with pytest.raises(pg.InputError, match=r"from -2 to 3\. Pass returns='logits'"):
+        explain(LOGIT, INSIDE, Y, background=OUTSIDE, returns="probabilities")
 
 
 # ---- few rows --------------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_few_rows_that_tell_task_or_kind_are_warned_of():
     sigmoid = Plain(lambda x: torch.sigmoid(x.sum(dim=1)))
     task, kind = said_of(sigmoid, 4, Y)
     assert "y of 4 rows holds only 0 and 1, so the network is taken for a classifier. Pass task=" in task
-    assert "The outputs of 4 rows lie within 0 … 1 and are taken for probabilities. Pass output_kind=" in kind
+    assert "The outputs of 4 rows lie within 0 … 1 and are taken for probabilities. Pass returns=" in kind
     assert len(said_of(sigmoid, 4, Y, task="classification")) == 1
     assert len(said_of(sigmoid, 4, Y, background=OUTSIDE)) == 1, "seven rows tell the kind, four the task"
     two = Plain(lambda x: x[:, :2])
@@ -203,7 +203,7 @@ def test_few_rows_that_tell_task_or_kind_are_warned_of():
     ("function", "rows", "y", "options"),
     [
         (lambda x: torch.sigmoid(x.sum(dim=1)), 5, Y, {}),
-        (lambda x: torch.sigmoid(x.sum(dim=1)), 1, Y, {"output_kind": "probabilities"}),
+        (lambda x: torch.sigmoid(x.sum(dim=1)), 1, Y, {"returns": "probabilities"}),
         (lambda x: x.sum(dim=1) - 5, 1, Y, {"class_names": ["no", "yes"]}),
         (lambda x: x.sum(dim=1), 1, None, {}),
         (lambda x: x.sum(dim=1), 1, Y + 0.5, {}),

@@ -74,7 +74,7 @@ def test_of_classes_it_is_their_entropy(rows):
     y = np.repeat([0, 1, 2], [30, 20, 10])
     shares = np.array([30, 20, 10]) / 60
     net = nn.Linear(3, 3)
-    assert scale_of(net, rows, y, output_kind="logits") == pytest.approx(-(shares * np.log(shares)).sum())
+    assert scale_of(net, rows, y, returns="logits") == pytest.approx(-(shares * np.log(shares)).sum())
 
 
 def test_a_local_explanation_says_how_long_it_took(rows):
@@ -118,9 +118,9 @@ def test_of_classes_it_is_the_loss_of_their_shares(loss, expected):
 def test_of_weighted_classes_it_is_that_of_their_weights(rows):
     y, weight = np.repeat([0, 2], [30, 30]), np.repeat([1.0, 3.0], [30, 30])
     net = nn.Linear(3, 3)
-    found = scale_of(net, rows, y, output_kind="logits", sample_weight=weight)
+    found = scale_of(net, rows, y, returns="logits", sample_weight=weight)
     assert found == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
 
 
 def test_without_y_there_is_no_such_size(rows):
-    assert np.isnan(scale_of(nn.Linear(3, 3), rows, None, output_kind="logits"))
+    assert np.isnan(scale_of(nn.Linear(3, 3), rows, None, returns="logits"))

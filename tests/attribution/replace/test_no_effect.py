@@ -33,7 +33,7 @@ def test_what_moves_no_drawn_pair_is_0_to_0(method):
     for seed in range(8):
         rows, y = table(seed)
         assert rows["visits"].max() < 4, "no row shows the effect"
-        found = pg.explain(calls, rows, y, method=method, output_kind="probabilities", random_state=seed,
+        found = pg.explain(calls, rows, y, method=method, returns="probabilities", random_state=seed,
                            n_repeats=3, progress=False, **options)  # fmt: skip
         frame = found.to_frame().query("`class` == 'all'").set_index("feature")
         for name in ("unused", "same", "visits"):
@@ -51,7 +51,7 @@ def test_a_score_of_few_counts_has_an_upper_end():
 
     y = (rare(rows)[:, 1] > np.quantile(rare(rows)[:, 1], 0.96)).astype(int)
     assert rare(rows)[:, 1].max() < 0.5, "no row is predicted as the rare class"
-    found = pg.explain(rare, rows, y, scoring=["f1", "accuracy"], output_kind="probabilities", random_state=0,
+    found = pg.explain(rare, rows, y, scoring=["f1", "accuracy"], returns="probabilities", random_state=0,
                        n_repeats=2, progress=False)  # fmt: skip
     assert found.values[0].tolist() == [0, 0]
     assert found.high[0, 0] > 0.2, "three of eight rows of the class decide F1"

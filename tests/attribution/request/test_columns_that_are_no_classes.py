@@ -52,11 +52,11 @@ IN_ORDER = {"rise": (quantiles, np.clip(np.round(2 + 1.5 * A), 0, 3).astype(int)
 @pytest.mark.parametrize("way", IN_ORDER)
 def test_columns_in_one_order_in_every_row_are_no_classes(way):
     function, y = IN_ORDER[way]
-    with pytest.raises(pg.InputError, match=rf"4 outputs {way} from column to column.*loss=.*output_kind='values'"):
+    with pytest.raises(pg.InputError, match=rf"4 outputs {way} from column to column.*loss=.*returns='values'"):
         explain(function, y)
-    assert explain(function, y, output_kind="logits").meta["loss"] == "cross_entropy"
+    assert explain(function, y, returns="logits").meta["loss"] == "cross_entropy"
     # What the message names works, and so do methods that measure no loss.
-    explain(function, y, output_kind="values", target=1)
+    explain(function, y, returns="values", target=1)
     explain(function, y, loss=("quantile", (0.1, 0.5, 0.9, 0.99)))
     found = explain(function, y, loss=lambda outputs, y: (outputs[:, 1] - y) ** 2)
     assert found.ranking()[0] == "x[0]"
@@ -80,7 +80,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_columns_that_say_less_of_y_than_its_frequencies_are_named(kind):
-    with pytest.warns(pg.PermgradWarning, match="taken for logits of the classes 0 … .*output_kind='values'"):
+    with pytest.warns(pg.PermgradWarning, match="taken for logits of the classes 0 … .*returns='values'"):
         explain(*OTHERS[kind])
 
 
@@ -100,5 +100,5 @@ def test_scores_of_classes_are_taken_for_what_they_are(kind):
 
 
 def test_more_levels_than_columns_name_what_works():
-    with pytest.raises(pg.InputError, match=r"from 0 to 3.*, got 4\. .*output_kind='values'.*loss= a function"):
+    with pytest.raises(pg.InputError, match=r"from 0 to 3.*, got 4\. .*returns='values'.*loss= a function"):
         explain(quantiles, np.arange(150) % 8)

@@ -80,7 +80,7 @@ def test_integrated_gradients_walk_all_inputs_along_one_line(net):
     rows = drawn()
     zeros = {name: torch.zeros_like(tensor[:1]) for name, tensor in rows.items()}
     explanation = pg.explain(
-        net, rows, method="integrated_gradients", steps=300, target=1, output_kind="logits", progress=False
+        net, rows, method="integrated_gradients", steps=300, target=1, returns="logits", progress=False
     )
     words, image, table = by_hand(net, rows, zeros, 1, 300)
     values = explanation.values[:, :, 0]
@@ -102,7 +102,7 @@ def test_parts_add_up_over_all_inputs(net, method, baseline):
     rows, background = drawn(), drawn(5, seed=2)
     chosen = {name: tensor[:1] for name, tensor in background.items()} if baseline == "rows" else baseline
     explanation = pg.explain(
-        net, rows, method=method, baseline=chosen, background=background, output_kind="logits", progress=False
+        net, rows, method=method, baseline=chosen, background=background, returns="logits", progress=False
     )
     assert explanation.meta["completeness_gap"] < 1e-6
     # The base of each row is the mean output at the baselines with the row's own mask.
@@ -127,7 +127,7 @@ def test_parts_add_up_over_all_inputs(net, method, baseline):
 
 def test_gradients_of_a_token_are_added_up_over_its_vector(net):
     rows = drawn()
-    explanation = pg.explain(net, rows, method="gradient", target=0, output_kind="logits", progress=False)
+    explanation = pg.explain(net, rows, method="gradient", target=0, returns="logits", progress=False)
     net.eval()
     words = net.word(rows["input_ids"]).detach().requires_grad_()
     output = net.after(words, rows["attention_mask"], rows["image"], rows["table"])[:, 0].sum()
@@ -143,7 +143,7 @@ def test_gradients_of_a_token_are_added_up_over_its_vector(net):
 def test_nothing_of_the_network_changes(net, method):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     rows = drawn()
-    pg.explain(net, rows, method=method, output_kind="logits", progress=False)
+    pg.explain(net, rows, method=method, returns="logits", progress=False)
     assert net.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
@@ -154,14 +154,14 @@ def test_nothing_of_the_network_changes(net, method):
 @pytest.mark.parametrize("method", SLOPES)
 def test_batches_change_nothing(net, method):
     rows = drawn()
-    options = {"method": method, "output_kind": "logits", "progress": False}
+    options = {"method": method, "returns": "logits", "progress": False}
     batched = pg.explain(net, rows, **options)
     np.testing.assert_allclose(pg.explain(net, rows, batch_size=1, **options).values, batched.values, atol=1e-12)
 
 
 def test_players_may_be_groups_across_inputs_and_joined_inputs(net):
     rows = drawn()
-    options = {"method": "integrated_gradients", "output_kind": "logits", "progress": False}
+    options = {"method": "integrated_gradients", "returns": "logits", "progress": False}
     apart = pg.explain(net, rows, **options)
     place = {name: index for index, name in enumerate(apart.names)}
     joint = pg.explain(net, rows, groups={"joint": ["input_ids[2]", "table[0]"]}, **options)
@@ -237,7 +237,7 @@ def test_ways_of_looking_up(kind):
     rows = codes.double() if kind is Real else codes
     zeros = torch.zeros_like(rows[:1])
     explanation = pg.explain(
-        net, {"codes": rows}, method="integrated_gradients", output_kind="logits", tolerance=1e-6, progress=False
+        net, {"codes": rows}, method="integrated_gradients", returns="logits", tolerance=1e-6, progress=False
     )
     assert explanation.names == ("codes[0]", "codes[1]", "codes[2]")
     assert explanation.meta["completeness_gap"] < 1e-6
@@ -301,7 +301,7 @@ def test_lengths_and_masks_keep_the_rows_values_in_the_baseline():
 
 @pytest.mark.parametrize("method", SLOPES)
 def test_ids_are_explained_where_each_row_has_an_output_of_its_own(net, method):
-    rows, options = drawn(), {"method": method, "output_kind": "logits", "progress": False}
+    rows, options = drawn(), {"method": method, "returns": "logits", "progress": False}
     every = pg.explain(net, rows, **options)
     classes = every.predictions.argmax(axis=1)
     assert len(set(classes.tolist())) == 2

@@ -34,7 +34,7 @@ def midpoints(net: nn.Module, rows: Tensor, steps: int) -> np.ndarray:
 def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
     """For smooth networks far nearer than the tolerance; rectifiers gain little, and lose nothing that counts."""
     net, rows = network(activation), torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double()
-    explanation = pg.explain(net, rows, method="integrated_gradients", output_kind="values", progress=False)
+    explanation = pg.explain(net, rows, method="integrated_gradients", returns="values", progress=False)
     truth = midpoints(net, rows, 4000)
     assert explanation.meta["rule"] == "secants of each function"
     assert explanation.meta["tolerance"] == 0.002
@@ -58,7 +58,7 @@ class Text(nn.Module):
 def test_ids_settle_further_and_the_user_has_the_last_word():
     source = torch.Generator().manual_seed(1)
     rows = {"ids": torch.randint(0, 20, (6, 5), generator=source), "table": torch.randn(6, 3, generator=source)}
-    options = {"method": "integrated_gradients", "output_kind": "values", "progress": False}
+    options = {"method": "integrated_gradients", "returns": "values", "progress": False}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net, recurrent = Text(), Text(recurrent=True)

@@ -17,7 +17,7 @@ _GRADIENTS = ("gradient", "integrated_gradients", "deeplift", "smoothgrad", "exp
 
 def _explained(net: nn.Module, rows: Any, method: str, **options: Any) -> np.ndarray[Any, Any]:
     drawn = {"samples": 3, "random_state": 0} if method in ("smoothgrad", "expected_gradients") else {}
-    explained = pg.explain(net.eval(), rows, method=method, output_kind="logits", progress=False, **drawn, **options)
+    explained = pg.explain(net.eval(), rows, method=method, returns="logits", progress=False, **drawn, **options)
     return explained.values
 
 

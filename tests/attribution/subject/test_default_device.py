@@ -56,7 +56,7 @@ KINDS = {
 def test_values_are_those_of_the_usual_device(kind, method, request):
     make, rows = KINDS[kind]
     torch.manual_seed(0)
-    net, given = Told(make()).eval(), {"output_kind": "logits", "random_state": 0, "progress": False}
+    net, given = Told(make()).eval(), {"returns": "logits", "random_state": 0, "progress": False}
     wanted = pg.explain(net, rows, method=method, **given).values
     net.met.clear()
     now = request.getfixturevalue("elsewhere")

@@ -84,7 +84,7 @@ def test_several_layers_as_captum_does(rows, untraceable):
     net = seeded(Note, untraceable=untraceable)
     layers = ["image.3", "words"]
     explanation = pg.explain(
-        net, rows, method="integrated_gradients", layer=layers, tolerance=1e-7, target=1, output_kind="logits",
+        net, rows, method="integrated_gradients", layer=layers, tolerance=1e-7, target=1, returns="logits",
         progress=False,
     )  # fmt: skip
     net.eval()
@@ -105,7 +105,7 @@ def test_several_layers_as_captum_does(rows, untraceable):
     # From another row at the layers.
     base = {name: tensor[:1].flip(-1) for name, tensor in rows.items()}
     explanation = pg.explain(
-        net, rows, method="integrated_gradients", layer=layers, tolerance=1e-7, target=1, output_kind="logits",
+        net, rows, method="integrated_gradients", layer=layers, tolerance=1e-7, target=1, returns="logits",
         baseline=base, progress=False,
     )  # fmt: skip
     baselines = tuple(tensor.expand_as(rows[name]) for name, tensor in base.items())
@@ -114,7 +114,7 @@ def test_several_layers_as_captum_does(rows, untraceable):
     theirs = torch.cat([wanted[0], wanted[1].sum(dim=2)], dim=1)
     np.testing.assert_allclose(explanation.values[..., 0], theirs.detach().numpy(), atol=1e-6)
     same = pg.explain(
-        net, rows, method=gradients, layer=layers, target=1, output_kind="logits", baselines=base, n_steps=50,
+        net, rows, method=gradients, layer=layers, target=1, returns="logits", baselines=base, n_steps=50,
         progress=False,
     )  # fmt: skip
     assert same.names == explanation.names
@@ -124,7 +124,7 @@ def test_several_layers_as_captum_does(rows, untraceable):
 
 def test_every_method_takes_several_layers(rows):
     net, y = seeded(Note), np.arange(ROWS) % 2
-    options = {"layer": ["words", "image"], "output_kind": "logits", "progress": False, "random_state": 0}
+    options = {"layer": ["words", "image"], "returns": "logits", "progress": False, "random_state": 0}
     for method in ("permgrad", "permutation", "ablation", "shapley", "gradient", "integrated_gradients", "deeplift"):
         explanation = pg.explain(net, rows, y, method=method, **options)
         units = [*(f"words[{place}]" for place in range(6)), *(f"image[{unit}]" for unit in range(4))]
@@ -137,7 +137,7 @@ def test_every_method_takes_several_layers(rows):
 def test_a_layer_behind_another_takes_it_all(rows):
     net = seeded(Note)
     explanation = pg.explain(
-        net, rows, method="gradient", layer=["words", "encoder"], output_kind="logits", progress=False
+        net, rows, method="gradient", layer=["words", "encoder"], returns="logits", progress=False
     )
     assert (explanation.values[:, :6] == 0).all()
     assert (explanation.values[:, 6:] > 0).all()

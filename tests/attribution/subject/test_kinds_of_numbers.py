@@ -22,7 +22,7 @@ class Net(nn.Module):
 @pytest.mark.parametrize("way", ["inputs", "background", "baseline"])
 def test_long_numbers_of_numpy_are_doubles(way):
     net, rows = Net(), np.random.default_rng(0).normal(size=(6, 3))
-    asked = {"method": "integrated_gradients", "output_kind": "logits", "progress": False}
+    asked = {"method": "integrated_gradients", "returns": "logits", "progress": False}
     found, wanted = (
         pg.explain(net, one if way == "inputs" else rows, **asked, **({} if way == "inputs" else {way: one[:2]}))
         for one in (rows.astype(np.longdouble), rows)
@@ -39,4 +39,4 @@ def test_quantised_inputs_are_told_what_works(axis):
         quantised = torch.quantize_per_channel(rows, torch.full((size,), 0.1), torch.zeros(size), axis, torch.qint8)
     with pytest.raises(pg.InputError, match=r"'rows' is quantised\. Pass rows\.dequantize\(\)\."):
         pg.explain(net, {"rows": quantised}, method="gradient", progress=False)
-    pg.explain(net, {"rows": quantised.dequantize()}, method="gradient", output_kind="logits", progress=False)
+    pg.explain(net, {"rows": quantised.dequantize()}, method="gradient", returns="logits", progress=False)

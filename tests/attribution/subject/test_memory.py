@@ -60,7 +60,7 @@ WRITTEN = {averaging: "mean", shrinking: "layer.weight", listing: "seen"}
 
 
 def explain(net: nn.Module, method: str, **options: Any) -> pg.Explanation:
-    given = {"output_kind": "logits", "random_state": 0, "progress": False, **options}
+    given = {"returns": "logits", "random_state": 0, "progress": False, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         return pg.explain(net, ROWS, torch.arange(30) % 2, method=method, **given)

@@ -29,7 +29,7 @@ def _tensors() -> tuple[Tensor, Tensor]:
 
 
 def _found(rows: dict[str, Tensor], net: nn.Module | None = None, **options: object) -> dict[str, np.ndarray]:
-    options = {"method": "gradient", "level": "modality", "output_kind": "logits", "progress": False, **options}
+    options = {"method": "gradient", "level": "modality", "returns": "logits", "progress": False, **options}
     found = pg.explain(net or _Net().eval(), rows, **options)
     return {name: found.values[:, place] for place, name in enumerate(found.names)}
 
@@ -96,4 +96,4 @@ def test_keys_that_name_no_parameter_are_passed_in_order_with_a_warning() -> Non
     rows = {"scan": torch.cat([genes, genes], dim=1), "blood": lab}
     with warnings.catch_warnings():  # of other shapes they could not be swapped
         warnings.simplefilter("error")
-        pg.explain(Wider().eval(), rows, method="gradient", output_kind="logits", progress=False)
+        pg.explain(Wider().eval(), rows, method="gradient", returns="logits", progress=False)

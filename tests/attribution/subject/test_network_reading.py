@@ -274,7 +274,7 @@ def test_what_outputs_are(function, y, task, kind, names):
 
 def test_what_is_said_wins():
     assert form(lambda x: x[:, :1].sigmoid(), task="regression").kind == "values"
-    assert form(lambda x: x.softmax(1), output_kind="logits").kind == "logits"
+    assert form(lambda x: x.softmax(1), returns="logits").kind == "logits"
     assert form(lambda x: {"a": x[:, :1], "b": x}, head="b").count == 4
     assert form(lambda x: x[:, :2], class_names=["no", "yes"]).output_names == ("no", "yes")
     assert form(lambda x: x[:, 0], class_names=["no", "yes"]).output_names == ("yes",)
@@ -283,8 +283,8 @@ def test_what_is_said_wins():
 @pytest.mark.parametrize(
     ("function", "said", "message"),
     [
-        (lambda x: x, {"output_kind": "probabilities"}, "must lie within 0 … 1"),
-        (lambda x: x, {"output_kind": "scores"}, "output_kind must be one of"),
+        (lambda x: x, {"returns": "probabilities"}, "must lie within 0 … 1"),
+        (lambda x: x, {"returns": "scores"}, "returns must be one of"),
         (lambda x: x, {"class_names": ["a"]}, "must be 4 different names"),
         (lambda x: x, {"head": "logits"}, "returns a single tensor"),
         (lambda x: {"a": x}, {"head": "b"}, "head must be one of 'a'"),
@@ -298,17 +298,17 @@ def test_what_is_said_wins():
         ),
         (
             lambda x: x,
-            {"task": "regression", "output_kind": "logits"},
-            "output_kind='logits' does not suit a regression",
+            {"task": "regression", "returns": "logits"},
+            "returns='logits' does not suit a regression",
         ),
         (
             lambda x: x,
-            {"task": "classification", "output_kind": "values"},
-            "output_kind='values' does not suit a classifier",
+            {"task": "classification", "returns": "values"},
+            "returns='values' does not suit a classifier",
         ),
         (
             lambda x: x.abs() + 1,
-            {"output_kind": "log_probabilities"},
+            {"returns": "log_probabilities"},
             "not be above 0, got outputs up to",
         ),
         (
@@ -707,7 +707,7 @@ def test_inputs_of_other_kinds():
 
 def test_what_was_inferred_is_told():
     found = explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
-    assert (found.meta["head"], found.meta["output_kind"], found.meta["output_inferred"]) == ("logits", "logits", True)
+    assert (found.meta["head"], found.meta["returns"], found.meta["output_inferred"]) == ("logits", "logits", True)
 
 
 # ---- segments and baselines ------------------------------------------------------------------------------------------

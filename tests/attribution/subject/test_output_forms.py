@@ -139,7 +139,7 @@ def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, 
     for kind, last in (("logits", torch.nn.Identity()), ("log_probabilities", torch.nn.LogSigmoid())):
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), last).double()
-        options = {"method": method, "output": output, "output_kind": kind, "random_state": 0, "progress": False}
+        options = {"method": method, "output": output, "returns": kind, "random_state": 0, "progress": False}
         found.append(pg.explain(net, SCORES, Y % 2, **options).values)
     assert np.nanmax(np.abs(found[0])) > 1e-2
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6, atol=1e-8)
@@ -290,8 +290,8 @@ def test_task_and_names(columns, y, options, task, names, classes):
     [
         (SCORES, {"kind": "logit"}, "Did you mean 'logits'"),
         (SCORES, {"task": "regresion"}, "Did you mean 'regression'"),
-        (SCORES, {"task": "regression", "kind": "logits"}, "output_kind='logits' does not suit a regression"),
-        (SCORES, {"task": "classification", "kind": "values"}, "output_kind='values' does not suit a classifier"),
+        (SCORES, {"task": "regression", "kind": "logits"}, "returns='logits' does not suit a regression"),
+        (SCORES, {"task": "classification", "kind": "values"}, "returns='values' does not suit a classifier"),
         (SCORES, {"kind": "probabilities"}, "Probabilities must lie within 0 … 1, got outputs from -"),
         (np.abs(SCORES), {"kind": "log_probabilities"}, "Log-probabilities must not be above 0, got outputs"),
         (SCORES, {"class_names": ["a", "b"]}, "class_names must be 3 different names"),

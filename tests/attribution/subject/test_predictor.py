@@ -312,7 +312,7 @@ def test_logits_of_probabilities_as_the_docs_state_them():
     high = lambda rows: 1 / (1 + np.exp(-40 * rows[:, 0]))  # noqa: E731
     two = pg.explain(lambda rows: np.stack([1 - high(rows), high(rows)], axis=1), X, **options)
     np.testing.assert_allclose(two.values[:, 0, -1], [12, -np.log(np.finfo(float).eps)], atol=1e-6)
-    scores = pg.explain(lambda rows: 40 * rows[:, 0], X, output_kind="logits", class_names=["no", "yes"], **options)
+    scores = pg.explain(lambda rows: 40 * rows[:, 0], X, returns="logits", class_names=["no", "yes"], **options)
     np.testing.assert_allclose(scores.values[:, 0, -1], [12, 80])
 
 

@@ -42,7 +42,7 @@ def chance(frame):
     return 1 / (1 + np.exp(-score(frame)))
 
 
-CLASSES = {"class_names": ["early", "late"], "output_kind": "probabilities"}
+CLASSES = {"class_names": ["early", "late"], "returns": "probabilities"}
 
 
 def edited(frame, names, key, repeat, weight=None):

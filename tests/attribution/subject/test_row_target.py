@@ -130,7 +130,7 @@ def test_predictor(method, classes):
 def test_one_column_explains_either_class():
     torch.manual_seed(0)
     net, rows = nn.Linear(3, 1).double(), torch.randn(10, 3, dtype=torch.float64)
-    asked = {"method": "gradient", "signed": True, "task": "classification", "output_kind": "logits", **QUIET}
+    asked = {"method": "gradient", "signed": True, "task": "classification", "returns": "logits", **QUIET}
     full = pg.explain(net, rows, **asked)
     picked = pg.explain(net, rows, row_target="predicted", **asked)
     sign = np.where(net(rows).detach().numpy() > 0, 1, -1)[:, None]

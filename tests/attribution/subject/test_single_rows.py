@@ -63,7 +63,7 @@ def test_a_network_that_takes_no_single_row_is_explained_as_its_equal(
     rows = {name: one[:count] for name, one in _rows().items()}
     with pytest.raises((IndexError, RuntimeError)):
         _Fused(squeezes=True)(**{name: one[:1] for name, one in rows.items()})
-    got, wanted = _both(rows, method, random_state=0, output_kind="logits", **options)
+    got, wanted = _both(rows, method, random_state=0, returns="logits", **options)
     assert float(np.nanmax(np.abs(wanted.values))) > 1e-3
     np.testing.assert_allclose(got.values, wanted.values, atol=1e-6)
 
@@ -76,7 +76,7 @@ def test_batches_are_as_large_as_those_of_its_equal() -> None:
             lambda _, args, kwargs, seen=seen: seen.append(len(kwargs["table"])), with_kwargs=True
         )
         rows = {name: one.repeat(2000, *[1] * (one.ndim - 1)) for name, one in _rows().items()}
-        options = {"method": "ablation", "level": "modality", "output_kind": "logits", "progress": False}
+        options = {"method": "ablation", "level": "modality", "returns": "logits", "progress": False}
         pg.explain(net, rows, torch.arange(18_000) % 3, **options)
         sizes[squeezes] = max(seen)
     assert sizes[True] <= 2 * sizes[False]
@@ -90,5 +90,5 @@ def test_a_message_names_the_shapes_of_the_call_that_failed() -> None:
 
     net = Wrong(squeezes=True).eval()
     with pytest.raises(pg.InputError, match=r"called with .*table \((\d+), 2\)") as caught:
-        pg.explain(net, _rows(), method="shapley", output_kind="logits")
+        pg.explain(net, _rows(), method="shapley", returns="logits")
     assert f"table ({net.called}, 2)" in str(caught.value)

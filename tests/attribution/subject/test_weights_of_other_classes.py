@@ -94,7 +94,7 @@ def test_weights_that_only_multiply_are_explained_as_their_numbers(kind, method)
         net = with_weights(make(), weights)
         held = [*net.parameters(), *net.buffers()]
         y = torch.arange(len(rows)) % 2
-        given = {"output_kind": "logits", "random_state": 0, "progress": False}
+        given = {"returns": "logits", "random_state": 0, "progress": False}
         found.append(pg.explain(net, rows, y, method=method, **given).values)
         assert all(one is other for one, other in zip([*net.parameters(), *net.buffers()], held, strict=True))
     np.testing.assert_allclose(*found, rtol=0, atol=1e-6)

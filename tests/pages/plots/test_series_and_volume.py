@@ -259,7 +259,7 @@ def test_explanations_of_networks_are_drawn_and_come_back_from_a_folder(case, tm
     layer, shape, options, plot = CASES[case]
     rows = torch.randn(6, *shape, generator=torch.Generator().manual_seed(0))
     net = Read(layer, wave=len(shape) == 1).eval()
-    explanation = pg.explain(net, rows, **{"method": "gradient", "output_kind": "values", "progress": False, **options})
+    explanation = pg.explain(net, rows, **{"method": "gradient", "returns": "values", "progress": False, **options})
     explanation.save(tmp_path / "why")
     figures = [
         getattr(each.plot, plot)(row=4, title="") for each in (explanation, pg.Explanation.load(tmp_path / "why"))

@@ -12,6 +12,7 @@ import pandas as pd
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.base.arrays import Floats
 
 #: A row that could occur in the table, and the published choice, where no category has any level.
@@ -40,8 +41,10 @@ class GradientSection:
 def gradients(work: Work) -> None:
     """Fill ``gradients``: explain every test row from each of ``BASELINES``."""
     model, encoder = work.model, work.model.encoder
-    options = {"method": "integrated_gradients", "players": "encoded", "target": model.positive}
-    explanations = {name: model.explain(work.explained, baseline=name, **options) for name in BASELINES}
+    methods = {name: IntegratedGradients(baseline=name, players="encoded") for name in BASELINES}
+    explanations = {
+        name: model.explain(work.explained, method=method, target=model.positive) for name, method in methods.items()
+    }
     tables = [summary(name, encoded, encoder) for name, encoded in explanations.items()]
     first = explanations[BASELINES[0]]
     facts = {

@@ -15,8 +15,10 @@ from permgrad.assess.budget import REPORT, SHOWN_ROWS
 from permgrad.assess.rows import Rows
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
-from permgrad.attribution.explain import explain
-from permgrad.attribution.wide import place_effects
+from permgrad.attribution.method.shapley.method import Shapley
+from permgrad.attribution.request import tuned
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.wide import divide, place_effects
 from permgrad.base.arrays import Array, Floats32
 from permgrad.base.errors import keeping_warnings
 from permgrad.data.image_table import opened_image, read_image
@@ -92,10 +94,10 @@ def _cells(work: Work, rows: Rows, name: str) -> list[str]:
 def _add_parts(work: Work, row: Rows, number: str, columns: Sequence[PhotoColumn]) -> None:
     """Divide a row's prediction among the patches of its images and all else."""
     with keeping_warnings():
-        explanation = explain(
-            work.model.model, row.inputs, level="part", method="shapley", output="probability", progress=False,
-            random_state=work.budget.seed, exact=0, tolerance=0, max_permutations=_ORDERS,
-        )  # fmt: skip
+        arguments = Arguments(
+            work.model.model, row.inputs, scale="probability", progress=False, random_state=work.budget.seed
+        )
+        explanation = divide(arguments, tuned(Shapley(tolerance=0, max_permutations=_ORDERS), exact=0))
     for column in columns:
         at = [place for place, whose in enumerate(explanation.modality) if whose == column.name]
         if len(at) == PATCHES**2 and explanation.std is not None:

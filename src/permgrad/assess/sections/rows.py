@@ -19,6 +19,7 @@ from permgrad.assess.sections.photos import photos
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method.gradcam import GradCam
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.numerals import number
 from permgrad.base.random import generator
@@ -140,7 +141,7 @@ def maps(work: Work) -> None:
     """Fill ``maps``: activation maps of the rows shown."""
     rows = work.explained.take(work.explained_places[: len(work.content.chosen or ())])
     with keeping_warnings():  # maps of classes that a row does not have are often empty
-        drawn = work.model.explain(rows, method="gradcam", variant=MAPS)
+        drawn = work.model.explain(rows, method=GradCam(variant=MAPS))
     work.put(maps=LocalRows(explanation=drawn, numbers=rows.numbers.tolist()))
 
 

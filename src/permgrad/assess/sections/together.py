@@ -16,6 +16,8 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.explanation.pairs import pairs_of
+from permgrad.attribution.method.permgrad import PermGrad
+from permgrad.attribution.request import tuned
 from permgrad.base.errors import InputError
 from permgrad.evaluation.pair_effects import pair_effects
 
@@ -68,7 +70,7 @@ def together(work: Work) -> None:
         clock.cut.append("pairs of features: they were not measured")
         return
     rows = work.explained.take(np.sort(drawn[:most]))
-    pairs = work.model.explain(rows, rows.y, method="permgrad", scope="global", **options_of(names, main))
+    pairs = work.model.explain(rows, rows.y, scope="global", **options_of(names, main))
     found = pairs_of(pairs)
     clear = [pair for pair, is_clear in zip(found.names, found.clear, strict=True) if is_clear and OTHERS not in pair]
     sample, predict, classes = card_sample(work)
@@ -78,10 +80,9 @@ def together(work: Work) -> None:
 
 def _modalities(work: Work, rows: Rows) -> Explanation | None:
     """Explain whole inputs and pairs of them, or return None where fewer than two can be replaced."""
-    options: dict[str, Any] = {"level": "modality", "groups": None, "sampling": "marginal", "interactions": 2}
     try:
         found = work.model.explain(
-            rows, rows.y, method="permgrad", scope="global", **options, n_repeats=MODALITY_REPEATS
+            rows, rows.y, method=PermGrad(order=2), groups="modality", scope="global", n_repeats=MODALITY_REPEATS
         )
     except InputError:  # all inputs but one are held
         return None
@@ -91,8 +92,8 @@ def _modalities(work: Work, rows: Rows) -> Explanation | None:
 def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:
     """Return the arguments of ``pg.explain`` for pairs of some features of an explanation, and of all others as one."""
     groups = main.groups or {}
-    options: dict[str, Any] = {"interactions": 2, "pairs": "all", "n_repeats": REPEATS, "direction": False}
-    options["sampling"] = "marginal"  # pairs have no other
+    method = tuned(PermGrad(order=2, pairs="all"), direction=False)
+    options: dict[str, Any] = {"method": method, "n_repeats": REPEATS}
     others = [name for name in main.names if name not in names]
     alone = [*names, *others] if len(others) == 1 else names
     chosen = {name: members for name, members in groups.items() if name in alone}

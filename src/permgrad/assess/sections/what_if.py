@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +18,12 @@ from permgrad.assess.network_form import Weights, network_form
 from permgrad.assess.sections.rows import LocalRows
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
-from permgrad.attribution.explain import explain
+from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method.shapley.method import Shapley
+from permgrad.attribution.request import tuned
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.wide import divide
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.random import generator
 from permgrad.models.estimators.calibration import class_logits
@@ -137,7 +141,7 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
     shown = [number for number in shown if number in table.index][:MOST_TEXTS]
     background, _ = background_of(model)
-    parts = [divided(model, table.loc[[one]], rows.encoded[[place[one]]], background, level="part") for one in shown]
+    parts = [divided(model, table.loc[[one]], rows.encoded[[place[one]]], background, parts=True) for one in shown]
     return LocalRows(explanation=_one_below_the_other(parts), numbers=shown) if shown else None
 
 
@@ -146,17 +150,23 @@ def divided(
     table: pd.DataFrame,
     encoded: npt.NDArray[np.float32],
     background: npt.NDArray[np.float32],
-    **options: Any,
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    parts: bool = False,
 ) -> Explanation:
-    """Return rows' predictions divided among players as *What if* divides them, by encoded background rows."""
+    """Return rows' predictions divided among players as *What if* divides them, by encoded background rows.
+
+    ``parts``: the players of the one row are the words of its texts beside its other features.
+    """
     encoder, names = model.preprocessor_, list(model.preprocessor_.feature_names_in_)
     donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(names))), columns=names), encoder, background)
+    method = tuned(Shapley(tolerance=0, max_permutations=2 * WALKS[2]), exact=0, same_orders=not parts)
+    arguments = Arguments(
+        model, EncodedRows(table.reindex(columns=names), encoder, encoded), method=method, scale="probability",
+        groups=groups, background=donors, random_state=SEED, progress=False,
+    )  # fmt: skip
     with keeping_warnings():
-        return explain(
-            model, EncodedRows(table.reindex(columns=names), encoder, encoded), method="shapley", output="probability",
-            background=donors, exact=0, tolerance=0, max_permutations=2 * WALKS[2], random_state=SEED, progress=False,
-            **options,
-        )  # fmt: skip
+        return divide(arguments, method) if parts else answer(arguments)
 
 
 def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -133,6 +134,82 @@ class Explanation(Numbers):
             False
         """
         return show("Explanation.html", self.of_order(1), row=row, output=output)
+
+    def evaluate(
+        self,
+        model: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        metrics: str | Iterable[str] | None = None,
+        target: str | int | None = None,
+        background: Any = None,
+        n_repeats: int | Literal["auto"] = "auto",
+        random_state: Any = 0,
+        progress: bool | Literal["auto"] = "auto",
+    ) -> Any:
+        """Measure the quality of the explanation, for any model and modality.
+
+        ================ ========= ===================================================================================
+        metric           better    definition
+        ================ ========= ===================================================================================
+        deletion         lower     area under the output while the most important features are replaced first. For a
+                                   global explanation: the loss, where higher is better (Petsiuk et al. 2018, arXiv
+                                   1806.07421)
+        insertion        higher    the same with only the most important features kept. For a loss lower is better
+        infidelity       lower     E (Σ φ of a random subset − change of the output when it is replaced)² (Yeh et al.
+                                   2019, arXiv 1901.09392, definition 2.1). Values that do not add up to an output are
+                                   scaled by the best constant first. Local explanations only
+        sensitivity      lower     largest relative change of the explanation when inputs change slightly (equation 3
+                                   there), by a tenth of their standard deviations
+        randomisation    lower     Spearman's correlation of sizes with the explanations of 3 copies of the network
+                                   with new random weights (Adebayo et al. 2018, arXiv 1810.03292). Torch networks only
+        sparsity         higher    Gini index of sizes (Chalasani et al. 2020, arXiv 1810.06583)
+        complexity       lower     entropy of shares (Bhatt et al. 2020, arXiv 2005.00631), in nats
+        ================ ========= ===================================================================================
+
+        Curves take replacement values from background rows, the same ones for every order. Deletion, insertion and
+        infidelity are also computed for random explanations, 95 % of which are between ``random_low`` and
+        ``random_high``. Curves show whether a ranking fits this model. None of these measures shows whether an
+        importance is true.
+
+        In a local explanation, each row is judged by the output that the model predicts for it. Rows count as
+        independent of each other.
+
+        Args:
+            model: the model that was explained, as it was passed. Sensitivity and randomisation explain it, and copies
+                of it, again.
+            X: the rows that were explained.
+            y: their targets, needed for explanations of the loss.
+            metrics: one or several names. None: all that can be computed. ``Evaluation.left_out`` names the others.
+            target: judge this output, by name or position, for all rows.
+            background: rows that replacement values are drawn from, the same as for ``explain``.
+            n_repeats: donors of each row, random orders, and changed inputs.
+            random_state: seed of donors, orders and noise.
+            progress: a bar on stderr, one step per metric.
+
+        Returns:
+            An ``Evaluation``, with ``to_frame()`` and ``plot()``.
+
+        Raises:
+            InputError: the explanation is of other rows or features, an argument cannot be used, or a requested metric
+                cannot be computed.
+
+        Examples:
+            >>> import permgrad as pg
+            >>> X = np.random.default_rng(0).normal(size=(60, 3))
+            >>> model = pg.Model(lambda table: table @ [3.0, 1.0, 0.0], task="regression")
+            >>> explanation = pg.explain(model, X, method="shapley")
+            >>> frame = explanation.evaluate(model, X, metrics=["deletion", "sparsity"]).to_frame()
+            >>> frame[["metric", "direction"]].values.tolist()
+            [['deletion', 'lower'], ['sparsity', 'higher']]
+            >>> bool(frame["value"][0] < frame["random_low"][0])
+            True
+        """
+        return show(
+            "Explanation.evaluate", self, model, X, y, metrics=metrics, target=target, background=background,
+            n_repeats=n_repeats, random_state=random_state, progress=progress,
+        )  # fmt: skip
 
     def summary(self, *, output: str | int | None = None, top_n: int = 5) -> str:
         """Return a few lines of plain text: what was explained, and leading features and pairs with their intervals.

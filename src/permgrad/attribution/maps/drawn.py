@@ -182,7 +182,7 @@ class DrawnMaps:
         """Return the maps, and the mass on each player's share of the pixels, NaN if a user's function draws them."""
         request, options = self.request, self.options
         (rows,) = copied_rows(request.subject, request.inputs, part)
-        subject, output = request.subject, request.output
+        subject, output = request.subject, request.scale
         maps, outputs, images = class_maps(
             subject, rows, self.layer, output, request.targets, options["variant"], relu=options["relu"]
         )

@@ -12,7 +12,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
-from permgrad.attribution.request import PlayedMethod, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import PlayedMethod, Request, Scope, methods
 from permgrad.base.checks import check_choice
 
 #: Choices of the value that a feature is set to.
@@ -28,7 +28,6 @@ class Ablation(PlayedMethod):
     Options:
         baseline: ``"typical"``: the median of a number or the most frequent level of a category, over the background,
             by ``sample_weight`` where that is the rows explained. ``"zeros"``: encoded 0.
-        incremental, workers: as for ``permgrad``.
 
     A single value represents "absent". ``permgrad`` avoids that choice by drawing donors.
 
@@ -51,7 +50,6 @@ class Ablation(PlayedMethod):
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
         """Return the request to play once, and its plays with the fixed values."""
-        refuse_conditional(request, "ablation", "sets one value and draws none", "leave sampling out")
         value = request.options["baseline"]
         check_choice("baseline", value, VALUES)
         fixed = tuple(torch.zeros_like(tensor[:1]) for tensor in request.donors)

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request import Configured, Request, Scope, methods, with_options
+from permgrad.attribution.request import Configured, Request, Scope, methods, name_of
 from permgrad.attribution.request.arguments import resolve_options
 from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.arrays import Floats
-from permgrad.base.checks import check_kind
 from permgrad.base.errors import InputError, shown, warn_user
 
 #: AGG of the published work.
@@ -31,7 +30,7 @@ class Aggregate(Configured):
     so their spread shows disagreement, not error.
 
     Options:
-        members: registered methods by name or as objects with options, or a mapping from names to options of each.
+        members: methods, by name or as of ``pg.methods``.
 
     Members that refuse the network or its inputs (gradients of whole numbers) are left out with a warning. Two must
     remain. ``parts`` holds each member's shares.
@@ -39,14 +38,14 @@ class Aggregate(Configured):
     Examples:
         >>> import torch, permgrad as pg
         >>> net, X = torch.nn.Linear(3, 1), torch.randn(40, 3)
-        >>> explanation = pg.explain(net, X, net(X).detach()[:, 0], method="aggregate",
-        ...                          members=("gradient", "permutation"), random_state=0)
+        >>> method = pg.methods.Aggregate(members=("gradient", "permutation"))
+        >>> explanation = pg.explain(net, X, net(X).detach()[:, 0], method=method)
         >>> list(explanation.parts)
         ['gradient', 'permutation']
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global",)
-    members: Iterable[Any] | Mapping[str, Any] = MEMBERS
+    members: Iterable[Any] = MEMBERS
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -56,9 +55,9 @@ class Aggregate(Configured):
         left_out: dict[str, str] = {}
         quantities: dict[str, Any] = {}
         evaluated = 0
-        for name, options in _members(request.options["members"]).items():
+        for name, method in _members(request.options["members"]).items():
             try:
-                explanation = _explain(request, name, options)
+                explanation = _explain(request, name, method)
             except BatchError:
                 raise  # The network itself is at fault, not this member.
             except InputError as error:
@@ -88,33 +87,29 @@ class Aggregate(Configured):
         return build(request, "aggregate", values, facts, outputs=outputs, parts=shares, additive=True, maps={})
 
 
-def _members(asked_for: Any) -> dict[str, dict[str, Any]]:
-    """Return the members and their options. Refuse unknown methods and fewer than two."""
-    if isinstance(asked_for, Mapping):
-        members = {str(name): {} if options is None else options for name, options in asked_for.items()}
-    elif isinstance(asked_for, Iterable) and not isinstance(asked_for, (str, bytes)):
-        members = {str(name): options for name, options in (with_options(member, {}) for member in asked_for)}
-    else:
-        problem = f"members must be names of methods, or a mapping from names to their options, got {shown(asked_for)}"
+def _members(asked_for: Any) -> dict[str, Configured]:
+    """Return the members by name. Refuse unknown methods and fewer than two."""
+    if not isinstance(asked_for, Iterable) or isinstance(asked_for, (str, bytes, Mapping)):
+        problem = f"members must be methods, by name or as of pg.methods, got {shown(asked_for)}"
         raise InputError(problem, hint="Pass for example members=('permutation', 'lime').", code="PG001")
-    for name, options in members.items():
-        method: Any = methods.get(name)
-        fix = f"Pass for example members={{{name!r}: {{}}}}."
-        check_kind(f"The options of member {name!r}", options, Mapping, "a dict", fix)
-        if name == "aggregate":
+    members: dict[str, Configured] = {}
+    for one in asked_for:
+        method: Any = one if isinstance(one, Configured) else methods.get(one)()
+        members[name_of(method)] = method
+        if isinstance(method, Aggregate):
             raise InputError("members must not contain 'aggregate'", hint="Leave it out.", code="PG006")
-        resolve_options(method, name, dict(options))
     if len(members) < 2:
         problem = f"aggregate needs at least two members, got {list(members)}"
         raise InputError(problem, hint="Add another method.", code="PG005")
     return members
 
 
-def _explain(request: Request, name: str, options: Mapping[str, Any]) -> Explanation:
+def _explain(request: Request, name: str, method: Any) -> Explanation:
     """Return a member's global importance."""
-    method = methods.get(name)
-    scope = method.scopes[0]
-    explanation = method()(replace(request, scope=scope, options={**method.options, **options}))
+    options = resolve_options(method)
+    explanation = method(
+        replace(request, scope=method.scopes[0], options=options, sampling=options.get("sampling", "marginal"))
+    )
     if explanation.names != request.space.names:
         problem = f"Member {name!r} explains other players ({', '.join(explanation.names[:5])})"
         raise InputError(problem, hint="Leave it out.", code="PG034")

@@ -14,7 +14,7 @@ from torch.nn import functional
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.segments import ImageShape, image_shape
 from permgrad.attribution.replace.coalitions import CoalitionGame
-from permgrad.attribution.request import Method, Request, Scope, methods
+from permgrad.attribution.request import Configured, Method, Request, Scope, methods, name_of
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
@@ -34,7 +34,8 @@ class CaptumMethod(Method):
 
     Values are the result of ``attribute``, summed over each player's positions. Perturbation methods get the players as
     ``feature_mask``, so that a segment is one feature, and the player's value is the one they return. The options of
-    the call are passed to ``attribute`` unchanged. ``baselines`` may have the form of the inputs. With a
+    the call, ``method=(object, {"n_steps": 20})``, are passed to ``attribute`` unchanged. ``baselines`` may have the
+    form of the inputs. With a
     ``feature_mask`` of your own, the value of each of its groups is divided equally among the group's positions.
 
     Examples:
@@ -47,20 +48,23 @@ class CaptumMethod(Method):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
-    options: ClassVar[Mapping[str, Any]] = {"**": None}
 
-    def __init__(self, attribution: Any) -> None:
+    def __init__(self, attribution: Any, options: Mapping[str, Any] | None = None) -> None:
         if isinstance(attribution, type) or not callable(getattr(attribution, "attribute", None)):
             shown = attribution.__name__ if isinstance(attribution, type) else type(attribution).__name__
             raise InputError(
-                f"method must be a name ({', '.join(methods)}), a Captum attribution object or a dict of them by "
-                f"input, got {shown}",
+                f"method must be a name ({', '.join(methods)}), one of pg.methods, a Captum attribution object or a "
+                f"dict of them by input, got {shown}",
                 hint="Pass for example method='permgrad' or captum.attr.IntegratedGradients(net).",
                 code="PG001",
             )
-        self.attribution = attribution
+        self.attribution, self._given = attribution, dict(options or {})
         self.kind = type(attribution).__name__
         self.name = f"captum.{self.kind}"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options of the call of ``attribute``."""
+        return dict(self._given)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -171,7 +175,7 @@ class CaptumMethod(Method):
                 raise
             reason = " ".join(str(error).split())[:300]
             problem = f"{self.name} failed on these inputs with {type(error).__name__}: {reason}"
-            hint = "Pass the arguments that it needs (baselines=, …) as options."
+            hint = "Pass what it needs beside it: method=(object, {'baselines': …})."
             raise InputError(problem, hint=hint, code="PG032") from error
         return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
@@ -239,8 +243,13 @@ def _of_rows(value: Any, part: slice, count: int) -> Any:
 
 
 def find_method(method: Any) -> tuple[Method, str]:
-    """Return a method and its name: a registered one, or an adapted Captum object."""
+    """Return a method and its name: a registered one by name, class or object, or an adapted Captum object."""
     if isinstance(method, str):
         return methods.get(method)(), method
-    adapted = CaptumMethod(method)
+    if isinstance(method, type) and issubclass(method, Configured):
+        method = method()
+    if isinstance(method, Configured):
+        return method, name_of(method)
+    given = method if isinstance(method, tuple) and len(method) == 2 and isinstance(method[1], Mapping) else (method,)
+    adapted = CaptumMethod(*given)
     return adapted, adapted.name

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
@@ -61,7 +61,6 @@ class DeepLift(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        refuse_conditional(request, "deeplift")
         options = request.options
         most = check_whole("references", options["references"], "pass for example 50")
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject

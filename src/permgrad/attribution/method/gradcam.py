@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
 from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
@@ -40,13 +41,10 @@ class GradCam(Configured):
         layer: name of a convolution as in ``model.module_.image_layers()``, or of any layer as in
             ``network.named_modules()``. None: the last convolution, or for other networks the last value with spatial
             extent.
-        before_activation: read the convolution's result before the activation that follows it. The default layer is
-            then never an activation or a normalisation.
-        upsample: how maps are enlarged to the image's size: ``"bilinear"``, ``"nearest"``, or ``"none"`` (maps keep
-            the layer's size, and features read the nearest cell).
         relu: whether negative cells become 0. ``"auto"``: as published, which is true for all but HiResCAM.
-        maps: whether the result keeps ``maps["cam"]`` (rows, outputs, height, width) and ``maps["images"]`` (rows,
-            height, width). ``"auto"``: if they have at most 20 million numbers.
+
+    The result keeps ``maps["cam"]`` (rows, outputs, height, width) and ``maps["images"]`` (rows, height, width) if they
+    have at most 20 million numbers.
 
     Sources: Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2. HiResCAM: Draelos & Carin 2020
     (arXiv 2011.08891), section 3. LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7. The pull-back is new in
@@ -56,7 +54,7 @@ class GradCam(Configured):
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(80, 3)); y = (X[:, 0] > 0).astype(int)
         >>> model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=1, random_state=0).fit(X, y)
-        >>> explanation = pg.explain(model, X[:5], method="gradcam", variant="layercam", progress=False)
+        >>> explanation = pg.explain(model, X[:5], method=pg.methods.GradCam(variant="layercam"))
         >>> explanation.values.shape
         (5, 3, 2)
     """
@@ -64,14 +62,13 @@ class GradCam(Configured):
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     variant: Literal["gradcam", "hirescam", "layercam"] = "gradcam"
     layer: str | None = None
-    before_activation: bool = False
-    upsample: Literal["bilinear", "nearest", "none"] = "bilinear"
     relu: bool | Literal["auto"] = "auto"
-    maps: bool | Literal["auto"] = "auto"
+    #: ``before_activation``: a convolution is read before the activation that follows it. ``upsample``: how maps are
+    #: enlarged. ``maps``: whether the result keeps them.
+    inner: ClassVar[Mapping[str, Any]] = {"before_activation": False, "upsample": "bilinear", "maps": "auto"}
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        refuse_conditional(request, "gradcam")
         request.subject.check_network("gradcam")
         options = dict(request.options)
         check_choice("variant", options["variant"], VARIANTS)
@@ -111,7 +108,7 @@ class GradCam(Configured):
         facts = {
             "quantity": reader.quantity,
             "unit": "map",
-            "output": request.output,
+            "output": request.scale,
             "variant": options["variant"],
             "upsample": options["upsample"],
             "rectified": options["relu"],

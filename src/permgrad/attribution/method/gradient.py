@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build, output_unit
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
@@ -52,7 +52,6 @@ class Gradient(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        refuse_conditional(request, self.name)
         signed = request.options["signed"]
         slopes, subject = Slopes(request, self.name), request.subject
         values = np.zeros((request.count, len(slopes.space), len(request.targets)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -9,52 +10,15 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.late import pd
 
 
-class _Lines(Configured):
-    """The options and checks that both methods share."""
-
-    name: ClassVar[str]
-    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
-    baseline: Any = "auto"
-    references: int = 50
-    reference_class: Any = None
-    players: Literal["features", "encoded"] = "features"
-
-    def __call__(self, request: Request) -> Explanation:
-        """Compute the explanation."""
-        refuse_conditional(request, self.name)
-        options = {**IntegratedGradients.options, **request.options}
-        for name, least in (("references", 1), ("max_steps", 2)):
-            check_whole(name, options[name], "pass such a number", least=least)
-        if options["tolerance"] is not None:
-            check_number("tolerance", options["tolerance"], "pass for example 0.002")
-        if "samples" in options:
-            check_whole("samples", options["samples"], "pass for example 200")
-        if options["steps"] is not None:
-            check_whole("steps", options["steps"], "leave it out, or pass for example 50")
-        players, names = options["players"], request.subject.encoded_names
-        check_choice("players", players, ("features", "encoded"))
-        if players == "encoded" and not names:
-            problem = f"players={shown(players)} needs a permgrad estimator whose encoded columns are separate players"
-            raise InputError(problem, hint="Leave players= out.", code="PG004")
-        if players == "encoded" and request.level != "feature":
-            problem = f"players='encoded' explains encoded columns separately, but level={request.level!r} adds them up"
-            raise InputError(problem, hint="Leave level= and groups= out.", code="PG006")
-        if players == "encoded":
-            space = PlayerSpace(names, ("table",) * len(names), request.space.inputs, (torch.arange(len(names)),))
-            raw = pd.DataFrame(request.encoded, columns=list(names))
-            request = replace(request, space=space, raw=raw, level="input")
-        return integrate(request, options, self.name)
-
-
 @methods.register("integrated_gradients")
-class IntegratedGradients(_Lines):
+class IntegratedGradients(Configured):
     """Attributions of each row's output to its features. They add up to output − output at the baseline.
 
     ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. The
@@ -78,12 +42,10 @@ class IntegratedGradients(_Lines):
             ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean over background rows),
             ``"class:<label>"`` (the same over background rows of one class), or rows like those explained.
         references: background rows that ``"background"`` and ``"class:<label>"`` average over, at most.
-        reference_class: a class. ``"median"``, ``"mean"`` and ``"background"`` then use its rows only.
         players: ``"features"``, or ``"encoded"``: one value for each number that the network sees, by its name in
             ``preprocessor_.encoded_names_``.
         tolerance: refinement of a row stops when its gap and the last change of each attribution are below this share
             of the output's range. None: 0.002, or 0.0001 where token ids are explained at their embedding.
-        max_steps: largest number of intervals of the quadrature.
         steps: exact number of gradients for each row and baseline, by the midpoint rule without refinement, as other
             libraries count them. None: as many as needed.
 
@@ -100,39 +62,34 @@ class IntegratedGradients(_Lines):
         True
     """
 
-    name: ClassVar[str] = "integrated_gradients"
+    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    #: Largest number of intervals of the quadrature. A class: the rows of the reference are of it.
+    inner: ClassVar[Mapping[str, Any]] = {"max_steps": 1024, "reference_class": None}
+    baseline: Any = "auto"
+    references: int = 50
+    players: Literal["features", "encoded"] = "features"
     tolerance: float | None = None
-    max_steps: int = 1024
     steps: int | None = None
 
-
-@methods.register("expected_gradients")
-class ExpectedGradients(_Lines):
-    """Integrated gradients averaged over random background rows and random points on the lines.
-
-    E (x − x') ∂f/∂x at x' + α (x − x'), with x' drawn from the background and α from 0 … 1. In expectation it equals
-    ``integrated_gradients`` with ``baseline="background"``, which refines every value and needs fewer gradients for few
-    background rows. Here ``std`` is the standard error of the draws, and the sums differ by their noise
-    (``meta["completeness_gap"]``). The draws of a row depend on the seed and the row's number, not on batches.
-
-    Options:
-        baseline: ``"background"``, ``"class:<label>"``, rows like those explained, or any other choice of
-            ``integrated_gradients``.
-        references: largest number of background rows that baselines are drawn from, the same ones as for
-            ``integrated_gradients``.
-        reference_class, players: as for ``integrated_gradients``.
-        samples: gradients for each row, each at another point and baseline.
-
-    Source: Erion et al. 2021 (arXiv 1906.10670), equation 3. Captum's ``GradientShap`` without noise is the same.
-
-    Examples:
-        >>> import torch, permgrad as pg
-        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
-        >>> explanation = pg.explain(net, torch.randn(40, 3), method="expected_gradients", random_state=0)
-        >>> explanation.std.shape
-        (40, 3, 1)
-    """
-
-    name: ClassVar[str] = "expected_gradients"
-    baseline: Any = "background"
-    samples: int = 200
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        options = request.options
+        for name, least in (("references", 1), ("max_steps", 2)):
+            check_whole(name, options[name], "pass such a number", least=least)
+        if options["tolerance"] is not None:
+            check_number("tolerance", options["tolerance"], "pass for example 0.002")
+        if options["steps"] is not None:
+            check_whole("steps", options["steps"], "leave it out, or pass for example 50")
+        players, names = options["players"], request.subject.encoded_names
+        check_choice("players", players, ("features", "encoded"))
+        if players == "encoded" and not names:
+            problem = f"players={shown(players)} needs a permgrad estimator whose encoded columns are separate players"
+            raise InputError(problem, hint="Leave players= out.", code="PG004")
+        if players == "encoded" and request.level != "feature":
+            problem = "players='encoded' explains encoded columns separately, but groups= adds them up"
+            raise InputError(problem, hint="Leave groups= out.", code="PG006")
+        if players == "encoded":
+            space = PlayerSpace(names, ("table",) * len(names), request.space.inputs, (torch.arange(len(names)),))
+            raw = pd.DataFrame(request.encoded, columns=list(names))
+            request = replace(request, space=space, raw=raw, level="input")
+        return integrate(request, options)

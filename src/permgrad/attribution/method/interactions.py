@@ -49,7 +49,7 @@ _CERTAIN = 0.95
 
 def with_interactions(request: Request, plays: Plays, explanation: Explanation) -> Explanation:
     """Return the explanation of a loss game with the interactions of its players after them."""
-    order, players = int(request.options["interactions"]), len(request.space)
+    order, players = int(request.options["order"]), len(request.space)
     if order == 1:
         return explanation
     channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
@@ -90,25 +90,23 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
 
 def check_interactions(request: Request) -> None:
     """Refuse interactions that cannot be measured, before any work starts."""
-    order, pairs, players = request.options["interactions"], request.options["pairs"], len(request.space)
+    order, pairs, players = request.options["order"], request.options["pairs"], len(request.space)
     if not (isinstance(pairs, str) and pairs in ("auto", "all")):
         check_whole("pairs", pairs, "Pass 'auto', 'all' or the number of pairs that are measured on all rows.")
     if pairs not in (("auto",), ("auto", "all"))[order > 2] and order != 2:
-        problem = f"pairs={pairs!r} needs interactions=2, got interactions={order}"
-        raise InputError(problem, hint="Pass interactions=2, or leave pairs out.", code="PG006")
+        problem = f"pairs={pairs!r} needs order=2, got order={order}"
+        raise InputError(problem, hint="Pass order=2, or leave pairs out.", code="PG006")
     if order == 1:
         return
     if request.scope == "local":
         hint = "Leave scope out, or choose method='shapley' for interactions in single rows."
         raise InputError("This method measures interactions of the loss over all rows", hint=hint, code="PG006")
     if order > players:
-        problem = f"interactions must be at most {players} here, got {order}"
+        problem = f"order must be at most {players} here, got {order}"
         raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")
     sets = sum(comb(players, size) for size in range(2, order + 1))
     if order > 2 and sets > _MOST_SETS:
-        problem = (
-            f"interactions={order} of {players} players are {sets:,} sets, and at most {_MOST_SETS:,} are measured"
-        )
+        problem = f"order={order} of {players} players are {sets:,} sets, and at most {_MOST_SETS:,} are measured"
         raise InputError(problem, hint="Pass 2, or join players with groups=.", code="PG002")
 
 

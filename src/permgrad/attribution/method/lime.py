@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.replace.coalitions import select
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.finite import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
@@ -158,15 +158,14 @@ class Lime(Configured):
     the output on the kept players gives one coefficient per player: the effect of keeping it.
 
     Options:
-        neighbourhood: ``"coalition"``: players are kept or taken from a background row (pass a single row as
-            ``background=`` to use only that row). ``"gaussian"``: numbers are moved by noise scaled to their spread
-            over the background, and a coefficient is the change per standard deviation. ``"auto"``: gaussian for torch
-            networks whose players are all single real numbers, such as columns or the units of a layer. Integers are
-            excluded, because they may be codes.
         samples: neighbours of each row. Default: 50 for each player, at least 1000, because the errors of many
             coefficients add up where their absolute values are averaged.
         kernel_width: w. Default: 0.75 √players, as in the authors' package.
-        ridge: penalty on the squared coefficients.
+
+    Players are kept or taken from a background row (pass a single row as ``background=`` to use only that row). For
+    torch networks whose players are all single real numbers, such as columns or the units of a layer, numbers are moved
+    by noise scaled to their spread over the background instead, and a coefficient is the change per standard deviation.
+    Integers may be codes and are not moved. The penalty on the squared coefficients is 1.
 
     ``meta["local_r2"]`` holds, for each row and output, the share of the neighbours' spread that the linear model
     explains. A player gets exactly 0 if moving it does not change the output in any of 32 neighbours.
@@ -180,10 +179,9 @@ class Lime(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
-    neighbourhood: Literal["auto", "gaussian", "coalition"] = "auto"
     samples: int | None = None
     kernel_width: float | None = None
-    ridge: float = 1.0
+    inner: ClassVar[Mapping[str, Any]] = {"neighbourhood": "auto", "ridge": 1.0}
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -217,7 +215,6 @@ class Lime(Configured):
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with defaults that depend on the players. Refuse invalid values."""
     need_background(request.count, shared=request.shared)
-    refuse_conditional(request, "lime", "replaces players by those of background rows", "leave it out")
     neighbourhood, players, samples = options["neighbourhood"], len(request.space), options["samples"]
     check_choice("neighbourhood", neighbourhood, NEIGHBOURHOODS)
     if neighbourhood == "auto":

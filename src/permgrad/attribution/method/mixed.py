@@ -12,7 +12,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
 from permgrad.attribution.explanation.files import OF_ROWS
 from permgrad.attribution.method.captum import find_method
-from permgrad.attribution.request import Method, refuse_interactions, with_options
+from permgrad.attribution.request import Method, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.base.arrays import Array, Floats
@@ -22,26 +22,17 @@ from permgrad.base.random import resolve_seed
 
 
 def explain_mixed(arguments: Arguments) -> Explanation:
-    """Explain each input that is a key of ``method`` by its method, or (method, options). All others stay unchanged."""
+    """Explain each input that is a key of ``method`` by its method. All others stay unchanged."""
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
         problem = "method= is an empty dict and must name at least one input"
         raise InputError(problem, hint="Pass for example {'image': 'gradcam'}.", code="PG005")
-    chosen: dict[str, tuple[Method, str, dict[str, Any]]] = {}
-    for name, value in wanted.items():
-        named, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})
-        if not isinstance(options, Mapping):
-            problem = (
-                f"method= must map input {name!r} to a method, or to a method and a dict of options, got {value!r}"
-            )
-            raise InputError(problem, hint="Pass for example ('lime', {'samples': 500}).", code="PG001")
-        named, options = with_options(named, options)
-        chosen[str(name)] = (*find_method(named), options)
-    scope = _common_scope(arguments.scope, [method for method, _, _ in chosen.values()])
+    chosen = {str(name): find_method(value) for name, value in wanted.items()}
+    scope = _common_scope(arguments.scope, [method for method, _ in chosen.values()])
     arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
-    for options in (arguments.options, *(options for _, _, options in chosen.values())):
-        refuse_interactions(options, "a dict of methods")
-    parts = {name: _explain_input(arguments, name, *settings, scope=scope) for name, settings in chosen.items()}
+    for method, _ in chosen.values():
+        refuse_interactions(method.settings(), "a dict of methods")
+    parts = {name: _explain_input(arguments, name, *one, scope=scope) for name, one in chosen.items()}
     return _combine(parts, scope)
 
 
@@ -50,12 +41,9 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
     return usual if scope == "auto" else scope
 
 
-def _explain_input(
-    arguments: Arguments, name: str, method: Method, label: str, options: dict[str, Any], *, scope: str
-) -> Explanation:
+def _explain_input(arguments: Arguments, name: str, method: Method, label: str, *, scope: str) -> Explanation:
     used = scope if scope in method.scopes else method.scopes[0]
-    options = {**arguments.options, **options}
-    request = build_request(replace(arguments, method=label, scope=used, options=options), method, label)
+    request = build_request(replace(arguments, method=label, scope=used), method, label)
     if name not in request.space.modality:
         raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
     if request.subject.paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from permgrad.attribution.explanation import Explanation
@@ -17,32 +18,33 @@ from permgrad.attribution.replace.plays import (
     single_plays,
     with_total,
 )
-from permgrad.attribution.request import PairedMethod, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import PairedMethod, Request, Scope, methods
+from permgrad.base.errors import InputError
 
 
 @methods.register("permgrad")
 class PermGrad(PairedMethod):
     """The path game, with intervals and p-values, per class and overall.
 
-    ``level="modality"`` gives the exact Shapley value of the game of replacing whole modalities (sampled above 12), and
-    each modality's effect ``alone`` and ``last``: the inputs of a network, or the kinds of columns of an estimator
+    ``groups="modality"`` gives the exact Shapley value of the game of replacing whole modalities (sampled above 12),
+    and each modality's effect ``alone`` and ``last``: the inputs of a network, or the kinds of columns of an estimator
     (``table``, ``text``, ``photo``, each in all paths). For any other network, modalities take the role of paths. Other
     levels give the total effect of each player, and ``others_replaced``, its effect while all other modalities are
     replaced as well. With one modality this is plain permutation.
 
     Options:
-        tolerance: stop repeating a feature when the half-width of its interval is below this share of the loss scale.
-            Only the width decides.
-        branches: also weigh the branches (``Explanation.branches``).
-        direction: also compute the mean prediction by quantile or level (``Explanation.direction``).
-        incremental: recompute only the parts that a replacement changes. False is the dense reference.
-        workers: threads over features. Results do not depend on it beyond rounding.
-        interactions: 2 adds the interactions of pairs after the features: what replacing both does to the loss beyond
-            each alone. It is negative where features work together, and positive where one can stand in for the
-            other. 3 also adds those of three, and so on.
+        sampling: ``"marginal"`` or ``"conditional"``. Conditional replacement values fit the rest of the row: for
+            estimators, for torch networks with one input ``(rows, columns)``, and for predictors on tables whose
+            columns have at most 100 levels. ``meta["residuals_dependent"]`` lists features for which the drawn values
+            do not fit.
+        order: 2 adds the interactions of pairs after the features: what replacing both does to the loss beyond each
+            alone. It is negative where features work together, and positive where one can stand in for the other. 3
+            also adds those of three, and so on.
         pairs: how many pairs are measured on all rows: ``"all"``, or a number that a pilot on some rows chooses.
             ``"auto"``: all of them if they are few. ``meta["interactions"]`` has the share that was looked at, and a
             bound on all others.
+        tolerance: stop repeating a feature when the half-width of its interval is below this share of the loss scale.
+            Only the width decides. ``"auto"`` and None: all repeats.
 
     The definition is in docs/methods.md. Marginal replacement as in Breiman (2001) and Fisher, Rudin & Dominici (2019).
 
@@ -56,8 +58,7 @@ class PermGrad(PairedMethod):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    branches: bool = True
-    direction: bool = True
+    inner: ClassVar[Mapping[str, Any]] = {**PairedMethod.inner, "branches": True, "direction": True}
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -82,7 +83,11 @@ class PermGrad(PairedMethod):
         """Return the request to play and its plays."""
         paths = request.subject.paths
         if request.level == "modality" and len(request.space) > 1:
-            refuse_conditional(request, "level='modality'", "replaces several kinds of columns at once", "leave it out")
+            if request.sampling != "marginal":
+                problem = (
+                    "groups='modality' replaces several kinds of columns at once, and no conditional draw fits them"
+                )
+                raise InputError(problem, hint="Leave sampling out.", code="PG004")
             return request, shapley_plays(request.space, request.seed, paths)
         if paths:
             return request, path_plays(request.space, paths)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.drawn import CamLayer, cam_layer, class_maps, maps_at_once
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_whole
@@ -234,7 +234,6 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
             hint="Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
             code="PG034",
         )
-    refuse_conditional(request, "permgrad-paper", "shuffles", "leave sampling out")
     if request.sample_weight is not None:
         problem = "permgrad-paper does not support sample_weight: it is defined for rows of equal weight"
         raise InputError(problem, hint="Leave it out, or choose method='permgrad'.", code="PG004")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.interactions import check_interactions, with_interactions
@@ -19,9 +19,7 @@ class Permutation(PairedMethod):
     """Plain permutation importance, with independent donors instead of a shuffle, intervals and p-values.
 
     Options:
-        paths: which paths of a hybrid network the replacement changes. None: all of them. With ``("tabular",)`` only,
-            the image still shows the feature.
-        tolerance, incremental, workers, interactions, pairs: as for ``permgrad``.
+        sampling, order, pairs, tolerance: as for ``permgrad``.
 
     For any other network the players are columns, image segments, groups or whole modalities. With ``layer=`` they are
     the units of a named layer, so importance can be compared between layers.
@@ -38,7 +36,7 @@ class Permutation(PairedMethod):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    paths: tuple[str, ...] | None = None
+    inner: ClassVar[Mapping[str, Any]] = {**PairedMethod.inner, "paths": None}
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -53,7 +51,7 @@ class Permutation(PairedMethod):
         if chosen is None:
             return request, single_plays(request.space, paths)
         if not paths:
-            hint = "Leave it out, and pass level='modality' to replace whole inputs."
+            hint = "Leave it out, and pass groups='modality' to replace whole inputs."
             raise InputError("paths= works only with permgrad's hybrid networks", hint=hint, code="PG004")
         through = tuple(chosen) if isinstance(chosen, Iterable) and not isinstance(chosen, str) else (chosen,)
         for path in through:

@@ -47,7 +47,7 @@ class SmoothGrad(Gradient):
     Examples:
         >>> import torch, permgrad as pg
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
-        >>> explanation = pg.explain(net, torch.randn(40, 3), method="smoothgrad", noise=0.3, random_state=0)
+        >>> explanation = pg.explain(net, torch.randn(40, 3), method=pg.methods.SmoothGrad(noise=0.3))
         >>> explanation.values.shape
         (40, 3, 1)
     """

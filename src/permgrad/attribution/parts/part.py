@@ -21,7 +21,7 @@ from permgrad.attribution.parts.sums import BRANCHES, EFFECTS, RowSums, SummedMo
 from permgrad.attribution.replace.branch_weights import branch_moments, weigh_branches
 from permgrad.attribution.replace.game import global_explanation, play_losses, tabulate
 from permgrad.attribution.replace.plays import LossGame, loss_game
-from permgrad.attribution.request import Request, methods
+from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import by_quantity
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
@@ -81,10 +81,10 @@ def explain_part(
                 if game is not None:
                     sums, header = _play(plan, game, request)
                 else:
-                    explanation = methods.get(plan.method)()(request)
+                    explanation = plan.arguments.method(request)
                     sums, header = {"values": RowSums.of(np.abs(explanation.values))}, _header(explanation)
                     gap = float(explanation.meta.get(GAP) or 0.0)
-                    write(local_table(explanation, batch.numbers, plan.form))
+                    write(local_table(explanation, batch.numbers))
                 result = replace(
                     result,
                     rows=result.rows + len(batch),
@@ -143,18 +143,10 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     )
 
 
-def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Table:
-    """Return the rows of a local explanation as they are written: as ``to_frame``, or a column for each feature."""
+def local_table(explanation: Explanation, numbers: Integers) -> pa.Table:
+    """Return the rows of a local explanation as they are written: as ``to_frame``."""
     rows, names, outputs = explanation.values.shape
-    columns: dict[str, Any]
-    if form == "wide":
-        columns = {"row": np.repeat(numbers, outputs), "class": _repeated(explanation.outputs, 1, rows)}
-        for name, values in (("prediction", explanation.predictions), ("base", explanation.base_values)):
-            filled = np.asarray(np.nan if values is None else values, dtype=np.float64)
-            columns[name] = np.broadcast_to(filled, (rows, outputs)).reshape(-1)
-        by_output = explanation.values.transpose(0, 2, 1).reshape(-1, names)
-        return pa.table(columns | dict(zip(explanation.names, by_output.T, strict=True)))
-    columns = {
+    columns: dict[str, Any] = {
         "row": np.repeat(numbers, names * outputs),
         "feature": _repeated(explanation.names, outputs, rows),
         "modality": _repeated(explanation.modality, outputs, rows),

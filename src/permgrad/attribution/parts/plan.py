@@ -11,21 +11,24 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.model import Model
 from permgrad.attribution.replace.plays import loss_game, loss_games
-from permgrad.attribution.request import Request, methods, refuse_interactions
+from permgrad.attribution.request import Configured, Request, methods, name_of, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
-from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_request, encode_background
+from permgrad.attribution.request.reading import build_request, encode_background
+from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Integers
-from permgrad.base.checks import check_choice, check_kind, check_whole
+from permgrad.base.checks import check_kind
 from permgrad.base.errors import InputError, counted, did_you_mean, keeping_warnings
 from permgrad.base.files import plain
 from permgrad.base.folders import json_hash
@@ -37,13 +40,8 @@ from permgrad.data.weights import read_weights
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.kept_rows import kept_rows
 
-Form = Literal["tidy", "wide"]
-#: Columns that the wide form has beside those of the features.
-WIDE = ("row", "class", "prediction", "base")
-#: Arguments of ``pg.explain`` for a table in parts too. Those with another name in a plan's facts come last.
-_ELSEWHERE = ("background", "scoring", "sample_weight", "row_groups", "row_time", "random_state")
-_SHARED = ("target", "output", "level", "groups", "sampling", "loss", "confidence", "n_repeats", "batch_size",
-           "positive")  # fmt: skip
+#: Arguments of ``pg.explain`` that a plan's facts have under their own names.
+_SHARED = ("target", "scale", "groups", "loss", "confidence", "n_repeats")
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
 _CELLS, _NUMBERS = 2_000_000, 2_000_000
 _FEWEST_ROWS, _MOST_ROWS = 256, 50_000
@@ -64,9 +62,8 @@ class StreamPlan:
     """
 
     arguments: Arguments
-    na_codes: CodesArgument
+    na: CodesArgument
     features: tuple[str, ...]
-    form: Form
     sample: int | None
     threshold: float
     batch_rows: int
@@ -78,7 +75,11 @@ class StreamPlan:
     @property
     def method(self) -> str:
         """Name of the method."""
-        return str(self.arguments.method)
+        return name_of(self.arguments.method)
+
+    def described(self, model: Any) -> Model:
+        """Return a model that is read as the plan says."""
+        return replace(self.arguments.model, model=model)
 
     @property
     def is_local(self) -> bool:
@@ -94,16 +95,16 @@ class StreamPlan:
         return plain(
             {
                 "permgrad": __version__,
-                "method": arguments.method,
+                "method": self.method,
                 "scope": arguments.scope,
                 "arguments": {name: getattr(arguments, name) for name in _SHARED},
-                "options": _identified(arguments.options),
+                "options": _identified(changed_options(arguments.method)),
+                "described": _identified(arguments.model.described()),
                 "seed": arguments.random_state,
                 "y": arguments.y,
-                "na_codes": self.na_codes,
+                "na": self.na,
                 "weight": arguments.sample_weight,
                 "background": _identified(background),
-                "form": self.form if self.is_local else None,
                 "sample": self.sample,
                 "model": self.model,
                 "table": self.table,
@@ -144,7 +145,7 @@ class StreamPlan:
         return uniform(self.arguments.random_state, ("receivers",), places) <= self.threshold
 
     def request(
-        self, model: Any, table: PartitionedTable, batch: RowBatch, kept: dict[str, Any] | None = None
+        self, model: Model, table: PartitionedTable, batch: RowBatch, kept: dict[str, Any] | None = None
     ) -> Request:
         """Return the request for some rows of the table. ``kept``: models that earlier batches left for later ones."""
         y, weight = None if self.is_local else self.arguments.y, self.arguments.sample_weight
@@ -152,21 +153,21 @@ class StreamPlan:
             arguments = replace(
                 self.arguments,
                 model=model,
-                inputs=_as_in(self.arguments.background, batch.frame[list(self.features)].reset_index(drop=True)),
-                y=None if y is None else read_targets(batch.frame[y], model, self.na_codes),
+                X=_as_in(self.arguments.background, batch.frame[list(self.features)].reset_index(drop=True)),
+                y=None if y is None else read_targets(batch.frame[y], model.model, self.na),
                 sample_weight=None if weight is None else read_weights(batch.frame[weight]),
             )
-            request = build_request(arguments, methods.get(self.method)(), self.method)
+            request = build_request(arguments, self.arguments.method, self.method)
         return replace(request, row_offset=RowNumbers(batch.places), kept=kept)
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
-def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = ()) -> Array:
+def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> Array:
     """Return targets as ``pg.explain`` takes them. Classes are compared as text, since a file may hold 1 for 1.0."""
     if hasattr(model, "classes_"):
         return _match_classes(values, model.classes_)
     name, numbers = str(values.name), values
-    if MissingCodes.of(na_codes).labels and not pd.api.types.is_numeric_dtype(values.dtype):
+    if MissingCodes.of(na).labels and not pd.api.types.is_numeric_dtype(values.dtype):
         # A code such as "?" made the column text. The rows with the code are left out already.
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         numbers = values if numbers.isna().any() else numbers
@@ -202,41 +203,28 @@ def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
 
 
 # ---- plans -----------------------------------------------------------------------------------------------------------
-def make_plan(
-    model: Any,
-    table: PartitionedTable,
-    y: str | None = None,
-    *,
-    method: Any = "permgrad",
-    scope: Literal["auto", "global", "local"] = "auto",
-    rows: int | None = None,
-    form: Form = "tidy",
-    na_codes: CodesArgument = (),
-    **options: Any,
-) -> StreamPlan:
+def make_plan(model: Model, table: PartitionedTable, arguments: Arguments, *, na: CodesArgument = ()) -> StreamPlan:
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
-    is_ours = _check_model(model)
-    if not isinstance(method, str):
-        problem = f"A table in parts needs the name of a registered method, got a {type(method).__name__}"
+    raw = model.model
+    is_ours, y = _check_model(raw), arguments.y
+    chosen, name = (None, "") if isinstance(arguments.method, Mapping) else find_method(arguments.method)
+    if not isinstance(chosen, Configured):
+        problem = f"A table in parts needs one of permgrad's methods, got a {type(arguments.method).__name__}"
         raise InputError(problem, hint="Pass for example method='permgrad'", code="PG001")
-    chosen = methods.get(method)
-    scope = resolve_scope(chosen(), method, scope)
-    further = {name: options.pop(name) for name in (*_SHARED, *_ELSEWHERE) if name in options}
-    arguments = Arguments(y=y, method=method, scope=scope, progress=False, options=options, **further)
-    check_choice("form", form, ("tidy", "wide"))
-    of_method = {name: value for name, value in options.items() if is_ours or name not in PREDICTOR_OPTIONS}
-    _check_streamable(arguments, form, resolve_options(chosen(), method, of_method))
+    scope = resolve_scope(chosen, name, arguments.scope)
+    arguments = replace(arguments, model=replace(model, model=None), method=chosen, scope=scope, progress=False)
+    _check_streamable(arguments, name, resolve_options(chosen))
     if not is_ours and (not isinstance(arguments.background, pd.DataFrame) or not len(arguments.background)):
         hint = "Pass background= a pandas frame of some rows, with the columns and types that the predictor takes"
         raise InputError("A predictor on a table in parts needs a background", hint=hint, code="PG005")
-    features = tuple(map(str, model.preprocessor_.feature_names_in_ if is_ours else arguments.background.columns))
+    features = tuple(map(str, raw.preprocessor_.feature_names_in_ if is_ours else arguments.background.columns))
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
     if y is not None and scope == "global":
         known = find_known(
             table,
             y,
-            na_codes,
+            na,
             none=InputError(
                 f"No row of {table.path!r} has a value of y in column {y!r}",
                 hint="Name another column, or leave y out to explain the model's own predictions.",
@@ -245,19 +233,18 @@ def make_plan(
             note=" where the loss is explained; leave the target's column out to explain all of them",
         )
     available = table.rows if known is None else known.rows
-    wanted = available if rows is None else check_whole("rows", rows, "pass how many to explain")
-    background = _donors(model, arguments.background) if is_ours else arguments.background
+    wanted = available if arguments.max_rows is None else arguments.max_rows
+    background = _donors(raw, arguments.background) if is_ours else arguments.background
     width = background.rows.shape[1] if is_ours else 1
     seed = resolve_seed(arguments.random_state)
     plan = StreamPlan(
-        arguments=replace(arguments, random_state=seed, background=background),
-        na_codes=na_codes,
+        arguments=replace(arguments, random_state=seed, background=background, max_rows=None),
+        na=na,
         features=features,
-        form=form,
         sample=wanted if wanted < available else None,
         threshold=1.0,
         batch_rows=max(_FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), width))),
-        model=model_digest(model) if is_ours else _pickle_digest(model),
+        model=model_digest(raw) if is_ours else _pickle_digest(raw),
         table=table_digest(table),
         known=known,
     )
@@ -301,9 +288,9 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, Any]) -> None:
+def _check_streamable(arguments: Arguments, method: str, options: Mapping[str, Any]) -> None:
     """Refuse what needs all rows at once."""
-    method, scope, weight = arguments.method, arguments.scope, arguments.sample_weight
+    scope, weight = arguments.scope, arguments.sample_weight
     if weight is not None and scope == "local":
         problem = (
             f"sample_weight={weight!r} weighs rows in a mean, and a local explanation of a table in parts has none"
@@ -320,9 +307,6 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
     if of_all_rows:
         problem = f"{of_all_rows[0]}= needs all rows at once, and the table is read in parts"
         raise InputError(problem, hint=f"Leave it out, or {_IN_MEMORY}", code="PG006")
-    if scope == "global" and form == "wide":
-        problem = f"form='wide' is for explanations of single rows, and method={method!r} is global here"
-        raise InputError(problem, hint="Leave form out, or choose a method for rows", code="PG006")
 
 
 def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]) -> None:
@@ -356,7 +340,7 @@ def _donors(model: Any, background: Any) -> EncodedBackground:
     return EncodedBackground(encode_background(model, background), "given")
 
 
-def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPlan:
+def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamPlan:
     """Build one request from the first rows, so that wrong arguments are refused before the work begins."""
     few = replace(plan, batch_rows=_FEWEST_ROWS)
     first = next(batch for part in table.parts for batch in few.batches(table, part) if len(batch))
@@ -366,10 +350,6 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
             read_weights(first.frame[plan.arguments.sample_weight])
     # The first rows' weights may all be 0, which is allowed.
     request = replace(plan, arguments=replace(plan.arguments, sample_weight=None)).request(model, table, first)
-    taken = [name for name in request.space.columns if name in WIDE]
-    if plan.is_local and plan.form == "wide" and taken:
-        problem = f"The wide form has its own columns {', '.join(WIDE)}, and a feature is named {taken[0]!r}"
-        raise InputError(problem, hint="Choose form='tidy'", code="PG008")
     game = None if plan.is_local else loss_game(plan.method)
     if game is not None:
         game.game(request)

@@ -6,17 +6,22 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from permgrad.attribution.explain import answer, explain_some
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.frames import file_frame
-from permgrad.attribution.parts.engines import Engine, make_engine, settle_model
+from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.model import Model
+from permgrad.attribution.parts.engines import Engine, LocalEngine, make_engine, settle_model
+from permgrad.attribution.parts.engines.frames import explain_on
 from permgrad.attribution.parts.folder import (
     EXPLAINED,
     EXPLANATION,
@@ -31,69 +36,83 @@ from permgrad.attribution.parts.folder import (
 from permgrad.attribution.parts.part import PartResult, explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan
 from permgrad.attribution.parts.sums import pack, unpack
-from permgrad.attribution.request import with_options
+from permgrad.attribution.request import Configured, refuse_interactions
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.reading import build_request
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import sweep
 from permgrad.base.folders import changed_files, is_whole, sums_of
-from permgrad.base.progress import Progress
+from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.stored import parse_json, read_npz, write_npz
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.data.read.cells import CodesArgument
 from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
 from permgrad.models.save.saving import load
 
 
 def explain_stream(
     model: Any,
-    table: str | os.PathLike[str] | PartitionedTable,
-    y: str | None = None,
+    source: Any,
+    y: Any = None,
     *,
     out: str | os.PathLike[str] | None = None,
+    engine: Engine | Literal["ray"] | None = None,
+    rows_per_part: int | Literal["auto"] = "auto",
     method: Any = "permgrad",
+    target: Any = None,
     scope: Literal["auto", "global", "local"] = "auto",
-    engine: str | Engine = "local",
-    workers: int | None = None,
-    address: str | None = None,
-    rows: int | None = None,
-    form: Literal["tidy", "wide"] = "tidy",
-    rows_per_part: int | None = None,
-    overwrite: bool = False,
-    csv_formulas: Formulas | None = None,
-    progress: bool | Literal["auto"] = "auto",
-    **options: Any,
+    scale: Literal["logit", "probability"] = "logit",
+    groups: Mapping[str, Iterable[str]] | Literal["modality"] | None = None,
+    background: Any = None,
+    loss: str | tuple[str, float] = "auto",
+    scoring: Any = None,
+    sample_weight: Any = None,
+    row_groups: Any = None,
+    row_time: Any = None,
+    max_rows: int | None = None,
+    n_repeats: int | Literal["auto"] = "auto",
+    confidence: float = 0.95,
+    random_state: Any = 0,
+    progress: ProgressMode = "auto",
 ) -> Explanation:
-    """Explain a model on a table that need not fit in memory: a Parquet file, or a folder of them.
+    """Explain a model on a table that need not fit in memory, or with several workers.
 
-    The table is cut into parts. A global explanation merges sums over the parts, and is equal up to rounding to
+    Parquet files are cut into parts. A global explanation merges sums over the parts, and is equal up to rounding to
     ``pg.explain`` of the complete table with the same ``background=`` and seed. Donors come from the background, never
     from the rows explained. A local explanation writes the rows of each part to ``out/local/part-00012.parquet`` and
     returns the summary of ``to_global("mean_abs")``. If the process stops, the same call computes only the parts that
-    are not finished.
+    are not finished. A table in memory is explained as by ``pg.explain``, in parts on the engine's workers.
 
     Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, the folder of a saved one, or any predictor of tables.
-        table: a Parquet file, a folder of Parquet files, or the result of ``open_partitioned``.
-        y: name of the column of targets. With it, global games measure the loss. Without it, they measure the
-            divergence from the model's own prediction.
-        out: folder for finished parts and the result, required for local explanations. None: a temporary one.
-        method: a registered method. Global: ``permgrad``, ``permutation``, ``ablation``. Local: any local method.
-        scope: as for ``pg.explain``.
-        engine: ``"local"`` for this process, ``"ray"`` for workers on this machine or on a cluster, or an engine.
-        workers: number of workers that run at a time.
-        address: address of a cluster.
-        rows: number of rows to sample, which depend only on the seed and their numbers (default: all rows).
-        form: layout of the files of a local explanation: ``"tidy"`` (a line for each row, feature and output) or
-            ``"wide"`` (a line for each row and output, with a column for each feature).
-        rows_per_part: rows in each part, about.
-        overwrite: replace another explanation in ``out``.
-        csv_formulas: how ``importance.csv`` writes names that a spreadsheet would read as formulas: ``"quote"`` (the
-            default) puts a single quote before them, ``"keep"`` leaves them unchanged.
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, the folder of a saved one, any predictor of tables, or
+            a ``pg.Model`` of one.
+        source: a Parquet file, a folder of Parquet files, the result of ``open_partitioned``, or a table in memory.
+        y: the targets: of files the name of their column. With them, global games measure the loss. Without, they
+            measure the divergence from the model's own prediction.
+        out: folder for finished parts and the result, required for local explanations of files. None: a temporary one.
+        engine: None for this process, ``"ray"`` for workers on this machine or on a cluster, or a ``pg.RayEngine``
+            (docs/cluster.md).
+        rows_per_part: rows in each part of files, about. ``"auto"``: as the files have them.
+        method: one of permgrad's methods. Global: ``permgrad``, ``permutation``, ``ablation``. Local: any local method.
+        target: as for ``pg.explain``, like the next arguments.
+        scope: ``"global"`` or ``"local"``.
+        scale: ``"logit"`` or ``"probability"``.
+        groups: columns that act as one.
+        background: rows that donors or baselines are drawn from, in memory.
+        loss: loss computed for each row.
+        scoring: scorers, for a table in memory in this process.
+        sample_weight: of files the name of the column.
+        row_groups: which rows depend on each other, for a table in memory.
+        row_time: the time of each row, for a table in memory.
+        n_repeats: donors per row and feature.
+        confidence: confidence level of the intervals.
+        random_state: seed.
+        max_rows: explain at most so many rows, which depend only on the seed and their numbers. None: all.
         progress: show a bar on stderr.
-        **options: as for ``pg.explain``: ``background, target, output, level, groups, sampling, loss, positive,
-            confidence, n_repeats, batch_size, random_state`` and the method's own. ``sample_weight`` names a column,
-            ``na_codes`` are values of ``y`` that mean missing.
 
     Returns:
         The explanation of the complete table.
@@ -111,28 +130,76 @@ def explain_stream(
         ...     for part in range(3):
         ...         piece = rows.iloc[part * 100 : part * 100 + 100]
         ...         piece.assign(y=piece["b"]).to_parquet(f"{folder}/{part}.parquet")
-        ...     pg.explain_stream(model, folder, "y", random_state=0, n_repeats=2).ranking()[0]
+        ...     pg.explain_stream(model, folder, "y", n_repeats=2).ranking()[0]
         'b'
     """
-    method, options = with_options(method, options)
-    loss = options.get("loss")
-    if callable(loss) or isinstance(loss, (tuple, list)):
+    given = dict(locals())
+    further = {name: given.pop(name) for name in ("model", "source", "out", "engine", "rows_per_part")}
+    arguments, made = Arguments(model=None, X=None, **given), make_engine("local" if engine is None else engine)
+    if isinstance(source, (str, os.PathLike, PartitionedTable)):
+        per_part = None if rows_per_part == "auto" else rows_per_part
+        return stream(further["model"], source, arguments, out=out, engine=made, rows_per_part=per_part)
+    arguments = replace(arguments, model=Model.of(model), X=source)
+    if out is not None or rows_per_part != "auto":
+        problem = f"{'out=' if out is not None else 'rows_per_part='} is for tables in files, and source is in memory"
+        raise InputError(problem, hint="Leave it out, and save the result.", code="PG006")
+    return answer(arguments) if isinstance(made, LocalEngine) else _explain_on(made, arguments)
+
+
+def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
+    """Explain rows in memory in parts on an engine's workers."""
+    chosen, name = find_method(arguments.method) if not isinstance(arguments.method, Mapping) else (None, "a dict")
+    if not isinstance(chosen, Configured) or arguments.scoring is not None:
+        argument = "scoring=" if isinstance(chosen, Configured) else f"method={arguments.method!r}"
+        problem = f"engine= needs one registered method and no scores, got {argument}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    if callable(arguments.loss):
+        problem = "A callable loss cannot be used with engine="
+        raise InputError(problem, hint="Leave engine= out, or pass the name of a loss.", code="PG006")
+    refuse_interactions(chosen.settings(), "engine=")
+    if arguments.max_rows is not None:
+        return explain_some(arguments, partial(_explain_on, engine))
+    with sparing(), full_float32():
+        request = build_request(arguments, chosen, name)
+        if request.row_target is not None:
+            raise InputError("A target for each row cannot be used with engine=", hint="Pass one output.", code="PG006")
+        return explain_on(engine, request, name)
+
+
+def stream(
+    model: Any,
+    table: str | os.PathLike[str] | PartitionedTable,
+    arguments: Arguments,
+    *,
+    out: str | os.PathLike[str] | None,
+    engine: Engine,
+    rows_per_part: int | None = None,
+    overwrite: bool = False,
+    csv_formulas: Formulas | None = None,
+    na: CodesArgument = (),
+    model_folder: str | None = None,
+) -> Explanation:
+    """Explain a model on files, as ``explain_stream`` and the command do.
+
+    ``overwrite``: replace another explanation in ``out``. ``csv_formulas``: how ``importance.csv`` writes names that a
+    spreadsheet would read as formulas: ``"quote"`` (the default) puts a single quote before them, ``"keep"`` leaves
+    them unchanged. ``na`` are values of ``y`` that mean missing. ``model_folder``: where a loaded model is saved, so
+    that workers need not be sent it.
+    """
+    if callable(arguments.loss) or isinstance(arguments.loss, (tuple, list)):
         problem = "A table in parts needs a named loss that is computed row by row"
         raise InputError(problem, hint="Leave loss= out", code="PG006")
-    engine = make_engine(engine, workers=workers, address=address)
-    # A model that was loaded already may say where from, so that workers need not be sent it.
-    model_folder = options.pop("model_folder", None)
     if isinstance(model, (str, os.PathLike)):
         model_folder = os.fspath(Path(model).absolute())
         model = load(model_folder)
+    read, progress = Model.of(model), arguments.progress
     check_flag("overwrite", overwrite)
     if not isinstance(table, PartitionedTable):
-        check_path("table", table, "pass a Parquet file or a folder, or rows in memory to permgrad.explain")
         table = open_partitioned(table, rows_per_part=rows_per_part)
-    plan = make_plan(model, table, y, method=method, scope=scope, rows=rows, form=form, **options)
+    plan = make_plan(read, table, arguments, na=na)
     plan = replace(plan, model_folder=model_folder)
     if out is None and plan.is_local:
-        problem = f"method={method!r} explains single rows, which are written to files, and out is missing"
+        problem = f"method={plan.method!r} explains single rows, which are written to files, and out is missing"
         raise InputError(problem, hint="Pass out='a folder'", code="PG005")
     if out is not None and table.path:
         refuse_inside(check_path("out", out), table.path)
@@ -151,7 +218,7 @@ def explain_stream(
         with Progress(sum(part.rows for part in todo), plan.method, progress) as bar:
             bar.rows = sum(part.rows for part in todo)
             lengths = {part.number: part.rows for part in todo}
-            for result in engine.run(todo, Work(plan, table, folder.local, model)):
+            for result in engine.run(todo, Work(plan, table, folder.local, read)):
                 folder.accept(result)
                 bar.advance(lengths[result.number])
         explanation = folder.merged(table.parts)
@@ -170,7 +237,7 @@ class Work:
     def __call__(self, part: Part) -> PartResult:
         """Explain one part."""
         if self.model is None:
-            self.model = load(str(self.plan.model_folder))
+            self.model = self.plan.described(load(str(self.plan.model_folder)))
         return explain_part(self.model, self.plan, self.table, part, folder=self.folder, kept=self._kept)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -180,7 +247,7 @@ class Work:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self.model is not None:
-            settle_model(self.model)
+            settle_model(self.model.model)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import factorial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,6 @@ from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.random import uniform
 
 Counters = npt.NDArray[np.uint64]
-
-STRUCTURES = ("flat", "owen")
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,9 @@ class Tree:
         return places(composite)
 
 
-def make_tree(space: PlayerSpace, structure: str) -> Tree:
-    """Return the tree of a player space: flat, or modality, group and player."""
-    if structure == "flat":
+def make_tree(space: PlayerSpace, blocks: Any) -> Tree:
+    """Return the tree of a player space: flat without blocks, else modality, group and player."""
+    if blocks is None:
         return Tree.flat(len(space.names))
     group_of = {member: group for group, members in space.groups.items() for member in members}
     levels = [list(space.modality)]

@@ -289,7 +289,7 @@ def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Float
 
     def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
         """Return minus the outputs: an effect is then what the row's own value adds to them."""
-        read = request.subject.readout(outputs, request.output)[:, list(request.targets)]
+        read = request.subject.readout(outputs, request.scale)[:, list(request.targets)]
         return -read.double().cpu().numpy()
 
     def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form

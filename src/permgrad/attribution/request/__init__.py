@@ -5,10 +5,11 @@ from permgrad.attribution.request.registry import (
     Method,
     PairedMethod,
     PlayedMethod,
+    configured,
     methods,
-    refuse_conditional,
+    name_of,
     refuse_interactions,
-    with_options,
+    tuned,
 )
 from permgrad.attribution.request.request import Request, Scope
 
@@ -19,8 +20,9 @@ __all__ = [
     "PlayedMethod",
     "Request",
     "Scope",
+    "configured",
     "methods",
-    "refuse_conditional",
+    "name_of",
     "refuse_interactions",
-    "with_options",
+    "tuned",
 ]

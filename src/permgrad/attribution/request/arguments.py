@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from types import NoneType
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
-from permgrad.attribution.request.registry import Method, with_options
-from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.model import Model
+from permgrad.attribution.request.registry import Method
+from permgrad.attribution.request.request import Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.outputs import OutputForm, as_target, loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
@@ -27,7 +29,7 @@ from permgrad.base.checks import (
     check_whole,
     is_whole,
 )
-from permgrad.base.errors import InputError, counted, did_you_mean, shown
+from permgrad.base.errors import InputError, counted, shown
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import (
     FITS,
@@ -39,72 +41,83 @@ from permgrad.models.losses import (
 )
 
 SAMPLINGS = ("marginal", "conditional")
-LEVELS = ("column", "feature", "group", "modality", "part")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
-#: Methods that draw conditionally.
-_DRAWING = ("permgrad", "permutation", "shapley")
+#: Donors of each row and feature, where the user does not say.
+REPEATS = 10
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The user's arguments, unchanged. ``pg.explain`` says what each means."""
+    """The user's arguments, unchanged but that ``model`` is a ``Model``. ``pg.explain`` says what each means.
+
+    ``row_offset`` is the number of the first row of one part of a longer table.
+    """
 
     model: Any = None
-    inputs: Any = None
+    X: Any = None
     y: Any = None
     method: Any = "permgrad"
+    target: Any = None
     scope: Any = "auto"
-    target: int | str | Iterable[int | str] | None = None
-    output: Any = "logit"
-    level: str = "feature"
-    groups: Mapping[str, Iterable[str]] | None = None
+    scale: Any = "logit"
+    groups: Any = None
     background: Any = None
-    sampling: Any = "marginal"
     loss: Any = "auto"
     scoring: Any = None
     sample_weight: Any = None
     row_groups: Any = None
     row_time: Any = None
+    max_rows: Any = None
+    n_repeats: Any = "auto"
     confidence: float = 0.95
-    n_repeats: int = 10
-    batch_size: int | Literal["auto"] = "auto"
-    random_state: Any = None
+    random_state: Any = 0
     progress: Any = "auto"
-    positive: Any = None
-    options: dict[str, Any] = field(default_factory=dict)
+    row_offset: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse arguments that fit no model, before anything is read. With ``groups``, the groups are the players."""
-        method, options = with_options(self.method, self.options)
-        object.__setattr__(self, "method", method)
-        object.__setattr__(self, "options", options)
-        check_choice("level", self.level, LEVELS)
-        check_choice("sampling", self.sampling, SAMPLINGS)
-        check_choice("output", self.output, ("logit", "probability"))
+        """Refuse arguments that fit no model, before anything is read."""
+        object.__setattr__(self, "model", Model.of(self.model))
+        if self.background is not None and isinstance(self.background, (int, float, str, os.PathLike)):
+            problem = f"background must be rows like X, got {shown(self.background)}"
+            raise InputError(problem, hint="Pass a table.", code="PG038")
+        check_choice("scope", self.scope, ("auto", "global", "local"))
+        check_choice("scale", self.scale, ("logit", "probability"))
         check_confidence(self.confidence)
         if self.row_groups is not None and self.row_time is not None:
             hint = "Pass row_groups if rows of different groups are independent, else row_time."
             raise InputError("row_groups and row_time cannot be combined", hint=hint, code="PG006")
+        automatic = isinstance(self.n_repeats, str) and self.n_repeats == "auto"
+        object.__setattr__(self, "n_repeats", REPEATS if automatic else self.n_repeats)
         check_whole("n_repeats", self.n_repeats, "pass for example 10")
-        automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
-        if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):
-            problem = f"batch_size must be 'auto' or an integer of at least 1, got {shown(self.batch_size)}"
-            raise InputError(problem, hint="Pass for example 'auto'.", code="PG002")
-        groups: Any = self.groups
-        fix = "Pass groups={'name': ['feature', …]}."
+        if self.max_rows is not None:
+            check_whole("max_rows", self.max_rows, "pass how many to explain")
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        groups = self.groups
+        if groups is None or (isinstance(groups, str) and groups == "modality"):
+            return
+        fix = "Pass groups={'name': ['feature', …]} or 'modality'."
         check_kind("groups", groups, (Mapping, NoneType), "a mapping of names to lists of features", fix)
-        for name, members in (groups or {}).items():
+        for name, members in groups.items():
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
                 problem = f"Group {name!r} must be a list of features, got {shown(members)}"
                 raise InputError(problem, hint=f"Pass groups={{{name!r}: ['feature', …]}}.", code="PG001")
-        if groups and self.level in ("column", "modality"):
-            players = "every column" if self.level == "column" else "every input"
-            problem = f"groups= cannot be used with level={self.level!r}, which explains {players} separately"
-            raise InputError(problem, hint="Leave one of them out.", code="PG006")
-        # Owen values are of features, and groups are their blocks.
-        if groups is not None and self.level == "feature" and self.options.get("structure") != "owen":
-            object.__setattr__(self, "level", "group")
+
+    @property
+    def level(self) -> str:
+        """What the players are: features, groups, a network's inputs, or raw columns where ``groups`` is empty."""
+        if self.groups is None:
+            return "feature"
+        if isinstance(self.groups, str):
+            return "modality"
+        return "group" if self.groups else "column"
+
+    @property
+    def grouped(self) -> Mapping[str, Iterable[str]] | None:
+        """The groups, if any are named."""
+        return self.groups if self.level == "group" else None
 
 
 @dataclass(frozen=True)
@@ -115,49 +128,30 @@ class EncodedBackground:
     kind: str  # the value of ``meta["background"]["kind"]``
 
 
-class NoMethod:
-    """Stands in for a method in calls of ``build_request`` that have none."""
-
-    scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    options: ClassVar[Mapping[str, Any]] = {}
-
-    def __call__(self, request: Request) -> Any:
-        """Refuse to compute anything."""
-        raise NotImplementedError
-
-
 # ---- the method's options -------------------------------------------------------------------------------------------
-def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
-    """Return the method's options: the user's values in place of its defaults. Unknown options are refused.
-
-    A method whose ``options`` hold ``"**"`` takes any option, because they are another library's.
-    """
-    if "**" in chosen.options:
-        return dict(options)
-    parameters = {each.name for each in fields(Arguments)} - {"model", "inputs", "y", "method", "options"}
-    for name, value in options.items():
-        if name not in chosen.options:
-            choices = ", ".join(chosen.options)
-            known = f"Leave it out. Its options are: {choices}." if choices else "Leave it out. It has no options."
-            near = did_you_mean(name, [*chosen.options, *sorted(parameters - {name})], known)
-            problem = f"method={method!r} has no option {name!r} (got {name}={shown(value)})"
-            raise InputError(problem, hint=f"{near}{hint}", code="PG004")
-    for name, default in chosen.options.items():
-        if isinstance(default, bool) and name in options:
+def resolve_options(chosen: Method | None) -> dict[str, Any]:
+    """Return the method's options and settings, of which those that several methods share are checked here."""
+    options = {} if chosen is None else chosen.settings()
+    if chosen is None or not hasattr(chosen, "inner"):  # options of another library
+        return options
+    for name, default in getattr(chosen, "options", {}).items():
+        if isinstance(default, bool):
             check_flag(name, options[name])
-    chosen_options = {**chosen.options, **options}
-    if "interactions" in chosen_options:
-        check_whole("interactions", chosen_options["interactions"], "pass 2 for pairs")
-    if "workers" in chosen_options:
-        if chosen_options.get("tolerance") is not None:
-            check_number("tolerance", chosen_options["tolerance"], "pass for example 0.01, or None")
-        check_whole("workers", chosen_options["workers"], "pass for example 2")
-    return chosen_options
+    if "order" in options:
+        check_whole("order", options["order"], "pass 2 for pairs")
+    if "sampling" in options:
+        check_choice("sampling", options["sampling"], SAMPLINGS)
+    if options.get("tolerance") == "auto":
+        options["tolerance"] = None
+    if "incremental" in options and options["tolerance"] is not None:
+        check_number("tolerance", options["tolerance"], "pass for example 0.01, or None")
+    return options
 
 
-def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
-    """Return the scope. ``"auto"`` is the method's first."""
-    check_choice("scope", scope, ("auto", "global", "local"))
+def resolve_scope(chosen: Method | None, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
+    """Return the scope. ``"auto"`` is the method's first, and global without a method."""
+    if chosen is None:
+        return "global" if scope == "auto" else scope
     if scope == "auto":
         return chosen.scopes[0]
     if scope not in chosen.scopes:
@@ -167,12 +161,8 @@ def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", 
     return scope
 
 
-def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
+def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
     """Refuse conditional draws unless the network's input is a table of numbers."""
-    if method not in _DRAWING:
-        problem = f"On a torch network method={method!r} does not support sampling='conditional'"
-        hint = "Leave sampling out, or choose method='permgrad', 'permutation' or 'shapley'"
-        raise InputError(problem, hint=hint, code="PG006")
     if layer is not None:
         problem = "sampling='conditional' draws columns of the network's input, not units of a layer"
         raise InputError(problem, hint="Leave layer= or sampling= out", code="PG006")
@@ -184,17 +174,22 @@ def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor,
         raise InputError(problem, hint="Leave sampling out, or pass groups= of dependent features", code="PG006")
 
 
-def check_row_target(arguments: Arguments, chosen: Method, scope: Scope) -> None:
+def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
+    """Return which output of each row is asked for, or None where ``target`` names outputs of all rows."""
+    if isinstance(target, str):
+        return target if target in ("predicted", "true") and target not in names else None
+    values = target if hasattr(target, "shape") else None
+    return target if values is not None and tuple(values.shape) == (count,) and count > 1 else None
+
+
+def check_row_target(chosen: Method | None, scope: Scope) -> None:
     """Refuse calls that do not explain an output of each row."""
     if scope != "local":
-        problem = "row_target picks an output for each row, but a global importance does not explain single rows"
+        problem = "target picks an output for each row, but a global importance does not explain single rows"
         raise InputError(problem, hint="Pass scope='local', or choose a method such as 'shapley'.", code="PG006")
-    if "**" in chosen.options:
-        problem = "row_target works only with permgrad's own methods, not with a Captum object"
-        raise InputError(problem, hint="Pass target= instead.", code="PG004")
-    if arguments.target is not None:
-        problem = "row_target and target both choose the output to explain"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    if chosen is not None and not hasattr(chosen, "inner"):
+        problem = "A target for each row works only with permgrad's own methods, not with a Captum object"
+        raise InputError(problem, hint="Pass target= one output.", code="PG004")
 
 
 def check_row_offset(row_offset: Any, *, shared: bool) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import compress
 from typing import Any
@@ -27,6 +27,7 @@ from permgrad.attribution.request.arguments import (
     resolve_positive,
     resolve_scope,
     resolve_targets,
+    row_target_of,
     task_of_loss,
 )
 from permgrad.attribution.request.classes import check_classes
@@ -39,7 +40,7 @@ from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import each_row_by_itself
-from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, replaced, vocabulary_of, with_tokens
+from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, pad_of, with_tokens
 from permgrad.attribution.subject.words import as_tokens
 from permgrad.base.arrays import Floats32
 from permgrad.base.errors import InputError, listed
@@ -50,14 +51,6 @@ from permgrad.models.estimators.kept_rows import kept_rows
 from permgrad.models.losses import of_output
 
 Tensors = tuple[Tensor, ...]
-#: Options that describe a network, not the method, and the number of the first row.
-NETWORK_OPTIONS: tuple[str, ...] = (
-    "head", "output_kind", "task", "class_names", "layer", "segments", "reduce", "row_target", "row_offset", "hold",
-    "tokens", "tokenizer", "replace",
-)  # fmt: skip
-#: Options that describe any other predictor, and those that describe a fitted estimator of permgrad.
-PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "reduce", "row_target", "row_offset")
-ESTIMATOR_OPTIONS = ("row_target", "row_offset")
 #: At least this many explained rows serve as their own background.
 _OWN_BACKGROUND = 200
 
@@ -68,36 +61,43 @@ def is_estimator(model: Any) -> bool:
     return module is not None and isinstance(model, (module.HyNNClassifier, module.HyNNRegressor))
 
 
-def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: bool = True) -> Request:
-    """Check and resolve every argument. ``decided``: the share of errors is that of the classes a model decides for."""
+def build_request(arguments: Arguments, chosen: Method | None, name: str, *, decided: bool = True) -> Request:
+    """Check and resolve every argument. ``decided``: the share of errors is that of the classes a model decides for.
+
+    ``chosen`` is the method. None: what is asked needs none.
+    """
     arguments = with_columns(arguments)
-    read, further, kind = _reader(arguments.model)
-    # In a class activation map, layer= is the layer that the method reads.
-    settings, of_method = _parted(arguments.options, set(further) - set(chosen.options))
-    scope = resolve_scope(chosen, name, arguments.scope)
-    hint = f" A {kind} also takes: {', '.join(further)}." if kind else ""
-    options = _options(arguments, chosen, name, of_method, hint)
-    rows = read(arguments, name, scope, settings)
-    row_offset = check_row_offset(settings.get("row_offset", 0), shared=rows["donors"] is rows["inputs"])
+    scope, options = resolve_scope(chosen, name, arguments.scope), resolve_options(chosen)
+    sampling = options.get("sampling", "marginal")
+    used = (arguments.scoring is not None, sampling != "marginal")
+    for argument in compress(("scoring=", f"sampling={sampling!r}"), used):
+        refuse_interactions(options, argument)
+    rows = _reader(arguments.model.model)(arguments, scope, options)
+    if isinstance(options.get("blocks"), Mapping) and arguments.groups is not None:
+        problem = "groups= and blocks= both say which features belong together"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    row_offset = check_row_offset(arguments.row_offset or 0, shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     if subject.of_labels:  # whose logits are infinite
-        arguments = replace(arguments, output="probability")
+        arguments = replace(arguments, scale="probability")
     if subject.place is not None:
         _check_masks(arguments, scope)
     loss = resolve_loss(subject, arguments.loss)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and decided:
         rows["subject"] = subject = subject.deciding()
-    targets = resolve_targets(subject, arguments.target)
+    row_target = row_target_of(arguments.target, subject.output_names, count)
+    targets = resolve_targets(subject, arguments.target if row_target is None else None)
     y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=arguments.scoring is not None)
     if scope == "global" and classes is not None and isinstance(loss, str) and arguments.scoring is None:
         check_classes(subject, rows["inputs"], classes)
     loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.count else loss
-    positive = resolve_positive(subject, arguments.positive, classes)
+    asked = arguments.model.positive
+    positive = resolve_positive(subject, asked, classes)
     if subject.task != "classification" and subject.count > 1:
         subject.loss_columns = targets
-    if settings.get("row_target") is not None:
-        check_row_target(arguments, chosen, scope)
-        rows |= {"targets": (0,), **each_row_by_itself(rows, settings["row_target"], classes, arguments.output)}
+    if row_target is not None:
+        check_row_target(chosen, scope)
+        rows |= {"targets": (0,), **each_row_by_itself(rows, row_target, classes, arguments.scale)}
     return Request(
         **{"targets": targets, **rows},
         scope=scope,
@@ -107,53 +107,43 @@ def build_request(arguments: Arguments, chosen: Method, name: str, *, decided: b
         classes=None if classes is y else classes,
         labels=None if classes is None else subject.labels_in(arguments.y, classes),
         positive=positive,
-        positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
+        positive_by_y=asked is None and classes is not None and subject.background_classes is None,
         loss=loss,
         sample_weight=None if weight is None else check_weights(weight, count),
         units=read_units(arguments, count),
         confidence=float(arguments.confidence),
         n_repeats=int(arguments.n_repeats),
         seed=resolve_seed(arguments.random_state),
-        **{
-            name: getattr(arguments, name)
-            for name in ("output", "level", "scoring", "sampling", "batch_size", "progress")
-        },
+        batch_size=arguments.model.batch_size,
+        sampling=sampling,
+        **{name: getattr(arguments, name) for name in ("scale", "level", "scoring", "progress")},
     )
-
-
-def _parted(options: Mapping[str, Any], of_rows: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of these names, and the others."""
-    own = {key: value for key, value in options.items() if key in of_rows}
-    return own, {key: value for key, value in options.items() if key not in of_rows}
-
-
-def _options(arguments: Arguments, chosen: Method, name: str, given: dict[str, Any], hint: str) -> dict[str, Any]:
-    """Return the method's options, and refuse those that do not go together."""
-    options = resolve_options(chosen, name, given, hint=hint)
-    used = (arguments.scoring is not None, arguments.sampling != "marginal")
-    for argument in compress(("scoring=", "sampling="), used):
-        refuse_interactions(options, argument)
-    return options
 
 
 def _check_masks(arguments: Arguments, scope: Scope) -> None:
     """Refuse masks as y where no loss is measured."""
     if scope == "local" or arguments.scoring is not None:
         problem = "Masks as y are compared with maps by a loss, which scoring= and local methods do not use"
-        hint = "Pass reduce='mean', 'max' or 'sum' and no y, or choose method='permutation' without scoring="
+        hint = "Leave y out, or choose method='permutation' without scoring="
         raise InputError(problem, hint=hint, code="PG006")
 
 
-def _reader(model: Any) -> tuple[Callable[..., dict[str, Any]], tuple[str, ...], str]:
-    """Return what reads the arguments for a model, its own options, and what to call it beside them."""
+def _reader(model: Any) -> Callable[[Arguments, Scope, Mapping[str, Any]], dict[str, Any]]:
+    """Return what reads the rows for a model, as fields of a ``Request``."""
     if isinstance(model, nn.Module):
-        return _read_network, NETWORK_OPTIONS, "network"
-    if is_estimator(model):
-        return _read_table, ESTIMATOR_OPTIONS, ""
-    return _read_predictor, PREDICTOR_OPTIONS, "predictor"
+        return _read_network
+    return _read_table if is_estimator(model) else _read_predictor
 
 
-def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Mapping[str, Any]) -> Tensors:
+def _refuse_unread(arguments: Arguments, kind: str, *names: str) -> None:
+    """Refuse what is said of a model that has nothing of the kind."""
+    for name in names:
+        if getattr(arguments.model, name) not in (None, ()):
+            problem = f"{name}= describes a torch network, and the model is {kind}"
+            raise InputError(problem, hint="Leave it out.", code="PG004")
+
+
+def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, *, part: bool) -> Tensors:
     """Return ``inputs`` itself where the background equals it, else the background.
 
     One part of a longer table keeps its background: it draws the same donors as in a call with all rows.
@@ -162,29 +152,30 @@ def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Ma
         a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b.to(a.device)))
         for a, b in zip(donors, inputs, strict=True)
     )
-    return inputs if same and scope == "global" and "row_offset" not in settings else donors
+    return inputs if same and scope == "global" and not part else donors
 
 
 # ---- a torch network -------------------------------------------------------------------------------------------------
-def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _read_network(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
-    outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names", "reduce")}
-    outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
-    tokenizer, replacement = settings.get("tokenizer"), settings.get("replace", "donor")
-    pad = vocabulary_of(arguments.model, tokenizer)["pad"] or 0
-    given, texts, added = as_tokens(arguments.inputs, tokenizer, arguments.model, pad)
-    subject = NetworkSubject(arguments.model, given, arguments.y, **outputs, batch_size=arguments.batch_size)
-    layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()
-    if arguments.sampling == "conditional":
-        check_conditional(name, subject.input_names, subject.inputs, layer)
+    model, tokenizer = arguments.model, arguments.model.tokenizer
+    pad = pad_of(model.model, tokenizer) or 0
+    given, texts, added = as_tokens(arguments.X, tokenizer, model.model, pad)
+    subject, known = _network_subject(arguments, given)
+    layer, segments, readings = model.layer, model.segments, subject.readings()
+    if options.get("sampling") == "conditional":
+        check_conditional(subject.input_names, subject.inputs, layer)
     roles: Roles | None = None
     if layer is None:
-        roles = find_roles(subject, settings.get("hold"), settings.get("tokens"), added)
-        cuts = with_tokens(subject, roles, replacement, tokenizer, texts)
+        roles = find_roles(subject, model.hold, added)
+        cuts = with_tokens(subject, roles, tokenizer, texts)
     inputs = donors = subject.inputs
     if arguments.background is not None:
-        donors = _own_background(inputs, subject.read(arguments.background), scope, settings)
-    subject.settle(None if donors is inputs else donors)
+        donors = _own_background(
+            inputs, subject.read(arguments.background), scope, part=arguments.row_offset is not None
+        )
+    if not known:
+        subject.settle(None if donors is inputs else donors)
     if layer is not None:
         subject, inputs, donors, space = at_layer(subject, inputs, donors, layer, segments)
         readings = subject.readings()
@@ -192,82 +183,105 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
         columns = [*(leaf.columns for leaf in subject.form.leaves), None][: len(inputs)]
         space = build_space(subject.input_names, inputs, columns, segments, readings, cuts)
         space = follow_masks(space, roles, subject)
-        donors = replaced(subject, roles, donors, space, replacement, tokenizer)
     shapes = shapes_of(subject.input_names, inputs, segments, readings)
     if roles is not None:
         # Inputs that hold a row's tokens are not drawn.
         shapes = tuple(shape if place < len(roles.names) else None for place, shape in enumerate(shapes))
     if not len(space):
         words = shapes_in_words(subject.input_names, inputs)
-        problem = f"inputs have no feature to explain ({words})"
+        problem = f"X has no feature to explain ({words})"
         raise InputError(problem, hint="Pass inputs with at least one column or pixel.", code="PG007")
     return {
         "subject": subject,
         "inputs": inputs,
         "donors": donors,
-        "space": _at_level(space, arguments),
+        "space": _at_level(space, arguments, options),
         "background_kind": "rows explained" if arguments.background is None else "given",
         "shapes": shapes,
     }
 
 
-def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
-    """Return the players of the requested level."""
+def _network_subject(arguments: Arguments, given: Any) -> tuple[NetworkSubject, bool]:
+    """Return the network with its rows, and whether an earlier call of the same ``Model`` found out how it is read."""
+    model, y = arguments.model, arguments.y
+    outputs = {"head": model.head, **model.outputs}
+    outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
+    weight = next(iter(model.model.parameters()), None)
+    key = ("network", y is None, outputs["task"], *(() if weight is None else (weight.dtype, weight.device)))
+    if key in model.found and (again := model.found[key].with_rows(given)) is not None:
+        return again, True
+    subject = NetworkSubject(model.model, given, y, **outputs, batch_size=model.batch_size)
+    if subject.place is None:  # what masks mean is said by their rows
+        model.found[key] = subject.without_rows()
+    return subject, False
+
+
+def _at_level(space: PlayerSpace, arguments: Arguments, options: Mapping[str, Any]) -> PlayerSpace:
+    """Return the players of the requested level, in the blocks that a method asks for."""
+    if isinstance(blocks := options.get("blocks"), Mapping):
+        return space.in_blocks(blocks)
     if arguments.level == "modality":
         return space.modalities()
-    if arguments.level == "group":
-        if arguments.groups is None:
-            hint = (
-                "Pass groups={'name': ['feature', …]} with names of features "
-                f"({', '.join(space.names[:5])}{', …' if len(space) > 5 else ''})."
-            )
-            raise InputError("level='group' needs groups=", hint=hint, code="PG005")
-        return space.grouped(arguments.groups)
-    return space if arguments.groups is None else space.in_blocks(arguments.groups)
+    return space if arguments.grouped is None else space.grouped(arguments.grouped)
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
-def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``.
 
     The players of a model of another library with an encoder of permgrad are raw columns.
     """
-    outputs = {key: settings.get(key) for key in ("output_kind", "task", "class_names", "reduce")}
-    outputs["batch_size"] = arguments.batch_size
-    encoded = hasattr(arguments.model, "of_encoded")
-    if not encoded:
-        outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
-    kind = EncodedPredictor if encoded else PredictorSubject
-    subject: Any = kind(arguments.model, arguments.inputs, arguments.y, **outputs)
+    _refuse_unread(arguments, "a predictor of tables", "head", "hold", "segments", "tokenizer", "layer")
+    encoded = hasattr(arguments.model.model, "of_encoded")
+    subject = _predictor_subject(arguments, encoded=encoded)
     if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
         problem = "The scores of a ranker are not on the scale of y, so there is no default loss"
         raise InputError(problem, hint="Leave y out, or pass loss= a function (outputs, y) -> (rows,).", code="PG036")
     donors: Tensors = subject.inputs
     if arguments.background is not None:
-        donors = _own_background(subject.inputs, subject.read(arguments.background), scope, settings)
+        donors = _own_background(
+            subject.inputs, subject.read(arguments.background), scope, part=arguments.row_offset is not None
+        )
     if encoded:
-        space = _table_space(subject.preprocessor, arguments.level, arguments.groups)
+        space = _table_space(subject.preprocessor, arguments, options)
     else:
         names = subject.form.names
         space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
-        space = _at_level(space, arguments)
+        space = _at_level(space, arguments, options)
     return {
         "subject": subject,
         "inputs": subject.inputs,
         "donors": donors,
         "space": space,
         "background_kind": "rows explained" if arguments.background is None else "given",
-        "raw": subject.table(arguments.inputs) if encoded else subject.form.frame(subject.inputs[0]),
+        "raw": subject.table(arguments.X) if encoded else subject.form.frame(subject.inputs[0]),
     }
 
 
+def _predictor_subject(arguments: Arguments, *, encoded: bool) -> Any:
+    """Return the predictor with its rows. How it is read is found out once for each ``Model``."""
+    model, X, y = arguments.model, arguments.X, arguments.y
+    outputs: dict[str, Any] = {**model.outputs, "batch_size": model.batch_size}
+    if not encoded:
+        outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
+    key = ("predictor", y is None, outputs["task"])
+    if key in model.found and (again := model.found[key].with_rows(X)) is not None:
+        return again
+    subject = (EncodedPredictor if encoded else PredictorSubject)(model.model, X, y, **outputs)
+    model.found[key] = subject.to_send()
+    return subject
+
+
 # ---- a fitted estimator ----------------------------------------------------------------------------------------------
-def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+def _read_table(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the subject, its encoded rows, background and players, as fields of a ``Request``."""
-    subject = HybridSubject(arguments.model)
-    inputs = subject.read(arguments.inputs)
+    kind = "an estimator of permgrad"
+    _refuse_unread(arguments, kind, "head", "hold", "segments", "tokenizer", "layer")
+    _refuse_unread(arguments, kind, "task", "class_names", "returns")
+    subject = HybridSubject(arguments.model.model)
+    inputs = subject.read(arguments.X)
     if len(inputs[0]) == 0:
-        raise InputError("inputs has no rows", hint="Pass the rows to explain.", code="PG013")
+        raise InputError("X has no rows", hint="Pass the rows to explain.", code="PG013")
     encoder, background = subject.preprocessor, arguments.background
     encoded, kind = None, "rows explained"
     if isinstance(background, EncodedBackground):
@@ -278,30 +292,28 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
         encoded, kind = kept_rows(subject.model), "training rows"
     donors = inputs if encoded is None else (torch.from_numpy(np.ascontiguousarray(encoded)),)
     if background is not None and not isinstance(background, EncodedBackground):
-        donors = _own_background(inputs, donors, scope, settings)
+        donors = _own_background(inputs, donors, scope, part=arguments.row_offset is not None)
     return {
         "subject": subject,
         "inputs": inputs,
         "donors": donors,
-        "space": _table_space(encoder, arguments.level, arguments.groups),
+        "space": _table_space(encoder, arguments, options),
         "background_kind": kind,
-        "raw": subject.table(arguments.inputs),
+        "raw": subject.table(arguments.X),
     }
 
 
-def _table_space(encoder: Any, level: str, groups: Any) -> PlayerSpace:
-    """Return the players of an encoder's columns: columns, groups of them, or the kinds: table, text and photo."""
-    count = len(encoder.encoded_names_)
-    players, modality = _table_players(encoder, "column" if groups is not None and level == "group" else level)
+def _table_space(encoder: Any, arguments: Arguments, options: Mapping[str, Any]) -> PlayerSpace:
+    """Return the players of an encoder's columns: features, raw columns, groups of them, or the kinds of columns."""
+    count, groups = len(encoder.encoded_names_), arguments.grouped
+    players, modality = _table_players(encoder, "column" if groups is not None else arguments.level)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
         owner[torch.as_tensor(columns, dtype=torch.int64)] = index
-    members = getattr(encoder, "groups_", {}) if level == "group" and groups is None else {}
-    declared = {name: list(columns) for name, columns in members.items()}
-    space = PlayerSpace(tuple(players), modality, ("table",), (owner,), declared)
-    if groups is not None and level == "feature":
-        space = space.in_blocks(groups)
-    elif groups is not None:
+    space = PlayerSpace(tuple(players), modality, ("table",), (owner,))
+    if isinstance(blocks := options.get("blocks"), Mapping):
+        return space.in_blocks(blocks)
+    if groups is not None:
         variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
         space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
     return space

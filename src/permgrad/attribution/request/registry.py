@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol, dataclass_transform
 
@@ -13,10 +14,13 @@ from permgrad.base.registry import Registry
 
 
 class Method(Protocol):
-    """A registered method: its options with their defaults, and its scopes, the default first."""
+    """A method of attribution: its scopes, the default first, and its settings."""
 
     scopes: ClassVar[tuple[Scope, ...]]
-    options: ClassVar[Mapping[str, Any]]
+
+    def settings(self) -> dict[str, Any]:
+        """Return its options by name."""
+        ...
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -31,10 +35,11 @@ class Configured:
     """A method whose options are the fields of its class, as in ``Shapley(max_permutations=200)``.
 
     A subclass declares each option with its type and default. It becomes a frozen dataclass, and ``options`` is built
-    from its fields.
+    from its fields. ``inner`` are settings that only permgrad's own pages and checks change, see ``tuned``.
     """
 
     options: ClassVar[Mapping[str, Any]] = {}
+    inner: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -43,6 +48,10 @@ class Configured:
         # An option left on the class could hide a function of the method, such as ``game``.
         for name in set(cls.options) & set(vars(cls)):
             delattr(cls, name)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options and the inner settings, as ``Request.options`` has them."""
+        return {**self.inner, **{name: getattr(self, name) for name in self.options}, **vars(self).get("_tuned", {})}
 
     def check(self, request: Request) -> None:
         """Refuse options of a request before any work. Reports call this first."""
@@ -53,62 +62,55 @@ class Configured:
 
 
 class PlayedMethod(Configured):
-    """The options of methods that play games with donors. ``permgrad`` describes them."""
+    """Methods that play games with donors. ``incremental=False`` is the dense reference."""
 
-    tolerance: float | None = None
-    incremental: bool = True
-    workers: int = 1
+    inner: ClassVar[Mapping[str, Any]] = {"incremental": True, "workers": 1, "tolerance": None}
 
 
 class PairedMethod(PlayedMethod):
-    """The options of methods that also measure interactions of the loss.
+    """The options of methods that also measure interactions of the loss. ``permgrad`` describes them."""
 
-    ``interactions=2`` adds all pairs after the features. ``pairs`` is how many are measured on all rows after a pilot.
-    """
-
-    interactions: int = 1
+    sampling: Literal["marginal", "conditional"] = "marginal"
+    order: int = 1
     pairs: int | Literal["auto", "all"] = "auto"
+    tolerance: float | Literal["auto"] | None = "auto"
 
 
-def changed_options(method: Method | Configured) -> dict[str, Any]:
-    """Return the options of a method that differ from their defaults."""
-    options = {name: getattr(method, name, default) for name, default in method.options.items()}
+def tuned(method: Any, **settings: Any) -> Any:
+    """Return a method with other inner settings: for permgrad's own pages, and for checks of its engines."""
+    made = copy(method)
+    known = {name: value for name, value in settings.items() if name in made.inner}
+    if unknown := set(settings) - set(known):
+        raise TypeError(f"{type(made).__name__} has no inner setting {', '.join(sorted(unknown))}")
+    object.__setattr__(made, "_tuned", {**vars(made).get("_tuned", {}), **known})
+    return made
+
+
+def changed_options(method: Configured) -> dict[str, Any]:
+    """Return the settings of a method that differ from their defaults."""
+    defaults = {**method.inner, **method.options}
 
     def unchanged(value: Any, default: Any) -> bool:
         same_type = isinstance(value, (str, int, float)) and type(value) is type(default)
         return value is default or (same_type and value == default)
 
-    return {name: value for name, value in options.items() if not unchanged(value, method.options[name])}
+    return {name: value for name, value in method.settings().items() if not unchanged(value, defaults[name])}
 
 
-def with_options(method: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the name of a registered method, and its options with those of a call. Other methods stay unchanged."""
-    kind = method if isinstance(method, type) else type(method)
-    name = next((name for name in methods if methods.get(name) is kind), None)
-    if name is None:
-        return method, dict(options)
-    held = {} if isinstance(method, type) else changed_options(method)
-    for option in options:
-        if option in held:
-            hint = f"Pass it to {kind.__name__}(...) or to the call, not to both."
-            raise InputError(f"{option} is passed twice", hint=hint, code="PG006")
-    return name, {**held, **options}
+def configured(name: str, settings: Mapping[str, Any]) -> Any:
+    """Return a registered method with options, and inner settings, by their names."""
+    kind: Any = methods.get(name)
+    own = {key: value for key, value in settings.items() if key in kind.options}
+    return tuned(kind(**own), **{key: value for key, value in settings.items() if key not in own})
 
 
-def refuse_conditional(
-    request: Request,
-    name: str,
-    does: str = "draws no values that could fit the rest of a row",
-    fix: str = "leave sampling out, or choose method='permgrad' or 'permutation'",
-) -> None:
-    """Refuse ``sampling="conditional"`` for a method that draws no such values."""
-    if request.sampling != "marginal":
-        problem = f"{name} does not support sampling={request.sampling!r}, because it {does}"
-        raise InputError(problem, hint=fix, code="PG004")
+def name_of(method: Configured) -> str:
+    """Return the name under which a method is registered."""
+    return next(name for name, kind in methods.items() if kind is type(method))
 
 
 def refuse_interactions(options: Mapping[str, Any], argument: str) -> None:
     """Refuse interactions together with an argument that works without them."""
-    if options.get("interactions", 1) != 1:
-        problem = f"interactions={options['interactions']!r} cannot be used with {argument}"
+    if options.get("order", 1) != 1:
+        problem = f"order={options['order']!r} cannot be used with {argument}"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")

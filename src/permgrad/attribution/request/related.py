@@ -35,20 +35,20 @@ def with_columns(arguments: Arguments) -> Arguments:
         name = getattr(arguments, argument)
         if not isinstance(name, str):
             continue
-        tables = [arguments.inputs]
-        if isinstance(arguments.inputs, Mapping):
-            tables = list(arguments.inputs.values())
+        tables = [arguments.X]
+        if isinstance(arguments.X, Mapping):
+            tables = list(arguments.X.values())
         table = next((one for one in tables if name in _names(one)), None)
         if table is None:
             columns = [each for one in tables for each in _names(one)]
             if columns:
                 raise unknown(argument, name, columns)
-            fact = f"{argument}={shown(name)} names a column, and the inputs have no names"
+            fact = f"{argument}={shown(name)} names a column, and X has no names"
             raise InputError(fact, hint="Pass its values.", code="PG001")
         values = np.asarray(table[name])
-        if not _is_needed(arguments.model, table, name):
-            inputs, background = (_left_out(each, name) for each in (arguments.inputs, arguments.background))
-            arguments = replace(arguments, inputs=inputs, background=background)
+        if not _is_needed(arguments.model.model, table, name):
+            X, background = (_left_out(each, name) for each in (arguments.X, arguments.background))
+            arguments = replace(arguments, X=X, background=background)
         read: dict[str, Any] = {argument: values}
         arguments = replace(arguments, **read)
     return arguments
@@ -121,37 +121,58 @@ _FIX = (
 
 def tell_of_dependence(request: Request, outputs: Tensor, scores: Floats | None = None) -> None:
     """Warn once where rows seem to depend on each other and nobody said so. ``scores``: effects ``(players, rows)``."""
-    if request.units is None and request.y is not None and request.scope == "global":
-        guess = np.asarray(request.subject.predicted(outputs), dtype=np.float64)
-        tables: list[Any] = [tensor for tensor in request.inputs if tensor.ndim == 2]
-        columns = None  # of anything but tables
-        if tables and len(tables) == len(request.inputs):
-            table = np.column_stack([tensor.detach().cpu().double().numpy() for tensor in tables])
-            some = np.linspace(0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)).astype(np.int64)
-            columns = table[:, some]
-        # Rows without weight have no part in any interval.
-        kept = slice(None) if request.sample_weight is None else np.flatnonzero(request.sample_weight)
-        columns, scores = columns if columns is None else columns[kept], scores if scores is None else scores[:, kept]
-        tell_of_signs(columns, np.asarray(request.y)[kept], guess[kept], scores)
+    if request.units is not None or request.y is None or request.scope != "global":
+        return
+    if words := signs_of_dependence(request, outputs, scores):
+        warn_user(f"{words}, so they may depend on each other. {_FIX}")
+
+
+def signs_of_dependence(request: Request, outputs: Tensor | None, scores: Floats | None = None) -> str:
+    """Say what shows that rows depend on each other, or nothing. Without ``outputs`` only copies of rows do."""
+    tables: list[Any] = [tensor for tensor in request.inputs if tensor.ndim == 2]
+    columns = None  # of anything but tables
+    if tables and len(tables) == len(request.inputs):
+        table = np.column_stack([tensor.detach().cpu().double().numpy() for tensor in tables])
+        some = np.linspace(0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)).astype(np.int64)
+        columns = table[:, some]
+    if outputs is None or request.y is None:
+        return "" if columns is None else _repeats(columns)
+    # Rows without weight have no part in any interval.
+    kept = slice(None) if request.sample_weight is None else np.flatnonzero(request.sample_weight)
+    guess = np.asarray(request.subject.predicted(outputs), dtype=np.float64)
+    columns, scores = columns if columns is None else columns[kept], scores if scores is None else scores[:, kept]
+    return signs(columns, np.asarray(request.y)[kept], guess[kept], scores)
 
 
 def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> None:
     """Warn of signs in the columns of numbers, targets, predictions and effects of rows in the order of their table."""
+    if words := signs(columns, truth, guess, scores):
+        warn_user(f"{words}, so they may depend on each other. {_FIX}")
+
+
+def signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> str:
+    """Say what signs there are in columns, targets, predictions and effects of rows in the order of their table."""
     errors = None  # where truth and predictions do not fit
     if truth.ndim == 1 and guess.ndim == 2 and guess.shape[1] > 1:
         errors = np.asarray((truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64)
     elif truth.size == guess.size:
         errors = np.asarray(truth - guess.reshape(truth.shape))
-    if words := _signs(columns, truth, errors, scores):
-        warn_user(f"{words}, so they may depend on each other. {_FIX}")
+    return _signs(columns, truth, errors, scores)
+
+
+def _repeats(table: Array) -> str:
+    count = repeated_rows(table) if len(table) <= _MOST_ROWS else 0
+    return (
+        f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row" if count else ""
+    )
 
 
 def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Floats | None) -> str:
     """Say what shows that rows, in the order of the table, depend on each other, or nothing."""
     targets = truth.reshape(len(truth), -1)
     table = targets if columns is None else np.column_stack([columns, targets])
-    if len(table) <= _MOST_ROWS and (count := repeated_rows(table)):
-        return f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row"
+    if repeats := _repeats(table):
+        return repeats
     if any(map(in_blocks, targets.T)):
         return ""
     sorted_by = [] if columns is None else list(filter(in_blocks, columns.T))

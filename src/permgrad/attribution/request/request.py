@@ -63,7 +63,7 @@ class Request:
     labels: Array | None = None
     raw: pd.DataFrame | None = None
     shapes: tuple[ImageShape | None, ...] = ()
-    output: Literal["logit", "probability"] = "logit"
+    scale: Literal["logit", "probability"] = "logit"
     level: str = "feature"
     sampling: Literal["marginal", "conditional"] = "marginal"
     loss: str | OtherLoss = "auto"

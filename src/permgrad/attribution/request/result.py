@@ -78,7 +78,7 @@ def build(
         if request.units is not None:
             name, codes = request.units.argument
             about[name] = codes.tolist()
-        named = {"unit": output_unit(request), "output": request.output, "output_columns": subject.count}
+        named = {"unit": output_unit(request), "output": request.scale, "output_columns": subject.count}
         facts = {"quantity": "", **named, **facts}
         fields.setdefault("feature_values", shown_values(request))
     versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
@@ -149,7 +149,7 @@ def loss_unit(request: Request, loss: str) -> str:
 
 def output_unit(request: Request) -> str:
     """Return the unit of the explained output."""
-    return "y" if request.subject.task == "regression" else request.output
+    return "y" if request.subject.task == "regression" else request.scale
 
 
 def shown_values(request: Request) -> pd.DataFrame | None:

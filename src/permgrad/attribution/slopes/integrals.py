@@ -13,7 +13,7 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, differentiable
-from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SampledIntegral, SecantIntegral
+from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SecantIntegral
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
@@ -58,10 +58,10 @@ def _settle(
     return result, torch.stack([gap, change, taken]).cpu().numpy()
 
 
-def integrate(request: Request, options: Mapping[str, Any], method: str) -> Explanation:
-    """Return the integrated gradients of any network, with all options of ``IntegratedGradients`` or ``samples``."""
-    slopes, samples = Slopes(request, method, by_path=True), options.get("samples")
-    steps = options["steps"] if samples is None else samples
+def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
+    """Return the integrated gradients of any network, with all options of ``IntegratedGradients``."""
+    method = "integrated_gradients"
+    slopes, steps = Slopes(request, method, by_path=True), options["steps"]
     averaged = int(options["references"])
     result = Additive(slopes, reference_rows(slopes.places, options["baseline"], averaged, options["reference_class"]))
     subject, most = request.subject, int(options["max_steps"])
@@ -74,8 +74,7 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         untrue = warn_of_untrue_slopes(slopes, method)
         references = slopes.references(result.reference.rows)
         # The fastest way that serves the network.
-        fixed = SampledIntegral if samples is not None else GradientIntegral
-        lines: Lines | None = fixed(slopes, references, steps) if steps is not None else None
+        lines: Lines | None = GradientIntegral(slopes, references, steps) if steps is not None else None
         if lines is None:
             lines = SecantLines.fitting(slopes, references, most)
         base = slopes.outputs(references) if slopes.whole else None
@@ -111,12 +110,12 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         warn_user(
             f"Attributions of {unsettled} of {len(gap)} rows did not settle to {tolerance:g} of the output's range "
             f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g})"
-            + (f", and more steps do not close it: {why}." if settled else ". Raise max_steps or tolerance.")
+            + (f", and more steps do not close it: {why}." if settled else ". Raise tolerance.")
         )
     facts: dict[str, Any] = {"players": options["players"]} if subject.encoded_names else {}
     mean, error = (float(taken.mean()), float(change.max())) if steps is None else (steps, None)
     refined = {"tolerance": tolerance, "steps": int(taken.max()), "mean_steps": mean, "quadrature_error": error}
-    facts |= {"rule": lines.rule, **(refined if samples is None else {"samples": samples})}
+    facts |= {"rule": lines.rule, **refined}
     return result.explanation(method, scale.cpu().numpy(), **facts)
 
 

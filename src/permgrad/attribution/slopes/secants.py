@@ -326,7 +326,7 @@ class SecantLines(Lines):
 
     def __init__(self, slopes: Slopes, references: Tensors, most: int, chains: dict[str, Chain], head: Chain) -> None:
         super().__init__(slopes, references)
-        self.subject, self.output = slopes.subject, slopes.request.output
+        self.subject, self.output = slopes.subject, slopes.request.scale
         paths = len(slopes.subject.module.paths)
         self.shape = (paths, references[0].shape[1], len(slopes.targets))  # paths, encoded columns, targets
         # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:

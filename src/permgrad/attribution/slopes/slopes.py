@@ -50,7 +50,7 @@ class Slopes:
         self.whole = len(self.free) == len(segments) and all(mask is None for mask in self._masks)
         inputs = tuple(self.subject.input_names[place] for place in self.free)
         self.space = replace(self.request.space, inputs=inputs, segments=tuple(segments[place] for place in self.free))
-        self.constant_sum = self.subject.sum_is_constant(request.output)
+        self.constant_sum = self.subject.sum_is_constant(request.scale)
         self.evaluations = 0
         self.model_rows = 0
         self._forward_batch: int | None = None
@@ -104,7 +104,7 @@ class Slopes:
             for place, leaf in zip(self.free, leaves, strict=True):
                 tensors[place] = leaf
             raw = subject.forward(tensors)
-        return subject.readout(raw, self.request.output)
+        return subject.readout(raw, self.request.scale)
 
     def walk(self, fixed: Tensors) -> SecantWalk:
         """Return a walk of secants for rows whose other inputs are ``fixed``."""
@@ -129,7 +129,7 @@ class Slopes:
         def work(part: slice) -> None:
             with torch.no_grad():
                 raw = self.subject.predict([tensor[part] for tensor in points])
-                outputs[part] = self.subject.readout(raw, self.request.output)[:, self.targets].double()
+                outputs[part] = self.subject.readout(raw, self.request.scale)[:, self.targets].double()
 
         self._forward_batch = in_batches(count, self._forward_batch, work)
         self.model_rows += count

@@ -96,6 +96,10 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
         """Return rows as the model sees them, ``(rows, encoded)``."""
         return PredictorSubject.read(self, self.encode(inputs).encoded)
 
+    def with_rows(self, inputs: Any) -> PredictorSubject | None:
+        """Return the subject with other rows."""
+        return PredictorSubject.with_rows(self, self.encode(inputs).encoded)
+
     def design(self, background: Floats) -> Any:  # noqa: ARG002 — the encoder knows
         """Return None: conditional draws are those of the encoder's columns."""
         return None

@@ -278,6 +278,11 @@ class FrameForm:
             if column.numeric and isinstance(column.cells.dtype, np.dtype):
                 self._together.setdefault(column.cells.dtype, []).append(place)
 
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """What tables have in common that a model reads alike: library, names, and which columns hold numbers."""
+        return type(self.library), self.names, tuple(column.numeric for column in self.columns)
+
     def read(self, table: Any) -> Tensor:
         """Return rows as numbers, float64 ``(rows, columns)``."""
         library = _library(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,47 +13,42 @@ from permgrad.base.errors import InputError, counted, unknown
 #: Names under which networks return the output that matters, in the order in which they are looked for.
 _USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
 #: How masks as ``y`` are compared with maps.
-MASKS = "Masks as y, of the size of the maps, are compared with them place by place where reduce= is left out"
-#: Instead of a reduction: all numbers of the maps, to be compared with masks.
-PLACES = "places"
-#: How outputs that are maps ``(rows, K, …)`` become one number for each of K, over all places of the map.
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": lambda places: places.mean(dim=2),
-    "max": lambda places: places.amax(dim=2),
-    "sum": lambda places: places.sum(dim=2),
-}
+MASKS = "Masks as y, of the size of the maps, are compared with them place by place"
 
 
 def pick_head(
-    returned: Any, head: int | str | None, rows: int, reduce: str | None = None
+    returned: Any, head: int | str | None, rows: int, *, places: bool = False
 ) -> tuple[Tensor, int | str | None]:
-    """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several."""
+    """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several.
+
+    ``places``: all numbers of maps are explained, because masks are compared with them.
+    """
     if isinstance(returned, Tensor):
         if head is not None:
             problem = f"head={head!r} picks one of several outputs, but the network returns a single tensor"
             raise InputError(problem, hint="Leave head out", code="PG004")
-        return _flat(returned, rows, "The network's output", reduce), None
+        return _flat(returned, rows, "The network's output", places=places), None
     tensors = heads(returned)
     if head is not None:
         if head not in tensors:
             raise unknown("head", head, [str(name) for name in tensors])
-        return _flat(tensors[head], rows, f"Output {head!r}", reduce), head
+        return _flat(tensors[head], rows, f"Output {head!r}", places=places), head
     usual = [name for last in _USUAL_HEADS for name in tensors if _last(name) == last]
     for name in (*usual, *tensors):
-        if _may_be_explained(tensors[name], rows, reduce):
-            return _flat(tensors[name], rows, f"Output {name!r}", reduce), name
+        if _may_be_explained(tensors[name], rows, places=places):
+            return _flat(tensors[name], rows, f"Output {name!r}", places=places), name
     shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in tensors.items())
     problem = f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)"
-    hint = "Wrap it in a module that returns such a tensor, or pass reduce= for maps (rows, outputs, …)"
+    hint = "Wrap it in a module that returns such a tensor, of maps (rows, outputs, …) for example their mean"
     raise InputError(problem, hint=hint, code="PG032")
 
 
-def other_heads(returned: Any, picked: int | str | None, rows: int, reduce: str | None) -> list[str]:
+def other_heads(returned: Any, picked: int | str | None, rows: int, *, places: bool) -> list[str]:
     """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
     if picked is None or _last(picked) in _USUAL_HEADS:
         return []
     parts = heads(returned).items()
-    return [str(name) for name, part in parts if name != picked and _may_be_explained(part, rows, reduce)]
+    return [str(name) for name, part in parts if name != picked and _may_be_explained(part, rows, places=places)]
 
 
 def _last(name: int | str) -> str:
@@ -75,8 +70,8 @@ def heads(returned: Any) -> dict[Any, Tensor]:
     return {name: part for name, part in parts.items() if isinstance(part, Tensor)} | nested
 
 
-def _may_be_explained(part: Tensor, rows: int, reduce: str | None) -> bool:
-    shaped = part.ndim in (1, 2) or (part.ndim > 2 and reduce is not None)
+def _may_be_explained(part: Tensor, rows: int, *, places: bool) -> bool:
+    shaped = part.ndim in (1, 2) or (part.ndim > 2 and places)
     return shaped and len(part) == rows and part.is_floating_point()
 
 
@@ -88,7 +83,7 @@ def _check_dense(output: Tensor, name: str) -> None:
         raise InputError(problem, hint="Wrap the network in a module that returns real numbers", code="PG032")
 
 
-def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:
+def _flat(output: Tensor, rows: int, name: str, *, places: bool) -> Tensor:
     _check_dense(output, name)
     flat = output
     if rows == 1 and output.ndim < 2:
@@ -96,13 +91,10 @@ def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Te
         flat = output.reshape(1, -1)
     elif output.ndim == 1:
         flat = output[:, None]
-    elif output.ndim > 2 and (reduce == PLACES or (reduce is None and output.numel() == len(output))):
+    elif output.ndim > 2 and (places or output.numel() == len(output)):
         flat = output.flatten(1)
-    elif output.ndim > 2 and reduce is not None:
-        places = output.flatten(2)
-        flat = REDUCTIONS[reduce](places if places.is_floating_point() else places.float())
     if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
-        maps = f", or pass reduce='mean', 'max' or 'sum' to read its maps. {MASKS}" * (output.ndim > 2)
+        maps = f", of maps for example output.flatten(2).mean(2). {MASKS}" * (output.ndim > 2)
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
             f"{counted(rows, 'row')}",

@@ -71,6 +71,7 @@ class InnerSubject(NetworkSubject):
             problem = f"layer= names the same layer twice: {', '.join(map(repr, layers))}"
             raise InputError(problem, hint="Name each layer once", code="PG037")
         vars(self).update(vars(outer))  # it is the same network
+        self._readings = None
         self.outer, self._most_rows = outer, outer.most_rows()
         self.layers = {name: modules[name] for name in layers}
         # What is left of a network that is cut is not folded.

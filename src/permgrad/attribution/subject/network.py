@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
-from permgrad.attribution.subject.heads import PLACES, REDUCTIONS, heads, other_heads, pick_head
+from permgrad.attribution.subject.heads import heads, other_heads, pick_head
 from permgrad.attribution.subject.inputs import (
     InputForm,
     in_doubt,
@@ -34,7 +35,6 @@ from permgrad.attribution.subject.positions import Reader
 from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.attribution.subject.untouched import check_initialised, kept, sums_of_weights
-from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device
@@ -102,17 +102,13 @@ class NetworkSubject(Subject):
         y: Any = None,
         *,
         head: int | str | None = None,
-        output_kind: str | None = None,
+        returns: str | None = None,
         task: str | None = None,
         class_names: Any = None,
-        reduce: str | None = None,
         batch_size: Any = "auto",
     ) -> None:
-        if reduce is not None:
-            check_choice("reduce", reduce, REDUCTIONS)
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
-        masks = reduce is None and y is not None and as_target(y).ndim > 2
-        self.reduce = PLACES if masks else reduce
+        self.by_place = y is not None and as_target(y).ndim > 2
         self.module: Any = unwrap(module)
         check_initialised(self.module)
         parameter = next(
@@ -128,6 +124,7 @@ class NetworkSubject(Subject):
         self._map_size: Sequence[int] = ()
         self._most_rows: int | None = None
         self.rewrites = False
+        self._readings: dict[int, str] | None = None
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
         self.noted: dict[str, Any] = {}  # what was found out about the inputs, for ``meta``
         probe = self._probe_forms(forms, tensors)
@@ -135,8 +132,8 @@ class NetworkSubject(Subject):
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
         self._folded: Callable[[Tensor], Tensor] | None = None
         self._looked = False
-        described: dict[str, Any] = {"kind": output_kind, "task": task, "class_names": class_names}
-        self.place = form_of_places(probe, self._map_size, y, **described) if masks else None
+        described: dict[str, Any] = {"kind": returns, "task": task, "class_names": class_names}
+        self.place = form_of_places(probe, self._map_size, y, **described) if self.by_place else None
         if self.place is not None:
             y, described = None, {"kind": "values", "task": "regression", "class_names": None}
         vars(self).update(vars(resolve_outputs(probe, y, **described)))
@@ -157,6 +154,22 @@ class NetworkSubject(Subject):
                 raise InputError(problem, hint="Pass rows of that shape", code="PG038")
             rows.append(in_type_of(name, tensor, other))
         return tuple(rows)
+
+    def without_rows(self) -> NetworkSubject:
+        """Return the subject with its first row alone: what a later call of the same ``Model`` starts from."""
+        kept_ = copy(self)
+        kept_.inputs = tuple(tensor[:1].clone() for tensor in self.inputs)
+        return kept_
+
+    def with_rows(self, inputs: Any) -> NetworkSubject | None:
+        """Return the subject with other rows of the same form, or None where they have another."""
+        made = copy(self)
+        try:
+            made.inputs = self.read(inputs)
+        except InputError:
+            return None
+        made._cuts, made.noted = {}, {}  # noqa: SLF001 — its own class
+        return made
 
     def lookups(self) -> Sequence[Lookup]:
         """Return the calls of embeddings that read an input."""
@@ -185,6 +198,8 @@ class NetworkSubject(Subject):
         The first function that reads an input decides: a convolution, a linear or recurrent layer, or an attention over
         the vectors of its places. Inputs of unknown kind are absent.
         """
+        if self._readings is not None:
+            return dict(self._readings)
         meanings = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
         rows = [tensor[: min(_LOOKED_AT, self._largest_batch)] for tensor in self.inputs]
         # A table is a series only where a layer for series reads it, and its columns have no names.
@@ -201,7 +216,8 @@ class NetworkSubject(Subject):
             with contextlib.suppress(BatchError), torch.no_grad(), self.open(), reader:
                 self.forward(rows)
             meanings |= reader.readings
-        return meanings
+        self._readings = meanings
+        return dict(meanings)
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
         """Infer the kind of outputs with the background too, and warn if only a few rows decide it."""
@@ -229,7 +245,7 @@ class NetworkSubject(Subject):
         if self.by_values and self.kind == "probabilities" and self.count == 1 and rows_seen < _FEW_ROWS:
             warn_user(
                 f"The outputs of {counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities. Pass "
-                f"output_kind='probabilities' or output_kind='logits' for fewer than {_FEW_ROWS} rows."
+                f"returns='probabilities' or returns='logits' for fewer than {_FEW_ROWS} rows."
             )
 
     def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -364,7 +380,7 @@ class NetworkSubject(Subject):
     def taken(self, returned: Any, rows: int) -> Tensor:
         """Return the output that is explained from all that the network returned for rows."""
         try:
-            output, picked = pick_head(returned, self.head, rows, self.reduce)
+            output, picked = pick_head(returned, self.head, rows, places=self.by_place)
         except InputError as error:
             if self._width is None:
                 raise
@@ -372,7 +388,7 @@ class NetworkSubject(Subject):
         if self._width is None:
             kinds = [kind for kind in (output.dtype, self.dtype) if torch.finfo(kind).bits < 32]
             self.coarse = max(kinds, key=lambda kind: torch.finfo(kind).eps, default=None)
-            self._other_heads = other_heads(returned, picked, rows, self.reduce) if self.head is None else []
+            self._other_heads = other_heads(returned, picked, rows, places=self.by_place) if self.head is None else []
             self._map_size = (returned if picked is None else heads(returned)[picked]).shape[2:]
         else:
             _check_width(output, self._width, rows)
@@ -411,7 +427,7 @@ class NetworkSubject(Subject):
         """Return what ``forward`` returns, up to rounding, without gradients and faster for known networks."""
         if not self._looked:
             self._looked = True
-            plain = type(self) is NetworkSubject and self.head is None and self.reduce is None
+            plain = type(self) is NetworkSubject and self.head is None and not self.by_place
             alone = plain and self.form.passing == "positions" and len(self.inputs) == 1
             self._folded = fold(self.module) if alone and self.inputs[0].ndim == 2 else None
         if self._folded is None or torch.is_grad_enabled():
@@ -434,7 +450,7 @@ class NetworkSubject(Subject):
     @property
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
-        return {"head": self.picked, "output_kind": self.kind, "output_inferred": self.inferred, **self.noted}
+        return {"head": self.picked, "returns": self.kind, "output_inferred": self.inferred, **self.noted}
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

@@ -281,7 +281,7 @@ class OutputForm:
         hint = "Pass class_names= in the order of the outputs"
         if values.dtype.kind in "fiu" and self.by_values:
             hint += (
-                ", or, where these are no classes, output_kind='values' and target= for one of them, or loss= a "
+                ", or, where these are no classes, returns='values' and target= for one of them, or loss= a "
                 "function (outputs, y) -> (rows,)"
             )
         raise InputError(problem, hint=hint, code="PG015")
@@ -336,7 +336,7 @@ def is_multilabel(y: Any) -> bool:
 def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
     """Return the form of the outputs, as declared or inferred."""
     if kind is not None:
-        check_choice("output_kind", kind, OUTPUT_KINDS)
+        check_choice("returns", kind, OUTPUT_KINDS)
     if task is not None:
         check_choice("task", task, TASKS)
     count = outputs.shape[1]
@@ -351,16 +351,16 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         return OutputForm("multilabel", labels, count, (), names, inferred, by_target=by_target)
     if task == "regression":
         if kind not in (None, "values"):
-            problem = f"output_kind={kind!r} does not suit a regression, whose outputs are values"
-            raise InputError(problem, hint="Leave output_kind out", code="PG006")
+            problem = f"returns={kind!r} does not suit a regression, whose outputs are values"
+            raise InputError(problem, hint="Leave returns out", code="PG006")
         columns = tuple(str(name) for name in getattr(y, "columns", ()))
         chosen_names = columns if len(columns) == count and class_names is None else class_names
         names = _names_of_classes(count, None if count == 1 else chosen_names)
         names = ("all",) if count == 1 else names
         return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
     if kind == "values":
-        problem = "output_kind='values' does not suit a classifier, whose outputs are logits or probabilities"
-        hint = "Pass output_kind='logits' or 'probabilities', or task='regression'"
+        problem = "returns='values' does not suit a classifier, whose outputs are logits or probabilities"
+        hint = "Pass returns='logits' or 'probabilities', or task='regression'"
         raise InputError(problem, hint=hint, code="PG006")
     chosen: Any = _infer_kind(outputs) if kind is None else kind
     _check_kind(outputs, chosen, _tolerance(outputs))
@@ -465,10 +465,10 @@ def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool 
     but = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
         problem = f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}"
-        raise InputError(problem, hint="Pass output_kind='logits'", code="PG032")
+        raise InputError(problem, hint="Pass returns='logits'", code="PG032")
     if kind == "log_probabilities" and high > max(tolerance, 1e-3):
         problem = f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}"
-        raise InputError(problem, hint="Pass output_kind='logits'", code="PG032")
+        raise InputError(problem, hint="Pass returns='logits'", code="PG032")
 
 
 #: What outputs of one and the same row may differ by, as a share of their size: batches of other sizes round otherwise,

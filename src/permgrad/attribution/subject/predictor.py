@@ -15,7 +15,6 @@ from torch import Tensor
 from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
 from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
-from permgrad.attribution.subject.heads import REDUCTIONS
 from permgrad.attribution.subject.outputs import (
     OutputForm,
     as_target,
@@ -23,11 +22,10 @@ from permgrad.attribution.subject.outputs import (
     label_place,
     resolve_outputs,
 )
-from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence, checked
+from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
-from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.base.late import pd
 from permgrad.models.devices import on_users_device
@@ -57,17 +55,14 @@ class PredictorSubject(Subject):
         inputs: Any,
         y: Any = None,
         *,
-        output_kind: str | None = None,
+        returns: str | None = None,
         task: str | None = None,
         class_names: Any = None,
-        reduce: str | None = None,
         batch_size: Any = "auto",
         alone: bool | None = True,
     ) -> None:
         """Read a predictor. ``alone``: refuse one whose output of a row depends on other rows."""
-        if reduce is not None:
-            check_choice("reduce", reduce, REDUCTIONS)
-        self.reduce, self._largest_batch = reduce, ANY_ROWS if batch_size == "auto" else int(batch_size)
+        self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
         self.module = self.predictor = predictor
         self.call: PredictCall = find_call(predictor)
         self.form = FrameForm(inputs)
@@ -82,12 +77,12 @@ class PredictorSubject(Subject):
         few = [self.inputs[0][:_PROBE_ROWS]]
         with self.open():
             outputs = self._first_outputs(few)
-            self.width, self.first = outputs.shape[1], outputs
-            if alone and checked.get() is not predictor:
+            self.width = outputs.shape[1]
+            if alone:
                 # In float32, in which many predictors compute: what they round is no dependence.
                 check_row_independence(lambda rows: self._first_outputs(rows).float(), few, outputs.float(), PREDICTOR)
             self._check_places(few, outputs)
-        vars(self).update(vars(self._form_of(outputs, y, output_kind, task, class_names)))
+        vars(self).update(vars(self._form_of(outputs, y, returns, task, class_names)))
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
         call, task, asked = self.call, task or self._usual_task(outputs, y), task
@@ -177,6 +172,15 @@ class PredictorSubject(Subject):
         """Return further rows, ``(rows, columns)``."""
         return (self.form.read(inputs),)
 
+    def with_rows(self, inputs: Any) -> PredictorSubject | None:
+        """Return the subject with other rows of the same columns, or None where they have others."""
+        form = FrameForm(inputs)
+        if form.kinds != self.form.kinds or not len(rows := form.read(inputs)):
+            return None
+        made = copy(self)
+        made.form, made.inputs = form, (rows,)
+        return made
+
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
         """Return which columns hold numbers."""
         return torch.from_numpy(self.form.on_a_scale)
@@ -208,7 +212,6 @@ class PredictorSubject(Subject):
             chosen = decided._first_outputs([self.inputs[0][:_PROBE_ROWS]]) > 0.5  # noqa: SLF001 — its own class
         if chosen.shape[1] != (self.count if several else len(classes)) or not (several or (chosen.sum(1) == 1).all()):
             return self  # numbers of another kind, such as positions of classes that have other names
-        decided.first = chosen.double()
         decided.width, decided.column = chosen.shape[1], None if several or self.count > 1 else 1
         return decided
 
@@ -275,17 +278,13 @@ class PredictorSubject(Subject):
                 problem = f"The predictor must return numbers, got {values.dtype} such as {values.ravel()[:1].tolist()}"
                 hint = "Pass its predict_proba, or a function that returns a probability for each class"
                 raise InputError(problem, hint=hint, code="PG032") from None
-        if values.ndim > 2 and len(values) == rows and self.reduce is not None:
-            places = torch.from_numpy(values.astype(np.float64)).flatten(2)
-            values = REDUCTIONS[self.reduce](places).numpy()
         wide = values.reshape(len(values), -1) if values.ndim and len(values) == rows else values
         if wide.ndim != 2 or values.ndim > 2 or wide.shape[1] == 0:
             problem = (
                 f"The predictor must return one row of numbers for each of the {rows} rows, got the shape "
                 f"{values.shape}"
             )
-            hint = "Return (rows,) or (rows, outputs)" + ", or pass reduce='mean', 'max' or 'sum'" * (values.ndim > 2)
-            raise InputError(problem, hint=hint, code="PG032")
+            raise InputError(problem, hint="Return (rows,) or (rows, outputs)", code="PG032")
         return np.array(wide, dtype=np.float64)
 
     def _one_hot(self, labels: Array) -> Floats:
@@ -325,7 +324,7 @@ class PredictorSubject(Subject):
         """Facts inferred about the predictor, for an explanation's ``meta``."""
         return {
             "predictor": f"{type(self.predictor).__module__}.{type(self.predictor).__qualname__}",
-            "output_kind": self.kind,
+            "returns": self.kind,
             "output_inferred": self.inferred,
         }
 

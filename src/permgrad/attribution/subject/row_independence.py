@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +16,6 @@ from torch import Tensor
 from permgrad.base.errors import InputError, warn_user
 
 Predict = Callable[[Sequence[Tensor]], Tensor]
-#: A predictor that was checked before, as by a report, which explains it several times: a check takes eleven calls.
-checked: ContextVar[Any] = ContextVar("checked", default=None)
-
 #: Rows that are predicted again, and rows mixed of them.
 _FEW, _FEW_MIXED = 8, 4
 #: How many times what rounding of the inputs changes may be rounding within the model.

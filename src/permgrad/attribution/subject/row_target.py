@@ -1,4 +1,4 @@
-"""Explain one output of each row: ``row_target="predicted"``, ``"true"`` or a class per row.
+"""Explain one output of each row: ``target="predicted"``, ``"true"`` or a class per row.
 
 The number of a row's output travels with the row, as an input that nobody owns, and one gather after the readout takes
 it. Methods see a network of one output: a network with 1,000 classes costs no more than that.
@@ -56,26 +56,28 @@ def resolve_row_target(
     names, count = subject.output_names, len(inputs[0])
     if isinstance(row_target, str):
         if row_target not in ("predicted", "true"):
-            problem = f"row_target must be 'predicted', 'true' or one class per row, got {row_target!r}"
+            problem = f"target must be 'predicted', 'true' or one class per row, got {row_target!r}"
             raise InputError(problem, hint=did_you_mean(row_target, ("predicted", "true")), code="PG003")
         if subject.task != "classification":
-            problem = f"row_target={row_target!r} needs a classifier, and the task is {subject.task}"
-            raise InputError(problem, hint="Pass the number of an output for each row, or target=", code="PG006")
+            problem = f"target={row_target!r} needs a classifier, and the task is {subject.task}"
+            raise InputError(
+                problem, hint="Pass the number of an output for each row, or one output for all", code="PG006"
+            )
         if row_target == "predicted":
             return predicted(subject, inputs), "predicted"
         if y is None:
-            problem = "row_target='true' explains each row's own class, and y is missing"
+            problem = "target='true' explains each row's own class, and y is missing"
             raise InputError(problem, hint="Pass y", code="PG005")
         return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
     labels = as_target(row_target)
-    check_rows("row_target", labels, count, "Pass an array (rows,)")
+    check_rows("target", labels, count, "Pass an array (rows,)")
     known = names if subject.class_labels is None else subject.class_labels.tolist()
     places = {str(name): place for place, name in enumerate(known)}
     numbers = [_place(label, places, len(names)) for label in labels.tolist()]
     if NOBODY in numbers:
         label = labels.tolist()[numbers.index(NOBODY)]
         problem = (
-            f"row_target must hold outputs of the model ({', '.join(map(str, names[:7]))}"
+            f"target must hold outputs of the model ({', '.join(map(str, names[:7]))}"
             f"{', …' * (len(names) > 7)}), got {shown(label)}"
         )
         raise InputError(problem, hint=f"Pass names of classes, or numbers from 0 to {len(names) - 1}", code="PG035")

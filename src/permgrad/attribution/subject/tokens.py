@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.inputs import InputForm
 from permgrad.attribution.subject.lookups import configured_pad
-from permgrad.attribution.subject.words import BLANK, NO_LIMIT, Tokens, WordForm, as_tokens, split_ids
+from permgrad.attribution.subject.words import NO_LIMIT, Tokens, WordForm, as_tokens, split_ids
 from permgrad.base.checks import check_kind, is_whole
-from permgrad.base.errors import InputError, by_count, listed, shown, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, listed, unknown, warn_user
 from permgrad.base.late import pd
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _LENGTHS = ("length", "lengths", "seq_len", "seq_lens", "seq_length", "seq_lengt
 _POSITIONS = ("position_ids", "positions", "token_type_ids", "segment_ids", "bool_masked_pos")
 #: Networks whose user knows what is held.
 _told: WeakSet[nn.Module] = WeakSet()
-REPLACEMENTS = ("donor", "pad", "mask")
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,17 @@ class Roles:
         return [self.names[place] for place in sorted(self.hold)]
 
 
-def find_roles(subject: NetworkSubject, hold: Any, tokens: Any, added: Sequence[str]) -> Roles:
+def find_roles(subject: NetworkSubject, hold: Any, added: Sequence[str]) -> Roles:
     """Return the roles of the inputs: the user's choice, else inferred from the network's use of them and their names.
 
-    ``hold=()`` holds only what is named. ``added`` are masks that a tokenizer made, for which no warning is due.
+    ``hold=None`` holds nothing. ``added`` are masks that a tokenizer made, for which no warning is due.
     """
     names = subject.input_names
     wanted = _wanted(names, hold)
     explicit = frozenset(names.index(name) for name in wanted)
-    place = _find_tokens(subject, explicit, tokens)
+    place = _find_tokens(subject, explicit)
     automatic: set[int] = set()
-    if hold is None or wanted or added:
+    if hold is not None or added:
         named = [subject.form.leaves[position].columns is None for position in range(len(names))]
         automatic = {
             position
@@ -78,7 +77,7 @@ def find_roles(subject: NetworkSubject, hold: Any, tokens: Any, added: Sequence[
         _told.add(subject.module)
         warn_user(
             f"{listed(news)} {by_count(len(news), 'stays with its row and is', 'stay with their rows and are')} not "
-            f"explained. Pass hold=() to explain {by_count(len(news), 'it', 'them')} too."
+            f"explained. Pass pg.Model(..., hold=None) to explain {by_count(len(news), 'it', 'them')} too."
         )
     masks = tuple(each for each in sorted(automatic) if place is not None and _is_mask(subject, each, place))
     lengths = next((position for position in explicit | automatic if _base(names[position]) in _LENGTHS), None)
@@ -96,21 +95,9 @@ def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
     return wanted
 
 
-def _find_tokens(subject: NetworkSubject, hold: frozenset[int], tokens: Any) -> int | None:
+def _find_tokens(subject: NetworkSubject, hold: frozenset[int]) -> int | None:
     names = subject.input_names
     matrices = [place for place, one in enumerate(subject.inputs) if one.ndim == 2 and not one.is_floating_point()]
-    if tokens is not None:
-        if tokens not in names:
-            raise unknown("input in tokens=", tokens, names)
-        place = names.index(tokens)
-        if place not in matrices:
-            shape = (*subject.inputs[place].shape,)
-            raise InputError(
-                f"Tokens must be whole numbers (rows, places), got {tokens!r} as {subject.inputs[place].dtype} {shape}",
-                hint="Leave tokens= out, or name the input that enters the embedding",
-                code="PG039",
-            )
-        return place
     widths = {place: subject.inputs[place].shape[1] for place in matrices}
     looked_up = {one.place for one in (subject.lookups() if matrices else ()) if one.reads(widths.get(one.place, 0))}
     sequences = [
@@ -183,18 +170,15 @@ class TokenForm(InputForm):
         return (*rows, places.new_zeros(len(places), 1 + len(self.follow), *places.shape[1:], dtype=torch.int64))
 
 
-def vocabulary_of(module: nn.Module, tokenizer: Any) -> dict[str, int | None]:
-    """Return the ids of padding, ``"pad"``, and of the mask token, ``"mask"``: the tokenizer's, else the network's."""
-    pad, mask = (
-        _id(getattr(tokenizer, f"{kind}_token_id", None), tokenizer, (f"[{kind.upper()}]", f"<{kind}>"))
-        for kind in ("pad", "mask")
-    )
+def pad_of(module: nn.Module, tokenizer: Any) -> int | None:
+    """Return the id of padding: the tokenizer's, else the network's."""
+    pad = _id(getattr(tokenizer, "pad_token_id", None), tokenizer, ("[PAD]", "<pad>"))
     if pad is None:
         pad = configured_pad(module)
     if pad is None:
         pads = {part.padding_idx for part in module.modules() if isinstance(part, nn.Embedding)} - {None}
         pad = pads.pop() if len(pads) == 1 else None
-    return {"pad": pad, "mask": mask}
+    return pad
 
 
 def _id(value: Any, tokenizer: Any, names: Sequence[str]) -> int | None:
@@ -205,45 +189,25 @@ def _id(value: Any, tokenizer: Any, names: Sequence[str]) -> int | None:
     return int(value) if is_whole(value) and value >= 0 else None
 
 
-def replacement_id(replacement: Any, vocabulary: Mapping[str, int | None]) -> int | None:
-    """Return the id that replaces tokens, or None for the tokens of donors."""
-    if isinstance(replacement, str) and replacement == "donor":
-        return None
-    if is_whole(replacement) and replacement >= 0:
-        return int(replacement)
-    if replacement not in ("pad", "mask"):
-        problem = f"replace must be {', '.join(map(repr, REPLACEMENTS))} or the id of a token, got {shown(replacement)}"
-        raise InputError(problem, hint="Leave it out to take the tokens of other rows", code="PG003")
-    number = vocabulary[replacement]
-    if number is None:
-        problem = f"Neither the tokenizer nor the network names a {replacement} token"
-        raise InputError(problem, hint="Pass tokenizer=, or the id of the token as replace=", code="PG005")
-    return number
-
-
-def with_tokens(
-    subject: NetworkSubject, roles: Roles, replacement: Any, tokenizer: Any, texts: Mapping[str, list[Tokens]]
-) -> Cuts:
+def with_tokens(subject: NetworkSubject, roles: Roles, tokenizer: Any, texts: Mapping[str, list[Tokens]]) -> Cuts:
     """Make the places of tokens players, or their words if a tokenizer knows them. Return how inputs are cut.
 
     The subject's form and inputs change if a row has places without a token.
     """
     subject.noted = {"held": roles.held}
     if roles.tokens is None:
-        for option, value in (("replace=", replacement != "donor"), ("tokenizer=", tokenizer is not None)):
-            if value:
-                problem = f"{option} needs an input of tokens, and none was recognised"
-                raise InputError(problem, hint=f"Name it with tokens=, or leave {option} out", code="PG004")
+        if tokenizer is not None:
+            problem = "tokenizer= needs an input of tokens, and none was recognised"
+            hint = "Leave it out. An input is tokens if an nn.Embedding looks its whole numbers (rows, places) up"
+            raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
-    name, vocabulary = roles.names[roles.tokens], vocabulary_of(subject.module, tokenizer)
-    number = replacement_id(replacement, vocabulary)
+    name, pad = roles.names[roles.tokens], pad_of(subject.module, tokenizer)
     words = name in texts or any(hasattr(tokenizer, way) for way in ("convert_ids_to_tokens", "id_to_token"))
-    subject.noted["tokens"] = {"input": name, "replaced_by": replacement, "players": "words" if words else "tokens"}
+    subject.noted["tokens"] = {"input": name, "players": "words" if words else "tokens"}
     if words:
-        filler = (number or 0, replacement != "pad")
-        shown = _make_words(subject, roles, vocabulary["pad"], filler, tokenizer, texts.get(name))
+        shown = _make_words(subject, roles, pad, tokenizer, texts.get(name))
     else:
-        shown = _make_places(subject, roles, vocabulary["pad"])
+        shown = _make_places(subject, roles, pad)
     names = [f"{name}[{place}]" for place in range(len(shown[0]))]
     subject.words = pd.DataFrame(shown, columns=names, dtype=object)
     if len(subject.inputs) > len(roles.names):
@@ -282,7 +246,6 @@ def _make_words(
     subject: NetworkSubject,
     roles: Roles,
     pad: int | None,
-    filler: tuple[int, bool],
     tokenizer: Any,
     texts: Sequence[Tokens] | None,
 ) -> list[list[str | None]]:
@@ -310,7 +273,6 @@ def _make_words(
         most=max(width, limit if is_whole(limit) else NO_LIMIT),
         pad=pad or 0,
         left=bool((away[:, 0] & ~away[:, -1]).any()),
-        filler=filler,
         as_tokens=partial(as_tokens, tokenizer=tokenizer, module=subject.module, pad=pad or 0),
         split=split,
     )
@@ -325,22 +287,6 @@ def follow_masks(space: PlayerSpace, roles: Roles, subject: NetworkSubject) -> P
     owners = space.segments[roles.tokens]
     segments = [owners if place in roles.masks else each for place, each in enumerate(space.segments)]
     return replace(space, segments=tuple(segments))
-
-
-def replaced(
-    subject: NetworkSubject, roles: Roles, donors: Tensors, space: PlayerSpace, replacement: Any, tokenizer: Any
-) -> Tensors:
-    """Return the background for replacement: every token is one id, unless donors' tokens are used."""
-    number = None if roles.tokens is None else replacement_id(replacement, vocabulary_of(subject.module, tokenizer))
-    if number is None or roles.tokens is None:
-        return donors
-    if set(space.modality) == {roles.names[roles.tokens]}:
-        donors = tuple(tensor[:1] for tensor in donors)
-    there = replacement != "pad"
-    filled = {roles.tokens: number, **{place: abs(_away(roles.names[place]) - there) for place in roles.masks}}
-    if isinstance(subject.form, WordForm):
-        filled = {roles.tokens: BLANK}
-    return tuple(torch.full_like(one, filled[at]) if at in filled else one for at, one in enumerate(donors))
 
 
 def _absent(roles: Roles, inputs: Sequence[Tensor], pad: int | None) -> Tensor:

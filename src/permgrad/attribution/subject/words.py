@@ -220,7 +220,6 @@ class WordForm(InputForm):
     most: int = NO_LIMIT  # places that the network takes
     pad: int = 0
     left: bool = False
-    filler: tuple[int, bool] = (0, True)  # the id that blanks a word's tokens, and whether a mask shows them
     as_tokens: Callable[[Any], tuple[Any, dict[str, list[Tokens]], list[str]]] = lambda inputs: (inputs, {}, [])
     split: Callable[[Sequence[Tensor]], list[Tokens]] = lambda _: []  # ids of further rows
 
@@ -240,20 +239,16 @@ class WordForm(InputForm):
         """Return ids and where they are attended, ``(rows, places)`` each."""
         ids, lengths = (tensor.to(codes.device) for tensor in self.lexicon.contents())
         codes = torch.where(own == NOTHING, own, codes)
-        blank = codes == BLANK
-        shown = torch.where(blank, own, codes)
-        tokens = torch.where(blank[..., None], self.filler[0], ids[shown])
-        present = torch.arange(ids.shape[1], device=codes.device) < lengths[shown][..., None]
-        attended = present & (~blank[..., None] | self.filler[1])
-        tokens, present, attended = (tensor.flatten(1) for tensor in (tokens, present, attended))
+        present = torch.arange(ids.shape[1], device=codes.device) < lengths[codes][..., None]
+        tokens, present = (tensor.flatten(1) for tensor in (ids[codes], present))
         order = torch.argsort(present if self.left else ~present, dim=1, stable=True)
-        tokens, present, attended = (tensor.gather(1, order) for tensor in (tokens, present, attended))
+        tokens, present = (tensor.gather(1, order) for tensor in (tokens, present))
         width = max(self.width, min(self.most, sum(self.lexicon.longest)))
         lacking = max(0, width - tokens.shape[1])
         ends = (lacking, 0) if self.left else (0, lacking)
         cut = slice(-width, None) if self.left else slice(0, width)
         tokens = torch.nn.functional.pad(torch.where(present, tokens, self.pad), ends, value=self.pad)
-        return tokens[:, cut], torch.nn.functional.pad(attended, ends)[:, cut]
+        return tokens[:, cut], torch.nn.functional.pad(present, ends)[:, cut]
 
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Read further rows as words."""

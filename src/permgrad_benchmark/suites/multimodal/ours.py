@@ -96,7 +96,7 @@ def score(case: PairsCase, method: str, entry: Entry) -> Scores:
     if entry.loss is not None:
         network, y = case.classifier(), case.labels[:count].numpy()
         arguments |= {
-            "layer": f"network.{LAYER}", "task": "classification", "output_kind": "logits", "loss": entry.loss,
+            "layer": f"network.{LAYER}", "task": "classification", "returns": "logits", "loss": entry.loss,
         }  # fmt: skip
     explanation, cost = timed_explanation(network, case.rows(count), y, method=method, **arguments)
     return Scores(by_modality(explanation), **cost)

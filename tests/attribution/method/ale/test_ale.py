@@ -351,7 +351,7 @@ def test_each_class_has_its_curve():
         scores = np.exp(np.stack([table[:, 0], -table[:, 0], table[:, 1]], axis=1))
         return scores / scores.sum(axis=1, keepdims=True)
 
-    explanation = explain(model, X, output="probability", output_kind="probabilities", class_names=["a", "b", "c"])
+    explanation = explain(model, X, output="probability", returns="probabilities", class_names=["a", "b", "c"])
     assert explanation.outputs == ("a", "b", "c")
     effects = [curve(explanation, "x0", label)["effect"].to_numpy() for label in explanation.outputs]
     assert np.abs(effects).max() > 0.1

@@ -168,7 +168,7 @@ def test_small_effects_in_half_precision_are_no_rounding(dtype, exact):
     small = (torch.randn(300, 4, generator=generator) + 2).to(dtype)
     large = (3 * torch.randn(300, 1, generator=generator)).to(dtype)
     rows = {"small": small[:5], "large": large[:5]}
-    options = {"output_kind": "values", "task": "regression", "random_state": 0, "progress": False}
+    options = {"returns": "values", "task": "regression", "random_state": 0, "progress": False}
     options |= {"background": {"small": small, "large": large}, "exact": exact}
     found = pg.explain(Sum(), rows, method="shapley", **options)
     wide = small.double()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from permgrad.attribution.explanation.ranks import shared_errors
 from permgrad.attribution.explanation.statistics import independent
 from permgrad.attribution.method.ale.effects import Axis, Curve, Sampled, accumulated, make_axes, read_columns
 from permgrad.attribution.replace.coalitions import CoalitionGame
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
 from permgrad.attribution.subject.finite import settle
@@ -42,7 +42,7 @@ class Ale(Configured):
     intervals, and ``explanation.plot.direction()`` draws them.
 
     The importance of a column is the standard deviation of its curve over the rows, in units of the output, less what
-    chance adds to it. It is 0 where effects of opposite signs cancel: these show in ``interactions=2``. Neither y
+    chance adds to it. It is 0 where effects of opposite signs cancel: these show in ``pairs``. Neither y
     nor a background is used.
 
     Levels without an order are ordered by how alike the other columns of their rows are. Missing cells and rare levels
@@ -50,9 +50,10 @@ class Ale(Configured):
 
     Options:
         bins: most bins of a number, cut at its quantiles.
-        least_rows: rows that a bin or a level has at least (where rows are few, a level needs one in eight of them).
-        interactions: with 2, pairs follow the columns: what two columns do only together (second-order ALE).
-        pairs: the pairs, such as ``[("age", "income")]``. None: all.
+        pairs: ``"all"``, or pairs such as ``[("age", "income")]``, that follow the columns: what two columns do only
+            together (second-order ALE). None: none.
+
+    A bin or a level has at least 10 rows (where rows are few, a level needs one in eight of them).
 
     Source: Apley & Zhu (2020). NOTE[DIFF]: curves are centred over the rows at their own values. The R package takes
     the middle of each row's bin, by which a long tail moves the curve. Single numbers with few values are levels too.
@@ -67,20 +68,18 @@ class Ale(Configured):
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global",)
     bins: int = 40
-    least_rows: int = 10
-    interactions: int = 1
-    pairs: Iterable[Sequence[str]] | None = None
+    pairs: Literal["all"] | Iterable[Sequence[str]] | None = None
+    inner: ClassVar[Mapping[str, Any]] = {"least_rows": 10}
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        refuse_conditional(request, "ale", "moves rows only between values near their own", "leave sampling out")
         pairs, sizes = _pairs(request), ("bins", "least_rows")
         bins, least = (check_whole(name, request.options[name], "Pass for example 10.") for name in sizes)
         columns = read_columns(request)
         if not columns:
             raise InputError(
                 "ale needs features that are single columns of a table, and here none is",
-                hint="Leave level, groups and segments out, or choose method='permutation'.",
+                hint="Leave groups and segments out, or choose method='permutation'.",
                 code="PG004",
             )
         if request.count < 2:
@@ -123,12 +122,11 @@ class Ale(Configured):
 
 def _pairs(request: Request) -> list[Pair]:
     """Return the pairs of players that are asked for."""
-    order, asked, names = request.options["interactions"], request.options["pairs"], request.space.names
-    if order > 2 or (order == 1 and asked is not None):
-        problem = f"interactions of ale must be at most 2, got {order}" if order > 2 else "pairs= needs interactions=2"
-        raise InputError(problem, hint="Pass interactions=2.", code="PG002")
-    pairs: list[Pair] = list(combinations(range(len(names)), 2)) if order == 2 else []
-    if asked is not None:
+    asked, names = request.options["pairs"], request.space.names
+    if asked is None:
+        return []
+    pairs: list[Pair] = list(combinations(range(len(names)), 2))
+    if asked != "all":
         given = list(asked) if isinstance(asked, (list, tuple)) else [asked]
         if not all(isinstance(pair, (list, tuple)) and len({*map(str, pair)}) == len(pair) == 2 for pair in given):
             hint = f"Pass for example pairs=[{tuple(names[:2])}]."
@@ -168,7 +166,7 @@ def _moved(game: CoalitionGame, players: Pair, axes: Sequence[Axis]) -> tuple[In
     mask = np.isin(np.arange(len(request.space)), players)
     found = game.predict_one(once // count, once % count, mask, _lent(request, players, axes))
     outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
-    read = [request.subject.readout(one, request.output)[:, list(request.targets)] for one in outputs]
+    read = [request.subject.readout(one, request.scale)[:, list(request.targets)] for one in outputs]
     effects = seen = np.array([one.cpu().double().numpy() for one in read])
     for _ in axes:
         effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]

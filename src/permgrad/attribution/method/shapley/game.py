@@ -49,7 +49,7 @@ class ShapleyGame(CoalitionGame):
         subject, y, donors = self.request.subject, self.request.y, outputs.shape[1]
         flat = outputs.flatten(0, 1).double()
         if self.measured == "output":
-            chosen = subject.readout(flat, self.request.output)[:, list(self.request.targets)]
+            chosen = subject.readout(flat, self.request.scale)[:, list(self.request.targets)]
             return chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
         base, loss = self.row_outputs[torch.from_numpy(np.array(rows))].double(), self.request.loss
         if self.measured == "expected" or subject.task == "regression" or isinstance(loss, OtherLoss):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import comb
 from typing import Any, ClassVar, Literal
@@ -24,7 +25,7 @@ from permgrad.attribution.method.shapley.sampled import (
     StoppingRule,
     prefers_designs,
 )
-from permgrad.attribution.players.tree import STRUCTURES, Tree, make_tree
+from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_interactions
@@ -60,33 +61,29 @@ class Shapley(Configured):
     is the divergence from the model's own prediction.
 
     Options:
-        exact: largest number of players for which every coalition is enumerated and the error is exactly 0. Default:
-            12, global: 6. With ``structure="owen"`` it counts the blocks that concern a single player. For more
-            players, coalitions are sampled in balanced designs, or orders in pairs with their reverse, whichever
-            varies less on some pairs of background rows. With ``structure="owen"``, orders are always used.
+        max_permutations: largest number of orders per row of a local explanation. A pair counts as two, and so does a
+            design, which needs as many predictions. A global game uses up to ``n_repeats`` of them per row, and stops
+            when samples and donors cause less than a fifth of the variance. ``tolerance=0`` uses all.
         tolerance: sampling stops at this standard error, as a share of the output's range over the background (global:
             of the loss without any information).
-        min_permutations, max_permutations: smallest (default: 100, or the largest) and largest number of orders per row
-            of a local explanation. A pair counts as two, and so does a design, which needs as many predictions. A
-            global game uses up to ``n_repeats`` of them per row, and stops when samples and donors cause less than a
-            fifth of the variance. ``tolerance=0`` uses all.
         references: how many background rows replace players. Default: all rows of ``background=``, else 100. A global
             game draws 50 for each row from the background.
-        structure: ``"flat"``, or ``"owen"``: players of one modality (and of one of ``groups=`` in it) join one after
-            the other (Owen 1977), so that sums over modalities are the Shapley values of the game of modalities.
-        game: game of a global explanation. ``"prediction"``: the loss of the averaged prediction, as in SAGE.
-            ``"expected"``: the averaged loss of predictions with one background row each, the game of ``permgrad``.
-        same_orders: whether a local explanation uses the same orders for every row, so that the values of two rows
-            differ less by chance. Balanced designs are then not used. The report's *What if* uses such orders.
-        interactions: 2 adds the interactions of pairs after the features, 3 also those of three, and so on. Features
-            keep their Shapley values. ``parts[index]`` has the values that the index gives to single features. Locally,
-            the package shapiq estimates those of more players than ``exact``, without standard errors, from as many
+        order: 2 adds the interactions of pairs after the features, 3 also those of three, and so on. Features keep
+            their Shapley values. ``parts[index]`` has the values that the index gives to single features. Locally, the
+            package shapiq estimates those of more players than are enumerated, without standard errors, from as many
             coalitions as ``max_permutations`` orders have, and at least two for each feature and interaction.
         index: of interactions: ``"k-SII"``, ``"SII"``, ``"STII"`` or ``"FSII"``.
+        sampling: ``"marginal"``, or ``"conditional"``: players that do not keep the row's value are drawn so that they
+            fit those that do (Aas et al. 2021, arXiv 1903.10464), by linear regressions on the background and the
+            donor's own residual. A table only.
+        blocks: None, or blocks of players that join one after the other (Owen 1977): ``"modality"``, or a mapping of
+            names to features. Sums over blocks are the Shapley values of the game of blocks. Within a modality, the
+            features of a named block join together.
 
-    With ``sampling="conditional"``, players that do not keep the row's value are drawn so that they fit those that do
-    (Aas et al. 2021, arXiv 1903.10464), by linear regressions on the background and the donor's own residual. A table
-    only.
+    All coalitions are enumerated, and the error is exactly 0, for at most 12 players (global: 6), with ``blocks`` the
+    blocks that concern a single player. For more players, coalitions are sampled in balanced designs, or orders in
+    pairs with their reverse, whichever varies less on some pairs of background rows. With ``blocks``, orders are always
+    used.
 
     The local standard error is that of sampling orders or coalitions. A small p-value therefore shows that there are
     enough of them, not that the model is right. It is 0 where all coalitions are enumerated, and where a feature was
@@ -101,16 +98,21 @@ class Shapley(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
-    exact: int | None = None
-    tolerance: float = 0.01
-    min_permutations: int | None = None
     max_permutations: int = 2000
+    tolerance: float = 0.01
     references: int | None = None
-    structure: Literal["flat", "owen"] = "flat"
-    game: Literal["prediction", "expected"] = "prediction"
-    same_orders: bool = False
-    interactions: int = 1
+    order: int = 1
     index: Literal["k-SII", "SII", "STII", "FSII"] = "k-SII"
+    sampling: Literal["marginal", "conditional"] = "marginal"
+    blocks: Literal["modality"] | Mapping[str, Iterable[str]] | None = None
+    #: ``exact``: most players whose coalitions are enumerated. ``min_permutations``: fewest orders of a row. ``game``:
+    #: ``"prediction"``, the loss of the averaged prediction as in SAGE, or ``"expected"``, the averaged loss of
+    #: predictions with one background row each, the game of ``permgrad``. ``same_orders``: every row gets the same
+    #: orders, so that two rows differ less by chance. Balanced designs are then not used.
+    inner: ClassVar[Mapping[str, Any]] = {
+        "exact": None, "min_permutations": None, "game": "prediction", "same_orders": False, "incremental": True,
+        "workers": 1,
+    }  # fmt: skip
 
     def check(self, request: Request) -> None:
         """Refuse options of a request before any work."""
@@ -119,7 +121,7 @@ class Shapley(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
-        tree = make_tree(request.space, options["structure"])
+        tree = make_tree(request.space, options["blocks"])
         explain = _explain_rows if request.scope == "local" else _explain_loss
         with request.subject.open():
             return explain(request, tree, options)
@@ -142,14 +144,15 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         raise InputError(problem, hint="Lower the first or raise the second.", code="PG006")
     check_number("tolerance", options["tolerance"], "pass for example 0.01")
     check_flag("same_orders", options["same_orders"])
-    for name, choices in (("structure", STRUCTURES), ("game", GAMES)):
-        check_choice(name, options[name], choices)
-    standard = _EXACT_LOCAL if request.scope == "local" or options["interactions"] > 1 else _EXACT_GLOBAL
+    if options["blocks"] is not None and not isinstance(options["blocks"], Mapping):
+        check_choice("blocks", options["blocks"], ("modality",))
+    check_choice("game", options["game"], GAMES)
+    standard = _EXACT_LOCAL if request.scope == "local" or options["order"] > 1 else _EXACT_GLOBAL
     exact = standard if options["exact"] is None else options["exact"]
     _check_interactions(request, options, exact)
     index = None
-    if options["interactions"] > 1:
-        index = InteractionIndex(options["index"], int(options["interactions"]), len(request.space))
+    if options["order"] > 1:
+        index = InteractionIndex(options["index"], int(options["order"]), len(request.space))
     return {**options, "exact": exact, "interactions": index}
 
 
@@ -207,7 +210,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "quantity": "output minus the mean output over the background",
         "baseline": f"mean over {len(references):,} background rows",
         "baseline_rows": len(references),
-        "structure": options["structure"],
+        "structure": "flat" if options["blocks"] is None else "owen",
         "estimator": " or ".join(sorted(estimates.ways)),
         "permutations": int(estimates.orders.max()),
         "mean_permutations": float(estimates.orders.mean()),
@@ -265,7 +268,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         **({"model_loss": unchanged} if np.isfinite(scale) else {}),
         "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
         "game": options["game"],
-        "structure": options["structure"],
+        "structure": "flat" if options["blocks"] is None else "owen",
         "estimator": ENUMERATION if exact else DESIGNS if plan.designs else ORDERS,
         "permutations": 2 * walks,
         "completeness_gap": gap,
@@ -281,24 +284,22 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 def _check_interactions(request: Request, options: dict[str, Any], exact: int) -> None:
     """Refuse an index without interactions, and interactions that cannot be computed."""
     check_choice("index", options["index"], INDICES)
-    if options["interactions"] == 1 and options["index"] != INDICES[0]:
-        problem = f"index={options['index']!r} is of interactions, got interactions=1"
-        raise InputError(problem, hint="Pass interactions=2, or leave index out.", code="PG006")
-    if options["interactions"] > min(MOST_ORDER, len(request.space)):
-        problem = (
-            f"interactions must be at most {min(MOST_ORDER, len(request.space))} here, got {options['interactions']}"
-        )
+    if options["order"] == 1 and options["index"] != INDICES[0]:
+        problem = f"index={options['index']!r} is of interactions, got order=1"
+        raise InputError(problem, hint="Pass order=2, or leave index out.", code="PG006")
+    if options["order"] > min(MOST_ORDER, len(request.space)):
+        problem = f"order must be at most {min(MOST_ORDER, len(request.space))} here, got {options['order']}"
         raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")
-    if options["structure"] != "flat":
-        refuse_interactions(options, f"structure={options['structure']!r}")
-    names = sum(comb(len(request.space), size) for size in range(1, options["interactions"] + 1))
-    if options["interactions"] > 1 and names > _MOST_NAMES:
+    if options["blocks"] is not None:
+        refuse_interactions(options, "blocks=")
+    names = sum(comb(len(request.space), size) for size in range(1, options["order"] + 1))
+    if options["order"] > 1 and names > _MOST_NAMES:
         problem = (
-            f"interactions={options['interactions']} of {len(request.space)} players are {names:,} names, and at most "
+            f"order={options['order']} of {len(request.space)} players are {names:,} names, and at most "
             f"{_MOST_NAMES:,} are computed"
         )
         raise InputError(problem, hint="Join players with groups=.", code="PG002")
-    if options["interactions"] > 1 and request.scope == "global" and len(request.space) > exact:
+    if options["order"] > 1 and request.scope == "global" and len(request.space) > exact:
         way = f"pass exact={len(request.space)}, " if len(request.space) <= _MOST_EXACT else ""
         raise InputError(
             f"Interactions of the loss need every coalition, and {len(request.space)} players are more than {exact}",

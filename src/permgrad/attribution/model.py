@@ -1,0 +1,134 @@
+"""``pg.Model``: how a model is read, said once and found out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal
+
+from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_choice, is_whole
+from permgrad.base.errors import InputError, shown
+
+TASKS = ("classification", "regression", "multilabel")
+RETURNS = ("logits", "probabilities", "log_probabilities", "values")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model and how it is read, accepted wherever a model is.
+
+    A bare model is read as ``Model(model)``: what is left out here is found out on the first rows of a call. A
+    ``Model`` remembers it, so that a second call pays only for the explanation. It says nothing about methods or rows.
+
+    Args:
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, a ``torch.nn.Module``, or any predictor on a table: a
+            fitted estimator or booster, or a function of rows (docs/any-model.md).
+        task: ``"classification"``, ``"regression"`` or ``"multilabel"``.
+        class_names: names of the classes in the order of the outputs, or of several numbers.
+        positive: the class that plots show where they show one of two. No value changes. Default: the rarer class in
+            the training rows that an estimator keeps, or in ``y``. Without both it is the second class.
+        returns: what the model returns: ``"logits"``, ``"probabilities"``, ``"log_probabilities"`` or ``"values"``.
+        head: which of a network's several outputs is explained, by name or position.
+        hold: inputs of a network that are never replaced and are not features, beside masks and lengths, which are
+            found. None: nothing is held.
+        segments: how images (``"pixels"``, ``("grid", 7)``, ``"superpixels"`` or a mask) and series (``("windows",
+            10)``, ``"channels"``, or ``("windows", 10, "channels")`` for both) are divided. A dict sets it by input.
+        tokenizer: of Hugging Face, or a function from text to ids. Words are then features, and a list of texts is an
+            input.
+        layer: explain the output of a named layer of a network, or of several, instead of its inputs.
+        batch_size: rows per forward. ``"auto"`` fits the cache, and is halved when memory runs out.
+
+    Raises:
+        InputError: an argument cannot be used with any model. What does not fit this one is refused when it is read.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(300, 3))
+        >>> model = pg.Model(lambda rows: rows[:, 0] > 0, task="classification", class_names=["low", "high"])
+        >>> pg.explain(model, X, X[:, 0] > 0).ranking()[0]
+        'x0'
+        >>> print(model.describe(X))
+        function of a table, classification
+        inputs: table (300 rows, 3 columns)
+        features: x0, x1, x2
+        outputs: probabilities of the classes low, high
+        rows that depend on each other: no sign in the columns
+    """
+
+    model: Any
+    _: KW_ONLY
+    task: Literal["classification", "regression", "multilabel"] | None = None
+    class_names: Iterable[Any] | None = None
+    positive: Any = None
+    returns: Literal["logits", "probabilities", "log_probabilities", "values"] | None = None
+    head: int | str | None = None
+    hold: Iterable[str] | str | None = ()
+    segments: Any = None
+    tokenizer: Any = None
+    layer: Any = None
+    batch_size: int | Literal["auto"] = "auto"
+    #: What was found out about the model, by the kind of rows. Emptied where it travels to another process.
+    found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what fits no model."""
+        if isinstance(self.model, Model):
+            raise InputError("model is a pg.Model already", hint="Pass the model inside, as .model.", code="PG031")
+        if isinstance(self.model, type):
+            problem = f"model must be a fitted model, got the class {self.model.__name__}"
+            raise InputError(problem, hint="Create an instance and fit it.", code="PG031")
+        if self.task is not None:
+            check_choice("task", self.task, TASKS)
+        if self.returns is not None:
+            check_choice("returns", self.returns, RETURNS)
+        automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):
+            problem = f"batch_size must be 'auto' or an integer of at least 1, got {shown(self.batch_size)}"
+            raise InputError(problem, hint="Pass for example 'auto'.", code="PG002")
+
+    @classmethod
+    def of(cls, model: Any) -> Model:
+        """Return a model as it is read by default, or as the user described it."""
+        return model if isinstance(model, Model) else cls(model)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """What is said about the outputs."""
+        return {"returns": self.returns, "task": self.task, "class_names": self.class_names}
+
+    def described(self) -> Mapping[str, Any]:
+        """Return what differs from the default, as a record keeps it."""
+        names = ("task", "class_names", "positive", "returns", "head", "hold", "segments", "layer")
+        return {name: value for name in names if not _is(value := getattr(self, name), _DEFAULTS.get(name))}
+
+    def describe(self, X: Any, y: Any = None) -> str:
+        """Return a few lines: what is taken for inputs, features, outputs, classes and rows that depend on each other.
+
+        ``X``, and ``y`` if it is passed, are those of ``pg.explain``, which does what is said here.
+        """
+        from permgrad.attribution.request.describe import description  # loads what reads models
+
+        return description(self, X, y)
+
+    def predict(self, X: Any) -> Floats:
+        """Return the outputs that explanations of single rows explain, float64 ``(rows, outputs)``.
+
+        Logits of a classifier (probabilities where it returns classes only), numbers of a regression in y's units.
+        """
+        from permgrad.attribution.request.describe import explained_outputs
+
+        return explained_outputs(self, X)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "found": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+_DEFAULTS: dict[str, Any] = {"hold": ()}
+
+
+def _is(value: Any, default: Any) -> bool:
+    return value is default or (isinstance(value, tuple) and value == default)

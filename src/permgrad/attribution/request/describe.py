@@ -1,0 +1,105 @@
+"""What ``Model.describe`` says, and ``Model.predict`` returns: both read the model as an explanation does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.reading import build_request, is_estimator
+from permgrad.attribution.request.related import signs_of_dependence
+from permgrad.attribution.request.request import Request
+from permgrad.attribution.subject.row_target import outputs_of
+from permgrad.base.arrays import Floats
+from permgrad.base.errors import counted, keeping_warnings
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
+
+if TYPE_CHECKING:
+    from permgrad.attribution.model import Model
+
+#: Names that are listed before the rest is counted.
+_SHOWN = 8
+#: Kinds of outputs in words.
+_KINDS = {
+    "logits": "logits", "probabilities": "probabilities", "log_probabilities": "logarithms of probabilities",
+    "values": "numbers",
+}  # fmt: skip
+
+
+def description(model: Model, X: Any, y: Any = None) -> str:
+    """Return what is taken for inputs, features, outputs, classes and rows that depend on each other, in lines."""
+    with sparing(), full_float32(), keeping_warnings():
+        request = build_request(Arguments(model, X, y), None, "describe")
+        subject = request.subject
+        lines = [f"{_kind(model.model)}, {subject.task}", f"inputs: {_inputs(request)}"]
+        held = subject.facts.get("held") or []
+        if held:
+            lines.append(f"held, and no features: {', '.join(held)}")
+        lines.append(f"features: {_names(request.space.names)}")
+        if len(dict.fromkeys(request.space.modality)) > 1:
+            lines.append(f"modalities: {', '.join(dict.fromkeys(request.space.modality))}")
+        lines.append(f"outputs: {_outputs(request)}")
+        if request.positive is not None:
+            lines[-1] += f" (positive: {request.positive})"
+        signs = signs_of_dependence(request, outputs_of(subject, request.inputs) if y is not None else None)
+        lines.append(f"rows that depend on each other: {signs or 'no sign in the columns'}")
+    return "\n".join(lines)
+
+
+def explained_outputs(model: Model, X: Any) -> Floats:
+    """Return the outputs that local explanations explain by default, float64 ``(rows, outputs)``."""
+    with sparing(), full_float32(), keeping_warnings():
+        request = build_request(Arguments(model, X, scope="local"), None, "predict")
+        outputs = outputs_of(request.subject, request.inputs)
+        read: Floats = request.subject.readout(outputs, request.scale).double().cpu().numpy()
+    return read
+
+
+def _kind(model: Any) -> str:
+    if isinstance(model, nn.Module):
+        return f"torch network {type(model).__name__}"
+    if is_estimator(model) or hasattr(model, "predict") or hasattr(model, "of_encoded"):
+        return str(getattr(model, "label", type(model).__name__))
+    return "function of a table"
+
+
+def _inputs(request: Request) -> str:
+    """Say what each input is read as."""
+    words, shapes = [], [*request.shapes, *[None] * len(request.inputs)]
+    tokens = (request.subject.facts.get("tokens") or {}).get("input")
+    for name, tensor, shape in zip(request.space.inputs, request.inputs, shapes, strict=False):
+        size = " × ".join(map(str, tensor.shape[1:]))
+        if name.endswith(".own"):  # which places hold a row's own tokens
+            continue
+        if name == tokens:
+            what = f"tokens, {size} places"
+        elif shape is not None:
+            what = f"{('', 'series', 'image', 'volume')[len(shape.size)]} {' × '.join(map(str, shape.size))}"
+        elif tensor.ndim == 2:
+            columns = request.raw.shape[1] if request.raw is not None else tensor.shape[1]
+            what = counted(columns, "column")
+        else:
+            what = size or "one number"
+        rows = f"{counted(len(tensor), 'row')}, " if not words else ""
+        words.append(f"{name} ({rows}{what})")
+    return ", ".join(words)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN:,} more ({len(names):,})"
+
+
+def _outputs(request: Request) -> str:
+    subject = request.subject
+    kind = "labels" if subject.of_labels else _KINDS[subject.kind]
+    if subject.task == "classification":
+        classes = _names(tuple(map(str, subject.class_names)))
+        one = " in one column" if subject.count == 1 else ""
+        return f"{kind} of the classes {classes}{one}"
+    names = tuple(map(str, subject.output_names))
+    head = subject.facts.get("head")
+    of_head = "" if head is None else f" of head {head!r}"
+    return f"{kind}{of_head}" if len(names) == 1 else f"{kind}{of_head}: {_names(names)}"
