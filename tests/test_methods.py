@@ -2,9 +2,10 @@ import inspect
 
 import numpy as np
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.request import methods
+from permgrad.attribution.request import methods, tuned
 
 X = np.random.default_rng(0).normal(size=(30, 3))
 
@@ -30,7 +31,11 @@ def test_every_method_is_a_class_whose_signature_is_its_options():
 def test_an_object_with_options_is_the_same_as_a_name_and_options():
     method = pg.methods.Shapley(exact=0, max_permutations=40, references=5)
     wanted = pg.explain(
-        predict, X, method="shapley", exact=0, max_permutations=40, references=5, random_state=0, progress=False
+        predict,
+        X,
+        method=tuned(pg.methods.Shapley(max_permutations=40, references=5), exact=0),
+        random_state=0,
+        progress=False,
     )
     usual = pg.explain(predict, X, method="shapley", random_state=0, progress=False)
     assert not np.array_equal(wanted.values, usual.values)  # the options matter
@@ -45,7 +50,7 @@ def test_an_object_with_options_is_the_same_as_a_name_and_options():
 def test_an_option_is_passed_once():
     method = pg.methods.Shapley(max_permutations=40)
     with pytest.raises(pg.InputError, match="max_permutations is passed twice"):
-        pg.explain(predict, X, method=method, max_permutations=50)
+        explain_with(predict, X, method=method, max_permutations=50)
 
 
 def test_objects_with_options_are_members_and_methods_of_single_inputs():
@@ -54,13 +59,13 @@ def test_objects_with_options_are_members_and_methods_of_single_inputs():
     call = {"random_state": 0, "progress": False}
     lime, options = pg.methods.Lime(samples=300, ridge=2.0), {"samples": 300, "ridge": 2.0}
     members = {"lime": options, "permutation": {}}
-    wanted = pg.explain(net, inputs, method="aggregate", members=members, **call)
-    usual = pg.explain(net, inputs, method="aggregate", members=("lime", "permutation"), **call)
+    wanted = explain_with(net, inputs, method="aggregate", members=members, **call)
+    usual = explain_with(net, inputs, method="aggregate", members=("lime", "permutation"), **call)
     assert not np.array_equal(wanted.values, usual.values)
     several = pg.methods.Aggregate(members=(lime, "permutation"))
-    assert np.array_equal(pg.explain(net, inputs, method=several, **call).values, wanted.values)
-    by_input = pg.explain(net, inputs, method={"input1": ("lime", options)}, **call)
-    assert np.array_equal(pg.explain(net, inputs, method={"input1": lime}, **call).values, by_input.values)
+    assert np.array_equal(explain_with(net, inputs, method=several, **call).values, wanted.values)
+    by_input = explain_with(net, inputs, method={"input1": ("lime", options)}, **call)
+    assert np.array_equal(explain_with(net, inputs, method={"input1": lime}, **call).values, by_input.values)
 
 
 def test_public_names_are_all_that_dir_shows():

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tests.shared.explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -189,7 +190,7 @@ class World:
         if options.get("sample_weight") == "by row":
             options["sample_weight"] = 1.0 + np.arange(rows) % 3
         settings = {"random_state": 7, "progress": False, **options}
-        return pg.explain(found, cut(inputs, part), np.asarray(targets)[part] if y else None, **settings)
+        return explain_with(found, cut(inputs, part), np.asarray(targets)[part] if y else None, **settings)
 
 
 def _listed(inputs: Any) -> list[Any]:

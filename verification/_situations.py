@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import permgrad as pg
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
@@ -18,7 +19,6 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
-from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.related import related
 from permgrad.evaluation.segments import find_segments
 from permgrad.evaluation.skill import Predicted, against_others, skill
@@ -390,8 +390,8 @@ def content_of(one: Situation) -> Assessment:
 
     def measure(guess: Array) -> dict[str, Any]:
         if regression:
-            return evaluate("regression", one.truth, predictions=guess)
-        return evaluate("classification", one.truth, probabilities=guess, classes=known, positive=positive)
+            return "regression".evaluate(one.truth, predictions=guess)
+        return "classification".evaluate(pg.Model(one.truth, positive=positive), probabilities=guess, classes=known)
 
     ours = Predicted(codes, one.guess)
     between = None if one.groups is None else Dependence(one.groups, name="patient")

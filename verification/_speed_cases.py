@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 
@@ -66,7 +67,7 @@ def _explains(
     if background:
         settings["background"] = frame[:background]
     given = (frame[part], target[part].to_numpy() if y else None)
-    return lambda folder: lambda: pg.explain(model(folder, preset), *given, **settings)
+    return lambda folder: lambda: explain_with(model(folder, preset), *given, **settings)
 
 
 def _predicts(preset: str, rows: int) -> Callable[[Path], Call]:
@@ -87,7 +88,7 @@ def _on_network(
     if background:
         settings["background"] = cut(inputs, slice(400, 400 + background))
     given = (cut(inputs, slice(0, rows)), np.arange(rows) % 2 if y else None)
-    return lambda _: lambda: pg.explain(network, *given, **settings)
+    return lambda _: lambda: explain_with(network, *given, **settings)
 
 
 _IG = "integrated_gradients"

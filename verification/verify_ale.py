@@ -17,8 +17,7 @@ import argparse
 import math
 
 import numpy as np
-
-import permgrad as pg
+from tests.shared.explaining import explain_with
 
 KINDS = ("rows", "groups", "weights")
 RELATION = 0.7
@@ -37,7 +36,7 @@ def covered(kind: str, repeats: int, rows: int = 400) -> tuple[float, float]:
         if kind == "weights":
             options["sample_weight"] = rng.gamma(2, size=rows)
         X[:, 1] = RELATION * X[:, 0] + math.sqrt(1 - RELATION**2) * X[:, 1]
-        explanation = pg.explain(lambda table: table[:, 0] * (1 + table[:, 1]), X, method="ale", **options)
+        explanation = explain_with(lambda table: table[:, 0] * (1 + table[:, 1]), X, method="ale", **options)
         frame = explanation.effects()
         found = frame[frame["feature"] == "x0"][1:-1]  # the ends are the extremes of the sample
         value = found["value"].to_numpy(dtype=float)

@@ -31,6 +31,7 @@ import torch
 from benchmarks._results import markdown_table, parser, record
 from captum.testing.attr.helpers.test_config import config
 from captum.testing.helpers.basic_models import BasicModel_ConvNet
+from tests.shared.explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -195,7 +196,7 @@ def ours(case: Case, name: str) -> np.ndarray:
         start = [one[part] for one in start] if apart else start
         start += [one[part][:1].expand(len(start[0]), *one.shape[1:]) for one in held]
         options = _with_baseline(method, shared, names, start)
-        explained.append(pg.explain(net, dict(zip(names, (one[part] for one in rows), strict=True)), **options))
+        explained.append(explain_with(net, dict(zip(names, (one[part] for one in rows), strict=True)), **options))
     if name == "LayerGradCam":
         maps = explained[0].maps["maps:x1"]
         values = maps.reshape(*maps.shape[:2], -1).swapaxes(1, 2)

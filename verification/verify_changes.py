@@ -27,6 +27,7 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 
@@ -91,7 +92,7 @@ def truth(task: str, shifts: dict[int, float], changed: bool) -> dict[tuple[str,
     result = {("score", "loss"): mean(draw(task, shifts, changed, TRUTH_ROWS, rng)[0], changed) - before}
     old, new_rows = (draw(task, *case, EXPLAINED, rng) for case in (({}, False), (shifts, changed)))
     options = {"random_state": 0, "progress": False, "n_repeats": 5, **ONLY[task]}
-    values = [pg.explain(model_of(task), *rows, **options).values[:, 0] for rows in (old, new_rows)]
+    values = [explain_with(model_of(task), *rows, **options).values[:, 0] for rows in (old, new_rows)]
     return result | {("importance", name): float(step) for name, step in zip(NAMES, values[1] - values[0], strict=True)}
 
 

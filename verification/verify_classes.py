@@ -36,6 +36,7 @@ from benchmarks._results import data_folder, markdown_table, parser, record
 from sklearn.metrics import balanced_accuracy_score
 
 import permgrad as pg
+from permgrad.attribution.request import tuned
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 from permgrad.imaging import StoredLayout
@@ -96,11 +97,10 @@ def class_effects(model: pg.HyNNClassifier, data: dict[str, Any], seed: int) -> 
         model,
         data["test"],
         data["test y"],
+        method=tuned(pg.methods.PermGrad(), branches=False, direction=False),
         confidence=1 - (1 - CONFIDENCE) / intervals,
         random_state=seed,
         progress=False,
-        branches=False,
-        direction=False,
     )
     low, high = explained.ci()
     found = []
@@ -122,10 +122,8 @@ def class_maps(model: pg.HyNNClassifier, data: dict[str, Any], rows: int, varian
             explained = pg.explain(
                 model,
                 data["test"].iloc[own],
-                method="gradcam",
-                variant=variant,
+                method=tuned(pg.methods.GradCam(variant=variant), maps=True),
                 target=name,
-                maps=True,
                 random_state=0,
                 progress=False,
             )

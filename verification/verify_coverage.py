@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 import permgrad as pg
 from permgrad.attribution.explanation.statistics import interval
+from permgrad.attribution.request import tuned
 
 Floats = npt.NDArray[np.float64]
 PARTS = ("total", "tabular", "image", "interaction")
@@ -114,9 +115,15 @@ def explain(
     case: Case, setting: Setting, x: Floats, y: npt.NDArray, background: Floats | None, seed: int
 ) -> pg.Explanation:
     return pg.explain(
-        case.model, x, y, n_repeats=setting.repeats, tolerance=case.tolerance if setting.stopping else None,
-        background=background, batch_size=ROWS, direction=False, random_state=seed, progress=False,
-    )  # fmt: skip
+        pg.Model(case.model, batch_size=ROWS),
+        x,
+        y,
+        method=tuned(pg.methods.PermGrad(tolerance=case.tolerance if setting.stopping else None), direction=False),
+        n_repeats=setting.repeats,
+        background=background,
+        random_state=seed,
+        progress=False,
+    )
 
 
 def labels(case: Case) -> list[tuple[str, str, str]]:

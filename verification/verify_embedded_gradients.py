@@ -95,7 +95,9 @@ def case(spread: float, count: int) -> tuple[Joint, dict[str, Tensor]]:
 
 def ours(net: Joint, rows: dict[str, Tensor], target: int) -> pg.Explanation:
     """Return permgrad's explanation."""
-    return pg.explain(net, rows, method="integrated_gradients", target=target, returns="logits", progress=False)
+    return pg.explain(
+        pg.Model(net, returns="logits"), rows, method="integrated_gradients", target=target, progress=False
+    )
 
 
 def captum(net: Joint, rows: dict[str, Tensor], target: int, steps: int, batch: int) -> tuple[Tensor, ...]:

@@ -29,6 +29,7 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from tests.shared.explaining import explain_with
 from scipy.stats import norm
 
 import permgrad as pg
@@ -69,7 +70,7 @@ def related(way: str, rng: np.random.Generator) -> dict[str, Any]:
 def ale(way: str, seed: int) -> dict[str, bool]:
     """Case 1."""
     rng = np.random.default_rng([seed, 1])
-    found = pg.explain(
+    found = explain_with(
         lambda x: x[:, 0] + x[:, 1] * x[:, 2],
         draw(way, rng),
         method="ale",
@@ -84,14 +85,14 @@ def shapley(way: str, seed: int) -> dict[str, bool]:
     """Case 2."""
     rng = np.random.default_rng([seed, 2])
     x = draw(way, rng)
-    found = pg.explain(
+    found = explain_with(
         lambda rows: rows[:, 0] + rows[:, 1],
         x[:, :2],
         x[:, 0] + x[:, 1] / 2 + x[:, 2],
         method="shapley",
         scope="global",
-        sampling="conditional",
         random_state=seed,
+        sampling="conditional",
         **related(way, rng),
         **OPTIONS,
     )

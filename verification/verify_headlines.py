@@ -35,6 +35,7 @@ import permgrad as pg
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import REPEATS
+from permgrad.attribution.request import tuned
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.pages.headline import reliance_sentence
 from permgrad.runs.folder.documents import saved_explanation
@@ -90,7 +91,13 @@ def headline(request: RunRequest) -> tuple[Explanation, str]:
         eval_set = held.frame[inputs.learned], held.y[inputs.learned]  # as the run does
         model.fit(train.frame, train.y, eval_set=eval_set)
     found = pg.explain(
-        model, test.frame, test.y, n_repeats=REPEATS, random_state=request.seed, direction=False, progress=False
+        model,
+        test.frame,
+        test.y,
+        method=tuned(pg.methods.PermGrad(), direction=False),
+        n_repeats=REPEATS,
+        random_state=request.seed,
+        progress=False,
     )
     content = Assessment(title="t", target="y", task=inputs.task, explanation=found)
     return found, reliance_sentence(content)

@@ -26,6 +26,7 @@ from verification._verification import small_model  # sets threads: before NumPy
 # isort: split
 import numpy as np
 import torch
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.method.shapley.indices import INDICES
@@ -109,16 +110,8 @@ def trained(x: Any, y: Any) -> dict[str, Any]:
 def pairs_of(model: Any, x: Any, y: Any, seed: int, repeats: int = 2) -> pg.Explanation:
     """Return the interactions of the squared error."""
     options: dict[str, Any] = {} if hasattr(model, "preprocessor_") else {"task": "regression"}
-    return pg.explain(
-        model,
-        x,
-        y,
-        method="permutation",
-        interactions=2,
-        n_repeats=repeats,
-        random_state=seed,
-        progress=False,
-        **options,
+    return explain_with(
+        model, x, y, method="permutation", n_repeats=repeats, random_state=seed, progress=False, order=2, **options
     ).of_order(2)
 
 
@@ -156,7 +149,7 @@ def first_are(values: Any, true: Pairs) -> bool:
 def first_of_output(model: Any, x: Any, true: Pairs) -> bool:
     """Whether true pairs come first by the mean size of the interactions in the output of single rows."""
     options: dict[str, Any] = {} if hasattr(model, "preprocessor_") else {"task": "regression"}
-    rows = pg.explain(model, x, method="shapley", interactions=2, random_state=0, progress=False, **options)
+    rows = explain_with(model, x, method="shapley", random_state=0, progress=False, order=2, **options)
     return first_are(rows.to_global().of_order(2).values[:, 0], true)
 
 
@@ -227,8 +220,14 @@ def check_enumeration() -> list[dict[str, Any]]:
             given = (
                 (torch.as_tensor(points), torch.as_tensor(background)) if kind == "network" else (points, background)
             )
-            ours = pg.explain(model, given[0], method="shapley", interactions=2, index=index, background=given[1],
-                              task="regression", random_state=0, progress=False)  # fmt: skip
+            ours = pg.explain(
+                pg.Model(model, task="regression"),
+                given[0],
+                method=pg.methods.Shapley(order=2, index=index),
+                background=given[1],
+                random_state=0,
+                progress=False,
+            )
             largest = 0.0
             for place, row in enumerate(points):
                 game = shapiq.ExactComputer(
@@ -264,7 +263,7 @@ def check_time(full: bool) -> list[dict[str, Any]]:
     for name, model in (("LightGBM", boosted), ("default network", net)):
         started, processor = time.perf_counter(), time.process_time()
         some = pg.explain(
-            model, x[:2000], y[:2000], method="permutation", interactions=2, random_state=0, progress=False
+            model, x[:2000], y[:2000], method=pg.methods.Permutation(order=2), random_state=0, progress=False
         )
         minutes, processor = (time.perf_counter() - started) / 60, (time.process_time() - processor) / 60
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -277,7 +276,7 @@ def check_time(full: bool) -> list[dict[str, Any]]:
         }
         if full and name == "LightGBM":
             options = {"interactions": 2, "pairs": "all", "n_repeats": 4, "random_state": 0, "progress": False}
-            every = pg.explain(model, x[:2000], y[:2000], method="permutation", **options)
+            every = explain_with(model, x[:2000], y[:2000], method="permutation", **options)
             row["ten largest found"] = len(set(every.ranking(order=2)[:10]) & set(some.names))
         rows.append(row)
         print(row, flush=True)

@@ -41,6 +41,7 @@ from verification.verify_first_sentences import shipped  # sets threads: before 
 # isort: split
 import numpy as np
 import pandas as pd
+from tests.shared.explaining import explain_with
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -262,7 +263,7 @@ def width_shares(number: int, seed: int, rows: int = 8_000) -> list[dict[str, An
     lines = []
     for method in METHODS:
         options: dict[str, Any] = {"method": method, "scope": "global", "random_state": seed, "progress": False}
-        explanation = pg.explain(model.interval_width, noisy(number, 300, seed + 100)[0], **options)
+        explanation = explain_with(model.interval_width, noisy(number, 300, seed + 100)[0], **options)
         values = explanation.values[:, 0]
         share = float(values[explanation.names.index("a")] / values.sum())
         lines.append(

@@ -25,6 +25,7 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 import numpy as np
 import pandas as pd
 import torch
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution import wide
@@ -116,7 +117,7 @@ def check_kinds(record: Record, name: str, model: Any, rows: EncodedRows, y: Any
     """Compare shares of the kinds in all rows with the truth, and count intervals of samples that hold it."""
     truth = of_model(model, rows, y)
     options = {"level": "modality", "direction": False, "progress": False}
-    whole = pg.explain(model, rows, y, n_repeats=2, random_state=0, **options)
+    whole = explain_with(model, rows, y, n_repeats=2, random_state=0, **options)
     shares = {kind: truth[kind] / sum(truth.values()) for kind in KINDS}
     apart = max(abs(whole.branches[kind]["share"] - shares[kind]) for kind in KINDS)
     record.floor(f"{name}: largest error of a share", apart, 0.0, SHARE)
@@ -128,7 +129,7 @@ def check_kinds(record: Record, name: str, model: Any, rows: EncodedRows, y: Any
     rng = np.random.default_rng([SEED, 1])
     for sample in range(samples):
         at = rng.choice(len(rows), SAMPLE, replace=False)
-        one = pg.explain(model, rows.take(at), y[at], n_repeats=4, random_state=sample, **options)
+        one = explain_with(model, rows.take(at), y[at], n_repeats=4, random_state=sample, **options)
         inside.append([one.low[k, 0] <= truth[kind] <= one.high[k, 0] for k, kind in enumerate(one.names)])
     covered = np.mean(inside, axis=0)
     record.floor(f"{name}: intervals of kinds that hold the truth", float(covered.mean()), *COVERED)

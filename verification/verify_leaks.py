@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 import torch
 from benchmarks._results import markdown_table, parser, record
+from tests.shared.explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -97,11 +98,13 @@ def make_calls(model: pg.HyNNClassifier, place: Path) -> dict[str, Call]:
     given: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "progress": False}
 
     def hybrid(method: str, scope: Any) -> Call:
-        return lambda: pg.explain(model, X[:ROWS], y[:ROWS], method=method, scope=scope, **FEW.get(method, {}), **given)
+        return lambda: explain_with(
+            model, X[:ROWS], y[:ROWS], method=method, scope=scope, **FEW.get(method, {}), **given
+        )
 
     def network(method: str, **more: Any) -> Call:
         few = FEW.get(method, {})
-        return lambda: pg.explain(net, inputs, truth, method=method, segments=None, **few, **more, **given)
+        return lambda: explain_with(net, inputs, truth, method=method, segments=None, **few, **more, **given)
 
     calls = {f"hybrid {name} {scope}": hybrid(name, scope) for name in methods for scope in methods.get(name).scopes}
     calls |= {f"network {name}": network(name) for name in methods if name != "permgrad-paper"}

@@ -35,6 +35,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
+from permgrad.attribution.request import tuned
 from permgrad_benchmark.metrics import discoveries, false_discovery_rate
 
 Floats = npt.NDArray[np.float64]
@@ -74,9 +75,14 @@ def nothing_there(record: Record, loss: str, networks: int, samples: int, seed: 
         for sample in range(samples):
             x, y = draw_noise(loss, ROWS, np.random.default_rng([seed, 11, number, sample]))
             explanation = pg.explain(
-                model, x, y, n_repeats=5, batch_size=ROWS, branches=False, direction=False, random_state=sample,
+                pg.Model(model, batch_size=ROWS),
+                x,
+                y,
+                method=tuned(pg.methods.PermGrad(), branches=False, direction=False),
+                n_repeats=5,
+                random_state=sample,
                 progress=False,
-            )  # fmt: skip
+            )
             p_values.append(explanation.p_values)
     rejected = np.array(p_values).reshape(networks, samples, *p_values[0].shape) < LEVEL
     record.write(
@@ -114,9 +120,14 @@ def correlated(record: Record, networks: int, samples: int, seed: int, slack: fl
             x, y = draw_correlated(ROWS, np.random.default_rng([seed, 21, number, sample]))
             for sampling, kept in p_values.items():
                 explanation = pg.explain(
-                    model, x, y, sampling=sampling, n_repeats=5, batch_size=ROWS, branches=False, direction=False,
-                    random_state=sample, progress=False,
-                )  # fmt: skip
+                    pg.Model(model, batch_size=ROWS),
+                    x,
+                    y,
+                    method=tuned(pg.methods.PermGrad(sampling=sampling), branches=False, direction=False),
+                    n_repeats=5,
+                    random_state=sample,
+                    progress=False,
+                )
                 kept.append(explanation.p_values[:, 0])
     rates = {sampling: (np.array(kept) < LEVEL).mean(axis=0) for sampling, kept in p_values.items()}
     record.write(
@@ -189,9 +200,14 @@ def bent(record: Record, samples: int, seed: int, slack: float) -> None:
                     # A flagged feature is counted.
                     warnings.simplefilter("ignore", pg.PermgradWarning)
                     explanation = pg.explain(
-                        network, x.astype(np.float32), y, method="permutation", sampling="conditional", n_repeats=5,
-                        random_state=sample, progress=False,
-                    )  # fmt: skip
+                        network,
+                        x.astype(np.float32),
+                        y,
+                        method=pg.methods.Permutation(sampling="conditional"),
+                        n_repeats=5,
+                        random_state=sample,
+                        progress=False,
+                    )
                 p_values[name].append(explanation.p_values[:, 0])
                 flagged += any(f"{at}" in "".join(explanation.meta["residuals_dependent"]) for at in (4, 5, 6))
         for name, found in p_values.items():
@@ -225,7 +241,15 @@ def constant(record: Record, seed: int) -> None:
         model = small_model(task, max_epochs=4, random_state=seed).fit(x, y)
         x[:, 2] = -1.0
         for sampling in ("marginal", "conditional"):
-            explanation = pg.explain(model, x, y, sampling=sampling, n_repeats=3, random_state=seed, progress=False)
+            explanation = pg.explain(
+                model,
+                x,
+                y,
+                method=pg.methods.PermGrad(sampling=sampling),
+                n_repeats=3,
+                random_state=seed,
+                progress=False,
+            )
             numbers = [explanation.values, explanation.std, explanation.low, explanation.high, explanation.p_values - 1]
             numbers += [*explanation.parts.values(), *explanation.part_std.values()]
             worst = max(worst, *(float(np.abs(array[2:]).max()) for array in numbers))

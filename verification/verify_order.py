@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks._results import markdown_table, parser, record
+from tests.shared.explaining import explain_with
 from mnist1d.data import get_dataset_args, make_dataset
 
 import permgrad as pg
@@ -78,10 +79,15 @@ def of_draw(seed: int, rows: int) -> tuple[dict[str, Any], dict[str, float]]:
     print(line, file=sys.stderr, flush=True)
     shares = {"random": inside(np.random.default_rng(seed).normal(size=(rows, len(order))), span[:rows])}
     for name, options in METHODS.items():
-        explained = pg.explain(
-            model, X_test[:rows], y_test[:rows] if options.get("scope") else None, random_state=seed, progress=False,
-            **options, **({} if options.get("scope") else {"row_target": "predicted"}),
-        )  # fmt: skip
+        explained = explain_with(
+            model,
+            X_test[:rows],
+            y_test[:rows] if options.get("scope") else None,
+            random_state=seed,
+            progress=False,
+            **options,
+            **{} if options.get("scope") else {"row_target": "predicted"},
+        )
         shares[name] = inside(explained.values[:, :, 0], span[:rows])
         print(f"draw {seed}: {name} {shares[name]:.3f}", file=sys.stderr, flush=True)
     return line, shares

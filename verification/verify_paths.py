@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from benchmarks._results import data_folder, markdown_table, parser, record
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
@@ -151,7 +152,7 @@ def largest_difference(
         "direction": False,
         **options,
     }
-    explained = pg.explain(model, table, y, background=background, n_repeats=repeats, **common)
+    explained = explain_with(model, table, y, background=background, n_repeats=repeats, **common)
     scale = explained.meta["loss_scale"]
     names = ["total", *explained.parts]
     found = np.stack([explained.values, *explained.parts.values()], axis=-1)
@@ -195,7 +196,7 @@ def largest_difference_of_pairs(
     exact, worst = in_float64(model), 0.0
     for row in range(len(table)):
         own = table.iloc[[row]], y[[row]]
-        one = pg.explain(exact, *own, background=donors, n_repeats=1, row_offset=row, **common)
+        one = explain_with(exact, *own, background=donors, n_repeats=1, row_offset=row, **common)
         for position, name in enumerate(one.names):
             columns = list(groups[name]) if groups and name in groups else model.preprocessor_.raw_columns_of(name)
             donor = donor_rows(seed, name, 0, np.array([row]), len(donors), shared=False)

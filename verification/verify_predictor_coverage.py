@@ -25,8 +25,10 @@ from verification.verify_coverage import FLOOR, ROWS, draw_classes, draw_regress
 
 # isort: split
 import numpy as np
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
+from permgrad.attribution.request import tuned
 
 SAMPLES, CHUNK, CHUNKS, REPEATS, EACH = 200, 20_000, 10, 2, 0.90
 
@@ -47,7 +49,15 @@ def models() -> dict[str, tuple[Any, Any]]:
 def explain(model: Any, draw: Any, rows: int, seed: list[int]) -> pg.Explanation:
     """Return the effects on a sample of its own."""
     x, y = draw(rows, np.random.default_rng(seed))
-    return pg.explain(model, x, y, n_repeats=REPEATS, direction=False, random_state=seed[-1], progress=False)
+    return pg.explain(
+        model,
+        x,
+        y,
+        method=tuned(pg.methods.PermGrad(), direction=False),
+        n_repeats=REPEATS,
+        random_state=seed[-1],
+        progress=False,
+    )
 
 
 def cover(name: str, model: Any, draw: Any, samples: int) -> list[dict[str, Any]]:
@@ -173,7 +183,7 @@ def cover_few(name: str, case: Few, count: int, samples: int) -> list[dict[str, 
         if y.dtype.kind == "i" and y.sum() < 2:
             continue
         weighted = {} if case.weights is None else {"sample_weight": case.weights(x)}
-        found = pg.explain(
+        found = explain_with(
             case.model, x, y, n_repeats=5, random_state=sample, progress=False, **weighted, **case.options
         )
         inside.append((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from benchmarks._results import RESULTS, data_folder, markdown_table, parser, record
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
@@ -323,13 +324,13 @@ def check(name: str, table: str, frame: pd.DataFrame, y: Any) -> dict[str, Any]:
     rows, truth = frame[TRAINED:].reset_index(drop=True), y[TRAINED:]
     before = rows.copy(deep=True)
     asked: dict[str, Any] = {"random_state": SEED, "progress": False}
-    loss = pg.explain(model, rows, truth, n_repeats=REPEATS, batch_size=ROWS, **asked)
+    loss = explain_with(model, rows, truth, n_repeats=REPEATS, batch_size=ROWS, **asked)
     by_loop = effects(predict, rows, truth, loss.meta["loss"])
     background = rows[50:55].reset_index(drop=True)
     order = np.argsort(second(predict(rows)), kind="stable")
     few = rows.take(order[[len(order) // 2, -1]]).reset_index(drop=True)  # one of which counts as the second class
     kinds = {} if hasattr(model, "classes_") else {"task": "classification"}
-    local = pg.explain(model, few, background=background, method="shapley", output="probability", **kinds, **asked)
+    local = explain_with(model, few, method="shapley", background=background, scale="probability", **kinds, **asked)
     by_hand = np.stack([enumerated(predict, few[at : at + 1], background) for at in range(len(few))])
     pd.testing.assert_frame_equal(rows, before)
     floor = ROUNDED.get(name, EXACT)

@@ -28,6 +28,7 @@ from verification._verification import RESULTS  # noqa: F401 — sets threads be
 
 # isort: split
 import numpy as np
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 
@@ -58,7 +59,7 @@ class Case:
     def explain(self, **options: Any) -> pg.Explanation:
         """Return the importances over all rows."""
         shared = {"method": self.method, "scope": "global", "task": "regression", "progress": False}
-        return pg.explain(self.model, self.rows, self.y, random_state=self.seed, **shared, **options)
+        return explain_with(self.model, self.rows, self.y, random_state=self.seed, **shared, **options)
 
     @property
     def tied(self) -> list[tuple[int, int]]:

@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from benchmarks._results import markdown_table, parser, record
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import make_engine
@@ -438,8 +439,8 @@ def rates() -> list[dict[str, Any]]:
         game: dict[str, Any] = {"background": X[:1000], "branches": False, "direction": False, "random_state": 0}
         works: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
             "predict": (2000, lambda a, _b, model=model: model.predict(a)),
-            "permgrad, 1 donor": (1500, lambda a, b, m=model, g=game: pg.explain(m, a, b, n_repeats=1, **g)),
-            "permgrad, 5 donors": (1500, lambda a, b, m=model, g=game: pg.explain(m, a, b, n_repeats=5, **g)),
+            "permgrad, 1 donor": (1500, lambda a, b, m=model, g=game: explain_with(m, a, b, n_repeats=1, **g)),
+            "permgrad, 5 donors": (1500, lambda a, b, m=model, g=game: explain_with(m, a, b, n_repeats=5, **g)),
             "gradient": (1000, lambda a, _b, model=model: pg.explain(model, a, method="gradient")),
             "integrated_gradients": (300, lambda a, _b, m=model: pg.explain(m, a, method="integrated_gradients")),
         }

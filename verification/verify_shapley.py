@@ -24,6 +24,7 @@ from math import comb
 import numpy as np
 import torch
 from benchmarks._results import markdown_table, parser, record
+from tests.shared.explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -108,14 +109,16 @@ def exactness(rows: int) -> list[dict[str, object]]:
     """Compare exact values with everything that gives them."""
     net, inputs, background = Coded(nn.ReLU, 0), draw(rows, 1), draw(20, 2)
     ours = pg.explain(net, inputs, method="shapley", background=background)
-    owen = pg.explain(net, inputs, method="shapley", background=background, structure="owen").by_modality()
+    owen = pg.explain(net, inputs, method=pg.methods.Shapley(blocks="modality"), background=background).by_modality()
     singles = [{name: own[index] for name, own in inputs.items()} for index in range(rows)]
     games = [partial(worth, net, row, background) for row in singles]
     by_hand = np.array([enumerate_values(own, [[player] for player in range(8)]) for own in games])
     peers = np.array([shapiq_values(own, 8) for own in games])
     upper = np.array([enumerate_values(own, [[0, 1, 2, 3, 4], [5, 6, 7]]) for own in games])
     linear = nn.Linear(5, 1).double()
-    of_linear = pg.explain(linear, inputs["table"], method="shapley", background=background["table"], task="regression")
+    of_linear = pg.explain(
+        pg.Model(linear, task="regression"), inputs["table"], method="shapley", background=background["table"]
+    )
     closed = (linear.weight[0] * (inputs["table"] - background["table"].mean(dim=0))).detach().numpy()
     pairs = {
         "enumeration by hand": (ours.values, by_hand),
@@ -154,9 +157,9 @@ def coverage(seeds: int, rows: int) -> list[dict[str, object]]:
             for seed in range(seeds):
                 inputs = draw(rows, 100 + seed)
                 structure = given.get("structure", "flat")
-                exact = pg.explain(net, inputs, method="shapley", background=background, structure=structure)
-                found = pg.explain(
-                    net, inputs, method="shapley", background=background, exact=0, random_state=seed, **given
+                exact = pg.explain(net, inputs, method="shapley", background=background)
+                found = explain_with(
+                    net, inputs, method="shapley", background=background, random_state=seed, exact=0, **given
                 )
                 inside.append((found.low <= exact.values) & (exact.values <= found.high))
                 scaled.append((found.values - exact.values) ** 2 / found.std**2)

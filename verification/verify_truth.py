@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks._results import markdown_table, parser, record
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution import methods
@@ -49,7 +50,7 @@ def judge(model: pg.HyNNRegressor, name: str, seed: int, rows: int, method: str,
     """Explain fresh rows and compare with the truth."""
     effects, relevant = true_effects(name)
     X, y = make_truth(name).sample(rows, random_state=20_000 + seed)
-    explanation = pg.explain(model, X, y, method=method, random_state=seed, progress=False, **options)
+    explanation = explain_with(model, X, y, method=method, random_state=seed, progress=False, **options)
     values = np.nan_to_num(explanation.values[:, 0])
     return {
         "top_k": top_k_recovery(effects, values, relevant),

@@ -38,6 +38,7 @@ import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections.photos import PATCHES, PhotoColumn, covered_scores
 from permgrad.assess.sections.what_if import background_rows, rows_of
+from permgrad.attribution.request import tuned
 from permgrad.data.encode.designs import text_parts, without
 from permgrad.data.image_table import read_image
 from permgrad.data.read.cells import as_frame
@@ -440,9 +441,14 @@ def explained(model: Any, rows: Any, form: dict[str, Any], walks: int) -> pg.Exp
     """Return the explanation in Python whose values the page should have."""
     background = background_of(model, form["walks"][0])
     return pg.explain(
-        model, rows, method="shapley", output="probability", exact=0, tolerance=0, same_orders=True,
-        max_permutations=2 * walks, random_state=whatif.SEED, progress=False, background=background,
-    )  # fmt: skip
+        model,
+        rows,
+        method=tuned(pg.methods.Shapley(tolerance=0, max_permutations=2 * walks), exact=0, same_orders=True),
+        scale="probability",
+        random_state=whatif.SEED,
+        progress=False,
+        background=background,
+    )
 
 
 def check(case: Case, edits: int, folder: Path) -> Outcome:

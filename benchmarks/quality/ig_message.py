@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.shared.explaining import explain_with
 from scipy import stats
 from sklearn.model_selection import train_test_split
 
@@ -43,7 +44,7 @@ OF_CLIENT = (("job", "blue-collar", -0.2209), ("month", "apr", -0.2995), ("educa
 def bars(model: Any, X: Any, baseline: str) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the 51 names, the published form of their bars, and that of the client's, for the logit of yes."""
     options = {"method": "integrated_gradients", "players": "encoded", "target": "yes", "baseline": baseline}
-    local = pg.explain(model, X, random_state=0, progress=False, **options)
+    local = explain_with(model, X, random_state=0, progress=False, **options)
     client = local.values[CLIENT, :, 0]
     return list(local.names), local.to_global("sum_l1").values[:, 0], client / np.abs(client).sum()
 

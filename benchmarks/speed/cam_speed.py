@@ -24,6 +24,7 @@ import torch
 import permgrad as pg
 from benchmarks.speed._speed import Line, line, take_turns
 from permgrad.attribution.maps.drawn import cam_layer
+from permgrad.attribution.request import tuned
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 from permgrad.models.network.summary import count_numbers
@@ -90,7 +91,9 @@ def check_equal(model: pg.HyNNClassifier, rows) -> float:
         .detach()
         .numpy()[:, 0]
     )
-    got = pg.explain(model, rows, method="gradcam", target=1, upsample="none", progress=False).maps["cam"][:, 0]
+    got = pg.explain(model, rows, method=tuned(pg.methods.GradCam(), upsample="none"), target=1, progress=False).maps[
+        "cam"
+    ][:, 0]
     return float(np.abs(got - want).max() / want.max())
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
@@ -56,7 +57,7 @@ class Case:
 
         def work(seed: int) -> np.ndarray:
             given = {"background": self.background, "n_repeats": repeats, "random_state": seed, "progress": False}
-            return pg.explain(self.model, self.rows, self.y, scope="global", **given, **options).values[:, 0]
+            return explain_with(self.model, self.rows, self.y, scope="global", **given, **options).values[:, 0]
 
         return work
 

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tests.shared.explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -235,7 +236,7 @@ def explain(model: Any, inputs: Any, y: Any, method: str, scope: str, **options:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         given = {"random_state": 0, "n_repeats": 5, "progress": False, **OPTIONS.get(method, {}), **options}
-        return pg.explain(model, inputs, y, method=method, scope=scope, **given)
+        return explain_with(model, inputs, y, method=method, scope=scope, **given)
 
 
 def compare_methods(

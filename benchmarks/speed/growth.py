@@ -26,6 +26,7 @@ import torch
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
+from permgrad.attribution.request import tuned
 
 #: Largest slope of the logarithms.
 MOST = 1.1
@@ -54,7 +55,15 @@ def fitted(features: int, branches: tuple[str, ...]) -> pg.HyNNRegressor:
 def seconds(model: pg.HyNNRegressor, frame: pd.DataFrame, y: np.ndarray) -> float:
     """Return the processor time of one explanation with one repeat; donors come from the rows themselves."""
     started = time.process_time()
-    pg.explain(model, frame, y, n_repeats=1, random_state=0, direction=False, progress=False)
+    pg.explain(
+        model,
+        frame,
+        y,
+        method=tuned(pg.methods.PermGrad(), direction=False),
+        n_repeats=1,
+        random_state=0,
+        progress=False,
+    )
     return time.process_time() - started
 
 

@@ -98,7 +98,11 @@ def heloc_model(rows: int, epochs: int = 6) -> tuple[pg.HyNNClassifier, Any, int
 def ours(model: pg.HyNNClassifier, rows: Any, target: int) -> np.ndarray:
     """Return permgrad's attributions of encoded columns ``(rows, encoded)``."""
     explanation = pg.explain(
-        model, rows, method="integrated_gradients", baseline="zeros", target=target, players="encoded", progress=False
+        model,
+        rows,
+        method=pg.methods.IntegratedGradients(baseline="zeros", players="encoded"),
+        target=target,
+        progress=False,
     )
     return explanation.values[:, :, 0]
 
@@ -256,12 +260,9 @@ def expected_gradients(model: pg.HyNNClassifier, rows: Any, target: int, *, quic
         found = pg.explain(
             model,
             some,
-            method="integrated_gradients",
-            baseline="background",
+            method=pg.methods.IntegratedGradients(baseline="background", references=len(references), players="encoded"),
             background=references,
-            references=len(references),
             target=target,
-            players="encoded",
             progress=False,
         )
         return found.values[:, :, 0]

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
@@ -37,8 +38,8 @@ def timed(work: Callable[[], object]) -> float:
 def ours(case: Case, rows: torch.Tensor) -> pg.Explanation:
     """Explain rows through the public call."""
     given = {"background": case.background, "target": 1, "returns": "logits", "progress": False}
-    return pg.explain(
-        case.net, rows, method="lime", neighbourhood="coalition", samples=SAMPLES, random_state=0, **given
+    return explain_with(
+        case.net, rows, method="lime", random_state=0, neighbourhood="coalition", samples=SAMPLES, **given
     )
 
 

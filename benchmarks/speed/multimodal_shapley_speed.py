@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
+from permgrad.attribution.request import tuned
 
 TOKENS, BLOCKS, COLUMNS = 7, 4, 6
 PLAYERS = TOKENS + BLOCKS + COLUMNS
@@ -228,10 +229,13 @@ def ours(case: Case, most: int) -> Work:
 
     def work(seed: int) -> np.ndarray:
         explanation = pg.explain(
-            case.net, case.rows, method="shapley", background=case.background, segments=("grid", 2), task="regression",
-            hold=("attention_mask",), tolerance=0, min_permutations=2, max_permutations=most, random_state=seed,
+            pg.Model(case.net, segments=("grid", 2), task="regression", hold=("attention_mask",)),
+            case.rows,
+            method=tuned(pg.methods.Shapley(tolerance=0, max_permutations=most), min_permutations=2),
+            background=case.background,
+            random_state=seed,
             progress=False,
-        )  # fmt: skip
+        )
         return explanation.values[:, :, 0]
 
     return work

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.shared.explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -100,14 +101,14 @@ def ours(net: nn.Module, rows: tuple[torch.Tensor, ...], **options: Any) -> pg.E
     """Return permgrad's explanation from zeros, every position a player."""
     inputs = rows[0] if len(rows) == 1 else dict(zip(("first", "second", "table"), rows, strict=True))
     pixels = {name: "pixels" for name, own in zip(("first", "second"), rows, strict=False) if own.ndim == 4}
-    return pg.explain(
+    return explain_with(
         net,
         inputs,
         method="integrated_gradients",
-        baseline="zeros",
+        progress=False,
         task="regression",
         segments=pixels or None,
-        progress=False,
+        baseline="zeros",
         **options,
     )
 

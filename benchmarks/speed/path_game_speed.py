@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import sklearn
 import torch
+from tests.shared.explaining import explain_with
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.inspection import permutation_importance
 
@@ -104,7 +105,7 @@ def measure(*, quick: bool = False) -> list[Line]:
     }
     game = {"n_repeats": REPEATS, "random_state": 0, "direction": False, "progress": False}
     mine = {
-        "path game": lambda: pg.explain(model, X, y, **game),
+        "path game": lambda: explain_with(model, X, y, **game),
         "permutation": lambda: pg.explain(model, X, y, method="permutation", n_repeats=REPEATS, progress=False),
     }
     taken = take_turns({**mine, **peers}, 1 if quick else 2)
@@ -127,9 +128,9 @@ def check(runs: int) -> tuple[list[dict[str, object]], str]:
     peer = {"n_repeats": REPEATS, "random_state": 0, "scoring": "neg_log_loss"}
     plain = PlainForward(model.module_, model.classes_)
     work = {
-        GAME: lambda n: pg.explain(model, X[:n], y[:n], **game),
-        "the same, with directions": lambda n: pg.explain(model, X[:n], y[:n], **{**game, "direction": True}),
-        DENSE: lambda n: pg.explain(model, X[:n], y[:n], **game, incremental=False),
+        GAME: lambda n: explain_with(model, X[:n], y[:n], **game),
+        "the same, with directions": lambda n: explain_with(model, X[:n], y[:n], **{**game, "direction": True}),
+        DENSE: lambda n: explain_with(model, X[:n], y[:n], **game, incremental=False),
         PLAIN: lambda n: permutation_importance(plain, encoded[:n], y[:n], **peer),
         PREDICT: lambda n: permutation_importance(model, X[:n], y[:n], **peer),
     }

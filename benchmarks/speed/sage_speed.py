@@ -50,16 +50,13 @@ def ours(case: Case, y: np.ndarray, repeats: int) -> Callable[[int], np.ndarray]
 
     def work(seed: int) -> np.ndarray:
         found = pg.explain(
-            case.net,
+            pg.Model(case.net, returns="logits"),
             case.rows,
             y,
-            method="shapley",
+            method=pg.methods.Shapley(references=REFERENCES, tolerance=0),
             scope="global",
             background=case.background,
-            references=REFERENCES,
-            tolerance=0,
             n_repeats=repeats,
-            returns="logits",
             random_state=seed,
             progress=False,
         )

@@ -33,7 +33,9 @@ def main() -> int:
     )
     inputs, background = torch.randn(rows, 8), torch.randn(4, 8)
     started = time.process_time()
-    found = pg.explain(net, inputs, method="shapley", background=background, task="regression", progress=False)
+    found = pg.explain(
+        pg.Model(net, task="regression"), inputs, method="shapley", background=background, progress=False
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     assert np.isfinite(found.values).all()
     line = {

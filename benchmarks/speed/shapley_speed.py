@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
@@ -95,7 +96,7 @@ def ours(case: Case, **options: object) -> Callable[[int], np.ndarray]:
 
     def work(seed: int) -> np.ndarray:
         given = {"background": case.background, "target": 1, "returns": "logits", "progress": False, **options}
-        found = pg.explain(case.net, case.rows, method="shapley", random_state=seed, **given)
+        found = explain_with(case.net, case.rows, method="shapley", random_state=seed, **given)
         return found.values[:, :, 0]
 
     return work

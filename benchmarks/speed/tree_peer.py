@@ -80,7 +80,6 @@ def peer(name: str, page: Path) -> float:
     from lightgbm import LGBMClassifier, LGBMRegressor, early_stopping
 
     from permgrad.data.splitting import split_rows
-    from permgrad.evaluation.metrics import evaluate
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
@@ -96,11 +95,9 @@ def peer(name: str, page: Path) -> float:
     model.fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=[held], callbacks=[stop])
     truth, test = y.iloc[rows.test].to_numpy(), X.iloc[rows.test]
     if task == "regression":
-        scores = evaluate("regression", truth, predictions=model.predict(test))
+        scores = "regression".evaluate(truth, predictions=model.predict(test))
     else:
-        scores = evaluate(
-            "classification", truth, probabilities=model.predict_proba(test), classes=list(model.classes_)
-        )
+        scores = "classification".evaluate(truth, probabilities=model.predict_proba(test), classes=list(model.classes_))
     shown = test.iloc[np.random.default_rng(0).permutation(len(test))[:ROWS]]
     values = shap.TreeExplainer(model)(shown)
     if values.values.ndim == 3:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tests.shared.explaining import explain_with
 
-import permgrad as pg
 from benchmarks._results import data_folder, markdown_table, parser, record
 
 
@@ -57,7 +57,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         rows = X[3100 : 3100 + count]
         seconds, peer = least(lambda rows=rows: theirs.shap_values(rows))
         options = {"method": "shapley", "background": background, "random_state": 0, "progress": False}
-        ours, explanation = least(lambda rows=rows, options=options: pg.explain(model, rows, **options))
+        ours, explanation = least(lambda rows=rows, options=options: explain_with(model, rows, **options))
         peer = peer[..., 1] if np.ndim(peer) == 3 else np.asarray(peer)
         apart = np.abs(explanation.values[..., -1] - peer)
         scale = np.ptp(np.asarray(peer).sum(axis=1)) if count > 10 else np.abs(peer).max()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 
-import permgrad as pg
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.reading import ReadModel
@@ -59,8 +59,8 @@ def test_the_predicted_output_of_a_row_is_the_models_own():
     model, X, _ = case(2)
     rows = X[model.predict(X) != model.classes_[model.predict_proba(X).argmax(axis=1)]].iloc[:4]
     call = {"background": X.iloc[:20], "method": "shapley", "random_state": 0, "progress": False}
-    predicted = pg.explain(model, rows, row_target="predicted", **call)
-    named = pg.explain(model, rows, row_target=model.predict(rows), **call)
-    other = pg.explain(model, rows, row_target=["fine"] * len(rows), **call)
+    predicted = explain_with(model, rows, target="predicted", **call)
+    named = explain_with(model, rows, target=model.predict(rows), **call)
+    other = explain_with(model, rows, target=["fine"] * len(rows), **call)
     np.testing.assert_allclose(predicted.values, named.values)
     assert not np.allclose(named.values, other.values)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 from usual_methods import USUAL
 
@@ -64,7 +65,7 @@ def explain(model: Any, y: np.ndarray, name: str, scope: str, **options: Any) ->
     given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {}), **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return pg.explain(model, X[:ROWS], y, method=name, scope=scope, **given)
+        return explain_with(model, X[:ROWS], y, method=name, scope=scope, **given)
 
 
 @pytest.fixture(scope="module")
@@ -140,14 +141,14 @@ def test_nothing_is_left_behind(unusual, name, scope):
     kept = [inputs.copy(), target.copy(), background.copy()]
     before = state_of(model)
     given = {"method": name, "scope": scope, "random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {})}
-    explanation = pg.explain(model, inputs, target, background=background, **given)
+    explanation = explain_with(model, inputs, target, background=background, **given)
     assert_untouched(before, state_of(model))
     pd.testing.assert_frame_equal(inputs, kept[0])
     np.testing.assert_array_equal(target, kept[1])
     pd.testing.assert_frame_equal(background, kept[2])
     # Modes do not change the numbers either.
     model.module_.eval()
-    again = pg.explain(model, inputs, target, background=background, **given)
+    again = explain_with(model, inputs, target, background=background, **given)
     np.testing.assert_array_equal(numbers(explanation), numbers(again))
 
 

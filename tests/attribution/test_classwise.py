@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from verification import verify_classes as verify
 
 import permgrad as pg
@@ -52,7 +53,7 @@ def test_a_class_is_the_mean_over_its_rows(two_worlds):
     model, X, y = two_worlds
     background = X[:200]
     common = {"background": background, "random_state": 0, "n_repeats": 2, "progress": False}
-    explained = pg.explain(model, X, y, **common)
+    explained = explain_with(model, X, y, **common)
     counts = np.array([(y == name).sum() for name in "ABC"])
     assert counts.min() > 50
     for values in (explained.values, *explained.parts.values()):
@@ -62,8 +63,10 @@ def test_a_class_is_the_mean_over_its_rows(two_worlds):
 def test_maps_of_classes_differ(two_worlds):
     """The requested class is the one explained, whatever class is most probable."""
     model, X, _ = two_worlds
-    maps = pg.explain(model, X[:50], method="gradcam", variant="hirescam", progress=False).maps["cam"]
-    alone = pg.explain(model, X[:50], method="gradcam", variant="hirescam", target="B", progress=False).maps["cam"]
+    maps = pg.explain(model, X[:50], method=pg.methods.GradCam(variant="hirescam"), progress=False).maps["cam"]
+    alone = pg.explain(model, X[:50], method=pg.methods.GradCam(variant="hirescam"), target="B", progress=False).maps[
+        "cam"
+    ]
     np.testing.assert_allclose(alone[:, 0], maps[:, 1], atol=1e-5 * np.abs(maps).max())
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert np.abs(maps[:, first] - maps[:, second]).max() > 0.1 * np.abs(maps).max()

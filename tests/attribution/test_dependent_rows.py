@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from scipy import stats
 
 import permgrad as pg
@@ -50,7 +51,7 @@ def p_of_nothing(make, model, samples=SAMPLES, **options):
         rows, y, code = make(seed)
         given = {name: code for name in ("row_groups", "row_time") if options.get(name)}
         rest = {name: value for name, value in options.items() if name not in given}
-        explained = pg.explain(model, rows, y, n_repeats=3, random_state=seed, progress=False, **given, **rest)
+        explained = explain_with(model, rows, y, n_repeats=3, random_state=seed, progress=False, **given, **rest)
         found.append(explained.p_values[:, 0])
     return np.array(found)
 
@@ -94,8 +95,8 @@ def test_waves_of_independent_times_share_their_variance():
 def test_groups_of_one_row_are_rows():
     rows, y, _ = shops(0, [1] * 120)
     options = {"returns": "probabilities", "random_state": 0, "progress": False}
-    found = pg.explain(probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options)
-    plain = pg.explain(probabilities, rows, y, **options)
+    found = explain_with(probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options)
+    plain = explain_with(probabilities, rows, y, **options)
     np.testing.assert_array_equal(found.values, plain.values)
     np.testing.assert_allclose(found.std, plain.std, rtol=0.025)
     assert found.meta["independent"] == {"by": "row_groups", "count": 120}
@@ -150,22 +151,22 @@ def ward(seed: int = 0):
 def test_a_named_column_leaves_the_inputs(model, argument):
     table, y, code = ward()
     options = {"task": "regression", "random_state": 0, "progress": False}
-    by_values = pg.explain(model, table, y, **{argument: code}, **options)
+    by_values = explain_with(model, table, y, **{argument: code}, **options)
     wide = table.assign(visit=code)
-    by_name = pg.explain(model, wide, y, **{argument: "visit"}, **options)
+    by_name = explain_with(model, wide, y, **{argument: "visit"}, **options)
     pd.testing.assert_frame_equal(by_name.to_frame(), by_values.to_frame())
     assert by_name.names == ("dose", "age")
-    kept = pg.explain(lambda frame: frame["visit"] * 1.0 + frame["dose"], wide, y, **{argument: "visit"}, **options)
+    kept = explain_with(lambda frame: frame["visit"] * 1.0 + frame["dose"], wide, y, **{argument: "visit"}, **options)
     assert kept.names == ("dose", "age", "visit"), "the model fails without it"
     with pytest.raises(pg.InputError, match=f"{argument} must be one of .* Did you mean 'visit'"):
-        pg.explain(model, wide, y, **{argument: "vist"}, **options)
+        explain_with(model, wide, y, **{argument: "vist"}, **options)
 
 
 def test_what_is_wrong_is_said():
     table, y, code = ward()
 
     def explain(**given):
-        return pg.explain(Named(), table, y, progress=False, **given)
+        return explain_with(Named(), table, y, progress=False, **given)
 
     with pytest.raises(pg.InputError, match="cannot be combined"):
         explain(row_groups=code, row_time=code)
@@ -195,8 +196,8 @@ def test_single_rows_keep_their_groups(tmp_path):
 def test_all_subsets_of_modalities_know_groups():
     table, y, code = ward()
     options = {"groups": {"one": ["dose"]}, "random_state": 0, "progress": False}
-    found = pg.missing(Named(), table, y, row_groups=code, **options).to_frame()
-    plain = pg.missing(Named(), table, y, **options).to_frame()
+    found = pg.missing_modalities(Named(), table, y, row_groups=code, **options).to_frame()
+    plain = pg.missing_modalities(Named(), table, y, **options).to_frame()
     assert found["std"][0] > 1.5 * plain["std"][0]
     assert found["loss"][0] == plain["loss"][0]
 
@@ -206,7 +207,7 @@ def test_there_is_no_interval_below_four(rows):
     _, y, _ = ward()
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, 2)), columns=["dose", "age"])
     options = {"random_state": 0, "progress": False, "background": ward()[0] if rows == 1 else None}
-    found = pg.explain(Named(), table, y[:rows], **options)
+    found = explain_with(Named(), table, y[:rows], **options)
     assert np.isnan(found.std).all()
     assert np.isnan(found.p_values).all()
     assert found.clearly_matter() == []
@@ -230,8 +231,7 @@ def test_whole_weights_give_what_repeated_rows_give():
 
     def mean(rows, y, **given):
         found = [
-            pg.explain(model, rows, y, loss="zero_one", returns="probabilities", n_repeats=4, random_state=seed,
-                       progress=False, **given).values[0, 0]
+            explain_with(model, rows, y, loss="zero_one", n_repeats=4, random_state=seed, progress=False, returns="probabilities", **given).values[0, 0]
             for seed in range(8)
         ]  # fmt: skip
         return np.mean(found)
@@ -241,8 +241,7 @@ def test_whole_weights_give_what_repeated_rows_give():
     assert mean(rows, y) > 1.3 * repeated, "weights change the effect"
     assert mean(rows, y, sample_weight=weights) == pytest.approx(repeated, rel=0.06)
     shapley = [
-        pg.explain(lambda table: np.asarray(table) @ [1.0, 0.0], *given, method="shapley", scope="global", game=game,
-                   task="regression", n_repeats=8, random_state=0, progress=False, **weighted).values[0, 0]
+        explain_with(lambda table: np.asarray(table) @ [1.0, 0.0], *given, method="shapley", scope="global", n_repeats=8, random_state=0, progress=False, task="regression", game=game, **weighted).values[0, 0]
         for game in ("prediction", "expected")
         for given, weighted in (((rows, rows[:, 0]), {"sample_weight": weights}), ((rows[again], rows[again, 0]), {}))
     ]  # fmt: skip
@@ -266,7 +265,9 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
     truth = np.mean((rows[:, 0] - rows[other, 0]) ** 2)
     inside, usual, rough = 0, 0, 0
     for seed in range(90):
-        found = pg.explain(model, *heavy(seed, 100), task="regression", n_repeats=3, random_state=seed, progress=False)
+        found = pg.explain(
+            pg.Model(model, task="regression"), *heavy(seed, 100), n_repeats=3, random_state=seed, progress=False
+        )
         inside += found.low[0, 0] <= truth <= found.high[0, 0]
         usual += abs(found.values[0, 0] - truth) <= stats.t(99).ppf(0.975) * found.std[0, 0]
         rough += "rough for x0" in found.summary()
@@ -274,7 +275,7 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
     assert usual < 0.82 * 90, "the case is not trivial"
     assert inside > usual + 5
     assert rough > 50
-    even = pg.explain(model, *shops(0, [1] * 400)[:2], task="regression", random_state=0, progress=False)
+    even = pg.explain(pg.Model(model, task="regression"), *shops(0, [1] * 400)[:2], random_state=0, progress=False)
     assert "rough" not in even.summary()
 
 
@@ -292,7 +293,7 @@ def _told(rows, y, **given):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         options = {"task": "regression", "random_state": 0, "progress": False, "n_repeats": 3}
-        pg.explain(lambda t: t @ [1.0, 0.3], rows, y, **options, **given)
+        explain_with(lambda t: t @ [1.0, 0.3], rows, y, **options, **given)
     return [str(one.message) for one in caught if "depend on each other" in str(one.message)]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from strangers import STRANGERS
 from usual_methods import USUAL
 
@@ -96,7 +97,7 @@ def explained(model, inputs, y, name, scope):
     given = {"random_state": 0, "n_repeats": 2, "progress": False, **FEW.get(name, {})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return pg.explain(model, inputs, y, method=name, scope=scope, **given).values
+        return explain_with(model, inputs, y, method=name, scope=scope, **given).values
 
 
 def assert_close(own, reference):

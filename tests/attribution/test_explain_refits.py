@@ -102,7 +102,7 @@ def test_a_pipeline_with_classes_and_levels():
     X = X.assign(town=np.where(X["c"] > 0, "Bonn", "Ulm"))
     labels = np.where(y + 2 * (X["town"] == "Bonn") > 1, "ill", "well")
     encode = make_column_transformer((OneHotEncoder(), ["town"]), remainder="passthrough")
-    explanation = pg.explain_refits(make_pipeline(encode, LogisticRegression()), X, labels, most_rows=100, **ASKED)
+    explanation = pg.explain_refits(make_pipeline(encode, LogisticRegression()), X, labels, max_rows=100, **ASKED)
     assert explanation.outputs == ("all", "ill", "well")
     assert explanation.ranking()[0] == "a"
     assert "town" in explanation.ranking()[:3]
@@ -115,7 +115,7 @@ def test_a_pipeline_with_classes_and_levels():
 def test_groups_of_columns_and_of_rows():
     X, y = table()
     explanation = pg.explain_refits(
-        Counted(), X, y, groups={"both": ["a", "b"]}, split_groups=np.repeat(np.arange(40), 3), **ASKED
+        Counted(), X, y, groups={"both": ["a", "b"]}, row_groups=np.repeat(np.arange(40), 3), **ASKED
     )
     assert explanation.names == ("both", "c", "id")
     assert explanation.ranking()[0] == "both"

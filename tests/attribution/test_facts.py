@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 from usual_methods import USUAL
 
@@ -72,7 +73,7 @@ def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
         given.setdefault("y", y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return pg.explain(model, rows, given.pop("y", None), method=name, scope=scope, **given)
+        return explain_with(model, rows, given.pop("y", None), method=name, scope=scope, **given)
 
 
 COMMON = {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from rounding import as_many_threads, rounding
 
 import permgrad as pg
@@ -84,7 +85,7 @@ def texts(said: list[dict[str, Any]], name: str = "stdout") -> str:
 def test_a_cell_gives_what_a_script_gives(kernel: Kernel, model: Path, workers: int) -> None:
     rows = pd.read_parquet(model / "rows.parquet")
     options = {"n_repeats": 3, "random_state": 0, "workers": workers}
-    wanted = pg.explain(pg.load(model / "model"), rows.drop(columns="y"), rows["y"], progress=False, **options)
+    wanted = explain_with(pg.load(model / "model"), rows.drop(columns="y"), rows["y"], progress=False, **options)
     assert wanted.ranking()[0] == "a"
     kernel.run(READ.format(folder=model))
     # Once as a cell is run, once while it is awaited by the kernel's own loop.

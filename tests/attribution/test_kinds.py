@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.subject.encoded import HybridSubject
@@ -72,8 +73,16 @@ def test_features_have_the_kind_of_their_columns(fitted):
 def test_the_game_of_kinds_is_the_shapley_value_of_the_loss(fitted):
     table, y = made(2, 80)
     donor = table[79:]
-    found = pg.explain(fitted, table[:79], y[:79], level="modality", background=donor, n_repeats=2, interactions=2,
-                       **QUIET)  # fmt: skip
+    found = pg.explain(
+        fitted,
+        table[:79],
+        y[:79],
+        method=pg.methods.PermGrad(order=2),
+        groups="modality",
+        background=donor,
+        n_repeats=2,
+        **QUIET,
+    )
     loss = losses_without(fitted, table[:79], y[:79], donor)
     gain = {some: value - loss[frozenset()] for some, value in loss.items()}
     assert min(gain[frozenset([kind])] for kind in KINDS) > 0.1, "each kind matters"
@@ -100,7 +109,7 @@ def test_the_game_of_kinds_is_the_shapley_value_of_the_loss(fitted):
 @pytest.mark.parametrize("method", ["permutation", "ablation", "shapley"])
 def test_every_game_takes_kinds(fitted, method):
     table, y = made(3, 60)
-    found = pg.explain(fitted, table, y, level="modality", method=method, scope="global", **QUIET)
+    found = pg.explain(fitted, table, y, method=method, groups="modality", scope="global", **QUIET)
     assert found.names == found.modality == KINDS
     assert (found.values > 0.05).all()
 
@@ -108,8 +117,8 @@ def test_every_game_takes_kinds(fitted, method):
 def test_kinds_have_the_sums_of_their_features_in_the_tree_of_kinds(fitted):
     table, _ = made(3, 30)
     options = {"method": "shapley", "background": table[29:], **QUIET}
-    kinds = pg.explain(fitted, table[:2], level="modality", **options)
-    sums = pg.explain(fitted, table[:2], structure="owen", **options).by_modality()
+    kinds = explain_with(fitted, table[:2], groups="modality", **options)
+    sums = explain_with(fitted, table[:2], blocks="modality", **options).by_modality()
     order = [sums.names.index(kind) for kind in kinds.names]
     assert np.abs(kinds.values).min() > 0.01
     np.testing.assert_allclose(sums.values[:, order], kinds.values, atol=1e-5)
@@ -117,10 +126,10 @@ def test_kinds_have_the_sums_of_their_features_in_the_tree_of_kinds(fitted):
 
 def test_scores_and_rows_take_kinds(fitted):
     table, y = made(4, 80)
-    found = pg.explain(fitted, table, y, level="modality", scoring="r2", **QUIET)
+    found = pg.explain(fitted, table, y, groups="modality", scoring="r2", **QUIET)
     assert found.names == KINDS
     assert (found.values > 0).all()
-    local = pg.explain(fitted, table[:2], level="modality", scope="local", **QUIET)
+    local = pg.explain(fitted, table[:2], groups="modality", scope="local", **QUIET)
     assert local.values.shape == (2, 3, 1)
     assert np.abs(local.values).min() > 0
     assert set(local.parts) == {"alone", "last"}
@@ -129,11 +138,11 @@ def test_scores_and_rows_take_kinds(fitted):
 def test_one_kind_is_played_by_paths_and_conditional_draws_are_refused(fitted):
     table, y = made(5, 120)
     plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)
-    found = pg.explain(plain, table[["x", "z"]], y, level="modality", **QUIET)
+    found = pg.explain(plain, table[["x", "z"]], y, groups="modality", **QUIET)
     assert found.names == ("table",)
     assert {"tabular", "image"} <= set(found.parts)
     with pytest.raises(pg.InputError, match="several kinds of columns at once"):
-        pg.explain(fitted, table, y, level="modality", sampling="conditional", **QUIET)
+        pg.explain(fitted, table, y, method=pg.methods.PermGrad(sampling="conditional"), groups="modality", **QUIET)
 
 
 def test_a_typical_text_has_the_median_score(fitted):
@@ -147,7 +156,7 @@ def test_a_typical_text_has_the_median_score(fitted):
 
 def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_rows(fitted):
     table, y = made(7, 250)
-    found = pg.missing(fitted, table, y, **QUIET)
+    found = pg.missing_modalities(fitted, table, y, **QUIET)
     frame = found.to_frame().set_index("present")
     empty = {"table + text + photo": [], "table + photo": ["note"], "table + text": ["scan"], "table": ["note", "scan"]}
     for present, names in empty.items():
@@ -164,13 +173,13 @@ def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_ro
 
 def test_missing_holds_the_table_and_takes_scores_and_groups(fitted):
     table, y = made(8, 120)
-    held = pg.missing(fitted, table, y, hold=("table",), scoring="r2", **QUIET)
+    held = pg.missing_modalities(pg.Model(fitted, hold=("table",)), table, y, scoring="r2", **QUIET)
     assert held.names == ("text + photo", "text", "photo", "only table")
     frame = held.to_frame()
     blank = table.assign(note=None, scan=None)
     assert frame["r2"].iloc[-1] == pytest.approx(fitted.score(blank, y), abs=1e-4)
-    grouped = pg.missing(fitted, table, y, groups={"words and x": ["note", "x"]}, **QUIET)
+    grouped = pg.missing_modalities(fitted, table, y, groups={"words and x": ["note", "x"]}, **QUIET)
     assert set(grouped.modalities) == {"words and x", "table", "photo"}
     plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)
     with pytest.raises(pg.InputError, match="'table' is the only one"):
-        pg.missing(plain, table[["x", "z"]], y, **QUIET)
+        pg.missing_modalities(plain, table[["x", "z"]], y, **QUIET)

@@ -7,6 +7,7 @@ import pytest
 from verification import verify_truth as verify
 
 import permgrad as pg
+from permgrad.attribution.request import tuned
 from permgrad_benchmark.truth import make_truth
 
 
@@ -49,7 +50,9 @@ def test_the_game_on_the_true_function(name):
     model.module_.__class__ = Oracle
     model.module_.head = model.module_.head[:0]
     np.testing.assert_allclose(model.predict(X), y, atol=1e-4 * np.std(y))
-    explained = pg.explain(model, X, y, random_state=0, progress=False, direction=False)
+    explained = pg.explain(
+        model, X, y, method=tuned(pg.methods.PermGrad(), direction=False), random_state=0, progress=False
+    )
     low, high = explained.ci()
     error = (explained.values[:, 0] - effects) / np.where(explained.std[:, 0] > 0, explained.std[:, 0], 1)
     assert np.abs(error).max() < 4

@@ -62,7 +62,7 @@ def edited(inputs, donors, absent, lenders=None):
 def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
     net, inputs, y = case()
     lenders = inputs if own else {name: rows[:30] + 1 for name, rows in inputs.items()}
-    result = pg.missing(net, inputs, y, n_repeats=3, background=None if own else lenders, **QUIET)
+    result = pg.missing_modalities(net, inputs, y, n_repeats=3, background=None if own else lenders, **QUIET)
     frame = result.to_frame()
     assert list(frame.columns) == ["present", "loss", "std", "ci_low", "ci_high"]
     assert len(frame) == 8
@@ -90,8 +90,8 @@ def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
 
 def test_effects_are_those_of_the_modality_game():
     net, inputs, y = case(rows=250)
-    result = pg.missing(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
-    game = pg.explain(net, inputs, y, level="modality", **QUIET)
+    result = pg.missing_modalities(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
+    game = pg.explain(net, inputs, y, groups="modality", **QUIET)
     alone = dict(zip(game.names, game.parts["alone"][:, 0], strict=True))
     assert result["table + mask"] - result["image + table + mask"] == pytest.approx(alone["image"], rel=1e-9)
     total = result["nothing"] - result["image + table + mask"]
@@ -104,7 +104,9 @@ def test_squared_error_of_a_sum_has_a_closed_form():
     rng = np.random.default_rng(1)
     X = rng.normal(size=(4000, 2)) * [2.0, 1.0]
     groups = {"a": ["x0"], "b": ["x1"]}
-    result = pg.missing(lambda t: t.sum(axis=1), X, X.sum(axis=1), groups=groups, task="regression", **QUIET)
+    result = pg.missing_modalities(
+        pg.Model(lambda t: t.sum(axis=1), task="regression"), X, X.sum(axis=1), groups=groups, **QUIET
+    )
     frame = result.to_frame().set_index("present")
     for name, expected in {"a + b": 0.0, "b": 8.0, "a": 2.0, "nothing": 10.0}.items():
         line = frame.loc[name]
@@ -114,10 +116,10 @@ def test_squared_error_of_a_sum_has_a_closed_form():
 
 def test_scores_stand_behind_with_their_intervals():
     net, inputs, y = case(rows=200)
-    result = pg.missing(net, inputs, y, scoring=["roc_auc", "accuracy"], n_repeats=2, **QUIET)
+    result = pg.missing_modalities(net, inputs, y, scoring=["roc_auc", "accuracy"], n_repeats=2, **QUIET)
     frame = result.to_frame().set_index("present")
     assert list(frame.columns[4:8]) == ["roc_auc", "roc_auc_std", "roc_auc_ci_low", "roc_auc_ci_high"]
-    plain = pg.missing(net, inputs, y, n_repeats=2, **QUIET).to_frame().set_index("present")
+    plain = pg.missing_modalities(net, inputs, y, n_repeats=2, **QUIET).to_frame().set_index("present")
     np.testing.assert_allclose(frame[["loss", "std"]], plain[["loss", "std"]], rtol=1e-12)
     rows = np.arange(len(y))
     draws = [donor_rows(3, "modalities", repeat, rows, len(y), shared=True) for repeat in range(2)]
@@ -138,10 +140,15 @@ def test_intervals_of_the_loss_hold():
         rng = np.random.default_rng(sample)
         X = rng.normal(size=(60, 2))
         y = X.sum(axis=1) + rng.normal(size=60)
-        frame = pg.missing(
-            lambda t: t.sum(axis=1), X, y, groups={"a": ["x0"], "b": ["x1"]}, task="regression", n_repeats=4,
-            random_state=sample, progress=False,
-        ).to_frame()  # fmt: skip
+        frame = pg.missing_modalities(
+            pg.Model(lambda t: t.sum(axis=1), task="regression"),
+            X,
+            y,
+            groups={"a": ["x0"], "b": ["x1"]},
+            n_repeats=4,
+            random_state=sample,
+            progress=False,
+        ).to_frame()
         line = frame.set_index("present").loc["b"]
         held += line["ci_low"] <= 3.0 <= line["ci_high"]
     assert 0.89 <= held / samples <= 0.99
@@ -149,14 +156,14 @@ def test_intervals_of_the_loss_hold():
 
 def test_what_is_held_stays_with_its_row():
     net, inputs, y = case()
-    every = pg.missing(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
-    result = pg.missing(net, inputs, y, hold=("mask",), **QUIET)
+    every = pg.missing_modalities(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
+    result = pg.missing_modalities(pg.Model(net, hold=("mask",)), inputs, y, **QUIET)
     assert result.modalities == ("image", "table")
     assert result.meta["held"] == ["mask"]
     held = result.to_frame().set_index("present")["loss"]
     assert held["image"] == pytest.approx(every["image + mask"], rel=1e-12)
     assert held["only mask"] == pytest.approx(every["mask"], rel=1e-12)
-    one = pg.missing(net, inputs, y, hold=("mask", "table"), scoring="accuracy", **QUIET)
+    one = pg.missing_modalities(pg.Model(net, hold=("mask", "table")), inputs, y, scoring="accuracy", **QUIET)
     assert one.to_frame()["present"].tolist() == ["image", "only mask + table"]
     assert one.summary().splitlines()[:3] == [
         "The loss (nats) with only some modalities present.",
@@ -170,14 +177,14 @@ def test_what_is_held_stays_with_its_row():
 
 def test_groups_join_inputs_and_leave_other_columns_together():
     net, inputs, y = case()
-    every = pg.missing(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
-    joined = pg.missing(net, inputs, y, groups={"both": ["image", "mask"]}, **QUIET).to_frame()
+    every = pg.missing_modalities(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
+    joined = pg.missing_modalities(net, inputs, y, groups={"both": ["image", "mask"]}, **QUIET).to_frame()
     assert joined["present"].tolist() == ["both + table", "both", "table", "nothing"]
     assert joined["loss"][2] == pytest.approx(every["table"], rel=1e-12)
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 4)), columns=list("abcd"))
     target = X["a"] * 2 + X["b"] * X["c"]
     forest = RandomForestRegressor(10, random_state=0).fit(X, target)
-    result = pg.missing(forest, X, target, groups={"first": ["a"]}, scoring="r2", **QUIET)
+    result = pg.missing_modalities(forest, X, target, groups={"first": ["a"]}, scoring="r2", **QUIET)
     assert result.modalities == ("first", "table")
     assert result.to_frame()["r2"][0] == pytest.approx(forest.score(X, target), rel=1e-9)
 
@@ -186,7 +193,7 @@ def test_a_hybrid_network_takes_groups_in_both_of_its_paths(tmp_path):
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 3)), columns=list("abc"))
     y = X["a"] * 2 + X["b"]
     model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
-    result = pg.missing(model, X, y, groups={"first": ["a"], "others": ["b", "c"]}, background=X, **QUIET)
+    result = pg.missing_modalities(model, X, y, groups={"first": ["a"], "others": ["b", "c"]}, background=X, **QUIET)
     frame = result.to_frame().set_index("present")
     rows = np.arange(len(X))
     changed = []
@@ -203,17 +210,17 @@ def test_a_hybrid_network_takes_groups_in_both_of_its_paths(tmp_path):
 
 def test_numbers_do_not_depend_on_the_batch_and_repeat():
     net, inputs, y = case()
-    first = pg.missing(net, inputs, y, scoring="accuracy", **QUIET).to_frame()
-    pd.testing.assert_frame_equal(first, pg.missing(net, inputs, y, scoring="accuracy", **QUIET).to_frame())
-    other = pg.missing(net, inputs, y, scoring="accuracy", batch_size=7, **QUIET).to_frame()
+    first = pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET).to_frame()
+    pd.testing.assert_frame_equal(first, pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET).to_frame())
+    other = pg.missing_modalities(pg.Model(net, batch_size=7), inputs, y, scoring="accuracy", **QUIET).to_frame()
     pd.testing.assert_frame_equal(first, other, rtol=1e-9)
-    different = pg.missing(net, inputs, y, random_state=4, progress=False).to_frame()
+    different = pg.missing_modalities(net, inputs, y, random_state=4, progress=False).to_frame()
     assert (different["loss"][1:] != first["loss"][1:]).all()
 
 
 def test_the_plot_draws_the_best_on_top_and_scores_too():
     net, inputs, y = case()
-    result = pg.missing(net, inputs, y, scoring="accuracy", **QUIET)
+    result = pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET)
     axes = result.plot().axes[0]
     drawn = axes.lines[-1].get_xdata()
     assert (np.diff(drawn) >= 0).all()
@@ -240,18 +247,20 @@ def test_the_plot_draws_the_best_on_top_and_scores_too():
 def test_bad_arguments_are_refused(words, message):
     net, inputs, y = case(rows=20)
     with pytest.raises(InputError, match=message):
-        pg.missing(net, inputs, **{"y": y, "progress": False, **words})
+        pg.missing_modalities(net, inputs, **{"y": y, "progress": False, **words})
 
 
 def test_one_modality_and_too_many_are_refused_with_the_remedy():
     X = np.random.default_rng(0).normal(size=(50, 14))
     options = {"task": "regression", "progress": False}
     with pytest.raises(InputError, match=r"'table' is the only one. Pass groups="):
-        pg.missing(lambda t: t[:, 0], X, X[:, 0], **options)
+        pg.missing_modalities(lambda t: t[:, 0], X, X[:, 0], **options)
     groups = {f"g{place}": [f"x{place}"] for place in range(14)}
     with pytest.raises(InputError, match=r"at most 12 modalities, got 14. Join some with groups=, or keep some with"):
-        pg.missing(lambda t: t[:, 0], X, X[:, 0], groups=groups, **options)
-    result = pg.missing(lambda t: t[:, 0], X, X[:, 0], groups=groups, hold=list(groups)[4:], **options)
+        pg.missing_modalities(lambda t: t[:, 0], X, X[:, 0], groups=groups, **options)
+    result = pg.missing_modalities(
+        pg.Model(lambda t: t[:, 0], hold=list(groups)[4:]), X, X[:, 0], groups=groups, **options
+    )
     assert len(result.to_frame()) == 16
 
 
@@ -261,7 +270,7 @@ def test_nothing_of_the_network_changes():
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     before = {name: rows.copy() for name, rows in inputs.items()}
     state = torch.get_rng_state()
-    pg.missing(net, inputs, y, scoring="accuracy", **QUIET)
+    pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET)
     assert net.training
     assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
     assert all(np.array_equal(before[name], rows) for name, rows in inputs.items())
@@ -275,7 +284,7 @@ def test_old_calls_of_information_name_the_call_to_make():
     y = (X["a"] + X["b"]).to_numpy() + 0.2 * rng.normal(size=400)
     groups = {"A": ["a"], "B": ["b", "c"]}
     add = lambda table: (table["a"] + table["b"]).to_numpy()  # noqa: E731
-    result = pg.missing(add, X, y, groups=groups, task="regression", **QUIET)
+    result = pg.missing_modalities(pg.Model(add, task="regression"), X, y, groups=groups, **QUIET)
     with pytest.warns(pg.PermgradWarning, match=r"taken out.*groups=…, interactions=2") as said:
         frame = result.information()
     assert len(said) == 1
@@ -283,12 +292,16 @@ def test_old_calls_of_information_name_the_call_to_make():
     assert frame[["share", "ci_low", "ci_high", "bits"]].isna().all(axis=None), "nothing is claimed"
     with pytest.raises(AttributeError, match="interactions=2"):
         _ = pg.partial_information
-    told = pg.explain(add, X, y, groups=groups, interactions=2, task="regression", **QUIET).to_frame()
+    told = pg.explain(
+        pg.Model(add, task="regression"), X, y, method=pg.methods.PermGrad(order=2), groups=groups, **QUIET
+    ).to_frame()
     pair = told.set_index("feature").loc["A × B"]
     assert pair["ci_low"] < 0 < pair["ci_high"], "a sum has no interaction"
     assert (told["ci_low"][:2] > 1).all()
     product = lambda table: (table["a"] * table["b"]).to_numpy()  # noqa: E731
-    told = pg.explain(product, X, product(X), groups=groups, interactions=2, task="regression", **QUIET).to_frame()
+    told = pg.explain(
+        pg.Model(product, task="regression"), X, product(X), method=pg.methods.PermGrad(order=2), groups=groups, **QUIET
+    ).to_frame()
     assert told.set_index("feature").loc["A × B", "ci_high"] < 0, "each of them needs the other"
 
 
@@ -299,10 +312,12 @@ def test_the_call_to_make_for_networks_has_effects_alone_and_last():
 
     inputs = {"image": torch.randn(300, 1, 4, 4), "table": torch.randn(300, 2)}
     y = Two()(**inputs)[:, 0].numpy()
-    result = pg.missing(Two(), inputs, y, task="regression", **QUIET)
+    result = pg.missing_modalities(pg.Model(Two(), task="regression"), inputs, y, **QUIET)
     with pytest.warns(pg.PermgradWarning, match=r"level='modality', interactions=2"):
         result.information("image")
-    found = pg.explain(Two(), inputs, y, level="modality", interactions=2, task="regression", **QUIET)
+    found = pg.explain(
+        pg.Model(Two(), task="regression"), inputs, y, method=pg.methods.PermGrad(order=2), groups="modality", **QUIET
+    )
     assert found.names == ("image", "table", "image × table")
     assert np.isfinite(found.parts["alone"][:2]).all()
     assert np.isfinite(found.parts["last"][:2]).all()

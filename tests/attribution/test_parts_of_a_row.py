@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.wide import _Row
@@ -52,8 +53,8 @@ def test_parts_of_a_row_add_up_to_its_columns(fitted):
     bright = np.array([scan[4, 8] for scan in table["scan"]])
     row = int(np.argmax(bright))
     options = {"background": table[20:], "exact": 12}
-    parts = pg.explain(fitted, table[row : row + 1], **options, **QUIET)
-    whole = pg.explain(fitted, table[row : row + 1], **options, **QUIET | {"level": "feature"})
+    parts = explain_with(fitted, table[row : row + 1], **options, **QUIET)
+    whole = explain_with(fitted, table[row : row + 1], **options, **QUIET | {"level": "feature"})
     assert not parts.std.any(), "all coalitions are enumerated"
     of = np.array(parts.modality)
     assert set(of) == {"table", "note", "scan"}
@@ -68,8 +69,8 @@ def test_parts_of_a_row_add_up_to_its_columns(fitted):
 def test_sampled_parts_add_up_within_their_errors_and_are_drawn(classifier, tmp_path):
     table, _ = made(2, 30)
     for output in ("logit", "probability"):
-        parts = pg.explain(classifier, table[3:4], output=output, **QUIET)
-        whole = pg.explain(classifier, table[3:4], output=output, **QUIET | {"level": "feature"})
+        parts = explain_with(classifier, table[3:4], scale=output, **QUIET)
+        whole = explain_with(classifier, table[3:4], scale=output, **QUIET | {"level": "feature"})
         assert parts.std.any()
         of = np.array(parts.modality)
         np.testing.assert_allclose(parts.values[0].sum(axis=0), parts.predictions[0] - parts.base_values, atol=1e-5)
@@ -127,7 +128,7 @@ def test_a_covered_patch_has_the_mean_colour_and_few_pictures_are_encoded():
     assert np.flatnonzero(np.abs(vectors[0] - vectors[1]) > 1e-6).tolist() == [PATCH]
     assert vectors[1, PATCH] == pytest.approx(vectors[0].mean(), abs=0.01)
     seen.clear()
-    pg.explain(model, table[:1], **QUIET)
+    explain_with(model, table[:1], **QUIET)
     pictures = torch.cat(seen).numpy()
     assert len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) <= 464
     assert len(pictures) <= 464 + 2 * 32
@@ -136,8 +137,8 @@ def test_a_covered_patch_has_the_mean_colour_and_few_pictures_are_encoded():
 def test_a_row_without_text_or_image_keeps_its_cells(fitted):
     table, _ = made(5, 20)
     empty = table[:1].assign(note=None, scan=None)
-    parts = pg.explain(fitted, empty, **QUIET, background=table[1:])
-    whole = pg.explain(fitted, empty, **QUIET | {"level": "feature"}, background=table[1:])
+    parts = explain_with(fitted, empty, background=table[1:], **QUIET)
+    whole = explain_with(fitted, empty, background=table[1:], **QUIET | {"level": "feature"})
     assert parts.names == whole.names == ("x", "note", "scan")
     np.testing.assert_allclose(parts.values, whole.values, atol=1e-5)
 

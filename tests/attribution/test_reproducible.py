@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.replace import game
@@ -39,7 +40,7 @@ def fitted(request):
 
 def explain(model, y, rows=TEST, **options) -> pg.Explanation:
     given = {"random_state": 7, "n_repeats": 3, "progress": False, **options}
-    return pg.explain(model, rows, y, **given)
+    return explain_with(model, rows, y, **given)
 
 
 def assert_same(one: pg.Explanation, other: pg.Explanation, *, exact: bool = False) -> None:
@@ -210,11 +211,11 @@ def test_one_row_alone_is_that_row_of_all(fitted, method, sampling):
         "n_repeats": 3, "progress": False,
     }  # fmt: skip
     rows = TEST[:12]
-    whole = pg.explain(model, rows, **options)
+    whole = explain_with(model, rows, **options)
     spread = np.ptp(whole.predictions)
     assert np.abs(whole.values).max() > 0.01 * spread
     for row in (0, 5, 11):
-        alone = pg.explain(model, rows.iloc[[row]], row_offset=row, **options)
+        alone = explain_with(model, rows.iloc[[row]], row_offset=row, **options)
         np.testing.assert_allclose(alone.values[0], whole.values[row], rtol=0, atol=TOLERANCE * spread)
         for name, part in alone.parts.items():
             np.testing.assert_allclose(part[0], whole.parts[name][row], rtol=0, atol=TOLERANCE * spread)

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from strangers import STRANGERS
 from torch import fx, nn
 from usual_methods import USUAL
@@ -151,7 +152,7 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
 
     def work(name: str, scope: Any) -> Work:
         given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {})}
-        return lambda: pg.explain(model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given).values
+        return lambda: explain_with(model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given).values
 
     try:
         # pandas, by which the model encodes rows, changes the filters for a moment without a lock.
@@ -169,7 +170,7 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
     given = {"random_state": 0, "n_repeats": 2, "progress": False, "segments": None}
 
     def work(method: str, **options: Any) -> Work:
-        return lambda: pg.explain(net, inputs, y, method=method, **given, **FAST.get(method, {}), **options).values
+        return lambda: explain_with(net, inputs, y, method=method, **given, **FAST.get(method, {}), **options).values
 
     works = [work(method) for method in USUAL if method != "permgrad-paper"]
     works += [work("permgrad", level="modality"), work("permutation", level="modality")]
@@ -202,10 +203,10 @@ def test_a_layer_that_has_no_cut_is_met_by_its_own_thread_alone() -> None:
     given = {"n_repeats": 2, "random_state": 0, "progress": False}
     compare(
         [
-            lambda: pg.explain(net, rows, layer="first", **given).values,
-            lambda: pg.explain(net, rows, method="gradient", layer="first", **given).values,
-            lambda: pg.explain(net, rows, **given).values,
-            lambda: pg.explain(net, rows, method="integrated_gradients", **given).values,
+            lambda: explain_with(net, rows, layer="first", **given).values,
+            lambda: explain_with(net, rows, method="gradient", layer="first", **given).values,
+            lambda: explain_with(net, rows, **given).values,
+            lambda: explain_with(net, rows, method="integrated_gradients", **given).values,
         ],
         net,
     )
@@ -290,7 +291,7 @@ def test_one_worker_works_in_the_callers_thread(model: Any, workers: int) -> Non
         return outputs[:, 0] - np.mean(y == "no")
 
     options: dict[str, Any] = {"n_repeats": 1, "random_state": 0, "progress": False, "workers": workers}
-    pg.explain(model, X[:ROWS], LABELS[:ROWS], method="permutation", loss=loss, **options)
+    explain_with(model, X[:ROWS], LABELS[:ROWS], method="permutation", loss=loss, **options)
     assert len(where) > 3
     assert (set(where) == {threading.get_ident()}) is (workers == 1)
 

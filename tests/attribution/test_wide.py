@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.wide import level_effects, word_effects
@@ -122,8 +123,8 @@ def test_words_of_a_row_add_up_to_what_its_text_does(output):
     model = pg.HyNNClassifier(**FAST).fit(table[:400], score[:400] > 1)
     options = {"method": "shapley", "output": output, "random_state": 0, "progress": False}
     for row in (410, 411):
-        parts = pg.explain(model, table[row : row + 1], level="part", **options)
-        whole = pg.explain(model, table[row : row + 1], **options)
+        parts = explain_with(model, table[row : row + 1], **options)
+        whole = explain_with(model, table[row : row + 1], **options)
         assert parts.level == "part"
         np.testing.assert_allclose(parts.base_values, whole.base_values, atol=1e-6)
         np.testing.assert_allclose(parts.predictions[0], whole.predictions[0], atol=1e-6)
@@ -143,19 +144,19 @@ def test_words_of_a_row_add_up_to_what_its_text_does(output):
 def test_words_of_a_row_refuse_what_they_cannot_explain(fitted):
     table, _ = made(7, 3)
     with pytest.raises(pg.InputError, match="explains one row"):
-        pg.explain(fitted, table, level="part", method="shapley")
+        pg.explain_parts(fitted, table)
     with pytest.raises(pg.InputError, match="needs method='shapley'"):
-        pg.explain(fitted, table[:1], level="part")
+        pg.explain_parts(fitted, table[:1])
     with pytest.raises(pg.InputError, match="that reads texts"):
-        pg.explain(lambda rows: rows["x"], table[:1], level="part", method="shapley")
+        pg.explain_parts(lambda rows: rows["x"], table[:1])
     with pytest.raises(pg.InputError, match="Leave level out: the features of a network are columns, patches"):
-        pg.explain(torch.nn.Linear(2, 1), torch.ones(1, 2), level="part", method="shapley")
+        pg.explain_parts(torch.nn.Linear(2, 1), torch.ones(1, 2))
 
 
 def test_a_long_text_is_told_apart_in_stretches_of_words(fitted):
     table, options = made(8, 1)[0], {"random_state": 0, "progress": False, "max_permutations": 8, "tolerance": 1}
     table["text"] = " ".join(np.tile(VOCABULARY, 20))
-    found = pg.explain(fitted, table, level="part", method="shapley", **options)
+    found = explain_with(fitted, table, method="shapley", **options)
     assert len(found.names) == 61
     assert " ".join(found.feature_values.iloc[0, :60]) == table["text"][0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -40,7 +41,7 @@ WHOLE = [
 def test_whole_numbers(method, option, least, wrong):
     net = Unused()
     with pytest.raises(pg.InputError, match=option):
-        pg.explain(net, ROWS, method=method, task="regression", progress=False, **{option: wrong})
+        explain_with(net, ROWS, method=method, progress=False, task="regression", **{option: wrong})
     assert net.rows < 100, "no more than it takes to read the network, and to ask twice whether it remembers"
 
 
@@ -51,21 +52,21 @@ def test_the_smallest_that_is_allowed(method, option, least, kind):
     given = {option: kind(least), "task": "regression", "progress": False, "random_state": 0}
     if method == "shapley":
         given.setdefault("max_permutations", 8)
-    found = pg.explain(Unused(), ROWS, method=method, **given)
+    found = explain_with(Unused(), ROWS, method=method, **given)
     assert np.abs(found.values).max() > 0
     if least:
         with pytest.raises(pg.InputError, match=option):
-            pg.explain(Unused(), ROWS, method=method, task="regression", progress=False, **{option: least - 1})
+            explain_with(Unused(), ROWS, method=method, progress=False, task="regression", **{option: least - 1})
 
 
 @pytest.mark.parametrize("wrong", [True, -0.1, np.inf, np.nan, "small"], ids=repr)
 @pytest.mark.parametrize("method", ["integrated_gradients", "shapley"])
 def test_tolerances(method, wrong):
     with pytest.raises(pg.InputError, match=r"tolerance must be a finite number of at least 0, got "):
-        pg.explain(Unused(), ROWS, method=method, task="regression", progress=False, tolerance=wrong)
+        explain_with(Unused(), ROWS, method=method, progress=False, task="regression", tolerance=wrong)
 
 
 @pytest.mark.parametrize("wrong", [0, 1, -0.5, 1.5, True, "0.9", np.nan], ids=repr)
 def test_confidences(wrong):
     with pytest.raises(pg.InputError, match="confidence"):
-        pg.explain(Unused(), ROWS, method="permutation", task="regression", progress=False, confidence=wrong)
+        pg.explain(pg.Model(Unused(), task="regression"), ROWS, method="permutation", progress=False, confidence=wrong)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.data.read.cells import CellError
@@ -29,12 +30,12 @@ def test_only_ratios_count_where_losses_are_explained(model, method, scale):
     given = {"method": method, "scope": "global", "random_state": 0, "progress": False}
     if method == "aggregate":
         given["members"] = ("permgrad", "permutation")
-    plain = pg.explain(model, X, Y, sample_weight=WEIGHTS, **given)
-    scaled = pg.explain(model, X, Y, sample_weight=WEIGHTS * scale, **given)
+    plain = explain_with(model, X, Y, sample_weight=WEIGHTS, **given)
+    scaled = explain_with(model, X, Y, sample_weight=WEIGHTS * scale, **given)
     np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-9, atol=1e-12)
     if plain.std is not None:
         np.testing.assert_allclose(scaled.std, plain.std, rtol=1e-9)
-    assert not np.allclose(plain.values, pg.explain(model, X, Y, **given).values, rtol=1e-3)
+    assert not np.allclose(plain.values, explain_with(model, X, Y, **given).values, rtol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [LEAST, MOST / 2])
@@ -57,7 +58,7 @@ def test_weights_of_all_sizes_at_once_are_those_of_the_largest(model):
     mixed = np.where(np.arange(ROWS) < 60, WEIGHTS, WEIGHTS * LEAST)
     zeros = np.where(np.arange(ROWS) < 60, WEIGHTS, 0.0)
     given = {"method": "permutation", "random_state": 0, "progress": False}
-    found, expected = (pg.explain(model, X, Y, sample_weight=own, **given) for own in (mixed, zeros))
+    found, expected = (explain_with(model, X, Y, sample_weight=own, **given) for own in (mixed, zeros))
     np.testing.assert_allclose(found.values[:, 0], expected.values[:, 0], rtol=1e-9)
     assert np.isfinite(found.values).all()
 

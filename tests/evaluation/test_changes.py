@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -83,7 +84,7 @@ def test_infinite_cells_are_compared():
     for far in (np.inf, 1e9):
         old.loc[:4, "a"], new.loc[:9, "a"] = -far, far
         tables = (old, truths[0], new, truths[1])
-        found.append(pg.changes(model, *tables, task="regression", random_state=0, progress=False).to_frame())
+        found.append(pg.changes(pg.Model(model, task="regression"), *tables, random_state=0, progress=False).to_frame())
     assert np.isfinite(found[0][["change", "std"]].to_numpy()).all()
 
 
@@ -152,12 +153,12 @@ def predict_named(table):
 
 
 def test_two_explanations_have_their_importances_compared(moved):
-    before, after = (pg.explain(predict, x, y, **OPTIONS) for x, y in moved)
+    before, after = (explain_with(predict, x, y, **OPTIONS) for x, y in moved)
     found = pg.changes(before, after)
     whole = lines_of(pg.changes(predict, *moved[0], *moved[1], **OPTIONS), "importance")
     pd.testing.assert_frame_equal(lines_of(found, "importance"), whole)
     assert found.summary().startswith("Importance: 0 of 3 features changed clearly.")
-    for other in (moved[0][0], pg.explain(predict, *moved[1], method="permutation", **OPTIONS)):
+    for other in (moved[0][0], explain_with(predict, *moved[1], method="permutation", **OPTIONS)):
         with pytest.raises(InputError, match="of the same features by the same method"):
             pg.changes(before, other)
 

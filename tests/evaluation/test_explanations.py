@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.ensemble import RandomForestClassifier
 
 import permgrad as pg
@@ -23,7 +24,7 @@ def linear(table):
 
 
 def explained(method="shapley", **options):
-    return pg.explain(linear, X, method=method, task="regression", **{**QUIET, **options})
+    return explain_with(linear, X, method=method, task="regression", **{**QUIET, **options})
 
 
 class Fusion(torch.nn.Module):
@@ -58,10 +59,14 @@ def test_a_linear_model_and_one_background_row():
     explanation = explained(background=background)
     terms = (X - 0.5) * WEIGHTS
     np.testing.assert_allclose(explanation.values[:, :, 0], terms, atol=1e-9)
-    evaluation = pg.evaluate(
-        explanation, linear, X, background=background, task="regression",
-        metrics=["deletion", "insertion", "infidelity", "sparsity"], n_repeats=3, **QUIET,
-    )  # fmt: skip
+    evaluation = explanation.evaluate(
+        pg.Model(linear, task="regression"),
+        X,
+        background=background,
+        metrics=["deletion", "insertion", "infidelity", "sparsity"],
+        n_repeats=3,
+        **QUIET,
+    )
     frame = lines(evaluation)
     ranked = -np.sort(-terms, axis=1)
     removed = linear(X)[:, None] - np.cumsum(np.pad(ranked, ((0, 0), (1, 0))), axis=1)
@@ -79,8 +84,10 @@ def test_a_linear_model_and_one_background_row():
 
 def test_of_the_loss_deletion_is_better_where_it_rises():
     y = linear(X)
-    explanation = pg.explain(linear, X, y, task="regression", **QUIET)
-    evaluation = pg.evaluate(explanation, linear, X, y, metrics=["deletion", "insertion"], task="regression", **QUIET)
+    explanation = pg.explain(pg.Model(linear, task="regression"), X, y, **QUIET)
+    evaluation = explanation.evaluate(
+        pg.Model(linear, task="regression"), X, y, metrics=["deletion", "insertion"], **QUIET
+    )
     frame = lines(evaluation)
     assert frame["direction"].tolist() == ["higher", "lower"]
     assert frame.loc["deletion", "value"] > frame.loc["deletion", "random"]
@@ -91,8 +98,8 @@ def test_of_the_loss_deletion_is_better_where_it_rises():
     assert curve[0] == 0  # the model is the truth
     # All replaced: 2 Σ w² of standard normal columns.
     assert curve[-1] == pytest.approx(2 * (WEIGHTS**2).sum(), rel=0.4)
-    swapped = pg.explain(lambda t: np.asarray(t) @ WEIGHTS[::-1], X, y, task="regression", **QUIET)
-    worse = pg.evaluate(swapped, linear, X, y, metrics="deletion", task="regression", **QUIET)
+    swapped = pg.explain(pg.Model(lambda t: np.asarray(t) @ WEIGHTS[::-1], task="regression"), X, y, **QUIET)
+    worse = swapped.evaluate(pg.Model(linear, task="regression"), X, y, metrics="deletion", **QUIET)
     assert lines(worse).loc["deletion", "value"] < frame.loc["deletion", "value"]
 
 
@@ -102,21 +109,22 @@ def test_sensitivity_of_slopes_of_a_linear_network_is_zero():
     explanation = pg.explain(net, rows, method="gradient", **QUIET)
     plain = {"metrics": "sensitivity", **QUIET}
     if np.ptp(explanation.values[:, 0, 0]) < 1e-6:  # slopes; else slopes times inputs, which move with them
-        assert lines(pg.evaluate(explanation, net, rows, **plain)).loc["sensitivity", "value"] < 1e-6
-    values = pg.explain(net, rows, method="integrated_gradients", baseline="zeros", **QUIET)
+        assert lines(explanation.evaluate(net, rows, **plain)).loc["sensitivity", "value"] < 1e-6
+    values = pg.explain(net, rows, method=pg.methods.IntegratedGradients(baseline="zeros"), **QUIET)
     near, far = (
-        lines(pg.evaluate(values, net, rows, radius=radius, **plain)).loc["sensitivity", "value"]
-        for radius in (0.01, 0.1)
+        lines(values.evaluate(net, rows, radius=radius, **plain)).loc["sensitivity", "value"] for radius in (0.01, 0.1)
     )
     assert 0 < near < far
     assert far == pytest.approx(10 * near, rel=1e-2)
-    assert lines(pg.evaluate(values, net, rows, radius=0.0, **plain)).loc["sensitivity", "value"] == 0
+    assert lines(values.evaluate(net, rows, radius=0.0, **plain)).loc["sensitivity", "value"] == 0
 
 
 def test_sparsity_and_complexity_are_those_of_the_values():
     explanation = explained()
     sizes = np.abs(explanation.values[:, :, 0])
-    frame = lines(pg.evaluate(explanation, linear, X, metrics=["sparsity", "complexity"], task="regression", **QUIET))
+    frame = lines(
+        explanation.evaluate(pg.Model(linear, task="regression"), X, metrics=["sparsity", "complexity"], **QUIET)
+    )
     shares = sizes / sizes.sum(axis=1, keepdims=True)
     entropies = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
     assert frame.loc["complexity", "value"] == pytest.approx(entropies.mean())
@@ -131,7 +139,7 @@ def test_explanations_change_as_weights_are_drawn_anew():
     model = pg.HyNNRegressor(preset="fast", max_epochs=8, random_state=0, progress=False).fit(rows, y)
     weights = {name: value.clone() for name, value in model.module_.state_dict().items()}
     explanation = pg.explain(model, rows[:20], method="integrated_gradients", **QUIET)
-    found = lines(pg.evaluate(explanation, model, rows[:20], metrics="randomisation", **QUIET))
+    found = lines(explanation.evaluate(model, rows[:20], metrics="randomisation", **QUIET))
     assert abs(found.loc["randomisation", "value"]) < 0.6
     assert found.loc["randomisation", "direction"] == "lower"
     assert all(torch.equal(weights[name], value) for name, value in model.module_.state_dict().items())
@@ -140,9 +148,7 @@ def test_explanations_change_as_weights_are_drawn_anew():
 def test_an_explanation_that_does_not_look_at_the_network_agrees_with_itself():
     net, inputs = fusion()
     explanation = pg.explain(net, inputs, method="integrated_gradients", **QUIET)
-    frame = lines(
-        pg.evaluate(explanation, net, inputs, metrics="randomisation", explain=lambda *_: explanation, **QUIET)
-    )
+    frame = lines(explanation.evaluate(net, inputs, metrics="randomisation", explain=lambda *_: explanation, **QUIET))
     assert frame.loc["randomisation", "value"] == 1.0
 
 
@@ -162,9 +168,9 @@ def test_a_network_of_an_image_and_a_table(method, options, tmp_path):
     net, inputs = fusion()
     net.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    explanation = pg.explain(net, inputs, method=method, **options, **QUIET)
+    explanation = explain_with(net, inputs, method=method, **QUIET, **options)
     state = torch.get_rng_state()
-    evaluation = pg.evaluate(explanation, net, inputs, n_repeats=2, **QUIET)
+    evaluation = explanation.evaluate(net, inputs, n_repeats=2, **QUIET)
     assert torch.equal(state, torch.get_rng_state())
     assert net.training
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
@@ -174,7 +180,7 @@ def test_a_network_of_an_image_and_a_table(method, options, tmp_path):
     assert np.isfinite(frame["value"]).all()
     # Saved and loaded, the explanation still tells how it was made.
     explanation.save(tmp_path / "why")
-    again = pg.evaluate(pg.Explanation.load(tmp_path / "why"), net, inputs, n_repeats=2, **QUIET)
+    again = pg.Explanation.load(tmp_path / "why").evaluate(net, inputs, n_repeats=2, **QUIET)
     pd.testing.assert_frame_equal(again.to_frame(), evaluation.to_frame())
 
 
@@ -187,8 +193,8 @@ def test_a_forest_on_a_table_with_levels(tmp_path):
     table = pd.DataFrame({"a": rng.normal(size=120), "b": rng.integers(0, 3, 120), "c": rng.normal(size=120)})
     y = np.where(table["a"] + table["b"] > 1, "yes", "no")
     forest = RandomForestClassifier(20, random_state=0).fit(table, y)
-    explanation = pg.explain(forest, table[:40], method="shapley", output="probability", **QUIET)
-    evaluation = pg.evaluate(explanation, forest, table[:40], n_repeats=3, **QUIET)
+    explanation = pg.explain(forest, table[:40], method="shapley", scale="probability", **QUIET)
+    evaluation = explanation.evaluate(forest, table[:40], n_repeats=3, **QUIET)
     frame = lines(evaluation)
     assert list(evaluation.left_out) == ["randomisation"]
     assert frame.loc["deletion", "value"] < frame.loc["deletion", "random"]
@@ -197,16 +203,16 @@ def test_a_forest_on_a_table_with_levels(tmp_path):
     figure = evaluation.plot()
     assert figure.save(tmp_path / "curves.png").stat().st_size > 1000
     assert "deletion: area" in figure.description
-    by_output = pg.evaluate(explanation, forest, table[:40], output="yes", metrics="deletion", n_repeats=3, **QUIET)
+    by_output = explanation.evaluate(forest, table[:40], target="yes", metrics="deletion", n_repeats=3, **QUIET)
     assert lines(by_output).loc["deletion", "value"] != frame.loc["deletion", "value"]
 
 
 def test_numbers_repeat_and_do_not_depend_on_the_batch():
     explanation = explained()
     asked = {"metrics": ["deletion", "infidelity"], "task": "regression", "n_repeats": 2}
-    first = pg.evaluate(explanation, linear, X, **asked, **QUIET).to_frame()
-    pd.testing.assert_frame_equal(first, pg.evaluate(explanation, linear, X, **asked, **QUIET).to_frame())
-    other = pg.evaluate(explanation, linear, X, **asked, random_state=3, progress=False).to_frame()
+    first = explanation.evaluate(linear, X, **asked, **QUIET).to_frame()
+    pd.testing.assert_frame_equal(first, explanation.evaluate(linear, X, **asked, **QUIET).to_frame())
+    other = explanation.evaluate(linear, X, **asked, random_state=3, progress=False).to_frame()
     assert (other["value"] != first["value"]).all()
 
 
@@ -217,10 +223,9 @@ def test_an_order_of_chance_lies_among_random_ones():
     for seed in range(20):
         noise = np.random.default_rng(seed).normal(size=explanation.values.shape)
         explanation.values[...] = noise
-        line = pg.evaluate(
-            explanation, linear, X, metrics="deletion", task="regression", n_repeats=6, progress=False,
-            random_state=seed,
-        ).to_frame()  # fmt: skip
+        line = explanation.evaluate(
+            pg.Model(linear, task="regression"), X, metrics="deletion", n_repeats=6, progress=False, random_state=seed
+        ).to_frame()
         inside += bool(line["random_low"][0] <= line["value"][0] <= line["random_high"][0])
     assert inside >= 16
 
@@ -243,31 +248,29 @@ def test_bad_arguments_are_refused(words, message):
     arguments = {"explanation": explained(), "inputs": X, "metrics": None, **words}
     explanation, inputs = arguments.pop("explanation"), arguments.pop("inputs")
     with pytest.raises(InputError, match=message):
-        pg.evaluate(explanation, linear, inputs, task="regression", **{**QUIET, **arguments})
+        explanation.evaluate(pg.Model(linear, task="regression"), inputs, **{**QUIET, **arguments})
 
 
 def test_what_the_explanation_cannot_tell_is_asked_for():
     with pytest.raises(InputError, match=r"a background of 3 rows. Pass the same background="):
-        pg.evaluate(explained(background=X[:3]), linear, X, **QUIET)
+        explained(background=X[:3]).evaluate(linear, X, **QUIET)
     y = linear(X)
-    of_loss = pg.explain(linear, X, y, task="regression", **QUIET)
+    of_loss = pg.explain(pg.Model(linear, task="regression"), X, y, **QUIET)
     with pytest.raises(InputError, match=r"measures the loss and needs y"):
-        pg.evaluate(of_loss, linear, X, **QUIET)
+        of_loss.evaluate(linear, X, **QUIET)
     with pytest.raises(InputError, match="infidelity needs a local explanation"):
-        pg.evaluate(of_loss, linear, X, y, metrics="infidelity", task="regression", **QUIET)
+        of_loss.evaluate(pg.Model(linear, task="regression"), X, y, metrics="infidelity", **QUIET)
     net, inputs = fusion()
     mask = np.arange(36).reshape(6, 6) // 9
-    explanation = pg.explain(net, inputs, method="gradient", segments={"image": mask}, **QUIET)
+    explanation = pg.explain(pg.Model(net, segments={"image": mask}), inputs, method="gradient", **QUIET)
     assert explanation.meta["options_not_kept"] == ["segments"]
     with pytest.raises(InputError, match=r"made with segments=, which it cannot store. Pass it again"):
-        pg.evaluate(explanation, net, inputs, **QUIET)
-    evaluation = pg.evaluate(explanation, net, inputs, segments={"image": mask}, n_repeats=2, **QUIET)
+        explanation.evaluate(net, inputs, **QUIET)
+    evaluation = explanation.evaluate(pg.Model(net, segments={"image": mask}), inputs, n_repeats=2, **QUIET)
     assert not evaluation.left_out
     whole = {"image": inputs["image"].round().astype(int), "table": inputs["table"].round().astype(int)}
     with pytest.raises(InputError, match="sensitivity needs inputs with real numbers"):
-        pg.evaluate(
-            pg.explain(net, whole, method="permutation", **QUIET), net, whole, metrics="sensitivity", **QUIET
-        )  # fmt: skip
+        pg.explain(net, whole, method="permutation", **QUIET).evaluate(net, whole, metrics="sensitivity", **QUIET)
 
 
 def test_other_rows_and_another_background_are_refused():
@@ -277,16 +280,16 @@ def test_other_rows_and_another_background_are_refused():
         return table @ [3.0, 1.0, 0.0]
 
     given = {"background": rows[:20], "random_state": 0, "progress": False}
-    explanation = pg.explain(model, rows[20:40], method="shapley", task="regression", **given)
+    explanation = explain_with(model, rows[20:40], method="shapley", task="regression", **given)
     asked = {"metrics": "deletion", "random_state": 0, "progress": False}
-    assert pg.evaluate(explanation, model, rows[20:40], background=rows[:20], **asked).estimates
+    assert explanation.evaluate(model, rows[20:40], background=rows[:20], **asked).estimates
     for inputs, background, what in (
         (rows[20:40][::-1], rows[:20], "other rows"),
         (rows[40:], rows[:20], "other rows"),
         (rows[20:40], rows[40:], "another background"),
     ):
         with pytest.raises(pg.InputError, match=f"was made with {what}"):
-            pg.evaluate(explanation, model, inputs, background=background, **asked)
+            explanation.evaluate(model, inputs, background=background, **asked)
 
 
 # ---- rows that depend on each other ----------------------------------------------------------------------------------
@@ -301,9 +304,9 @@ def test_groups_and_times_lend_to_others_and_are_behind_the_errors(argument, sco
     wide = table.assign(visit=code)
 
     def found(inputs, **related):
-        explanation = pg.explain(linear, inputs, y, scope=scope, task="regression", **QUIET, **related)
+        explanation = explain_with(linear, inputs, y, scope=scope, **QUIET, task="regression", **related)
         return explanation, lines(
-            pg.evaluate(explanation, linear, inputs, y, task="regression", n_repeats=4, **QUIET, **related)
+            explanation.evaluate(pg.Model(linear, task="regression"), inputs, y, n_repeats=4, **QUIET, **related)
         )
 
     explanation, by_values = found(table, **{argument: code})
@@ -312,9 +315,9 @@ def test_groups_and_times_lend_to_others_and_are_behind_the_errors(argument, sco
     pd.testing.assert_frame_equal(found(wide, **named)[1], by_values)
     assert list(wide.columns) == [*"abcd", "visit"]
     with pytest.raises(InputError, match=f"was made with {argument}=.* Pass the same {argument}="):
-        pg.evaluate(explanation, linear, table, y, **QUIET)
+        explanation.evaluate(linear, table, y, **QUIET)
     with pytest.raises(InputError, match=f"{argument} must be one of"):
-        pg.evaluate(explanation, linear, table, y, **{argument: "visits"}, **QUIET)
+        explanation.evaluate(linear, table, y, **{argument: "visits"}, **QUIET)
 
 
 def test_rows_of_a_group_do_not_lend_to_each_other():
@@ -322,8 +325,8 @@ def test_rows_of_a_group_do_not_lend_to_each_other():
     code = np.repeat(np.arange(2), [10, 50])
     rows = np.where(code[:, None] == 0, 0.0, [5.0, 1.0, 1.0, 1.0])
     options = {"task": "regression", **QUIET}
-    own = pg.explain(linear, rows, scope="local", row_groups=code, **options)
-    found = pg.evaluate(own, linear, rows, row_groups=code, metrics="deletion", **options).estimates["deletion"]
+    own = explain_with(linear, rows, scope="local", row_groups=code, **options)
+    found = own.evaluate(linear, rows, row_groups=code, metrics="deletion", **options).estimates["deletion"]
     first, last = linear(rows[[0, -1]])
     assert abs(first - last) > 1
     assert found.curve[1, 0] == pytest.approx((10 * first + 50 * last) / 60)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from scipy import stats
 
 import permgrad as pg
@@ -112,7 +113,7 @@ def test_groups_are_columns_of_which_every_two_move_together():
     assert [len(columns) for columns in groups.values()] == [2]
     assert pg.related_columns(frame[["alone", "other"]]) == {}
     options = {"groups": groups, "n_repeats": 1, "random_state": 0, "progress": False}
-    assert set(groups) < set(pg.explain(lambda X: X["a"], chain, chain["a"], **options).names)
+    assert set(groups) < set(explain_with(lambda X: X["a"], chain, chain["a"], **options).names)
 
 
 @pytest.mark.parametrize(("X", "strength"), [(np.eye(3), 0.8), (np.eye(5), 0), (np.eye(5), 1.1), (np.eye(5), "a")])

@@ -19,6 +19,7 @@ import permgrad as pg
 from permgrad.attribution import methods
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "shared")]
+from explaining import explain_with
 from networks import NETWORKS, ROWS, build  # noqa: E402 — beside this script
 from untouched import assert_untouched, state_of  # noqa: E402 — as above
 
@@ -48,8 +49,17 @@ def outcome(name: str, method: str) -> tuple[pg.Explanation | None, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = pg.explain(net, inputs, y, method=method, random_state=0, progress=False, task="classification",
-                               returns="logits", **options)  # fmt: skip
+            found = explain_with(
+                net,
+                inputs,
+                y,
+                method=method,
+                random_state=0,
+                progress=False,
+                task="classification",
+                returns="logits",
+                **options,
+            )
     except pg.InputError as error:
         found, reason = None, str(error)
     else:

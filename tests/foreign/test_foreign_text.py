@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-import permgrad as pg
 from permgrad.base.errors import PermgradWarning
 
 sys.path.insert(0, str(Path(__file__).parent))
+from explaining import explain_with
 from networks import declare_operators
 
 ROWS, PLACES = 6, 7
@@ -39,7 +39,7 @@ def explained(net, inputs, **options):
     """Explain without the note on what is held."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PermgradWarning)
-        return pg.explain(net, inputs, progress=False, random_state=0, **options)
+        return explain_with(net, inputs, progress=False, random_state=0, **options)
 
 
 def rows():

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from hostile_arguments import check_argument, working_in
 from torch import nn
 
@@ -84,7 +85,7 @@ def somewhere(tmp_path: Any) -> Any:
 def test_explain(case: Any, kind: str, name: str) -> None:
     model, inputs, y = getattr(case, kind)
     usual = {"model": model, "inputs": inputs, "y": y, "method": "permutation", "n_repeats": 1, "random_state": 0}
-    ends = check_argument(lambda own: pg.explain(**{**usual, name: own}), takes=meant(name))
+    ends = check_argument(lambda own: explain_with(**{**usual, name: own}), takes=meant(name))
     assert "refused" in ends.values()
 
 
@@ -98,7 +99,7 @@ OPTIONS = [(name, option) for name in methods for option in methods.get(name).op
 )
 def test_options_of_methods(case: Any, kind: str, method: str, option: str) -> None:
     usual = {**LITTLE.get(method, {}), "n_repeats": 1, "random_state": 0}
-    ends = check_argument(lambda own: pg.explain(*getattr(case, kind), method=method, **{**usual, option: own}))
+    ends = check_argument(lambda own: explain_with(*getattr(case, kind), method=method, **{**usual, option: own}))
     assert "refused" in ends.values()
 
 

@@ -9,6 +9,7 @@ import hostile_networks
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from hostile_checks import BrokenError
 from network_cases import kinds
 from network_kinds_code import TheirOwnError
@@ -75,7 +76,7 @@ def explain(function, **options):
         torch.manual_seed(0)
         net = function if isinstance(function, nn.Module) else Own(function)
     given = {"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options}
-    return pg.explain(net, drawn(), **given)
+    return explain_with(net, drawn(), **given)
 
 
 def shift(net, x):
@@ -166,13 +167,13 @@ def test_rows_of_any_strides_and_of_no_width_are_explained():
     assert cut[0][:1].is_contiguous()
     assert cut[0][:1].stride(-1) == 4, "what torch calls contiguous"
     options = {"method": "shapley", "random_state": 0, "progress": False, "exact": 1, "task": "regression"}
-    found = pg.explain(Two(), cut, **options)
-    copied = pg.explain(Two(), tuple(own.clone() for own in cut), **options)
+    found = explain_with(Two(), cut, **options)
+    copied = explain_with(Two(), tuple(own.clone() for own in cut), **options)
     np.testing.assert_array_equal(found.values, copied.values)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         options = {"method": "lime", "random_state": 0, "progress": False, "task": "regression"}
-        found = pg.explain(Two(), (torch_rows[:, :0], torch_rows[:, 1:]), **options)
+        found = explain_with(Two(), (torch_rows[:, :0], torch_rows[:, 1:]), **options)
     assert found.values.shape[1] == 3
     assert np.abs(found.values).min() > 0
 
@@ -316,7 +317,7 @@ def test_gradients_that_the_forward_switches_off_are_as_they_were(method):
     plain.load_state_dict(net.state_dict())
     options = {"method": method, "task": "regression", "random_state": 0, "batch_size": 2}
     options |= {"members": ["permutation", "gradient"]} if method == "aggregate" else {"scope": "local"}
-    found, wanted = (pg.explain(own, rows, None, progress=False, **options) for own in (net, plain))
+    found, wanted = (explain_with(own, rows, None, progress=False, **options) for own in (net, plain))
     assert torch.is_grad_enabled()
     np.testing.assert_allclose(found.values, wanted.values, rtol=1e-5)
     assert np.abs(wanted.values).max() > 0.05

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from docs.error_codes import CODES
+from explaining import explain_with
 from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 from typer.testing import CliRunner
@@ -104,7 +105,7 @@ CNN = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2
 
 
 def explain(*arguments: Any, **options: Any) -> Any:
-    return pg.explain(*arguments, **{"progress": False, "random_state": 0, "n_repeats": 1} | options)
+    return explain_with(*arguments, **{"progress": False, "random_state": 0, "n_repeats": 1} | options)
 
 
 def fitted() -> pg.HyNNClassifier:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import f1_score, label_ranking_average_precision_score, mean_pinball_loss, mean_poisson_deviance
@@ -13,6 +14,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.request import tuned
 from permgrad.base.errors import InputError
 from permgrad.models.losses import losses, poisson, poisson_log
 
@@ -29,7 +31,7 @@ def net(outputs, seed=0):
 
 def values(module, rows, y, **asked):
     """Return each column's importance over all rows, in the names of ``slow_loop``."""
-    explanation = pg.explain(module, {"input": rows}, y, n_repeats=2, **{**QUIET, **asked})
+    explanation = explain_with(module, {"input": rows}, y, n_repeats=2, **{**QUIET, **asked})
     return explanation.values[:, 0], explanation
 
 
@@ -132,8 +134,8 @@ def test_a_callable_loss_of_a_predictor_sees_both_classes():
         return ((outputs - truth) ** 2).sum(axis=1)
 
     asked = {"n_repeats": 2, **QUIET}
-    effects = pg.explain(model, X, y, loss=brier, **asked)
-    np.testing.assert_allclose(effects.values, pg.explain(model, X, y, loss="brier", **asked).values, atol=1e-9)
+    effects = explain_with(model, X, y, loss=brier, **asked)
+    np.testing.assert_allclose(effects.values, explain_with(model, X, y, loss="brier", **asked).values, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_several_labels(softened):
     assert explanation.meta["task"] == "multilabel"
     assert explanation.meta["loss"] == "multilabel_cross_entropy"
     rows_alone = pg.explain(
-        explained, rows, y, method="permutation", scope="local", output="probability", n_repeats=2, **QUIET
+        explained, rows, y, method="permutation", scope="local", scale="probability", n_repeats=2, **QUIET
     )
     np.testing.assert_allclose(rows_alone.predictions, torch.sigmoid(module(rows)).detach().numpy(), atol=1e-12)
     one = values(explained, rows, y, target=1)[0]
@@ -238,10 +240,12 @@ class Column(nn.Module):
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_shapley_of_several_labels_adds_up(game):
     module, rows = net(3)
-    explanation = pg.explain(module, rows, labels(), method="shapley", scope="global", game=game, **QUIET)
+    explanation = pg.explain(
+        module, rows, labels(), method=tuned(pg.methods.Shapley(), game=game), scope="global", **QUIET
+    )
     assert explanation.meta["completeness_gap"] < 1e-9
     assert np.abs(explanation.values).max() > 1e-4
-    without = pg.explain(module, rows, task="multilabel", n_repeats=2, **QUIET)
+    without = pg.explain(pg.Model(module, task="multilabel"), rows, n_repeats=2, **QUIET)
     assert (without.values > 0).all()
 
 

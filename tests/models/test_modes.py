@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 from torch.nn import functional
 from usual_methods import USUAL
@@ -105,7 +106,7 @@ def test_a_step_of_training_is_that_of_a_copy_that_nobody_explained(kind, method
     other, names = copy.deepcopy(net), list(net.state_dict())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pg.explain(net, {"input": x}, y, method=method, returns="logits", random_state=0, progress=False, **given)
+        explain_with(net, {"input": x}, y, method=method, random_state=0, progress=False, returns="logits", **given)
     assert list(net.state_dict()) == names
     assert [part.training for part in net.modules()] == [part.training for part in other.modules()]
     assert all(torch.equal(one, other.state_dict()[name]) for name, one in net.state_dict().items())
@@ -168,7 +169,7 @@ def test_a_network_and_a_part_of_it_are_explained_by_two_threads():
     def work(one: nn.Module) -> None:
         try:
             for _ in range(3):
-                pg.explain(one, x, method="shapley", references=4, random_state=0, progress=False)
+                pg.explain(one, x, method=pg.methods.Shapley(references=4), random_state=0, progress=False)
         except BaseException as error:  # noqa: BLE001 — of a thread
             failed.append(error)
 

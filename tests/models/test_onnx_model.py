@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from onnx_models import Linear
 
 import permgrad as pg
@@ -95,7 +96,7 @@ def test_its_explanation_is_that_of_the_function(tmp_path):
     rows = pg.read_onnx(MODEL.write(tmp_path / "model.onnx")).table_for(frame)
     options = {"y": np.where(MODEL(frame)[:, 1] > 0.5, "late", "early"), "class_names": ["early", "late"]}
     ours, theirs = (
-        pg.explain(model, rows, **options, random_state=0, progress=False)
+        explain_with(model, rows, random_state=0, progress=False, **options)
         for model in (pg.read_onnx(tmp_path / "model.onnx"), MODEL)
     )
     np.testing.assert_allclose(ours.values, theirs.values, atol=1e-12)

@@ -168,9 +168,12 @@ def test_other_methods_are_ranked_by_what_compares():
 
 def test_the_table_of_a_network_of_several_inputs_says_what_others_replaced_means():
     explanation = pg.explain(
-        torch.nn.Bilinear(1, 2, 1), {"a": torch.randn(30, 1), "b": torch.randn(30, 2)}, torch.randn(30).numpy(),
-        task="regression", random_state=0, progress=False,
-    )  # fmt: skip
+        pg.Model(torch.nn.Bilinear(1, 2, 1), task="regression"),
+        {"a": torch.randn(30, 1), "b": torch.randn(30, 2)},
+        torch.randn(30).numpy(),
+        random_state=0,
+        progress=False,
+    )
     table = ranking_table(explanation)
     text = str(table)
     assert "Others replaced: the importance while all other inputs are replaced as well." in text

@@ -122,7 +122,7 @@ def test_a_mean_of_sizes_gives_no_verdict():
 # ---- one row ---------------------------------------------------------------------------------------------------------
 def test_steps_lead_from_the_baseline_to_the_row_and_an_image_is_one_step():
     explanation = local()
-    rows = bars(explanation.to_html(row=1, output="ill"))
+    rows = bars(explanation.to_html(row=1, target="ill"))
     values = explanation.values[1, :, 0]
     assert [name.split(" = ")[0] for name, *_ in rows if "=" in name] == sorted(
         ("age", "dose"), key=lambda name: -abs(values[NAMES.index(name)])
@@ -140,7 +140,7 @@ def test_steps_lead_from_the_baseline_to_the_row_and_an_image_is_one_step():
 
 def test_images_and_bars_have_one_scale_and_the_largest_value_is_its_end():
     explanation = local()
-    page = explanation.to_html(output="ill")
+    page = explanation.to_html(target="ill")
     assert page.count("<img") == 2
     assert f"−{np.abs(explanation.values[0, :, 0]).max():.2f}" in page
     assert "The scale is the same" in page

@@ -66,10 +66,7 @@ def test_patches_of_explained_rows_add_up_and_the_bright_one_leads(page, fitted)
     for one in rows["patches"]:
         assert len(one["values"]) == 16
         row = table.iloc[[rows["numbers"][one["row"]]]]
-        parts = pg.explain(
-            model, row, level="part", method="shapley", output="probability", exact=0, tolerance=0,
-            max_permutations=192, random_state=0, progress=False,
-        )  # fmt: skip
+        parts = pg.explain_parts(model, row, scale="probability", random_state=0, progress=False)  # fmt: skip
         at = [place for place, whose in enumerate(parts.modality) if whose == "<b>scan"]
         np.testing.assert_allclose(one["values"], parts.values[0, at, 0], rtol=1e-4, atol=1e-5)
     largest = [int(np.argmax(np.abs(one["values"]))) for one in rows["patches"]]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from assessing import DONORS, assessed, words
+from explaining import explain_with
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor
@@ -358,7 +359,7 @@ def test_options_of_a_method_are_those_of_explain(forest):
     made = assessed(model, X, y, method="shapley", game="expected", n_repeats=4)
     assert made.explanation is not None
     asked = {"method": "shapley", "scope": "global", "random_state": 0, "progress": False, "n_repeats": 4}
-    same, other = pg.explain(model, X, y, game="expected", **asked), pg.explain(model, X, y, **asked)
+    same, other = explain_with(model, X, y, game="expected", **asked), explain_with(model, X, y, **asked)
     np.testing.assert_array_equal(made.explanation.values, same.values)
     assert not np.array_equal(made.explanation.values, other.values)
     quick = {"most_rows": 30, "interactions": 0}

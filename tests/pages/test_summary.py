@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from tests.pages.test_notebook import ranked
 
 import permgrad as pg
@@ -34,7 +35,7 @@ def test_a_small_value_is_written_within_its_interval():
 
 def test_names_that_are_numbers_are_not_read_as_ranks():
     D = pd.DataFrame({7: X["crp"], 12: X["age"]})
-    said = pg.explain(model, D, model(D), **OPTIONS).summary()
+    said = explain_with(model, D, model(D), **OPTIONS).summary()
     assert "Order at 95 % confidence: 1 “7”; 2 “12”." in said
 
 
@@ -51,12 +52,12 @@ def model(rows):
 
 def test_one_row_keeps_its_signs_and_values():
     row = X.mean().add([20, 10]).to_frame().T.round(1)
-    one = pg.explain(model, row, method="shapley", background=X, **OPTIONS)
+    one = explain_with(model, row, method="shapley", background=X, **OPTIONS)
     lines = one.summary().splitlines()
     crp, age = map(value_text, row.iloc[0])
     assert lines[-2:] == [f"  crp = {crp} raises the output by 2.00", f"  age = {age} lowers the output by 0.10"]
     assert repr(one) == "<Explanation: shapley, local, 1 row, 2 features × 1 output>"
-    slopes = pg.explain(torch.nn.Linear(2, 1), torch.ones(1, 2), method="gradient", **OPTIONS)
+    slopes = explain_with(torch.nn.Linear(2, 1), torch.ones(1, 2), method="gradient", **OPTIONS)
     assert "the output by" not in slopes.summary(), "a slope moves nothing"
 
 
@@ -70,7 +71,7 @@ def test_what_was_not_tested_is_not_called_unclear():
 
 
 def test_a_few_rows_have_no_intervals():
-    few, many = (pg.explain(model, X[:rows], method="shapley", background=X, **OPTIONS) for rows in (2, 50))
+    few, many = (explain_with(model, X[:rows], method="shapley", background=X, **OPTIONS) for rows in (2, 50))
     assert " to " not in few.summary()
     assert "Order" not in few.summary()
     assert " to " in many.summary()
@@ -80,17 +81,17 @@ def test_a_few_rows_have_no_intervals():
     ("scorer", "words"), [("r2", "fall of R²"), ("neg_mean_squared_error", "rise of mean squared error")]
 )
 def test_the_scorer_is_named(scorer, words):
-    one = pg.explain(model, X, Y, scoring=scorer, n_repeats=2, **OPTIONS)
+    one = explain_with(model, X, Y, scoring=scorer, n_repeats=2, **OPTIONS)
     assert one.summary().startswith(f"permgrad measures the {words}.")
     assert one.plot.bar().axes[0].get_xlabel() == words
-    both = pg.explain(model, X, Y, scoring=["explained_variance", scorer], n_repeats=2, **OPTIONS)
-    assert both.summary(output=scorer).startswith(f"permgrad measures the {words}.")
+    both = explain_with(model, X, Y, scoring=["explained_variance", scorer], n_repeats=2, **OPTIONS)
+    assert both.summary(target=scorer).startswith(f"permgrad measures the {words}.")
 
 
 @pytest.mark.parametrize("method", ["permutation", "shapley"])
 def test_a_model_that_is_no_better_than_a_constant_is_named(method):
     options = {"method": method, "scope": "global", "n_repeats": 2, **OPTIONS}
-    good, bad = (pg.explain(one, X, Y, **options) for one in (model, lambda rows: -3 * model(rows)))
+    good, bad = (explain_with(one, X, Y, **options) for one in (model, lambda rows: -3 * model(rows)))
     assert "no better" not in good.summary()
     assert good.meta["model_loss"] == pytest.approx(((model(X) - Y) ** 2).mean())
     loss, constant = ((-3 * model(X) - Y) ** 2).mean(), Y.var(ddof=0)
@@ -98,7 +99,7 @@ def test_a_model_that_is_no_better_than_a_constant_is_named(method):
         f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best "
         f"constant {number(constant)} (y²)."
     ) in bad.summary()
-    assert "no better" not in pg.explain(model, X, **options).summary(), "without y there is no loss"
+    assert "no better" not in explain_with(model, X, **options).summary(), "without y there is no loss"
 
 
 def test_shares_of_inputs_and_the_class_that_y_chose():
@@ -117,9 +118,9 @@ def test_shares_of_inputs_and_the_class_that_y_chose():
     rare = int(y.sum() * 2 < len(y))
     local = {"method": "gradient", "scope": "local", "progress": False}
     why = f"{rare} is shown because it is the rarer class in y."
-    assert why in pg.explain(Net(), inputs, y, **local).summary()
+    assert why in explain_with(Net(), inputs, y, **local).summary()
     for options in ({"y": None}, {"y": y, "positive": rare}):
-        assert "is shown because" not in pg.explain(Net(), inputs, **options, **local).summary()
+        assert "is shown because" not in explain_with(Net(), inputs, **options, **local).summary()
 
 
 def test_weights_are_said_with_what_the_rows_are_worth():
@@ -127,7 +128,7 @@ def test_weights_are_said_with_what_the_rows_are_worth():
     options = {"task": "regression", "random_state": 0, "progress": False}
 
     def said(weights):
-        return pg.explain(lambda table: table[:, 0], X, X[:, 0], sample_weight=weights, **options).summary()
+        return explain_with(lambda table: table[:, 0], X, X[:, 0], sample_weight=weights, **options).summary()
 
     even, uneven = said(np.full(200, 3.0)), said(np.where(np.arange(200) < 9, 100, 1e-6))
     assert "200 rows explained, weighted (worth 200 rows of equal weight)." in even
@@ -143,7 +144,7 @@ def test_few_rows_are_said_to_tell_little(rows):
     X = rng.normal(size=(100, 3))
     y = X[:, 0] + rng.normal(size=100)
     explanation = pg.explain(
-        lambda table: table[:, 0], X[:rows], y[:rows], background=X, task="regression", random_state=0
+        pg.Model(lambda table: table[:, 0], task="regression"), X[:rows], y[:rows], background=X, random_state=0
     )
     text = explanation.summary()
     assert ("A single row has no intervals" in text) == (rows == 1)
@@ -158,7 +159,12 @@ def test_few_rows_are_said_to_tell_little(rows):
 def test_pairs_follow_features_in_python_too():
     X = np.random.default_rng(0).normal(size=(60, 3))
     explanation = pg.explain(
-        lambda X: X[:, 0] * X[:, 1], X, X[:, 0] * X[:, 1], interactions=2, random_state=0, progress=False
+        lambda X: X[:, 0] * X[:, 1],
+        X,
+        X[:, 0] * X[:, 1],
+        method=pg.methods.PermGrad(order=2),
+        random_state=0,
+        progress=False,
     )
     lines = explanation.summary().splitlines()
     assert "Only together:" in lines

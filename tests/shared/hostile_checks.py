@@ -15,6 +15,7 @@ from docs.error_codes import CODES
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.request import tuned
 from permgrad.base.errors import PermgradError
 from permgrad.data.encode.encoding import TableEncoder
 
@@ -86,7 +87,14 @@ def check_training(table: pd.DataFrame, y: Any, task: str) -> str:
         _check_predictions(model, table)
         try:
             explained = pg.explain(
-                model, table, y, background=table, n_repeats=1, random_state=0, progress=False, branches=False
+                model,
+                table,
+                y,
+                method=tuned(pg.methods.PermGrad(), branches=False),
+                background=table,
+                n_repeats=1,
+                random_state=0,
+                progress=False,
             )
         except PermgradError as error:
             return "trained; " + refusal(error)

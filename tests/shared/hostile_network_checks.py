@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from explaining import explain_with
 from hostile_checks import holds, refusal
 from network_cases import Case
 from network_twins import Twin
@@ -77,7 +78,7 @@ def explain(case: Case, said: list[str], **others: Any) -> pg.Explanation:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            return pg.explain(case.net, case.inputs, case.y, background=case.background, **{**case.options, **others})
+            return explain_with(case.net, case.inputs, case.y, background=case.background, **{**case.options, **others})
         finally:
             said += [str(one.message) for one in caught]
             strange = [one for one in caught if not issubclass(one.category, (pg.PermgradWarning, *_THEIRS))]

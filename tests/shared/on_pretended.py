@@ -27,6 +27,7 @@ from pretended import LACKING, NAME, install
 #: Before anything is computed: torch counts devices once.
 DEVICE = install()
 
+from explaining import explain_with
 from strangers import STRANGERS  # noqa: E402
 from torch.utils._pytree import tree_map  # noqa: E402
 from usual_methods import USUAL  # noqa: E402
@@ -61,7 +62,7 @@ def explain(model: Any, inputs: Any, y: Any, method: str, scope: str, **options:
     given = {"random_state": 1, "n_repeats": 2, "progress": False, **FAST.get(method, {}), **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return pg.explain(model, inputs, y, method=method, scope=scope, **given).values
+        return explain_with(model, inputs, y, method=method, scope=scope, **given).values
 
 
 def difference(own: np.ndarray, reference: np.ndarray) -> float:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from explaining import explain_with
 
 from tools.fuzz._fuzz_mutations import Files
 
@@ -194,7 +195,7 @@ def use_image_model(folder: Path, rows: Any) -> None:
     model = pg.load(folder)
     options = {"method": "permutation", "n_repeats": 1, "random_state": 0, "progress": False}
     model.predict(rows)
-    pg.explain(model, rows, **options).to_frame()
+    explain_with(model, rows, **options).to_frame()
     model.save(folder / "again")
 
 

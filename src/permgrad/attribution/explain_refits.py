@@ -561,7 +561,7 @@ def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: 
     return replace(
         first,
         values=value,
-        std=std,
+        std_error=std,
         low=low,
         high=high,
         p_values=p_values,

@@ -80,14 +80,15 @@ class Missing:
         return tuple(name or (f"only {' + '.join(always)}" if always else NOTHING) for name in joined)
 
     def to_frame(self, library: Library = "pandas") -> Any:
-        """Return one line per subset: ``present, loss, std, ci_low, ci_high``.
+        """Return one line per subset: ``present, loss, std_error, ci_low, ci_high``.
 
-        Each score follows with three columns more, such as ``roc_auc, roc_auc_std, roc_auc_ci_low, roc_auc_ci_high``.
+        Each score follows with three columns more, such as ``roc_auc, roc_auc_std_error, roc_auc_ci_low,
+        roc_auc_ci_high``.
         Undefined numbers are NaN.
         """
         columns: dict[str, Any] = {"present": list(self.names)}
         for measure, numbers in self.measures.items():
-            ends = [f"{measure}_{part}" if measure != "loss" else part for part in ("std", "ci_low", "ci_high")]
+            ends = [f"{measure}_{part}" if measure != "loss" else part for part in ("std_error", "ci_low", "ci_high")]
             columns |= dict(zip([measure, *ends], numbers, strict=True))
         return as_library(pd.DataFrame(columns), library)
 

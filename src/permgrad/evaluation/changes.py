@@ -54,7 +54,7 @@ class Changes:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self, library: Library = "pandas") -> Any:
-        """Return one line per change: ``kind, name, old, new, change, std, ci_low, ci_high, p_value, p_holm``.
+        """Return one line per change: ``kind, name, old, new, change, std_error, ci_low, ci_high, p_value, p_holm``.
 
         ``kind`` is ``"score"`` (the mean loss and metrics) or ``"importance"``. ``p_holm`` is adjusted for all lines of
         a kind. Undefined numbers are NaN.
@@ -272,7 +272,7 @@ def _lines(
         apart = np.sqrt(variance), size
     std, size = apart
     numbers = (old[0], new[0], change, std, *interval(change, std, size, confidence))
-    keys = ("old", "new", "change", "std", "ci_low", "ci_high", "p_value")
+    keys = ("old", "new", "change", "std_error", "ci_low", "ci_high", "p_value")
     return [
         {"kind": kind, "name": name, **dict(zip(keys, map(float, values), strict=True))}
         for name, *values in zip(names, *numbers, strict=True)
@@ -294,7 +294,7 @@ def _importances(old: Explanation, new: Explanation, confidence: float) -> list[
     estimates = []
     for each in pair:
         values, low, high = (array[:, 0] for array in (each.values, *each.ci()))
-        std = np.full(len(values), np.nan) if each.std is None else each.std[:, 0]
+        std = np.full(len(values), np.nan) if each.std_error is None else each.std_error[:, 0]
         widths = np.stack([values - low, high - values])
         freedom = freedoms_of(widths, np.stack([std, std]), float(each.meta.get("confidence", 0.95)))
         estimates.append((values, std, np.minimum(freedom, _MANY) + 1))

@@ -64,7 +64,7 @@ class Estimate:
     """One measure of an explanation, and its value for random explanations where that is meaningful."""
 
     value: float
-    std: float = float("nan")
+    std_error: float = float("nan")
     random: float = float("nan")
     random_low: float = float("nan")
     random_high: float = float("nan")
@@ -95,16 +95,16 @@ class Evaluation:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self, library: Library = "pandas") -> Any:
-        """Return one line per measure: ``metric, value, std, direction, random, random_low, random_high``.
+        """Return one line per measure: ``metric, value, std_error, direction, random, random_low, random_high``.
 
-        ``std`` is the standard error over rows. ``random`` is the mean for random explanations, and the share
+        ``std_error`` is the standard error over rows. ``random`` is the mean for random explanations, and the share
         ``confidence`` of them is between ``random_low`` and ``random_high``. Undefined numbers are NaN.
         """
         lines = [
-            (name, one.value, one.std, self.directions[name], one.random, one.random_low, one.random_high)
+            (name, one.value, one.std_error, self.directions[name], one.random, one.random_low, one.random_high)
             for name, one in self.estimates.items()
         ]
-        columns = ["metric", "value", "std", "direction", "random", "random_low", "random_high"]
+        columns = ["metric", "value", "std_error", "direction", "random", "random_low", "random_high"]
         return as_library(pd.DataFrame(lines, columns=columns), library)
 
     def plot(self, *, title: str | None = None, ax: Axes | None = None) -> PlotFigure:

@@ -28,13 +28,13 @@ def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
     return order[: check_top_n(top_n, len(scores))]
 
 
-def pick_output(explanation: Explanation, output: str | int | None) -> int:
+def pick_output(explanation: Explanation, target: str | int | None) -> int:
     """Return an output's position. None: the first, or of two classes the positive one."""
     outputs = explanation.outputs
-    if output is None and len(outputs) == 2 and outputs[0] != "all":
+    if target is None and len(outputs) == 2 and outputs[0] != "all":
         positive = explanation.meta.get("positive")
         return outputs.index(positive) if positive in outputs else 1
-    return int(explanation.output_index(output))
+    return int(explanation.output_index(target))
 
 
 def check_one_unit(explanation: Explanation, plot: str) -> None:

@@ -70,20 +70,20 @@ class _Line:
     clear: bool = False
 
 
-def to_html(explanation: Explanation, *, row: int | None = None, output: str | int | None = None) -> NotebookHtml:
+def to_html(explanation: Explanation, *, row: int | None = None, target: str | int | None = None) -> NotebookHtml:
     """Return an explanation as one piece of HTML, see ``Explanation.to_html``."""
     if explanation.scope == "global":
         if row is not None:
             choices.check_local(explanation, "to_html(row=…)")
-        blocks = _global(explanation, output)
+        blocks = _global(explanation, target)
     else:
-        blocks = _row(explanation, row, choices.pick_output(explanation, output))
+        blocks = _row(explanation, row, choices.pick_output(explanation, target))
     return NotebookHtml(Markup('<div class="pg-view">{}{}</div>').format(_STYLE, Markup("").join(blocks)))
 
 
 # ---- all rows --------------------------------------------------------------------------------------------------------
-def _global(explanation: Explanation, output: str | int | None) -> Iterator[Markup]:
-    column = explanation.output_index(output)
+def _global(explanation: Explanation, target: str | int | None) -> Iterator[Markup]:
+    column = explanation.output_index(target)
     clear = clear_names(explanation, column)
     yield _paragraph(headline(explanation, column), "pg-title")
     yield _paragraph(circumstances(explanation), "pg-quiet")
@@ -384,7 +384,7 @@ def _paragraph(text: str, css: str) -> Markup:
 
 def _other_outputs(explanation: Explanation, column: int) -> Markup:
     names = [repr(clean(name)) for place, name in enumerate(explanation.outputs) if place != column]
-    return _paragraph(f"Other outputs: {listed(names, 8)}. Choose one with explanation.to_html(output=…).", "pg-quiet")
+    return _paragraph(f"Other outputs: {listed(names, 8)}. Choose one with explanation.to_html(target=…).", "pg-quiet")
 
 
 def _colour(path: str) -> str:

@@ -221,7 +221,7 @@ def _drawn(
 def _texts(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> list[dict[str, Any]]:
     """Return the words of rows' texts with their parts of the prediction, as *What if* divides it."""
     texts: list[dict[str, Any]] = []
-    if content.words is None or (std := content.words.explanation.std) is None:
+    if content.words is None or (std := content.words.explanation.std_error) is None:
         return texts
     explanation = content.words.explanation
     for at, row in enumerate(content.words.numbers):

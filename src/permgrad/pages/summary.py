@@ -63,20 +63,20 @@ class RankedLine(NamedTuple):
 Told = tuple[str, dict[str, Any]]
 
 
-def summary(explanation: Explanation, *, output: str | int | None = None, top_n: int = 5) -> str:
+def summary(explanation: Explanation, *, target: str | int | None = None, top_n: int = 5) -> str:
     """Return an explanation as a few lines of text. See ``Explanation.summary``."""
-    return "\n".join(line for line, _ in told(explanation, output, top_n))
+    return "\n".join(line for line, _ in told(explanation, target, top_n))
 
 
-def told(explanation: Explanation, output: str | int | None, top_n: int) -> list[Told]:
+def told(explanation: Explanation, target: str | int | None, top_n: int) -> list[Told]:
     """Return the lines of a summary, each with its facts. Pairs have a list of their own behind that of features."""
     if len(orders := np.unique(explanation.order)) > 1 and orders[0] == 1:
         heading: Told = ("Only together:", {"kind": "title"})
-        pairs = [one for order in orders[1:] for one in told(explanation.of_order(int(order)), output, top_n)]
+        pairs = [one for order in orders[1:] for one in told(explanation.of_order(int(order)), target, top_n)]
         of_pairs = [one for one in pairs if one[1]["kind"] in ("clear", "feature", "more")]
-        return [*told(explanation.of_order(1), output, top_n), heading, *of_pairs]
+        return [*told(explanation.of_order(1), target, top_n), heading, *of_pairs]
     local = explanation.scope == "local"
-    column = pick_output(explanation, output)
+    column = pick_output(explanation, target)
     shown = as_global(explanation)
     clear = clear_names(shown, column)
     about = {"method": explanation.method, "output": explanation.outputs[column], "unit": explanation.meta.get("unit")}
@@ -200,7 +200,7 @@ def _too_few(explanation: Explanation) -> bool:
 def _of_few_rows(explanation: Explanation) -> str:
     """Say what fewer than four rows or groups cannot tell, or nothing."""
     count, about = _units(explanation), explanation.meta.get("independent")
-    if count >= FEWEST_UNITS or explanation.scope != "global" or explanation.std is None:
+    if count >= FEWEST_UNITS or explanation.scope != "global" or explanation.std_error is None:
         return ""
     what = "rows" if about is None else {"row_groups": "groups of rows", "row_time": "times"}[about["by"]]
     start, them = ("A single row has", "it") if what == "rows" and count == 1 else (f"Fewer than 4 {what} have", "them")
@@ -221,7 +221,7 @@ def shown_class(explanation: Explanation, column: int) -> str:
     positive = explanation.meta.get("positive")
     if explanation.meta.get("positive_by") != "y" or explanation.outputs[column] != positive:
         return ""
-    return f"{clean(positive)} is shown because it is the rarer class in y. Pass output= for the other one."
+    return f"{clean(positive)} is shown because it is the rarer class in y. Pass target= for the other one."
 
 
 def order_sentence(explanation: Explanation, column: int, most: int) -> str:
@@ -314,10 +314,10 @@ def rough_words(explanation: Explanation) -> str:
     if min(_rows(explanation), explanation.meta.get("equal_rows", math.inf)) <= ROUGH:
         return ", rough with so few rows"
     low, high = explanation.ci()
-    if explanation.std is None:
+    if explanation.std_error is None:
         return ""
     widths = np.fmax(high - explanation.values, explanation.values - low)[:, 0]
-    freedom = freedoms_of(widths, explanation.std[:, 0], float(explanation.meta.get("confidence", 0.95)))
+    freedom = freedoms_of(widths, explanation.std_error[:, 0], float(explanation.meta.get("confidence", 0.95)))
     carried = [explanation.names[place] for place in np.flatnonzero(freedom < FEW_CARRY)]
     if not carried:
         return ""

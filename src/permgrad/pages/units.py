@@ -55,7 +55,7 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
 def in_shares(explanation: Explanation, whole: float) -> Explanation:
     """Return an explanation in per cent of the model's advantage ``whole``."""
     factor, changes = 100.0 / whole, dict[str, Any]()
-    for name in ("values", "std", "low", "high"):
+    for name in ("values", "std_error", "low", "high"):
         numbers = getattr(explanation, name)
         changes[name] = None if numbers is None else numbers * factor
     for name in ("parts", "part_std"):

@@ -210,7 +210,7 @@ MOST_ORDERED, FEWEST_ROWS = 200, 10
 
 def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
     """Return the ranks of a global explanation at the level of its intervals, or None without errors."""
-    std, rows = explanation.std, explanation.meta.get("rows_summarised", FEWEST_ROWS)
+    std, rows = explanation.std_error, explanation.meta.get("rows_summarised", FEWEST_ROWS)
     if std is None or explanation.meta.get("methods") or not 1 < len(explanation.names) <= MOST_ORDERED:
         return None
     if rows < FEWEST_ROWS or not np.isfinite(std[:, column]).any():

@@ -238,14 +238,14 @@ def test_shapiq_gets_the_same_numbers(base):
     single = local(base_values=base)
     for row in (0, 3, -1):
         for column, output in enumerate(OUTPUTS):
-            found = single.to_shapiq(row=row, output=output)
+            found = single.to_shapiq(row=row, target=output)
             expected = 0.0 if base is None else base[column] if base.ndim == 1 else base[row, column]
             assert found.baseline_value == expected
             np.testing.assert_array_equal([found[(player,)] for player in range(3)], single.values[row, :, column])
             assert found[()] == expected
     assert (found.n_players, found.max_order, found.index, found.estimated) == (3, 1, "SV", False)
     whole = overall()
-    found = whole.to_shapiq(output=1)
+    found = whole.to_shapiq(target=1)
     np.testing.assert_array_equal([found[(player,)] for player in range(3)], whole.values[:, 1])
     assert found.estimated is True
     for row in (ROWS, -ROWS - 1, True, 0.0):

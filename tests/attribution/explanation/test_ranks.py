@@ -78,7 +78,9 @@ def test_a_call_a_file_and_a_wrong_number(tmp_path):
         return 3 * rows[:, 0] + rows[:, 1] + rows[:, 2]
 
     for method, scope in (("permutation", "global"), ("shapley", "global"), ("shapley", "local")):
-        result = pg.explain(model, X, y, method=method, scope=scope, task="regression", random_state=0, progress=False)
+        result = pg.explain(
+            pg.Model(model, task="regression"), X, y, method=method, scope=scope, random_state=0, progress=False
+        )
         frame = result.ranking(certain=0.95)
         assert frame.columns.tolist() == ["feature", "rank", "rank_low", "rank_high", "set"]
         assert frame["feature"].tolist() == result.ranking()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -45,7 +46,7 @@ def _film(*shape: int) -> Tensor:
 
 def _cam(run: Callable[[Any, Tensor], Tensor], film: Tensor, **options: Any) -> pg.Explanation:
     options = {"method": "gradcam", "returns": "logits", "progress": False, **options}
-    return pg.explain(_Net(run).eval(), {"film": film}, **options)
+    return explain_with(_Net(run).eval(), {"film": film}, **options)
 
 
 @pytest.mark.parametrize("run", [_rows_first, _frames_first])
@@ -82,7 +83,7 @@ def test_slices_of_a_volume_are_apart() -> None:
             return self.head(maps.mean(dim=(2, 3)).reshape(len(scan), -1, 4).amax(dim=1))
 
     scan = _film(5, 6, 9, 9)
-    found = pg.explain(Slices().eval(), {"scan": scan}, method="gradcam", returns="logits", progress=False)
+    found = pg.explain(pg.Model(Slices().eval(), returns="logits"), {"scan": scan}, method="gradcam", progress=False)
     maps = found.maps["maps:scan"]
     assert maps.shape == (5, 2, 6, 9, 9)
     assert float(np.ptp(maps, axis=2).max()) > 1e-3
@@ -118,7 +119,7 @@ class _Views(nn.Module):
 
 def _of_views(run: Callable[[Any, Tensor], Tensor], views: Tensor, channels: int = 1, **options: Any) -> Any:
     options = {"method": "gradcam", "returns": "logits", "progress": False, **options}
-    return pg.explain(_Views(run, channels).eval(), {"views": views}, **options)
+    return explain_with(_Views(run, channels).eval(), {"views": views}, **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"layer": "encode.0"}, {"layer": "encode"}, {"variant": "hirescam"}])
@@ -206,5 +207,5 @@ def test_a_layer_that_reads_its_own_result_again_keeps_its_last_map() -> None:
                 image = torch.relu(self.mix(image)) + image
             return self.head(image.mean(dim=(2, 3)))
 
-    found = pg.explain(Again().eval(), _film(4, 1, 7, 7), method="gradcam", returns="logits", progress=False)
+    found = pg.explain(pg.Model(Again().eval(), returns="logits"), _film(4, 1, 7, 7), method="gradcam", progress=False)
     assert found.values.shape[0] == 4

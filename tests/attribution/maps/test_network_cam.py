@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +29,7 @@ def seeded(build) -> nn.Module:
 
 
 def explain(net: nn.Module, rows, **options) -> pg.Explanation:
-    return pg.explain(net, rows, method="gradcam", progress=False, **options)
+    return explain_with(net, rows, method="gradcam", progress=False, **options)
 
 
 def chain(channels: int = 1) -> nn.Sequential:
@@ -380,7 +381,7 @@ def test_the_result_can_be_saved_and_drawn(tmp_path):
         found.save(tmp_path / "maps")
         again = pg.Explanation.load(tmp_path / "maps")
         np.testing.assert_array_equal(again.maps["maps:left"], found.maps["maps:left"])
-        again.plot.image(row=1, input="right", output=1)
+        again.plot.image(row=1, input="right", target=1)
 
 
 def test_cells_lie_in_the_middle_of_what_they_cover_when_maps_are_enlarged():
@@ -402,5 +403,5 @@ def test_what_keeps_the_padding_of_a_row_is_no_picture():
     ids[2:, 4:] = 0
     rows = {"ids": ids, "attention_mask": (ids > 0).long()}
     with pytest.raises(pg.InputError, match="There is no image") as refusal:
-        pg.explain(Text(), rows, method="gradcam", returns="logits", hold="attention_mask", progress=False)
+        pg.explain(pg.Model(Text(), returns="logits", hold="attention_mask"), rows, method="gradcam", progress=False)
     assert "ids (5, 6), attention_mask (5, 6). Choose" in str(refusal.value)

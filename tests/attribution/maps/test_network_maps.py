@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,7 +26,7 @@ def seeded(build) -> nn.Module:
 
 
 def explain(net: nn.Module, rows, **options) -> pg.Explanation:
-    return pg.explain(net, rows, method="gradcam", upsample="none", progress=False, **options)
+    return explain_with(net, rows, method="gradcam", progress=False, upsample="none", **options)
 
 
 class Joined(nn.Module):
@@ -217,7 +218,7 @@ def test_volumes_have_maps():
     found = explain(net, scans)
     assert (found.meta["layer"], found.meta["layer_shape"]) == ({"scan": "conv, relu"}, {"scan": [3, 4, 6, 8]})
     assert found.maps["maps:scan"].shape == (ROWS, 2, 4, 6, 8)
-    whole = pg.explain(net, scans[:, 0], method="gradcam", segments="pixels", progress=False)
+    whole = pg.explain(pg.Model(net, segments="pixels"), scans[:, 0], method="gradcam", progress=False)
     assert whole.maps["maps:scan"].shape == (ROWS, 2, 6, 8, 10)
     np.testing.assert_allclose(
         whole.values.transpose(0, 2, 1).reshape(ROWS, 2, 6, 8, 10), whole.maps["maps:scan"], rtol=1e-6, atol=1e-9

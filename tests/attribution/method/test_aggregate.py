@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -40,7 +41,7 @@ CODED = {"table": ROWS, "codes": torch.randint(0, 3, (40, 1), generator=torch.Ge
 
 def explain(net=None, rows=ROWS, y=Y, **options) -> pg.Explanation:
     given = {"members": MEMBERS, "random_state": 0, "progress": False, **options}
-    return pg.explain(net or make_net(), rows, y, method="aggregate", **given)
+    return explain_with(net or make_net(), rows, y, method="aggregate", **given)
 
 
 def test_is_the_mean_of_shares():
@@ -61,7 +62,7 @@ def test_shares_of_values_that_are_shares_already():
 def test_shares_are_those_of_each_method_called_alone():
     found = explain()
     net, given = make_net(), {"random_state": 0, "progress": False, "scope": "local"}
-    lime = pg.explain(net, ROWS, Y, method="lime", samples=100, **given).to_global("mean_abs").values
+    lime = explain_with(net, ROWS, Y, method="lime", samples=100, **given).to_global("mean_abs").values
     np.testing.assert_allclose(found.parts["lime"][:, 1:], lime / lime.sum(axis=0), atol=1e-6)
     np.testing.assert_allclose(found.parts["lime"][:, 0], lime.sum(axis=1) / lime.sum(), atol=1e-6)
     permutation = pg.explain(net, ROWS, Y, method="permutation", random_state=0, progress=False).values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from strangers import STRANGERS
 from torch import nn
 
@@ -22,7 +23,9 @@ def case():
 
 def test_gradient_methods_are_added_up_over_players(case):
     net, inputs = case
-    found = pg.explain(net, inputs, method=attr.IntegratedGradients(net), n_steps=20, target=1, segments=("grid", 3))
+    found = pg.explain(
+        pg.Model(net, segments=("grid", 3)), inputs, method=(attr.IntegratedGradients(net), {"n_steps": 20}), target=1
+    )
     image, table = attr.IntegratedGradients(net).attribute(tuple(inputs.values()), target=1, n_steps=20)
     np.testing.assert_allclose(found.values[:, -4:, 0], table.detach().numpy(), atol=1e-6)
     patch = image.detach().sum(dim=1).reshape(5, 3, 4, 3, 4).sum(dim=(2, 4)).reshape(5, 9)
@@ -34,7 +37,7 @@ def test_gradient_methods_are_added_up_over_players(case):
 
 def test_perturbation_methods_move_players_as_one(case):
     net, inputs = case
-    found = pg.explain(net, inputs, method=attr.FeatureAblation(net), segments=("grid", 2), level="feature")
+    found = pg.explain(pg.Model(net, segments=("grid", 2)), inputs, method=attr.FeatureAblation(net))
     with torch.no_grad():
         base = net(**inputs)
         edited = inputs["image"].clone()
@@ -46,7 +49,7 @@ def test_perturbation_methods_move_players_as_one(case):
 def test_baselines_are_given_like_the_inputs(case):
     net, inputs = case
     baselines = {"clinical": inputs["clinical"][:1] + 1, "image": inputs["image"][:1] * 0}
-    found = pg.explain(net, inputs, method=attr.IntegratedGradients(net), target=0, baselines=baselines)
+    found = pg.explain(net, inputs, method=(attr.IntegratedGradients(net), {"baselines": baselines}), target=0)
     with torch.no_grad():
         difference = (net(**inputs) - net(**baselines))[:, 0].numpy()
     np.testing.assert_allclose(found.values[:, :, 0].sum(axis=1), difference, atol=0.02)
@@ -66,18 +69,25 @@ def test_options_with_an_entry_for_each_row_go_with_their_rows():
 
     net, rows = Net(), torch.randn(300, 3)
     baselines = torch.randn(300, 3)
-    found = pg.explain(net, rows, method=attr.IntegratedGradients(net), baselines=baselines, target=0, n_steps=8)
+    found = pg.explain(
+        net, rows, method=(attr.IntegratedGradients(net), {"baselines": baselines, "n_steps": 8}), target=0
+    )
     wanted = attr.IntegratedGradients(net).attribute(rows, baselines=baselines, target=0, n_steps=8)
     np.testing.assert_allclose(found.values[:, :, 0], wanted.detach().numpy(), atol=1e-6)
     small = pg.explain(
-        net, rows, method=attr.IntegratedGradients(net), baselines=baselines, target=0, n_steps=8, batch_size=7
+        pg.Model(net, batch_size=7),
+        rows,
+        method=(attr.IntegratedGradients(net), {"baselines": baselines, "n_steps": 8}),
+        target=0,
     )
     np.testing.assert_allclose(small.values, found.values, atol=1e-6)
     assert not np.allclose(found.values[256:, :, 0], attr.IntegratedGradients(net).attribute(
         rows[256:], baselines=baselines[:44], target=0, n_steps=8).detach().numpy(), atol=1e-2)  # fmt: skip
     # A sample of baselines is whole for every row, also where it has as many rows.
     rows, baselines = rows[:40], baselines[:40]
-    sample = pg.explain(net, rows, method=attr.DeepLiftShap(net), baselines=baselines, target=1, batch_size=15)
+    sample = pg.explain(
+        pg.Model(net, batch_size=15), rows, method=(attr.DeepLiftShap(net), {"baselines": baselines}), target=1
+    )
     plain = attr.DeepLiftShap(net).attribute(rows[:5], baselines=baselines, target=1)
     np.testing.assert_allclose(sample.values[:5, :, 0], plain.detach().numpy(), atol=1e-5)
 
@@ -94,7 +104,7 @@ def test_a_layers_map_is_spread_over_the_one_image():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net, images = Net(), torch.randn(3, 1, 10, 10)
-    found = pg.explain(net, images, method=attr.LayerGradCam(net, net.convolution), segments="pixels")
+    found = pg.explain(pg.Model(net, segments="pixels"), images, method=attr.LayerGradCam(net, net.convolution))
     assert found.values.shape == (3, 100, 2)
     heat = attr.LayerGradCam(net, net.convolution).attribute(images, target=0)
     wanted = attr.LayerAttribution.interpolate(heat, (10, 10), interpolate_mode="bilinear")
@@ -111,7 +121,7 @@ def test_the_usual_ones_run(name, case):
         net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
         inputs = inputs["clinical"]
     segments = {"segments": ("grid", 2)} if isinstance(inputs, dict) else {}
-    found = pg.explain(net, inputs, method=getattr(attr, name)(net), target=2, **segments)
+    found = explain_with(net, inputs, method=getattr(attr, name)(net), target=2, **segments)
     assert np.isfinite(found.values).all()
     assert np.abs(found.values).max() > 0
 
@@ -207,7 +217,7 @@ def test_a_sample_of_baselines_is_the_background(kind, given):
     net = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 1))
     rows, other = 3 * torch.randn(7, 4), torch.randn(5, 4)
     options = {} if given == "rows" else {given: other}
-    found = pg.explain(net, rows, method=kind(net), **options)
+    found = explain_with(net, rows, method=kind(net), **options)
     sample = rows if given == "rows" else other
     wanted = (net(rows) - net(sample).mean(dim=0)).detach().numpy()[:, 0]
     assert np.abs(wanted).max() > 0.1
@@ -220,7 +230,7 @@ def test_what_an_embedding_gives_each_token_is_added_up():
     inputs = {"ids": inputs["ids"], "age": torch.ones(6, 1)}
     net.forward = lambda ids: Sentences.forward(net, ids, torch.ones(len(ids), 1))  # type: ignore[method-assign]
     made = attr.LayerIntegratedGradients(net, net.words)
-    found = pg.explain(net, inputs["ids"], method=made, baselines=0, n_steps=200)
+    found = explain_with(net, inputs["ids"], method=made, baselines=0, n_steps=200)
     assert found.names[0] == "ids[0]"
     zeros = torch.zeros(6, 5, dtype=torch.int64)
     wanted = (net(inputs["ids"]) - net(zeros)).detach().numpy()[:, 0]
@@ -233,14 +243,16 @@ def test_a_layers_attributions_are_its_units():
     made, zeros = attr.LayerIntegratedGradients(net, net.dense), torch.zeros(1, 5, dtype=torch.int64)
     # The embedding takes no steps between words: what Captum walks along is the dense layer's output.
     with pytest.raises(pg.InputError, match=r"To explain the units of a layer, also pass layer= with its name"):
-        pg.explain(net, inputs, method=made, baselines={"ids": zeros, "age": torch.ones(1, 1)})
+        explain_with(net, inputs, method=made, baselines={"ids": zeros, "age": torch.ones(1, 1)})
     with pytest.raises(pg.InputError, match=r"layer='head' is not the layer .*\. Leave layer= out"):
-        pg.explain(net, inputs, method=made, layer="head")
+        pg.explain(pg.Model(net, layer="head"), inputs, method=made)
     with pytest.raises(pg.InputError, match=r"layer='dense' is not the layer .*\. Leave layer= out"):
-        pg.explain(net, inputs, method=attr.Saliency(net), layer="dense")
+        pg.explain(pg.Model(net, layer="dense"), inputs, method=attr.Saliency(net))
     plain = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1))
     rows = torch.randn(7, 4)
-    found = pg.explain(plain, rows, method=attr.LayerIntegratedGradients(plain, plain[0]), layer="0", n_steps=200)
+    found = pg.explain(
+        pg.Model(plain, layer="0"), rows, method=(attr.LayerIntegratedGradients(plain, plain[0]), {"n_steps": 200})
+    )
     direct = attr.LayerIntegratedGradients(plain, plain[0]).attribute(rows, target=0, n_steps=200).detach().numpy()
     assert found.names == ("0[0]", "0[1]", "0[2]")
     assert np.abs(direct).max() > 0.01
@@ -265,7 +277,7 @@ def test_the_values_of_a_mask_of_the_users_own_add_up(form):
     }[form]
     method = FeatureAblation(net) if form in ("each position", "none") else ShapleyValues(net)
     torch.manual_seed(0)
-    found = pg.explain(net, inputs, method=method, feature_mask=mask, returns="values", progress=False)
+    found = explain_with(net, inputs, method=method, progress=False, returns="values", feature_mask=mask)
     torch.manual_seed(0)
     theirs = type(method)(net).attribute(tuple(inputs.values()), feature_mask=mask, target=1)
     flat = torch.cat([each.flatten(1) for each in theirs], 1)

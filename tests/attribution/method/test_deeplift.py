@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -300,7 +301,7 @@ def rescale_by_hand(net: nn.Sequential, row: Tensor, baseline: Tensor) -> Tensor
 def test_equals_the_papers_rule(activation):
     net = seeded(lambda: nn.Sequential(nn.Linear(5, 7), activation(), nn.Linear(7, 4), activation(), nn.Linear(4, 1)))
     rows, baseline = drawn(ROWS, 5), drawn(1, 5, seed=1)
-    found = pg.explain(net, rows, method="deeplift", baseline=baseline, progress=False)
+    found = pg.explain(net, rows, method=pg.methods.DeepLift(baseline=baseline), progress=False)
     with torch.no_grad():
         slow = torch.stack([rescale_by_hand(net, row, baseline[0]) for row in rows]).numpy()
     leaf = rows.clone().requires_grad_()
@@ -326,7 +327,12 @@ def test_equals_captum():
         )
     ).float()
     images, baseline = drawn(ROWS, 1, 12, 12, dtype=torch.float32), drawn(1, 1, 12, 12, seed=1, dtype=torch.float32)
-    found = pg.explain(net, images, method="deeplift", baseline=baseline, segments={"input": "pixels"}, progress=False)
+    found = pg.explain(
+        pg.Model(net, segments={"input": "pixels"}),
+        images,
+        method=pg.methods.DeepLift(baseline=baseline),
+        progress=False,
+    )
     for target in range(3):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -364,7 +370,7 @@ def shared_inputs() -> dict[str, Tensor]:
 @pytest.mark.parametrize("output", ["logit", "probability"])
 def test_shared_modules_in_place_and_functional_calls(output):
     net, inputs = seeded(Shared), shared_inputs()
-    found = pg.explain(net, inputs, method="deeplift", output=output, progress=False)
+    found = pg.explain(net, inputs, method="deeplift", scale=output, progress=False)
     assert found.meta["completeness_gap"] < 1e-10
     assert np.abs(found.by_modality().values).max(axis=(0, 2)).min() > 1e-4
     # The two images are not exchangeable: their parts differ as their pixels do.
@@ -372,7 +378,7 @@ def test_shared_modules_in_place_and_functional_calls(output):
         net,
         {**inputs, "left": inputs["right"], "right": inputs["left"]},
         method="deeplift",
-        output=output,
+        scale=output,
         progress=False,
     )
     assert np.abs(swapped.values - found.values).max() > 1e-4
@@ -382,9 +388,9 @@ def test_a_baseline_of_many_rows_is_their_mean():
     net, inputs = seeded(Shared), shared_inputs()
     background = {name: own.flip(0) * 0.5 for name, own in inputs.items()}
     options = {"method": "deeplift", "random_state": 0, "progress": False}
-    many = pg.explain(net, inputs, background=background, baseline="background", **options)
+    many = explain_with(net, inputs, background=background, baseline="background", **options)
     each = [
-        pg.explain(net, inputs, baseline={name: own[k : k + 1] for name, own in background.items()}, **options)
+        explain_with(net, inputs, baseline={name: own[k : k + 1] for name, own in background.items()}, **options)
         for k in range(ROWS)
     ]
     np.testing.assert_allclose(many.values, np.mean([own.values for own in each], axis=0), rtol=0, atol=1e-12)
@@ -396,8 +402,8 @@ def test_fifty_background_rows_are_the_baseline_unless_told_otherwise():
     net, inputs = seeded(Shared), shared_inputs()
     background = {name: own.repeat(60 // ROWS + 1, *[1] * (own.ndim - 1)) for name, own in inputs.items()}
     options = {"method": "deeplift", "random_state": 0, "progress": False, "baseline": "background"}
-    assert pg.explain(net, inputs, background=background, **options).meta["baseline_rows"] == 50
-    assert pg.explain(net, inputs, background=background, references=55, **options).meta["baseline_rows"] == 55
+    assert explain_with(net, inputs, background=background, **options).meta["baseline_rows"] == 50
+    assert explain_with(net, inputs, background=background, references=55, **options).meta["baseline_rows"] == 55
 
 
 def test_a_row_does_not_depend_on_the_others():
@@ -415,7 +421,7 @@ def test_a_background_of_one_row_has_no_range_to_measure_by(method, count, kind,
     net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).to(kind)
     rows, one = torch.randn(40, 3).to(kind), torch.randn(1, 3).to(kind)
     given = one.repeat(count, 1)
-    found = pg.explain(net, rows, method=method, background=given, baseline=given, returns="logits", progress=False)
+    found = explain_with(net, rows, method=method, background=given, progress=False, returns="logits", baseline=given)
     with torch.no_grad():
         difference = (net(rows) - net(one)).numpy()
     assert np.abs(difference).max() > 0.5
@@ -487,10 +493,10 @@ def test_hybrid_paths_add_up():
 def test_refusals():
     net, inputs = seeded(Shared), shared_inputs()
     with pytest.raises(pg.InputError, match=r"references must be an integer of at least 1, got 0"):
-        pg.explain(net, inputs, method="deeplift", references=0)
+        pg.explain(net, inputs, method=pg.methods.DeepLift(references=0))
     with pytest.raises(pg.InputError, match=r"baseline must be one of 'auto', 'zeros'.*Did you mean 'zeros'"):
-        pg.explain(net, inputs, method="deeplift", baseline="zeroes")
+        pg.explain(net, inputs, method=pg.methods.DeepLift(baseline="zeroes"))
     with pytest.raises(pg.InputError, match="A reference class needs an estimator of permgrad"):
-        pg.explain(net, inputs, method="deeplift", baseline="class:1")
+        pg.explain(net, inputs, method=pg.methods.DeepLift(baseline="class:1"))
     with pytest.raises(pg.InputError, match=r"must have the shape .* of the inputs"):
-        pg.explain(net, inputs, method="deeplift", baseline={**inputs, "table": drawn(ROWS, 5)})
+        pg.explain(net, inputs, method=pg.methods.DeepLift(baseline={**inputs, "table": drawn(ROWS, 5)}))

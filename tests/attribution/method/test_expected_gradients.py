@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -49,7 +50,7 @@ def draws(samples: int) -> tuple[np.ndarray, np.ndarray]:
 
 def explain(net: nn.Module, rows: dict[str, Tensor], background: dict[str, Tensor], **options) -> pg.Explanation:
     asked = {"method": "expected_gradients", "segments": {"image": "pixels"}, **QUIET, **options}
-    return pg.explain(net, rows, background=background, **asked)
+    return explain_with(net, rows, background=background, **asked)
 
 
 def test_equals_a_loop_over_its_draws():
@@ -141,10 +142,10 @@ def test_paths_of_an_estimator_and_encoded_columns_add_up():
         X, X[:, 0] * X[:, 1]
     )
     asked = {"method": "expected_gradients", "samples": 30, "random_state": 0, "progress": False}
-    explanation = pg.explain(model, X[:4], **asked)
+    explanation = explain_with(model, X[:4], **asked)
     assert set(explanation.parts) == {"tabular", "image"}
     np.testing.assert_allclose(sum(explanation.parts.values()), explanation.values, rtol=0, atol=1e-12)
-    encoded = pg.explain(model, X[:4], players="encoded", **asked)
+    encoded = explain_with(model, X[:4], players="encoded", **asked)
     assert np.abs(encoded.values).max() > 0
     np.testing.assert_allclose(encoded.values.sum(axis=1), explanation.values.sum(axis=1), rtol=0, atol=1e-9)
 

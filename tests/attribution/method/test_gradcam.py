@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ def rows() -> pd.DataFrame:
 def explained(model, rows, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PermgradWarning)
-        return explain(model, rows, method="gradcam", progress=False, random_state=0, **options)
+        return explain_with(model, rows, method="gradcam", progress=False, random_state=0, **options)
 
 
 # ---- the papers again ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -46,7 +47,7 @@ def inputs() -> dict[str, Tensor]:
 
 
 def explain(net: nn.Module, rows, **options) -> pg.Explanation:
-    return pg.explain(net, rows, method="gradient", progress=False, **options)
+    return explain_with(net, rows, method="gradient", progress=False, **options)
 
 
 @pytest.mark.parametrize("output", ["logit", "probability"])
@@ -178,7 +179,7 @@ def test_half_precision(method, dtype):
     expected = pg.explain(network(), rows, method=method, progress=False).values
     half = {name: own.to(dtype) for name, own in rows.items()}
     found = (
-        pg.explain(network().to(dtype), half, method=method, progress=False, max_steps=16).values
+        explain_with(network().to(dtype), half, method=method, progress=False, max_steps=16).values
         if (method == "integrated_gradients")
         else pg.explain(network().to(dtype), half, method=method, progress=False).values
     )

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.attribution.explain import explain
+from permgrad.attribution.request import tuned
 from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.errors import InputError, PermgradWarning
@@ -70,7 +72,7 @@ def rows() -> pd.DataFrame:
 def explained(model, rows, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PermgradWarning)
-        return explain(model, rows, method="integrated_gradients", progress=False, random_state=0, **options)
+        return explain_with(model, rows, method="integrated_gradients", progress=False, random_state=0, **options)
 
 
 def outputs(model, encoded) -> np.ndarray:
@@ -348,7 +350,7 @@ def test_steps_follow_the_need(model, rows):
     with pytest.warns(
         PermgradWarning, match=r"Attributions of \d of 9 rows did not settle .* Raise max_steps or tolerance"
     ):
-        explain(model, rows, method="integrated_gradients", tolerance=1e-6, max_steps=16, progress=False)
+        explain(model, rows, method=tuned(pg.methods.IntegratedGradients(tolerance=1e-6), max_steps=16), progress=False)
 
 
 @pytest.mark.parametrize("path", ["tabular", "image"])

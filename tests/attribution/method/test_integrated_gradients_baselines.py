@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.base.errors import InputError, PermgradWarning
@@ -54,7 +55,7 @@ def rows() -> pd.DataFrame:
 def explained(model, rows, **options) -> pg.Explanation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PermgradWarning)
-        return pg.explain(model, rows, method="integrated_gradients", progress=False, random_state=0, **options)
+        return explain_with(model, rows, method="integrated_gradients", progress=False, random_state=0, **options)
 
 
 def outputs(model, encoded) -> np.ndarray:
@@ -225,12 +226,12 @@ def test_the_example_on_bank(script):
     model, rows, target = module.bank_model(epochs=3)
     assert len(rows) == 9043
     options = {"method": "integrated_gradients", "baseline": "zeros", "target": target, "progress": False}
-    inputs = pg.explain(model, rows, players="encoded", **options)
+    inputs = explain_with(model, rows, players="encoded", **options)
     assert inputs.values.shape == (9043, 51, 1)
     gap, spread = module.gaps(model, rows, target, inputs.values[:, :, 0])
     assert spread > 3  # precondition: f varies
     assert gap.max() <= 0.005 * spread
-    features = pg.explain(model, rows, **options)
+    features = explain_with(model, rows, **options)
     assert len(features.names) == 16
     check_sums(model, inputs, features)
     # Gaps close by construction; single values are compared with many plain gradients, and with Captum's errors.

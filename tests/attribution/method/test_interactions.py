@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
@@ -29,8 +30,8 @@ def growth(players: tuple[int, ...], repeat: int) -> np.ndarray:
 
 
 def test_pairs_are_what_two_replacements_do_beyond_each():
-    plain = pg.explain(model, ROWS, TARGETS, method="permutation", **{**CALL, "interactions": 1})
-    both = pg.explain(model, ROWS, TARGETS, method="permutation", **CALL)
+    plain = explain_with(model, ROWS, TARGETS, method="permutation", **{**CALL, "interactions": 1})
+    both = explain_with(model, ROWS, TARGETS, method="permutation", **CALL)
     assert both.names[:5] == plain.names
     assert both.values[:5].tolist() == plain.values.tolist()
     for place, (one, other) in enumerate(both.members[5:], 5):
@@ -51,7 +52,7 @@ def test_pairs_are_what_two_replacements_do_beyond_each():
 
 
 def test_three_players_are_the_transform_of_their_effects():
-    both = pg.explain(model, ROWS, TARGETS, method="permgrad", **{**CALL, "interactions": 3})
+    both = explain_with(model, ROWS, TARGETS, method="permgrad", **{**CALL, "interactions": 3})
     place = both.names.index("x0 × x1 × x2")
     signs = {(0, 1, 2): 1, (0, 1): -1, (0, 2): -1, (1, 2): -1, (0,): 1, (1,): 1, (2,): 1}
     wanted = np.mean([sum(sign * growth(some, repeat) for some, sign in signs.items()) for repeat in range(4)])
@@ -71,11 +72,11 @@ def test_inputs_of_a_network_and_a_hybrid_network_interact():
         "table": rng.normal(size=(80, 2)).astype("float32"),
     }
     y = Pair()(*map(torch.as_tensor, inputs.values())).numpy()[:, 0]
-    both = pg.explain(Pair(), inputs, y, level="modality", **CALL)
+    both = explain_with(Pair(), inputs, y, groups="modality", **CALL)
     assert both.names == ("picture", "table", "picture × table")
     assert both.modality[2] == "picture+table"
     assert both.p_values[2, 0] < 0.01
-    mixed = pg.explain(Pair(), inputs, y, segments=("grid", 2), **CALL)
+    mixed = explain_with(Pair(), inputs, y, segments=("grid", 2), **CALL)
     assert mixed.ranking(order=2)[0].startswith("picture[")
     frame = rng.normal(size=(80, 3))
     net = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0).fit(
@@ -83,7 +84,7 @@ def test_inputs_of_a_network_and_a_hybrid_network_interact():
     )
     of_table = {name: value for name, value in CALL.items() if name != "task"}
     dense, fast = (
-        pg.explain(net, frame, frame[:, 0], incremental=incremental, **of_table) for incremental in (False, True)
+        explain_with(net, frame, frame[:, 0], incremental=incremental, **of_table) for incremental in (False, True)
     )
     assert fast.values == pytest.approx(dense.values, abs=1e-5)
     assert np.isnan(fast.parts["image"][3:]).all()
@@ -94,8 +95,8 @@ def test_screening_finds_the_largest_pair_and_bounds_the_rest():
     rows = np.random.default_rng(5).normal(size=(150, 12))
     y = model(rows) + rows[:, 5:].sum(axis=1)
     options = {**CALL, "method": "permutation", "sample_weight": np.linspace(1, 2, 150)}
-    every = pg.explain(lambda table: model(table) + table[:, 5:].sum(axis=1), rows, y, pairs="all", **options)
-    some = pg.explain(lambda table: model(table) + table[:, 5:].sum(axis=1), rows, y, pairs=8, **options)
+    every = explain_with(lambda table: model(table) + table[:, 5:].sum(axis=1), rows, y, pairs="all", **options)
+    some = explain_with(lambda table: model(table) + table[:, 5:].sum(axis=1), rows, y, pairs=8, **options)
     facts = some.meta["interactions"]
     assert (facts["candidates"], facts["looked_at"], facts["left_out"], facts["pilot_rows"]) == (66, 8, 58, 150)
     assert some.ranking(order=2)[0] == every.ranking(order=2)[0] == "x0 × x1"
@@ -123,4 +124,4 @@ def test_screening_finds_the_largest_pair_and_bounds_the_rest():
 )
 def test_what_cannot_be_measured_is_refused(options, message):
     with pytest.raises(pg.InputError, match=message):
-        pg.explain(model, ROWS, TARGETS, **{**CALL, **options})
+        explain_with(model, ROWS, TARGETS, **{**CALL, **options})

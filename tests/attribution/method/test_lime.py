@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.method.lime import Surrogate, draw_neighbours
+from permgrad.attribution.request import tuned
 
 
 def make_net(players: int = 6, outputs: int = 2) -> nn.Module:
@@ -28,7 +30,7 @@ NET, ROWS, BACKGROUND = make_net(), draw(9), draw(30, seed=2)
 def explain(rows: Tensor = ROWS, net: nn.Module = NET, **options) -> pg.Explanation:
     given = {"background": BACKGROUND, "random_state": 0, "progress": False, "samples": 200}
     given |= {"neighbourhood": "coalition", **options}
-    return pg.explain(net, rows, method="lime", **given)
+    return explain_with(net, rows, method="lime", **given)
 
 
 # ---- the regression --------------------------------------------------------------------------------------------------
@@ -140,11 +142,13 @@ def test_pictures_and_codes():
             return self.head(torch.cat([self.embedding(codes[:, 0]), picture.flatten(1)], dim=1))
 
     rows = {"codes": torch.randint(0, 3, (8, 1)), "picture": torch.randn(8, 1, 4, 4)}
-    found = pg.explain(Both(), rows, method="lime", segments={"picture": ("grid", 2)}, samples=100, progress=False)
+    found = pg.explain(
+        pg.Model(Both(), segments={"picture": ("grid", 2)}), rows, method=pg.methods.Lime(samples=100), progress=False
+    )
     assert len(found.names) == 1 + 4
     assert np.abs(found.values).max() > 0.1
     with pytest.raises(pg.InputError) as caught:
-        pg.explain(Both(), rows, method="lime", neighbourhood="gaussian", progress=False)
+        pg.explain(Both(), rows, method=tuned(pg.methods.Lime(), neighbourhood="gaussian"), progress=False)
     assert str(caught.value) == (
         "neighbourhood='gaussian' needs real numbers, but input 'codes' holds integers. "
         "Pass neighbourhood='coalition'. [PG006]"
@@ -156,10 +160,12 @@ def test_levels_cannot_be_moved_by_a_little():
     X = pd.DataFrame({"size": rng.normal(size=80), "colour": rng.choice(["red", "blue", "green"], 80)})
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X["size"])
     with pytest.raises(pg.InputError) as caught:
-        pg.explain(model, X[:5], method="lime", neighbourhood="gaussian")
+        pg.explain(model, X[:5], method=tuned(pg.methods.Lime(), neighbourhood="gaussian"))
     assert "'colour' holds only levels. Pass neighbourhood='coalition'" in str(caught.value)
     numeric = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X[["size"]], X["size"])
-    moved = pg.explain(numeric, X[["size"]][:5], method="lime", neighbourhood="gaussian", samples=50, progress=False)
+    moved = pg.explain(
+        numeric, X[["size"]][:5], method=tuned(pg.methods.Lime(samples=50), neighbourhood="gaussian"), progress=False
+    )
     assert np.isfinite(moved.values).all()
 
 
@@ -240,7 +246,7 @@ def test_the_neighbourhood_fits_the_players():
     net = nn.Linear(4, 1)
 
     def chosen(rows: Tensor, **options) -> tuple[str, int]:
-        found = pg.explain(net, rows, method="lime", random_state=0, progress=False, **options)
+        found = explain_with(net, rows, method="lime", random_state=0, progress=False, **options)
         return found.meta["neighbourhood"], found.meta["samples"]
 
     assert chosen(numbers) == ("gaussian", 1000)
@@ -261,7 +267,7 @@ def test_a_constant_column_changes_nothing():
 
     def found(net: nn.Module, rows: Tensor, background: Tensor) -> pg.Explanation:
         given = {"method": "lime", "random_state": 0, "progress": False, "task": "regression", "ridge": 0.0}
-        return pg.explain(net, rows, background=background, **given)
+        return explain_with(net, rows, background=background, **given)
 
     without, beside = found(three, numbers[:5], numbers), found(four, seven[:5], seven)
     assert without.meta["neighbourhood"] == beside.meta["neighbourhood"] == "gaussian"

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,7 +70,7 @@ def rows() -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def explained(model, X, y, **options):
-    return explain(model, X, y, method="permgrad-paper", progress=False, random_state=7, **options)
+    return explain_with(model, X, y, method="permgrad-paper", progress=False, random_state=7, **options)
 
 
 # ---- the notebooks again ---------------------------------------------------------------------------------------------

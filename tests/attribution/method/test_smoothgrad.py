@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -59,7 +60,9 @@ def noise(name: str, rows: Tensor, samples: int) -> Tensor:
 def test_cubes_have_closed_forms(variant):
     """With z normal, E 3w(x + σz)² = 3w(x² + σ²), and its second moments follow from E z⁴ = 3."""
     rows, samples, share = drawn(ROWS, 3) * 2, 4000, 0.4
-    explanation = pg.explain(Cubes(), rows, method="smoothgrad", variant=variant, samples=samples, noise=share, **QUIET)
+    explanation = explain_with(
+        Cubes(), rows, method="smoothgrad", variant=variant, samples=samples, noise=share, **QUIET
+    )
     sigma = share * rows.std(dim=0, correction=0)
     weight = Cubes().weight.detach()
     mean = 3 * weight * (rows**2 + sigma**2)
@@ -76,10 +79,17 @@ def test_equals_captum_with_the_same_noise(variant, monkeypatch):
     captum = pytest.importorskip("captum.attr")
     net, rows = both()
     samples, share = 5, 0.3
-    explanation = pg.explain(
-        net, rows, method="smoothgrad", variant=variant, samples=samples, noise=share, target=1,
-        segments={"image": "channels"}, **QUIET,
-    )  # fmt: skip
+    explanation = explain_with(
+        net,
+        rows,
+        method="smoothgrad",
+        target=1,
+        segments={"image": "channels"},
+        variant=variant,
+        samples=samples,
+        noise=share,
+        **QUIET,
+    )
     scales = {"image": rows["image"].std(correction=0), "table": rows["table"].std(dim=0, correction=0)}
     draws = [share * scales[name] * noise(name, tensor, samples) for name, tensor in rows.items()]
     pending = iter(draws)
@@ -99,7 +109,7 @@ def test_equals_captum_with_the_same_noise(variant, monkeypatch):
 def test_signs_are_kept_where_they_are_asked_for():
     net, rows = both()
     asked = {"method": "smoothgrad", "samples": 7, "segments": {"image": "pixels"}, **QUIET}
-    signed, plain = (pg.explain(net, rows, signed=each, **asked).values for each in (True, False))
+    signed, plain = (explain_with(net, rows, signed=each, **asked).values for each in (True, False))
     assert (signed < 0).any()
     np.testing.assert_allclose(np.abs(signed[:, -3:]), plain[:, -3:], rtol=0, atol=1e-15)
     assert (np.abs(signed) <= plain + 1e-15).all()
@@ -107,8 +117,8 @@ def test_signs_are_kept_where_they_are_asked_for():
 
 def test_without_noise_it_is_the_gradient():
     net, rows = both()
-    plain = pg.explain(net, rows, method="gradient", **QUIET)
-    smooth = pg.explain(net, rows, method="smoothgrad", noise=0.0, samples=3, **QUIET)
+    plain = explain_with(net, rows, method="gradient", **QUIET)
+    smooth = explain_with(net, rows, method="smoothgrad", noise=0.0, samples=3, **QUIET)
     np.testing.assert_allclose(smooth.values, plain.values, rtol=0, atol=1e-14)
     np.testing.assert_array_equal(smooth.predictions, plain.predictions)
 
@@ -116,13 +126,15 @@ def test_without_noise_it_is_the_gradient():
 def test_a_row_has_its_noise_whatever_goes_in_with_it():
     net, rows = both()
     asked = {"method": "smoothgrad", "samples": 9, "background": rows, **QUIET}
-    together = pg.explain(net, rows, **asked).values
+    together = explain_with(net, rows, **asked).values
     for size in (1, 4, 100):
-        np.testing.assert_allclose(pg.explain(net, rows, batch_size=size, **asked).values, together, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(
+            explain_with(net, rows, batch_size=size, **asked).values, together, rtol=0, atol=1e-13
+        )
     last = {name: tensor[4:] for name, tensor in rows.items()}
-    alone = pg.explain(net, last, row_offset=4, **asked).values
+    alone = explain_with(net, last, row_offset=4, **asked).values
     np.testing.assert_allclose(alone, together[4:], rtol=0, atol=1e-13)
-    assert np.abs(pg.explain(net, last, **asked).values - together[4:]).max() > 1e-4, "other rows have other noise"
+    assert np.abs(explain_with(net, last, **asked).values - together[4:]).max() > 1e-4, "other rows have other noise"
 
 
 def test_levels_of_a_category_get_no_noise():
@@ -130,7 +142,9 @@ def test_levels_of_a_category_get_no_noise():
     X = pd.DataFrame({"number": rng.normal(size=120), "level": rng.choice(["a", "b", "c"], 120)})
     y = X["number"] + (X["level"] == "a")
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
-    only = pg.explain(model, X[:5].assign(number=0.0), method="smoothgrad", samples=3, progress=False, random_state=0)
+    only = pg.explain(
+        model, X[:5].assign(number=0.0), method=pg.methods.SmoothGrad(samples=3), progress=False, random_state=0
+    )
     assert only.values.shape == (5, 2, 1)
     constant = X.assign(number=1.0)
     with pytest.raises(pg.InputError, match="needs a background that varies"):
@@ -157,5 +171,5 @@ def test_what_is_refused(options, message):
             return super().forward(x)
 
     with pytest.raises(pg.InputError, match=message):
-        pg.explain(Counting(), drawn(ROWS, 3), method="smoothgrad", **options, **QUIET)
+        explain_with(Counting(), drawn(ROWS, 3), method="smoothgrad", **options, **QUIET)
     assert not any(calls), "no slope was taken"

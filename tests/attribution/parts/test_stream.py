@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from usual_methods import USUAL
 
 import permgrad as pg
@@ -134,7 +135,7 @@ def test_a_folder_is_explained_as_the_table_in_memory(
     options: dict[str, Any] = {"method": method, "background": background, "random_state": 4, "n_repeats": 3}
     found = pg.explain_stream(classifier, folder, "y" if known else None, rows_per_part=150, **options)
     assert found.meta["streamed"]["parts"] > 5
-    assert_equal(found, pg.explain(classifier, frame, y if known else None, **options))
+    assert_equal(found, explain_with(classifier, frame, y if known else None, **options))
 
 
 def test_regression_with_weights_and_one_branch(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
@@ -144,10 +145,10 @@ def test_regression_with_weights_and_one_branch(tmp_path: Path, regressor: pg.Hy
     weights[:150] = 0
     folder = write(tmp_path / "t", frame.assign(y=y, w=weights), (150,))
     options: dict[str, Any] = {"background": features(40, seed=9), "random_state": 4, "n_repeats": 2}
-    found = pg.explain(regressor, folder, "y", sample_weight="w", **options)
+    found = explain_with(regressor, folder, "y", sample_weight="w", **options)
     # Rows of weight 0 are no receivers; in memory they are counted as rows all the same.
     kept = weights > 0
-    expected = pg.explain(regressor, frame, y, sample_weight=weights, **options)
+    expected = explain_with(regressor, frame, y, sample_weight=weights, **options)
     assert found.meta["rows_explained"] == kept.sum() < ROWS
     for name in ("values", "std", "low", "high", "p_values"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
@@ -176,7 +177,7 @@ def test_groups_levels_and_classes(tmp_path: Path, classifier: pg.HyNNClassifier
     found = pg.explain_stream(classifier, folder, "y", rows_per_part=100, **options)
     assert found.outputs == ("all", "middle")
     assert found.groups == {"numbers": ["a", "b"]}
-    assert_equal(found, pg.explain(classifier, frame, y, **options))
+    assert_equal(found, explain_with(classifier, frame, y, **options))
 
 
 @pytest.mark.parametrize("form", ["tidy", "wide"])
@@ -187,7 +188,7 @@ def test_rows_are_written_while_they_are_made(
     folder = write(tmp_path / "t", frame, (110,))
     options: dict[str, Any] = {"method": "integrated_gradients", "random_state": 2}
     found = pg.explain_stream(classifier, folder, out=tmp_path / "out", form=form, rows_per_part=100, **options)
-    expected = pg.explain(classifier, frame, background=None, **options)
+    expected = explain_with(classifier, frame, background=None, **options)
     lines = pd.read_parquet(tmp_path / "out" / "local")
     if form == "tidy":
         own = expected.to_frame()
@@ -216,7 +217,7 @@ def test_the_largest_gap_of_all_parts_is_told(tmp_path: Path, regressor: pg.HyNN
     options: dict[str, Any] = {"method": "shapley", "scope": "local", "background": features(40, seed=5)}
     options |= {"exact": 0, "max_permutations": 40, "tolerance": 1.0, "random_state": 3}
     found = pg.explain_stream(regressor, folder, rows_per_part=25, out=tmp_path / "out", **options)
-    expected = pg.explain(regressor, frame, **options).meta["completeness_gap"]
+    expected = explain_with(regressor, frame, **options).meta["completeness_gap"]
     assert expected > 1e-3
     assert found.meta["completeness_gap"] == pytest.approx(expected, rel=1e-4)
 
@@ -234,7 +235,7 @@ def test_every_local_method(tmp_path: Path, regressor: pg.HyNNRegressor, classif
         "random_state": 3,
     }
     pg.explain_stream(model, folder, out=tmp_path / "out", rows_per_part=5, n_repeats=2, **options)
-    expected = pg.explain(model, frame, n_repeats=2, **options)
+    expected = explain_with(model, frame, n_repeats=2, **options)
     found = pd.read_parquet(tmp_path / "out" / "local")["importance"].to_numpy().reshape(expected.values.shape)
     scale = np.abs(expected.values).max()
     assert scale > 0
@@ -251,17 +252,19 @@ def test_a_sample_is_the_rows_with_the_smallest_lots(tmp_path: Path, regressor: 
     lots = uniform(6, ("receivers",), np.arange(ROWS))
     chosen = np.sort(np.argsort(lots)[:30])
     folder = write(tmp_path / "t", frame.assign(y=y), (100, 311))
-    found = pg.explain_stream(regressor, folder, "y", rows=30, rows_per_part=100, **options)
+    found = pg.explain_stream(regressor, folder, "y", max_rows=30, rows_per_part=100, **options)
     assert found.meta["rows_explained"] == 30
     # The slow way: every chosen row alone, at its own number.
     effects = [
-        pg.explain(regressor, frame.iloc[[row]], y[[row]], row_offset=int(row), progress=False, **options).values[:, 0]
+        explain_with(regressor, frame.iloc[[row]], y[[row]], progress=False, row_offset=int(row), **options).values[
+            :, 0
+        ]
         for row in chosen.tolist()
     ]
     np.testing.assert_allclose(found.values[:, 0], np.mean(effects, axis=0), rtol=1e-5, atol=1e-7)
-    more = pg.explain_stream(regressor, folder, "y", rows=30, rows_per_part=5000, **options)
+    more = pg.explain_stream(regressor, folder, "y", max_rows=30, rows_per_part=5000, **options)
     np.testing.assert_allclose(more.values, found.values, rtol=1e-5, atol=1e-7)
-    everything = pg.explain_stream(regressor, folder, "y", rows=10_000, **options)
+    everything = pg.explain_stream(regressor, folder, "y", max_rows=10_000, **options)
     assert everything.meta["rows_explained"] == ROWS
 
 
@@ -582,11 +585,11 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
             found = pg.explain_stream(model, folder, "y", na_codes=codes, rows_per_part=60, **same)
         assert [str(one.message).partition(";")[0] for one in told] == [said]
         known = frame[~gone].reset_index(drop=True)
-        assert_equal(found, pg.explain(model, known, y[~gone].to_numpy(), **same))
+        assert_equal(found, explain_with(model, known, y[~gone].to_numpy(), **same))
         with pytest.warns(pg.PermgradWarning, match="are left out"):
-            sampled = pg.explain_stream(model, folder, "y", na_codes=codes, rows=50, rows_per_part=60, **same)
+            sampled = pg.explain_stream(model, folder, "y", na_codes=codes, max_rows=50, rows_per_part=60, **same)
         known.assign(y=y[~gone].to_numpy()).to_parquet(folder / "whole.parquet")
-        expected = pg.explain_stream(model, folder / "whole.parquet", "y", rows=50, **same)
+        expected = pg.explain_stream(model, folder / "whole.parquet", "y", max_rows=50, **same)
         assert sampled.meta["rows_explained"] == 50
         np.testing.assert_allclose(sampled.values, expected.values, atol=1e-5)
 
@@ -608,7 +611,7 @@ def test_conditional_models_are_fitted_once(
     found = pg.explain_stream(regressor, folder, "y", rows_per_part=40, background=features(60, seed=9), **same)
     assert found.meta["streamed"]["parts"] == 3
     assert sorted(fitted) == ["a", "both", "colour", "when"]
-    expected = pg.explain(regressor, frame, effect(frame), background=features(60, seed=9), **same)
+    expected = explain_with(regressor, frame, effect(frame), background=features(60, seed=9), **same)
     assert_equal(found, expected)
 
 
@@ -726,7 +729,7 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
     for known in (True, False):
         found = pg.explain_stream(model, folder, "y" if known else None, rows_per_part=100, **options)
         rows = frame.iloc[chosen].reset_index(drop=True)
-        assert_equal(found, pg.explain(model, rows, y[chosen] if known else None, direction=False, **options))
+        assert_equal(found, explain_with(model, rows, y[chosen] if known else None, direction=False, **options))
 
 
 def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.parts.plan import _threshold
@@ -40,7 +41,7 @@ def test_weighted_rows_without_a_target_are_as_if_they_were_not_there(case, tmp_
     known = frame[frame["y"].notna()].reset_index(drop=True)
     found = stream(model, frame, tmp_path, sample_weight="weight")
     options = {"background": None, "n_repeats": 2, "random_state": 3, "progress": False}
-    expected = pg.explain(model, known[list("abc")], known["y"], sample_weight=known["weight"], **options)
+    expected = explain_with(model, known[list("abc")], known["y"], sample_weight=known["weight"], **options)
     assert found.meta["rows_explained"] == len(known)
     dropped = stream(model, known, tmp_path, sample_weight="weight")
     for name in ("values", "std", "low", "high"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
 
@@ -25,16 +26,16 @@ def _case():
 def test_the_rest_of_a_variable_is_a_player_of_its_own(case, method):
     model, rows = case
     given = {"method": method, "background": rows[100:140], "random_state": 0, "progress": False}
-    found = pg.explain(model, rows[:6], groups={"some": ["S0", "x"]}, **given)
+    found = explain_with(model, rows[:6], groups={"some": ["S0", "x"]}, **given)
     assert found.names == ("some", "Soil")
     sums = found.values.sum(axis=1) + found.base_values
     np.testing.assert_allclose(sums, found.predictions, atol=1e-4)
     # The group's own column is in it.
-    columns = pg.explain(model, rows[:6], groups={"some": ["S0", "x"], "rest": ["S1", "S2"]}, **given)
+    columns = explain_with(model, rows[:6], groups={"some": ["S0", "x"], "rest": ["S1", "S2"]}, **given)
     assert columns.names == ("some", "rest")
     np.testing.assert_allclose(found.values, columns.values, atol=1e-6)
     assert (
-        np.abs(found.values[:, 0] - pg.explain(model, rows[:6], groups={"some": ["x"]}, **given).values[:, 0]).max()
+        np.abs(found.values[:, 0] - explain_with(model, rows[:6], groups={"some": ["x"]}, **given).values[:, 0]).max()
         > 0.1
     )
 

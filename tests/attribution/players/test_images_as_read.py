@@ -62,7 +62,7 @@ _CASES: dict[str, tuple[nn.Module, Callable[[Any, Tensor], Tensor], tuple[int, .
 def test_channels_of_a_pixel_are_together_and_all_else_is_apart(name: str) -> None:
     layer, run, shape, together = _CASES[name]
     x = torch.rand(4, *shape, generator=torch.Generator().manual_seed(1))
-    found = pg.explain(_Net(layer, run).eval(), {"x": x}, method="gradient", returns="logits")
+    found = pg.explain(pg.Model(_Net(layer, run).eval(), returns="logits"), {"x": x}, method="gradient")
     segments = np.asarray(found.maps["segments:x"])
     same = [bool((segments == segments.take([0], dim)).all()) for dim in range(len(shape))]
     assert tuple(np.flatnonzero(same)) == together

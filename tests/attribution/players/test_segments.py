@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -49,7 +50,7 @@ class SequenceFirst(nn.Module):
 
 def names(net: nn.Module, rows: Tensor, **options) -> tuple[str, ...]:
     torch.manual_seed(0)
-    return pg.explain(net, rows, method="gradient", progress=False, **options).names
+    return explain_with(net, rows, method="gradient", progress=False, **options).names
 
 
 SEQUENCE = tuple(f"x[{place}]" for place in range(5))
@@ -82,7 +83,7 @@ def test_what_the_network_reads_first_says_what_an_input_of_two_dimensions_is(bu
 def test_a_player_is_a_whole_token():
     net, rows = Reading(nn.Linear(6, 3)).eval(), drawn(ROWS, 5, 6)
     tokens = pg.explain(net, rows, method="gradient", progress=False)
-    fine = pg.explain(net, rows, method="gradient", segments="pixels", progress=False)
+    fine = pg.explain(pg.Model(net, segments="pixels"), rows, method="gradient", progress=False)
     summed = fine.values.reshape(ROWS, 5, 6, 2).sum(axis=2)
     assert np.ptp(summed) > 0.01
     np.testing.assert_allclose(tokens.values, summed, rtol=1e-6)
@@ -99,7 +100,9 @@ def test_embeddings_inside_a_network_are_cut_by_token():
         def forward(self, words: Tensor) -> Tensor:
             return self.head(self.embed(words).flatten(1))
 
-    found = pg.explain(Words(), torch.randint(0, 9, (ROWS, 5)), method="gradient", layer="embed", progress=False)
+    found = pg.explain(
+        pg.Model(Words(), layer="embed"), torch.randint(0, 9, (ROWS, 5)), method="gradient", progress=False
+    )
     assert found.names == tuple(f"embed[{place}]" for place in range(5))
 
 
@@ -110,9 +113,9 @@ def test_volumes_are_cut_in_depth_too(channels):
     found = pg.explain(net, rows, method="gradient", progress=False)
     assert len(found.names) == 4 * 4 * 4
     assert found.names[-1] == "x[3,3,3]"
-    fine = pg.explain(net, rows, method="gradient", segments="pixels", progress=False)
+    fine = pg.explain(pg.Model(net, segments="pixels"), rows, method="gradient", progress=False)
     assert (len(fine.names), fine.names[-1]) == (720, "x[7,8,9]")
-    cut = pg.explain(net, rows, method="gradient", segments=("grid", 2, 3, 5), progress=False)
+    cut = pg.explain(pg.Model(net, segments=("grid", 2, 3, 5)), rows, method="gradient", progress=False)
     whole = fine.values.reshape(ROWS, 2, 4, 3, 3, 5, 2, 2).sum(axis=(2, 4, 6)).reshape(ROWS, 30, 2)
     np.testing.assert_allclose(cut.values, whole, rtol=1e-4, atol=1e-6)
     mask = np.arange(720).reshape(8, 9, 10) // 90
@@ -121,7 +124,7 @@ def test_volumes_are_cut_in_depth_too(channels):
     assert regions.shape == tuple(rows.shape[1:])
     blobs = rows.clone()
     blobs[..., :4, :, :] += 9
-    some = pg.explain(net, blobs, method="gradient", segments=("superpixels", 6), progress=False)
+    some = pg.explain(pg.Model(net, segments=("superpixels", 6)), blobs, method="gradient", progress=False)
     own = some.maps["segments:x"].reshape(8, 9, 10)
     assert 2 <= len(some.names) <= 12
     assert not set(np.unique(own[:4])) & set(np.unique(own[4:])), "the halves differ in colour"
@@ -134,15 +137,22 @@ def test_many_channels_of_an_image_are_no_depth():
 
 def test_each_channel_can_be_a_player():
     net, rows = Reading(nn.Conv2d(5, 2, 3)), drawn(ROWS, 5, 6, 7)
-    found = pg.explain(net, rows, method="gradient", segments="channels", progress=False)
+    found = pg.explain(pg.Model(net, segments="channels"), rows, method="gradient", progress=False)
     assert found.names == SEQUENCE
-    every = pg.explain(net, rows, method="gradient", progress=False,
-                       segments=np.arange(5 * 6 * 7).reshape(5, 6, 7))  # fmt: skip
+    every = pg.explain(
+        pg.Model(net, segments=np.arange(5 * 6 * 7).reshape(5, 6, 7)), rows, method="gradient", progress=False
+    )
     np.testing.assert_allclose(found.values, every.values.reshape(ROWS, 5, 42, 2).sum(axis=2), rtol=1e-5)
     assert np.ptp(found.values.mean(axis=0)) > 1e-3
     found.plot.image(row=1)
-    shapley = pg.explain(net, rows, method="shapley", background=drawn(6, 5, 6, 7), segments={"x": "channels"},
-                         random_state=0, progress=False)  # fmt: skip
+    shapley = pg.explain(
+        pg.Model(net, segments={"x": "channels"}),
+        rows,
+        method="shapley",
+        background=drawn(6, 5, 6, 7),
+        random_state=0,
+        progress=False,
+    )
     assert shapley.names == SEQUENCE
     with pytest.raises(
         pg.InputError, match=r"^Input 'x' has no channels: it is 6 × 7 for each row\. Choose segments='grid'"
@@ -161,8 +171,8 @@ def test_masks_may_tell_channels_apart():
     mask = np.zeros((5, 6, 7), dtype=int)
     mask[:2] = 1
     mask[4] = -1
-    found = pg.explain(net, rows, method="gradient", segments=mask, progress=False)
-    each = pg.explain(net, rows, method="gradient", segments="channels", progress=False).values
+    found = pg.explain(pg.Model(net, segments=mask), rows, method="gradient", progress=False)
+    each = pg.explain(pg.Model(net, segments="channels"), rows, method="gradient", progress=False).values
     assert found.names == ("x[0]", "x[1]")
     np.testing.assert_allclose(found.values, np.stack([each[:, 2:4].sum(1), each[:, :2].sum(1)], axis=1), rtol=1e-5)
 
@@ -171,7 +181,7 @@ def test_masks_may_tell_channels_apart():
 def test_each_channel_of_each_pixel_can_have_a_value(method, tmp_path):
     net, rows = Reading(nn.Conv2d(3, 2, 3)), drawn(ROWS, 3, 4, 5)
     options = {} if method == "gradient" else {"baseline": "zeros"}
-    found = pg.explain(net, rows, method=method, segments="numbers", progress=False, **options)
+    found = explain_with(net, rows, method=method, progress=False, segments="numbers", **options)
     assert (len(found.names), found.names[-1]) == (60, "x[2,3,4]")
     image = found.values[:, found.maps["segments:x"]]
     assert image.shape == (ROWS, 3, 4, 5, 2)
@@ -179,7 +189,7 @@ def test_each_channel_of_each_pixel_can_have_a_value(method, tmp_path):
     (slopes,) = torch.autograd.grad(net(leaf)[:, 1].sum(), leaf)
     if method == "gradient":
         np.testing.assert_allclose(image[..., 1], slopes.abs().numpy(), rtol=1e-5, atol=1e-7)
-    pixels = pg.explain(net, rows, method=method, segments="pixels", progress=False, **options)
+    pixels = explain_with(net, rows, method=method, progress=False, segments="pixels", **options)
     np.testing.assert_allclose(image.sum(axis=1).reshape(ROWS, 20, 2), pixels.values, rtol=1e-4, atol=1e-6)
     assert np.ptp(image.sum(axis=(0, 2, 3)), axis=0).min() > 1e-4, "the channels differ"
     found.plot.image(row=1).savefig(tmp_path / "numbers.png")

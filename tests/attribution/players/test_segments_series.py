@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -56,7 +57,7 @@ class Recurrent(nn.Module):
 
 
 def explain(net: nn.Module, rows, method: str = "gradient", **options) -> pg.Explanation:
-    return pg.explain(net, rows, method=method, progress=False, returns="values", random_state=0, **options)
+    return explain_with(net, rows, method=method, progress=False, random_state=0, returns="values", **options)
 
 
 def spans(name: str, length: int, count: int, suffix: str = "") -> tuple[str, ...]:

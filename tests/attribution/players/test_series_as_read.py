@@ -53,7 +53,7 @@ _RUNS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", list(_RUNS))
 def test_a_series_has_one_feature_for_each_time(name: str) -> None:
     vitals = torch.randn(6, 20, 6, generator=torch.Generator().manual_seed(1))
-    found = pg.explain(_Net(_RUNS[name]).eval(), {"vitals": vitals}, method="gradient", returns="logits")
+    found = pg.explain(pg.Model(_Net(_RUNS[name]).eval(), returns="logits"), {"vitals": vitals}, method="gradient")
     assert list(found.names) == [f"vitals[{time}]" for time in range(20)]
 
 
@@ -63,7 +63,7 @@ def test_a_line_that_is_packed_is_a_series_and_an_image_stays_one() -> None:
     def packed(net: Any, line: Tensor) -> Tensor:
         return net.alone(pack_padded_sequence(line[..., None], [30] * len(line), batch_first=True))[1][0][-1]
 
-    found = pg.explain(_Net(packed).eval(), line, method="gradient", returns="logits")
+    found = pg.explain(pg.Model(_Net(packed).eval(), returns="logits"), line, method="gradient")
     assert len(found.names) == 20  # windows along time
     assert found.names[0] == "vitals[0:2]"
 
@@ -77,5 +77,5 @@ def test_a_line_that_is_packed_is_a_series_and_an_image_stays_one() -> None:
             return self.head(picture.flatten(1))
 
     picture = torch.randn(6, 20, 6, generator=torch.Generator().manual_seed(1))
-    names = pg.explain(Flat().eval(), {"picture": picture}, method="gradient", returns="logits").names
+    names = pg.explain(pg.Model(Flat().eval(), returns="logits"), {"picture": picture}, method="gradient").names
     assert names[0] == "picture[0,0]"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.replace.conditional import ConditionalSampler
@@ -121,7 +122,7 @@ def leaning(rows: int = ROWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def explain(x, y, network=None, **options):
     given = {"method": "permutation", "n_repeats": 5, "random_state": 0, "progress": False} | options
-    return pg.explain(network or Leaning(), x, y, sampling="conditional", **given)
+    return explain_with(network or Leaning(), x, y, sampling="conditional", **given)
 
 
 def test_own_networks_do_not_reject_a_proxy_given_what_it_stands_for():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 
-import permgrad as pg
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.data.encode.encoding import TableEncoder
 
@@ -134,7 +134,7 @@ def test_values_drawn_for_repeated_rows_stay_near_the_data():
     y = (x + 0.3 * rng.normal(size=150))[again]
     for seed in range(3):
         options = {"task": "regression", "sampling": "conditional", "random_state": seed, "progress": False}
-        found = pg.explain(lambda table: np.asarray(table)[:, 0], rows, y, **options)
+        found = explain_with(lambda table: np.asarray(table)[:, 0], rows, y, **options)
         assert found.values[0, 0] < 4 * y.var()  # independent values have twice the variance
 
 

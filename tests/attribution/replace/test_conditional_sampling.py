@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from sklearn.linear_model import LogisticRegression
 
 import permgrad as pg
@@ -190,7 +191,7 @@ def test_a_method_that_draws_nothing_refuses_it(method):
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X["a"])
     said = f"^{method} does not support sampling='conditional', because it draws no values that could fit"
     with pytest.raises(InputError, match=said):
-        pg.explain(model, X, method=method, sampling="conditional", progress=False)
+        explain_with(model, X, method=method, progress=False, sampling="conditional")
 
 
 def test_it_is_refused_or_changes_something():
@@ -202,11 +203,11 @@ def test_it_is_refused_or_changes_something():
         own = {"random_state": 0, "progress": False, "n_repeats": 2}
         own |= {"members": ("permutation", "shapley")} if method == "aggregate" else {}
         try:
-            found = pg.explain(model, X, X["a"], method=method, sampling="conditional", **own)
+            found = explain_with(model, X, X["a"], method=method, sampling="conditional", **own)
         except InputError as error:
             refused[method] = str(error)
             continue
         followed.append(method)
-        assert not np.array_equal(found.values, pg.explain(model, X, X["a"], method=method, **own).values), method
+        assert not np.array_equal(found.values, explain_with(model, X, X["a"], method=method, **own).values), method
     assert {"permgrad", "permutation"} <= set(followed)
     assert all("sampling='conditional'" in said for said in refused.values()), refused

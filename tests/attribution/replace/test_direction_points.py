@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.parts.folder import EXPLAINED
@@ -46,7 +47,7 @@ def models():
 
 def direction_of(model, X, **options):
     given = {"method": "permgrad", "n_repeats": 1, "random_state": 0, "progress": False} | options
-    return pg.explain(model, X, **given).direction
+    return explain_with(model, X, **given).direction
 
 
 @pytest.mark.parametrize("task", ["regression", "classification"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,11 +80,11 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
 
     monkeypatch.setattr(ReplacementEngine, "replace", counted)
     options = {"n_repeats": 6, "random_state": 0, "progress": False, "direction": False}
-    once = pg.explain(model, frame, y, **options)
+    once = explain_with(model, frame, y, **options)
     few = sum(asked)
     asked.clear()
     monkeypatch.setattr(engine, "distinct_pairs", all_of_them)
-    every = pg.explain(model, frame, y, **options)
+    every = explain_with(model, frame, y, **options)
     # Precondition: there is something to save, and the plain way asks for every pair.
     assert sum(asked) == 4 * 6 * 240
     assert few < 0.75 * sum(asked)
@@ -108,6 +109,8 @@ def test_rounds_of_repeats_prepare_their_rows_once(fitted, monkeypatch):
 
     monkeypatch.setattr(game.Game, "play", played)
     monkeypatch.setattr(ReplacementEngine, "prepare", noted)
-    pg.explain(model, frame, y, method="permutation", n_repeats=12, tolerance=1e-9, random_state=0, progress=False)
+    pg.explain(
+        model, frame, y, method=pg.methods.Permutation(tolerance=1e-9), n_repeats=12, random_state=0, progress=False
+    )
     assert len(rounds) > 1, "the interval is not narrow after the first"
     assert prepared.count(False) == 1

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -28,7 +29,7 @@ def standard(rows: int, columns: int, seed: int) -> Tensor:
 
 
 def explain(net, inputs, y=None, **options) -> pg.Explanation:
-    return pg.explain(net, inputs, y, **({"random_state": 0, "progress": False} | options))
+    return explain_with(net, inputs, y, **{"random_state": 0, "progress": False} | options)
 
 
 # ---- the modality game -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -34,7 +35,7 @@ class Plain(nn.Module):
 
 def explain(net: nn.Module, inputs: object, y: object = None, **options: object) -> pg.Explanation:
     given = {"method": "shapley", "scope": "local", "random_state": 0, "progress": False}
-    return pg.explain(net, inputs, y, **{**given, **options})
+    return explain_with(net, inputs, y, **{**given, **options})
 
 
 def squares(x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -28,7 +29,7 @@ def skewed():
 
 
 def scale_of(net, rows, y, **options):
-    found = pg.explain(net, rows, y, method="permutation", n_repeats=1, random_state=0, progress=False, **options)
+    found = explain_with(net, rows, y, method="permutation", n_repeats=1, random_state=0, progress=False, **options)
     return found.meta["loss_scale"]
 
 

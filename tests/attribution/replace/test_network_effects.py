@@ -8,11 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.plays import EXACT_PLAYERS
+from permgrad.attribution.request import tuned
 
 ROWS = 400
 
@@ -57,7 +59,7 @@ def test_the_modality_game_of_the_same_column_twice(a, b):
     """With x = z (one column shown twice) φ_x = 2a(a+b)σ², φ_z = 2b(a+b)σ²: DESIGN section 3."""
     x = standard(4000, 1, 1)
     y = (a + b) * x.numpy()[:, 0]
-    found = pg.explain(Sum(a, b), {"x": x, "z": x}, y, level="modality", n_repeats=20, random_state=0, progress=False)
+    found = pg.explain(Sum(a, b), {"x": x, "z": x}, y, groups="modality", n_repeats=20, random_state=0, progress=False)
     truth = np.array([2 * a * (a + b), 2 * b * (a + b)])
     np.testing.assert_allclose(found.values[:, 0], truth, atol=0.12 * max(1.0, np.abs(truth).max()))
     assert found.branches is not None
@@ -76,7 +78,7 @@ def test_inputs_that_a_network_is_better_off_without_have_no_shares():
     options = {"level": "modality", "n_repeats": 5, "random_state": 0, "progress": False}
     for sign in (1, -1):
         y = sign * 3 * x.numpy()[:, 0]
-        branches = pg.explain(Sum(1.0, 2.0), {"x": x, "z": x}, y, **options).branches
+        branches = explain_with(Sum(1.0, 2.0), {"x": x, "z": x}, y, **options).branches
         shares = [branches[name]["share"] for name in ("x", "z")]
         assert sign * branches["x"]["importance"] > 1
         assert sign * branches["z"]["importance"] > 1
@@ -113,7 +115,13 @@ def test_the_modality_game_is_the_definition():
     inputs = [standard(60, columns, seed) for seed, columns in enumerate((2, 3, 1))]
     y = Mixed()(*inputs)[:, 0].numpy() + np.random.default_rng(0).normal(size=60)
     found = pg.explain(
-        Mixed(), dict(zip("abc", inputs, strict=True)), y, level="modality", n_repeats=3, random_state=7, progress=False
+        Mixed(),
+        dict(zip("abc", inputs, strict=True)),
+        y,
+        groups="modality",
+        n_repeats=3,
+        random_state=7,
+        progress=False,
     )
     wanted = slow_shapley(Mixed(), inputs, y, 7, 3)
     assert np.abs(wanted).min() > 0.1
@@ -128,7 +136,7 @@ def test_an_unused_modality_among_several_is_exactly_zero():
     inputs = {name: standard(300, 3, seed).float() for seed, name in enumerate("abcd")}
     y = np.random.default_rng(0).normal(size=300)
     with pytest.warns(pg.PermgradWarning, match=r"exactly 0: c\. They"):
-        found = pg.explain(Deaf(), inputs, y, level="modality", n_repeats=2, random_state=0, progress=False)
+        found = pg.explain(Deaf(), inputs, y, groups="modality", n_repeats=2, random_state=0, progress=False)
     assert (found.values[2, 0], found.std[2, 0], found.p_values[2, 0]) == (0, 0, 1)
     assert (found.parts["alone"][2, 0], found.parts["last"][2, 0]) == (0, 0)
     assert np.abs(found.values[[0, 1, 3], 0]).min() > 0
@@ -146,7 +154,7 @@ class Many(nn.Module):
 def test_many_modalities_are_sampled():
     inputs = [standard(100, 1, seed) for seed in range(EXACT_PLAYERS + 2)]
     y = Many()(*inputs)[:, 0].numpy()
-    found = pg.explain(Many(), tuple(inputs), y, level="modality", n_repeats=1, random_state=0, progress=False)
+    found = pg.explain(Many(), tuple(inputs), y, groups="modality", n_repeats=1, random_state=0, progress=False)
     assert found.branches is not None
     np.testing.assert_allclose(found.values[:, 0].sum(), found.branches["total"]["importance"], rtol=1e-9)
     truth = 2 * (np.arange(EXACT_PLAYERS + 2) / 10) ** 2
@@ -158,7 +166,9 @@ def test_the_effect_while_the_others_are_replaced():
     """With f = x · z replaced together, x adds what the product of two donors' values loses: by definition."""
     inputs = {"x": standard(50, 1, 0), "z": standard(50, 1, 1)}
     net, y = Sum(1.0, 0.5, 2.0), standard(50, 1, 2).numpy()[:, 0]
-    found = pg.explain(net, inputs, y, method="permgrad", n_repeats=4, random_state=3, progress=False, branches=False)
+    found = pg.explain(
+        net, inputs, y, method=tuned(pg.methods.PermGrad(), branches=False), n_repeats=4, random_state=3, progress=False
+    )
     for index, name in enumerate(("x[0]", "z[0]")):
         assert found.names[index] == name
         gains = []
@@ -190,11 +200,11 @@ def test_rows_do_not_depend_on_their_neighbours(method):
     net, background = Sum(1.0, 2.0, 0.5), {"x": standard(30, 1, 5), "z": standard(30, 1, 6)}
     inputs = {"x": standard(20, 1, 0), "z": standard(20, 1, 1)}
     given = {"method": method, "scope": "local", "background": background, "random_state": 0, "progress": False}
-    whole = pg.explain(net, inputs, **given)
-    some = pg.explain(net, {name: rows[4:9] for name, rows in inputs.items()}, row_offset=4, **given)
+    whole = explain_with(net, inputs, **given)
+    some = explain_with(net, {name: rows[4:9] for name, rows in inputs.items()}, row_offset=4, **given)
     np.testing.assert_allclose(some.values, whole.values[4:9], rtol=1e-12)
     for batch in (1, 7):
-        again = pg.explain(net, inputs, batch_size=batch, **given)
+        again = explain_with(net, inputs, batch_size=batch, **given)
         np.testing.assert_allclose(again.values, whole.values, rtol=1e-12)
 
 
@@ -220,19 +230,26 @@ def test_groups_and_segments_are_players():
     images = torch.randn(30, 6, 6)
     mask = np.full((6, 6), -1)
     mask[:2], mask[4:] = 3, 8
-    found = pg.explain(net, images, np.zeros(30), method="permutation", segments=mask, random_state=0, progress=False)
+    found = pg.explain(
+        pg.Model(net, segments=mask), images, np.zeros(30), method="permutation", random_state=0, progress=False
+    )
     assert found.names == ("input[3]", "input[8]")
     pixels = pg.explain(
-        net, images, np.zeros(30), method="permutation", segments="pixels", random_state=0, n_repeats=1, progress=False
+        pg.Model(net, segments="pixels"),
+        images,
+        np.zeros(30),
+        method="permutation",
+        random_state=0,
+        n_repeats=1,
+        progress=False,
     )
     assert len(pixels.names) == 36
     groups = {"top": [f"input[{r},{c}]" for r in range(2) for c in range(6)]}
     grouped = pg.explain(
-        net,
+        pg.Model(net, segments="pixels"),
         images,
         np.zeros(30),
         method="permutation",
-        segments="pixels",
         groups=groups,
         random_state=0,
         n_repeats=1,
@@ -242,11 +259,10 @@ def test_groups_and_segments_are_players():
     assert len(grouped.names) == 25
     assert grouped.groups == groups
     cut = pg.explain(
-        net,
+        pg.Model(net, segments=("superpixels", 4)),
         images,
         np.zeros(30),
         method="permutation",
-        segments=("superpixels", 4),
         random_state=0,
         n_repeats=1,
         progress=False,
@@ -267,7 +283,7 @@ def test_scores_of_a_network(method):
         outputs = net(x).softmax(1).numpy()
     y = (outputs[:, 1] + np.random.default_rng(0).normal(size=200) * 0.1 > 0.5).astype(int)
     given = {"scoring": ["roc_auc", "accuracy"], "n_repeats": 3, "random_state": 0, "progress": False}
-    found = pg.explain(net, x, y, method=method, **given)
+    found = explain_with(net, x, y, method=method, **given)
     assert found.outputs == ("roc_auc", "accuracy")
     np.testing.assert_allclose(found.meta["scores"]["roc_auc"], roc_auc_score(y, outputs[:, 1]))
     assert found.values[0, 0] > 0.01
@@ -289,7 +305,7 @@ def test_scores_of_modalities_add_up():
     inputs = {"x": standard(120, 1, 0), "z": standard(120, 1, 1)}
     y = Sum(1.0, 2.0)(*inputs.values())[:, 0].numpy() + np.random.default_rng(2).normal(size=120)
     given = {"level": "modality", "n_repeats": 2, "random_state": 0, "progress": False, "scoring": "r2"}
-    found = pg.explain(Sum(1.0, 2.0), inputs, y, **given)
+    found = explain_with(Sum(1.0, 2.0), inputs, y, **given)
     np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
     assert found.values[1, 0] > found.values[0, 0] > 0
 
@@ -308,7 +324,7 @@ def test_what_belongs_to_nobody_is_nobodys_effect(method, options):
     inputs = {"a": standard(20, 3, 0), "b": standard(20, 2, 1)}
     background = {"a": standard(30, 3, 2), "b": standard(30, 2, 3)}
     given = {"background": background, "random_state": 0, "progress": False}
-    found = pg.explain(Added(), inputs, method={"b": (method, options)}, **given)
+    found = explain_with(Added(), inputs, method={"b": (method, options)}, **given)
     assert found.names == ("b[0]", "b[1]")
     assert np.abs(found.values[:, 0]).max() > 0.5
     assert (found.values[:, 1] == 0).all()
@@ -324,7 +340,7 @@ def test_shapley_of_a_mask_that_leaves_pixels_out():
     mask[0], mask[1] = 0, 1
     with torch.no_grad():
         net[1].weight.reshape(4, 4)[1] = 0
-    found = pg.explain(net, images, method="shapley", segments=mask, background=background, progress=False)
+    found = pg.explain(pg.Model(net, segments=mask), images, method="shapley", background=background, progress=False)
     weights = net[1].weight.detach().reshape(4, 4)
     wanted = ((images - background.mean(dim=0))[:, 0] * weights[0]).sum(dim=1).numpy()
     np.testing.assert_allclose(found.values[:, 0, 0], wanted, atol=1e-12)

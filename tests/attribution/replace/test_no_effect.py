@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -33,8 +34,17 @@ def test_what_moves_no_drawn_pair_is_0_to_0(method):
     for seed in range(8):
         rows, y = table(seed)
         assert rows["visits"].max() < 4, "no row shows the effect"
-        found = pg.explain(calls, rows, y, method=method, returns="probabilities", random_state=seed,
-                           n_repeats=3, progress=False, **options)  # fmt: skip
+        found = explain_with(
+            calls,
+            rows,
+            y,
+            method=method,
+            random_state=seed,
+            n_repeats=3,
+            progress=False,
+            returns="probabilities",
+            **options,
+        )
         frame = found.to_frame().query("`class` == 'all'").set_index("feature")
         for name in ("unused", "same", "visits"):
             assert frame.loc[name, ["importance", "std", "ci_low", "ci_high", "p_value"]].tolist() == [0, 0, 0, 0, 1]
@@ -51,8 +61,15 @@ def test_a_score_of_few_counts_has_an_upper_end():
 
     y = (rare(rows)[:, 1] > np.quantile(rare(rows)[:, 1], 0.96)).astype(int)
     assert rare(rows)[:, 1].max() < 0.5, "no row is predicted as the rare class"
-    found = pg.explain(rare, rows, y, scoring=["f1", "accuracy"], returns="probabilities", random_state=0,
-                       n_repeats=2, progress=False)  # fmt: skip
+    found = pg.explain(
+        pg.Model(rare, returns="probabilities"),
+        rows,
+        y,
+        scoring=["f1", "accuracy"],
+        random_state=0,
+        n_repeats=2,
+        progress=False,
+    )
     assert found.values[0].tolist() == [0, 0]
     assert found.high[0, 0] > 0.2, "three of eight rows of the class decide F1"
     assert 0.01 < found.high[0, 1] < 0.03, "three of 200 rows decide the accuracy"
@@ -75,6 +92,7 @@ def test_an_input_that_moves_no_output_is_named():
     one, other = (torch.randn(80, 3, generator=generator) for _ in range(2))
     y = one.sum(dim=1).numpy()
     with pytest.warns(pg.PermgradWarning, match="exactly 0: other"):
-        unused = pg.explain(Threshold(99.0), {"one": one, "other": other}, y, level="modality", random_state=0,
-                            progress=False)  # fmt: skip
+        unused = pg.explain(
+            Threshold(99.0), {"one": one, "other": other}, y, groups="modality", random_state=0, progress=False
+        )
     assert unused.high[1, 0] == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import permgrad as pg
+from permgrad.attribution.request import tuned
 
 
 @pytest.mark.slow
@@ -34,7 +35,13 @@ def test_constants_and_unused_inputs_get_exactly_zero(preset, batch_size):
         model.module_.head[0].weight[:, model.module_.widths["tabular"] :] = 0
     x[:, 3] = 0.7
     explanation = pg.explain(
-        model, x, y, n_repeats=2, batch_size=batch_size, direction=False, random_state=0, progress=False
+        pg.Model(model, batch_size=batch_size),
+        x,
+        y,
+        method=tuned(pg.methods.PermGrad(), direction=False),
+        n_repeats=2,
+        random_state=0,
+        progress=False,
     )
     assert explanation.values[0, 0] != 0
     for position in (3, 4):  # constant in these rows; not used by the one branch that counts

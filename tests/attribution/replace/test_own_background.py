@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
+from permgrad.attribution.request import tuned
 
 ROWS = np.random.default_rng(0).normal(size=(250, 2))
 OTHER = np.random.default_rng(1).normal(size=(250, 2))
@@ -46,7 +48,7 @@ def test_they_are_their_own_background(cases, name):
 @pytest.mark.parametrize("name", ["network", "estimator"])
 def test_a_part_of_a_longer_table_and_single_rows_keep_what_is_given(cases, name):
     model, rows, y, _ = cases[name]
-    part = pg.explain(model, rows, y, background=rows, row_offset=0, **GIVEN)
+    part = pg.explain(model, rows, y, method=tuned(pg.methods.PermGrad(), row_offset=0), background=rows, **GIVEN)
     assert (part.values != pg.explain(model, rows, y, **GIVEN).values).any()
     one = pg.explain(model, rows[:1], y[:1], background=rows[:1], **GIVEN)
     assert not one.values.any()
@@ -56,7 +58,7 @@ def test_a_streamed_table_takes_its_background_for_another_sample(cases, tmp_pat
     model, rows, y, _ = cases["estimator"]
     rows.assign(y=y).to_parquet(tmp_path / "t.parquet")
     streamed = pg.explain_stream(model, tmp_path / "t.parquet", "y", background=rows, **GIVEN)
-    in_memory = pg.explain(model, rows, y, background=rows, row_offset=0, **GIVEN)
+    in_memory = pg.explain(model, rows, y, method=tuned(pg.methods.PermGrad(), row_offset=0), background=rows, **GIVEN)
     np.testing.assert_allclose(streamed.values, in_memory.values, rtol=1e-5)
     np.testing.assert_allclose(streamed.std, in_memory.std, rtol=1e-5)
 
@@ -65,8 +67,8 @@ def test_baselines_are_still_those_of_the_rows_given(cases):
     model, rows, _, _ = cases["estimator"]
     shifted = rows[:60] + 1.0
     options = {"method": "aggregate", "members": ("integrated_gradients", "gradient"), "random_state": 0}
-    same = pg.explain(model, shifted, background=shifted, progress=False, **options)
+    same = explain_with(model, shifted, background=shifted, progress=False, **options)
     # In another order they are no longer found to be the same rows.
-    turned = pg.explain(model, shifted, background=shifted[::-1], progress=False, **options)
+    turned = explain_with(model, shifted, background=shifted[::-1], progress=False, **options)
     np.testing.assert_allclose(same.values, turned.values, atol=1e-6)
-    assert np.abs(same.values - pg.explain(model, shifted, progress=False, **options).values).max() > 1e-4
+    assert np.abs(same.values - explain_with(model, shifted, progress=False, **options).values).max() > 1e-4

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from explaining import explain_with
 from verification import verify_paths as verify
 
 import permgrad as pg
@@ -82,7 +83,7 @@ def test_a_table_of_raw_columns(classifier):
 def test_the_dense_way_is_the_same(classifier):
     y = target("classification")[ROWS:]
     common = {"random_state": 0, "n_repeats": 2, "progress": False}
-    short, dense = (pg.explain(classifier, TEST, y, incremental=how, **common) for how in (True, False))
+    short, dense = (explain_with(classifier, TEST, y, incremental=how, **common) for how in (True, False))
     scale = short.meta["loss_scale"]
     np.testing.assert_allclose(short.values, dense.values, rtol=0, atol=TOLERANCE * scale)
     for part, values in short.parts.items():
@@ -126,7 +127,7 @@ def test_local_effects_are_differences_of_public_predictions(task, classifier, r
         background=background,
         n_repeats=repeats,
         random_state=9,
-        output="probability",
+        scale="probability",
         progress=False,
     )
     before = verify.public_outputs(model, some).reshape(len(some), -1)

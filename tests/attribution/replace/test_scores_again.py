@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from scipy import stats
 from sklearn.metrics import make_scorer, mean_absolute_error, mean_pinball_loss, r2_score
 from torch import nn
@@ -122,7 +123,7 @@ def test_falls_and_errors_of_a_regression(case, shared, weighted):
 def test_what_is_told_of_scores(case):
     x, y = case
     begun = time.perf_counter()
-    found = pg.explain(Plain(), x, y, scoring="r2", n_repeats=2, random_state=3, progress=False, level="feature")
+    found = pg.explain(Plain(), x, y, scoring="r2", n_repeats=2, random_state=3, progress=False)
     assert 0 < found.meta["seconds"] < time.perf_counter() - begun
     assert (found.meta["quantity"], found.meta["unit"]) == ("fall of the score", "score")
     assert (found.method, found.scope, found.level, found.outputs) == ("permgrad", "global", "feature", ("r2",))
@@ -142,7 +143,9 @@ def test_parts_of_a_fall_have_errors_of_their_own(scoring):
     inputs = {"first": drawn(ROWS, 0), "second": drawn(ROWS, 1)}
     with torch.no_grad():
         y = Sum()(**inputs)[:, 0].numpy() + np.random.default_rng(0).normal(size=ROWS)
-    found = pg.explain(Sum(), inputs, y, level="modality", scoring=scoring, n_repeats=2, random_state=3, progress=False)
+    found = pg.explain(
+        Sum(), inputs, y, groups="modality", scoring=scoring, n_repeats=2, random_state=3, progress=False
+    )
     assert set(found.parts) == set(found.part_std) == {"alone", "last"}
     for name, part in found.part_std.items():
         assert part.shape == found.values.shape == found.parts[name].shape
@@ -161,7 +164,13 @@ def test_ablation_of_a_network_sets_what_the_baseline_says(case):
             edited = x.clone()
             edited[:, 0] = set_to
             explanation = pg.explain(
-                Plain(), x, y, method="ablation", baseline=baseline, scoring="r2", background=background, progress=False
+                Plain(),
+                x,
+                y,
+                method=pg.methods.Ablation(baseline=baseline),
+                scoring="r2",
+                background=background,
+                progress=False,
             )
             expected = r2_score(y, predicted(x)) - r2_score(y, predicted(edited))
             assert explanation.values[0, 0] == pytest.approx(expected, rel=1e-9)
@@ -170,9 +179,9 @@ def test_ablation_of_a_network_sets_what_the_baseline_says(case):
     assert len(found) == 3, "the baselines must differ"
     call = {"scoring": "r2", "progress": False}
     with pytest.raises(pg.InputError, match="baseline"):
-        pg.explain(Plain(), x, y, method="ablation", baseline="nothing", **call)
+        explain_with(Plain(), x, y, method="ablation", baseline="nothing", **call)
     with pytest.raises(pg.InputError, match="paths= works only with permgrad's hybrid networks"):
-        pg.explain(Plain(), x, y, method="permutation", paths="tabular", **call)
+        explain_with(Plain(), x, y, method="permutation", paths="tabular", **call)
 
 
 def test_methods_without_scores_are_refused(case):

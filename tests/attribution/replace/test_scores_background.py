@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -30,7 +31,7 @@ def run(seed: int, donors: int | None, repeats: int) -> tuple[pg.Explanation, pg
         "random_state": seed,
         "progress": False,
     }
-    return pg.explain(Linear(), x, y, **call), pg.explain(Linear(), x, y, scoring="neg_mean_squared_error", **call)
+    return explain_with(Linear(), x, y, **call), explain_with(Linear(), x, y, scoring="neg_mean_squared_error", **call)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from scipy import stats
 from torch import nn
 
@@ -33,7 +34,7 @@ def rows_of(count: int) -> torch.Tensor:
 
 
 def explained(x, y, scoring, classes=2, **more):
-    return pg.explain(Classes(classes), x, y, scoring=scoring, task="classification", **DRAWN, **more)
+    return explain_with(Classes(classes), x, y, scoring=scoring, **DRAWN, task="classification", **more)
 
 
 def test_groups_are_of_equal_size_and_none_is_empty():
@@ -147,7 +148,9 @@ def test_what_changes_nothing_is_exactly_zero_also_where_errors_are_unknown():
     y = np.zeros(100, dtype=np.int64)
     y[int(x[:, 0].argmax())] = 1
     with pytest.warns(PermgradWarning, match="intervals of 'roc_auc' are NaN"):
-        found = pg.explain(First(), x, y, scoring=["roc_auc", "neg_brier_score"], task="classification", **DRAWN)
+        found = pg.explain(
+            pg.Model(First(), task="classification"), x, y, scoring=["roc_auc", "neg_brier_score"], **DRAWN
+        )
     assert (found.values[0] != 0).all()
     assert (found.values[1] == 0).all()
     assert (found.std[1] == 0).all()

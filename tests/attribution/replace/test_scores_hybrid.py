@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from rounding import rounding
 from sklearn.metrics import get_scorer
 
@@ -82,8 +83,8 @@ def test_falls_of_columns_set_to_their_median(kind, request):
     background = table(31, 7)
     for own in (None, background):
         call = {"scoring": names, "background": own, "progress": False, "random_state": 0}
-        found = pg.explain(model, X, y, method="ablation", **call)
-        drawn = pg.explain(model, X, y, method="permutation", n_repeats=1, **call)
+        found = explain_with(model, X, y, method="ablation", **call)
+        drawn = explain_with(model, X, y, method="permutation", n_repeats=1, **call)
         for row, column in enumerate(COLUMNS[:2]):
             middle = float(np.median((X if own is None else own)[column]))
             close(found.values[row], expected(case, X.assign(**{column: middle})))
@@ -94,21 +95,21 @@ def test_falls_of_columns_set_to_their_median(kind, request):
 def test_options_of_the_method_are_heard(regression):
     model, X, y, names = regression
     call = {"scoring": names, "random_state": 5, "progress": False, "n_repeats": 2}
-    typical = pg.explain(model, X, y, method="ablation", **call)
-    zeros = pg.explain(model, X, y, method="ablation", baseline="zeros", **call)
+    typical = explain_with(model, X, y, method="ablation", **call)
+    zeros = explain_with(model, X, y, method="ablation", baseline="zeros", **call)
     assert np.abs(typical.values[0] - zeros.values[0]).max() > 1e-3
-    both = pg.explain(model, X, y, method="permutation", **call)
-    one = pg.explain(model, X, y, method="permutation", paths="tabular", **call)
+    both = explain_with(model, X, y, method="permutation", **call)
+    one = explain_with(model, X, y, method="permutation", paths="tabular", **call)
     assert np.abs(both.values[0] - one.values[0]).max() > 1e-3
     with pytest.raises(pg.InputError, match=r"^baseline must be one of"):
-        pg.explain(model, X, y, method="ablation", baseline="nothing", **call)
+        explain_with(model, X, y, method="ablation", baseline="nothing", **call)
 
 
 def test_errors_of_a_regression_are_those_of_its_loss(regression):
     model, X, y, _ = regression
     call = {"random_state": 5, "progress": False, "n_repeats": 4, "background": table(25, 8)}
-    by_loss = pg.explain(model, X, y, loss="squared_error", **call)
-    by_score = pg.explain(model, X, y, scoring="neg_mean_squared_error", **call)
+    by_loss = explain_with(model, X, y, loss="squared_error", **call)
+    by_score = explain_with(model, X, y, scoring="neg_mean_squared_error", **call)
     close(by_score.values[:2, 0] / by_loss.values[:2, 0], 1.0)
     ratio = by_score.std / by_loss.std
     assert ((ratio > 0.6) & (ratio < 1.7)).all()
@@ -118,7 +119,7 @@ def test_effects_of_columns_set_to_encoded_zeros(regression):
     """On every row's output: what its own value adds to what encoded 0 gives."""
     model, X, _, _ = regression
     call = {"method": "ablation", "scope": "local", "background": X + 2, "progress": False}
-    found, typical = pg.explain(model, X, baseline="zeros", **call), pg.explain(model, X, **call)
+    found, typical = explain_with(model, X, baseline="zeros", **call), explain_with(model, X, **call)
     encoded = model.encode(X)
     predicted = model.predict_encoded(encoded) * model.target_scale_
     for place, column in enumerate(COLUMNS):

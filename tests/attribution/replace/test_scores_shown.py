@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, fbeta_score, get_scorer, make_scorer, mean_absolute_error, roc_auc_score
@@ -35,7 +36,7 @@ def by_scikit_learn(model, scorer, rows, y, donor) -> np.ndarray:
 def compare(model, scorer, X, y, passed=None, **more) -> np.ndarray:
     rows, donor = X.iloc[:80], X.iloc[[100]]
     want = by_scikit_learn(model, scorer, rows, y[:80], donor)
-    found = pg.explain(model, rows, y[:80], background=donor, scoring=passed or scorer, **QUIET, **more)
+    found = explain_with(model, rows, y[:80], background=donor, scoring=passed or scorer, **QUIET, **more)
     np.testing.assert_allclose(found.values[:, 0], want, atol=1e-9)
     assert np.abs(want).max() > 0.02, "the model must have learned something"
     return want
@@ -82,7 +83,7 @@ def test_a_scorer_of_rows_gets_the_edited_rows_and_the_model(table):
 
     compare(model, only_first_site, X, score)
     given = {"groups": {"pq": ["p", "q"], "site": ["site"]}, "scoring": worst_site, **QUIET}
-    frame = pg.missing(model, X, score, **given).to_frame()
+    frame = pg.missing_modalities(model, X, score, **given).to_frame()
     errors = pd.Series(np.abs(model.predict(X) - score)).groupby(X["site"]).mean()
     assert frame["worst_site"].iloc[0] == pytest.approx(-errors.max())
 
@@ -97,8 +98,10 @@ def test_a_scorer_of_rows_gets_what_was_drawn_conditionally(table):
         return -np.abs(estimator.predict(rows) - truth).mean()
 
     model = Ridge().fit(X, score)
-    found = pg.explain(model, X, score, sampling="conditional", scoring=watching, **QUIET)
-    plain = pg.explain(model, X, score, sampling="conditional", scoring="neg_mean_absolute_error", **QUIET)
+    found = pg.explain(model, X, score, method=pg.methods.PermGrad(sampling="conditional"), scoring=watching, **QUIET)
+    plain = pg.explain(
+        model, X, score, method=pg.methods.PermGrad(sampling="conditional"), scoring="neg_mean_absolute_error", **QUIET
+    )
     np.testing.assert_allclose(found.values, plain.values, atol=1e-12)
     whole = [rows for rows in seen if len(rows) == 480 and not np.allclose(rows["q"], np.tile(X["q"], 2))]
     assert whole
@@ -134,7 +137,7 @@ def test_labels_of_a_network_are_those_of_y():
     names = np.array([1, 5, 10])
     y = names[Net()(x).argmax(dim=1).numpy()]
     call = {"scoring": "neg_mean_absolute_error", "class_names": ["1", "5", "10"], "background": x[:1], **QUIET}
-    found = pg.explain(Net(), x, y, method="permutation", **call)
+    found = explain_with(Net(), x, y, method="permutation", **call)
     for column in range(2):
         edited = x.clone()
         edited[:, column] = x[0, column]
@@ -179,9 +182,9 @@ def test_a_tuned_threshold_decides(table):
     rows, donor = X.iloc[:80], X.iloc[[100]]
     want = -by_scikit_learn(model, lambda m, r, t: (m.predict(r) != t).mean(), rows, y[:80], donor)
     for more in ({}, {"method": "permutation"}, {"method": "shapley", "scope": "global"}):
-        found = pg.explain(model, rows, y[:80], background=donor, loss="zero_one", **QUIET, **more)
+        found = explain_with(model, rows, y[:80], background=donor, loss="zero_one", **QUIET, **more)
         if not more.get("scope"):
             np.testing.assert_allclose(found.values[:, 0], want, atol=1e-12)
         assert found.meta["loss"] == "zero_one"
-    missing = pg.missing(model, X, y, groups={"a": ["p"], "b": ["q"]}, loss="zero_one", **QUIET)
+    missing = pg.missing_modalities(model, X, y, groups={"a": ["p"], "b": ["q"]}, loss="zero_one", **QUIET)
     assert missing.to_frame()["loss"].iloc[0] == pytest.approx(1 - model.score(X, y))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from scipy import stats
 from torch import nn
 
@@ -46,9 +47,9 @@ def test_typical_values_are_those_of_repeated_rows(factor):
     def model(table):
         return np.exp(table[:, 0]) + table[:, 1] * table[:, 2]
 
-    weighted = pg.explain(model, rows, model(rows) + rows[:, 1], sample_weight=factor * times, **given)
-    repeated = pg.explain(model, often, model(often) + often[:, 1], **given)
-    even = pg.explain(model, rows, model(rows) + rows[:, 1], **given)
+    weighted = explain_with(model, rows, model(rows) + rows[:, 1], sample_weight=factor * times, **given)
+    repeated = explain_with(model, often, model(often) + often[:, 1], **given)
+    even = explain_with(model, rows, model(rows) + rows[:, 1], **given)
     np.testing.assert_allclose(weighted.values, repeated.values, rtol=1e-9 if factor == 1 else 0.05)
     assert not np.allclose(even.values, repeated.values, rtol=0.1)
 
@@ -60,8 +61,8 @@ def test_typical_values_are_those_of_repeated_rows(factor):
 @pytest.mark.parametrize("method", ["gradient", "shapley", "lime"])
 def test_a_weight_is_rows_that_stand_there_more_often(method, how):
     given = {"method": method, "background": BACKGROUND, "progress": False, "random_state": 0}
-    weighted = pg.explain(NET, ROWS, sample_weight=TIMES.astype(float), **given).to_global(how)
-    plain = pg.explain(NET, ROWS, **given)
+    weighted = explain_with(NET, ROWS, sample_weight=TIMES.astype(float), **given).to_global(how)
+    plain = explain_with(NET, ROWS, **given)
     repeated = np.repeat(plain.values, TIMES, axis=0)
     per_row = np.abs(repeated) if how == "mean_abs" else repeated
     expected = per_row.mean(axis=0)
@@ -79,8 +80,8 @@ def test_weights_count_where_each_input_has_a_method_of_its_own(how):
     net = Sum()
     inputs, others = ({"a": own[:, :2], "b": own[:, 2:]} for own in (ROWS, BACKGROUND))
     given = {"background": others, "progress": False, "random_state": 0, "sample_weight": TIMES.astype(float)}
-    one = pg.explain(net, inputs, method="shapley", **given)
-    each = pg.explain(net, inputs, method={"a": "shapley", "b": "shapley"}, **given)
+    one = explain_with(net, inputs, method="shapley", **given)
+    each = explain_with(net, inputs, method={"a": "shapley", "b": "shapley"}, **given)
     assert each.method == "mixed"
     np.testing.assert_allclose(each.values, one.values, atol=1e-12)
     for name in ("values", "std", "low", "high"):
@@ -89,7 +90,7 @@ def test_weights_count_where_each_input_has_a_method_of_its_own(how):
 
 def test_weights_stay_with_their_rows_through_a_file(tmp_path):
     given = {"method": "gradient", "background": BACKGROUND, "progress": False}
-    found = pg.explain(NET, ROWS, sample_weight=TIMES.astype(float), **given)
+    found = explain_with(NET, ROWS, sample_weight=TIMES.astype(float), **given)
     found.save(tmp_path / "e")
     again = pg.Explanation.load(tmp_path / "e")
     np.testing.assert_array_equal(again.to_global().values, found.to_global().values)
@@ -100,10 +101,10 @@ def test_members_of_an_aggregate_are_weighted_alike():
     y = NET(ROWS).detach().argmax(dim=1).numpy()
     kept = np.arange(len(ROWS)) < 20
     given = {"method": "aggregate", "background": BACKGROUND, "members": ("gradient", "lime"), "progress": False}
-    weighted = pg.explain(NET, ROWS, y, sample_weight=kept.astype(float), random_state=0, **given)
-    alone = pg.explain(NET, ROWS[:20], y[:20], random_state=0, **given)
+    weighted = explain_with(NET, ROWS, y, sample_weight=kept.astype(float), random_state=0, **given)
+    alone = explain_with(NET, ROWS[:20], y[:20], random_state=0, **given)
     np.testing.assert_allclose(weighted.values[:, 0], alone.values[:, 0], atol=1e-10)
-    whole = pg.explain(NET, ROWS, y, random_state=0, **given)
+    whole = explain_with(NET, ROWS, y, random_state=0, **given)
     assert np.abs(whole.values[:, 0] - alone.values[:, 0]).max() > 1e-3
 
 
@@ -135,7 +136,7 @@ def test_weights_that_all_but_vanish_are_no_error(method):
     y = np.arange(len(ROWS)) % 2
     weights = np.r_[1.0, np.full(len(ROWS) - 1, 1e-18)]
     given = {"method": method, "scope": "global", "background": BACKGROUND, "progress": False, "n_repeats": 2}
-    found = pg.explain(NET, ROWS, y, sample_weight=weights, random_state=0, **given)
+    found = explain_with(NET, ROWS, y, sample_weight=weights, random_state=0, **given)
     assert np.isfinite(found.values[:, 0]).all()
     assert np.isnan(found.std[:, 0]).any()
 
@@ -148,9 +149,9 @@ def test_weights_that_all_but_vanish_are_no_error(method):
 def test_the_loss_scale_of_several_outputs_is_the_mean_of_theirs(loss, weights):
     y = np.stack([ROWS[:, 0].numpy(), 3 * ROWS[:, 1].numpy() + 1000], axis=1)
     given = {"method": "permutation", "n_repeats": 1, "progress": False, "loss": loss, "sample_weight": weights}
-    both = pg.explain(NET, ROWS, y, task="regression", **given).meta["loss_scale"]
+    both = explain_with(NET, ROWS, y, task="regression", **given).meta["loss_scale"]
     alone = [
-        pg.explain(NET, ROWS, y, task="regression", target=k, **given).meta["loss_scale"] for k in (0, 1)
+        explain_with(NET, ROWS, y, target=k, task="regression", **given).meta["loss_scale"] for k in (0, 1)
     ]  # fmt: skip
     usual = np.ones(len(ROWS)) if weights is None else weights
     if loss == "squared_error":
@@ -177,7 +178,7 @@ def test_the_loss_scale_of_several_outputs_is_the_mean_of_theirs(loss, weights):
 ])  # fmt: skip
 def test_options_that_are_none_are_refused_in_a_sentence(options, words):
     with pytest.raises(pg.InputError, match=words):
-        pg.explain(NET, ROWS, np.arange(len(ROWS)) % 2, progress=False, **options)
+        explain_with(NET, ROWS, np.arange(len(ROWS)) % 2, progress=False, **options)
 
 
 def test_a_ranking_is_that_of_the_weighted_summary():
@@ -186,7 +187,7 @@ def test_a_ranking_is_that_of_the_weighted_summary():
     rows = torch.zeros(20, 2, dtype=torch.float64)
     rows[:10, 0], rows[10:, 1] = 3.0, 2.0
     given = {"method": "shapley", "background": torch.zeros(3, 2, dtype=torch.float64), "progress": False}
-    plain = pg.explain(net, rows, **given)
-    weighted = pg.explain(net, rows, sample_weight=np.repeat([0.01, 1.0], 10), **given)
+    plain = explain_with(net, rows, **given)
+    weighted = explain_with(net, rows, sample_weight=np.repeat([0.01, 1.0], 10), **given)
     assert plain.ranking() == plain.to_global().ranking() == list(plain.names)
     assert weighted.ranking() == weighted.to_global().ranking() == list(plain.names)[::-1]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -32,7 +33,7 @@ def columns(*values: Any) -> Tensor:
 
 def explain(function: Callable[[Tensor], Tensor], y: np.ndarray, **options: Any) -> pg.Explanation:
     given = {"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options}
-    return pg.explain(Net(function), X, y, **given)
+    return explain_with(Net(function), X, y, **given)
 
 
 def quantiles(a: Tensor) -> Tensor:

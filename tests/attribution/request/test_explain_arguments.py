@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from usual_methods import USUAL
 
 import permgrad as pg
@@ -63,7 +64,7 @@ def fitted():
 def test_wrong_arguments(fitted, arguments, message):
     model, X, y = fitted
     with pytest.raises(InputError) as caught:
-        pg.explain(model, X, y, **{"progress": False, **arguments})
+        explain_with(model, X, y, **{"progress": False, **arguments})
     assert message in str(caught.value)
 
 
@@ -138,20 +139,20 @@ def test_wrong_models(fitted):
 def test_levels_groups_and_targets(fitted):
     model, X, y = fitted
     arguments = {"n_repeats": 2, "random_state": 0}
-    assert pg.explain(model, X, y, **arguments).names == ("a", "b", "c")
-    assert pg.explain(model, X, y, level="modality", **arguments).names == ("table",)
-    grouped = pg.explain(model, X, y, groups={"both": ["a", "b"]}, **arguments)
+    assert explain_with(model, X, y, **arguments).names == ("a", "b", "c")
+    assert explain_with(model, X, y, groups="modality", **arguments).names == ("table",)
+    grouped = explain_with(model, X, y, groups={"both": ["a", "b"]}, **arguments)
     assert grouped.names == ("both", "c")
     assert grouped.level == "group"
-    assert pg.explain(model, X, y, target="yes", **arguments).outputs == ("all", "yes")
-    assert pg.explain(model, X, scope="local", target=[0], **arguments).outputs == ("no",)
+    assert explain_with(model, X, y, target="yes", **arguments).outputs == ("all", "yes")
+    assert explain_with(model, X, scope="local", target=[0], **arguments).outputs == ("no",)
     for numbers in (np.array(1), torch.tensor(1), torch.tensor([1])):
-        assert pg.explain(model, X, scope="local", target=numbers, **arguments).outputs == ("yes",)
+        assert explain_with(model, X, scope="local", target=numbers, **arguments).outputs == ("yes",)
 
 
 def test_groups_move_together(fitted):
     model, X, y = fitted
-    whole = pg.explain(model, X, y, level="modality", n_repeats=4, random_state=0)
+    whole = pg.explain(model, X, y, groups="modality", n_repeats=4, random_state=0)
     grouped = pg.explain(model, X, y, groups={"table": ["a", "b", "c"]}, n_repeats=4, random_state=0)
     np.testing.assert_allclose(
         grouped.values, whole.values, atol=1e-12, err_msg="one group of everything is the modality"
@@ -209,6 +210,6 @@ def test_bars_end_where_the_work_ends(fitted, method, scope, monkeypatch):
     monkeypatch.setattr(Progress, "__init__", begin)
     monkeypatch.setattr(Progress, "advance", step)
     few = {"shapley": {"exact": 8}, "lime": {"samples": 50}}.get(method, {})
-    pg.explain(model, X[:40], y[:40], method=method, scope=scope, progress=False, random_state=0, n_repeats=2, **few)
+    explain_with(model, X[:40], y[:40], method=method, scope=scope, progress=False, random_state=0, n_repeats=2, **few)
     assert all(done == total for total, done, _ in bars.values()), bars
     assert bars or method in ("gradient", "permgrad-paper")

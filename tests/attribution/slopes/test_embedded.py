@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -80,7 +81,11 @@ def test_integrated_gradients_walk_all_inputs_along_one_line(net):
     rows = drawn()
     zeros = {name: torch.zeros_like(tensor[:1]) for name, tensor in rows.items()}
     explanation = pg.explain(
-        net, rows, method="integrated_gradients", steps=300, target=1, returns="logits", progress=False
+        pg.Model(net, returns="logits"),
+        rows,
+        method=pg.methods.IntegratedGradients(steps=300),
+        target=1,
+        progress=False,
     )
     words, image, table = by_hand(net, rows, zeros, 1, 300)
     values = explanation.values[:, :, 0]
@@ -101,8 +106,8 @@ def test_integrated_gradients_walk_all_inputs_along_one_line(net):
 def test_parts_add_up_over_all_inputs(net, method, baseline):
     rows, background = drawn(), drawn(5, seed=2)
     chosen = {name: tensor[:1] for name, tensor in background.items()} if baseline == "rows" else baseline
-    explanation = pg.explain(
-        net, rows, method=method, baseline=chosen, background=background, returns="logits", progress=False
+    explanation = explain_with(
+        net, rows, method=method, background=background, progress=False, returns="logits", baseline=chosen
     )
     assert explanation.meta["completeness_gap"] < 1e-6
     # The base of each row is the mean output at the baselines with the row's own mask.
@@ -127,7 +132,7 @@ def test_parts_add_up_over_all_inputs(net, method, baseline):
 
 def test_gradients_of_a_token_are_added_up_over_its_vector(net):
     rows = drawn()
-    explanation = pg.explain(net, rows, method="gradient", target=0, returns="logits", progress=False)
+    explanation = pg.explain(pg.Model(net, returns="logits"), rows, method="gradient", target=0, progress=False)
     net.eval()
     words = net.word(rows["input_ids"]).detach().requires_grad_()
     output = net.after(words, rows["attention_mask"], rows["image"], rows["table"])[:, 0].sum()
@@ -143,7 +148,7 @@ def test_gradients_of_a_token_are_added_up_over_its_vector(net):
 def test_nothing_of_the_network_changes(net, method):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     rows = drawn()
-    pg.explain(net, rows, method=method, returns="logits", progress=False)
+    pg.explain(pg.Model(net, returns="logits"), rows, method=method, progress=False)
     assert net.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
@@ -155,22 +160,22 @@ def test_nothing_of_the_network_changes(net, method):
 def test_batches_change_nothing(net, method):
     rows = drawn()
     options = {"method": method, "returns": "logits", "progress": False}
-    batched = pg.explain(net, rows, **options)
-    np.testing.assert_allclose(pg.explain(net, rows, batch_size=1, **options).values, batched.values, atol=1e-12)
+    batched = explain_with(net, rows, **options)
+    np.testing.assert_allclose(explain_with(net, rows, batch_size=1, **options).values, batched.values, atol=1e-12)
 
 
 def test_players_may_be_groups_across_inputs_and_joined_inputs(net):
     rows = drawn()
     options = {"method": "integrated_gradients", "returns": "logits", "progress": False}
-    apart = pg.explain(net, rows, **options)
+    apart = explain_with(net, rows, **options)
     place = {name: index for index, name in enumerate(apart.names)}
-    joint = pg.explain(net, rows, groups={"joint": ["input_ids[2]", "table[0]"]}, **options)
+    joint = explain_with(net, rows, groups={"joint": ["input_ids[2]", "table[0]"]}, **options)
     wanted = apart.values[:, place["input_ids[2]"]] + apart.values[:, place["table[0]"]]
     np.testing.assert_allclose(joint.values[:, joint.names.index("joint")], wanted, atol=1e-4)
-    joined = pg.explain(net, rows, level="modality", **options)
+    joined = explain_with(net, rows, groups="modality", **options)
     assert joined.names == ("input_ids", "image", "table")
     np.testing.assert_allclose(joined.values[:, 0], apart.values[:, :LENGTH].sum(axis=1), atol=1e-4)
-    mixed = pg.explain(net, rows, **{**options, "method": {"input_ids": "gradient", "image": "gradcam"}})
+    mixed = explain_with(net, rows, **{**options, "method": {"input_ids": "gradient", "image": "gradcam"}})
     assert set(mixed.modality) == {"input_ids", "image"}
 
 
@@ -237,7 +242,10 @@ def test_ways_of_looking_up(kind):
     rows = codes.double() if kind is Real else codes
     zeros = torch.zeros_like(rows[:1])
     explanation = pg.explain(
-        net, {"codes": rows}, method="integrated_gradients", returns="logits", tolerance=1e-6, progress=False
+        pg.Model(net, returns="logits"),
+        {"codes": rows},
+        method=pg.methods.IntegratedGradients(tolerance=1e-6),
+        progress=False,
     )
     assert explanation.names == ("codes[0]", "codes[1]", "codes[2]")
     assert explanation.meta["completeness_gap"] < 1e-6
@@ -302,10 +310,10 @@ def test_lengths_and_masks_keep_the_rows_values_in_the_baseline():
 @pytest.mark.parametrize("method", SLOPES)
 def test_ids_are_explained_where_each_row_has_an_output_of_its_own(net, method):
     rows, options = drawn(), {"method": method, "returns": "logits", "progress": False}
-    every = pg.explain(net, rows, **options)
+    every = explain_with(net, rows, **options)
     classes = every.predictions.argmax(axis=1)
     assert len(set(classes.tolist())) == 2
-    explanation = pg.explain(net, rows, row_target="predicted", **options)
+    explanation = explain_with(net, rows, target="predicted", **options)
     assert explanation.names == every.names
     wanted = every.values[np.arange(ROWS), :, classes]
     np.testing.assert_allclose(explanation.values[..., 0], wanted, atol=1e-3 * np.abs(wanted).max())

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -66,7 +67,9 @@ def by_hand(net: Counting, ids: Tensor, steps: int = 400) -> np.ndarray:
 def test_a_reference_is_read_from_the_layer_where_the_network_does_not_run_on_it(empty, baseline):
     net, ids = Counting(empty).double().eval(), texts()
     given: Any = "auto" if baseline == "auto" else torch.full((1, 6), PAD)
-    found = pg.explain(net, ids, method="integrated_gradients", returns="logits", baseline=given, progress=False)
+    found = pg.explain(
+        pg.Model(net, returns="logits"), ids, method=pg.methods.IntegratedGradients(baseline=given), progress=False
+    )
     wanted = by_hand(net, ids)
     np.testing.assert_allclose(found.values, wanted, rtol=0, atol=2e-3 * np.abs(wanted).max())
     assert found.meta["completeness_gap"] < 1e-3
@@ -77,7 +80,7 @@ def test_deeplift_compares_with_it_too():
     with torch.no_grad():
         lengths, padding = (ids != PAD).sum(1), net.words(torch.full_like(ids, PAD))
         wanted = net.after(padding, lengths)
-    found = pg.explain(net, ids, method="deeplift", returns="logits", progress=False)
+    found = pg.explain(pg.Model(net, returns="logits"), ids, method="deeplift", progress=False)
     np.testing.assert_allclose(found.base_values, wanted, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.base_values + found.values.sum(axis=1), found.predictions, rtol=0, atol=1e-9)
 
@@ -85,6 +88,6 @@ def test_deeplift_compares_with_it_too():
 def test_ids_that_are_changed_before_they_are_looked_up_need_a_baseline():
     net, ids = Counting("raises", shift=3).double().eval(), texts()
     with pytest.raises(pg.InputError, match=r"rows compared with: ValueError: a text without a word.*Pass baseline="):
-        pg.explain(net, ids, method="integrated_gradients", returns="logits", progress=False)
+        pg.explain(pg.Model(net, returns="logits"), ids, method="integrated_gradients", progress=False)
     given = {"baseline": ids[:1], "returns": "logits", "progress": False}
-    assert pg.explain(net, ids, method="integrated_gradients", **given).meta["completeness_gap"] < 1e-3
+    assert explain_with(net, ids, method="integrated_gradients", **given).meta["completeness_gap"] < 1e-3

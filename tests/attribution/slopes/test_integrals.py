@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -34,7 +35,7 @@ def midpoints(net: nn.Module, rows: Tensor, steps: int) -> np.ndarray:
 def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
     """For smooth networks far nearer than the tolerance; rectifiers gain little, and lose nothing that counts."""
     net, rows = network(activation), torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double()
-    explanation = pg.explain(net, rows, method="integrated_gradients", returns="values", progress=False)
+    explanation = pg.explain(pg.Model(net, returns="values"), rows, method="integrated_gradients", progress=False)
     truth = midpoints(net, rows, 4000)
     assert explanation.meta["rule"] == "secants of each function"
     assert explanation.meta["tolerance"] == 0.002
@@ -62,13 +63,13 @@ def test_ids_settle_further_and_the_user_has_the_last_word():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net, recurrent = Text(), Text(recurrent=True)
-    explanation = pg.explain(net, rows, **options)
+    explanation = explain_with(net, rows, **options)
     assert explanation.meta["tolerance"] == 1e-4
     assert explanation.meta["quadrature_error"] <= 1e-4
-    rough = pg.explain(net, rows, tolerance=0.01, **options)
+    rough = explain_with(net, rows, tolerance=0.01, **options)
     assert rough.meta["tolerance"] == 0.01
     assert rough.meta["mean_steps"] < explanation.meta["mean_steps"]
     # Plain gradients would need many more steps for as much.
-    assert pg.explain(recurrent, rows, **options).meta["tolerance"] == 0.002
+    assert explain_with(recurrent, rows, **options).meta["tolerance"] == 0.002
     with pytest.raises(pg.InputError, match="tolerance"):
-        pg.explain(net, rows, **{**options, "tolerance": -1})
+        explain_with(net, rows, **{**options, "tolerance": -1})

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -26,7 +27,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 def explain(model, rows, **options) -> pg.Explanation:
     given = {"method": "integrated_gradients", "progress": False, "random_state": 0} | options
-    return pg.explain(model, rows, **given)
+    return explain_with(model, rows, **given)
 
 
 # ---- a function that no rule knows -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -200,8 +201,8 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 def explained(model, rows, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return pg.explain(
-            model, rows, method="integrated_gradients", players="encoded", progress=False, random_state=0, **options
+        return explain_with(
+            model, rows, method="integrated_gradients", progress=False, random_state=0, players="encoded", **options
         )
 
 

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ def inputs(rows: int = ROWS) -> dict[str, Tensor]:
 
 
 def explain(net: nn.Module, rows, **options) -> pg.Explanation:
-    return pg.explain(net, rows, method="integrated_gradients", **{"random_state": 0, "progress": False} | options)
+    return explain_with(net, rows, method="integrated_gradients", **{"random_state": 0, "progress": False} | options)
 
 
 def twin(net: nn.Module, rows: list[Tensor], baselines: list[Tensor], steps: int, output: str = "logit") -> np.ndarray:

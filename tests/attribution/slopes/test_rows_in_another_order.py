@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
-import permgrad as pg
 from permgrad.base.errors import InputError
 
 _GRADIENTS = ("gradient", "integrated_gradients", "deeplift", "smoothgrad", "expected_gradients")
@@ -17,7 +17,7 @@ _GRADIENTS = ("gradient", "integrated_gradients", "deeplift", "smoothgrad", "exp
 
 def _explained(net: nn.Module, rows: Any, method: str, **options: Any) -> np.ndarray[Any, Any]:
     drawn = {"samples": 3, "random_state": 0} if method in ("smoothgrad", "expected_gradients") else {}
-    explained = pg.explain(net.eval(), rows, method=method, returns="logits", progress=False, **drawn, **options)
+    explained = explain_with(net.eval(), rows, method=method, progress=False, returns="logits", **drawn, **options)
     return explained.values
 
 

@@ -47,7 +47,7 @@ def test_ties_of_maxima_are_shared_alike(name: str, method: str) -> None:
     if name == "fmin":  # torch itself gives ties of this one to the first
         wanted = (wanted + np.roll(wanted, 3, axis=1)) / 2
     assert np.abs(wanted).max() > 0.1
-    values = pg.explain(net, rows, method=method, task="regression", progress=False).values[..., 0]
+    values = pg.explain(pg.Model(net, task="regression"), rows, method=method, progress=False).values[..., 0]
     np.testing.assert_allclose(values, wanted, atol=1e-4)
 
 
@@ -61,7 +61,9 @@ def test_without_ties_who_leads_has_all(name: str) -> None:
         tuple(rows.values()), tuple(ends.values()), n_steps=3000, method="riemann_middle"
     )
     wanted = torch.cat(parts, dim=1).detach().numpy()
-    values = pg.explain(net, rows, method="integrated_gradients", task="regression", baseline=ends, progress=False)
+    values = pg.explain(
+        pg.Model(net, task="regression"), rows, method=pg.methods.IntegratedGradients(baseline=ends), progress=False
+    )
     np.testing.assert_allclose(values.values[..., 0], wanted, atol=5e-3)
 
 
@@ -78,7 +80,7 @@ def test_a_length_of_zero_has_no_slope(name: str) -> None:
     rows = {"left": same, "right": torch.cat([same[:2], same[2:] * torch.tensor([2.0, -1.0, 1.0])])}
     net = _Join(_LENGTHS[name]).eval()
     for method in ("deeplift", "integrated_gradients"):
-        found = pg.explain(net, rows, method=method, task="regression", progress=False)
+        found = pg.explain(pg.Model(net, task="regression"), rows, method=method, progress=False)
         assert not found.values[:2].any()  # equal at both ends, and all the way between them
         assert np.abs(found.values[2:]).max() > 0.1
         assert found.meta["completeness_gap"] < 1e-3
@@ -88,7 +90,7 @@ def test_slopes_that_are_no_numbers_name_what_may_be_the_cause() -> None:
     net = _Join(lambda a, b: (a - b).square().sum(dim=1, keepdim=True).sqrt()).eval()
     same = torch.randn(5, 3)
     with pytest.raises(pg.InputError, match=r"a root or a power has no slope at 0\. Add a small number under the root"):
-        pg.explain(net, {"left": same, "right": same.clone()}, method="gradient", task="regression")
+        pg.explain(pg.Model(net, task="regression"), {"left": same, "right": same.clone()}, method="gradient")
     mended = _Join(lambda a, b: ((a - b).square().sum(dim=1, keepdim=True) + 1e-9).sqrt()).eval()
     rows = {"left": same, "right": same.clone()}
-    assert not pg.explain(mended, rows, method="gradient", task="regression", progress=False).values.any()
+    assert not pg.explain(pg.Model(mended, task="regression"), rows, method="gradient", progress=False).values.any()

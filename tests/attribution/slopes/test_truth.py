@@ -75,7 +75,7 @@ def drawn(*shape: int) -> Tensor:
 def said(net: nn.Module, rows: Tensor, method: str) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pg.explain(net, rows, method=method, returns="logits", random_state=0, progress=False)
+        pg.explain(pg.Model(net, returns="logits"), rows, method=method, random_state=0, progress=False)
     return [str(one.message) for one in caught if issubclass(one.category, pg.PermgradWarning)]
 
 
@@ -99,7 +99,7 @@ def test_what_outputs_and_gradients_say_is_told():
     net[1].forward = Doubled.apply
     rows = torch.tensor([[0.0, 0.0], [3.0, 1.0]])
     with pytest.warns(pg.PermgradWarning, match="changes by -?3 where its gradient says -?6 "):
-        pg.explain(net, rows, method="gradient", returns="values", progress=False)
+        pg.explain(pg.Model(net, returns="values"), rows, method="gradient", progress=False)
 
 
 TRUE = {
@@ -142,6 +142,6 @@ def test_a_gap_that_more_steps_do_not_close_is_advised_otherwise():
 
 
 def test_counts_of_gradients_are_those_of_the_method():
-    found = pg.explain(network(torch.tanh), drawn(9, 3), method="gradient", returns="logits", progress=False)
+    found = pg.explain(pg.Model(network(torch.tanh), returns="logits"), drawn(9, 3), method="gradient", progress=False)
     assert found.meta["gradient_evaluations"] == found.meta["model_rows"] == 9
     assert np.isfinite(found.values).all()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -67,10 +68,21 @@ def network() -> Both:
 
 
 def explained(net: nn.Module, rows: int, donors: int, **options: Any) -> pg.Explanation:
-    return pg.explain(
-        net, drawn(rows, 0), method="shapley", background=drawn(donors, 1), segments=("grid", 2), task="regression",
-        hold=("attention_mask",), exact=0, tolerance=0, max_permutations=200, random_state=0, progress=False, **options,
-    )  # fmt: skip
+    return explain_with(
+        net,
+        drawn(rows, 0),
+        method="shapley",
+        background=drawn(donors, 1),
+        random_state=0,
+        progress=False,
+        segments=("grid", 2),
+        task="regression",
+        hold=("attention_mask",),
+        exact=0,
+        tolerance=0,
+        max_permutations=200,
+        **options,
+    )
 
 
 def test_a_mask_is_in_the_branch_of_its_words_which_is_not_traced():
@@ -112,8 +124,8 @@ def test_row_targets_are_taken_behind_the_branches():
     net = Classes().double().eval()
     inputs = drawn(ROWS, 0)
     options = {"method": "shapley", "background": drawn(DONORS, 1), "level": "modality", "task": "classification"}
-    every = pg.explain(net, inputs, random_state=0, progress=False, **options)
-    chosen = pg.explain(net, inputs, row_target=[2, 0, 1], random_state=0, progress=False, **options)
+    every = explain_with(net, inputs, random_state=0, progress=False, **options)
+    chosen = explain_with(net, inputs, target=[2, 0, 1], random_state=0, progress=False, **options)
     expected = every.values[np.arange(ROWS), :, [2, 0, 1]]
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(chosen.values[:, :, 0], expected, rtol=0, atol=1e-9)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -57,10 +58,10 @@ def test_values_are_those_of_the_usual_device(kind, method, request):
     make, rows = KINDS[kind]
     torch.manual_seed(0)
     net, given = Told(make()).eval(), {"returns": "logits", "random_state": 0, "progress": False}
-    wanted = pg.explain(net, rows, method=method, **given).values
+    wanted = explain_with(net, rows, method=method, **given).values
     net.met.clear()
     now = request.getfixturevalue("elsewhere")
-    found = pg.explain(net, rows, method=method, **given).values
+    found = explain_with(net, rows, method=method, **given).values
     assert now().type == "meta"
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
     assert net.met <= {"meta", "cpu"}

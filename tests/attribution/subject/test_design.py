@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.subject.design import CellDesign
@@ -61,7 +62,13 @@ def test_only_cells_that_can_stand_there_are_drawn(given):
 
     background = None if given is None else frame
     explanation = pg.explain(
-        score, rows, score(rows), sampling="conditional", background=background, n_repeats=3, **QUIET
+        score,
+        rows,
+        score(rows),
+        method=pg.methods.PermGrad(sampling="conditional"),
+        background=background,
+        n_repeats=3,
+        **QUIET,
     )
     assert explanation.meta["sampling"] == "conditional"
     drawn = pd.concat(seen, ignore_index=True)
@@ -82,7 +89,9 @@ def test_levels_are_drawn_given_the_rest_and_their_determined_columns_are_named(
         return edited["age"] / 10 + (edited["region"] == "north")
 
     with pytest.warns(UserWarning, match="The other features determine these"):
-        explanation = pg.explain(score, frame, score(frame), sampling="conditional", **QUIET)
+        explanation = pg.explain(
+            score, frame, score(frame), method=pg.methods.PermGrad(sampling="conditional"), **QUIET
+        )
     assert "dose" in explanation.meta["not_identifiable"]
     marginal = pg.explain(score, frame, score(frame), **QUIET)
     place = explanation.names.index("region")
@@ -95,16 +104,21 @@ def test_gaussian_columns_have_the_effects_of_the_closed_form():
     x = rng.normal(size=(3000, 3))
     x[:, 1] = rho * x[:, 0] + np.sqrt(1 - rho**2) * x[:, 1]
     y = x @ slopes + rng.normal(0, 0.1, len(x))
-    explanation = pg.explain(lambda rows: rows @ slopes, x, y, sampling="conditional", task="regression", **QUIET)
+    explanation = pg.explain(
+        pg.Model(lambda rows: rows @ slopes, task="regression"),
+        x,
+        y,
+        method=pg.methods.PermGrad(sampling="conditional"),
+        **QUIET,
+    )
     truth = 2 * slopes**2 * np.array([1 - rho**2, 1 - rho**2, 1])
     np.testing.assert_allclose(explanation.values[:, 0], truth, rtol=0.1, atol=1e-12)
     grouped = pg.explain(
-        lambda rows: rows @ slopes,
+        pg.Model(lambda rows: rows @ slopes, task="regression"),
         x,
         y,
-        sampling="conditional",
+        method=pg.methods.PermGrad(sampling="conditional"),
         groups={"both": ["x0", "x1"], "other": ["x2"]},
-        task="regression",
         **QUIET,
     )
     both = slopes[:2] @ np.array([[1, rho], [rho, 1]]) @ slopes[:2] * 2
@@ -118,8 +132,8 @@ def test_draws_do_not_depend_on_batches():
         return edited["age"] / 10 + (edited["region"] == "north") + edited["income"].fillna(0) / 9
 
     asked = {"sampling": "conditional", "n_repeats": 2, **QUIET}
-    first = pg.explain(score, frame, score(frame), batch_size=7, **asked)
-    again = pg.explain(score, frame, score(frame), **asked)
+    first = explain_with(score, frame, score(frame), batch_size=7, **asked)
+    again = explain_with(score, frame, score(frame), **asked)
     np.testing.assert_allclose(first.values, again.values, rtol=1e-12)
     assert (first.values != 0).all()
 
@@ -134,11 +148,17 @@ def test_draws_do_not_depend_on_batches():
 def test_what_cannot_be_drawn_is_refused(column, words):
     frame = pd.DataFrame({"x": np.arange(150.0), "odd": column})
     with pytest.raises(InputError, match=words):
-        pg.explain(lambda rows: rows["x"], frame, frame["x"], sampling="conditional", task="regression", **QUIET)
+        pg.explain(
+            pg.Model(lambda rows: rows["x"], task="regression"),
+            frame,
+            frame["x"],
+            method=pg.methods.PermGrad(sampling="conditional"),
+            **QUIET,
+        )
 
 
 @pytest.mark.parametrize("method", ["ale", "ablation", "lime"])
 def test_methods_that_draw_nothing_say_so(method):
     frame = table(60)[["age", "region"]]
     with pytest.raises(InputError, match="sampling"):
-        pg.explain(lambda rows: rows["age"], frame, frame["age"], method=method, sampling="conditional", **QUIET)
+        explain_with(lambda rows: rows["age"], frame, frame["age"], method=method, **QUIET, sampling="conditional")

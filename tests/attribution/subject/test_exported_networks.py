@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -82,7 +83,7 @@ def test_ids_of_an_exported_network_have_slopes(method, row_target):
     net, rows = mixed()
     made = torch.export.export(net, (), rows, dynamic_shapes={name: {0: torch.export.Dim("rows")} for name in rows})
     options = {"method": method, "row_target": row_target, "returns": "logits", "progress": False}
-    twin, found = (pg.explain(one, rows, **options) for one in (net, made.module()))
+    twin, found = (explain_with(one, rows, **options) for one in (net, made.module()))
     ids = [modality == "ids" for modality in twin.modality]
     assert sum(ids) == 5
     assert (np.abs(twin.values[:, ids]) > 1e-3).any()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -32,9 +33,9 @@ def test_networks(method):
     call = {"method": method, "background": x[10:], "segments": ("grid", 2), **QUIET}
     y = torch.arange(10) % 2
     with pytest.raises(pg.InputError, match="rows do not fit"):
-        pg.explain(Small(4), x[:10], y, **call)
-    small = pg.explain(Small(4), x[:10], y, batch_size=4, **call)
-    large = pg.explain(Small(10_000), x[:10], y, **call)
+        explain_with(Small(4), x[:10], y, **call)
+    small = explain_with(Small(4), x[:10], y, batch_size=4, **call)
+    large = explain_with(Small(10_000), x[:10], y, **call)
     np.testing.assert_allclose(small.values, large.values, atol=1e-5)
     assert np.abs(large.values).max() > 1e-3
 
@@ -53,9 +54,9 @@ def test_predictors(size, more):
     y = service(X) + rng.normal(0, 0.1, len(X))
     seen.clear()
     call = {"task": "regression", **({} if "scope" in more else {"n_repeats": 2}), **QUIET, **more}
-    small = pg.explain(service, X, y, batch_size=size, **call)
+    small = explain_with(service, X, y, batch_size=size, **call)
     assert max(seen) == size
-    np.testing.assert_allclose(small.values, pg.explain(service, X, y, **call).values, atol=1e-9)
+    np.testing.assert_allclose(small.values, explain_with(service, X, y, **call).values, atol=1e-9)
     seen.clear()
-    pg.missing(service, X, y, groups={"one": ["a"]}, batch_size=size, task="regression", **QUIET)
+    pg.missing_modalities(pg.Model(service, batch_size=size, task="regression"), X, y, groups={"one": ["a"]}, **QUIET)
     assert max(seen) == size

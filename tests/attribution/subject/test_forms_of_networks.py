@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -36,7 +37,7 @@ def _rows() -> dict[str, Tensor]:
 
 def _values(net: Any, rows: Any, method: str, **options: Any) -> np.ndarray[Any, Any]:
     options = {"returns": "logits", "random_state": 0, "progress": False, **options}
-    return pg.explain(net, rows, method=method, **options).values
+    return explain_with(net, rows, method=method, **options).values
 
 
 @pytest.mark.parametrize("method", ["shapley", "integrated_gradients", "deeplift"])
@@ -135,7 +136,9 @@ def test_named_tuples_reach_the_forward_by_their_names() -> None:
     wanted = _values(_Scripted().eval(), {"genes": genes, "clinical": clinical}, "integrated_gradients")
     assert not np.allclose(wanted[:, :4], wanted[:, 4:])
     np.testing.assert_array_equal(_values(_Scripted().eval(), _Batch(genes, clinical), "integrated_gradients"), wanted)
-    found = pg.explain(OfBatch().eval(), _Batch(genes, clinical), method="integrated_gradients", returns="logits")
+    found = pg.explain(
+        pg.Model(OfBatch().eval(), returns="logits"), _Batch(genes, clinical), method="integrated_gradients"
+    )
     np.testing.assert_array_equal(found.values, wanted)
     assert list(dict.fromkeys(found.modality)) == ["batch.genes", "batch.clinical"]
 
@@ -189,9 +192,9 @@ def test_a_dataclass_of_tensors_is_an_input() -> None:
     drawn = torch.Generator().manual_seed(1)
     rows = _Rows(torch.randn(6, 3, generator=drawn), torch.randn(6, 2, generator=drawn))
     options: dict[str, Any] = {"method": "shapley", "level": "modality", "returns": "logits", "progress": False}
-    wanted = pg.explain(_OfFields(), {"clinical": rows.clinical, "genes": rows.genes}, **options)
+    wanted = explain_with(_OfFields(), {"clinical": rows.clinical, "genes": rows.genes}, **options)
     assert np.abs(wanted.values).max() > 0.1
     for net, names in ((_OfRows(), ("batch.clinical", "batch.genes")), (_OfFields(), ("clinical", "genes"))):
-        found = pg.explain(net, rows, background=_Rows(rows.clinical, rows.genes), **options)  # read by names, too
+        found = explain_with(net, rows, background=_Rows(rows.clinical, rows.genes), **options)  # read by names, too
         assert found.names == names
         np.testing.assert_allclose(found.values, wanted.values, atol=1e-6)

@@ -29,7 +29,7 @@ def explained(net: nn.Module, kind: torch.dtype, method: str) -> list[str]:
             for name, width in (("large", 3), ("small", 2))}  # fmt: skip
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        pg.explain(net, rows, method=method, returns="logits", random_state=0, progress=False)
+        pg.explain(pg.Model(net, returns="logits"), rows, method=method, random_state=0, progress=False)
     return [str(one.message) for one in told]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from strangers import STRANGERS
 from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.request import tuned
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject
 
@@ -54,7 +56,7 @@ def by_hand(net: Fused, inputs: dict[str, Tensor], y: np.ndarray, seed: int, rep
 def test_permuting_a_layer_is_permuting_its_columns(case):
     net, inputs, y = case
     found = pg.explain(
-        net, inputs, y, method="permutation", layer="fusion", n_repeats=3, random_state=5, progress=False
+        pg.Model(net, layer="fusion"), inputs, y, method="permutation", n_repeats=3, random_state=5, progress=False
     )
     wanted = by_hand(net, inputs, y, 5, 3)
     assert np.abs(wanted).max() > 1e-3
@@ -64,7 +66,7 @@ def test_permuting_a_layer_is_permuting_its_columns(case):
 
 def test_gradients_at_a_layer_are_those_of_the_head(case):
     net, inputs, _ = case
-    found = pg.explain(net, inputs, method="gradient", layer="fusion", signed=True, progress=False)
+    found = pg.explain(pg.Model(net, layer="fusion"), inputs, method=pg.methods.Gradient(signed=True), progress=False)
     fused = torch.cat([net.image_branch(inputs["image"]), inputs["table"]], dim=1).detach().requires_grad_()
     (wanted,) = torch.autograd.grad(net.head(fused).sum(), fused)
     np.testing.assert_allclose(found.values[:, :, 0], wanted.numpy(), rtol=1e-9, atol=1e-14)
@@ -79,9 +81,13 @@ def test_only_what_lies_behind_the_layer_runs(case):
         calls += 1
 
     handle = net.image_branch[0].register_forward_hook(count)
-    pg.explain(net, inputs, y, method="permutation", layer="fusion", n_repeats=5, random_state=0, progress=False)
+    pg.explain(
+        pg.Model(net, layer="fusion"), inputs, y, method="permutation", n_repeats=5, random_state=0, progress=False
+    )
     before = calls
-    pg.explain(net, inputs, y, method="permutation", layer="fusion", n_repeats=50, random_state=0, progress=False)
+    pg.explain(
+        pg.Model(net, layer="fusion"), inputs, y, method="permutation", n_repeats=50, random_state=0, progress=False
+    )
     handle.remove()
     # The image branch runs to find the layer's output, however many repeats there are.
     assert before > 0
@@ -107,17 +113,22 @@ def test_inputs_behind_the_layer_stay_their_rows(case):
     """At the image branch the table is still read from the row itself."""
     net, inputs, y = case
     found = pg.explain(
-        net, inputs, y, method="permutation", layer="image_branch", n_repeats=2, random_state=0, progress=False
+        pg.Model(net, layer="image_branch"),
+        inputs,
+        y,
+        method="permutation",
+        n_repeats=2,
+        random_state=0,
+        progress=False,
     )
     assert found.names == tuple(f"image_branch[{k}]" for k in range(4))
     assert set(found.modality) == {"image"}
     whole = pg.explain(
-        net,
+        pg.Model(net, layer="image_branch"),
         inputs,
         y,
         method="permutation",
-        layer="image_branch",
-        level="modality",
+        groups="modality",
         n_repeats=2,
         random_state=0,
         progress=False,
@@ -134,10 +145,10 @@ def test_inputs_behind_the_layer_stay_their_rows(case):
 def test_layers_that_cannot_be_explained(case):
     net, inputs, y = case
     with pytest.raises(pg.InputError, match=r"layer must be one of 'image_branch'.*Did you mean 'fusion'"):
-        pg.explain(net, inputs, y, method="permutation", layer="fusio")
+        pg.explain(pg.Model(net, layer="fusio"), inputs, y, method="permutation")
     recurrent, sequence, labels = STRANGERS["tuple_of_outputs"]()
     with pytest.raises(pg.InputError, match="must be a tensor with one entry per row, got tuple"):
-        pg.explain(recurrent, sequence, labels, method="permutation", layer="rnn")
+        pg.explain(pg.Model(recurrent, layer="rnn"), sequence, labels, method="permutation")
 
     class Lazy(nn.Module):
         def __init__(self) -> None:
@@ -148,17 +159,17 @@ def test_layers_that_cannot_be_explained(case):
             return self.used(x)
 
     with pytest.raises(pg.InputError, match="does not call layer 'spare'"):
-        pg.explain(Lazy(), torch.randn(5, 3), method="permutation", layer="spare")
+        pg.explain(pg.Model(Lazy(), layer="spare"), torch.randn(5, 3), method="permutation")
 
 
 def test_a_network_without_parts_has_no_layer_and_options_are_listed_where_one_is_unknown():
     net, rows = torch.nn.Linear(3, 1), torch.zeros(5, 3)
     with pytest.raises(pg.InputError, match=r"layer='zz' names .*, but Linear has no parts\. Leave layer out\."):
-        pg.explain(net, rows, layer="zz", progress=False)
+        pg.explain(pg.Model(net, layer="zz"), rows, progress=False)
     with pytest.raises(pg.InputError, match=r"tolerance must be .*, got -1\. Pass for example 0\.01, or None\."):
-        pg.explain(net, rows, tolerance=-1, progress=False)
+        pg.explain(net, rows, method=pg.methods.PermGrad(tolerance=-1), progress=False)
     with pytest.raises(pg.InputError, match=r"has no option 'toler' .*A network also takes: head,"):
-        pg.explain(net, rows, toler=1, progress=False)
+        pg.explain(net, rows, method=tuned(pg.methods.PermGrad(), toler=1), progress=False)
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -179,9 +190,15 @@ def test_a_unit_belongs_to_its_input_however_large_the_units_beside_it_are(rows,
         return {"one": one, "other": torch.full((8, 1), says)}
 
     found = pg.explain(
-        Net(), table(rows, 1.0), method="permutation", layer="joined", scope="local", n_repeats=2, task="regression",
-        background=table(background, 0.0), random_state=0, progress=False,
-    )  # fmt: skip
+        pg.Model(Net(), layer="joined", task="regression"),
+        table(rows, 1.0),
+        method="permutation",
+        scope="local",
+        n_repeats=2,
+        background=table(background, 0.0),
+        random_state=0,
+        progress=False,
+    )
     assert found.modality == ("one", "one", "other")
 
 
@@ -201,7 +218,9 @@ def test_a_network_that_refuses_the_layers_output_given_back_is_told_of():
     net = Same()
     net.layer.register_forward_hook(lambda _layer, _given, output: setattr(net, "last", output))
     with pytest.raises(pg.InputError, match="it raised ValueError: this is not what the layer gave"):
-        pg.explain(net, torch.ones(9, 3), method="permutation", layer="layer", scope="local", task="regression")
+        pg.explain(
+            pg.Model(net, layer="layer", task="regression"), torch.ones(9, 3), method="permutation", scope="local"
+        )
 
 
 class Bounded(nn.Module):
@@ -226,7 +245,7 @@ def test_weights_that_the_forward_writes_are_those_it_computes_with(method, opti
     settled(*inputs)
     assert not torch.equal(fresh.head.weight, settled.head.weight)
     own = {"method": method, "task": "regression", "random_state": 0, "progress": False, **options}
-    found, wanted = (pg.explain(net, inputs, **own).values for net in (fresh, settled))
+    found, wanted = (explain_with(net, inputs, **own).values for net in (fresh, settled))
     assert np.abs(wanted).max() > 1e-4
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
@@ -247,6 +266,8 @@ def test_a_warning_of_constant_units_names_them():
     rows = {"first": torch.randn(30, 2), "second": torch.randn(30, 1)}
     told = r"of these units is exactly 0: join\[0\], join\[1\], .*join\[7\] and 2 more\. They"
     with pytest.warns(pg.PermgradWarning, match=told):
-        found = pg.explain(HalfConstant(), rows, method="permutation", layer="join", random_state=0, progress=False)
+        found = pg.explain(
+            pg.Model(HalfConstant(), layer="join"), rows, method="permutation", random_state=0, progress=False
+        )
     assert set(found.modality) == {"constant", "first", "second"}
     assert found.values[10:].min() > 0.1

@@ -6,6 +6,7 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -67,7 +68,9 @@ def test_the_parts_of_a_product_are_halves(method, background):
     one, two, three = (torch.randn(ROWS, count, generator=source).double() for count in (3, 2, 4))
     other = tuple(torch.randn(1, count, generator=source).double() for count in (3, 2, 4))
     options = {"background": other} if background else {}
-    explanation = pg.explain(net, (one, two, three), method=method, layer=["left", "right"], progress=False, **options)
+    explanation = explain_with(
+        net, (one, two, three), method=method, progress=False, layer=["left", "right"], **options
+    )
     with torch.no_grad():
         a, b = net.left(one), net.right(two)
         a0, b0 = (net.left(other[0]), net.right(other[1])) if background else (0 * a, 0 * b)
@@ -84,9 +87,12 @@ def test_several_layers_as_captum_does(rows, untraceable):
     net = seeded(Note, untraceable=untraceable)
     layers = ["image.3", "words"]
     explanation = pg.explain(
-        net, rows, method="integrated_gradients", layer=layers, tolerance=1e-7, target=1, returns="logits",
+        pg.Model(net, layer=layers, returns="logits"),
+        rows,
+        method=pg.methods.IntegratedGradients(tolerance=1e-7),
+        target=1,
         progress=False,
-    )  # fmt: skip
+    )
     net.eval()
     gradients = captum.attr.LayerIntegratedGradients(net, [net.image[3], net.words])
     # Zeros at the layers, which Captum takes as what the layers give for zeros: there are no ids of a zero vector.
@@ -105,39 +111,49 @@ def test_several_layers_as_captum_does(rows, untraceable):
     # From another row at the layers.
     base = {name: tensor[:1].flip(-1) for name, tensor in rows.items()}
     explanation = pg.explain(
-        net, rows, method="integrated_gradients", layer=layers, tolerance=1e-7, target=1, returns="logits",
-        baseline=base, progress=False,
-    )  # fmt: skip
+        pg.Model(net, layer=layers, returns="logits"),
+        rows,
+        method=pg.methods.IntegratedGradients(tolerance=1e-7, baseline=base),
+        target=1,
+        progress=False,
+    )
     baselines = tuple(tensor.expand_as(rows[name]) for name, tensor in base.items())
     # What no layer here reads keeps the row's values.
     wanted = gradients.attribute(tuple(rows.values()), baselines, target=1, n_steps=300)
     theirs = torch.cat([wanted[0], wanted[1].sum(dim=2)], dim=1)
     np.testing.assert_allclose(explanation.values[..., 0], theirs.detach().numpy(), atol=1e-6)
-    same = pg.explain(
-        net, rows, method=gradients, layer=layers, target=1, returns="logits", baselines=base, n_steps=50,
+    same = explain_with(
+        net,
+        rows,
+        method=gradients,
+        target=1,
         progress=False,
-    )  # fmt: skip
+        layer=layers,
+        returns="logits",
+        baselines=base,
+        n_steps=50,
+    )
     assert same.names == explanation.names
     with pytest.raises(pg.InputError, match=r"is not the layer that .*LayerIntegratedGradients was created for"):
-        pg.explain(net, rows, method=gradients, layer=layers[::-1], progress=False)
+        pg.explain(pg.Model(net, layer=layers[::-1]), rows, method=gradients, progress=False)
 
 
 def test_every_method_takes_several_layers(rows):
     net, y = seeded(Note), np.arange(ROWS) % 2
     options = {"layer": ["words", "image"], "returns": "logits", "progress": False, "random_state": 0}
     for method in ("permgrad", "permutation", "ablation", "shapley", "gradient", "integrated_gradients", "deeplift"):
-        explanation = pg.explain(net, rows, y, method=method, **options)
+        explanation = explain_with(net, rows, y, method=method, **options)
         units = [*(f"words[{place}]" for place in range(6)), *(f"image[{unit}]" for unit in range(4))]
         assert [*explanation.names] == units
         assert set(explanation.modality) == {"ids", "image"}
-    joined = pg.explain(net, rows, y, level="modality", **options)
+    joined = explain_with(net, rows, y, groups="modality", **options)
     assert joined.names == ("ids", "image")
 
 
 def test_a_layer_behind_another_takes_it_all(rows):
     net = seeded(Note)
     explanation = pg.explain(
-        net, rows, method="gradient", layer=["words", "encoder"], returns="logits", progress=False
+        pg.Model(net, layer=["words", "encoder"], returns="logits"), rows, method="gradient", progress=False
     )
     assert (explanation.values[:, :6] == 0).all()
     assert (explanation.values[:, 6:] > 0).all()
@@ -154,4 +170,4 @@ def test_a_layer_behind_another_takes_it_all(rows):
 )
 def test_layers_that_cannot_be_explained_together(rows, layers, words):
     with pytest.raises(pg.InputError, match=words):
-        pg.explain(seeded(Note), rows, method="gradient", layer=layers, progress=False)
+        pg.explain(pg.Model(seeded(Note), layer=layers), rows, method="gradient", progress=False)

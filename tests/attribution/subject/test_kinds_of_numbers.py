@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -24,7 +25,7 @@ def test_long_numbers_of_numpy_are_doubles(way):
     net, rows = Net(), np.random.default_rng(0).normal(size=(6, 3))
     asked = {"method": "integrated_gradients", "returns": "logits", "progress": False}
     found, wanted = (
-        pg.explain(net, one if way == "inputs" else rows, **asked, **({} if way == "inputs" else {way: one[:2]}))
+        explain_with(net, one if way == "inputs" else rows, **asked, **{} if way == "inputs" else {way: one[:2]})
         for one in (rows.astype(np.longdouble), rows)
     )
     np.testing.assert_array_equal(found.values, wanted.values)
@@ -39,4 +40,4 @@ def test_quantised_inputs_are_told_what_works(axis):
         quantised = torch.quantize_per_channel(rows, torch.full((size,), 0.1), torch.zeros(size), axis, torch.qint8)
     with pytest.raises(pg.InputError, match=r"'rows' is quantised\. Pass rows\.dequantize\(\)\."):
         pg.explain(net, {"rows": quantised}, method="gradient", progress=False)
-    pg.explain(net, {"rows": quantised.dequantize()}, method="gradient", returns="logits", progress=False)
+    pg.explain(pg.Model(net, returns="logits"), {"rows": quantised.dequantize()}, method="gradient", progress=False)

@@ -44,7 +44,7 @@ def test_shapley_values_add_up_to_the_labels(case):
     assert some.meta["unit"] == "probability"
     ill = (model.predict(X) == "ill").astype(float)
     np.testing.assert_allclose(some.values[..., 0].sum(axis=1), ill[:4] - ill.mean(), atol=1e-9)
-    every = pg.explain(model, X, method="shapley", scope="global", references=ROWS, **QUIET)
+    every = pg.explain(model, X, method=pg.methods.Shapley(references=ROWS), scope="global", **QUIET)
     # The label of a donor differs from that of the row.
     wanted = np.mean(ill[:, None] != ill[None])
     assert every.values[:, 0].sum() == pytest.approx(wanted, abs=0.02)

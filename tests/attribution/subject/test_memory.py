@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -63,7 +64,7 @@ def explain(net: nn.Module, method: str, **options: Any) -> pg.Explanation:
     given = {"returns": "logits", "random_state": 0, "progress": False, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return pg.explain(net, ROWS, torch.arange(30) % 2, method=method, **given)
+        return explain_with(net, ROWS, torch.arange(30) % 2, method=method, **given)
 
 
 @pytest.mark.parametrize("before", WRITTEN)

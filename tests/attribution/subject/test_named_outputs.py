@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -28,10 +29,10 @@ def case():
 def test_names_are_those_of_numbers_where_y_holds_numbers(case):
     net, X, y = case
     asked = {"class_names": NAMES, "task": "regression", **QUIET}
-    assert pg.explain(net, X[:2], method="gradient", **asked).outputs == ("price", "rent", "2")
-    wanted = pg.explain(net, X, y, target="rent", **asked)
+    assert explain_with(net, X[:2], method="gradient", **asked).outputs == ("price", "rent", "2")
+    wanted = explain_with(net, X, y, target="rent", **asked)
     for model in (net, lambda rows: net(torch.tensor(rows.to_numpy())).detach().numpy()):
-        found = pg.explain(model, X, y, target="rent", class_names=NAMES, **QUIET)
+        found = pg.explain(pg.Model(model, class_names=NAMES), X, y, target="rent", **QUIET)
         assert found.meta["loss"] == "squared_error"
         np.testing.assert_allclose(found.values, wanted.values, atol=1e-9)
 
@@ -39,4 +40,4 @@ def test_names_are_those_of_numbers_where_y_holds_numbers(case):
 def test_too_few_names_are_refused(case):
     net, X, y = case
     with pytest.raises(pg.InputError, match="class_names must be 3 different names in the order of the outputs"):
-        pg.explain(net, X, y, class_names=[1, 2], task="regression", **QUIET)
+        pg.explain(pg.Model(net, class_names=[1, 2], task="regression"), X, y, **QUIET)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -30,7 +31,7 @@ def _tensors() -> tuple[Tensor, Tensor]:
 
 def _found(rows: dict[str, Tensor], net: nn.Module | None = None, **options: object) -> dict[str, np.ndarray]:
     options = {"method": "gradient", "level": "modality", "returns": "logits", "progress": False, **options}
-    found = pg.explain(net or _Net().eval(), rows, **options)
+    found = explain_with(net or _Net().eval(), rows, **options)
     return {name: found.values[:, place] for place, name in enumerate(found.names)}
 
 
@@ -96,4 +97,4 @@ def test_keys_that_name_no_parameter_are_passed_in_order_with_a_warning() -> Non
     rows = {"scan": torch.cat([genes, genes], dim=1), "blood": lab}
     with warnings.catch_warnings():  # of other shapes they could not be swapped
         warnings.simplefilter("error")
-        pg.explain(Wider().eval(), rows, method="gradient", returns="logits", progress=False)
+        pg.explain(pg.Model(Wider().eval(), returns="logits"), rows, method="gradient", progress=False)

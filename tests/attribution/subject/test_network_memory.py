@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -33,7 +34,7 @@ class Wide(nn.Module):
 def explain(numbers: int, **options: object) -> tuple[pg.Explanation, int]:
     torch.manual_seed(0)
     net, rows = Wide(numbers), torch.randn(12, 5, dtype=torch.float64)
-    found = pg.explain(net.double(), rows, random_state=0, progress=False, **options)
+    found = explain_with(net.double(), rows, random_state=0, progress=False, **options)
     return found, net.most
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ IMAGE, TABLE = torch.randn(ROWS, 1, 6, 6), torch.randn(ROWS, 4)
 
 
 def explain(net: nn.Module, inputs: object, y: object = None, **options: object) -> pg.Explanation:
-    return pg.explain(
+    return explain_with(
         net, inputs, y, **{"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options}
     )
 
@@ -576,11 +577,13 @@ def test_each_input_by_its_own_method():
     net, inputs = Two(), {"image": IMAGE, "table": TABLE}
     own = {"image": "permutation", "table": ("ablation", {"baseline": "zeros"})}
     given = {"segments": ("grid", 2), "random_state": 0, "n_repeats": 2, "progress": False}
-    found = pg.explain(net, inputs, method=own, **given)
+    found = explain_with(net, inputs, method=own, **given)
     assert found.method == "mixed"
     assert found.meta["methods"] == {"image": "permutation", "table": "ablation"}
     assert set(found.meta["units"]) == {"image", "table"}
-    alone = pg.explain(net, inputs, method="ablation", scope="local", baseline="zeros", random_state=0, progress=False)
+    alone = pg.explain(
+        net, inputs, method=pg.methods.Ablation(baseline="zeros"), scope="local", random_state=0, progress=False
+    )
     places = [found.names.index(f"table[{k}]") for k in range(4)]
     np.testing.assert_allclose(
         found.values[:, places], alone.values[:, [alone.names.index(f"table[{k}]") for k in range(4)]]
@@ -660,7 +663,7 @@ def test_slopes_over_missing_values_are_refused(method):
 def test_channels_are_found_where_they_are():
     for shape, last in (((16, 16, 6), "x[15,15]"), ((6, 16, 16), "x[15,15]"), ((10, 12, 3), "x[9,11]")):
         net = Fixed(lambda x: x.flatten(1).sum(dim=1))
-        found = pg.explain(net, torch.randn(5, *shape), method="gradient", segments="pixels", progress=False)
+        found = pg.explain(pg.Model(net, segments="pixels"), torch.randn(5, *shape), method="gradient", progress=False)
         assert found.names[-1] == last, shape
 
 

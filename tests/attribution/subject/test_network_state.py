@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo
+from explaining import explain_with
 from torch import Tensor, fx, nn
 
 import permgrad as pg
@@ -391,7 +392,7 @@ def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
         torch.testing.assert_close(inner.forward(lifted), subject.forward(subject.inputs), rtol=0, atol=1e-6)
         moved = inner.forward((lifted[0].flip(0), *lifted[1:]))
     assert (moved - subject.forward(subject.inputs)).abs().max() > 1e-3
-    found = pg.explain(net, drawn(6, 3, 4), method="permutation", layer="encoder.linear2", progress=False)
+    found = pg.explain(pg.Model(net, layer="encoder.linear2"), drawn(6, 3, 4), method="permutation", progress=False)
     assert np.abs(found.values).max() > 0
 
 
@@ -424,7 +425,7 @@ class Remembering(nn.Module):
 
 def asked_of(net: nn.Module, **options: object) -> pg.Explanation:
     inputs = drawn(24, 3), drawn(24, 2, seed=1)
-    return pg.explain(net, inputs, [0, 1] * 12, random_state=0, progress=False, **options)
+    return explain_with(net, inputs, [0, 1] * 12, random_state=0, progress=False, **options)
 
 
 @pytest.mark.parametrize(

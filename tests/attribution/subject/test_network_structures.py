@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -15,7 +16,7 @@ TABLE, DEEP = (torch.randn(ROWS, columns, generator=torch.Generator().manual_see
 
 def explain(net: nn.Module, inputs: object, **options: object) -> pg.Explanation:
     given = {"method": "permutation", "random_state": 0, "task": "regression", "progress": False, **options}
-    return pg.explain(net, inputs, **given)
+    return explain_with(net, inputs, **given)
 
 
 class Batch(nn.Module):

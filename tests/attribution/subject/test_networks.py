@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from strangers import ROWS, STRANGERS
 from torch import Tensor, nn
 from untouched import assert_untouched, state_of
@@ -41,7 +42,7 @@ def explain(net: nn.Module, inputs: Any, y: Any, method: str, **options: Any) ->
     given = {"random_state": 0, "n_repeats": 2, "progress": False, "segments": None, **FAST.get(method, {}), **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return pg.explain(net, inputs, y, method=method, **given)
+        return explain_with(net, inputs, y, method=method, **given)
 
 
 @pytest.mark.parametrize("method", METHODS)

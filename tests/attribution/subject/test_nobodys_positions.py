@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -55,7 +56,7 @@ def test_what_nobody_owns_is_the_rows_own(name, monkeypatch):
         net = Seeing().double()
     rows, background = drawn(ROWS, 0), drawn(BACKGROUND, 1)
     given = {"background": background, "segments": MASK, "random_state": 0, "progress": False, "task": "regression"}
-    found = pg.explain(net, rows, method=method, scope="local", **given, **options)
+    found = explain_with(net, rows, method=method, scope="local", **given, **options)
     assert len(found.names) == 3
     assert np.abs(found.values).max() > 1e-3
     seen = torch.cat(net.seen)
@@ -78,8 +79,16 @@ def test_a_network_that_reads_only_what_nobody_owns_owes_the_players_nothing(nam
 
     method, options = METHODS[name]
     with pytest.warns(pg.PermgradWarning, match="exactly 0"):
-        found = pg.explain(
-            Outside(), drawn(ROWS, 0), method=method, scope="local", background=drawn(BACKGROUND, 1), segments=MASK,
-            random_state=0, progress=False, task="regression", **options,
-        )  # fmt: skip
+        found = explain_with(
+            Outside(),
+            drawn(ROWS, 0),
+            method=method,
+            scope="local",
+            background=drawn(BACKGROUND, 1),
+            random_state=0,
+            progress=False,
+            segments=MASK,
+            task="regression",
+            **options,
+        )
     np.testing.assert_array_equal(found.values, 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.base import RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor, StackingRegressor
@@ -41,7 +42,7 @@ def fall(model, X, y, score, predict=None) -> np.ndarray:
 
 
 def found(model, X, y, **more):
-    return pg.explain(model, X.iloc[:50], y[:50], background=X.iloc[[150]], **QUIET, **more)
+    return explain_with(model, X.iloc[:50], y[:50], background=X.iloc[[150]], **QUIET, **more)
 
 
 def catboost(**more):
@@ -203,7 +204,7 @@ def test_several_quantiles_of_one_target(table, library):
         network = torch.nn.Linear(3, 3, bias=False, dtype=torch.float64)
         network.weight.data = weights.T
         rows = torch.tensor(X.to_numpy())
-        result = pg.explain(network, rows[:50], y[:50], background=rows[[150]], method="permutation", **QUIET, **more)
+        result = explain_with(network, rows[:50], y[:50], method="permutation", background=rows[[150]], **QUIET, **more)
     else:
         result = found(model, X, y, **more)
         single = found(model, X, y, target=2, **more)

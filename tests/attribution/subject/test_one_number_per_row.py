@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
+from permgrad.attribution.request import tuned
 
 ROWS, BACKGROUND, NUMBERS = 6, 5, 11
 
@@ -50,7 +51,7 @@ def test_shapley_values_of_more_numbers_than_are_enumerated(structure):
     truth = closed_form(net, own, other)
     assert truth.shape[1] > 12
     assert np.abs(truth).min(axis=0).max() > 0.05, "nobody is close to zero in all rows"
-    found = pg.explain(net, own, method="shapley", structure=structure, background=other, exact=0, progress=False)
+    found = pg.explain(net, own, method=tuned(pg.methods.Shapley(), exact=0), background=other, progress=False)
     np.testing.assert_allclose(found.values[:, :, 0], truth, rtol=0, atol=1e-9)
 
 
@@ -58,7 +59,9 @@ def test_shapley_values_of_more_numbers_than_are_enumerated(structure):
 def test_shapley_values_of_losses_add_up(game):
     net, own = NumbersAndCodes(), rows(40, 0)
     y = net(*own).detach().numpy()
-    found = pg.explain(net, own, y, method="shapley", scope="global", game=game, random_state=0, progress=False)
+    found = pg.explain(
+        net, own, y, method=tuned(pg.methods.Shapley(), game=game), scope="global", random_state=0, progress=False
+    )
     assert found.values.shape == (NUMBERS + 3, 1)
     assert found.values.sum() > 1
     assert found.meta["completeness_gap"] < 1e-6
@@ -67,6 +70,8 @@ def test_shapley_values_of_losses_add_up(game):
 @pytest.mark.parametrize("method", ["shapley", "permutation", "gradient", "integrated_gradients", "deeplift", "lime"])
 def test_a_layer_that_gives_one_number_per_row_is_explained(method):
     net, own = NumbersAndCodes(), rows(30, 2)
-    found = pg.explain(net, own, method=method, scope="local", layer="squeeze", random_state=0, progress=False)
+    found = pg.explain(
+        pg.Model(net, layer="squeeze"), own, method=method, scope="local", random_state=0, progress=False
+    )
     assert found.names == ("squeeze",)
     assert np.abs(found.values).max() > 0.1

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.subject.heads import _flat, pick_head
@@ -140,7 +141,7 @@ def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, 
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), last).double()
         options = {"method": method, "output": output, "returns": kind, "random_state": 0, "progress": False}
-        found.append(pg.explain(net, SCORES, Y % 2, **options).values)
+        found.append(explain_with(net, SCORES, Y % 2, **options).values)
     assert np.nanmax(np.abs(found[0])) > 1e-2
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6, atol=1e-8)
 
@@ -334,7 +335,7 @@ def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
 def _of_masks(net, images, y, **options):
     quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((3, 3), dtype=int))
     given = {"method": "permutation", "random_state": 0, "progress": False, "segments": quarters}
-    return pg.explain(net.eval(), images, y, **{**given, **options})
+    return explain_with(net.eval(), images, y, **{**given, **options})
 
 
 def _masked(classes):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -77,7 +78,7 @@ def scores(frame):
 
 def test_loss_effects_are_those_of_a_loop_over_the_frame():
     frame, y = table()
-    explanation = pg.explain(scores, frame, y, n_repeats=3, class_names=["early", "late"], **QUIET)
+    explanation = pg.explain(pg.Model(scores, class_names=["early", "late"]), frame, y, n_repeats=3, **QUIET)
     code = (y == "late").astype(int)
     rows = np.arange(len(frame))
     before = -np.log(scores(frame)[rows, code])
@@ -96,7 +97,7 @@ def test_loss_effects_are_those_of_a_loop_over_the_frame():
 def test_shapley_is_enumerated():
     frame, _ = table()
     asked = {"method": "shapley", "output": "probability", "class_names": ["early", "late"]}
-    explanation = pg.explain(scores, frame[:3], background=frame[10:16], **asked, **QUIET)
+    explanation = explain_with(scores, frame[:3], background=frame[10:16], **QUIET, **asked)
     names, players = list(frame.columns), len(frame.columns)
     background = frame[10:16].reset_index(drop=True)
     for row in range(3):
@@ -138,7 +139,7 @@ def test_a_pipeline_is_explained_as_it_is(method):
 def test_methods_that_need_a_network_say_so(method):
     frame, y = table()
     with pytest.raises(InputError, match="network"):
-        pg.explain(scores, frame, y, method=method, class_names=["early", "late"], **QUIET)
+        pg.explain(pg.Model(scores, class_names=["early", "late"]), frame, y, method=method, **QUIET)
 
 
 def test_labels_without_probabilities_count_as_errors():
@@ -211,7 +212,7 @@ def _writes(frame):
 def test_predictors_that_do_not_fit_are_refused(predict, words):
     frame, _ = table(150)
     with pytest.raises(InputError, match=words):
-        pg.explain(predict, frame, frame["age"], task="regression" if callable(predict) else None, **QUIET)
+        pg.explain(pg.Model(predict, task="regression" if callable(predict) else None), frame, frame["age"], **QUIET)
 
 
 def test_a_predictor_that_writes_into_its_rows_changes_nothing():
@@ -252,9 +253,9 @@ def test_a_network_as_a_function_has_the_numbers_of_its_explanation(task, rows):
     model = kind(preset="fast", max_epochs=3, random_state=0, progress=False).fit(X, y)
     call = {"method": "permutation", "n_repeats": 3, "loss": "brier" if task == "classification" else "squared_error"}
     call |= {"background": X[:rows] if rows >= 200 else X[rows:], **QUIET}
-    network = pg.explain(model, X[:rows], y[:rows], **call)
+    network = explain_with(model, X[:rows], y[:rows], **call)
     predict = partial(model.predict_proba if task == "classification" else model.predict)
-    function = pg.explain(predict, X[:rows], y[:rows], task=task, **call)
+    function = explain_with(predict, X[:rows], y[:rows], task=task, **call)
     assert function.names == network.names
     assert network.values[:2, 0].min() > 0.01, "the network must rely on something"
     for name in ("values", "std", "low", "high"):
@@ -278,7 +279,7 @@ def test_class_numbers_are_no_classes_of_a_model_that_knows_its_own():
     model = LogisticRegression().fit(X, y)
     with pytest.raises(InputError, match=r"y must hold classes of the model \(red, white\), got 0"):
         pg.explain(model, X, np.array([0, 1] * 30), **QUIET)
-    pg.explain(model, X, np.array([0, 1] * 30), class_names=["a", "b"], **QUIET)
+    pg.explain(pg.Model(model, class_names=["a", "b"]), X, np.array([0, 1] * 30), **QUIET)
 
 
 @pytest.mark.parametrize("nothing", [np.nan, None, pd.NA])
@@ -307,12 +308,12 @@ def test_logits_of_probabilities_as_the_docs_state_them():
         scores = np.exp(rows @ weights)
         return scores / scores.sum(axis=1, keepdims=True)
 
-    found, log = pg.explain(several, X, **options), np.log(several(X) * 3)
+    found, log = explain_with(several, X, **options), np.log(several(X) * 3)
     np.testing.assert_allclose(found.values.sum(axis=1), log, atol=1e-9)  # of each class, not against the others
     high = lambda rows: 1 / (1 + np.exp(-40 * rows[:, 0]))  # noqa: E731
-    two = pg.explain(lambda rows: np.stack([1 - high(rows), high(rows)], axis=1), X, **options)
+    two = explain_with(lambda rows: np.stack([1 - high(rows), high(rows)], axis=1), X, **options)
     np.testing.assert_allclose(two.values[:, 0, -1], [12, -np.log(np.finfo(float).eps)], atol=1e-6)
-    scores = pg.explain(lambda rows: 40 * rows[:, 0], X, returns="logits", class_names=["no", "yes"], **options)
+    scores = explain_with(lambda rows: 40 * rows[:, 0], X, returns="logits", class_names=["no", "yes"], **options)
     np.testing.assert_allclose(scores.values[:, 0, -1], [12, 80])
 
 

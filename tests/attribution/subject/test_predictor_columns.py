@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -66,7 +67,7 @@ def test_columns_in_another_order_than_in_fit_are_refused_and_the_order_works(na
     background = {"background": X[MOVED]} if rows == 1 else {}
     match = r"'age' stands where 'engine hp' stood.*Pass the columns in the order of fit: 'engine hp', 'age', 'doors'"
     with pytest.raises(InputError, match=match):
-        pg.explain(model, X[MOVED][:rows], Y[:rows], **background, **QUIET)
+        explain_with(model, X[MOVED][:rows], Y[:rows], **QUIET, **background)
     assert pg.explain(model, X, Y, **QUIET).ranking()[0] == "engine hp"
 
 
@@ -191,12 +192,14 @@ def test_a_returned_frame_names_its_classes(numbers, classes):
     y = np.array([named(one) for one in OUTCOMES])
     classes = classes if classes is None else [named(one) for one in classes]
     predict = lambda rows: pd.DataFrame({named(name): chances(rows)[name] for name in ORDER})  # noqa: E731
-    got = pg.explain(predict, X, y, class_names=classes, **QUIET)
+    got = pg.explain(pg.Model(predict, class_names=classes), X, y, **QUIET)
     assert list(got.outputs[1:]) == [str(named(name)) for name in ORDER]
     loops = pg.explain(
-        lambda rows: np.stack([chances(rows)[name] for name in sorted(ORDER)], axis=1),
-        X, np.searchsorted(sorted(ORDER), OUTCOMES), class_names=None, **QUIET,
-    )  # fmt: skip
+        pg.Model(lambda rows: np.stack([chances(rows)[name] for name in sorted(ORDER)], axis=1), class_names=None),
+        X,
+        np.searchsorted(sorted(ORDER), OUTCOMES),
+        **QUIET,
+    )
     np.testing.assert_allclose(got.values[:, 0], loops.values[:, 0], atol=1e-12)
 
 
@@ -222,7 +225,7 @@ def test_a_returned_frame_names_its_outputs_without_y_and_beside_one_number_per_
     mass = X["age"].to_numpy() * 1.5 + 0.25
     assert (mass % 1 != 0).any()
     got = pg.explain(both, X, mass, target="mass", **QUIET)
-    wanted = pg.explain(lambda rows: both(rows)["mass"], X, mass, task="regression", **QUIET)
+    wanted = pg.explain(pg.Model(lambda rows: both(rows)["mass"], task="regression"), X, mass, **QUIET)
     assert got.meta["task"] == "regression"
     np.testing.assert_allclose(got.values, wanted.values, rtol=1e-9)
     with pytest.raises(InputError, match="y must have 2 numbers per row"):

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from scipy import sparse
 from sklearn.metrics import accuracy_score
 
@@ -69,8 +70,8 @@ def test_groups_and_weights_are_those_of_a_loop():
     frame, y = table()
     weight = np.random.default_rng(1).integers(0, 3, len(frame)).astype(float)
     groups = {"who": ["age", "region"], "what": ["dose"]}
-    explanation = pg.explain(
-        chance, frame, y, groups=groups, sample_weight=weight, n_repeats=REPEATS, **CLASSES, **QUIET
+    explanation = explain_with(
+        chance, frame, y, groups=groups, sample_weight=weight, n_repeats=REPEATS, **QUIET, **CLASSES
     )
     before = losses(frame, y)
     for place, name in enumerate(explanation.names):
@@ -79,13 +80,13 @@ def test_groups_and_weights_are_those_of_a_loop():
             np.average(np.mean(each, axis=0), weights=weight), abs=1e-9
         )
         assert abs(explanation.values[place, 0]) > 0.1
-    whole = pg.explain(chance, frame, y, level="modality", **CLASSES, **QUIET)
+    whole = explain_with(chance, frame, y, groups="modality", **QUIET, **CLASSES)
     assert list(whole.names) == ["table"]
 
 
 def test_scores_are_those_of_a_loop():
     frame, y = table()
-    explanation = pg.explain(chance, frame, y, scoring="accuracy", n_repeats=REPEATS, **CLASSES, **QUIET)
+    explanation = explain_with(chance, frame, y, scoring="accuracy", n_repeats=REPEATS, **QUIET, **CLASSES)
 
     def accuracy(rows):
         return accuracy_score(y, np.where(chance(rows) > 0.5, "late", "early"))
@@ -98,10 +99,10 @@ def test_scores_are_those_of_a_loop():
 
 def test_the_positive_class_changes_no_value():
     frame, y = table()
-    early, late = (pg.explain(chance, frame, y, positive=one, **CLASSES, **QUIET) for one in ("early", "late"))
+    early, late = (explain_with(chance, frame, y, **QUIET, positive=one, **CLASSES) for one in ("early", "late"))
     np.testing.assert_array_equal(early.values, late.values)
     assert (early.meta["positive"], late.meta["positive"]) == ("early", "late")
-    one = pg.explain(chance, frame[:4], background=frame, method="shapley", target="late", **CLASSES, **QUIET)
+    one = explain_with(chance, frame[:4], method="shapley", background=frame, target="late", **QUIET, **CLASSES)
     assert one.outputs == ("late",)
 
 
@@ -121,9 +122,9 @@ def test_an_engine_gives_what_one_piece_gives(asked):
     engine = _Engine()
     if "scope" in asked:
         with pytest.raises(InputError, match="engine= needs a separate background"):
-            pg.explain(chance, frame, y, engine=engine, **asked)
+            explain_with(chance, frame, y, engine=engine, **asked)
         asked["background"] = frame[:100]
-    piece, parts = (pg.explain(chance, frame, y, **asked, **more) for more in ({}, {"engine": engine}))
+    piece, parts = (explain_with(chance, frame, y, **asked, **more) for more in ({}, {"engine": engine}))
     assert engine.tasks == 3
     np.testing.assert_allclose(parts.values, piece.values, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(parts.std, piece.std, rtol=1e-9, atol=1e-12)
@@ -148,8 +149,8 @@ def test_a_table_in_parts_gives_what_one_piece_gives(tmp_path, asked):
         frame[rows].assign(y=y[rows]).to_parquet(tmp_path / f"{part}.parquet")
     engine = {"engine": _Engine()} if asked.pop("engine", False) else {}
     asked = {**CLASSES, **QUIET, **asked, "background": frame[:100]}
-    parts = pg.explain(chance, tmp_path, "y", **asked, **engine)
-    piece = pg.explain(chance, frame, y, **asked)
+    parts = explain_with(chance, tmp_path, "y", **asked, **engine)
+    piece = explain_with(chance, frame, y, **asked)
     assert np.abs(piece.values).max() > 0.01
     for name in ("values", "std", "low", "high"):
         np.testing.assert_allclose(getattr(parts, name), getattr(piece, name), rtol=1e-9, atol=1e-12)
@@ -159,8 +160,8 @@ def test_rows_in_parts_are_explained_one_by_one(tmp_path):
     frame, _ = table(60)
     frame.to_parquet(tmp_path / "table.parquet")
     asked = {**CLASSES, **QUIET, "method": "ablation", "scope": "local", "background": frame[:20]}
-    parts = pg.explain(chance, tmp_path / "table.parquet", out=tmp_path / "out", form="wide", **asked)
-    piece = pg.explain(chance, frame, **asked)
+    parts = explain_with(chance, tmp_path / "table.parquet", out=tmp_path / "out", form="wide", **asked)
+    piece = explain_with(chance, frame, **asked)
     np.testing.assert_allclose(parts.values, np.abs(piece.values).mean(axis=0), rtol=1e-9)
     assert np.abs(piece.values).max() > 0.01
 
@@ -169,12 +170,12 @@ def test_a_table_in_parts_needs_a_background_with_its_types(tmp_path):
     frame, y = table()
     frame.assign(y=y).to_parquet(tmp_path / "table.parquet")
     with pytest.raises(InputError, match=r"Pass background= a pandas frame of some rows"):
-        pg.explain(chance, tmp_path / "table.parquet", "y", **CLASSES)
+        explain_with(chance, tmp_path / "table.parquet", "y", **CLASSES)
     fewer = frame.assign(region=frame["region"].cat.set_categories(["north"]))
     with pytest.raises(InputError, match=r"'region' has levels that are not among its categories in the background"):
-        pg.explain(chance, tmp_path / "table.parquet", "y", background=fewer, **CLASSES)
+        explain_with(chance, tmp_path / "table.parquet", "y", background=fewer, **CLASSES)
     with pytest.raises(InputError, match=r"lacks 1 column of training, such as 'more'"):
-        pg.explain(chance, tmp_path / "table.parquet", "y", background=frame.assign(more=1), **CLASSES)
+        explain_with(chance, tmp_path / "table.parquet", "y", background=frame.assign(more=1), **CLASSES)
 
 
 class _Engine:
@@ -243,7 +244,7 @@ def test_what_cannot_be_explained_is_one_message_and_nothing_moves(kind, method)
     assert (frame["age"] == 40).any()
     before, mine, numpys = frame.copy(deep=True), random.getstate(), np.random.get_state()
     with pytest.raises(InputError, match=words) as raised:
-        pg.explain(predict, frame, y, method=method, **CLASSES, **QUIET)
+        explain_with(predict, frame, y, method=method, **QUIET, **CLASSES)
     assert "\n" not in str(raised.value)
     pd.testing.assert_frame_equal(frame, before)
     assert random.getstate() == mine
@@ -254,7 +255,7 @@ def test_ctrl_c_in_a_predictor_goes_through_and_nothing_moves():
     frame, y = table()
     before, mine = frame.copy(deep=True), random.getstate()
     with pytest.raises(KeyboardInterrupt):
-        pg.explain(_Remembers(6, KeyboardInterrupt()), frame, y, **CLASSES, **QUIET)
+        explain_with(_Remembers(6, KeyboardInterrupt()), frame, y, **QUIET, **CLASSES)
     pd.testing.assert_frame_equal(frame, before)
     assert random.getstate() == mine
 
@@ -263,7 +264,7 @@ def test_a_predictor_that_draws_random_numbers_leaves_the_generators_alone():
     frame, y = table()
     mine, numpys = random.getstate(), np.random.get_state()
     with pytest.warns(UserWarning, match="different outputs each time"):
-        pg.explain(_draws, frame, y, **CLASSES, **QUIET)
+        explain_with(_draws, frame, y, **QUIET, **CLASSES)
     assert random.getstate() == mine
     np.testing.assert_equal(np.random.get_state(), numpys)
 
@@ -276,7 +277,7 @@ def test_a_slow_predictor_is_called_few_times():
         calls.append(len(rows))
         return chance(rows)
 
-    pg.explain(counted, frame, y, n_repeats=5, **CLASSES, **QUIET)
+    explain_with(counted, frame, y, n_repeats=5, **QUIET, **CLASSES)
     played = 5 * len(frame) * len(frame.columns)
     assert sum(calls) > played
     assert len(calls) < 24  # 12 to check the predictor, and hundreds of rows at once for each feature

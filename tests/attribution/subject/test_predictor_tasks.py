@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from scipy.special import expit, logsumexp
 from sklearn.cluster import KMeans
 from sklearn.ensemble import (
@@ -30,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.request import tuned
 from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3, "n_repeats": 2}
@@ -130,7 +132,7 @@ def test_a_task_that_a_classifier_does_not_have_is_named():
     X = rows()
     model = LogisticRegression().fit(X, X["a"] > 0)
     with pytest.raises(InputError, match=r"task='regression' does not suit a classifier.*Leave task out"):
-        pg.explain(model, X, X["a"] > 0, task="regression", **QUIET)
+        pg.explain(pg.Model(model, task="regression"), X, X["a"] > 0, **QUIET)
 
 
 def test_outliers_are_measured_by_those_that_are_wrong():
@@ -406,7 +408,7 @@ def test_rankers_have_no_loss_of_their_own():
         return np.array(lost)
 
     target = np.stack([y, np.arange(ROWS)], axis=1)
-    explanation = pg.explain(model, X, target, loss=pairs, task="regression", **QUIET)
+    explanation = pg.explain(pg.Model(model, task="regression"), X, target, loss=pairs, **QUIET)
     wanted = looped(model.predict, X, lambda predicted: pairs(predicted[:, None], target).mean())
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
 
@@ -427,8 +429,8 @@ def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
         return ((outputs - beyond) ** 2).mean(axis=1)
 
     with pytest.raises(InputError, match=r"11 numbers per row.* or loss= a function \(outputs, y\) -> \(rows,\)"):
-        pg.explain(shares, X, y, task="regression", **QUIET)
-    explanation = pg.explain(shares, X, y, loss=brier, task="regression", **QUIET)
+        pg.explain(pg.Model(shares, task="regression"), X, y, **QUIET)
+    explanation = pg.explain(pg.Model(shares, task="regression"), X, y, loss=brier, **QUIET)
     wanted = looped(shares, X, lambda outputs: brier(outputs, y).mean())
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
 
@@ -447,7 +449,9 @@ def maps(table):
 def test_maps_of_a_function_are_reduced(name, function):
     X = rows()
     y = np.stack([X["a"], X["b"]], axis=1)
-    explanation = pg.explain(maps, X, y, reduce=name, task="regression", **QUIET)
+    explanation = pg.explain(
+        pg.Model(maps, task="regression"), X, y, method=tuned(pg.methods.PermGrad(), reduce=name), **QUIET
+    )
     wanted = looped(maps, X, lambda returned: float(((function(returned, axis=2) - y) ** 2).mean()))
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
 
@@ -456,7 +460,7 @@ def test_maps_without_a_reduction_are_refused():
     with pytest.raises(InputError, match=r"shape \(120, 2, 3\).*reduce='mean', 'max' or 'sum'"):
         pg.explain(maps, rows(), **QUIET)
     with pytest.raises(InputError, match="reduce must be one of"):
-        pg.explain(maps, rows(), reduce="median", **QUIET)
+        pg.explain(maps, rows(), method=tuned(pg.methods.PermGrad(), reduce="median"), **QUIET)
 
 
 @pytest.mark.parametrize("row_target", ["predicted", "true", "names"])
@@ -466,9 +470,9 @@ def test_one_class_of_each_row_of_a_forest(row_target):
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
     few, names = X[:6], ["high", "low", "mid", "mid", "low", "high"]
     asked = {"method": "shapley", "output": "probability", "background": X[50:60], "progress": False, "random_state": 0}
-    every = pg.explain(model, few, y[:6], **asked)
+    every = explain_with(model, few, y[:6], **asked)
     chosen = names if row_target == "names" else row_target
-    explanation = pg.explain(model, few, y[:6], row_target=chosen, **asked)
+    explanation = explain_with(model, few, y[:6], target=chosen, **asked)
     classes = {"names": names, "true": y[:6], "predicted": model.predict(few)}[row_target]
     assert len(set(classes)) > 1
     places = [every.outputs.index(name) for name in classes]
@@ -481,11 +485,11 @@ def test_one_label_of_each_row():
     y = labels(X)
     model = LABELLED["chain"]().fit(X, y)
     asked = {"method": "shapley", "background": X[50:60], "progress": False, "random_state": 0}
-    every = pg.explain(model, X[:3], y[:3], **asked)
-    explanation = pg.explain(model, X[:3], y[:3], row_target=["w", "u", "v"], **asked)
+    every = explain_with(model, X[:3], y[:3], **asked)
+    explanation = explain_with(model, X[:3], y[:3], target=["w", "u", "v"], **asked)
     np.testing.assert_allclose(explanation.values[:, :, 0], every.values[range(3), :, [2, 0, 1]], atol=1e-9)
     with pytest.raises(InputError, match="needs a classifier"):
-        pg.explain(model, X[:3], y[:3], row_target="true", **asked)
+        explain_with(model, X[:3], y[:3], target="true", **asked)
 
 
 # ---- a loss that gives something else --------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ class _OfBatch(nn.Module):
 def test_text_beside_tensors_names_the_key_to_leave_out(text: Any) -> None:
     rows = {"scan": torch.randn(12, 3), "patient": text}
     with pytest.raises(pg.InputError, match="or leave patient out"):
-        pg.explain(_OfBatch(), rows, method="gradient", returns="logits")
+        pg.explain(pg.Model(_OfBatch(), returns="logits"), rows, method="gradient")
     del rows["patient"]
-    assert pg.explain(_OfBatch(), rows, method="gradient", returns="logits", progress=False).values.any()
+    assert pg.explain(pg.Model(_OfBatch(), returns="logits"), rows, method="gradient", progress=False).values.any()
 
 
 def test_a_forward_through_numpy_is_not_sent_in_a_circle() -> None:
@@ -43,6 +43,6 @@ def test_a_forward_through_numpy_is_not_sent_in_a_circle() -> None:
 
     # With detach(), as torch advises, every slope would be 0.
     with pytest.raises(pg.InputError, match="Choose method='permutation', 'shapley' or 'lime', which need no gradient"):
-        pg.explain(ThroughNumpy(), torch.randn(12, 3), method="integrated_gradients", returns="logits")
-    found = pg.explain(ThroughNumpy(), torch.randn(12, 3), method="shapley", returns="logits", progress=False)
+        pg.explain(pg.Model(ThroughNumpy(), returns="logits"), torch.randn(12, 3), method="integrated_gradients")
+    found = pg.explain(pg.Model(ThroughNumpy(), returns="logits"), torch.randn(12, 3), method="shapley", progress=False)
     assert found.values.any()

@@ -32,7 +32,7 @@ def test_rounding_within_a_network_is_not_blamed_on_other_rows(rows, recwarn):
     with torch.no_grad():
         moved = (net(inputs[:1]) - net(torch.cat([inputs[:1], 0 * inputs[:1]]))[:1]).abs().max()
     assert moved > 1024 * np.finfo(float).eps  # more than the outputs' own rounding
-    found = pg.explain(net, inputs, method="gradient", returns="probabilities", progress=False)
+    found = pg.explain(pg.Model(net, returns="probabilities"), inputs, method="gradient", progress=False)
     assert np.isfinite(found.values).all()
     assert not [one for one in recwarn if issubclass(one.category, pg.PermgradWarning)]
 
@@ -41,4 +41,4 @@ def test_small_effects_of_other_rows_are_still_refused():
     torch.manual_seed(0)
     net, inputs = Cancels(mixed=1e-4).double().eval(), torch.randn(1, 6).double()
     with pytest.raises(InputError, match="the other rows of the batch change it"):
-        pg.explain(net, inputs, method="gradient", returns="probabilities", progress=False)
+        pg.explain(pg.Model(net, returns="probabilities"), inputs, method="gradient", progress=False)

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 import permgrad as pg
+from permgrad.attribution.request import tuned
 from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3}
@@ -64,8 +66,8 @@ def test_network_of_one_input(one_input, method, output):
     asked = {"method": method, "output": output, **LOCAL[method], **QUIET}
     places = net(rows).argmax(dim=1).numpy()
     assert len(set(places.tolist())) > 2
-    full = pg.explain(net, rows, **asked)
-    picked = pg.explain(net, rows, row_target="predicted", **asked)
+    full = explain_with(net, rows, **asked)
+    picked = explain_with(net, rows, target="predicted", **asked)
     assert picked.outputs == ("predicted",)
     assert picked.values.shape == (24, 4, 1)
     np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
@@ -86,8 +88,8 @@ def test_network_of_two_inputs_and_a_background(two_inputs, method):
     if method == "shapley":
         asked["exact"] = 8
     places = np.arange(20) % 4
-    full = pg.explain(net, rows, **asked)
-    picked = pg.explain(net, rows, row_target=places, **asked)
+    full = explain_with(net, rows, **asked)
+    picked = explain_with(net, rows, target=places, **asked)
     assert picked.outputs == ("row target",)
     np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
     assert picked.names == full.names
@@ -105,8 +107,8 @@ def estimator():
 def test_estimator(estimator, method):
     model, X, y = estimator
     asked = {"method": method, **LOCAL.get(method, {}), **QUIET}
-    full = pg.explain(model, X, y, **asked)
-    picked = pg.explain(model, X, y, row_target="true", **asked)
+    full = explain_with(model, X, y, **asked)
+    picked = explain_with(model, X, y, target="true", **asked)
     places = np.array([full.outputs.index(label) for label in y])
     assert len(set(places.tolist())) == 3
     assert picked.outputs == ("true",)
@@ -122,8 +124,8 @@ def test_predictor(method, classes):
     y = np.array(["low", "mid", "top"])[np.digitize(X["a"] + X["b"], [0.0, 0.8][: classes - 1])]
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
     asked = {"method": method, **LOCAL[method], **QUIET, "output": "probability"}
-    full = pg.explain(model, X, y, **asked)
-    picked = pg.explain(model, X, y, row_target="true", **asked)
+    full = explain_with(model, X, y, **asked)
+    picked = explain_with(model, X, y, target="true", **asked)
     np.testing.assert_allclose(picked.values, columns_of(full, [full.outputs.index(label) for label in y]), atol=1e-9)
 
 
@@ -131,8 +133,8 @@ def test_one_column_explains_either_class():
     torch.manual_seed(0)
     net, rows = nn.Linear(3, 1).double(), torch.randn(10, 3, dtype=torch.float64)
     asked = {"method": "gradient", "signed": True, "task": "classification", "returns": "logits", **QUIET}
-    full = pg.explain(net, rows, **asked)
-    picked = pg.explain(net, rows, row_target="predicted", **asked)
+    full = explain_with(net, rows, **asked)
+    picked = explain_with(net, rows, target="predicted", **asked)
     sign = np.where(net(rows).detach().numpy() > 0, 1, -1)[:, None]
     assert len(set(sign.ravel().tolist())) == 2
     np.testing.assert_allclose(picked.values, full.values * sign, atol=1e-12)
@@ -142,14 +144,14 @@ def test_conditional_sampling(one_input):
     net, rows = one_input
     asked = {"method": "permutation", "scope": "local", "sampling": "conditional", **QUIET}
     places = np.zeros(24, dtype=int)
-    full, picked = pg.explain(net, rows, **asked), pg.explain(net, rows, row_target=places, **asked)
+    full, picked = explain_with(net, rows, **asked), explain_with(net, rows, target=places, **asked)
     np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
 
 
 def test_methods_by_input(two_inputs):
     net, rows = two_inputs
     asked = {"method": {"table": "gradient", "image": "gradcam"}, **QUIET, "segments": ("grid", 2)}
-    full, picked = pg.explain(net, rows, **asked), pg.explain(net, rows, row_target=np.ones(20, dtype=int), **asked)
+    full, picked = explain_with(net, rows, **asked), explain_with(net, rows, target=np.ones(20, dtype=int), **asked)
     np.testing.assert_allclose(picked.values, columns_of(full, np.ones(20, dtype=int)), atol=1e-9)
 
 
@@ -159,7 +161,7 @@ def test_one_backward_pass_serves_a_thousand_classes(monkeypatch):
     monkeypatch.setattr(torch.autograd, "grad", lambda *args, **kwargs: calls.append(1) or grad(*args, **kwargs))
     torch.manual_seed(0)
     net, rows = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1000)), torch.randn(30, 4)
-    explanation = pg.explain(net, rows, method="gradient", row_target="predicted", **QUIET)
+    explanation = pg.explain(net, rows, method="gradient", target="predicted", **QUIET)
     assert explanation.values.shape == (30, 4, 1)
     assert len(calls) == 2  # one asks whether gradients are slopes
 
@@ -167,10 +169,10 @@ def test_one_backward_pass_serves_a_thousand_classes(monkeypatch):
 def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
     net, rows = one_input
     asked = {"method": "shapley", "row_target": "predicted", **QUIET}
-    explanation = pg.explain(net, rows, **asked)
+    explanation = explain_with(net, rows, **asked)
     explanation.save(tmp_path / "why")
     assert pg.Explanation.load(tmp_path / "why").meta["row_target"] == explanation.meta["row_target"]
-    np.testing.assert_allclose(pg.explain(net, rows, batch_size=7, **asked).values, explanation.values, atol=1e-12)
+    np.testing.assert_allclose(explain_with(net, rows, batch_size=7, **asked).values, explanation.values, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
 def test_what_cannot_be_used_is_refused(one_input, more, message):
     net, rows = one_input
     with pytest.raises(InputError, match=message):
-        pg.explain(net, rows, **{"method": "gradient", **more}, **QUIET)
+        explain_with(net, rows, **QUIET, **{"method": "gradient", **more})
 
 
 class Maps(nn.Module):
@@ -221,8 +223,8 @@ def test_maps_are_reduced(name, method):
             return maps.amax(dim=2) if name == "max" else getattr(maps, name)(dim=2)
 
     asked = {"method": method, "segments": ("grid", 2), **QUIET}
-    explanation = pg.explain(net, rows, reduce=name, **asked)
-    np.testing.assert_allclose(explanation.values, pg.explain(Reduced(), rows, **asked).values, atol=1e-9)
+    explanation = explain_with(net, rows, reduce=name, **asked)
+    np.testing.assert_allclose(explanation.values, explain_with(Reduced(), rows, **asked).values, atol=1e-9)
     assert explanation.values.shape == (6, 4, 3)
     assert np.abs(explanation.values).max() > 0
 
@@ -232,4 +234,4 @@ def test_maps_without_a_reduction_are_refused():
     with pytest.raises(InputError, match="pass reduce='mean', 'max' or 'sum'"):
         pg.explain(net, rows, **QUIET)
     with pytest.raises(InputError, match="reduce"):
-        pg.explain(net, rows, reduce="median", **QUIET)
+        pg.explain(net, rows, method=tuned(pg.methods.PermGrad(), reduce="median"), **QUIET)

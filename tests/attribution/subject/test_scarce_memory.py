@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from invoking import call, train_run
 from scarce import ERRORS, ScarceMemory
 from strangers import STRANGERS
@@ -74,7 +75,7 @@ def compare(work: Callable[[], np.ndarray], where: str = "processor", share: flo
 def test_every_method_on_a_hybrid_network(model: Any, name: str, scope: Any) -> None:
     where = list(ERRORS)[CASES.index((name, scope)) % len(ERRORS)]
     given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {})}
-    compare(lambda: pg.explain(model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given).values, where)
+    compare(lambda: explain_with(model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given).values, where)
 
 
 #: Rows that a convolution takes.
@@ -84,13 +85,13 @@ LIMIT = 5
 @pytest.mark.parametrize("method", [name for name in USUAL if name != "permgrad-paper"])
 def test_every_method_on_any_network(method: str) -> None:
     given = {"random_state": 0, "n_repeats": 2, "progress": False, "segments": None, **FAST.get(method, {})}
-    compare_networks(lambda net, inputs, y: pg.explain(net, inputs, y, method=method, **given).values)
+    compare_networks(lambda net, inputs, y: explain_with(net, inputs, y, method=method, **given).values)
 
 
 def test_inside_a_network_and_for_whole_inputs() -> None:
     given = {"random_state": 0, "n_repeats": 2, "progress": False}
     for more in ({"method": "gradient", "layer": "cnn.0"}, {"level": "modality"}):
-        compare_networks(lambda net, inputs, y, more=more: pg.explain(net, inputs, y, **more, **given).values)
+        compare_networks(lambda net, inputs, y, more=more: explain_with(net, inputs, y, **more, **given).values)
 
 
 def compare_networks(work: Callable[..., np.ndarray]) -> None:
@@ -120,10 +121,10 @@ def compare_networks(work: Callable[..., np.ndarray]) -> None:
 def test_one_row_whose_intervals_do_not_fit_at_once(model: Any) -> None:
     """There are no fewer rows than one, but fewer points of its line."""
     given = {"method": "integrated_gradients", "random_state": 0, "progress": False}
-    compare(lambda: pg.explain(model, X[:1], **given).values, share=0.7)
+    compare(lambda: explain_with(model, X[:1], **given).values, share=0.7)
 
     def one_row(net: nn.Module, inputs: Any, _: Any) -> np.ndarray:
-        return pg.explain(net, {name: value[:1] for name, value in inputs.items()}, segments=None, **given).values
+        return explain_with(net, {name: value[:1] for name, value in inputs.items()}, segments=None, **given).values
 
     compare_networks(one_row)
 

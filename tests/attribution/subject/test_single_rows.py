@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -36,7 +37,7 @@ def _rows(count: int = 9) -> dict[str, Tensor]:
 
 def _both(rows: Any, method: str, **options: Any) -> list[pg.Explanation]:
     return [
-        pg.explain(_Fused(squeezes=each).eval(), rows, method=method, progress=False, **options)
+        explain_with(_Fused(squeezes=each).eval(), rows, method=method, progress=False, **options)
         for each in (True, False)
     ]
 
@@ -77,7 +78,7 @@ def test_batches_are_as_large_as_those_of_its_equal() -> None:
         )
         rows = {name: one.repeat(2000, *[1] * (one.ndim - 1)) for name, one in _rows().items()}
         options = {"method": "ablation", "level": "modality", "returns": "logits", "progress": False}
-        pg.explain(net, rows, torch.arange(18_000) % 3, **options)
+        explain_with(net, rows, torch.arange(18_000) % 3, **options)
         sizes[squeezes] = max(seen)
     assert sizes[True] <= 2 * sizes[False]
 
@@ -90,5 +91,5 @@ def test_a_message_names_the_shapes_of_the_call_that_failed() -> None:
 
     net = Wrong(squeezes=True).eval()
     with pytest.raises(pg.InputError, match=r"called with .*table \((\d+), 2\)") as caught:
-        pg.explain(net, _rows(), method="shapley", returns="logits")
+        pg.explain(pg.Model(net, returns="logits"), _rows(), method="shapley")
     assert f"table ({net.called}, 2)" in str(caught.value)

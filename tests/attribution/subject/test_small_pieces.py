@@ -155,19 +155,23 @@ def test_the_convolution_that_sees_a_picture_of_whole_numbers_is_found(constant,
         net, beside = Net().eval(), torch.randn(4, 1, 4, 4)
     picture = torch.full((4, 1, 4, 4), 5) if constant else torch.arange(64).reshape(4, 1, 4, 4) % 7
     inputs = (picture if whole else picture.float(), beside)
-    found = pg.explain(net, inputs, method="gradcam", task="regression", progress=False)
+    found = pg.explain(pg.Model(net, task="regression"), inputs, method="gradcam", progress=False)
     assert found.meta["layer"] == {"picture": "first, relu", "beside": "other, relu"}
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 def test_a_network_that_is_one_convolution_has_a_map():
     pictures = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    found = pg.explain(torch.nn.Conv2d(1, 1, 4), pictures, method="gradcam", task="regression", progress=False)
+    found = pg.explain(
+        pg.Model(torch.nn.Conv2d(1, 1, 4), task="regression"), pictures, method="gradcam", progress=False
+    )
     assert found.meta["layer"] == {"input": "the network"}
     inside = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 4), torch.nn.Flatten())
     assert pg.explain(inside, pictures, method="gradcam", progress=False).meta["layer"] == {"input": "0"}
     with pytest.raises(pg.InputError, match="convolution"):
-        pg.explain(torch.nn.Linear(3, 1), torch.randn(5, 3), method="gradcam", task="regression", progress=False)
+        pg.explain(
+            pg.Model(torch.nn.Linear(3, 1), task="regression"), torch.randn(5, 3), method="gradcam", progress=False
+        )
 
 
 def test_levels_follow_a_bend_that_no_straight_line_has():

@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
-import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.base.errors import InputError, PermgradWarning
 
@@ -60,7 +60,7 @@ def explained(net, inputs, **options):
     """Explain without the note on what is held."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PermgradWarning)
-        return pg.explain(net, inputs, **{**QUIET, **options})
+        return explain_with(net, inputs, **{**QUIET, **options})
 
 
 @pytest.mark.parametrize("method", ["shapley", "permutation", "permgrad", "ablation", "lime"])
@@ -135,11 +135,11 @@ def test_nothing_is_held_where_the_user_says_so():
     net, (ids, mask) = Bag(), text()
     inputs = {"input_ids": ids, "attention_mask": mask}
     with pytest.warns(PermgradWarning, match=r"attention_mask stays with its row and is not explained"):
-        pg.explain(net, inputs, method="shapley", **QUIET)
+        explain_with(net, inputs, method="shapley", **QUIET)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
-        pg.explain(net, inputs, method="shapley", **QUIET)
-        explanation = pg.explain(net, inputs, method="permutation", scope="local", hold=(), **QUIET)
+        explain_with(net, inputs, method="shapley", **QUIET)
+        explanation = explain_with(net, inputs, method="permutation", scope="local", hold=None, **QUIET)
     assert len(explanation.names) == 2 * PLACES
     assert explanation.meta["held"] == []
 
@@ -185,7 +185,7 @@ def test_columns_of_whole_numbers_stay_columns():
 
     rng = np.random.default_rng(0)
     codes = torch.from_numpy(np.stack([rng.integers(0, 4, 20), rng.integers(0, 5, 20)], axis=1))
-    explanation = pg.explain(Codes(), {"codes": codes, "lengths": torch.rand(20, 1)}, method="permutation", **QUIET)
+    explanation = explain_with(Codes(), {"codes": codes, "lengths": torch.rand(20, 1)}, method="permutation", **QUIET)
     assert explanation.meta["held"] == []
     assert "tokens" not in explanation.meta
     assert explanation.names == ("codes[0]", "codes[1]", "lengths[0]")
@@ -211,6 +211,6 @@ def test_bad_options_are_refused(options, message):
 def test_tokens_are_whole_numbers():
     """Tokens in decimal numbers, and a replacement where there are no tokens, are refused."""
     with pytest.raises(InputError, match="Tokens must be whole numbers"):
-        pg.explain(nn.Linear(3, 1), torch.rand(9, 3), tokens="input", **QUIET)
+        explain_with(nn.Linear(3, 1), torch.rand(9, 3), tokens="input", **QUIET)
     with pytest.raises(InputError, match="replace= needs an input of tokens"):
-        pg.explain(nn.Linear(3, 1), torch.rand(9, 3), replace="pad", **QUIET)
+        explain_with(nn.Linear(3, 1), torch.rand(9, 3), replace="pad", **QUIET)

@@ -7,11 +7,10 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_map
-
-import permgrad as pg
 
 ATEN = torch.ops.aten
 COPYING = (ATEN.detach.default, ATEN.alias.default, ATEN.clone.default)
@@ -95,7 +94,7 @@ def test_weights_that_only_multiply_are_explained_as_their_numbers(kind, method)
         held = [*net.parameters(), *net.buffers()]
         y = torch.arange(len(rows)) % 2
         given = {"returns": "logits", "random_state": 0, "progress": False}
-        found.append(pg.explain(net, rows, y, method=method, **given).values)
+        found.append(explain_with(net, rows, y, method=method, **given).values)
         assert all(one is other for one, other in zip([*net.parameters(), *net.buffers()], held, strict=True))
     np.testing.assert_allclose(*found, rtol=0, atol=1e-6)
     assert np.abs(found[0]).max() > 1e-3

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.replace import plays
@@ -86,22 +87,22 @@ def test_rows_explains_as_many_drawn_at_random(kind):
     else:
         given = whole = forms[kind]
     options = {"n_repeats": 2, "random_state": 3}
-    found = pg.explain(model, given, y, rows=120, sample_weight=weights, **options)
+    found = explain_with(model, given, y, max_rows=120, sample_weight=weights, **options)
     assert found.meta["rows_drawn"] == {"rows": 120, "of": 500}
-    again = pg.explain(model, given, y, rows=120, sample_weight=weights, **options)
+    again = explain_with(model, given, y, max_rows=120, sample_weight=weights, **options)
     np.testing.assert_array_equal(found.values, again.values)
-    local = pg.explain(model, whole, rows=120, scope="local", **options)
+    local = explain_with(model, whole, max_rows=120, scope="local", **options)
     places = np.array(local.meta["rows"])
     assert len(set(places.tolist())) == 120
     assert places.max() > 400, "the precondition: not the first ones"
     assert (np.diff(places) > 0).all()
     if kind == "frame":
-        own = pg.explain(model, X.iloc[places], y[places], sample_weight=weights[places], **options)
+        own = explain_with(model, X.iloc[places], y[places], sample_weight=weights[places], **options)
         np.testing.assert_array_equal(found.values, own.values)
-    all_rows = pg.explain(model, given, y, rows=9_000, **options)
-    np.testing.assert_array_equal(all_rows.values, pg.explain(model, given, y, **options).values)
+    all_rows = explain_with(model, given, y, max_rows=9_000, **options)
+    np.testing.assert_array_equal(all_rows.values, explain_with(model, given, y, **options).values)
     with pytest.raises(pg.InputError, match="rows must be"):
-        pg.explain(model, given, y, rows=0)
+        pg.explain(model, given, y, max_rows=0)
 
 
 def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
@@ -110,7 +111,7 @@ def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
     X.to_parquet(tmp_path / "table.parquet")
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X["a"])
     options = {"method": "gradient", "random_state": 5, "rows": 40}
-    local = pg.explain(model, X, scope="local", **options)
+    local = explain_with(model, X, scope="local", **options)
     pg.explain_stream(model, tmp_path / "table.parquet", scope="local", out=tmp_path / "out", **options)
     parts = [pd.read_parquet(part) for part in sorted((tmp_path / "out" / "local").glob("*.parquet"))]
     assert sorted(set(pd.concat(parts)["row"])) == local.meta["rows"]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -60,7 +61,9 @@ def output(net, text, tokenizer):
 def test_words_are_replaced_as_in_the_text(tokenizer):
     """Replacing a word by a donor's is editing the text: other numbers of pieces move what stands behind."""
     net = Order()
-    explanation = pg.explain(net, TEXTS, method="permutation", scope="local", n_repeats=3, tokenizer=tokenizer, **QUIET)
+    explanation = explain_with(
+        net, TEXTS, method="permutation", scope="local", n_repeats=3, tokenizer=tokenizer, **QUIET
+    )
     lists, count = [text.split() for text in TEXTS], 5
     expected = np.zeros((len(TEXTS), count))
     for place in range(count):
@@ -83,8 +86,8 @@ def test_padding_and_mask_tokens_take_the_place_of_all_pieces():
     """A word's pieces all become the mask token, or padding that is not attended; nothing moves."""
     net = Order()
     for replace in (PIECES["[MASK]"], "pad"):
-        explanation = pg.explain(
-            net, TEXTS, method="permutation", scope="local", replace=replace, tokenizer=enclosed, n_repeats=1, **QUIET
+        explanation = explain_with(
+            net, TEXTS, method="permutation", scope="local", n_repeats=1, tokenizer=enclosed, replace=replace, **QUIET
         )
         ids = torch.tensor([enclosed(TEXTS[1])])  # very very un ##even film good
         mask, edited = torch.ones_like(ids), ids.clone()
@@ -100,7 +103,7 @@ def test_padding_and_mask_tokens_take_the_place_of_all_pieces():
 def test_one_text_and_a_background_of_texts():
     """For one row the players are that row's words; a background of longer and shorter texts replaces them."""
     net = Order()
-    explanation = pg.explain(net, TEXTS[:1], method="shapley", background=TEXTS[1:], tokenizer=enclosed, **QUIET)
+    explanation = explain_with(net, TEXTS[:1], method="shapley", background=TEXTS[1:], tokenizer=enclosed, **QUIET)
     assert explanation.names == ("input_ids[0]", "input_ids[1]")
     assert explanation.feature_values.iloc[0].tolist() == ["good", "film"]
     backgrounds = [text.split() for text in TEXTS[1:]]
@@ -126,7 +129,7 @@ def test_texts_beside_other_inputs(kind):
             return super().forward(input_ids, attention_mask) + table.sum(1, keepdim=True)
 
     inputs = {"text": kind(TEXTS), "table": torch.arange(10.0, dtype=torch.float64).reshape(5, 2)}
-    explanation = pg.explain(Both(), inputs, tokenizer=pieces, method="permutation", **QUIET)
+    explanation = explain_with(Both(), inputs, method="permutation", tokenizer=pieces, **QUIET)
     assert explanation.names == (*(f"input_ids[{place}]" for place in range(5)), "table[0]", "table[1]")
 
 
@@ -134,14 +137,15 @@ def test_batches_change_nothing():
     """Rows are as wide whatever the batch."""
     net = Order()
     one, many = (
-        pg.explain(net, TEXTS, method="shapley", tokenizer=pieces, batch_size=size, **QUIET).values for size in (1, 64)
+        explain_with(net, TEXTS, method="shapley", tokenizer=pieces, batch_size=size, **QUIET).values
+        for size in (1, 64)
     )
     np.testing.assert_allclose(one, many, atol=1e-12)
 
 
 def test_words_are_saved_and_loaded(tmp_path):
     """The words are part of the explanation."""
-    explanation = pg.explain(Order(), TEXTS, method="shapley", tokenizer=pieces, **QUIET)
+    explanation = explain_with(Order(), TEXTS, method="shapley", tokenizer=pieces, **QUIET)
     again = pg.Explanation.load(explanation.save(tmp_path / "it"))
     assert again.feature_values.iloc[3].tolist()[:4] == ["bad", "film", "very", "boring"]
     assert again.meta["tokens"] == explanation.meta["tokens"]
@@ -184,4 +188,4 @@ def test_ids_are_split_by_the_signs_of_their_pieces():
 def test_bad_texts_are_refused(options, message):
     """What cannot be tokenised is refused in one sentence."""
     with pytest.raises(InputError, match=message):
-        pg.explain(Order(), TEXTS, **options, **QUIET)
+        explain_with(Order(), TEXTS, **options, **QUIET)

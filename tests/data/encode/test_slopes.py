@@ -175,7 +175,7 @@ def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
 
 def test_explanations_go_through_the_products(fitted):
     model, X, _ = fitted
-    gradients = pg.explain(model, X[:40], method="integrated_gradients", baseline="mean")
+    gradients = pg.explain(model, X[:40], method=pg.methods.IntegratedGradients(baseline="mean"))
     assert gradients.meta["rule"] == "secants of each layer"
     np.testing.assert_allclose(
         gradients.base_values + gradients.values[..., 0].sum(axis=1), model.predict(X[:40]), rtol=1e-4, atol=1e-4

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad import PermgradWarning
@@ -87,12 +88,12 @@ def test_explaining_and_comparing_match_by_place_and_say_so():
     model, _ = fitted(y)
     options = {"method": "permutation", "n_repeats": 1, "random_state": 0, "progress": False}
     with pytest.warns(PermgradWarning, match="X and y are matched by position"):
-        found = pg.explain(model, X, y.set_axis(SHUFFLED), **options)
+        found = explain_with(model, X, y.set_axis(SHUFFLED), **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
-        usual = pg.explain(model, X, y, **options)
+        usual = explain_with(model, X, y, **options)
     np.testing.assert_array_equal(found.values, usual.values)
     with pytest.warns(PermgradWarning, match="X and sample_weight are matched by position"):
-        pg.explain(model, X, y, sample_weight=pd.Series(1.0, index=SHUFFLED), **options)
+        explain_with(model, X, y, sample_weight=pd.Series(1.0, index=SHUFFLED), **options)
     with pytest.warns(PermgradWarning, match="X and y are matched by position"):
         pg.compare(X, y.set_axis(SHUFFLED), models=["linear", "bagging"], folds=2, explain=False, progress=False)

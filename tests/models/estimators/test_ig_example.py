@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 from torch import nn
@@ -210,7 +211,7 @@ def test_explained_by_integrated_gradients(one_logit):
     encoded = torch.from_numpy(model.encode(X[:50])).double()
     base = torch.zeros(encoded.shape[1], dtype=torch.float64)
     call = {"method": "integrated_gradients", "baseline": "zeros", "output": "logit", "progress": False}
-    zero = pg.explain(model, X[:50], tolerance=1e-4, random_state=0, **call)
+    zero = explain_with(model, X[:50], random_state=0, tolerance=1e-4, **call)
     net = HybridNetwork(model.module_.encoded, 1, model.module_.options, paths=("tabular",))
     net.load_state_dict(model.module_.state_dict())
     net = net.double().eval()

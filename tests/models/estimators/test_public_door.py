@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.exceptions import NotFittedError
 from tests.models.estimators.test_estimators import mixed_table, small
 
-import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
@@ -157,8 +157,8 @@ def test_encoded_rows_are_explained_as_their_table_is():
     rows, places = model.encode_rows(X), np.arange(10, 40)
     for method, target in (("permgrad", y[places]), ("integrated_gradients", None)):
         options = {"method": method, "random_state": 0, "progress": False}
-        found = pg.explain(model, rows.take(places), target, background=rows, **options)
-        plain = pg.explain(model, X.iloc[places], target, background=X, **options)
+        found = explain_with(model, rows.take(places), target, background=rows, **options)
+        plain = explain_with(model, X.iloc[places], target, background=X, **options)
         np.testing.assert_array_equal(found.values, plain.values)
         assert found.names == plain.names
         if plain.feature_values is not None:

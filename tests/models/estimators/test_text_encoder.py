@@ -66,7 +66,7 @@ def test_a_model_with_a_function_needs_it_again(fitted, tmp_path):
 
 def test_words_of_a_text_with_vectors_have_effects(fitted):
     X, _ = made(1, 3)
-    divided = pg.explain(fitted, X, level="part", method="shapley", random_state=0)
+    divided = pg.explain_parts(fitted, X, random_state=0)
     assert {name.partition("[")[0] for name in divided.names} == {"text", "x"}
 
 

@@ -56,7 +56,7 @@ def texts(figure) -> str:
 def test_features_are_summed_before_means_are_taken():
     explanation = local()
     summed = explanation.values[:, :4, 1].sum(axis=1), explanation.values[:, 4:, 1].sum(axis=1)
-    figure = explanation.plot.modality(output="well")
+    figure = explanation.plot.modality(target="well")
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == pytest.approx([np.abs(own).mean() for own in summed])
 
@@ -109,7 +109,7 @@ def coloured(figure) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_segments_are_drawn_over_images_of_one_or_three_channels(channels):
     explanation = local(channels)
-    figure = explanation.plot.image(row=1, output="well")
+    figure = explanation.plot.image(row=1, target="well")
     picture = np.asarray(figure.axes[0].images[0].get_array())
     assert picture.shape == ((8, 8) if channels == 1 else (8, 8, 3))
     bar = figure.axes[-1]
@@ -153,13 +153,17 @@ def test_explained_globally_a_network_is_drawn_over_the_mean_image():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
     images, y = torch.rand(20, 1, 8, 8), np.arange(20) % 2
-    explanation = pg.explain(net, images, y, segments=("grid", 2), n_repeats=1, random_state=0, progress=False)
-    figure = explanation.plot.image(output="1")
+    explanation = pg.explain(
+        pg.Model(net, segments=("grid", 2)), images, y, n_repeats=1, random_state=0, progress=False
+    )
+    figure = explanation.plot.image(target="1")
     np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), images.mean(dim=0)[0], rtol=1e-6)
     drawn = texts(figure)
     for words in ("permgrad: image, all rows, rows of 1", "the mean image", "importance over it"):
         assert words in drawn or explanation.modality[0] not in words
-    local_one = pg.explain(net, images[:2], method="gradient", segments=("grid", 2), random_state=0, progress=False)
+    local_one = pg.explain(
+        pg.Model(net, segments=("grid", 2)), images[:2], method="gradient", random_state=0, progress=False
+    )
     assert "row 1, towards 1" in texts(local_one.plot.image(row=1))
 
 
@@ -234,7 +238,7 @@ def test_shap_draws_it(outputs, scope, kind):
 def test_shapiq_reads_it():
     pytest.importorskip("shapiq")
     explanation = local(base_values=np.array([[0.5, 1.5]] * 3))
-    values = explanation.to_shapiq(row=2, output="well")
+    values = explanation.to_shapiq(row=2, target="well")
     assert values.baseline_value == 1.5
     assert [values[(player,)] for player in range(6)] == explanation.values[2, :, 1].tolist()
     assert values.get_n_order_values(1).tolist() == explanation.values[2, :, 1].tolist()

@@ -191,7 +191,7 @@ def test_bars_that_do_not_clearly_matter_are_grey_with_paths_too():
 
 
 def test_waterfall_steps_end_at_the_prediction(local):
-    axes = local.plot.waterfall(row=4, top_n=6, output="Good").axes[0]
+    axes = local.plot.waterfall(row=4, top_n=6, target="Good").axes[0]
     bars = axes.containers[0]
     assert len(bars) == 7, "six features and the rest"
     top, bottom = bars[0], bars[-1]
@@ -280,7 +280,7 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
         (lambda g, _: g.plot.waterfall(), "waterfall shows single rows, but this explanation is global"),
         (lambda _, rows: rows.plot.waterfall(row=300), "row must be a position from 0 to 299, got 300"),
         (lambda g, _: g.plot.bar(top_n=0), "top_n must be an integer of at least 1, got 0"),
-        (lambda g, _: g.plot.bar(output="Godo"), "Did you mean 'Good'"),
+        (lambda g, _: g.plot.bar(target="Godo"), "Did you mean 'Good'"),
         (lambda _, rows: rows.plot.direction(), "has no mean predictions by quantile or level"),
         (
             lambda _, rows: local_explanation(maps={}).plot.image(),
@@ -375,7 +375,7 @@ def test_modality_sums_the_paths_of_an_additive_explanation(local):
     from dataclasses import replace
 
     parts = {"tabular": 0.75 * local.values, "image": 0.25 * local.values}
-    figure = replace(local, parts=parts).plot.modality(output="Good")
+    figure = replace(local, parts=parts).plot.modality(target="Good")
     widths = [bar.get_width() for container in figure.axes[0].containers for bar in container]
     total = np.abs(local.values[:, :, 1].sum(axis=1)).mean()
     np.testing.assert_allclose(widths, [0.75 * total, 0.25 * total])

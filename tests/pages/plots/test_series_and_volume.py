@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -65,7 +66,7 @@ def drawn(figure) -> str:
 # ---- series ----------------------------------------------------------------------------------------------------------
 def test_each_channel_is_a_line_on_the_colours_of_its_windows():
     explanation = lines()
-    figure = explanation.plot.series(row=1, output="ill")
+    figure = explanation.plot.series(row=1, target="ill")
     first, second, bar = figure.axes
     for channel, axes in enumerate((first, second)):
         np.testing.assert_array_equal(axes.lines[0].get_ydata(), explanation.maps["images:x"][1, channel])
@@ -77,13 +78,13 @@ def test_each_channel_is_a_line_on_the_colours_of_its_windows():
     assert "x[1] −2.00, x[0] 1.00" in figure.description
     assert "<svg" in drawn(figure)
     other = style.colour_map("shade")((2 - np.array([1.0, -2.0, 0.0, 0.5])) / 4)
-    np.testing.assert_allclose(shades(explanation.plot.series(output="well").axes[0])[::3], other)
+    np.testing.assert_allclose(shades(explanation.plot.series(target="well").axes[0])[::3], other)
 
 
 def test_channels_with_players_of_their_own_have_their_own_colours_and_nobodys_places_are_grey():
     own = np.arange(2)[:, None] + np.zeros(TIME, int)
     own[1, 6:] = -1
-    figure = lines((1.0, -2.0), own).plot.series(output="ill")
+    figure = lines((1.0, -2.0), own).plot.series(target="ill")
     (first, second) = (shades(axes) for axes in figure.axes[:2])
     assert len(np.unique(first, axis=0)) == 1
     assert not np.allclose(first[0], second[0])
@@ -97,7 +98,7 @@ def test_a_long_wave_keeps_its_narrowest_spike_and_window():
     segments = np.zeros(time, int)
     segments[12_345] = 1
     explanation = local((0.1, -2.0), wave, segments, (time,), None)
-    figure = explanation.plot.series(output="ill")
+    figure = explanation.plot.series(target="ill")
     axes = figure.axes[0]
     assert axes.get_ylabel() == "", "a single channel has no number"
     heights = axes.collections[-1].get_paths()[0].vertices[:, 1]
@@ -159,7 +160,7 @@ def test_time_first_is_turned_and_activation_starts_at_zero():
 # ---- volumes ---------------------------------------------------------------------------------------------------------
 def test_slices_go_through_the_strongest_block_and_show_its_value():
     explanation = block()
-    figure = explanation.plot.volume(row=1, output="ill")
+    figure = explanation.plot.volume(row=1, target="ill")
     plain, over = figure.axes[:3], figure.axes[3:6]
     titles = [axes.get_title("left") for axes in plain]
     where = [int(title.split()[1]) for title in titles]
@@ -188,7 +189,7 @@ def test_channels_are_averaged_and_their_values_added():
     rows = np.random.default_rng(1).uniform(size=(ROWS, DEPTH, HEIGHT, WIDTH, 2))
     segments = np.arange(2) + np.zeros((DEPTH, HEIGHT, WIDTH, 1), int)
     explanation = block((2.0, -0.5), picture=rows, segments=segments, channels=3)
-    figure = explanation.plot.volume(output="ill", at=(1, 2, 3))
+    figure = explanation.plot.volume(target="ill", at=(1, 2, 3))
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), rows[0, 1].mean(axis=-1))
     assert figure.axes[-1].get_xlim() == (-1.5, 1.5)
 
@@ -259,7 +260,7 @@ def test_explanations_of_networks_are_drawn_and_come_back_from_a_folder(case, tm
     layer, shape, options, plot = CASES[case]
     rows = torch.randn(6, *shape, generator=torch.Generator().manual_seed(0))
     net = Read(layer, wave=len(shape) == 1).eval()
-    explanation = pg.explain(net, rows, **{"method": "gradient", "returns": "values", "progress": False, **options})
+    explanation = explain_with(net, rows, **{"method": "gradient", "returns": "values", "progress": False, **options})
     explanation.save(tmp_path / "why")
     figures = [
         getattr(each.plot, plot)(row=4, title="") for each in (explanation, pg.Explanation.load(tmp_path / "why"))

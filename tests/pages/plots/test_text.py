@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from explaining import explain_with
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -36,7 +37,7 @@ def explanation():
     vocabulary = {word: place + 1 for place, word in enumerate(dict.fromkeys(" ".join(TEXTS).split()))}
     net, tokenizer = Bag(), lambda text: [vocabulary[word] for word in text.split()]
     options = {"method": "permutation", "scope": "local", "n_repeats": 1, "replace": "pad", "task": "regression"}
-    return pg.explain(net, TEXTS, tokenizer=tokenizer, random_state=0, progress=False, **options)
+    return explain_with(net, TEXTS, random_state=0, progress=False, tokenizer=tokenizer, **options)
 
 
 def test_words_and_values_are_in_the_html_and_escaped(explanation):
@@ -86,7 +87,7 @@ def test_what_has_no_words_is_refused(explanation):
     """Other features, groups and global explanations have no text."""
     with pytest.raises(InputError, match="shows single rows"):
         explanation.to_global().plot.text()
-    table = pg.explain(nn.Linear(2, 1), torch.rand(9, 2), method="shapley", task="regression", progress=False)
+    table = pg.explain(pg.Model(nn.Linear(2, 1), task="regression"), torch.rand(9, 2), method="shapley", progress=False)
     with pytest.raises(InputError, match="shows tokens, but"):
         table.plot.text()
 

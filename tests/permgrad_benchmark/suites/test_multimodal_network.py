@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.base.random import generator
@@ -142,8 +143,8 @@ def test_replacing_encoded_features_is_replacing_images(learned):
     _, case, _ = learned
     arguments = {"method": "permgrad", "scope": "global", "level": "modality", "task": "regression", "random_state": 0}
     rows = case.rows(60)
-    outside = pg.explain(case.network, rows, progress=False, branches=False, **arguments)
-    inside = pg.explain(case.network, rows, progress=False, branches=False, layer=LAYER, **arguments)
+    outside = explain_with(case.network, rows, progress=False, branches=False, **arguments)
+    inside = explain_with(case.network, rows, progress=False, layer=LAYER, branches=False, **arguments)
     assert outside.names == inside.names == MODALITIES
     assert outside.values.min() > 0
     assert np.allclose(outside.values, inside.values, rtol=1e-3, atol=1e-4 * np.abs(outside.values).max())
@@ -152,7 +153,9 @@ def test_replacing_encoded_features_is_replacing_images(learned):
 def test_every_unit_of_the_fusion_layer_belongs_to_its_modality(learned):
     _, case, oracle = learned
     for own in (case, oracle):
-        found = pg.explain(own.network, own.rows(40), method="gradient", layer=LAYER, task="regression", progress=False)
+        found = pg.explain(
+            pg.Model(own.network, layer=LAYER, task="regression"), own.rows(40), method="gradient", progress=False
+        )
         for name, columns in COLUMNS_OF.items():
             used = {found.modality[column] for column in range(columns.start, columns.stop)}
             assert used == {name}, (own.oracle, name, used)

@@ -219,8 +219,14 @@ def test_the_json_states_quantity_and_unit_as_the_terminal_does(method, tmp_path
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(30, 2)), columns=["soil", "slope"])
     y = X["soil"].to_numpy() + 1.0
-    found = pg.explain(lambda rows: np.asarray(rows)[:, 0], X, y if method == "permutation" else None, method=method,
-                       task="regression", random_state=0, progress=False)  # fmt: skip
+    found = pg.explain(
+        pg.Model(lambda rows: np.asarray(rows)[:, 0], task="regression"),
+        X,
+        y if method == "permutation" else None,
+        method=method,
+        random_state=0,
+        progress=False,
+    )
     request = SimpleNamespace(row=None, method=method, classes=(), folder=tmp_path)
     outcome = outcome_of(request, found)
     assert outcome.facts["quantity"]

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from invoking import call
 from onnx_models import Linear
 
@@ -53,7 +54,7 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
     places = np.flatnonzero(rows["region"] == "north") if chosen else np.arange(len(rows))
     background = {"background": rows} if chosen else {}
     y = None if chosen else late
-    explanation = pg.explain(model, rows.take(places), y, method=method, random_state=4, **ASKED, **background)
+    explanation = explain_with(model, rows.take(places), y, method=method, random_state=4, **ASKED, **background)
     assert set(saved.names) == set(explanation.names) == set(rows.columns)
     order = [saved.names.index(name) for name in explanation.names]
     values = saved.values[:, order] if chosen else saved.values[order]
@@ -80,10 +81,10 @@ def test_further_arguments_are_those_of_python(tmp_path, files):
     call("explain", folder / "model.onnx", tmp_path / "table.csv", *asked, *options)
     saved = pg.Explanation.load(tmp_path / "out")
     python = {"groups": groups, "confidence": 0.9, "random_state": 4, **ASKED}
-    expected = pg.explain(model, rows, late, row_groups=clinic, **python)
+    expected = explain_with(model, rows, late, row_groups=clinic, **python)
     order = [saved.names.index(name) for name in expected.names]
     np.testing.assert_allclose(saved.low[order], expected.low, atol=1e-12)
-    assert not np.allclose(pg.explain(model, rows, late, **python).low, expected.low), "groups widen intervals"
+    assert not np.allclose(explain_with(model, rows, late, **python).low, expected.low), "groups widen intervals"
 
 
 def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):

@@ -54,8 +54,8 @@ def command(folder):
     [
         command,
         lambda _: pg.HyNNClassifier(preset="fast", max_epochs=1, progress=False).fit(ALL_ROWS, ALL_LABELS),
-        lambda _: pg.explain(nn.Linear(3, 3), ALL_ROWS, class_names=["all", "none", "some"], method="gradient"),
-        lambda _: pg.explain(lambda rows: rows, ALL_ROWS, class_names=["all", "none", "some"]),
+        lambda _: pg.explain(pg.Model(nn.Linear(3, 3), class_names=["all", "none", "some"]), ALL_ROWS, method="gradient"),
+        lambda _: pg.explain(pg.Model(lambda rows: rows, class_names=["all", "none", "some"]), ALL_ROWS),
     ],
 )  # fmt: skip
 def test_a_class_named_all_is_refused(tmp_path, given):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from typer.testing import CliRunner
 
 import permgrad as pg
@@ -40,7 +41,7 @@ class Counter:
 
     def __call__(self, *args: object, **options: object) -> pg.Explanation:
         self.calls += 1
-        return pg.explain(*args, **options)
+        return explain_with(*args, **options)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from PIL import Image
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
@@ -229,7 +230,7 @@ def test_single_rows_take_few_predictions_and_are_near_the_exact_values(columns,
     assert sum(predicted) < 1.5 * 10 * 100 * (columns + 1)
     if columns == 6:
         options = {"background": work.background, "references": 50, "random_state": 0, "progress": False}
-        exact = pg.explain(model, few, method="shapley", scope="local", **options).values
+        exact = explain_with(model, few, method="shapley", scope="local", **options).values
         assert np.abs(ours - exact).max() < 0.03 * np.ptp(y)
 
 

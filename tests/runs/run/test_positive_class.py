@@ -146,7 +146,7 @@ def test_a_level_that_is_none_is_refused_before_anything_is_written():
     assert "A positive class is one of two, but a number is predicted here. Leave --positive" in call(*numbers, code=2)
     model = pg.load("usual/model")
     with pytest.raises(pg.InputError, match="Positive class 'bda' not found"):
-        pg.explain(model, table()[["amount", "months"]], method="gradient", positive="bda")
+        pg.explain(pg.Model(model, positive="bda"), table()[["amount", "months"]], method="gradient")
 
 
 def test_a_class_that_is_never_predicted_is_a_sentence():

@@ -100,8 +100,8 @@ def _add_parts(work: Work, row: Rows, number: str, columns: Sequence[PhotoColumn
         explanation = divide(arguments, tuned(Shapley(tolerance=0, max_permutations=_ORDERS), exact=0))
     for column in columns:
         at = [place for place, whose in enumerate(explanation.modality) if whose == column.name]
-        if len(at) == PATCHES**2 and explanation.std is not None:
-            error = explanation.std[0, at].max(axis=0, keepdims=True)
+        if len(at) == PATCHES**2 and explanation.std_error is not None:
+            error = explanation.std_error[0, at].max(axis=0, keepdims=True)
             column.parts[number] = np.concatenate([explanation.values[0, at], error])
 
 

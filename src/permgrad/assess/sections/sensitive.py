@@ -61,8 +61,8 @@ def _reliance(work: Work, codes: Integers, levels: Sequence[str]) -> list[dict[s
             one = model.explain(some, some.y, **{"method": "permgrad", **options}, scope="global")
         except InputError:  # such as too few groups
             continue
-        if one.std is not None:
-            values[at], errors[at] = one.values[:, 0], one.std[:, 0]
+        if one.std_error is not None:
+            values[at], errors[at] = one.values[:, 0], one.std_error[:, 0]
     lines = []
     for name in main.clearly_matter()[:MOST_FEATURES]:
         value, error = (one[:, main.names.index(name)] for one in (values, errors))

@@ -176,13 +176,13 @@ def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:
     values, std = np.zeros((2, len(parts), len(players), len(parts[0].outputs)))
     for row, one in enumerate(parts):
         own = [places[name] for name in one.names]
-        values[row, own], std[row, own] = one.values[0], one.std[0] if one.std is not None else 0.0
+        values[row, own], std[row, own] = one.values[0], one.std_error[0] if one.std_error is not None else 0.0
     table = pd.concat([one.feature_values for one in parts], ignore_index=True)[list(players)]
     meta = {**parts[0].meta, "by_input": {name: about for one in parts for name, about in one.meta["by_input"].items()}}
     names, modality = tuple(players), tuple(players.values())
     left: dict[str, Any] = dict.fromkeys(("low", "high", "p_values", "base_values", "predictions"))
     return replace(
-        parts[0], values=values, std=std, names=names, modality=modality, feature_values=table, meta=meta, **left
+        parts[0], values=values, std_error=std, names=names, modality=modality, feature_values=table, meta=meta, **left
     )
 
 

@@ -44,7 +44,7 @@ class Explanation(Numbers):
             regression, the classes for methods that explain the output.
         method: the method's registered name.
         scope: ``"global"`` or ``"local"``.
-        std: standard errors, shaped like ``values``, or None where the method has none.
+        std_error: standard errors, shaped like ``values``, or None where the method has none.
         low, high: ends of the confidence interval at ``meta["confidence"]``, shaped like ``values``.
         p_values: two-sided p-values of "the importance is 0": below 0.05 exactly when the 95 % interval excludes 0.
             ``p_adjusted`` has them adjusted for the number of features.
@@ -110,7 +110,7 @@ class Explanation(Numbers):
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    def to_html(self, row: int | None = None, *, output: str | int | None = None) -> str:
+    def to_html(self, row: int | None = None, *, target: str | int | None = None) -> str:
         """Return the explanation as HTML for a notebook, without scripts, for light and dark themes.
 
         A global explanation is shown as ranked bars with intervals, and names that clearly matter are bold. A local one
@@ -119,7 +119,7 @@ class Explanation(Numbers):
 
         Args:
             row: position of the row in a local explanation. None: the first.
-            output: name or position of the output. None: the first (for a row of two classes: the positive one).
+            target: name or position of the output. None: the first (for a row of two classes: the positive one).
 
         Returns:
             HTML that a notebook shows. Saved to a file, it opens in any browser.
@@ -133,7 +133,7 @@ class Explanation(Numbers):
             >>> "<script" in explanation.to_html()
             False
         """
-        return show("Explanation.html", self.of_order(1), row=row, output=output)
+        return show("Explanation.html", self.of_order(1), row=row, target=target)
 
     def evaluate(
         self,
@@ -211,13 +211,13 @@ class Explanation(Numbers):
             n_repeats=n_repeats, random_state=random_state, progress=progress,
         )  # fmt: skip
 
-    def summary(self, *, output: str | int | None = None, top_n: int = 5) -> str:
+    def summary(self, *, target: str | int | None = None, top_n: int = 5) -> str:
         """Return a few lines of plain text: what was explained, and leading features and pairs with their intervals.
 
         What matters is ``clearly_matter()``. A local explanation is summarised by its mean absolute attributions.
 
         Args:
-            output: name or position of the output. None: the first (for a row of two classes: the positive one).
+            target: name or position of the output. None: the first (for a row of two classes: the positive one).
             top_n: how many features to list (per input, where each was explained by a different method).
 
         Raises:
@@ -232,16 +232,16 @@ class Explanation(Numbers):
               a  2.00
               b  1.00
         """
-        return show("Explanation.summary", self, output=output, top_n=top_n)
+        return show("Explanation.summary", self, target=target, top_n=top_n)
 
-    def clearly_matter(self, output: str | int | None = None) -> list[str]:
+    def clearly_matter(self, target: str | int | None = None) -> list[str]:
         """Return the names that clearly matter to an output of a global explanation, by falling importance.
 
         Their p-values pass Holm's steps (``p_adjusted``) at 5 %, and they have at least 0.1 % of what the model has
         learned (or of all importances). Without p-values there are none. Of pairs (``of_order(2)``), sizes count.
 
         Args:
-            output: its name or position. None: the first.
+            target: its name or position. None: the first.
 
         Raises:
             InputError: the explanation is local, or each modality was explained by a different method.
@@ -255,7 +255,7 @@ class Explanation(Numbers):
         """
         if self.scope == "local":
             raise InputError("clearly_matter needs a global explanation", hint="Call .to_global() first.", code="PG004")
-        column, p_adjusted = self.output_index(output), self.p_adjusted
+        column, p_adjusted = self.output_index(target), self.p_adjusted
         if p_adjusted is None:
             return []
         # What a model has learned is a constant's loss less its own.
@@ -264,7 +264,7 @@ class Explanation(Numbers):
             learned = float(self.meta.get("loss_scale", np.nan)) - float(self.meta.get("model_loss", np.nan))
         clear = clearly(sizes_of(self, column), p_adjusted[:, column], learned if learned > 0 else None)
         passed = dict(zip(self.names, clear, strict=True))
-        return [name for name in self.ranking(output) if passed[name]]
+        return [name for name in self.ranking(target) if passed[name]]
 
     @overload
     def to_frame(self, library: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
@@ -275,9 +275,9 @@ class Explanation(Numbers):
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return the tidy frame, one line per (row,) feature and output, of pandas, polars or pyarrow.
 
-        Columns: ``(row,) feature, modality, class, importance, std, ci_low, ci_high, p_value, p_adjusted`` and then
-        the parts (``tabular, image, interaction`` for the path game). With interactions the last column is ``order``
-        (1: features, 2: pairs). ``std`` is the standard error. In a local
+        Columns: ``(row,) feature, modality, class, importance, std_error, ci_low, ci_high, p_value, p_adjusted`` and
+        then the parts (``tabular, image, interaction`` for the path game). With interactions the last column is ``order``
+        (1: features, 2: pairs). ``std_error`` is the standard error. In a local
         explanation it and the p-values measure only the error of sampling. Undefined numbers are NaN, never 0.
         """
         return as_library(tidy_frame(self), library)
@@ -285,8 +285,8 @@ class Explanation(Numbers):
     def effects(self, library: Library = "pandas") -> Any:
         """Return the curves of ``direction`` as a frame, one line per feature, output and value of the feature.
 
-        Columns: ``feature, class, value, effect, std, ci_low, ci_high, rows``. For ``method="ale"``, ``effect`` is the
-        accumulated local effect, and ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the mean
+        Columns: ``feature, class, value, effect, std_error, ci_low, ci_high, rows``. For ``method="ale"``, ``effect`` is
+        the accumulated local effect, and ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the mean
         prediction, without errors.
 
         Examples:
@@ -298,18 +298,18 @@ class Explanation(Numbers):
         return as_library(effects_frame(self), library)
 
     @overload
-    def ranking(self, output: str | int | None = None, *, certain: None = None, order: int = 1) -> list[str]: ...
+    def ranking(self, target: str | int | None = None, *, certain: None = None, order: int = 1) -> list[str]: ...
 
     @overload
-    def ranking(self, output: str | int | None = None, *, certain: float, order: int = 1) -> pd.DataFrame: ...
+    def ranking(self, target: str | int | None = None, *, certain: float, order: int = 1) -> pd.DataFrame: ...
 
     def ranking(
-        self, output: str | int | None = None, *, certain: float | None = None, order: int = 1
+        self, target: str | int | None = None, *, certain: float | None = None, order: int = 1
     ) -> list[str] | pd.DataFrame:
         """Return the names by falling importance. A local explanation is ranked as by ``to_global()``.
 
         Args:
-            output: name or position of the output. None: the first.
+            target: name or position of the output. None: the first.
             certain: with for example 0.95, return a frame ``feature, rank, rank_low, rank_high, set``. The intervals of
                 the ranks hold for all names at once with this certainty. Names of one set cannot be told apart from
                 all of their neighbours, and every name of a set clearly stands above every name of later sets. The
@@ -321,9 +321,9 @@ class Explanation(Numbers):
                 ``certain`` is not a number between 0 and 1.
 
         Examples:
-            >>> values, std = np.array([[5.0], [1.2], [1.0]]), np.array([[0.1], [0.2], [0.2]])
+            >>> values, errors = np.array([[5.0], [1.2], [1.0]]), np.array([[0.1], [0.2], [0.2]])
             >>> names = ("a", "b", "c")
-            >>> result = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", std=std)
+            >>> result = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", std_error=errors)
             >>> result.ranking()
             ['a', 'b', 'c']
             >>> result.ranking(certain=0.95)[["rank_low", "rank_high", "set"]].values.tolist()
@@ -331,7 +331,7 @@ class Explanation(Numbers):
         """
         if self.method == MIXED:
             raise without_common_unit("ranking")
-        column, part = self.output_index(output), self.of_order(order)
+        column, part = self.output_index(target), self.of_order(order)
         if self.scope == "local":
             scores = mean_over_rows(np.abs(part.values[..., column]), self.meta.get("sample_weight"))[0]
         else:
@@ -383,7 +383,7 @@ class Explanation(Numbers):
             self,
             values=values,
             scope="global",
-            std=std,
+            std_error=std,
             low=low,
             high=high,
             p_values=p_values,
@@ -428,7 +428,7 @@ class Explanation(Numbers):
             part_std={},
             level="modality",
             maps={name: array for name, array in self.maps.items() if not name.startswith("segments:")},
-            **dict.fromkeys(("std", "low", "high", "p_values", "correlation", "direction", "feature_values")),  # type: ignore[arg-type]
+            **dict.fromkeys(("std_error", "low", "high", "p_values", "correlation", "direction", "feature_values")),  # type: ignore[arg-type]
         )
 
     def to_shap(self) -> Any:
@@ -461,13 +461,13 @@ class Explanation(Numbers):
             output_names=None if single else list(self.outputs),
         )
 
-    def to_shapiq(self, order: int = 1, *, row: int = 0, output: str | int | None = None) -> Any:
+    def to_shapiq(self, order: int = 1, *, row: int = 0, target: str | int | None = None) -> Any:
         """Return one ``shapiq.InteractionValues`` with the same numbers. Needs the package shapiq.
 
         Args:
             order: 1 for the features alone, or the order that was computed (``interactions=2``), with all orders below.
             row: position of the row in a local explanation.
-            output: name or position of the output. None: the first.
+            target: name or position of the output. None: the first.
 
         Raises:
             InputError: there is no such order, row or output.
@@ -479,7 +479,7 @@ class Explanation(Numbers):
             >>> local.to_shapiq().values.tolist()
             [0.0, 1.0, 1.0]
         """
-        return to_shapiq(self, order, row, self.output_index(output))
+        return to_shapiq(self, order, row, self.output_index(target))
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write ``explanation.json``, ``values.npz`` and ``times.json`` into ``folder``, in one step.

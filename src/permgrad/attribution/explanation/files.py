@@ -150,7 +150,7 @@ def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, Array]) ->
     if frame is not None:
         frame = pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object).infer_objects()
     fields = {name: header[name] for name in _PLAIN} | {name: tuple(header[name]) for name in _NAMES}
-    for name in ("std", "low", "high", "p_values", "correlation", "base_values", "predictions"):
+    for name in ("std_error", "low", "high", "p_values", "correlation", "base_values", "predictions"):
         fields[name] = arrays.get(name)
     for group in ("parts/", "part_std/", "maps/"):
         stored = {name: array for name, array in arrays.items() if name.startswith(group)}

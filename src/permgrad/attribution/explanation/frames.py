@@ -12,7 +12,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.late import pd
 
 #: Parts of a direction, and the columns that they become.
-_NUMBERS = {"mean": "effect", "std": "std", "low": "ci_low", "high": "ci_high"}
+_NUMBERS = {"mean": "effect", "std_error": "std_error", "low": "ci_low", "high": "ci_high"}
 
 
 def effects_frame(explanation: Numbers) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def tidy_frame(explanation: Numbers) -> pd.DataFrame:
 def frame_numbers(explanation: Numbers) -> dict[str, Floats]:
     """Return the tidy frame's columns of numbers."""
     low, high = explanation.ci()
-    numbers = {"importance": explanation.values, "std": explanation.std, "ci_low": low, "ci_high": high}
+    numbers = {"importance": explanation.values, "std_error": explanation.std_error, "ci_low": low, "ci_high": high}
     numbers |= {"p_value": explanation.p_values, "p_adjusted": explanation.p_adjusted, **explanation.parts}
     # Of refits: both parts of the standard error.
     numbers |= {name: std for name, std in explanation.part_std.items() if name not in explanation.parts}

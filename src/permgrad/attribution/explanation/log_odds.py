@@ -37,7 +37,7 @@ def in_log_odds(explanation: Explanation) -> Explanation:
             scores = getattr(explanation, name)
             changed[name] = None if scores is None else scores - scores[..., ::-1]
         changed["parts"] = {name: part - part[..., ::-1] for name, part in explanation.parts.items()}
-        changed |= dict.fromkeys(("std", "low", "high", "p_values")) | {"part_std": {}}
+        changed |= dict.fromkeys(("std_error", "low", "high", "p_values")) | {"part_std": {}}
     elif columns != 1 or about.get("task") != "classification":
         return explanation
     return replace(explanation, **changed)

@@ -22,7 +22,7 @@ def no_order(orders: list[int], order: Any) -> InputError:
 
 def arrays_like_values(explanation: Numbers) -> dict[str, Floats]:
     """Return the arrays that are shaped like ``values``, by name: errors, intervals, p-values and parts."""
-    arrays = {name: getattr(explanation, name) for name in ("std", "low", "high", "p_values")}
+    arrays = {name: getattr(explanation, name) for name in ("std_error", "low", "high", "p_values")}
     stored = {name: array for name, array in arrays.items() if array is not None}
     stored |= {f"parts/{name}": array for name, array in explanation.parts.items()}
     stored |= {f"part_std/{name}": array for name, array in explanation.part_std.items()}
@@ -39,7 +39,7 @@ class Numbers:
     outputs: tuple[str, ...]
     method: str
     scope: Literal["global", "local"]
-    std: Floats | None = None
+    std_error: Floats | None = None
     low: Floats | None = None
     high: Floats | None = None
     p_values: Floats | None = None
@@ -111,7 +111,7 @@ class Numbers:
         if len(places) == len(self.names) and not players:
             return self
         some: dict[str, Any] = {}
-        for name in ("values", "std", "low", "high", "p_values"):
+        for name in ("values", "std_error", "low", "high", "p_values"):
             array = getattr(self, name)
             some[name] = None if array is None else array[..., places, :]
         for group in ("parts", "part_std"):
@@ -149,20 +149,20 @@ class Numbers:
             result[..., places, :] = adjusted_within(some, modalities) if order == 1 else adjusted(some, left_out)
         return np.where(np.isnan(tests), self.p_values, result)
 
-    def output_index(self, output: str | int | None) -> int:
+    def output_index(self, target: str | int | None) -> int:
         """Return the position of an output from its name or position. None is the first."""
-        if output is None:
+        if target is None:
             return 0
-        if is_whole(output) and 0 <= output < len(self.outputs):
-            return int(output)
-        if text_of(output) in self.outputs:
-            return self.outputs.index(text_of(output))
-        raise unknown("output", output, self.outputs)
+        if is_whole(target) and 0 <= target < len(self.outputs):
+            return int(target)
+        if text_of(target) in self.outputs:
+            return self.outputs.index(text_of(target))
+        raise unknown("output", target, self.outputs)
 
 
 def tests_of(numbers: Numbers) -> Floats:
     """Return the p-values that count as tests, else NaN: a feature that cannot change the output needs none."""
-    if numbers.p_values is None or numbers.std is None:
+    if numbers.p_values is None or numbers.std_error is None:
         return np.full(numbers.values.shape, np.nan) if numbers.p_values is None else numbers.p_values
-    is_unmoved = (numbers.values == 0) & (numbers.std == 0) & (numbers.order == 1)[:, None]
+    is_unmoved = (numbers.values == 0) & (numbers.std_error == 0) & (numbers.order == 1)[:, None]
     return np.where(is_unmoved, np.nan, numbers.p_values)

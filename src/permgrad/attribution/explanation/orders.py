@@ -53,7 +53,7 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
         min_order=0 if single else int(explanation.order.min()),
         n_players=players if single else int(explanation.meta.get("players", players)),
         interaction_lookup={members: place for place, members in enumerate([()] * len(first) + list(lookup))},
-        estimated=explanation.std is not None,
+        estimated=explanation.std_error is not None,
         baseline_value=baseline,
     )
 

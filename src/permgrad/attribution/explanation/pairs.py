@@ -22,14 +22,14 @@ class RankedPairs(NamedTuple):
     clear: Booleans
 
 
-def pairs_of(explanation: Explanation, output: str | int | None = None) -> RankedPairs:
+def pairs_of(explanation: Explanation, target: str | int | None = None) -> RankedPairs:
     """Return the pairs of an explanation with interactions. Those of a local one are means of absolute values.
 
     Such a mean is always above 0, so that none of them is clear.
     """
     signed = explanation.scope == "global"
     explanation = explanation if signed else explanation.to_global("mean_abs")
-    pairs, column = explanation.of_order(2), explanation.output_index(output)
+    pairs, column = explanation.of_order(2), explanation.output_index(target)
     order = np.argsort(-np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable")
     undefined = np.full(pairs.values.shape, np.nan)
     adjusted = undefined if pairs.p_adjusted is None else pairs.p_adjusted

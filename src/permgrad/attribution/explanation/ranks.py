@@ -65,7 +65,7 @@ def certain_ranks(explanation: Numbers, places: Sequence[int], output: int, cert
     """Return the ranks of a global explanation, for names in the order of these places."""
     places = list(places)
     values = sizes_of(explanation, output)[places]
-    std = None if explanation.std is None else explanation.std[places, output]
+    std = None if explanation.std_error is None else explanation.std_error[places, output]
     correlation = None if explanation.order[places].max(initial=1) > 1 else explanation.correlation
     if correlation is not None:
         correlation = correlation[output][np.ix_(places, places)]

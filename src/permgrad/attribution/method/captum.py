@@ -97,7 +97,7 @@ class CaptumMethod(Method):
         facts = {"quantity": f"attribution by {self.name}", "unit": "as the network returns it"}
         predictions = outputs[:, list(request.targets)].double().cpu().numpy()
         explanation = build(request, self.name, values, facts, predictions=predictions)
-        del explanation.meta["output"]  # Captum explains what the network returns
+        del explanation.meta["scale"]  # Captum explains what the network returns
         return explanation
 
     def _check_network(self, subject: NetworkSubject) -> None:

@@ -108,7 +108,7 @@ class GradCam(Configured):
         facts = {
             "quantity": reader.quantity,
             "unit": "map",
-            "output": request.scale,
+            "scale": request.scale,
             "variant": options["variant"],
             "upsample": options["upsample"],
             "rectified": options["relu"],

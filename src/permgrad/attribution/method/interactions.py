@@ -76,7 +76,7 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
         "left_out": len(candidates) - len(chosen),
         **about,
     }
-    measured = zip(("values", "std", "low", "high", "p_values"), numbers, strict=True)
+    measured = zip(("values", "std_error", "low", "high", "p_values"), numbers, strict=True)
     fields: dict[str, Any] = {name: np.concatenate([getattr(explanation, name), one]) for name, one in measured}
     nothing = np.full(numbers[0].shape, np.nan)
     for group in ("parts", "part_std"):

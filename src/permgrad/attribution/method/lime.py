@@ -208,7 +208,15 @@ class Lime(Configured):
         }
         predictions = lime.full(np.arange(rows, dtype=np.int64))
         return build(
-            request, "lime", values, facts, std=std, low=low, high=high, p_values=p_values, predictions=predictions
+            request,
+            "lime",
+            values,
+            facts,
+            std_error=std,
+            low=low,
+            high=high,
+            p_values=p_values,
+            predictions=predictions,
         )
 
 

@@ -70,7 +70,7 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         return np.concatenate(wide, axis=-2)
 
     alike = all(part.predictions is not None and part.outputs == outputs for part in parts)
-    names = ("values", "std", "low", "high", "p_values")
+    names = ("values", "std_error", "low", "high", "p_values")
     fields: dict[str, Any] = {name: beside(getattr(part, name) for part in parts) for name in names}
     frames = [part.feature_values for part in parts if part.feature_values is not None]
     return Explanation(

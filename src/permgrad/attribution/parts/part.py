@@ -235,7 +235,7 @@ def _of_rows(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     meta = header["meta"] | {"summary": "mean_abs", "rows_summarised": total.rows}
     return {
         "values": values.mean,
-        "std": values.std(),
+        "std_error": values.std(),
         # A mean of absolute values is not below 0, whatever its error.
         "low": np.maximum(low, 0.0),
         "high": high,

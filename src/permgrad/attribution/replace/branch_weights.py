@@ -24,7 +24,7 @@ from permgrad.base.arrays import Floats
 
 _PAIRS = 4096
 #: Keys of an entry.
-_NUMBERS = ("importance", "std", "ci_low", "ci_high", "p_value")
+_NUMBERS = ("importance", "std_error", "ci_low", "ci_high", "p_value")
 
 
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:

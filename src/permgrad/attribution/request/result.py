@@ -49,7 +49,7 @@ def build(
     subject, weights, maps, freedom = request.subject, request.sample_weight, dict[str, Array](), np.inf
     if request.scope == "global" and request.units is not None:
         widths = fields.get("high", np.full(values.shape, np.nan)) - values
-        freedom = float(freedoms_of(widths, fields.get("std", widths), request.confidence).min(initial=np.inf))
+        freedom = float(freedoms_of(widths, fields.get("std_error", widths), request.confidence).min(initial=np.inf))
     about: dict[str, Any] = {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -78,7 +78,7 @@ def build(
         if request.units is not None:
             name, codes = request.units.argument
             about[name] = codes.tolist()
-        named = {"unit": output_unit(request), "output": request.scale, "output_columns": subject.count}
+        named = {"unit": output_unit(request), "scale": request.scale, "output_columns": subject.count}
         facts = {"quantity": "", **named, **facts}
         fields.setdefault("feature_values", shown_values(request))
     versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
@@ -109,7 +109,7 @@ def by_quantity(names: Sequence[str], mean: Floats, std: Floats, *ends: Floats) 
     """
     return {
         "values": mean[..., 0],
-        "std": std[..., 0],
+        "std_error": std[..., 0],
         **{name: end[..., 0] for name, end in zip(("low", "high", "p_values"), ends, strict=False)},
         "parts": {name: mean[..., index] for index, name in enumerate(names) if index},
         "part_std": {name: std[..., index] for index, name in enumerate(names) if index},
@@ -204,8 +204,8 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     modality = np.array(explanation.modality, dtype=object)
     values = explanation.values  # a class without rows has none
     moved = (np.nan_to_num(values) != 0).any(axis=-1) | np.isnan(values).all(axis=-1)
-    if explanation.scope == "global" and explanation.std is not None:
-        moved |= (explanation.std > 0).any(axis=-1)  # predictions that changed no score
+    if explanation.scope == "global" and explanation.std_error is not None:
+        moved |= (explanation.std_error > 0).any(axis=-1)  # predictions that changed no score
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
     unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
     if unused:

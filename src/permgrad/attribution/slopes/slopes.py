@@ -206,7 +206,7 @@ class Additive:
         drawn: dict[str, Any] = {}
         if self.std is not None:
             ends = interval(self.values.sum(axis=1), self.std, facts["samples"], self.slopes.request.confidence)
-            drawn = {"std": self.std, **dict(zip(("low", "high", "p_values"), ends, strict=True))}
+            drawn = {"std_error": self.std, **dict(zip(("low", "high", "p_values"), ends, strict=True))}
         described = {
             "quantity": "output minus the output at the baseline",
             "baseline": self.reference.words,

@@ -29,7 +29,7 @@ CARRIER = "row target"
 #: Rows that are predicted together.
 _BATCH = 256
 #: Fields of an explanation that are shaped like its values.
-_LIKE_VALUES = ("values", "std", "low", "high", "p_values")
+_LIKE_VALUES = ("values", "std_error", "low", "high", "p_values")
 
 
 def outputs_of(subject: Subject, inputs: Sequence[Tensor], batch: int = _BATCH) -> Tensor:

@@ -32,7 +32,7 @@ def along_order(
     explanation: Explanation,
     *,
     row: int = 0,
-    output: str | int | None = None,
+    target: str | int | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
@@ -47,7 +47,7 @@ def along_order(
 
     Args:
         row: the row's position, of a local explanation.
-        output: its name or position (None: the first, of two classes the positive one).
+        target: its name or position (None: the first, of two classes the positive one).
         title: the title (None: a default, empty: none).
         ax: axes of matplotlib to draw into.
 
@@ -73,13 +73,13 @@ def along_order(
         place_of |= dict.fromkeys((name, *groups.get(name, ())), place)
     owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(grid)
     if len(grid) > 1:
-        return image(_as_input(explanation, grid, owners, 2), row=row, input="columns", output=output, title=title)
+        return image(_as_input(explanation, grid, owners, 2), row=row, input="columns", target=target, title=title)
     names, owners = grid[0].T, owners[0].T
     if explanation.scope == "local":
-        figure = series(_as_input(explanation, names, owners, 0), row=row, input="columns", output=output, title=title)
+        figure = series(_as_input(explanation, names, owners, 0), row=row, input="columns", target=target, title=title)
         _name_places(figure.axes[min(len(names), _PANELS) - 1], names[0].tolist())
         return figure
-    column = choices.pick_output(explanation, output)
+    column = choices.pick_output(explanation, target)
     padded = np.append(explanation.values[:, column], np.nan)
     shown = np.sort(choices.largest(np.nan_to_num(np.abs(padded[owners])).max(axis=1), _PANELS))
     title = base.checked_text("title", title, f"{explanation.method}: along the columns")

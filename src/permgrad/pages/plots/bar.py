@@ -32,7 +32,7 @@ def bar(
     explanation: Explanation,
     *,
     top_n: int | None = 15,
-    output: str | int | None = None,
+    target: str | int | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
@@ -54,7 +54,7 @@ def bar(
     choices.check_one_unit(explanation, "bar")
     shown = choices.as_global(explanation)
     local = explanation.scope == "local"
-    column = choices.pick_output(explanation, output)
+    column = choices.pick_output(explanation, target)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     order = choices.largest(sizes_of(shown, column), top_n)
     paths = choices.adding_parts(shown, column)
@@ -83,7 +83,7 @@ def features(
     explanation: Explanation,
     *,
     top_n: int | None = 8,
-    output: str | int | None = None,
+    target: str | int | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
@@ -101,7 +101,7 @@ def features(
         2
     """
     shown = choices.as_global(explanation)
-    column = choices.pick_output(explanation, output)
+    column = choices.pick_output(explanation, target)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     modality = np.asarray(explanation.modality, dtype=object)
     members = {name: np.flatnonzero(modality == name) for name in dict.fromkeys(explanation.modality)}

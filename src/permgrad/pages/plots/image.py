@@ -31,7 +31,7 @@ def image(
     *,
     row: int = 0,
     input: str | None = None,  # noqa: A002 — the word for it everywhere else
-    output: str | int | None = None,
+    target: str | int | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
@@ -47,7 +47,7 @@ def image(
     Raises:
         InputError: If the explanation has nothing to draw over an image, or several image inputs and none is named.
     """
-    drawn, text, unit = drawn_input(explanation, 2, (row, input, output), title)
+    drawn, text, unit = drawn_input(explanation, 2, (row, input, target), title)
     if not drawn.signed:
         shown = "the image" if drawn.name else "the row as an image"
         return activation(drawn.picture, drawn.heat, title=text, shown=shown)

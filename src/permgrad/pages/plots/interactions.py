@@ -44,7 +44,7 @@ def interactions(
     model: Any = None,
     X: Any = None,
     top_n: int | None = 12,
-    output: str | int | None = None,
+    target: str | int | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
@@ -73,13 +73,13 @@ def interactions(
         problem = "This explanation has no interactions"
         raise InputError(problem, hint="Pass interactions=2 to pg.explain.", code="PG004")
     if kind == "effect":
-        return _effect_of(explanation, pair, model, X, output, title)
+        return _effect_of(explanation, pair, model, X, target, title)
     if pair is not None or model is not None or X is not None:
         problem = f"pair, model and X belong to kind='effect', got kind={kind!r}"
         raise InputError(problem, hint="Leave them out.", code="PG006")
     choices.check_one_unit(explanation, "interactions")
-    pairs = pairs_of(explanation, output)
-    players = _players(choices.as_global(explanation), pairs, top_n, output)
+    pairs = pairs_of(explanation, target)
+    players = _players(choices.as_global(explanation), pairs, top_n, target)
     count, place = len(players), {name: at for at, name in enumerate(players)}
     table = np.full((count, count), np.nan)
     frames = []
@@ -116,16 +116,16 @@ def interactions(
     return figure
 
 
-def _players(explanation: Explanation, pairs: RankedPairs, top_n: int | None, output: Any) -> list[str]:
+def _players(explanation: Explanation, pairs: RankedPairs, top_n: int | None, target: Any) -> list[str]:
     """Return the features of the strongest pairs, by falling importance."""
     leading = list(dict.fromkeys(name for names in pairs.names for name in names))
     chosen = set(leading[: max(2, choices.check_top_n(top_n, len(leading)))])
-    return [name for name in explanation.ranking(output) if name in chosen]
+    return [name for name in explanation.ranking(target) if name in chosen]
 
 
 # ---- the effect of a pair --------------------------------------------------------------------------------------------
 def _effect_of(
-    explanation: Explanation, pair: Any, model: Any, X: Any, output: str | int | None, title: str | None
+    explanation: Explanation, pair: Any, model: Any, X: Any, target: str | int | None, title: str | None
 ) -> PlotFigure:
     """Compute the effect of a pair and draw it."""
     if model is None or X is None:
@@ -160,7 +160,7 @@ def _effect_of(
     count = np.shape(effects[0]["mean"])[2]
     outputs = [name for name in explanation.outputs if name != "all"]
     positive = explanation.meta.get("positive")
-    wanted = positive if output is None else explanation.outputs[explanation.output_index(output)]
+    wanted = positive if target is None else explanation.outputs[explanation.output_index(target)]
     chosen = outputs.index(wanted) if len(outputs) == count and wanted in outputs else int(count == 2)
     what = outputs[chosen] if len(outputs) == count > 1 else "prediction"
     return pair_effect(effects[0], chosen, what=f"mean {clean(what)}", title=title)

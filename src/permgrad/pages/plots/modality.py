@@ -30,7 +30,7 @@ _OPEN: dict[str, Any] = {"markerfacecolor": style.PAPER, "markeredgecolor": styl
 
 @styled
 def modality(
-    explanation: Explanation, *, output: str | int | None = None, title: str | None = None, ax: Axes | None = None
+    explanation: Explanation, *, target: str | int | None = None, title: str | None = None, ax: Axes | None = None
 ) -> PlotFigure:
     """Draw the importance of complete branches or modalities.
 
@@ -43,12 +43,12 @@ def modality(
     """
     choices.check_one_unit(explanation, "modality")
     text = f"{explanation.method}: importance of each part of the network" if title is None else title
-    explanation.output_index(output)
-    content = explanation.branches or _content(explanation, output)
+    explanation.output_index(target)
+    content = explanation.branches or _content(explanation, target)
     return branches(content, title=text, label=quantity_of(explanation))
 
 
-def _content(explanation: Explanation, output: str | int | None) -> dict[str, dict[str, float]]:
+def _content(explanation: Explanation, target: str | int | None) -> dict[str, dict[str, float]]:
     """Return the modalities' values in the form of ``branches.json``: sums over features, by path if there are any."""
     summed, paths = explanation, tuple(name for name in explanation.parts if name in ("tabular", "image"))
     if explanation.level != "modality":
@@ -57,7 +57,7 @@ def _content(explanation: Explanation, output: str | int | None) -> dict[str, di
             values = np.stack([explanation.parts[name].sum(axis=-2) for name in paths], axis=-2)
             summed = replace(summed, values=values, names=paths, modality=paths, parts={}, part_std={})
     summed = choices.as_global(summed)
-    column = summed.output_index(output)
+    column = summed.output_index(target)
     numbers = np.stack([summed.values, *summed.ci()])[:, :, column]
     keys = ("importance", "ci_low", "ci_high")
     return {

@@ -40,7 +40,7 @@ def beeswarm(
     explanation: Explanation,
     *,
     top_n: int | None = 12,
-    output: str | int | None = None,
+    target: str | int | None = None,
     title: str | None = None,
     label: str | None = None,
     ax: Axes | None = None,
@@ -56,7 +56,7 @@ def beeswarm(
     """
     choices.check_one_unit(explanation, "beeswarm")
     choices.check_local(explanation, "beeswarm")
-    column = choices.pick_output(explanation, output)
+    column = choices.pick_output(explanation, target)
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
     finite = np.isfinite(values)
     with np.errstate(all="ignore"):  # NaN where a feature has no finite value
@@ -196,7 +196,7 @@ def waterfall(
     *,
     row: int = 0,
     top_n: int | None = 10,
-    output: str | int | None = None,
+    target: str | int | None = None,
     title: str | None = None,
     label: str | None = None,
     ax: Axes | None = None,
@@ -219,7 +219,7 @@ def waterfall(
         hint = "Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm()."
         raise InputError(problem, hint=hint, code="PG004")
     place = choices.check_row(explanation, row)
-    column = choices.pick_output(explanation, output)
+    column = choices.pick_output(explanation, target)
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
     order = choices.largest(np.abs(values), top_n)
     start, final = ends_of(explanation, place, column)

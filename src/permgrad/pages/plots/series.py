@@ -33,7 +33,7 @@ def series(
     *,
     row: int = 0,
     input: str | None = None,  # noqa: A002 — the word for it everywhere else
-    output: str | int | None = None,
+    target: str | int | None = None,
     top_n: int | None = 8,
     title: str | None = None,
     ax: Axes | None = None,
@@ -49,7 +49,7 @@ def series(
     Args:
         row: the row's position.
         input: the series (None: the only one).
-        output: its name or position (None: the first, of two classes the positive one).
+        target: its name or position (None: the first, of two classes the positive one).
         top_n: the number of channels, those of the largest values, else the first (None: all).
         title: the title (None: a default, empty: none).
         ax: axes of matplotlib to draw into.
@@ -64,7 +64,7 @@ def series(
         >>> len(explanation.plot.series(row=1).axes)  # two channels and the scale
         3
     """
-    shown, text, unit = drawn_input(explanation, 1, (row, input, output), title)
+    shown, text, unit = drawn_input(explanation, 1, (row, input, target), title)
     channels, (every, length) = shown_channels(shown, top_n), shown.size
     count = len(channels)
     figure = base.new_figure(style.WIDTH, _BELOW + (_ALONE if count == 1 else _AMONG * count), text)
@@ -91,7 +91,7 @@ def series(
     bar = base.colour_bar(panels, Normalize(-top, top), style.colour_map("shade"), unit, **size)
     base.lying(bar, -top if shown.signed else 0.0, top)
     values = (explanation.values if explanation.scope == "global" else explanation.values[row])[shown.players]
-    values = np.asarray(values[:, choices.pick_output(explanation, output)], dtype=np.float64)
+    values = np.asarray(values[:, choices.pick_output(explanation, target)], dtype=np.float64)
     order = choices.largest(np.abs(values), 3)
     names = [explanation.names[player] for player in shown.players[order]]
     figure.description = (

@@ -38,7 +38,7 @@ def text(
     explanation: Explanation,
     *,
     row: int = 0,
-    output: str | int | None = None,
+    target: str | int | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
@@ -51,7 +51,7 @@ def text(
 
     Args:
         row: the row's position.
-        output: its name or position (None: the first, of two classes the positive one).
+        target: its name or position (None: the first, of two classes the positive one).
         title: the title (None: a default, empty: none).
         ax: axes of matplotlib to draw into.
 
@@ -67,7 +67,7 @@ def text(
         '<div'
     """
     choices.check_local(explanation, "text")
-    place, column = choices.check_row(explanation, row), choices.pick_output(explanation, output)
+    place, column = choices.check_row(explanation, row), choices.pick_output(explanation, target)
     words, values = words_of(explanation, place, column)
     top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     colours = style.colour_map("diverging")(Normalize(-top, top)(np.nan_to_num(values)))

@@ -36,7 +36,7 @@ def volume(
     *,
     row: int = 0,
     input: str | None = None,  # noqa: A002 — the word for it everywhere else
-    output: str | int | None = None,
+    target: str | int | None = None,
     at: Sequence[int] | None = None,
     title: str | None = None,
     ax: Axes | None = None,
@@ -51,7 +51,7 @@ def volume(
     Args:
         row: the row's position.
         input: the volume (None: the only one).
-        output: its name or position (None: the first, of two classes the positive one).
+        target: its name or position (None: the first, of two classes the positive one).
         at: depth, row and column of the slices (None: the middle of the block with the strongest value).
         title: the title (None: a default, empty: none).
         ax: axes of matplotlib to draw into.
@@ -67,7 +67,7 @@ def volume(
         >>> len(explanation.plot.volume(row=1, at=(4, 4, 4)).axes)  # three slices, twice, and the scale
         7
     """
-    drawn, text, unit = drawn_input(explanation, 3, (row, input, output), title)
+    drawn, text, unit = drawn_input(explanation, 3, (row, input, target), title)
     grey = grey_volume(drawn)
     size = drawn.heat.shape if grey is None else grey.shape
     place = strongest_place(drawn.heat, size) if at is None else _checked(at, size)

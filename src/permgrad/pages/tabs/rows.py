@@ -41,12 +41,12 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
             if not name or (heat is not None and not np.any(heat[row.row])):
                 continue  # the image of a hybrid network, or no part of the input supports any output
             draw = getattr(plots, KINDS[dimensions])
-            picture = draw(explanation, row=row.row, input=name, output=output, title="")
+            picture = draw(explanation, row=row.row, input=name, target=output, title="")
             pictures.append((picture, f"{text} {noun} {name}."))
     if local.meta.get("tokens") is not None:
         what = "tokens" if local.meta["tokens"].get("players") == "tokens" else "words"
         text = f"The {what} of the row. Blue moves the {words} up, orange down."
-        pictures.append((plots.text(local, row=row.row, output=output, title=""), text))
+        pictures.append((plots.text(local, row=row.row, target=output, title=""), text))
     return pictures
 
 
@@ -97,18 +97,18 @@ def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> Non
     method = clean(row.explanation.method).replace("_", " ").capitalize()
     method = "Shapley values" if method == "Shapley" else method
     section.figure(
-        plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
+        plots.waterfall(row.explanation, row=row.row, target=output, title="", label=label),
         f"{method} from the baseline's {label} (bottom) to this row's (top).{words}",
     )
     if row.explanation.meta.get("order"):
         caption = f"The row's values along the columns. Blue moves the {label} up, orange down."
-        section.figure(plots.along_order(row.explanation, row=row.row, output=output, title=""), caption)
+        section.figure(plots.along_order(row.explanation, row=row.row, target=output, title=""), caption)
     numbers = [] if content.explained is None else content.explained.numbers
     of_words = [] if content.words is None else list(content.words.numbers)
     if content.words is not None and row.row < len(numbers) and numbers[row.row] in of_words:
         caption = f"Words of the texts: their parts of the {label}. Blue moves it up, orange down."
         parts, place = content.words.explanation, of_words.index(numbers[row.row])
-        section.figure(plots.text(parts, row=place, output=output, title=""), caption)
+        section.figure(plots.text(parts, row=place, target=output, title=""), caption)
     if row.heat is not None and content.image_counts:
         section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
     for picture, caption in row_pictures(row):
@@ -126,7 +126,7 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
         f"the baseline. Left: down.{words}"
     )
     section.figure(
-        plots.beeswarm(local, output=output, title="", label=f"part of the {label}"),
+        plots.beeswarm(local, target=output, title="", label=f"part of the {label}"),
         f"What each feature adds to the {label} in {some} test rows. Colour is the feature's value. Grey values have "
         "no order or are missing.",
     )

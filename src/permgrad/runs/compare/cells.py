@@ -174,7 +174,7 @@ def _explanations(
     of_networks = [method for method in plan.methods if method != "permutation" and fitted.has_donors]
     importances = {method: numbers_of(method) for method in of_networks}
     # The total effect of the path game is permutation importance with the same donors. It is computed once.
-    same = ("importance", "std", "ci_low", "ci_high", "p_value", "names")
+    same = ("importance", "std_error", "ci_low", "ci_high", "p_value", "names")
     total = {name: value for name, value in importances.get("permgrad", {}).items() if name in same}
     importances["permutation"] = total or numbers_of("permutation")
     for method, numbers in importances.items():
@@ -189,7 +189,7 @@ def _numbers(explanation: Any) -> dict[str, Any]:
     low, high = explanation.ci()
     missing = np.full(explanation.values.shape, np.nan)
     uncertain = {
-        "std": missing if explanation.std is None else explanation.std,
+        "std_error": missing if explanation.std_error is None else explanation.std_error,
         "ci_low": low,
         "ci_high": high,
         "p_value": missing if explanation.p_values is None else explanation.p_values,

@@ -145,7 +145,7 @@ def _feature_lines(
     """List the leading features. ``groups``: a file of columns that move together. ``whole``: the model's advantage."""
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
     clear, modalities = clearly(top["importance"], adjusted_p, whole), top.get("modality", adjusted_p * 0)
-    moves = (top["importance"] != 0) | (top.get("std", adjusted_p) > 0)
+    moves = (top["importance"] != 0) | (top.get("std_error", adjusted_p) > 0)
     tests = features_tested(modalities[adjusted_p.notna() & moves].tolist())
     whose = f"{len(top)} features" + ("" if learnt else ", of a model that is not clearly better than a constant")
     lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from permgrad import methods
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.model import Model
+from permgrad.attribution.request import tuned
 from permgrad.base.arrays import Floats
 from permgrad_benchmark.contestants import Scores
 from permgrad_benchmark.records import ANY
@@ -26,7 +29,7 @@ LOSSES = ("cross_entropy", "brier", "zero_one")
 
 def _whole(case: PairsCase, **more: Any) -> dict[str, Any]:
     """Whole modalities as players of a global game."""
-    return {"scope": "global", "level": "modality", "n_repeats": case.sizes.repeats, **more}
+    return {"scope": "global", "groups": "modality", "n_repeats": case.sizes.repeats, **more}
 
 
 def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[Entry, ...]:
@@ -48,13 +51,13 @@ def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[En
 
 #: How methods with an estimand, or with a price, are called. An empty tuple: the method cannot explain this network.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
-    "permgrad": _game("permgrad", "permgrad", LOSSES[:1], branches=False),
+    "permgrad": _game("permgrad", "permgrad", LOSSES[:1], method=tuned(methods.PermGrad(), branches=False)),
     "permutation": _game("permutation", "permutation", LOSSES),
     "shapley": (
-        *_game("shapley", "Shapley values", LOSSES[:1], references=25),
+        *_game("shapley", "Shapley values", LOSSES[:1], method=methods.Shapley(references=25)),
         Entry(
             "shapley:output", "Shapley values of the output", "published", "some",
-            lambda _: {"scope": "local", "level": "modality"},
+            lambda _: {"scope": "local", "groups": "modality"},
             note="mean absolute value of whole modalities",
         ),
     ),
@@ -62,7 +65,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "gradient": (Entry("gradient", "gradient", "published", "all", note="mean |∂f/∂x|, added up by modality"),),
     "lime": (
         Entry(
-            "lime", "LIME", "published", "some", lambda _: {"neighbourhood": "gaussian", "samples": 2_000},
+            "lime", "LIME", "published", "some", lambda _: {"method": tuned(methods.Lime(samples=2_000), neighbourhood="gaussian")},
             note="mean absolute weight, added up by modality; numbers are moved by noise",
         ),
         Entry(
@@ -74,7 +77,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "deeplift": (Entry("deeplift", "DeepLIFT", "published", "some"),),
     "aggregate": (
         Entry(
-            "aggregate", "mean of normalised methods", ANY, "some", lambda _: {"scope": "global", "level": "modality"},
+            "aggregate", "mean of normalised methods", ANY, "some", lambda _: {"scope": "global", "groups": "modality"},
             note="gradient, permutation, LIME and Shapley values, as in the published work",
         ),
     ),
@@ -91,14 +94,13 @@ def score(case: PairsCase, method: str, entry: Entry) -> Scores:
     A local answer is summed up as the mean absolute value over rows of every feature, added up by modality.
     """
     count = case.sizes.rows(entry.rows)
-    arguments: dict[str, Any] = {"layer": LAYER, "task": "regression", "random_state": case.seed, **entry.options(case)}
-    network, y = case.network, None
+    arguments: dict[str, Any] = {"method": method, "random_state": case.seed, **entry.options(case)}
+    model, y = Model(case.network, layer=LAYER, task="regression"), None
     if entry.loss is not None:
         network, y = case.classifier(), case.labels[:count].numpy()
-        arguments |= {
-            "layer": f"network.{LAYER}", "task": "classification", "returns": "logits", "loss": entry.loss,
-        }  # fmt: skip
-    explanation, cost = timed_explanation(network, case.rows(count), y, method=method, **arguments)
+        model = Model(network, layer=f"network.{LAYER}", task="classification", returns="logits")
+        arguments["loss"] = entry.loss
+    explanation, cost = timed_explanation(model, case.rows(count), y, **arguments)
     return Scores(by_modality(explanation), **cost)
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from permgrad import methods
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.request import tuned
 from permgrad.base.arrays import Floats
 from permgrad_benchmark.contestants import Contestant, Scores, enrol
 from permgrad_benchmark.records import ANY
@@ -18,33 +20,36 @@ from permgrad_benchmark.suites.suite import Entry, enrol_methods, timed_explanat
 from permgrad_benchmark.suites.tabular.case import TabularCase
 
 #: Shapley values at a moderate price: orders instead of all coalitions.
-SAMPLED = {"exact": 0, "min_permutations": 20, "max_permutations": 40, "tolerance": 0.02}
+SAMPLED = tuned(methods.Shapley(max_permutations=40, tolerance=0.02), exact=0, min_permutations=20)
 
 
-def _effects(name: str) -> tuple[Entry, Entry]:
+def _effects(name: str, conditional: Any) -> tuple[Entry, Entry]:
     """A method that measures effects on the loss, with marginal and with conditional draws."""
     return (
         Entry(name, name, "total_effect", "all", lambda case: {"n_repeats": case.sizes.repeats}),
         Entry(
             f"{name}:conditional", f"{name}, conditional", "conditional_effect", "all",
-            lambda case: {"n_repeats": case.sizes.repeats, "sampling": "conditional"},
+            lambda case: {"n_repeats": case.sizes.repeats, "method": conditional},
         ),
     )  # fmt: skip
 
 
 #: The ways in which methods with an estimand, or with a price, are called. The rest is called in its defaults.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
-    "permgrad": _effects("permgrad"),
-    "permutation": _effects("permutation"),
+    "permgrad": _effects("permgrad", methods.PermGrad(sampling="conditional")),
+    "permutation": _effects("permutation", methods.Permutation(sampling="conditional")),
     "shapley": (
         Entry(
             "shapley", "Shapley values", "shapley", "few",
-            lambda case: {"background": case.X_train.iloc[: case.sizes.references], **SAMPLED},
+            lambda case: {"background": case.X_train.iloc[: case.sizes.references], "method": SAMPLED},
             note="of the output; mean absolute value over the rows",
         ),
         Entry(
             "shapley:loss", "Shapley values of the loss", "sage", "some",
-            lambda case: {"scope": "global", "references": case.sizes.references, "exact": 0, "n_repeats": 2},
+            lambda case: {
+                "scope": "global", "n_repeats": 2,
+                "method": tuned(methods.Shapley(references=case.sizes.references), exact=0),
+            },
             note="SAGE's game, orders in pairs",
         ),
     ),
@@ -56,7 +61,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
             "aggregate", "mean of normalised methods", ANY, "few",
             lambda case: {
                 "background": case.X_train.iloc[: case.sizes.references],
-                "members": {"gradient": {}, "permutation": {}, "lime": {}, "shapley": SAMPLED},
+                "method": methods.Aggregate(members=("gradient", "permutation", "lime", SAMPLED)),
             },
             note="few rows and few background rows for all its members, because of the Shapley values among them",
         ),
@@ -74,9 +79,8 @@ def score(case: TabularCase, method: str, entry: Entry) -> Scores:
     X, y = case.X.iloc[:count], case.y[:count]
     target = y.astype(np.int64) if case.classify else y
     before = case.meter.rows
-    explanation, cost = timed_explanation(
-        case.model, X, target, method=method, random_state=case.seed, **entry.options(case)
-    )
+    arguments: dict[str, Any] = {"method": method, "random_state": case.seed, **entry.options(case)}
+    explanation, cost = timed_explanation(case.model, X, target, **arguments)
     if cost["model_rows"] is None and case.meter.rows > before:
         cost["model_rows"] = case.meter.rows - before
     parts = _local(explanation) if explanation.scope == "local" else _global(explanation)

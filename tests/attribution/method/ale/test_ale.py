@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from verification import verify_ale
 
 import permgrad as pg
@@ -17,7 +18,7 @@ ROWS = 600
 
 
 def explain(model, X, **options):
-    return pg.explain(model, X, method="ale", **{"progress": False, "random_state": 0, **options})
+    return explain_with(model, X, method="ale", **{"progress": False, "random_state": 0, **options})
 
 
 def correlated(rows: int = ROWS, seed: int = 0, relation: float = 0.9) -> np.ndarray:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-import permgrad as pg
 from permgrad.base.errors import InputError
 
 NAMES = list("abcd")
@@ -68,7 +68,7 @@ def shapley(model, row, background):
 
 def explained(model, rows, background, **options):
     defaults = {"method": "shapley", "scope": "local", "sampling": "conditional", "progress": False, "random_state": 0}
-    return pg.explain(model, rows, background=background, **{**defaults, **options})
+    return explain_with(model, rows, background=background, **{**defaults, **options})
 
 
 def test_linear_models_have_their_closed_form():
@@ -209,8 +209,8 @@ def test_losses_are_divided_in_the_same_game():
     background = table(600)
     y = background["d"] + np.random.default_rng(1).normal(size=600)
     options = {"method": "shapley", "scope": "global", "progress": False, "random_state": 0, "task": "regression"}
-    told = pg.explain(lambda rows: rows["d"], background, y, sampling="conditional", **options)
-    plain = pg.explain(lambda rows: rows["d"], background, y, **options)
+    told = explain_with(lambda rows: rows["d"], background, y, sampling="conditional", **options)
+    plain = explain_with(lambda rows: rows["d"], background, y, **options)
     assert told.meta["sampling"] == "conditional"
     assert told.values.sum() == pytest.approx(plain.values.sum(), rel=0.05)
     names = list(told.names)

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.method.shapley.indices import INDICES
@@ -41,7 +42,7 @@ def _shapiq(request):
 
 @pytest.mark.parametrize("index", INDICES)
 def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
-    found = pg.explain(quadratic, ROWS, index=index, **CALL)
+    found = explain_with(quadratic, ROWS, index=index, **CALL)
     pairs = found.order == 2
     assert found.meta["model_rows"] < 20 * 2**PLAYERS / 2, "not all coalitions"
     apart = ROWS[:, None] - BACKGROUND
@@ -58,7 +59,7 @@ def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
     assert found.values[:, ~pairs, 0].sum(axis=1) == pytest.approx(difference, abs=1e-6)
     gap = np.abs(found.parts[index][..., 0].sum(axis=1) - difference)
     assert (gap > 0.1).all() if index == "SII" else (gap < 1e-6).all()
-    plain = pg.explain(quadratic, ROWS, **{**CALL, "interactions": 1, "exact": PLAYERS})
+    plain = explain_with(quadratic, ROWS, **{**CALL, "interactions": 1, "exact": PLAYERS})
     assert found.values[:, ~pairs, 0] == pytest.approx(plain.values[..., 0], abs=1e-4)
 
 
@@ -66,11 +67,11 @@ def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
 def test_more_coalitions_come_closer_to_the_enumerated_numbers(index):
     call = {**CALL, "background": BACKGROUND[:2, :8], "index": index}
     rows = ROWS[:, :8]
-    exact = pg.explain(lambda cells: network(cells, 8), rows, **call)
+    exact = explain_with(lambda cells: network(cells, 8), rows, **call)
     assert (exact.std == 0).all()
     errors = []
     for most in (12, 60):
-        found = pg.explain(lambda cells: network(cells, 8), rows, exact=0, max_permutations=most, **call)
+        found = explain_with(lambda cells: network(cells, 8), rows, exact=0, max_permutations=most, **call)
         assert found.meta["estimator"].endswith("of shapiq")
         assert found.meta["model_rows"] < exact.meta["model_rows"] or most > 12
         errors.append(np.abs(found.values - exact.values).mean())
@@ -82,17 +83,17 @@ def test_outputs_have_the_coalitions_of_one_and_rows_do_not_depend_on_each_other
     def two(cells):
         return np.column_stack([network(cells), network(np.asarray(cells)[:, ::-1])])
 
-    both = pg.explain(two, ROWS, **CALL)
-    first = pg.explain(network, ROWS, **CALL)
+    both = explain_with(two, ROWS, **CALL)
+    first = explain_with(network, ROWS, **CALL)
     assert both.meta["model_rows"] == first.meta["model_rows"]
     assert both.values[..., 0] == pytest.approx(first.values[..., 0], abs=1e-6)
-    alone = pg.explain(network, ROWS[1:2], **CALL)
+    alone = explain_with(network, ROWS[1:2], **CALL)
     assert alone.values[0] == pytest.approx(first.values[1], abs=1e-6)
 
 
 def test_draws_follow_random_state_and_leave_the_global_states_alone():
     numpy_state, python_state = np.random.get_state()[1].copy(), random.getstate()
-    first, same, other = (pg.explain(network, ROWS, **{**CALL, "random_state": seed}) for seed in (0, 0, 1))
+    first, same, other = (explain_with(network, ROWS, **{**CALL, "random_state": seed}) for seed in (0, 0, 1))
     assert (np.random.get_state()[1] == numpy_state).all()
     assert random.getstate() == python_state
     assert (first.values == same.values).all()
@@ -101,7 +102,7 @@ def test_draws_follow_random_state_and_leave_the_global_states_alone():
 
 def test_max_permutations_limits_the_coalitions():
     for index, most in (("k-SII", 500), ("STII", 500), ("FSII", 500)):
-        found = pg.explain(network, ROWS[:1], index=index, max_permutations=most, **CALL)
+        found = explain_with(network, ROWS[:1], index=index, max_permutations=most, **CALL)
         names = PLAYERS + PLAYERS * (PLAYERS - 1) // 2
         fewest = names + PLAYERS + 2 if index == "STII" else 2 * names
         coalitions = max(most * PLAYERS // len(BACKGROUND), fewest)
@@ -112,7 +113,7 @@ def test_players_that_are_the_same_in_a_row_and_its_background_are_0():
     rows, background = np.tile(ROWS, (1, 2))[:, : PLAYERS + 1], np.tile(BACKGROUND, (1, 2))[:1, : PLAYERS + 1]
     rows[:, 3] = background[0, 3]
     rows[0, 5:] = background[0, 5:]
-    found = pg.explain(lambda cells: network(cells, PLAYERS + 1), rows, **{**CALL, "background": background})
+    found = explain_with(lambda cells: network(cells, PLAYERS + 1), rows, **{**CALL, "background": background})
     idle = [place for place, each in enumerate(found.members) if 3 in each]
     assert (found.values[:, idle] == 0).all()
     assert (found.std[:, idle] == 0).all()
@@ -122,7 +123,7 @@ def test_players_that_are_the_same_in_a_row_and_its_background_are_0():
 
 
 def test_results_are_told_drawn_and_stored(tmp_path):
-    found = pg.explain(network, ROWS, **CALL)
+    found = explain_with(network, ROWS, **CALL)
     assert "Only together" in found.summary()
     stored = pg.Explanation.load(found.save(tmp_path / "found"))
     np.testing.assert_array_equal(stored.p_values, found.p_values)
@@ -136,13 +137,13 @@ def test_without_shapiq_few_players_are_enumerated_and_more_refused(monkeypatch,
     call = {**CALL, "index": index}
     message = r"14 players differ in a row and its background, more than the 12 .* need shapiq.*permgrad\[peers\]"
     with pytest.raises(EnvironmentProblem, match=message) as caught:
-        pg.explain(quadratic, ROWS, **call)
+        explain_with(quadratic, ROWS, **call)
     assert caught.value.code == "PG060"
-    few = pg.explain(quadratic, ROWS, **call, groups={"first three": ["x0", "x1", "x2"]})
+    few = explain_with(quadratic, ROWS, groups={"first three": ["x0", "x1", "x2"]}, **call)
     assert (few.std == 0).all()
 
 
 def test_too_many_names_are_refused():
     rows = np.random.default_rng(0).normal(size=(20, 110))
     with pytest.raises(InputError, match=r"110 players differ .* at most 5,000 features and interactions .* got 6,105"):
-        pg.explain(lambda cells: np.asarray(cells).sum(axis=1), rows[:2], **{**CALL, "background": rows})
+        explain_with(lambda cells: np.asarray(cells).sum(axis=1), rows[:2], **{**CALL, "background": rows})

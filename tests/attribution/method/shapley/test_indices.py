@@ -7,6 +7,7 @@ from math import comb, factorial
 
 import numpy as np
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.method.shapley.indices import INDICES, InteractionIndex
@@ -118,8 +119,8 @@ CALL = {"method": "shapley", "task": "regression", "random_state": 0}
 
 
 def test_interactions_of_the_output_follow_the_features():
-    plain = pg.explain(product, ROWS, **CALL)
-    both = pg.explain(product, ROWS, interactions=2, **CALL)
+    plain = explain_with(product, ROWS, **CALL)
+    both = explain_with(product, ROWS, order=2, **CALL)
     assert both.names[:6] == plain.names
     assert both.names[6:8] == ("x0 × x1", "x0 × x2")
     assert both.values[:, :6] == pytest.approx(plain.values, abs=1e-12)
@@ -139,8 +140,8 @@ def test_interactions_of_the_output_follow_the_features():
 
 def test_interactions_of_the_loss_divide_its_decrease():
     y = product(ROWS)
-    both = pg.explain(product, ROWS, y, scope="global", interactions=6, index="STII", **CALL)
-    plain = pg.explain(product, ROWS, y, scope="global", **CALL)
+    both = explain_with(product, ROWS, y, scope="global", order=6, index="STII", **CALL)
+    plain = explain_with(product, ROWS, y, scope="global", **CALL)
     assert both.values[:6] == pytest.approx(plain.values, abs=1e-12)
     assert both.correlation == pytest.approx(plain.correlation)
     assert both.parts["STII"].sum() == pytest.approx(both.values[:6].sum(), abs=1e-9)
@@ -149,7 +150,7 @@ def test_interactions_of_the_loss_divide_its_decrease():
 
 
 def test_this_process_computes_what_other_engines_do_not():
-    here, plain = (pg.explain(product, ROWS, **CALL, **engine, interactions=2) for engine in ({"engine": "local"}, {}))
+    here, plain = (explain_with(product, ROWS, **CALL, **engine, order=2) for engine in ({"engine": "local"}, {}))
     assert max(plain.order) == 2
     np.testing.assert_array_equal(here.values, plain.values)
 
@@ -167,4 +168,4 @@ def test_this_process_computes_what_other_engines_do_not():
 )
 def test_what_cannot_be_computed_is_refused(options, message):
     with pytest.raises(pg.InputError, match=message):
-        pg.explain(product, ROWS, **CALL, **options)
+        explain_with(product, ROWS, **CALL, **options)

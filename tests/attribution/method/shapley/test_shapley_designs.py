@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.method.shapley.balanced import drawn_size, make_design
 from permgrad.attribution.players.tree import Tree
+from permgrad.attribution.request import tuned
 
 
 def sizes_of(players: int) -> list[int]:
@@ -95,10 +96,7 @@ def test_strong_interactions_are_no_worse_than_by_orders(monkeypatch, kind):
 
     def errors() -> tuple[float, float]:
         found = [
-            pg.explain(
-                net, rows, method="shapley", background=background, exact=0, task="regression", tolerance=0,
-                max_permutations=200, random_state=seed, progress=False,
-            )
+            pg.explain(pg.Model(net, task="regression"), rows, method=tuned(pg.methods.Shapley(tolerance=0, max_permutations=200), exact=0), background=background, random_state=seed, progress=False)
             for seed in range(6)
         ]  # fmt: skip
         values = np.stack([own.values for own in found])
@@ -122,7 +120,9 @@ def test_players_one_output_does_not_use_are_zero_there():
         net[2].weight[0, 15:] = 0
         net[0].weight[:, 9] = 0
     rows, background = torch.randn(5, 14).double(), torch.randn(20, 14).double()
-    found = pg.explain(net, rows, method="shapley", background=background, exact=0, random_state=0, progress=False)
+    found = pg.explain(
+        net, rows, method=tuned(pg.methods.Shapley(), exact=0), background=background, random_state=0, progress=False
+    )
     np.testing.assert_array_equal(found.values[:, 4, 0], 0)
     np.testing.assert_array_equal(found.values[:, 9], 0)
     np.testing.assert_array_equal(found.std[:, 9], 0)
@@ -140,9 +140,13 @@ def test_a_player_that_only_some_rows_use_is_used_there():
     rows, background = torch.randn(4, 14).double(), torch.randn(20, 14).double()
     rows[1, 0] = 100.0
     found = pg.explain(
-        Gated(), rows, method="shapley", background=background, exact=0, task="regression", random_state=0,
+        pg.Model(Gated(), task="regression"),
+        rows,
+        method=tuned(pg.methods.Shapley(), exact=0),
+        background=background,
+        random_state=0,
         progress=False,
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(found.values[[0, 2, 3], 13], 0)
     # With the gate, half of it is the gate's.
     mean = float(rows[1, 13] - background[:, 13].mean())

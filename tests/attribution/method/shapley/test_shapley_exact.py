@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -87,7 +88,7 @@ def by_orders(worth: Callable[[tuple[int, ...]], np.ndarray], orders: list[tuple
 
 def explain(**options) -> pg.Explanation:
     given = {"background": BACKGROUND, "segments": SEGMENTS, "progress": False, **options}
-    return pg.explain(NET, ROWS, given.pop("y", None), method="shapley", **given)
+    return explain_with(NET, ROWS, given.pop("y", None), method="shapley", **given)
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def test_small_effects_in_half_precision_are_no_rounding(dtype, exact):
     rows = {"small": small[:5], "large": large[:5]}
     options = {"returns": "values", "task": "regression", "random_state": 0, "progress": False}
     options |= {"background": {"small": small, "large": large}, "exact": exact}
-    found = pg.explain(Sum(), rows, method="shapley", **options)
+    found = explain_with(Sum(), rows, method="shapley", **options)
     wide = small.double()
     expected = (weights * (wide - wide.mean(dim=0)))[:5].numpy()
     assert (np.abs(expected[:, 2]) < 0.5).all(), "smaller than the outputs' last digits"
@@ -185,7 +186,7 @@ def test_alike_players_share_alike():
             return (table[:, :1] * table[:, 1:2]) + table[:, 2:]
 
     rows = torch.tensor([[2.0, 2.0, 1.0]])
-    found = pg.explain(Alike(), rows, method="shapley", background=torch.zeros(1, 3), task="regression")
+    found = pg.explain(pg.Model(Alike(), task="regression"), rows, method="shapley", background=torch.zeros(1, 3))
     np.testing.assert_allclose(found.values[0, :, 0], [2.0, 2.0, 1.0])
 
 
@@ -235,7 +236,7 @@ def test_groups_are_the_blocks_of_owen_values_on_a_table():
     rule = lambda rows: (rows["age"] * rows["dose"] + rows["age"] * rows["mass"] * rows["sex"]).to_numpy()  # noqa: E731
     groups = {"body": ["mass", "age"], "drug": ["dose"]}
     options = {"method": "shapley", "background": X.iloc[[5]], "random_state": 0, "progress": False}
-    owen = pg.explain(rule, X[:3], structure="owen", groups=groups, **options)
+    owen = explain_with(rule, X[:3], blocks=groups, **options)
     assert owen.names == tuple(X)
     places = [[0, 2], [1], [3]]  # age and mass join one after the other
 
@@ -251,12 +252,12 @@ def test_groups_are_the_blocks_of_owen_values_on_a_table():
             for place, player in enumerate(order):
                 shares[player] += worth(row, order[: place + 1]) - worth(row, order[:place])
         np.testing.assert_allclose(owen.values[row, :, 0], shares / len(orders), atol=1e-10)
-    flat, joined = pg.explain(rule, X[:3], **options), pg.explain(rule, X[:3], groups=groups, **options)
+    flat, joined = explain_with(rule, X[:3], **options), explain_with(rule, X[:3], groups=groups, **options)
     assert np.abs(owen.values - flat.values).max() > 0.01
     own = owen.values[:, :, 0]
     np.testing.assert_allclose(np.stack([own[:, [0, 2]].sum(1), own[:, 1], own[:, 3]], 1), joined.values[:, :, 0])
     with pytest.raises(pg.InputError, match="'height', which is not a feature"):
-        pg.explain(rule, X[:3], structure="owen", groups={"body": ["height"]}, **options)
+        explain_with(rule, X[:3], blocks={"body": ["height"]}, **options)
 
 
 def test_trees_of_three_levels():
@@ -294,9 +295,9 @@ def test_owen_counts_blocks_not_players():
 
     rows, background = both(2), both(3)
     given = {"method": "shapley", "background": background, "task": "regression", "progress": False}
-    owen = pg.explain(Two(), rows, structure="owen", **given)
+    owen = explain_with(Two(), rows, blocks="modality", **given)
     assert owen.meta["permutations"] == 0
-    modality = pg.explain(Two(), rows, level="modality", **given)
+    modality = explain_with(Two(), rows, groups="modality", **given)
     np.testing.assert_allclose(owen.by_modality().values, modality.values, atol=1e-12)
 
 
@@ -351,15 +352,15 @@ def test_regression_loss(loss):
     rows, background = torch.randn(30, 4, dtype=torch.float64), torch.randn(25, 4, dtype=torch.float64)
     y = np.random.default_rng(0).normal(size=30)
     given = {"method": "shapley", "scope": "global", "background": background, "loss": loss, "progress": False}
-    found = pg.explain(net, rows, y, **given)
+    found = explain_with(net, rows, y, **given)
     error = {"squared_error": np.square, "absolute_error": np.abs}[loss]
     with torch.no_grad():
         nothing = error(net(background).mean().item() - y).mean()
         everything = error(net(rows)[:, 0].numpy() - y).mean()
     np.testing.assert_allclose(found.values[:, 0].sum(), nothing - everything, atol=1e-12)
     weights = np.arange(30) + 1.0
-    weighted = pg.explain(net, rows, y, sample_weight=weights, **given)
-    alone = [pg.explain(net, rows[[i]], y[[i]], **given).values[:, 0] for i in range(30)]
+    weighted = explain_with(net, rows, y, sample_weight=weights, **given)
+    alone = [explain_with(net, rows[[i]], y[[i]], **given).values[:, 0] for i in range(30)]
     np.testing.assert_allclose(weighted.values[:, 0], np.average(alone, axis=0, weights=weights), atol=1e-12)
 
 

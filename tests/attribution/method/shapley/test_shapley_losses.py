@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -31,7 +32,7 @@ Y = np.random.default_rng(0).integers(0, 3, ROWS)
 
 def explain(net: nn.Module = NET, rows: torch.Tensor = X, y=Y, **options) -> pg.Explanation:
     given = {"exact": 0, "tolerance": 0, "n_repeats": 1, "background": BACKGROUND, "random_state": 0, **options}
-    return pg.explain(net, rows, y, method="shapley", scope="global", progress=False, **given)
+    return explain_with(net, rows, y, method="shapley", scope="global", progress=False, **given)
 
 
 @pytest.mark.parametrize("game", ["prediction", "expected"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -13,7 +14,7 @@ PLAYERS, ROWS = 15, 5
 
 
 def explain(net: nn.Module, rows: torch.Tensor, background: torch.Tensor, **options: object) -> pg.Explanation:
-    return pg.explain(net, rows, method="shapley", background=background, progress=False, **options)
+    return explain_with(net, rows, method="shapley", background=background, progress=False, **options)
 
 
 def smooth() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -16,6 +17,7 @@ from permgrad.attribution.method.shapley.loss import LossPlan, _other_rows, _Wal
 from permgrad.attribution.method.shapley.method import choose_references
 from permgrad.attribution.method.shapley.sampled import _sizes, _spread_donors
 from permgrad.attribution.replace.donors import Lenders
+from permgrad.attribution.request import tuned
 
 KEYS = np.arange(200, dtype=np.uint64)
 
@@ -140,10 +142,10 @@ def test_weights_of_rows_are_rows_that_stand_there_more_often(game, exact):
         "method": "shapley", "scope": "global", "background": background, "game": game, "exact": exact,
         "random_state": 0, "progress": False, "tolerance": 0, "n_repeats": 300,
     }  # fmt: skip
-    weighted = pg.explain(net, rows, y, sample_weight=weight, **options)
+    weighted = explain_with(net, rows, y, sample_weight=weight, **options)
     again = np.repeat(np.arange(12), weight)
-    repeated = pg.explain(net, rows[torch.as_tensor(again)], y[again], **options)
-    plain = pg.explain(net, rows, y, **options)
+    repeated = explain_with(net, rows[torch.as_tensor(again)], y[again], **options)
+    plain = explain_with(net, rows, y, **options)
     atol = 1e-9 if exact is None else 0.05 * np.abs(repeated.values).max()
     assert np.abs(plain.values - repeated.values).max() > 2 * atol
     np.testing.assert_allclose(weighted.values, repeated.values, rtol=0, atol=atol)
@@ -158,16 +160,16 @@ def test_losses_are_sampled_until_errors_are_small():
         net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
 
     def explain(**more) -> pg.Explanation:
-        return pg.explain(
+        return explain_with(
             net,
             rows,
             y,
             method="shapley",
             scope="global",
-            exact=0,
             n_repeats=40,
             random_state=0,
             progress=False,
+            exact=0,
             **more,
         )
 
@@ -192,10 +194,7 @@ def test_losses_take_as_many_samples_in_any_unit():
             return self.times * (x[:, :1] * x[:, 1:2] * x[:, 2:3] + x[:, 3:])
 
     spent = {
-        times: pg.explain(
-            Products(times), rows, times * (2 + rows[:, 0].numpy()), method="shapley", scope="global", exact=0,
-            background=background, structure="owen", n_repeats=40, tolerance=1e-6, random_state=0, progress=False,
-        ).meta["permutations"]
+        times: pg.explain(Products(times), rows, times * (2 + rows[:, 0].numpy()), method=tuned(pg.methods.Shapley(blocks="modality", tolerance=1e-6), exact=0), scope="global", background=background, n_repeats=40, random_state=0, progress=False).meta["permutations"]
         for times in (1, 64, 1 / 64)
     }  # fmt: skip
     assert 2 * 2 < spent[1] < 2 * 40
@@ -235,9 +234,13 @@ def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, reference
 
     with pytest.warns(pg.PermgradWarning, match=r"After \d+ orders, the standard error is above"):
         found = pg.explain(
-            Triple(), rows, method="shapley", background=background, exact=0, tolerance=0, references=references,
-            max_permutations=most, random_state=0, progress=False, task="regression",
-        )  # fmt: skip
+            pg.Model(Triple(), task="regression"),
+            rows,
+            method=tuned(pg.methods.Shapley(tolerance=0, references=references, max_permutations=most), exact=0),
+            background=background,
+            random_state=0,
+            progress=False,
+        )
     size = references if 4 * references <= most or references <= most // 2 < 2 * references else None
     if size is not None:
         assert found.meta["permutations"] == most // (2 * size) * 2 * size
@@ -267,9 +270,13 @@ def test_orders_are_played_where_they_vary_clearly_less(monkeypatch, of_designs,
     monkeypatch.setattr(sampled, "walk", drawn(of_orders))
     rows = torch.randn(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = pg.explain(
-        nn.Linear(12, 1).double(), rows[:4], method="shapley", background=rows, exact=0, task="regression",
-        random_state=0, max_permutations=64, references=8, tolerance=1.0, progress=False,
-    )  # fmt: skip
+        pg.Model(nn.Linear(12, 1).double(), task="regression"),
+        rows[:4],
+        method=tuned(pg.methods.Shapley(max_permutations=64, references=8, tolerance=1.0), exact=0),
+        background=rows,
+        random_state=0,
+        progress=False,
+    )
     assert found.meta["estimator"] == estimator
 
 
@@ -316,9 +323,13 @@ def test_designs_and_orders_are_compared_between_rows_that_differ(monkeypatch, b
     monkeypatch.setattr(sampled, "walk", watched("orders"))
     rows = torch.randn(background, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     pg.explain(
-        nn.Linear(12, 1).double(), rows, method="shapley", background=rows + 1, exact=0, task="regression",
-        random_state=0, max_permutations=64, tolerance=1.0, progress=False,
-    )  # fmt: skip
+        pg.Model(nn.Linear(12, 1).double(), task="regression"),
+        rows,
+        method=tuned(pg.methods.Shapley(max_permutations=64, tolerance=1.0), exact=0),
+        background=rows + 1,
+        random_state=0,
+        progress=False,
+    )
     assert pairs["designs"] == pairs["orders"]
     first, again = pairs["designs"][::2], pairs["designs"][1::2]
     assert first == again, "each pair twice"

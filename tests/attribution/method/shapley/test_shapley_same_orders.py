@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from explaining import explain_with
 
-import permgrad as pg
 from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.errors import InputError
 
@@ -24,7 +24,7 @@ def _table():
 
 def test_values_are_the_steps_along_the_stored_orders_and_back(table):
     row, background = table[:1], table[1:4]
-    explanation = pg.explain(product, row, background=background, max_permutations=6, **OPTIONS)
+    explanation = explain_with(product, row, background=background, max_permutations=6, **OPTIONS)
     ranks = shared_orders(3, 5, 3)
     steps = np.zeros((3, 5))
     for walk, donor in enumerate(background):
@@ -42,12 +42,12 @@ def test_values_are_the_steps_along_the_stored_orders_and_back(table):
 def test_what_does_not_change_between_two_rows_keeps_its_value(table):
     two = np.stack([table[0], table[0]])
     two[1, 3] += 1.0  # an additive feature
-    same = pg.explain(product, two, background=table[1:5], max_permutations=8, **OPTIONS)
+    same = explain_with(product, two, background=table[1:5], max_permutations=8, **OPTIONS)
     np.testing.assert_allclose(same.values[0, :3], same.values[1, :3], atol=1e-12)
-    each = pg.explain(product, two, background=table[1:5], max_permutations=8, **OPTIONS | {"same_orders": False})
+    each = explain_with(product, two, background=table[1:5], max_permutations=8, **OPTIONS | {"same_orders": False})
     assert np.abs(each.values[0, :3] - each.values[1, :3]).max() > 1e-3
 
 
 def test_same_orders_is_true_or_false(table):
     with pytest.raises(InputError, match="same_orders must be True or False"):
-        pg.explain(product, table, **OPTIONS | {"same_orders": "yes"})
+        explain_with(product, table, **OPTIONS | {"same_orders": "yes"})

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from permgrad.attribution.method.shapley import sampled as shapley_sampled
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.sampled import StoppingRule, Strata, moderated
 from permgrad.attribution.players.tree import Tree
+from permgrad.attribution.request import tuned
 from permgrad.base.random import content_keys
 
 
@@ -44,7 +46,7 @@ def explain(rows: Tensor = ROWS, **options) -> pg.Explanation:
     given = {"background": BACKGROUND, "exact": 0, "random_state": 0, "progress": False, "tolerance": 0, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return pg.explain(NET, rows, method="shapley", max_permutations=given.pop("orders", 100), **given)
+        return explain_with(NET, rows, method="shapley", max_permutations=given.pop("orders", 100), **given)
 
 
 @pytest.fixture
@@ -100,8 +102,8 @@ def test_pairs_are_exact_where_two_players_interact():
 
     rows, background = draw(3, 4), draw(5, 4, seed=2)
     options = {"method": "shapley", "background": background, "task": "regression", "progress": False}
-    exact = pg.explain(Products(), rows, **options)
-    sampled = pg.explain(Products(), rows, exact=0, random_state=0, **options)
+    exact = explain_with(Products(), rows, **options)
+    sampled = explain_with(Products(), rows, random_state=0, exact=0, **options)
     assert sampled.meta["permutations"] > 0
     np.testing.assert_allclose(sampled.values, exact.values, atol=1e-12)
     assert sampled.std.max() < 1e-12
@@ -114,7 +116,7 @@ def test_unused_players_get_exactly_zero():
         used = net.double() if double else net.float()
         options = {"background": BACKGROUND.to(torch.float64 if double else torch.float32), "progress": False}
         rows = ROWS.to(options["background"].dtype)
-        found = pg.explain(used, rows, method="shapley", exact=0, random_state=0, **options)
+        found = explain_with(used, rows, method="shapley", random_state=0, exact=0, **options)
         for array, number in ((found.values, 0), (found.std, 0), (found.p_values, 1)):
             np.testing.assert_array_equal(array[:, 3], number)
         assert (np.delete(found.values, 3, axis=1) != 0).all()
@@ -200,7 +202,7 @@ def test_players_that_are_alike_are_not_computed(monkeypatch, structure):
     assert whole.meta["model_rows"] == 6 + 20 + PROBES + 6 * 40 * each
     assert sparing.meta["model_rows"] < 0.6 * whole.meta["model_rows"]
     # A smaller design has other coalitions; along an order, what is left out changes nothing.
-    exact = pg.explain(NET, rows, method="shapley", background=background, structure=structure, progress=False)
+    exact = pg.explain(NET, rows, method="shapley", background=background, progress=False)
     assert np.abs(sparing.values - exact.values).max() < np.abs(whole.values - exact.values).max() * 1.5 + 1e-12
     if structure == "owen":
         np.testing.assert_allclose(sparing.values, whole.values, atol=1e-12)
@@ -254,9 +256,13 @@ def test_a_row_takes_as_many_orders_in_any_unit(monkeypatch):
 def test_rows_that_do_not_settle_are_told():
     with pytest.warns(pg.PermgradWarning, match=r"After 100 orders, .* for 12 of 12 rows .*\. Raise max_permutations"):
         pg.explain(
-            NET, ROWS, method="shapley", background=BACKGROUND, exact=0, tolerance=1e-6, max_permutations=100,
-            random_state=0, progress=False,
-        )  # fmt: skip
+            NET,
+            ROWS,
+            method=tuned(pg.methods.Shapley(tolerance=1e-6, max_permutations=100), exact=0),
+            background=BACKGROUND,
+            random_state=0,
+            progress=False,
+        )
 
 
 @pytest.mark.parametrize(
@@ -291,7 +297,7 @@ def test_intervals_cover_the_exact_values(options):
     background = draw(300, seed=5) if given.pop("large", False) else BACKGROUND
     rows = draw(40, seed=9)
     structure = given.get("structure", "flat")
-    exact = pg.explain(NET, rows, method="shapley", background=background, structure=structure, progress=False)
+    exact = pg.explain(NET, rows, method="shapley", background=background, progress=False)
     inside, scaled = [], []
     for seed in range(3):
         found = explain(rows, background=background, random_state=seed, min_permutations=2, **given)
@@ -367,8 +373,8 @@ def test_intervals_of_trees_cover_where_interactions_are_rare():
 
     rows, background = draw(40, 9, seed=4).numpy(), draw(20, 9, seed=2).numpy()
     options = {"method": "shapley", "background": background, "task": "regression", "progress": False}
-    exact = pg.explain(tree, rows, **options)
-    found = pg.explain(tree, rows, exact=0, random_state=0, **options)
+    exact = explain_with(tree, rows, **options)
+    found = explain_with(tree, rows, random_state=0, exact=0, **options)
     used = exact.values[:, :8] != 0
     assert 0.1 < used.mean() < 0.9
     wrong = np.abs(found.values - exact.values) > 1e-9
@@ -387,8 +393,8 @@ Y = np.random.default_rng(0).integers(0, 2, 12)
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_sampled_losses_meet_the_enumerated(game):
     given = {"method": "shapley", "scope": "global", "background": BACKGROUND, "game": game, "progress": False}
-    exact = pg.explain(NET, ROWS, Y, exact=8, **given)
-    found = pg.explain(NET, ROWS, Y, exact=0, tolerance=0, n_repeats=200, random_state=0, **given)
+    exact = explain_with(NET, ROWS, Y, exact=8, **given)
+    found = explain_with(NET, ROWS, Y, n_repeats=200, random_state=0, exact=0, tolerance=0, **given)
     assert found.meta["permutations"] == 400
     if game == "prediction":
         assert found.meta["completeness_gap"] < 1e-12
@@ -407,12 +413,12 @@ def test_loss_intervals_cover_the_value_over_all_rows():
     population, noise = draw(20000, seed=11), torch.as_tensor(rng.normal(size=(20000, 2)))
     y = (NET(population).detach() + noise).argmax(dim=1).numpy()
     given = {"method": "shapley", "scope": "global", "exact": 8, "references": 5, "background": BACKGROUND[:5]}
-    truth = pg.explain(NET, population[:4000], y[:4000], progress=False, **given).values[:, 0]
+    truth = explain_with(NET, population[:4000], y[:4000], progress=False, **given).values[:, 0]
     inside = []
     for seed in range(20):
         rows = rng.choice(np.arange(4000, 20000), 150, replace=False)
-        found = pg.explain(
-            NET, population[rows], y[rows], **{**given, "exact": 0}, random_state=seed, n_repeats=1, progress=False
+        found = explain_with(
+            NET, population[rows], y[rows], random_state=seed, n_repeats=1, progress=False, **{**given, "exact": 0}
         )
         inside.append((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))
     assert 0.88 <= np.mean(inside) <= 0.99
@@ -432,7 +438,7 @@ def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, st
 
     monkeypatch.setattr(shapley_loss, sampler, watched)
     given = {"method": "shapley", "scope": "global", "game": "expected", "structure": structure}
-    pg.explain(NET, ROWS, Y, exact=0, random_state=0, progress=False, **given)
+    explain_with(NET, ROWS, Y, random_state=0, progress=False, exact=0, **given)
     assert len(seen) > 1
     assert all((rows != donors).all() for rows, donors in seen)
 
@@ -449,7 +455,15 @@ def test_intervals_over_rows_that_are_their_own_background(game):
     for seed in range(60):
         rows = torch.as_tensor(np.random.default_rng(seed).normal(size=(80, 2)))
         y = rows.numpy() @ [1.0, 0.5] + np.random.default_rng(seed + 1000).normal(size=80)
-        found = pg.explain(net, rows, y, method="shapley", scope="global", game=game, random_state=seed, progress=False)
+        found = pg.explain(
+            net,
+            rows,
+            y,
+            method=tuned(pg.methods.Shapley(), game=game),
+            scope="global",
+            random_state=seed,
+            progress=False,
+        )
         low, high = found.ci()
         hits += int(((low[:, 0] <= truth) & (truth <= high[:, 0])).sum())
     assert 0.88 <= hits / 120 <= 0.99
@@ -462,7 +476,7 @@ def test_a_single_round_uses_every_background_row_once():
     orders = 2 * len(BACKGROUND)
     inside, cases = 0, 0
     for seed in range(20):
-        found = pg.explain(NET, ROWS, random_state=seed, max_permutations=orders, **given)
+        found = explain_with(NET, ROWS, random_state=seed, max_permutations=orders, **given)
         assert found.meta["permutations"] == orders
         assert found.meta["completeness_gap"] < 1e-12
         low, high = found.ci()

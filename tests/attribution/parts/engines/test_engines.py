@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import Engine, LocalEngine, RayEngine, engines, make_engine
@@ -19,6 +20,7 @@ from permgrad.attribution.parts.engines import ray as ray_session
 from permgrad.attribution.parts.engines.frames import join_rows, packed, spans, unpacked
 from permgrad.attribution.parts.engines.ray import RaySession, _check_address
 from permgrad.attribution.replace.moments import PairMoments
+from permgrad.attribution.request import tuned
 
 ROWS = 1300
 SMALL = {"dense_units": (8,), "conv_filters": (3, 4), "fusion_units": (8,)}
@@ -277,7 +279,7 @@ def explain(model: Any, table: pd.DataFrame, y: Any, options: dict[str, Any], **
         given["background"] = table[:60]
     if isinstance(given.get("sample_weight"), str):
         given["sample_weight"] = np.random.default_rng(1).random(len(table))
-    return pg.explain(model, table, given.pop("y"), **given)
+    return explain_with(model, table, given.pop("y"), **given)
 
 
 def compare(alone: pg.Explanation, shared: pg.Explanation, *, tolerance: float) -> None:
@@ -365,7 +367,7 @@ def test_sums_of_a_part_arrive_as_they_were_sent() -> None:
 def test_a_warning_of_many_parts_is_said_once(classifier: pg.HyNNClassifier, table: pd.DataFrame) -> None:
     # The last layer's maps of an untrained corner of the data are empty for some rows of each part.
     with pytest.warns(pg.PermgradWarning) as said:
-        pg.explain(classifier, table, method="gradcam", engine=SendingEngine(), progress=False)
+        pg.explain(classifier, table, method=tuned(pg.methods.GradCam(), engine=SendingEngine()), progress=False)
     texts = [str(one.message) for one in said if "maps at layer" in str(one.message)]
     assert len(texts) == 1
     assert texts[0].startswith("In a part of the rows: ")
@@ -397,14 +399,14 @@ def test_what_cannot_be_taken_apart_is_refused(
     options: dict[str, Any], message: str, regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
 ) -> None:
     with pytest.raises(pg.InputError) as caught:
-        pg.explain(regressor, table, target, engine=SendingEngine(), progress=False, **options)
+        explain_with(regressor, table, target, progress=False, engine=SendingEngine(), **options)
     assert str(caught.value).startswith(message)
 
 
 def test_a_torch_network_is_explained_here(table: pd.DataFrame) -> None:
     rows = table[list("abcd")].to_numpy(dtype=np.float32)
     with pytest.raises(pg.InputError) as caught:
-        pg.explain(torch.nn.Linear(4, 1), rows, rows[:, 0], engine=SendingEngine())
+        pg.explain(torch.nn.Linear(4, 1), rows, rows[:, 0], method=tuned(pg.methods.PermGrad(), engine=SendingEngine()))
     assert str(caught.value).startswith(
         "engine= needs an estimator of permgrad or a predictor on a table, got a Linear."
     )

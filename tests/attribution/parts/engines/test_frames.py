@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import LocalEngine, base
@@ -138,7 +139,7 @@ def case():
     y = X["a"].to_numpy() + X["b"].to_numpy() * X["c"].to_numpy()
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
     engine, whole = Keeping(), {"background": X[:50] + 1.0, "progress": False, "random_state": 0}
-    found = pg.explain(model, X, method="integrated_gradients", baseline="mean", engine=engine, **whole)
+    found = explain_with(model, X, method="integrated_gradients", baseline="mean", engine=engine, **whole)
     return model, X, engine.work, found
 
 

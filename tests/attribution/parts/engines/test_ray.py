@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 from invoking import call
 from sklearn.linear_model import Ridge
 
@@ -114,8 +115,8 @@ def test_rows_in_memory_give_what_they_give_in_this_process(session: None, case:
     model, rows = pg.load(case.model), pd.read_parquet(case.table)
     X, y = rows.drop(columns="y"), rows["y"]
     options: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "progress": False}
-    alone = pg.explain(model, X, y, **options)
-    shared = pg.explain(model, X, y, engine="ray", workers=2, **options)
+    alone = explain_with(model, X, y, **options)
+    shared = explain_with(model, X, y, engine="ray", workers=2, **options)
     scale = alone.meta["loss_scale"]
     assert alone.ranking()[0] == "x0"
     assert np.abs(shared.values - alone.values).max() <= 1e-5 * scale

@@ -199,7 +199,7 @@ def _fields(
     names = fields.get("names", request.space.names)
     unknown = np.full((5, len(request.targets)), np.nan)
     numbers = np.stack([curves[each].importance if each in curves else unknown for each in members], axis=1)
-    fields |= zip(("values", "std", "low", "high", "p_values"), numbers, strict=True)
+    fields |= zip(("values", "std_error", "low", "high", "p_values"), numbers, strict=True)
     nothing = np.zeros((len(request.targets), request.count))
     scores = [curves[each].scores if each in curves else nothing for each in members[: len(request.space)]]
     every = np.array(scores).swapaxes(0, 1)
@@ -209,7 +209,7 @@ def _fields(
     direction = {}
     for name, each in zip(names, members, strict=True):
         if each in curves:
-            parts = dict(zip(("mean", "std", "low", "high"), curves[each].effects.tolist(), strict=True))
+            parts = dict(zip(("mean", "std_error", "low", "high"), curves[each].effects.tolist(), strict=True))
             points = [_points(axis) for axis in axes[each]]
             direction[name] = {**(points[0] if len(points) == 1 else {"kind": "pair", "axes": points}), **parts}
     return {**fields, "direction": direction}

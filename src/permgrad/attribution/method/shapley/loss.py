@@ -49,7 +49,7 @@ def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int
     count = walks.enumerate() if plan.exact else walks.sample()
     groups = [place - 1 if place else None for place in shown]
     numbers = np.stack([estimated(walks.moments, game.request.confidence, group) for group in groups], axis=2)
-    fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
+    fields = dict(zip(("values", "std_error", "low", "high", "p_values"), numbers, strict=True))
     fields["correlation"] = shared_errors(
         tree.players, shown, lambda group: row_scores(walks.moments, group, by_unit=True)[: tree.players]
     )

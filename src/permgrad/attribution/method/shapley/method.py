@@ -218,7 +218,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "output_range": scale.tolist(),
         "model_rows": game.evaluations,
     }
-    fields = dict[str, Any](values=estimates.values, std=estimates.std, low=low, high=high, p_values=p_values)
+    fields = dict[str, Any](values=estimates.values, std_error=estimates.std, low=low, high=high, p_values=p_values)
     if interactions is not None:
         facts, fields = _with_interactions(request, interactions, "output", facts, fields)
     return build(
@@ -317,7 +317,7 @@ def _with_interactions(
     """
     players, names = interactions.players, len(interactions.members)
     result = {name: array[..., :names, :] if name != "correlation" else array for name, array in fields.items()}
-    for group, name in (("parts", "values"), ("part_std", "std")):
+    for group, name in (("parts", "values"), ("part_std", "std_error")):
         beyond = result[name][..., players:, :]
         result[group] = {interactions.index: np.concatenate([fields[name][..., names:, :], beyond], axis=-2)}
     pairs = len(interactions.members) - interactions.players

@@ -188,7 +188,7 @@ def unpacked(arrays: dict[str, Any]) -> PairMoments:
 # ---- local -----------------------------------------------------------------------------------------------------------
 
 #: Fields of a local explanation with one entry for each row.
-_BY_ROW = ("values", "std", "low", "high", "p_values", "predictions")
+_BY_ROW = ("values", "std_error", "low", "high", "p_values", "predictions")
 
 
 def join_rows(parts: Sequence[Explanation]) -> Explanation:

@@ -1,0 +1,48 @@
+"""``pg.explain`` with options in one dict, for tests that vary them: parted as users say them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import permgrad as pg
+from permgrad.attribution.method.captum import CaptumMethod, find_method
+from permgrad.attribution.request import Configured, configured
+
+#: Arguments of ``pg.explain`` and what ``pg.Model`` says.
+ARGUMENTS = set(inspect.signature(pg.explain).parameters)
+READING = set(inspect.signature(pg.Model).parameters) - {"model"}
+
+
+def explain_with(model: Any, X: Any, y: Any = None, **options: Any) -> pg.Explanation:
+    """Explain a model by arguments of ``pg.explain``, of ``pg.Model``, and options or inner settings of the method."""
+    model, arguments = parted(model, options)
+    return pg.explain(model, X, y, **arguments)
+
+
+def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the model as options describe it, and the arguments of ``pg.explain`` with a method that has the others."""
+    method: Any = options.get("method", "permgrad")
+    chosen = None if isinstance(method, Mapping) else find_method(method)[0]
+    own = set() if not isinstance(chosen, Configured) else {*chosen.options, *chosen.inner}
+    read = {name: value for name, value in options.items() if name in READING and name not in own}
+    rest = {name: value for name, value in options.items() if name not in read}
+    of_method = {name: value for name, value in rest.items() if name not in ARGUMENTS or name in own}
+    arguments = {name: value for name, value in options.items() if name not in {*read, *of_method}}
+    if of_method and isinstance(chosen, CaptumMethod):
+        arguments["method"] = (chosen.attribution, {**chosen.settings(), **of_method})
+    elif of_method:
+        arguments["method"] = with_settings(method, **of_method)
+    if read:
+        given = model if isinstance(model, pg.Model) else pg.Model(model)
+        said = {name: getattr(given, name) for name in READING}
+        model = pg.Model(given.model, **{**said, **read})
+    return model, arguments
+
+
+def with_settings(method: Any, **settings: Any) -> Any:
+    """Return a method with further options, or inner settings."""
+    chosen, name = find_method(method)
+    assert isinstance(chosen, Configured)
+    return configured(name, {**chosen.settings(), **settings})
