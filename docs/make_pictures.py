@@ -56,16 +56,7 @@ def patient(folder: Path, spots: np.ndarray, orders: int) -> str:
     model = pg.HyNNClassifier(random_state=0, progress=False).fit(table[:held_out], outcome[:held_out])
     ill = (spots == 1) & (outcome == "pneumonia") & (np.arange(len(table)) >= held_out)
     one = int(np.flatnonzero(ill)[0])
-    explanation = pg.explain(
-        model,
-        table[one : one + 1],
-        level="part",
-        method="shapley",
-        target="pneumonia",
-        max_permutations=orders,
-        random_state=0,
-        progress=False,
-    )
+    explanation = pg.explain_parts(model, table[one : one + 1], target="pneumonia", progress=False)
     return explanation.to_html(row=0)
 
 

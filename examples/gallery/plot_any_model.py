@@ -16,7 +16,7 @@ import permgrad as pg
 X, y = load_breast_cancer(return_X_y=True, as_frame=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 forest = RandomForestClassifier(random_state=0).fit(X_train, y_train)
-explanation = pg.explain(forest, X_test, y_test, random_state=0)
+explanation = pg.explain(forest, X_test, y_test)
 print(explanation.summary())
 
 # %%

@@ -24,6 +24,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad_benchmark.measured import read_record
+from explaining import explain_with
 
 rng = np.random.default_rng(0)
 rows = 600
@@ -76,10 +77,10 @@ some = {name: values[:40] for name, values in test.items()}
 local = {"background": background, "target": 1, "task": "classification", "segments": ("grid", 4), **options}
 shares = pd.DataFrame(
     {
-        "permutation": pg.explain(net, test, truth, method="permutation", level="modality", **options).values[:, 0],
-        "shapley": pg.explain(net, some, method="shapley", level="modality", **local).to_global().values[:, 0],
-        "lime": pg.explain(net, some, method="lime", level="modality", **local).to_global().values[:, 0],
-        "gradient": pg.explain(net, some, method="gradient", **local).by_modality().to_global().values[:, 0],
+        "permutation": pg.explain(net, test, truth, method="permutation", groups="modality", **options).values[:, 0],
+        "shapley": explain_with(net, some, method="shapley", groups="modality", **local).to_global().values[:, 0],
+        "lime": explain_with(net, some, method="lime", groups="modality", **local).to_global().values[:, 0],
+        "gradient": explain_with(net, some, method="gradient", **local).by_modality().to_global().values[:, 0],
     },
     index=list(inputs),
 )
@@ -96,7 +97,7 @@ plt.show()
 # %%
 # Which words, patches and columns?
 
-parts = pg.explain(net, some, method="shapley", **local)
+parts = explain_with(net, some, method="shapley", **local)
 parts.to_global().to_frame()[["feature", "modality", "importance"]].nlargest(6, "importance").round(3)
 
 # %%
@@ -106,7 +107,7 @@ parts.to_global().to_frame()[["feature", "modality", "importance"]].nlargest(6, 
 # ``pg.missing`` measures the loss and the accuracy with every subset of the inputs. A missing input is taken from
 # another row.
 
-missing = pg.missing(net, test, truth, scoring="accuracy", **options)
+missing = pg.missing_modalities(net, test, truth, scoring="accuracy", **options)
 missing.to_frame()[["present", "loss", "ci_low", "ci_high", "accuracy"]].round(3)
 
 # %%

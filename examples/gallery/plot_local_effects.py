@@ -35,7 +35,7 @@ def cost(rows):
 # The mean curve sets ``ordered`` to a value in all rows, so the penalty is large at both ends. ALE moves each row over
 # the bin in which it lies: what is ordered hardly matters. The report of a run draws both, with a warning.
 
-explanation = pg.explain(cost, X, method="ale", task="regression", random_state=0, progress=False)
+explanation = pg.explain(pg.Model(cost, task="regression"), X, method="ale", progress=False)
 curves = explanation.effects()
 ale = curves[curves["feature"] == "ordered"]
 at = ale["value"].astype(float)

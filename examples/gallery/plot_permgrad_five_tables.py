@@ -55,8 +55,8 @@ for column in range(10):
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the published method warns that it has no intervals
-    paper = pg.explain(model, rows, outcome, method="permgrad-paper", random_state=0, progress=False)
-ours = pg.explain(model, rows, outcome, random_state=0, progress=False)
+    paper = pg.explain(model, rows, outcome, method="permgrad-paper", progress=False)
+ours = pg.explain(model, rows, outcome, progress=False)
 
 shares = pd.DataFrame(
     {"truth": truth, "permgrad": ours.values[:, 0].clip(0), "permgrad-paper": paper.values[:, 0]}, index=list(X)

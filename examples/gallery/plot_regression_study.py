@@ -51,7 +51,7 @@ for name, table in {"with the target among the inputs": leaking, "without": X}.i
     model = network().fit(table[train], y[train])
     print(f"R² {name}: {model.score(table[test], y[test]):.3f}")
     if name != "without":
-        leak = pg.explain(model, table[test], y[test], random_state=0, progress=False)
+        leak = pg.explain(model, table[test], y[test], progress=False)
 
 # %%
 # The explanation finds the leak at once. The report of ``permgrad run`` warns if one feature has more than 40 % of

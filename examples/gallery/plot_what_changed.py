@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 import permgrad as pg
 from permgrad.evaluation.sensitive import audit
 from permgrad.evaluation.skill import Predicted
+from explaining import explain_with
 
 rng = np.random.default_rng(0)
 
@@ -51,7 +52,7 @@ def drawn(ax, names, values, low, high, label=None, shift=0.0):
 #
 # The log loss is worse, and the model relies on other columns. ``pg.changes`` compares both years, with intervals.
 
-changed = pg.changes(model, X_old, y_old, X_new, y_new, random_state=0, progress=False)
+changed = pg.changes(model, X_old, y_old, X_new, y_new, progress=False)
 print(changed.summary())
 features = changed.to_frame().query("kind == 'importance'").iloc[::-1]
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
@@ -74,7 +75,7 @@ def income_alone(rows):
 asked = {"method": "shapley", "task": "regression", "background": X_old, "random_state": 0, "progress": False}
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
 for shift, sampling in enumerate(("marginal", "conditional")):
-    explanation = pg.explain(income_alone, X_old[:200], sampling=sampling, **asked).to_global("mean_abs")
+    explanation = explain_with(income_alone, X_old[:200], sampling=sampling, **asked).to_global("mean_abs")
     low, high = explanation.ci()
     drawn(axes, X_old.columns, explanation.values[:, 0], low[:, 0], high[:, 0], sampling, 0.2 * shift)
 axes.set_xlabel("mean absolute Shapley value")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution import methods
+from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError

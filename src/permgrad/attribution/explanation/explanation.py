@@ -276,18 +276,18 @@ class Explanation(Numbers):
         """Return the tidy frame, one line per (row,) feature and output, of pandas, polars or pyarrow.
 
         Columns: ``(row,) feature, modality, class, importance, std_error, ci_low, ci_high, p_value, p_adjusted`` and
-        then the parts (``tabular, image, interaction`` for the path game). With interactions the last column is ``order``
-        (1: features, 2: pairs). ``std_error`` is the standard error. In a local
-        explanation it and the p-values measure only the error of sampling. Undefined numbers are NaN, never 0.
+        then the parts (``tabular, image, interaction`` for the path game). With interactions the last column is
+        ``order`` (1: features, 2: pairs). In a local explanation, standard errors and p-values measure only the error
+        of sampling. Undefined numbers are NaN, never 0.
         """
         return as_library(tidy_frame(self), library)
 
     def effects(self, library: Library = "pandas") -> Any:
         """Return the curves of ``direction`` as a frame, one line per feature, output and value of the feature.
 
-        Columns: ``feature, class, value, effect, std_error, ci_low, ci_high, rows``. For ``method="ale"``, ``effect`` is
-        the accumulated local effect, and ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the mean
-        prediction, without errors.
+        Columns: ``feature, class, value, effect, std_error, ci_low, ci_high, rows``. For ``method="ale"``, ``effect``
+        is the accumulated local effect, and ``value_2`` the value of a pair's second feature. For ``permgrad``, it is
+        the mean prediction, without errors.
 
         Examples:
             >>> import permgrad as pg

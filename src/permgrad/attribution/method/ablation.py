@@ -35,7 +35,7 @@ class Ablation(PlayedMethod):
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(50, 3))
         >>> y = X @ [2.0, 1.0, 0.0]
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="ablation", random_state=0)
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="ablation")
         >>> explanation.ranking()
         ['x0', 'x1', 'x2']
     """

@@ -173,7 +173,7 @@ class Lime(Configured):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(50, 3))
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="lime", random_state=0)
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="lime")
         >>> explanation.ranking()
         ['x0', 'x1', 'x2']
     """

@@ -52,7 +52,7 @@ class PermGrad(PairedMethod):
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(50, 3))
         >>> y = X @ [2.0, 1.0, 0.0]
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="permgrad", random_state=0)
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="permgrad")
         >>> explanation.ranking()
         ['x0', 'x1', 'x2']
     """

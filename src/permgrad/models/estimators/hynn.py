@@ -288,7 +288,7 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             >>> X = rng.normal(size=(1000, 2))
             >>> y = X[:, 0] + np.exp(X[:, 1]) * rng.normal(size=1000)
             >>> model = HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(X, y)
-            >>> pg.explain(model.interval_width, X[:100], random_state=0).ranking()
+            >>> pg.explain(model.interval_width, X[:100]).ranking()
             ['x1', 'x0']
         """
         held_out, share, columns = self._calibrated(coverage, groups)

@@ -58,7 +58,7 @@ def along_order(
         >>> import numpy as np, permgrad as pg
         >>> X = np.cumsum(np.random.default_rng(0).normal(size=(60, 12)), axis=1)
         >>> model = pg.HyNNRegressor(layout="path", preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 3])
-        >>> pg.explain(model, X, X[:, 3], random_state=0).plot.along_order().description[:28]
+        >>> pg.explain(model, X, X[:, 3]).plot.along_order().description[:28]
         'Importance along 12 columns.'
     """
     if not explanation.meta.get("order"):

@@ -50,12 +50,14 @@ class PlotAccessor:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(60, 3))
         >>> model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=1, random_state=0).fit(X, X[:, 0])
-        >>> plot = pg.explain(model, X, X[:, 0], random_state=0).plot
+        >>> plot = pg.explain(model, X, X[:, 0]).plot
         >>> pictures = [plot(), plot.bar(top_n=2), plot.classes(), plot.direction(), plot.features(), plot.modality()]
         >>> plot = pg.explain(model, X, method="deeplift").plot
         >>> pictures += [plot.beeswarm(), plot.waterfall(row=3)]
         >>> pictures += [pg.explain(model, X, method="gradcam").plot.image(row=3)]
-        >>> pictures += [pg.explain(model, X, X[:, 0], interactions=2, n_repeats=2).plot.interactions()]
+        >>> pictures += [
+        ...     pg.explain(model, X, X[:, 0], method=pg.methods.PermGrad(order=2), n_repeats=2).plot.interactions()
+        ... ]
         >>> all("<svg" in picture.to_svg() for picture in pictures)
         True
     """

@@ -62,7 +62,9 @@ def text(
         >>> import torch, permgrad as pg
         >>> net = torch.nn.Sequential(torch.nn.Embedding(9, 1), torch.nn.Flatten(), torch.nn.Linear(3, 1))
         >>> ids = torch.randint(0, 9, (20, 3))
-        >>> figure = pg.explain(net, ids, method="shapley", task="regression", progress=False).plot.text(row=1)
+        >>> figure = pg.explain(pg.Model(net, task="regression"), ids, method="shapley", progress=False).plot.text(
+        ...     row=1
+        ... )
         >>> figure.to_html()[:4]
         '<div'
     """

@@ -63,7 +63,7 @@ def volume(
     Examples:
         >>> import torch, permgrad as pg
         >>> net = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(432, 1))
-        >>> explanation = pg.explain(net, torch.rand(20, 1, 8, 8, 8), method="gradient", returns="values")
+        >>> explanation = pg.explain(pg.Model(net, returns="values"), torch.rand(20, 1, 8, 8, 8), method="gradient")
         >>> len(explanation.plot.volume(row=1, at=(4, 4, 4)).axes)  # three slices, twice, and the scale
         7
     """

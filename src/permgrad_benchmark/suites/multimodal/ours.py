@@ -65,7 +65,8 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "gradient": (Entry("gradient", "gradient", "published", "all", note="mean |∂f/∂x|, added up by modality"),),
     "lime": (
         Entry(
-            "lime", "LIME", "published", "some", lambda _: {"method": tuned(methods.Lime(samples=2_000), neighbourhood="gaussian")},
+            "lime", "LIME", "published", "some",
+            lambda _: {"method": tuned(methods.Lime(samples=2_000), neighbourhood="gaussian")},
             note="mean absolute weight, added up by modality; numbers are moved by noise",
         ),
         Entry(
