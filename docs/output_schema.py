@@ -40,7 +40,7 @@ _TEXTS = (
 _COUNTS = ("cells", "columns", "computed", "outcome_rows", "parts", "row", "rows", "rows_explained", "trials")
 _PREDICTION = _object({"prediction": CELL})
 _CELLS = _each(_object({"from": CELL, "to": CELL}))
-_NUMBERS = ("std", "ci_low", "ci_high", "p_value", "p_adjusted", "tabular", "image", "interaction")
+_NUMBERS = ("std_error", "ci_low", "ci_high", "p_value", "p_adjusted", "tabular", "image", "interaction")
 #: What several outputs have.
 _SHARED = {
     "sentence": _object({"sentence": TEXT, "facts": _object({"kind": TEXT})}),

@@ -149,7 +149,7 @@ def _npz(found: Found, old: Path, new: Path, name: str) -> None:
             continue
         if key == "p_values":
             found.arrays(where, one[key], other[key], 1.0, _p_tolerance(one, scale))
-        elif scale and key.split("/")[0] in ("values", "std", "low", "high", "parts", "part_std"):
+        elif scale and key.split("/")[0] in ("values", "std_error", "low", "high", "parts", "part_std"):
             found.arrays(where, one[key], other[key], scale)
         else:
             found.arrays(where, one[key], other[key], largest(one[key]))
@@ -181,7 +181,7 @@ def _p_tolerance(arrays: dict[str, Array], scale: float) -> Array:
 
     p = P(|Z| > |v| / s), so that its slope in v is at most 0.8 / s and in s at most 0.5 / s.
     """
-    error = arrays["std"].astype(np.float64)
+    error = arrays["std_error"].astype(np.float64)
     slope = np.divide(1.3 * scale, error, out=np.zeros_like(error), where=np.isfinite(error) & (error > 0))
     return np.asarray(TOLERANCE * (1.0 + slope))
 
@@ -289,8 +289,8 @@ def _csv(found: Found, old: Path, new: Path, name: str) -> None:
         if head not in numbers[0] or head not in numbers[1]:
             if sides[0][head] != sides[1][head]:
                 found.faults.append(f"{where}: other texts")
-        elif head in ("p_value", "p_adjusted") and "std" in numbers[0]:
-            allowed = _p_tolerance({"std": numbers[0]["std"]}, scale)
+        elif head in ("p_value", "p_adjusted") and "std_error" in numbers[0]:
+            allowed = _p_tolerance({"std_error": numbers[0]["std_error"]}, scale)
             allowed = allowed if head == "p_value" else np.full_like(allowed, len(allowed) * allowed.max(initial=0))
             found.arrays(where, numbers[0][head], numbers[1][head], 1.0, allowed)
         else:

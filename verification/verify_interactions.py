@@ -167,7 +167,7 @@ def check_functions(samples: int) -> list[dict[str, Any]]:
                 one = pairs_of(model, *draw(function, ROWS, [4, sample]), sample)
                 half = (one.high - one.low)[:, 0] / 2
                 # The error of the truth is added to the sample's.
-                wide = np.sqrt(1 + (error / np.maximum(one.std[:, 0], 1e-300)) ** 2)
+                wide = np.sqrt(1 + (error / np.maximum(one.std_error[:, 0], 1e-300)) ** 2)
                 inside.append(np.abs(one.values[:, 0] - truth) <= half * wide)
                 few.append(first_are(one.values[:, 0], true))
             row = {"function": name, "model": kind, "R²": fit, "covered": float(np.mean(inside))}
@@ -190,7 +190,7 @@ def check_additive(samples: int) -> dict[str, float]:
         function, _ = functions()[name]
         for sample in range(samples):
             one = pairs_of(function, *draw(function, ROWS, [5, sample]), sample)
-            moved = one.std[:, 0] > 0
+            moved = one.std_error[:, 0] > 0
             rejected.append((one.p_values[moved, 0] < 0.05).mean())
             anything.append((one.p_adjusted[:, 0] < 0.05).any())
     return {"rejected": float(np.mean(rejected)), "any after correction": float(np.mean(anything))}
@@ -275,7 +275,7 @@ def check_time(full: bool) -> list[dict[str, Any]]:
             **some.meta["interactions"],
         }
         if full and name == "LightGBM":
-            options = {"interactions": 2, "pairs": "all", "n_repeats": 4, "random_state": 0, "progress": False}
+            options = {"order": 2, "pairs": "all", "n_repeats": 4, "random_state": 0, "progress": False}
             every = explain_with(model, x[:2000], y[:2000], method="permutation", **options)
             row["ten largest found"] = len(set(every.ranking(order=2)[:10]) & set(some.names))
         rows.append(row)

@@ -116,7 +116,7 @@ def of_function(name: str) -> dict[str, float]:
 def check_kinds(record: Record, name: str, model: Any, rows: EncodedRows, y: Any, samples: int) -> list[Any]:
     """Compare shares of the kinds in all rows with the truth, and count intervals of samples that hold it."""
     truth = of_model(model, rows, y)
-    options = {"level": "modality", "direction": False, "progress": False}
+    options = {"groups": "modality", "direction": False, "progress": False}
     whole = explain_with(model, rows, y, n_repeats=2, random_state=0, **options)
     shares = {kind: truth[kind] / sum(truth.values()) for kind in KINDS}
     apart = max(abs(whole.branches[kind]["share"] - shares[kind]) for kind in KINDS)

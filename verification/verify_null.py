@@ -250,7 +250,13 @@ def constant(record: Record, seed: int) -> None:
                 random_state=seed,
                 progress=False,
             )
-            numbers = [explanation.values, explanation.std, explanation.low, explanation.high, explanation.p_values - 1]
+            numbers = [
+                explanation.values,
+                explanation.std_error,
+                explanation.low,
+                explanation.high,
+                explanation.p_values - 1,
+            ]
             numbers += [*explanation.parts.values(), *explanation.part_std.values()]
             worst = max(worst, *(float(np.abs(array[2:]).max()) for array in numbers))
             if explanation.values[0, 0] <= 0 or explanation.p_values[0, 0] >= LEVEL:

@@ -86,7 +86,7 @@ def of_draw(seed: int, rows: int) -> tuple[dict[str, Any], dict[str, float]]:
             random_state=seed,
             progress=False,
             **options,
-            **{} if options.get("scope") else {"row_target": "predicted"},
+            **{} if options.get("scope") else {"target": "predicted"},
         )
         shares[name] = inside(explained.values[:, :, 0], span[:rows])
         print(f"draw {seed}: {name} {shares[name]:.3f}", file=sys.stderr, flush=True)

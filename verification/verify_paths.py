@@ -376,7 +376,7 @@ def closed_forms(a: list[float], b: list[float], rows: int, repeats: int, seed: 
     exact, standardised, zero = 0.0, 0.0, True
     for part, factor in factors.items():
         value = (explained.values if part == "total" else explained.parts[part])[:, 0]
-        error = (explained.std if part == "total" else explained.part_std[part])[:, 0]
+        error = (explained.std_error if part == "total" else explained.part_std[part])[:, 0]
         exact = max(exact, float(np.abs(value - factor * drawn).max()) / scale)
         live = np.abs(factor) > 0
         if live.any():

@@ -69,7 +69,7 @@ def cover(name: str, model: Any, draw: Any, samples: int) -> list[dict[str, Any]
         explanation = explain(model, draw, ROWS, [0, 2, sample])
         low.append(explanation.low[:, 0])
         high.append(explanation.high[:, 0])
-        std.append(explanation.std[:, 0])
+        std.append(explanation.std_error[:, 0])
     covered = (np.array(low) <= truth) & (truth <= np.array(high))
     rows = [
         {

@@ -272,7 +272,7 @@ def differences(case: Case, one: Run, other: Run) -> dict[str, Any]:
         "counts that differ": counts,
         "largest difference of sums": sums,
         "of values / loss scale": float(np.abs(mine.values - theirs.values).max() / scale),
-        "of errors / loss scale": float(np.abs(mine.std - theirs.std).max() / scale),  # type: ignore[operator]
+        "of errors / loss scale": float(np.abs(mine.std_error - theirs.std_error).max() / scale),  # type: ignore[operator]
     }
 
 

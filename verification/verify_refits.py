@@ -92,7 +92,7 @@ def do_cell(function: str, name: str, model: Any, trainings: int, repeats: int) 
         stated.append([one.meta["another_training"]["shares"][feature] for feature in one.names])
         estimates.append(one.values[:, 0])
         widths.append(half)
-        ratio.append(one.std[:, 0])
+        ratio.append(one.std_error[:, 0])
     spread = np.std(estimates, axis=0, ddof=1)
     relevant = np.arange(len(mean)) < truth.n_relevant
     return {

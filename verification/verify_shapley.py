@@ -142,7 +142,7 @@ def coverage(seeds: int, rows: int) -> list[dict[str, object]]:
         "two rounds": {"max_permutations": 80},
         "ten rounds": {"max_permutations": 400},
         "until 1 % of the range": {},
-        "Owen, four rounds": {"max_permutations": 160, "structure": "owen"},
+        "Owen, four rounds": {"max_permutations": 160, "blocks": "modality"},
         "background too large to go round": {"max_permutations": 100, "large": True},
     }
     lines = []
@@ -162,7 +162,7 @@ def coverage(seeds: int, rows: int) -> list[dict[str, object]]:
                     net, inputs, method="shapley", background=background, random_state=seed, exact=0, **given
                 )
                 inside.append((found.low <= exact.values) & (exact.values <= found.high))
-                scaled.append((found.values - exact.values) ** 2 / found.std**2)
+                scaled.append((found.values - exact.values) ** 2 / found.std_error**2)
             lines.append(
                 {
                     "network": activation.__name__,

@@ -540,7 +540,7 @@ def _difference(
     if len(explanation.outputs) > len(span):  # one logit for two classes
         span = np.repeat(span, 2)
     off = largest = 0.0
-    for key, theirs in (("values", explanation.values), ("errors", explanation.std)):
+    for key, theirs in (("values", explanation.values), ("errors", explanation.std_error)):
         ours = np.array([results[at][key] for at in places]).reshape(len(places), len(names), -1)
         off = max(off, float((np.abs(ours - theirs[:, order]) / span).max()))
         largest = max(largest, float((np.abs(theirs) / span).max()))

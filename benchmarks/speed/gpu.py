@@ -289,8 +289,8 @@ def one_method(
         "difference": distance(found.values, reference.values),
     }
     row["difference of std"] = None
-    if reference.std is not None and np.isfinite(reference.std).any():
-        row["difference of std"] = distance(found.std, reference.std)
+    if reference.std_error is not None and np.isfinite(reference.std_error).any():
+        row["difference of std"] = distance(found.std_error, reference.std_error)
     if name in TENFOLD and scope == methods.get(name).scopes[0]:
         many, y, background = rows_of(10 * count)
         _, seconds = bench.clock(lambda: explain(twin, many, y, **{**given, "background": background}))

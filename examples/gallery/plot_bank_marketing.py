@@ -52,7 +52,13 @@ print(f"ROC-AUC of the short run: {roc_auc_score(y_test == 'yes', model.predict_
 
 bars = {}
 for baseline in ("zeros", "median"):
-    local = pg.explain(model, X_test, method=pg.methods.IntegratedGradients(players="encoded", baseline=baseline), target="yes", progress=False)
+    local = pg.explain(
+        model,
+        X_test,
+        method=pg.methods.IntegratedGradients(players="encoded", baseline=baseline),
+        target="yes",
+        progress=False,
+    )
     bars[baseline] = pd.Series(local.to_global("sum_l1").values[:, 0], local.names)
 bars = pd.DataFrame(bars)
 largest = bars.abs().max(axis=1).nlargest(12).index
@@ -68,7 +74,9 @@ plt.show()
 # One client
 # ----------
 
-client = pg.explain(model, X_test[:1], method=pg.methods.IntegratedGradients(baseline="median"), target="yes", progress=False)
+client = pg.explain(
+    model, X_test[:1], method=pg.methods.IntegratedGradients(baseline="median"), target="yes", progress=False
+)
 client.plot.waterfall(row=0)
 
 # %%

@@ -81,7 +81,7 @@ def squared_change(outputs, log_odds):
 
 with torch.no_grad():
     logits = net(**test).numpy().astype(float)
-game = {"loss": squared_change, "level": "modality", "random_state": 0, "progress": False}
+game = {"loss": squared_change, "groups": "modality", "random_state": 0, "progress": False}
 log_odds = logits[:, 1] - logits[:, 0]
 permutation = explain_with(net, test, log_odds, method="permutation", **game)
 shapley = explain_with(net, test, log_odds, method="shapley", scope="global", **game)

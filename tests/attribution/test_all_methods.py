@@ -77,8 +77,8 @@ def plain(fitted):
 def numbers(explanation: pg.Explanation) -> np.ndarray:
     """Return everything that may depend on chance, as one array."""
     arrays = [explanation.values, *explanation.parts.values()]
-    if explanation.std is not None:
-        arrays.append(explanation.std)
+    if explanation.std_error is not None:
+        arrays.append(explanation.std_error)
     return np.concatenate([np.nan_to_num(array).ravel() for array in arrays])
 
 
@@ -226,7 +226,7 @@ def test_the_result_is_whole(plain, name, scope, tmp_path):
         assert key in explanation.meta, key
     assert np.abs(explanation.values).max() > 0
     frame = explanation.to_frame()
-    columns = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value", "p_adjusted"]
+    columns = ["feature", "modality", "class", "importance", "std_error", "ci_low", "ci_high", "p_value", "p_adjusted"]
     if scope == "local":
         columns = ["row", *columns]
     assert list(frame.columns)[: len(columns)] == columns

@@ -78,7 +78,7 @@ def test_a_class_without_rows_is_undefined(two_worlds):
     frame = pg.explain(model, X[rows], y[rows], random_state=0, n_repeats=2, progress=False).to_frame()
     absent = frame[frame["class"] == "C"]
     assert (
-        absent[["importance", "std", "ci_low", "ci_high", "p_value", "tabular", "image", "interaction"]]
+        absent[["importance", "std_error", "ci_low", "ci_high", "p_value", "tabular", "image", "interaction"]]
         .isna()
         .all(axis=None)
     )

@@ -98,7 +98,7 @@ def test_groups_of_one_row_are_rows():
     found = explain_with(probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options)
     plain = explain_with(probabilities, rows, y, **options)
     np.testing.assert_array_equal(found.values, plain.values)
-    np.testing.assert_allclose(found.std, plain.std, rtol=0.025)
+    np.testing.assert_allclose(found.std_error, plain.std_error, rtol=0.025)
     assert found.meta["independent"] == {"by": "row_groups", "count": 120}
     assert "independent" not in plain.meta
 
@@ -187,10 +187,10 @@ def test_single_rows_keep_their_groups(tmp_path):
     local = pg.explain(Named(), table, scope="local", row_groups=code, random_state=0, progress=False)
     again = pg.Explanation.load(local.save(tmp_path / "why")).to_global()
     off = np.abs(local.values[:, :, 0]).reshape(40, 4, 2).mean(axis=1)
-    np.testing.assert_allclose(again.std[:, 0], off.std(axis=0, ddof=1) / np.sqrt(40))
+    np.testing.assert_allclose(again.std_error[:, 0], off.std(axis=0, ddof=1) / np.sqrt(40))
     assert "40 independent groups of rows" in again.summary()
     plain = pg.explain(Named(), table, scope="local", random_state=0, progress=False).to_global()
-    assert plain.std[1, 0] < 0.8 * again.std[1, 0], "the case is not trivial"
+    assert plain.std_error[1, 0] < 0.8 * again.std_error[1, 0], "the case is not trivial"
 
 
 def test_all_subsets_of_modalities_know_groups():
@@ -198,7 +198,7 @@ def test_all_subsets_of_modalities_know_groups():
     options = {"groups": {"one": ["dose"]}, "random_state": 0, "progress": False}
     found = pg.missing_modalities(Named(), table, y, row_groups=code, **options).to_frame()
     plain = pg.missing_modalities(Named(), table, y, **options).to_frame()
-    assert found["std"][0] > 1.5 * plain["std"][0]
+    assert found["std_error"][0] > 1.5 * plain["std_error"][0]
     assert found["loss"][0] == plain["loss"][0]
 
 
@@ -208,7 +208,7 @@ def test_there_is_no_interval_below_four(rows):
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, 2)), columns=["dose", "age"])
     options = {"random_state": 0, "progress": False, "background": ward()[0] if rows == 1 else None}
     found = explain_with(Named(), table, y[:rows], **options)
-    assert np.isnan(found.std).all()
+    assert np.isnan(found.std_error).all()
     assert np.isnan(found.p_values).all()
     assert found.clearly_matter() == []
     words = "A single row has" if rows == 1 else "Fewer than 4 rows have"
@@ -269,9 +269,9 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
             pg.Model(model, task="regression"), *heavy(seed, 100), n_repeats=3, random_state=seed, progress=False
         )
         inside += found.low[0, 0] <= truth <= found.high[0, 0]
-        usual += abs(found.values[0, 0] - truth) <= stats.t(99).ppf(0.975) * found.std[0, 0]
+        usual += abs(found.values[0, 0] - truth) <= stats.t(99).ppf(0.975) * found.std_error[0, 0]
         rough += "rough for x0" in found.summary()
-        assert found.low[0, 0] == pytest.approx(found.values[0, 0] - stats.t(99).ppf(0.975) * found.std[0, 0])
+        assert found.low[0, 0] == pytest.approx(found.values[0, 0] - stats.t(99).ppf(0.975) * found.std_error[0, 0])
     assert usual < 0.82 * 90, "the case is not trivial"
     assert inside > usual + 5
     assert rough > 50

@@ -133,7 +133,7 @@ def test_the_path_game_does_not_see_the_encoding(twins, with_y):
     assert own.values[kind, 0] > 0.1
     assert min(own.parts["tabular"][kind, 0], own.parts["image"][kind, 0]) > 0.02
     scale = float(np.var(raw_function(frame)))
-    for mine, its in [(own.values, other.values), (own.std, other.std)]:
+    for mine, its in [(own.values, other.values), (own.std_error, other.std_error)]:
         np.testing.assert_allclose(mine, its, atol=1e-5 * scale)
     for name, part in own.parts.items():
         np.testing.assert_allclose(part, other.parts[name], atol=1e-5 * scale)

@@ -61,7 +61,7 @@ def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(tmp_pa
         assert not trained & set(X["id"].iloc[rows])
         assert len(trained) + len(rows) == len(X)
     # For squared error the effect is 2·coefficient².
-    assert abs(explanation.values[0, 0] - 8) < 3 * explanation.std[0, 0] < 12
+    assert abs(explanation.values[0, 0] - 8) < 3 * explanation.std_error[0, 0] < 12
 
 
 def test_a_stopped_call_resumes_with_the_next_refit(tmp_path):
@@ -107,7 +107,7 @@ def test_a_pipeline_with_classes_and_levels():
     assert explanation.ranking()[0] == "a"
     assert "town" in explanation.ranking()[:3]
     assert explanation.meta["rows_explained"] == 100
-    np.testing.assert_array_less(0, explanation.std[0])
+    np.testing.assert_array_less(0, explanation.std_error[0])
     numbers = pg.explain_refits(LogisticRegression(), X.drop(columns="town").to_numpy(), labels, **ASKED)
     assert numbers.names == ("x0", "x1", "x2", "x3")
 
@@ -130,7 +130,7 @@ def test_groups_of_columns_and_of_rows():
         ({"refits": 40}, "PG013", "40 refits need at least 160 rows, got 120"),
         ({"most_rows": 10}, "PG002", "most_rows must be an integer of at least 100"),
         ({"method": "shapley"}, "PG004", "needs one of the methods ablation, permgrad, permutation"),
-        ({"interactions": 2}, "PG006", "interactions"),
+        ({"order": 2}, "PG006", "interactions"),
         ({"nonsense": 1}, "PG004", "has no option 'nonsense'"),
         ({"groups": {"g": ["z"]}}, "PG039", "not a feature"),
         ({"loss": "what"}, "PG003", "loss must be one of"),
@@ -166,7 +166,7 @@ def test_a_model_that_ignores_its_rows_has_importances_of_exactly_0():
     with pytest.warns(pg.PermgradWarning, match="exactly 0"):
         explanation = pg.explain_refits(DummyRegressor(), X, y, **ASKED)
     assert not explanation.values.any()
-    assert not explanation.std.any()
+    assert not explanation.std_error.any()
     assert (explanation.p_values == 1).all()
     assert training_words(explanation)
 

@@ -205,7 +205,7 @@ def test_other_losses_have_units_of_their_own(case, name):
 def test_probabilities_are_told_as_such(case, name, scope):
     if case[0] == "regression":
         pytest.skip("a regression has no probabilities")
-    found = explain(case, name, scope, output="probability")
+    found = explain(case, name, scope, scale="probability")
     assert found.meta["output"] == "probability"
     assert found.meta["unit"].startswith("probability")
     if found.predictions is not None:
@@ -238,7 +238,7 @@ def side(name: str, outputs: tuple[str, ...], seed: int, **fields: Any) -> pg.Ex
         "n_repeats": 2 + seed, "seconds": 1.5 + seed,
     } | fields.pop("meta", {})  # fmt: skip
     given = {
-        "std": rng.random(shape),
+        "std_error": rng.random(shape),
         "maps": {f"segments:{name}": np.array([[-1, 0], [1, 1]]), f"images:{name}": rng.random((4, 2, 2))},
         "groups": {f"group of {name}": [f"{name}[0]"]}, "predictions": np.ones((4, len(outputs))),
         "feature_values": pd.DataFrame({f"{name}[0]": range(4)}),
@@ -263,7 +263,7 @@ def test_methods_of_their_own_stand_side_by_side():
     np.testing.assert_array_equal(found.values[:, 2:, 1:], second.values)
     assert np.isnan(found.values[:, :2, 2]).all()
     assert np.isnan(found.values[:, 2:, 0]).all()
-    np.testing.assert_array_equal(found.std[:, 2:, 1:], second.std)
+    np.testing.assert_array_equal(found.std_error[:, 2:, 1:], second.std_error)
     for name in ("low", "high", "p_values"):
         assert np.isnan(getattr(found, name)).all(), "neither gives one"
     absolute = np.abs(first.values)

@@ -162,7 +162,7 @@ def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_ro
     for present, names in empty.items():
         losses = (fitted.predict(table.assign(**dict.fromkeys(names))) - y) ** 2
         assert frame.loc[present, "loss"] == pytest.approx(losses.mean(), rel=1e-4)
-        assert frame.loc[present, "std"] == pytest.approx(losses.std(ddof=1) / np.sqrt(250), rel=0.05)
+        assert frame.loc[present, "std_error"] == pytest.approx(losses.std(ddof=1) / np.sqrt(250), rel=0.05)
     losses = {donor: ((fitted.predict(table.assign(x=table["x"][donor], z=table["z"][donor])) - y) ** 2).mean()
               for donor in range(0, 250, 10)}  # fmt: skip
     assert np.ptp(list(losses.values())) > 1

@@ -54,7 +54,7 @@ def test_the_game_on_the_true_function(name):
         model, X, y, method=tuned(pg.methods.PermGrad(), direction=False), random_state=0, progress=False
     )
     low, high = explained.ci()
-    error = (explained.values[:, 0] - effects) / np.where(explained.std[:, 0] > 0, explained.std[:, 0], 1)
+    error = (explained.values[:, 0] - effects) / np.where(explained.std_error[:, 0] > 0, explained.std_error[:, 0], 1)
     assert np.abs(error).max() < 4
     assert ((low[:, 0] <= effects + 1e-9) & (effects - 1e-9 <= high[:, 0])).mean() >= 0.8
     irrelevant = effects == 0

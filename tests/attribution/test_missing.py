@@ -64,7 +64,7 @@ def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
     lenders = inputs if own else {name: rows[:30] + 1 for name, rows in inputs.items()}
     result = pg.missing_modalities(net, inputs, y, n_repeats=3, background=None if own else lenders, **QUIET)
     frame = result.to_frame()
-    assert list(frame.columns) == ["present", "loss", "std", "ci_low", "ci_high"]
+    assert list(frame.columns) == ["present", "loss", "std_error", "ci_low", "ci_high"]
     assert len(frame) == 8
     assert frame["present"].tolist()[0] == "image + table + mask"
     assert frame["present"].tolist()[-1] == "nothing"
@@ -84,7 +84,7 @@ def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
         np.testing.assert_allclose(line.to_numpy()[2:], [low[0], high[0]], rtol=1e-9)
     whole = losses(net, inputs, y)
     assert by_name.iloc[0]["loss"] == pytest.approx(whole.mean(), rel=1e-9)
-    assert by_name.iloc[0]["std"] == pytest.approx(whole.std(ddof=1) / np.sqrt(len(y)), rel=1e-9)
+    assert by_name.iloc[0]["std_error"] == pytest.approx(whole.std(ddof=1) / np.sqrt(len(y)), rel=1e-9)
     assert by_name["loss"].nunique() == 8  # the modalities matter, and interact
 
 
@@ -111,7 +111,7 @@ def test_squared_error_of_a_sum_has_a_closed_form():
     for name, expected in {"a + b": 0.0, "b": 8.0, "a": 2.0, "nothing": 10.0}.items():
         line = frame.loc[name]
         assert line["ci_low"] - 1e-12 <= expected <= line["ci_high"] + 1e-12
-    assert frame.loc["nothing", "std"] < 0.5
+    assert frame.loc["nothing", "std_error"] < 0.5
 
 
 def test_scores_stand_behind_with_their_intervals():
@@ -120,7 +120,7 @@ def test_scores_stand_behind_with_their_intervals():
     frame = result.to_frame().set_index("present")
     assert list(frame.columns[4:8]) == ["roc_auc", "roc_auc_std", "roc_auc_ci_low", "roc_auc_ci_high"]
     plain = pg.missing_modalities(net, inputs, y, n_repeats=2, **QUIET).to_frame().set_index("present")
-    np.testing.assert_allclose(frame[["loss", "std"]], plain[["loss", "std"]], rtol=1e-12)
+    np.testing.assert_allclose(frame[["loss", "std_error"]], plain[["loss", "std_error"]], rtol=1e-12)
     rows = np.arange(len(y))
     draws = [donor_rows(3, "modalities", repeat, rows, len(y), shared=True) for repeat in range(2)]
     outputs = np.concatenate([answers(net, edited(inputs, donors, {"image"})) for donors in draws])

@@ -55,7 +55,7 @@ def test_parts_of_a_row_add_up_to_its_columns(fitted):
     options = {"background": table[20:], "exact": 12}
     parts = explain_with(fitted, table[row : row + 1], **options, **QUIET)
     whole = explain_with(fitted, table[row : row + 1], **options, **QUIET | {"level": "feature"})
-    assert not parts.std.any(), "all coalitions are enumerated"
+    assert not parts.std_error.any(), "all coalitions are enumerated"
     of = np.array(parts.modality)
     assert set(of) == {"table", "note", "scan"}
     assert [name for name in parts.names if name.startswith("scan")] == [f"scan[{k}]" for k in range(PATCHES)]
@@ -71,11 +71,11 @@ def test_sampled_parts_add_up_within_their_errors_and_are_drawn(classifier, tmp_
     for output in ("logit", "probability"):
         parts = explain_with(classifier, table[3:4], scale=output, **QUIET)
         whole = explain_with(classifier, table[3:4], scale=output, **QUIET | {"level": "feature"})
-        assert parts.std.any()
+        assert parts.std_error.any()
         of = np.array(parts.modality)
         np.testing.assert_allclose(parts.values[0].sum(axis=0), parts.predictions[0] - parts.base_values, atol=1e-5)
         for column in ("note", "scan"):
-            slack = 4 * np.sqrt((parts.std[0, of == column] ** 2).sum(axis=0)).max()
+            slack = 4 * np.sqrt((parts.std_error[0, of == column] ** 2).sum(axis=0)).max()
             found = parts.values[0, of == column].sum(axis=0)
             np.testing.assert_allclose(found, whole.values[0, whole.names.index(column)], atol=slack)
     shown = parts.plot.image(row=0)

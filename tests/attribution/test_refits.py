@@ -120,7 +120,7 @@ def test_the_error_is_that_of_measuring_and_of_training_together(together):
         rows, other = rng.normal(size=(2, 4, 200))
         trained = together * rows + (1 - together) * other
         explanation = combine(refits([1.0] * 4, design, rows, trained), design, seed, {})
-        ratio.append(explanation.std[:, 0] ** 2 * 200 / (4 if together else 2))
+        ratio.append(explanation.std_error[:, 0] ** 2 * 200 / (4 if together else 2))
         np.testing.assert_allclose(explanation.part_std["within"][:, 0], np.sqrt(1 / 200), rtol=0.3)
     assert np.mean(ratio) == pytest.approx(1, abs=0.25)
     assert np.std(ratio) > 0.01
@@ -169,8 +169,8 @@ def test_a_class_that_a_refit_could_not_measure_is_undefined():
     ]
     fits[1].values[:, 1] = np.nan
     explanation = combine(fits, design, 0, {})
-    assert np.isfinite(explanation.std[:, 0]).all()
-    for numbers in (explanation.std, explanation.low, explanation.p_values, explanation.part_std["between"]):
+    assert np.isfinite(explanation.std_error[:, 0]).all()
+    for numbers in (explanation.std_error, explanation.low, explanation.p_values, explanation.part_std["between"]):
         assert np.isnan(numbers[:, 1]).all()
 
 

@@ -48,7 +48,7 @@ def assert_same(one: pg.Explanation, other: pg.Explanation, *, exact: bool = Fal
     scale = 0.0 if exact else one.meta["loss_scale"]
     order = [other.names.index(name) for name in one.names]
     assert np.abs(one.values).max() > 0.01 * one.meta["loss_scale"]
-    pairs = [(one.values, other.values), (one.std, other.std), (one.low, other.low), (one.high, other.high)]
+    pairs = [(one.values, other.values), (one.std_error, other.std_error), (one.low, other.low), (one.high, other.high)]
     pairs += [(one.parts[name], other.parts[name]) for name in one.parts]
     for own, their in pairs:
         np.testing.assert_allclose(own, their[order], rtol=0, atol=TOLERANCE * scale)

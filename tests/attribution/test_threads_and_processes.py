@@ -173,7 +173,7 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
         return lambda: explain_with(net, inputs, y, method=method, **given, **FAST.get(method, {}), **options).values
 
     works = [work(method) for method in USUAL if method != "permgrad-paper"]
-    works += [work("permgrad", level="modality"), work("permutation", level="modality")]
+    works += [work("permgrad", groups="modality"), work("permutation", groups="modality")]
     if name == "shared_encoder":
         works += [
             work("gradient", layer="fusion"),

@@ -55,5 +55,5 @@ def test_importances_carry_the_unit_of_the_loss():
     assert small.meta["unit"] == large.meta["unit"] == "y²"
     assert large.meta["loss_scale"] == pytest.approx(1e6 * small.meta["loss_scale"])
     np.testing.assert_allclose(large.values, 1e6 * small.values, rtol=1e-6)
-    np.testing.assert_allclose(large.std, 1e6 * small.std, rtol=1e-6)
+    np.testing.assert_allclose(large.std_error, 1e6 * small.std_error, rtol=1e-6)
     np.testing.assert_allclose(large.p_values, small.p_values, rtol=1e-4, atol=1e-12)

@@ -133,7 +133,7 @@ def test_words_of_a_row_add_up_to_what_its_text_does(output):
         words = parts.feature_values.loc[0, [name for name in parts.names if name != "x"]].tolist()
         assert words == table["text"][row].replace(",", "").split()
         # Owen values: the words of a text share exactly its Shapley value where all coalitions are enumerated.
-        slack = 1e-6 if not parts.std.any() else 4 * parts.std.max()
+        slack = 1e-6 if not parts.std_error.any() else 4 * parts.std_error.max()
         np.testing.assert_allclose(
             parts.values[0, of_text].sum(axis=0), whole.values[0, whole.names.index("text")], atol=slack
         )

@@ -33,8 +33,8 @@ def test_only_ratios_count_where_losses_are_explained(model, method, scale):
     plain = explain_with(model, X, Y, sample_weight=WEIGHTS, **given)
     scaled = explain_with(model, X, Y, sample_weight=WEIGHTS * scale, **given)
     np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-9, atol=1e-12)
-    if plain.std is not None:
-        np.testing.assert_allclose(scaled.std, plain.std, rtol=1e-9)
+    if plain.std_error is not None:
+        np.testing.assert_allclose(scaled.std_error, plain.std_error, rtol=1e-9)
     assert not np.allclose(plain.values, explain_with(model, X, Y, **given).values, rtol=1e-3)
 
 

@@ -46,7 +46,9 @@ def test_a_moved_column_raises_the_loss(moved):
     losses = [(predict(x) - y) ** 2 for x, y in moved]
     change = losses[1].mean() - losses[0].mean()
     assert scores.loc["loss", "change"] == pytest.approx(change, rel=1e-9)
-    assert scores.loc["loss", "std"] == pytest.approx(np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in losses)))
+    assert scores.loc["loss", "std_error"] == pytest.approx(
+        np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in losses))
+    )
     assert scores.loc["rmse", "change"] == pytest.approx(np.sqrt(losses[1].mean()) - np.sqrt(losses[0].mean()))
     first = found.summary().splitlines()[0]
     assert first.startswith("The loss (y²) rose by ")
@@ -59,12 +61,12 @@ def test_a_changed_relation_changes_importances():
     found = pg.changes(predict, *rows(1000, 0), *rows(1000, 1, slope=2.0), **OPTIONS)
     # The loss was x₀² and is (x₀ + x₁)².
     loss = lines_of(found, "score").loc["loss"]
-    assert loss["change"] == pytest.approx(1.0, abs=3 * loss["std"])
+    assert loss["change"] == pytest.approx(1.0, abs=3 * loss["std_error"])
     assert loss["p_holm"] < 0.05
     importances = lines_of(found, "importance")
     assert importances.index[importances["p_holm"] < 0.05].tolist() == ["age"]
     # E[(y − x₁')² − (y − x₁)²] is 2 slope.
-    assert importances.loc["age", "change"] == pytest.approx(2.0, abs=3 * importances.loc["age", "std"])
+    assert importances.loc["age", "change"] == pytest.approx(2.0, abs=3 * importances.loc["age", "std_error"])
     assert "Importance: 1 of 3 features changed clearly:\n  age" in found.summary()
 
 
@@ -85,7 +87,7 @@ def test_infinite_cells_are_compared():
         old.loc[:4, "a"], new.loc[:9, "a"] = -far, far
         tables = (old, truths[0], new, truths[1])
         found.append(pg.changes(pg.Model(model, task="regression"), *tables, random_state=0, progress=False).to_frame())
-    assert np.isfinite(found[0][["change", "std"]].to_numpy()).all()
+    assert np.isfinite(found[0][["change", "std_error"]].to_numpy()).all()
 
 
 def test_metrics_of_classes_with_the_error_of_the_area():
@@ -120,14 +122,16 @@ def test_rows_of_groups_say_less_and_groups_of_columns_are_one(moved):
     found = pg.changes(
         predict, doubled[0], y[0], doubled[1], y[1], row_groups=labels, groups={"person": ["income", "age"]}, **OPTIONS
     )
-    assert lines_of(found, "score").loc["loss", "std"] == pytest.approx(alone.loc["loss", "std"], rel=0.01)
+    assert lines_of(found, "score").loc["loss", "std_error"] == pytest.approx(alone.loc["loss", "std_error"], rel=0.01)
     assert "person" in lines_of(found, "importance").index
     named = [table.assign(who=label) for table, label in zip(doubled, labels, strict=True)]
     by_name = pg.changes(predict_named, named[0], y[0], named[1], y[1], row_groups="who", **OPTIONS)
-    assert lines_of(by_name, "score").loc["loss", "std"] == pytest.approx(alone.loc["loss", "std"], rel=0.01)
+    assert lines_of(by_name, "score").loc["loss", "std_error"] == pytest.approx(
+        alone.loc["loss", "std_error"], rel=0.01
+    )
     times = (np.arange(300), np.arange(300))
     timed = pg.changes(predict, old, y_old, new, y_new, row_time=times, **OPTIONS)
-    assert np.isfinite(timed.to_frame()[["change", "std"]].to_numpy()).all()
+    assert np.isfinite(timed.to_frame()[["change", "std_error"]].to_numpy()).all()
 
 
 def test_weighted_rows_count_as_often_as_rows_repeated(moved):
@@ -143,7 +147,9 @@ def test_weighted_rows_count_as_often_as_rows_repeated(moved):
     groups = (places, np.arange(400))
     repeated = pg.changes(predict, old.iloc[places], y_old[places], new, y_new, row_groups=groups, **OPTIONS)
     same = lines_of(repeated, "score").loc["loss"]
-    assert scores.loc["loss", ["change", "std"]].tolist() == pytest.approx(same[["change", "std"]].tolist(), rel=0.01)
+    assert scores.loc["loss", ["change", "std_error"]].tolist() == pytest.approx(
+        same[["change", "std_error"]].tolist(), rel=0.01
+    )
 
 
 def predict_named(table):
@@ -193,7 +199,7 @@ def test_two_models_on_the_same_rows_are_paired():
     lines = lines_of(found, "score")
     apart = (1.1 * noise) ** 2 - noise**2
     assert lines.loc["loss", "change"] == pytest.approx(apart.mean())
-    assert lines.loc["loss", "std"] == pytest.approx(apart.std(ddof=1) / 20)
+    assert lines.loc["loss", "std_error"] == pytest.approx(apart.std(ddof=1) / 20)
     assert (lines["p_holm"] < 0.001).all(), "two samples of 400 rows would tell nothing"
     assert found.summary().startswith("The loss (y²) rose by ")
     assert "on the same rows.\n400 rows, the same for both." in found.summary()
@@ -207,4 +213,4 @@ def test_two_models_on_the_same_rows_are_paired():
     rows = [np.log(np.where(classes == 1, one, 1 - one)) for one in chances]
     means = (rows[0] - rows[1]).reshape(80, 5).mean(axis=1)
     assert lines.loc["loss", "change"] == pytest.approx(means.mean())
-    assert lines.loc["loss", "std"] == pytest.approx(means.std(ddof=1) / np.sqrt(80), rel=0.05)
+    assert lines.loc["loss", "std_error"] == pytest.approx(means.std(ddof=1) / np.sqrt(80), rel=0.05)

@@ -74,7 +74,7 @@ def test_a_linear_model_and_one_background_row():
     for name, curves in (("deletion", removed), ("insertion", kept)):
         areas = ((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1)
         assert frame.loc[name, "value"] == pytest.approx(areas.mean(), abs=1e-9)
-        assert frame.loc[name, "std"] == pytest.approx(areas.std(ddof=1) / np.sqrt(60), abs=1e-9)
+        assert frame.loc[name, "std_error"] == pytest.approx(areas.std(ddof=1) / np.sqrt(60), abs=1e-9)
     assert frame.loc["infidelity", "value"] == pytest.approx(0, abs=1e-18)
     assert frame.loc["infidelity", "random_low"] > 0.5
     assert frame.loc["deletion", "value"] < frame.loc["deletion", "random"]
@@ -161,7 +161,7 @@ def test_an_explanation_that_does_not_look_at_the_network_agrees_with_itself():
         ("gradcam", {}),
         ("shapley", {"segments": {"image": ("grid", 2)}}),
         ("permgrad", {"scope": "local", "segments": ("grid", 2)}),
-        ("permutation", {"level": "modality"}),
+        ("permutation", {"groups": "modality"}),
     ],
 )
 def test_a_network_of_an_image_and_a_table(method, options, tmp_path):
@@ -199,7 +199,7 @@ def test_a_forest_on_a_table_with_levels(tmp_path):
     assert list(evaluation.left_out) == ["randomisation"]
     assert frame.loc["deletion", "value"] < frame.loc["deletion", "random"]
     assert frame.loc["insertion", "value"] > frame.loc["insertion", "random"]
-    assert list(evaluation.to_frame().columns[:5]) == ["metric", "value", "std", "direction", "random"]
+    assert list(evaluation.to_frame().columns[:5]) == ["metric", "value", "std_error", "direction", "random"]
     figure = evaluation.plot()
     assert figure.save(tmp_path / "curves.png").stat().st_size > 1000
     assert "deletion: area" in figure.description
@@ -311,7 +311,9 @@ def test_groups_and_times_lend_to_others_and_are_behind_the_errors(argument, sco
 
     explanation, by_values = found(table, **{argument: code})
     plain = found(table)[1]
-    assert by_values["std"]["deletion"] > 1.5 * plain["std"]["deletion"], "250 rows tell what 50 groups tell"
+    assert by_values["std_error"]["deletion"] > 1.5 * plain["std_error"]["deletion"], (
+        "250 rows tell what 50 groups tell"
+    )
     pd.testing.assert_frame_equal(found(wide, **named)[1], by_values)
     assert list(wide.columns) == [*"abcd", "visit"]
     with pytest.raises(InputError, match=f"was made with {argument}=.* Pass the same {argument}="):

@@ -86,7 +86,7 @@ def global_explanation(
         "outputs": outputs,
         "method": "permgrad",
         "scope": "global",
-        "std": std,
+        "std_error": std,
         "low": values - 1.96 * std,
         "high": values + 1.96 * std,
         "p_values": 2 * (1 - np.clip(np.abs(values) / std / 4, 0, 1)),
@@ -95,7 +95,7 @@ def global_explanation(
         "branches": {
             "tabular": {
                 "importance": 0.171,
-                "std": 0.006,
+                "std_error": 0.006,
                 "ci_low": 0.159,
                 "ci_high": 0.183,
                 "share": 0.71,
@@ -104,7 +104,7 @@ def global_explanation(
             },
             "image": {
                 "importance": 0.07,
-                "std": 0.005,
+                "std_error": 0.005,
                 "ci_low": 0.06,
                 "ci_high": 0.08,
                 "share": 0.29,
@@ -395,7 +395,7 @@ def pairs_explanation(names=NAMES[:6], seed: int = 2) -> Explanation:
     pairs = len(members) - count
     return global_explanation(
         tuple(" × ".join(names[place] for place in each) for each in members), (), task="regression",
-        values=values, std=std, low=values - 2 * std, high=values + 2 * std, members=tuple(members),
+        values=values, std_error=std, low=values - 2 * std, high=values + 2 * std, members=tuple(members),
         p_values=np.where(np.abs(values) > 4 * std, 1e-6, 0.4), parts={}, branches=None, direction=None,
         meta={"quantity": "increase of the loss", "unit": "nats per row", "confidence": 0.95, "interactions": {
             "order": 2, "kind": "loss", "index": "Moebius", "candidates": pairs, "looked_at": pairs, "left_out": 0}},
@@ -406,7 +406,7 @@ def modalities_explanation() -> Explanation:
     """Two inputs that work together, and one that adds nothing."""
     pairs = pairs_explanation(("image", "table", "note"))
     alone, last = (np.array([[one], [0.02], [0.0], *[[np.nan]] * 3]) for one in (0.06, 0.04))
-    return replace(pairs, parts={"alone": alone, "last": last}, level="modality")
+    return replace(pairs, parts={"alone": alone, "last": last}, groups="modality")
 
 
 def with_together(content: Assessment) -> Assessment:

@@ -31,7 +31,14 @@ def told(p_values, values=None):
     wide = np.tile(values[:, None], (1, 3))
     p = np.tile(np.asarray(p_values)[:, None], (1, 3))
     explanation = dataclasses.replace(
-        explanation, values=wide, low=wide * 0.1, high=wide * 1.9, std=np.abs(wide), p_values=p, parts={}, part_std={}
+        explanation,
+        values=wide,
+        low=wide * 0.1,
+        high=wide * 1.9,
+        std_error=np.abs(wide),
+        p_values=p,
+        parts={},
+        part_std={},
     )
     return dataclasses.replace(light_content(), explanation=explanation)
 
@@ -158,7 +165,14 @@ def test_other_methods_are_ranked_by_what_compares():
     main = global_explanation(names=("a", "b", "c"))
     values = np.array([[0.1, -0.1, 5.0], [3.0, 3.0, 0.0], [-4.0, 4.0, 4.0]])
     other = dataclasses.replace(
-        main, values=values, outputs=("low", "middle", "high"), std=None, low=None, high=None, p_values=None, parts={}
+        main,
+        values=values,
+        outputs=("low", "middle", "high"),
+        std_error=None,
+        low=None,
+        high=None,
+        p_values=None,
+        parts={},
     )
     assert other.ranking() == ["b", "a", "c"], "the first class alone"
     assert order_of(other, main) == ["c", "b", "a"]

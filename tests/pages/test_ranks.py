@@ -13,7 +13,7 @@ from permgrad.pages.words import MOST_ORDERED, order_words, rank_texts, shown_ra
 def explained(values, std=0.1, **fields):
     values = np.asarray(values, dtype=float)[:, None]
     names = tuple(f"f{place}" for place in range(len(values)))
-    fields = {"std": np.full(values.shape, std), **fields}
+    fields = {"std_error": np.full(values.shape, std), **fields}
     return Explanation(values, names, ("table",) * len(names), ("all",), "permutation", "global", **fields)
 
 
@@ -54,8 +54,8 @@ def test_bars_of_features_that_do_not_clearly_matter_are_grey():
 
 
 def test_where_there_are_no_errors_there_are_no_ranks():
-    assert shown_ranks(explained([2.0, 1.0], std=np.nan)) is None
+    assert shown_ranks(explained([2.0, 1.0], std_error=np.nan)) is None
     assert shown_ranks(explained([2.0])) is None
     assert shown_ranks(explained([2.0, 1.0], meta={"rows_summarised": 2})) is None
     assert shown_ranks(explained(np.zeros(MOST_ORDERED + 1))) is None
-    assert "Order" not in explained([2.0, 1.0], std=np.nan).summary()
+    assert "Order" not in explained([2.0, 1.0], std_error=np.nan).summary()

@@ -266,23 +266,23 @@ def test_a_network_of_an_image_and_a_table(undrawn):
     assert "What each modality tells" in page
     assert "image × clinical" in page
     with pytest.raises(InputError, match="interactions= measures pairs of features of a table"):
-        pg.report(net, inputs, y, interactions=3, **QUICK)
+        pg.report(net, inputs, y, order=3, **QUICK)
 
 
 def test_pairs_of_features_are_measured_if_asked_for_and_shown(undrawn):
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 4)), columns=list("abcd"))
     y = X["a"] * X["b"] * 3 + X["c"]
-    page = pg.report(lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], X, y, interactions=3, **QUICK)
+    page = pg.report(lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], X, y, order=3, **QUICK)
     said = words(page)
     assert "Strongest: a and b" in said or "Strongest: b and a" in said
     assert "All 6 pairs of 4 features were looked at." in said, "a single further feature is itself"
     assert "shuffling both costs less than the sum" in said
-    none = pg.report(lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], X, y, interactions=0, **QUICK)
+    none = pg.report(lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], X, y, order=0, **QUICK)
     assert "Which features work together" not in words(none)
     with pytest.raises(InputError, match="interactions must be an integer of at least 0"):
         pg.report(len, X, y, interactions=-1)
     with pytest.raises(InputError, match="interactions=1 has no pairs"):
-        pg.report(len, X, y, interactions=1)
+        pg.report(len, X, y, order=1)
 
 
 def test_a_quantile_is_not_judged_by_squared_errors():
@@ -315,7 +315,7 @@ def test_a_network_of_words_and_a_table_and_a_tuple_of_many_rows():
     net = Bag()
     ids, table = torch.randint(0, 20, (50, 4)), torch.randn(50, 2)
     y = net(ids, table).detach().numpy()[:, 0]
-    made = assessed(net, (ids, table), y, most_rows=30)
+    made = assessed(net, (ids, table), y, max_rows=30)
     assert made.test["rmse"] == pytest.approx(0, abs=1e-5)
     assert made.explanation is not None
     assert made.explanation.meta["rows"] == 30 if "rows" in made.explanation.meta else True
@@ -362,7 +362,7 @@ def test_options_of_a_method_are_those_of_explain(forest):
     same, other = explain_with(model, X, y, game="expected", **asked), explain_with(model, X, y, **asked)
     np.testing.assert_array_equal(made.explanation.values, same.values)
     assert not np.array_equal(made.explanation.values, other.values)
-    quick = {"most_rows": 30, "interactions": 0}
+    quick = {"most_rows": 30, "order": 0}
     called, told = (
         words(pg.report(model, X, y, **ways, **quick, **QUICK))
         for ways in ({"method": pg.methods.Shapley(game="expected")}, {"method": "shapley", "game": "expected"})

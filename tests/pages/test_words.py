@@ -66,7 +66,7 @@ LONG = [f"average_monthly_spending_of_household_in_{season}_2023_on_food_and_dri
 def test_long_names_differ_in_sentences(say):
     assert len({words.shorten(name, 40) for name in LONG}) == 1, "cut alone they look alike"
     values = np.array([[3.0], [2.0], [0.01]])
-    facts = {"std": values * 0 + 0.1, "p_values": np.array([[1e-5], [1e-4], [0.9]])}
+    facts = {"std_error": values * 0 + 0.1, "p_values": np.array([[1e-5], [1e-4], [0.9]])}
     found = Explanation(values, (*LONG, "age"), ("table",) * 3, ("all",), "permutation", "global", **facts)
     if say == "headline":
         content = Assessment(title="t", target="y", task="regression", explanation=found)

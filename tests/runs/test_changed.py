@@ -57,7 +57,7 @@ def test_a_run_says_what_changed_since_an_earlier_one(place, later):
     right = np.where(told["truth"] == "bad", told["probability_bad"], told["probability_good"])
     assert loss["old"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
     alone = np.log(right).std(ddof=1) / np.sqrt(len(right))
-    assert loss["std"] > alone * np.sqrt(2), "three rows of a person are not three persons"
+    assert loss["std_error"] > alone * np.sqrt(2), "three rows of a person are not three persons"
     assert facts["copies"] == 0
     for text in ((place / "new" / "report.md").read_text(), (place / "new" / "report.html").read_text()):
         assert "the loss (nats) rose by " in text
@@ -103,7 +103,7 @@ def test_two_models_on_the_same_rows_are_paired(place):
     assert loss["change"] == pytest.approx((new - old).mean(), rel=1e-4)
     people = pd.read_csv(place / "old.csv")["person"].to_numpy()[tables[0]["row"]]
     sums = pd.Series(new - old - (new - old).mean()).groupby(people).sum()
-    assert loss["std"] == pytest.approx(np.sqrt((sums**2).sum()) / len(new), rel=0.05)
+    assert loss["std_error"] == pytest.approx(np.sqrt((sums**2).sum()) / len(new), rel=0.05)
     assert set(lines_of(facts, "importance").index) == {"income", "age", "noise"}
 
 

@@ -124,7 +124,7 @@ def test_metrics_follow_the_contract(classified, regressed):
 
 def test_importance_and_branches_follow_the_contract(classified, regressed):
     frame = pd.read_csv(classified / "importance.csv")
-    first = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value", "p_adjusted"]
+    first = ["feature", "modality", "class", "importance", "std_error", "ci_low", "ci_high", "p_value", "p_adjusted"]
     assert list(frame.columns) == [*first, "tabular", "image", "interaction"]
     assert set(frame["feature"]) == {"age", "dose", "noise", "town"}, "raw columns; no identifier"
     assert set(frame["class"]) == {"all", "ill", "well"}
@@ -138,7 +138,7 @@ def test_importance_and_branches_follow_the_contract(classified, regressed):
     np.testing.assert_allclose(overall["tabular"] + overall["image"], overall["importance"], atol=1e-9)
     branches = json.loads((classified / "branches.json").read_text())
     for path in ("tabular", "image"):
-        assert {"importance", "std", "ci_low", "ci_high", "share", "alone", "last"} <= set(branches[path])
+        assert {"importance", "std_error", "ci_low", "ci_high", "share", "alone", "last"} <= set(branches[path])
     assert isinstance(branches["interaction"], float)
     assert branches["paper"] is not None
 
@@ -469,7 +469,7 @@ def test_an_all_missing_column_and_hostile_names(tmp_path):
     call("run", tmp_path / "odd.csv", "--target", "outcome", "--preset", "fast", "--out", tmp_path / "run")
     importance = pd.read_csv(tmp_path / "run" / "importance.csv").set_index(["feature", "class"])
     for name in ("nothing", "one"):
-        assert importance.loc[(name, "all"), ["importance", "std", "p_value"]].tolist() == [0, 0, 1]
+        assert importance.loc[(name, "all"), ["importance", "std_error", "p_value"]].tolist() == [0, 0, 1]
     assert "<b>in</b>" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 

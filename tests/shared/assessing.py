@@ -31,7 +31,7 @@ def assessed(
     read = ReadModel(model, X, y, seed=0, **(DONORS | options))
     content = Assessment(title="t", target=read.target, task=read.model.task, subject=read.model.subject)
     ranked = {"method": read.method, "options": read.method_options}
-    budget = Budget(seed=0, most_rows=most_rows, interactions=interactions, **ranked)
+    budget = Budget(seed=0, max_rows=most_rows, interactions=interactions, **ranked)
     learned = read.train(train)
     work = Work(read.model, read.rows, content, budget, train=learned)
     content.data = describe_data(work)

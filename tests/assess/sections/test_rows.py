@@ -27,7 +27,7 @@ def unpacked(stored) -> np.ndarray:
 
 
 def content(model, X, y, **options):
-    return assessed(model, X, y, interactions=0, **options)
+    return assessed(model, X, y, order=0, **options)
 
 
 @pytest.mark.parametrize("rows", [20, 230])

@@ -38,7 +38,7 @@ def make_global():
     std = np.array([[0.5, 0.25], [0.0, np.nan]])
     return Explanation(
         values, ("a", "b"), ("table", "table"), ("all", "yes"), "permgrad", "global",
-        std=std, low=values - 2 * std, high=values + 2 * std, p_values=np.array([[0.0, 0.0], [1.0, np.nan]]),
+        std_error=std, low=values - 2 * std, high=values + 2 * std, p_values=np.array([[0.0, 0.0], [1.0, np.nan]]),
         parts={"tabular": values / 2, "image": values / 2, "interaction": values * 0},
         branches={"tabular": {"share": None}},
         direction={"a": {"kind": "numeric", "at": [1.0], "label": ["1"], "mean": [[0.5]]}},
@@ -48,7 +48,7 @@ def make_global():
 def test_tidy_frame_has_the_contracts_columns_in_order():
     frame = make_global().to_frame()
     assert list(frame.columns) == [
-        "feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value", "p_adjusted",
+        "feature", "modality", "class", "importance", "std_error", "ci_low", "ci_high", "p_value", "p_adjusted",
         "tabular", "image", "interaction",
     ]  # fmt: skip
     assert frame["feature"].tolist() == ["a", "a", "b", "b"]
@@ -61,7 +61,7 @@ def test_local_frame_starts_with_row_and_has_no_invented_errors():
     frame = explanation.to_frame()
     assert frame.columns[0] == "row"
     assert len(frame) == explanation.values.size
-    assert frame["std"].isna().all()
+    assert frame["std_error"].isna().all()
     chosen = frame[(frame["row"] == 2) & (frame["feature"] == "b") & (frame["class"] == "yes")]
     assert chosen["importance"].item() == explanation.values[2, 1, 1]
 
@@ -70,7 +70,7 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="values must be"):
         Explanation(np.zeros((2, 1)), ("a",), ("table",), ("all",), "x", "global")
     with pytest.raises(InputError, match="std must have the shape of values"):
-        Explanation(np.zeros((1, 1)), ("a",), ("table",), ("all",), "x", "global", std=np.zeros((2, 1)))
+        Explanation(np.zeros((1, 1)), ("a",), ("table",), ("all",), "x", "global", std_error=np.zeros((2, 1)))
 
 
 @pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])

@@ -36,7 +36,7 @@ def overall(outputs: tuple[str, ...] = ("all", "yes")) -> Explanation:
     values, std = drawn(len(NAMES), len(outputs)), np.abs(drawn(len(NAMES), len(outputs), seed=3))
     low, high, p_values = interval(values, std, 50, 0.9)
     return Explanation(
-        values, NAMES, WHERE, outputs, "permgrad", "global", std=std, low=low, high=high, p_values=p_values,
+        values, NAMES, WHERE, outputs, "permgrad", "global", std_error=std, low=low, high=high, p_values=p_values,
         parts={"one": values / 2}, part_std={"one": std / 2}, meta={"confidence": 0.9},
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ def test_a_summary_has_the_standard_error_of_a_mean_and_its_interval(how, confid
     found = single.to_global(how)
     rows = np.abs(single.values) if how == "mean_abs" else single.values
     error = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=0) / (ROWS - 1) / ROWS)
-    np.testing.assert_allclose(found.std, error, rtol=1e-12)
+    np.testing.assert_allclose(found.std_error, error, rtol=1e-12)
     known = stats.t(ROWS - 1)
     width = known.ppf(1 - (1 - (confidence or 0.95)) / 2) * error
     low = rows.mean(axis=0) - width
@@ -98,7 +98,7 @@ def test_a_summary_has_the_standard_error_of_a_mean_and_its_interval(how, confid
 @pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])
 def test_a_summary_of_one_row_knows_no_error(how):
     found = local(rows=1).to_global(how)
-    for name in ("std", "low", "high", "p_values"):
+    for name in ("std_error", "low", "high", "p_values"):
         assert np.isnan(getattr(found, name)).all()
     assert np.isfinite(found.values).all()
 
@@ -159,7 +159,9 @@ def test_a_name_that_looks_like_a_position_is_found_as_a_name():
 
 
 def test_the_frame_says_every_number_where_it_belongs():
-    single = local(std=drawn(ROWS, 3, 2, seed=4), p_values=drawn(ROWS, 3, 2, seed=5), low=drawn(ROWS, 3, 2, seed=6))
+    single = local(
+        std_error=drawn(ROWS, 3, 2, seed=4), p_values=drawn(ROWS, 3, 2, seed=5), low=drawn(ROWS, 3, 2, seed=6)
+    )
     frame = single.to_frame().set_index(["row", "feature", "class"])
     assert len(frame) == ROWS * 3 * 2
     for row, label in enumerate(single.meta["rows"]):
@@ -169,8 +171,8 @@ def test_the_frame_says_every_number_where_it_belongs():
                 at = (row, place, column)
                 assert line["modality"] == WHERE[place]
                 assert line["importance"] == single.values[at]
-                assert (line["std"], line["p_value"], line["ci_low"]) == (
-                    single.std[at], single.p_values[at], single.low[at]
+                assert (line["std_error"], line["p_value"], line["ci_low"]) == (
+                    single.std_error[at], single.p_values[at], single.low[at]
                 )  # fmt: skip
                 assert np.isnan(line["ci_high"])
                 assert (line["one"], line["other"]) == (single.parts["one"][at], single.parts["other"][at])
@@ -181,10 +183,10 @@ def test_the_frame_says_every_number_where_it_belongs():
 def test_it_says_what_it_is():
     assert repr(local()) == "<Explanation: integrated_gradients, local, 5 rows, 3 features × 2 outputs>"
     assert repr(overall()) == "<Explanation: permgrad, global, 3 features × 1 output>"
-    assert repr(local(level="modality")).endswith("3 modalities × 2 outputs>")
+    assert repr(local(groups="modality")).endswith("3 modalities × 2 outputs>")
 
 
-@pytest.mark.parametrize("name", ["std", "low", "high", "p_values"])
+@pytest.mark.parametrize("name", ["std_error", "low", "high", "p_values"])
 def test_every_array_must_have_the_shape_of_the_values(name):
     with pytest.raises(pg.InputError, match=rf"{name} must have the shape of values, \(5, 3, 2\), got \(5, 3, 1\)"):
         local(**{name: np.zeros((ROWS, 3, 1))})
@@ -205,7 +207,9 @@ def test_modalities_are_sums_of_their_players():
     for array, expected in ((found.values, single.values), (found.parts["one"], single.parts["one"])):
         np.testing.assert_allclose(array[:, 0], expected[:, 0] + expected[:, 2], rtol=1e-12)
         np.testing.assert_allclose(array[:, 1], expected[:, 1], rtol=1e-12)
-    assert (found.std, found.low, found.high, found.p_values, found.direction, found.feature_values) == (None,) * 6
+    assert (found.std_error, found.low, found.high, found.p_values, found.direction, found.feature_values) == (
+        None,
+    ) * 6
     assert (found.part_std, set(found.maps)) == ({}, {"images:picture"})
     np.testing.assert_array_equal(found.base_values, single.base_values)
 
@@ -259,13 +263,13 @@ def test_shapiq_gets_the_same_numbers(base):
 def test_every_field_comes_back_from_its_files(tmp_path):
     shape = (ROWS, 3, 2)
     single = local(
-        std=drawn(*shape, seed=4), low=drawn(*shape, seed=5), high=drawn(*shape, seed=6),
+        std_error=drawn(*shape, seed=4), low=drawn(*shape, seed=5), high=drawn(*shape, seed=6),
         p_values=drawn(*shape, seed=7), part_std={"one": drawn(*shape, seed=8)}, maps={"segments:picture": np.eye(2)},
         groups={"both": ["a", "b"]}, branches={"one": {"share": 0.5}}, direction={"a": {"at": [1.0]}}, level="group",
         feature_values=pd.DataFrame({"a": [1.5, None, 2.0, 3.0, 4.0], "b": list("vwxyz"), "c": [True] * 5}),
     )  # fmt: skip
     found = Explanation.load(single.save(tmp_path / "why"))
-    for name in ("values", "std", "low", "high", "p_values", "base_values", "predictions"):
+    for name in ("values", "std_error", "low", "high", "p_values", "base_values", "predictions"):
         np.testing.assert_array_equal(getattr(found, name), getattr(single, name))
     for name in ("parts", "part_std", "maps"):
         assert set(getattr(found, name)) == set(getattr(single, name))
@@ -312,7 +316,7 @@ def test_an_interval_of_a_mean_of_absolute_values_does_not_pass_zero():
     values = np.array([[0.01, 3.0], [-0.02, 3.1], [4.0, -3.2], [0.0, 2.9]])[:, :, None]
     found = Explanation(values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local").to_global("mean_abs")
     mean, low = found.values[:, 0], found.ci()[0][:, 0]
-    assert mean[0] - 1.96 * found.std[0, 0] < -0.5
+    assert mean[0] - 1.96 * found.std_error[0, 0] < -0.5
     assert low[0] == 0.0
     assert found.p_values[0, 0] >= 0.05, "the interval holds 0, as the p-value says"
     assert 2 < low[1] < mean[1]

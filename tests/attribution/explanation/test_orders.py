@@ -16,9 +16,9 @@ P_VALUES = np.array([[0.01], [0.02], [0.5], [0.004], [0.03]])
 
 def make(scope="global", **fields) -> Explanation:
     values = np.array([[2.0], [1.0], [0.1], [0.3], [-0.9]])
-    arrays = {"std": np.full((5, 1), 0.05), "p_values": P_VALUES, "parts": {"k-SII": values / 2}}
+    arrays = {"std_error": np.full((5, 1), 0.05), "p_values": P_VALUES, "parts": {"k-SII": values / 2}}
     if scope == "local":
-        values, arrays = np.stack([values, -2 * values]), dict.fromkeys(("std", "p_values"))
+        values, arrays = np.stack([values, -2 * values]), dict.fromkeys(("std_error", "p_values"))
     return Explanation(
         values, ("a", "b", "c", "a × b", "b × c"), ("t", "t", "u", "t", "t+u"), ("all",), "shapley", scope,
         **arrays, additive=True, members=MEMBERS, meta={"interactions": {"index": "k-SII", "left_out": 1}}, **fields,
@@ -42,16 +42,16 @@ def test_features_that_cannot_change_the_output_take_no_part_of_the_level():
     values, names = np.array([[2.0], [1.0], [0.0], [0.0]]), ("a", "b", "empty", "unused text")
     std, p_values = np.array([[0.5], [0.5], [0.0], [0.0]]), np.array([[0.01], [0.03], [1.0], [1.0]])
     modality = ("table", "table", "table", "text")
-    made = Explanation(values, names, modality, ("all",), "permgrad", "global", std=std, p_values=p_values)
+    made = Explanation(values, names, modality, ("all",), "permgrad", "global", std_error=std, p_values=p_values)
     assert made.p_adjusted[:, 0] == pytest.approx([0.02, 0.03, 1, 1])
     assert made.clearly_matter() == ["a", "b"]
     seldom = Explanation(
-        values, names, modality, ("all",), "permgrad", "global", std=np.maximum(std, 0.1), p_values=p_values
+        values, names, modality, ("all",), "permgrad", "global", std_error=np.maximum(std, 0.1), p_values=p_values
     )
     assert seldom.p_adjusted[:, 0] == pytest.approx([0.06, 0.12, 1, 1])  # three and one, each at half of the level
     ends = {"low": values / 2, "high": values * 2}
     doubted = Explanation(
-        values, names, modality, ("all",), "permgrad", "global", std=std, p_values=p_values * 4, **ends
+        values, names, modality, ("all",), "permgrad", "global", std_error=std, p_values=p_values * 4, **ends
     )
     assert "correction for 2 features" in doubted.summary()
 

@@ -106,7 +106,7 @@ def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
     names = ("a", "b", "c")
     facts = {"confidence": 0.9999999, "rows_explained": 50}
     text = Explanation(
-        values[:, None], names, ("t",) * 3, ("all",), "permutation", "global", std=std[:, None],
+        values[:, None], names, ("t",) * 3, ("all",), "permutation", "global", std_error=std[:, None],
         low=values[:, None] - 0.5, high=values[:, None] + 0.5, meta=facts,
     ).summary()  # fmt: skip
     assert "Intervals: 99.99999 %." in text
@@ -116,7 +116,7 @@ def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
 def test_what_has_no_importance_takes_nobodys_place():
     values, std = np.array([[1.0], [9.0], [np.nan], [5.0]]), np.full((4, 1), 0.1)
     names = ("low", "high", "none", "middle")
-    explanation = pg.Explanation(values, names, ("table",) * 4, ("all",), "ale", "global", std=std)
+    explanation = pg.Explanation(values, names, ("table",) * 4, ("all",), "ale", "global", std_error=std)
     ranks = explanation.ranking(certain=0.95)
     assert ranks["feature"].tolist() == ["high", "middle", "low", "none"]
     assert ranks["rank_low"].tolist() == [1, 2, 3, 1]

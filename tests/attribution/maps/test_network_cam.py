@@ -123,7 +123,7 @@ def test_values_are_means_over_the_players_pixels():
     slow = maps.reshape(ROWS, 3, 2, 7, 2, 7).mean(axis=(3, 5)).reshape(ROWS, 3, 4).transpose(0, 2, 1)
     assert np.abs(slow).max() > 1e-4
     np.testing.assert_allclose(found.values, slow, rtol=1e-5, atol=1e-8)
-    whole = explain(net, images, level="modality")
+    whole = explain(net, images, groups="modality")
     np.testing.assert_allclose(whole.values[:, 0], maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-8)
 
 

@@ -75,7 +75,9 @@ def test_equals_a_loop_over_its_draws():
                 each[row, sample, :, output] = torch.cat([one.flatten() for one in products]).detach().numpy()
     assert np.abs(each.mean(axis=1)).max() > 0.01
     np.testing.assert_allclose(explanation.values, each.mean(axis=1), rtol=0, atol=1e-14)
-    np.testing.assert_allclose(explanation.std, each.std(axis=1, ddof=1) / np.sqrt(samples), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(
+        explanation.std_error, each.std(axis=1, ddof=1) / np.sqrt(samples), rtol=1e-6, atol=1e-12
+    )
     with torch.no_grad():
         np.testing.assert_allclose(explanation.base_values, net(*background.values()).mean(dim=0).numpy(), atol=1e-14)
     assert explanation.meta["gradient_evaluations"] == ROWS * samples
@@ -99,12 +101,12 @@ def test_equals_captum_with_the_same_draws(monkeypatch):
 
 def test_it_is_integrated_gradients_over_the_background_in_expectation():
     net, rows, background = both()
-    sampled = explain(net, rows, background, samples=3000, level="modality")
+    sampled = explain(net, rows, background, samples=3000, groups="modality")
     settled = explain(
-        net, rows, background, method="integrated_gradients", baseline="background", tolerance=1e-6, level="modality"
+        net, rows, background, method="integrated_gradients", baseline="background", tolerance=1e-6, groups="modality"
     )
-    z = (sampled.values - settled.values) / sampled.std
-    assert np.abs(settled.values).max() > 10 * sampled.std.max(), "a precondition: the noise is small"
+    z = (sampled.values - settled.values) / sampled.std_error
+    assert np.abs(settled.values).max() > 10 * sampled.std_error.max(), "a precondition: the noise is small"
     assert np.abs(z).max() < 4.5
     assert z.std() > 0.4
     np.testing.assert_allclose(sampled.base_values, settled.base_values, rtol=0, atol=1e-12)
@@ -113,11 +115,11 @@ def test_it_is_integrated_gradients_over_the_background_in_expectation():
 
 def test_intervals_hold_the_limit_as_often_as_they_say():
     net, rows, background = both()
-    options = {"baseline": "background", "tolerance": 1e-6, "level": "modality"}
+    options = {"baseline": "background", "tolerance": 1e-6, "groups": "modality"}
     truth = explain(net, rows, background, method="integrated_gradients", **options).values
     inside = []
     for seed in range(60):
-        one = explain(net, rows, background, samples=40, level="modality", random_state=seed)
+        one = explain(net, rows, background, samples=40, groups="modality", random_state=seed)
         low, high = one.ci()
         inside.append((low <= truth) & (truth <= high))
     assert 0.90 < np.mean(inside) < 0.985

@@ -318,13 +318,13 @@ def test_memory_that_does_not_suffice_halves_the_batch(model, rows, monkeypatch)
 
 
 def test_targets_and_surroundings(model, rows):
-    every = explained(model, rows, output="probability")
-    some = explained(model, rows, output="probability", target=[2, "blue"])
+    every = explained(model, rows, scale="probability")
+    some = explained(model, rows, scale="probability", target=[2, "blue"])
     assert some.outputs == ("red", "blue")
     # The last of all classes is computed as minus the sum of the others; asked for alone, it is computed itself.
     np.testing.assert_allclose(some.values, every.values[:, :, [2, 0]], rtol=1e-6, atol=1e-10)
     with torch.inference_mode():
-        inside = explained(model, rows, output="probability")
+        inside = explained(model, rows, scale="probability")
     np.testing.assert_allclose(inside.values, every.values, atol=1e-12)
     with torch.no_grad():
         want = torch.softmax(model.module_(torch.as_tensor(model.encode(rows)).double()), dim=1)

@@ -92,20 +92,20 @@ def test_players_are_sums_over_their_positions():
     pixels = fine.values[:, :64].reshape(ROWS, 2, 4, 2, 4, 3).sum(axis=(2, 4)).reshape(ROWS, 4, 3)
     assert np.abs(pixels).max() > 0.01
     np.testing.assert_allclose(coarse.values[:, :4], pixels, rtol=0, atol=1e-12)
-    modality = explain(net, rows, level="modality")
+    modality = explain(net, rows, groups="modality")
     np.testing.assert_allclose(modality.values[:, 1], fine.values[:, 64:].sum(axis=1), rtol=0, atol=1e-12)
 
 
 def test_some_targets_are_columns_of_all():
     net, rows = network(), inputs()
-    every, some = explain(net, rows, output="probability"), explain(net, rows, output="probability", target=[2, 0])
+    every, some = explain(net, rows, scale="probability"), explain(net, rows, scale="probability", target=[2, 0])
     np.testing.assert_allclose(some.values, every.values[:, :, [2, 0]], rtol=0, atol=1e-15)
 
 
 def test_probabilities_that_do_not_add_up_have_gradients_of_their_own():
     """s(w x) for each class: s (1 − s) w, also for the last, where softmax would give what the others leave."""
     net, rows = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()).double(), drawn(ROWS, 4)
-    found = explain(net, rows, task="classification", output="probability", returns="probabilities", signed=True)
+    found = explain(net, rows, task="classification", scale="probability", returns="probabilities", signed=True)
     with torch.no_grad():
         shares = net(rows)
         slopes = (shares * (1 - shares))[:, None] * net[0].weight.T

@@ -135,7 +135,7 @@ def test_equals_captum(smooth, rows):
 
     encoded = torch.as_tensor(smooth.encode(rows)).double()
     baseline = torch.as_tensor(median_of(smooth))[None]
-    explanation = explained(smooth, rows, tolerance=1e-6, level="column")
+    explanation = explained(smooth, rows, tolerance=1e-6, groups={})
     columns = list(smooth.preprocessor_.features("column").values())
     for target in range(3):
         parts = captum.IntegratedGradients(both).attribute(
@@ -363,11 +363,11 @@ def test_one_path_alone(path, rows):
 
 
 def test_targets_and_complement(model, rows):
-    every = explained(model, rows, output="probability", tolerance=0, max_steps=16)
-    some = explained(model, rows, output="probability", target=["red"], tolerance=0, max_steps=16)
+    every = explained(model, rows, scale="probability", tolerance=0, max_steps=16)
+    some = explained(model, rows, scale="probability", target=["red"], tolerance=0, max_steps=16)
     np.testing.assert_allclose(some.values[:, :, 0], every.values[:, :, 2], atol=1e-10)
     with torch.inference_mode():
-        inside = explained(model, rows, output="probability", tolerance=0, max_steps=16)
+        inside = explained(model, rows, scale="probability", tolerance=0, max_steps=16)
     np.testing.assert_allclose(inside.values, every.values, atol=1e-12)
 
 

@@ -136,7 +136,7 @@ def test_classes_that_are_numbers():
             "players must be one of 'features', 'encoded', got 'encode'. Did you mean 'encoded'?",
         ),
         (
-            {"players": "encoded", "level": "modality"},
+            {"players": "encoded", "groups": "modality"},
             (
                 "players='encoded' explains encoded columns separately, but level='modality' adds them up. "
                 "Leave level= and groups= out."

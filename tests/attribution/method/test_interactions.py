@@ -11,7 +11,7 @@ import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
 
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
-CALL = {"task": "regression", "random_state": 3, "n_repeats": 4, "interactions": 2}
+CALL = {"task": "regression", "random_state": 3, "n_repeats": 4, "order": 2}
 
 
 def model(rows):
@@ -30,7 +30,7 @@ def growth(players: tuple[int, ...], repeat: int) -> np.ndarray:
 
 
 def test_pairs_are_what_two_replacements_do_beyond_each():
-    plain = explain_with(model, ROWS, TARGETS, method="permutation", **{**CALL, "interactions": 1})
+    plain = explain_with(model, ROWS, TARGETS, method="permutation", **{**CALL, "order": 1})
     both = explain_with(model, ROWS, TARGETS, method="permutation", **CALL)
     assert both.names[:5] == plain.names
     assert both.values[:5].tolist() == plain.values.tolist()
@@ -52,7 +52,7 @@ def test_pairs_are_what_two_replacements_do_beyond_each():
 
 
 def test_three_players_are_the_transform_of_their_effects():
-    both = explain_with(model, ROWS, TARGETS, method="permgrad", **{**CALL, "interactions": 3})
+    both = explain_with(model, ROWS, TARGETS, method="permgrad", **{**CALL, "order": 3})
     place = both.names.index("x0 × x1 × x2")
     signs = {(0, 1, 2): 1, (0, 1): -1, (0, 2): -1, (1, 2): -1, (0,): 1, (1,): 1, (2,): 1}
     wanted = np.mean([sum(sign * growth(some, repeat) for some, sign in signs.items()) for repeat in range(4)])
@@ -114,12 +114,12 @@ def test_screening_finds_the_largest_pair_and_bounds_the_rest():
     ("options", "message"),
     [
         ({"scope": "local"}, "measures interactions of the loss over all rows"),
-        ({"interactions": 6}, "at most 5"),
+        ({"order": 6}, "at most 5"),
         ({"pairs": 0}, "pairs must be"),
         ({"scoring": "r2"}, "cannot be used with scoring="),
-        ({"interactions": 1, "pairs": "all"}, "pairs='all' needs interactions=2, got interactions=1"),
-        ({"interactions": 3, "pairs": 5}, "pairs=5 needs interactions=2, got interactions=3"),
-        ({"method": "shapley", "interactions": 1, "index": "STII"}, "index='STII' is of interactions"),
+        ({"order": 1, "pairs": "all"}, "pairs='all' needs interactions=2, got interactions=1"),
+        ({"order": 3, "pairs": 5}, "pairs=5 needs interactions=2, got interactions=3"),
+        ({"method": "shapley", "order": 1, "index": "STII"}, "index='STII' is of interactions"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, message):

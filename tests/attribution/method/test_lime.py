@@ -69,7 +69,7 @@ def test_errors_tell_the_spread_over_designs():
     """The coefficients of many designs scatter as much as each says of itself."""
     found = [explain(random_state=seed, samples=300) for seed in range(40)]
     scatter = np.std([one.values for one in found], axis=0, ddof=1)
-    told = np.sqrt(np.mean([one.std**2 for one in found], axis=0))
+    told = np.sqrt(np.mean([one.std_error**2 for one in found], axis=0))
     assert 0.85 < np.median(scatter / told) < 1.15
 
 
@@ -118,7 +118,7 @@ def test_unused_players_get_exactly_zero(neighbourhood):
     net = make_net().float()
     net[0].weight.data[:, 4] = 0
     found = explain(ROWS.float(), net, background=BACKGROUND.float(), neighbourhood=neighbourhood)
-    for array, number in ((found.values, 0), (found.std, 0), (found.p_values, 1)):
+    for array, number in ((found.values, 0), (found.std_error, 0), (found.p_values, 1)):
         np.testing.assert_array_equal(array[:, 4], number)
     assert (np.delete(found.values, 4, axis=1) != 0).all()
 
@@ -128,7 +128,7 @@ def test_a_row_is_explained_alike_whoever_stands_beside_it(neighbourhood):
     whole = explain(neighbourhood=neighbourhood)
     alone = explain(ROWS[[3]], neighbourhood=neighbourhood)
     np.testing.assert_allclose(alone.values[0], whole.values[3], atol=1e-12)
-    np.testing.assert_allclose(alone.std[0], whole.std[3], atol=1e-12)
+    np.testing.assert_allclose(alone.std_error[0], whole.std_error[3], atol=1e-12)
 
 
 def test_pictures_and_codes():

@@ -208,7 +208,7 @@ def test_every_published_step(kind, model, regressor, rows):
     np.testing.assert_allclose(explanation.values[:, 0], (table_part + image_part).mean(axis=1), atol=1e-7)
     assert explanation.outputs == (("all", *CLASSES) if kind == "classes" else ("all",))
     assert not explanation.additive
-    assert explanation.std is None
+    assert explanation.std_error is None
 
 
 def test_the_argmax_fault_only_on_request(model, rows):
@@ -383,7 +383,7 @@ def test_the_form_of_the_published_arrays_on_heloc():
     ).fit(frame[:400], y[:400])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        explanation = explained(model, frame[400:], y[400:], argmax_class=True, level="column")
+        explanation = explained(model, frame[400:], y[400:], argmax_class=True, groups={})
     for name in ("permutation", "gradcam"):
         assert explanation.meta[name].keys() == published[name].keys() == {"Bad", "Good"}
         assert explanation.meta[name]["Bad"].keys() == published[name]["Bad"].keys()

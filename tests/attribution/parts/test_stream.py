@@ -102,7 +102,7 @@ def assert_equal(found: pg.Explanation, expected: pg.Explanation) -> None:
     assert found.names == expected.names
     assert found.outputs == expected.outputs
     assert np.abs(expected.values).max() > 0.01 * scale, "the case must not be trivial"
-    arrays = ("values", "std", "low", "high")
+    arrays = ("values", "std_error", "low", "high")
     for name in arrays:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-5 * scale)
     np.testing.assert_allclose(found.p_values, expected.p_values, atol=1e-5)
@@ -150,7 +150,7 @@ def test_regression_with_weights_and_one_branch(tmp_path: Path, regressor: pg.Hy
     kept = weights > 0
     expected = explain_with(regressor, frame, y, sample_weight=weights, **options)
     assert found.meta["rows_explained"] == kept.sum() < ROWS
-    for name in ("values", "std", "low", "high", "p_values"):
+    for name in ("values", "std_error", "low", "high", "p_values"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
     assert found.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"])
 
@@ -204,7 +204,7 @@ def test_rows_are_written_while_they_are_made(
         np.testing.assert_allclose(lines["prediction"].to_numpy().reshape(300, 3), expected.predictions, atol=1e-5)
     summary = expected.to_global("mean_abs")
     np.testing.assert_allclose(found.values, summary.values, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(found.std, summary.std, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.std_error, summary.std_error, rtol=1e-5, atol=1e-7)
     assert found.meta["summary"] == "mean_abs"
     assert found.meta["completeness_gap"] < 0.01
 
@@ -298,7 +298,7 @@ def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classif
     assert sum(result.rows for result in results) == 400
     one, other = merge(plan, results), merge(plan, results[::-1])
     np.testing.assert_allclose(one.values, other.values, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(one.std, other.std, rtol=1e-9)
+    np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-9)
     with pytest.raises(pg.InputError, match="Part 2 occurs twice"):
         merge(plan, [*results, results[2]])
 
@@ -364,7 +364,7 @@ def test_stopped_half_way_and_gone_on_with(
     assert going_on.done == [2, 3, 4, 5]
     at_once = pg.explain_stream(classifier, folder, "y", **{**options, "out": tmp_path / "other"})
     np.testing.assert_array_equal(found.values, at_once.values)
-    np.testing.assert_array_equal(found.std, at_once.std)
+    np.testing.assert_array_equal(found.std_error, at_once.std_error)
     nothing = Stopping(0)
     third = pg.explain_stream(classifier, folder, "y", engine=nothing, **options)
     np.testing.assert_array_equal(third.values, found.values)

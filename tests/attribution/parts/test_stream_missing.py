@@ -44,7 +44,7 @@ def test_weighted_rows_without_a_target_are_as_if_they_were_not_there(case, tmp_
     expected = explain_with(model, known[list("abc")], known["y"], sample_weight=known["weight"], **options)
     assert found.meta["rows_explained"] == len(known)
     dropped = stream(model, known, tmp_path, sample_weight="weight")
-    for name in ("values", "std", "low", "high"):
+    for name in ("values", "std_error", "low", "high"):
         np.testing.assert_allclose(getattr(found, name), getattr(dropped, name), rtol=0, atol=1e-6)
     assert found.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"], rel=1e-9)
     assert np.abs(found.values).max() > 0.01

@@ -90,7 +90,7 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
     assert few < 0.75 * sum(asked)
     scale = np.log(2)
     np.testing.assert_allclose(once.values, every.values, rtol=0, atol=1e-6 * scale)
-    np.testing.assert_allclose(once.std, every.std, rtol=0, atol=1e-6 * scale)
+    np.testing.assert_allclose(once.std_error, every.std_error, rtol=0, atol=1e-6 * scale)
 
 
 def test_rounds_of_repeats_prepare_their_rows_once(fitted, monkeypatch):

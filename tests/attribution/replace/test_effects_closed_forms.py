@@ -102,8 +102,8 @@ def test_shares_are_given_where_the_total_is_certain(sign, shares):
     net = Weighted(0.05, 0.025) if not sign else Weighted(1.0, 0.5)
     if not sign:
         y = np.random.default_rng(4).normal(size=300)
-    whole = explain(net, (first, second), y, level="modality", n_repeats=10)
-    found, told = whole.branches, {"importance": "values", "std": "std", "ci_low": "low", "ci_high": "high"}
+    whole = explain(net, (first, second), y, groups="modality", n_repeats=10)
+    found, told = whole.branches, {"importance": "values", "std_error": "std_error", "ci_low": "low", "ci_high": "high"}
     for place, name in enumerate(whole.names):
         for key, array in (told | {"p_value": "p_values"}).items():
             assert found[name][key] == pytest.approx(getattr(whole, array)[place, 0], rel=1e-9)
@@ -111,7 +111,7 @@ def test_shares_are_given_where_the_total_is_certain(sign, shares):
         assert found[name]["last"] == pytest.approx(whole.parts["last"][place, 0], rel=1e-9)
     total = found["total"]
     assert set(total) == set(told)
-    assert total["std"] > 0
+    assert total["std_error"] > 0
     assert (total["ci_low"] > 0) == shares
     assert (total["ci_high"] < 0) == (sign < 0)
     assert total["ci_low"] < total["importance"] < total["ci_high"]
@@ -144,9 +144,11 @@ def test_effects_on_rows_are_means_over_donors_with_their_error():
         donors = [donor_rows(0, name, repeat, np.arange(40), 40, shared=True) for repeat in range(6)]
         effects = weight * np.stack([(own - own[torch.as_tensor(one)])[:, 0].numpy() for one in donors])
         np.testing.assert_allclose(found.values[:, place, 0], effects.mean(axis=0), rtol=0, atol=1e-6)
-        np.testing.assert_allclose(found.std[:, place, 0], effects.std(axis=0, ddof=1) / np.sqrt(6), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            found.std_error[:, place, 0], effects.std(axis=0, ddof=1) / np.sqrt(6), rtol=0, atol=1e-6
+        )
     once = explain(net, rows, method="permutation", scope="local", n_repeats=1, task="regression")
-    assert np.isnan(once.std).all()
+    assert np.isnan(once.std_error).all()
     with torch.no_grad():
         np.testing.assert_allclose(found.predictions, net(first, second).numpy(), rtol=0, atol=1e-12)
 

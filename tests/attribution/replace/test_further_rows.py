@@ -131,7 +131,7 @@ Y = np.array([0, 1, 1, 0, 1, 0])
 def test_a_background_takes_part_in_telling_the_kind():
     assert ((INSIDE.sum(axis=1) > 0) & (INSIDE.sum(axis=1) < 1)).all()
     assert explain(LOGIT, INSIDE, Y).meta["returns"] == "probabilities", "alone they look like it"
-    for options in ({}, {"scope": "global"}, {"method": "integrated_gradients"}, {"output": "probability"}):
+    for options in ({}, {"scope": "global"}, {"method": "integrated_gradients"}, {"scale": "probability"}):
         found = explain(LOGIT, INSIDE, Y, background=OUTSIDE, **options)
         said = explain(LOGIT, INSIDE, Y, background=OUTSIDE, returns="logits", **options)
         assert found.meta["returns"] == "logits"

@@ -51,7 +51,7 @@ def test_permutation_of_a_linear_model_is_twice_the_squared_coefficients():
     assert ((low[:, 0] <= truth) & (truth <= high[:, 0])).all()
     assert np.abs(found.values[:, 0] - truth).max() < 0.25
     frame = found.to_frame().iloc[2]
-    assert (frame["importance"], frame["std"], frame["p_value"]) == (0, 0, 1)
+    assert (frame["importance"], frame["std_error"], frame["p_value"]) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 2.0), (1.0, 0.0), (1.5, -0.5)])
@@ -70,12 +70,12 @@ def test_the_modality_game_of_the_same_column_twice(a, b):
     np.testing.assert_allclose((alone + last) / 2, found.values[:, 0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(alone, [2 * a * a, 2 * b * b], atol=0.15 * max(1.0, a * a, b * b))
     if b == 0:
-        assert (found.values[1, 0], found.std[1, 0], found.p_values[1, 0]) == (0, 0, 1)
+        assert (found.values[1, 0], found.std_error[1, 0], found.p_values[1, 0]) == (0, 0, 1)
 
 
 def test_inputs_that_a_network_is_better_off_without_have_no_shares():
     x = standard(2000, 1, 1)
-    options = {"level": "modality", "n_repeats": 5, "random_state": 0, "progress": False}
+    options = {"groups": "modality", "n_repeats": 5, "random_state": 0, "progress": False}
     for sign in (1, -1):
         y = sign * 3 * x.numpy()[:, 0]
         branches = explain_with(Sum(1.0, 2.0), {"x": x, "z": x}, y, **options).branches
@@ -137,7 +137,7 @@ def test_an_unused_modality_among_several_is_exactly_zero():
     y = np.random.default_rng(0).normal(size=300)
     with pytest.warns(pg.PermgradWarning, match=r"exactly 0: c\. They"):
         found = pg.explain(Deaf(), inputs, y, groups="modality", n_repeats=2, random_state=0, progress=False)
-    assert (found.values[2, 0], found.std[2, 0], found.p_values[2, 0]) == (0, 0, 1)
+    assert (found.values[2, 0], found.std_error[2, 0], found.p_values[2, 0]) == (0, 0, 1)
     assert (found.parts["alone"][2, 0], found.parts["last"][2, 0]) == (0, 0)
     assert np.abs(found.values[[0, 1, 3], 0]).min() > 0
 
@@ -304,7 +304,7 @@ def test_scores_of_a_network(method):
 def test_scores_of_modalities_add_up():
     inputs = {"x": standard(120, 1, 0), "z": standard(120, 1, 1)}
     y = Sum(1.0, 2.0)(*inputs.values())[:, 0].numpy() + np.random.default_rng(2).normal(size=120)
-    given = {"level": "modality", "n_repeats": 2, "random_state": 0, "progress": False, "scoring": "r2"}
+    given = {"groups": "modality", "n_repeats": 2, "random_state": 0, "progress": False, "scoring": "r2"}
     found = explain_with(Sum(1.0, 2.0), inputs, y, **given)
     np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
     assert found.values[1, 0] > found.values[0, 0] > 0

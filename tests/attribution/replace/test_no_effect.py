@@ -47,7 +47,13 @@ def test_what_moves_no_drawn_pair_is_0_to_0(method):
         )
         frame = found.to_frame().query("`class` == 'all'").set_index("feature")
         for name in ("unused", "same", "visits"):
-            assert frame.loc[name, ["importance", "std", "ci_low", "ci_high", "p_value"]].tolist() == [0, 0, 0, 0, 1]
+            assert frame.loc[name, ["importance", "std_error", "ci_low", "ci_high", "p_value"]].tolist() == [
+                0,
+                0,
+                0,
+                0,
+                1,
+            ]
         assert frame.ci_low["size"] > 0
 
 

@@ -45,9 +45,9 @@ def test_constants_and_unused_inputs_get_exactly_zero(preset, batch_size):
     )
     assert explanation.values[0, 0] != 0
     for position in (3, 4):  # constant in these rows; not used by the one branch that counts
-        assert explanation.values[position, 0] == explanation.std[position, 0] == 0
+        assert explanation.values[position, 0] == explanation.std_error[position, 0] == 0
         assert explanation.low[position, 0] == explanation.high[position, 0] == 0
         assert explanation.p_values[position, 0] == 1
     np.testing.assert_array_equal(explanation.parts["image"], 0)
-    assert explanation.branches["image"]["importance"] == explanation.branches["image"]["std"] == 0
+    assert explanation.branches["image"]["importance"] == explanation.branches["image"]["std_error"] == 0
     assert explanation.branches["image"]["p_value"] == 1

@@ -37,11 +37,11 @@ def test_they_are_their_own_background(cases, name):
     left_out = pg.explain(model, rows, y, **GIVEN)
     given = pg.explain(model, rows, y, background=rows, **GIVEN)
     np.testing.assert_array_equal(given.values, left_out.values)
-    np.testing.assert_array_equal(given.std, left_out.std)
+    np.testing.assert_array_equal(given.std_error, left_out.std_error)
     assert given.meta["background"] == {"kind": "given", "rows": 250}
     # h(i, d) = (a (x_i − x_d))²: both roles have the same projection, so that its variance counts 4 / n, not 2 / n.
     apart = pg.explain(model, rows, y, background=other, **GIVEN)
-    np.testing.assert_allclose(given.std / given.values / (apart.std / apart.values), np.sqrt(2), rtol=0.25)
+    np.testing.assert_allclose(given.std_error / given.values / (apart.std_error / apart.values), np.sqrt(2), rtol=0.25)
 
 
 @pytest.mark.filterwarnings("ignore:The importance of these inputs is exactly 0")
@@ -60,7 +60,7 @@ def test_a_streamed_table_takes_its_background_for_another_sample(cases, tmp_pat
     streamed = pg.explain_stream(model, tmp_path / "t.parquet", "y", background=rows, **GIVEN)
     in_memory = pg.explain(model, rows, y, method=tuned(pg.methods.PermGrad(), row_offset=0), background=rows, **GIVEN)
     np.testing.assert_allclose(streamed.values, in_memory.values, rtol=1e-5)
-    np.testing.assert_allclose(streamed.std, in_memory.std, rtol=1e-5)
+    np.testing.assert_allclose(streamed.std_error, in_memory.std_error, rtol=1e-5)
 
 
 def test_baselines_are_still_those_of_the_rows_given(cases):

@@ -77,7 +77,7 @@ def test_groups_act_and_are_drawn_as_one(classifier):
 
 
 def test_a_table_of_raw_columns(classifier):
-    check(verify.largest_difference(classifier, TEST, target("classification")[ROWS:], repeats=1, level="column"))
+    check(verify.largest_difference(classifier, TEST, target("classification")[ROWS:], repeats=1, groups={}))
 
 
 def test_the_dense_way_is_the_same(classifier):
@@ -204,7 +204,7 @@ def test_shares_of_branches_are_undefined_where_nothing_is_carried():
     assert explained.branches["image"]["share"] is None
     frame = explained.to_frame()
     assert frame["importance"].tolist() == [0.0]
-    assert frame["std"].tolist() == [0.0]
+    assert frame["std_error"].tolist() == [0.0]
     assert frame["p_value"].tolist() == [1.0]
 
 
@@ -213,7 +213,9 @@ def test_constants_get_exactly_nothing(classifier):
         classifier, TEST, target("classification")[ROWS:], random_state=0, progress=False, n_repeats=2
     )
     frame = explained.to_frame().set_index(["feature", "class"]).loc["always"]
-    assert (frame[["importance", "std", "ci_low", "ci_high", "tabular", "image", "interaction"]] == 0).all(axis=None)
+    assert (frame[["importance", "std_error", "ci_low", "ci_high", "tabular", "image", "interaction"]] == 0).all(
+        axis=None
+    )
     assert (frame["p_value"] == 1).all()
 
 

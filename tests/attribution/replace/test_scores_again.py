@@ -112,10 +112,10 @@ def test_falls_and_errors_of_a_regression(case, shared, weighted):
         fall, error, freedom = fall_by_hand(x, y, background, score, shared=shared, weights=weights)
         assert fall > 0.1
         assert found.values[0, column] == pytest.approx(fall, rel=1e-6)
-        assert found.std[0, column] == pytest.approx(error, rel=1e-6)
+        assert found.std_error[0, column] == pytest.approx(error, rel=1e-6)
         told = found.meta["scores"][("r2", "neg_mean_absolute_error")[column]]
         assert told == pytest.approx(score(y, predicted(x), sample_weight=weights), rel=1e-6)
-        low, high, p_value = interval(found.values[0, column], found.std[0, column], freedom + 1, 0.8)
+        low, high, p_value = interval(found.values[0, column], found.std_error[0, column], freedom + 1, 0.8)
         assert (found.low[0, column], found.high[0, column]) == pytest.approx((low, high), rel=1e-6)
         assert found.p_values[0, column] == pytest.approx(p_value, rel=1e-6)
 
@@ -150,7 +150,7 @@ def test_parts_of_a_fall_have_errors_of_their_own(scoring):
     for name, part in found.part_std.items():
         assert part.shape == found.values.shape == found.parts[name].shape
         assert (part > 0).all()
-        assert not np.allclose(part, found.std)
+        assert not np.allclose(part, found.std_error)
     assert not np.allclose(found.parts["alone"], found.parts["last"])
     np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
 
@@ -174,7 +174,7 @@ def test_ablation_of_a_network_sets_what_the_baseline_says(case):
             )
             expected = r2_score(y, predicted(x)) - r2_score(y, predicted(edited))
             assert explanation.values[0, 0] == pytest.approx(expected, rel=1e-9)
-            assert explanation.std[0, 0] > 0
+            assert explanation.std_error[0, 0] > 0
             found[set_to] = expected
     assert len(found) == 3, "the baselines must differ"
     call = {"scoring": "r2", "progress": False}

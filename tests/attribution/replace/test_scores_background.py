@@ -38,7 +38,7 @@ def run(seed: int, donors: int | None, repeats: int) -> tuple[pg.Explanation, pg
 @pytest.mark.filterwarnings("ignore:The importance of these inputs")
 def test_errors_hold_the_part_of_a_small_background():
     found = [run(seed, DONORS, 10)[1] for seed in range(RUNS)]
-    values, errors = np.array([f.values[:, 0] for f in found]), np.array([f.std[:, 0] for f in found])
+    values, errors = np.array([f.values[:, 0] for f in found]), np.array([f.std_error[:, 0] for f in found])
     # With donors that are drawn at random from the same law, the fall of the score is 2 · 2² · Var(x) = 8.
     covered = [f.low[0, 0] <= 8 <= f.high[0, 0] for f in found]
     assert np.mean(covered) > 0.8, "without the background's part it is about one half"
@@ -46,7 +46,7 @@ def test_errors_hold_the_part_of_a_small_background():
     assert (ratio > 0.7).all(), "without the background's part it is about a third"
     assert (ratio < 1.6).all()
     # Intervals count the groups of the background as far as it matters: t with between 19 and 38 degrees of freedom.
-    half = np.array([(f.high - f.low)[0, 0] / 2 / f.std[0, 0] for f in found])
+    half = np.array([(f.high - f.low)[0, 0] / 2 / f.std_error[0, 0] for f in found])
     assert (half > 2.02).all()
     assert np.median(half) < 2.6, "few rows of the background are behind them"
 
@@ -56,8 +56,8 @@ def test_errors_hold_the_part_of_a_small_background():
 @pytest.mark.parametrize("repeats", [1, 10])
 def test_errors_of_strong_and_weak_columns_are_those_of_the_loss_game(donors, repeats):
     pairs = [run(seed, donors, repeats) for seed in range(6)]
-    by_loss = np.mean([loss.std[:, 0] for loss, _ in pairs], axis=0)
-    by_score = np.mean([score.std[:, 0] for _, score in pairs], axis=0)
+    by_loss = np.mean([loss.std_error[:, 0] for loss, _ in pairs], axis=0)
+    by_score = np.mean([score.std_error[:, 0] for _, score in pairs], axis=0)
     assert by_loss[0] > 100 * by_loss[1] > 0, "the second column must be weak"
     ratio = by_score[:2] / by_loss[:2]
     assert (ratio > 0.75).all()

@@ -79,9 +79,9 @@ def test_degrees_of_freedom_are_those_of_the_groups_there_are(rows):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = explained(x, y, "accuracy" if rows > 5 else "neg_brier_score")
-    assert found.std[0, 0] > 0
+    assert found.std_error[0, 0] > 0
     half = min(found.high[0, 0] - found.values[0, 0], found.values[0, 0] - found.low[0, 0])
-    assert half / found.std[0, 0] == pytest.approx(stats.t.ppf(0.975, min(rows, 20) - 1), rel=1e-9)
+    assert half / found.std_error[0, 0] == pytest.approx(stats.t.ppf(0.975, min(rows, 20) - 1), rel=1e-9)
 
 
 def test_a_class_of_one_row_leaves_the_value_and_makes_the_error_unknown():
@@ -97,7 +97,7 @@ def test_a_class_of_one_row_leaves_the_value_and_makes_the_error_unknown():
     assert "'accuracy'" not in str(said[0].message)
     assert np.isfinite(found.values).all()
     undefined = [name in str(said[0].message) for name in names]
-    for array in (found.std, found.low, found.high, found.p_values):
+    for array in (found.std_error, found.low, found.high, found.p_values):
         np.testing.assert_array_equal(np.isnan(array[0]), undefined)
     assert not undefined[2]
     told = found.meta["scores"]["accuracy"]
@@ -113,12 +113,12 @@ def test_one_positive_row_gives_a_value_without_an_error_and_one_warning():
         found = explained(x, y, "roc_auc")
     assert len(said) == 1
     assert found.values[0, 0] > 0.1
-    assert np.isnan(found.std[0, 0])
+    assert np.isnan(found.std_error[0, 0])
     two = y.copy()
     two[int(x[:, 0].argsort()[-2])] = 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert explained(x, two, "roc_auc").std[0, 0] > 0
+        assert explained(x, two, "roc_auc").std_error[0, 0] > 0
 
 
 def test_a_scorer_that_fails_on_all_rows_is_refused():
@@ -133,10 +133,10 @@ def test_one_row_and_a_background_of_one_row():
     with pytest.warns(PermgradWarning, match="no row is left"):
         found = explained(x[:1], y[:1], "neg_brier_score", background=more)
     assert np.isfinite(found.values).all()
-    assert np.isnan(found.std).all()
+    assert np.isnan(found.std_error).all()
     fixed = explained(x, y, "neg_brier_score", background=more[:1])
     half = (fixed.high - fixed.low)[0, 0] / 2
-    assert half / fixed.std[0, 0] == pytest.approx(stats.t.ppf(0.975, 19), rel=1e-9)
+    assert half / fixed.std_error[0, 0] == pytest.approx(stats.t.ppf(0.975, 19), rel=1e-9)
 
 
 def test_what_changes_nothing_is_exactly_zero_also_where_errors_are_unknown():
@@ -153,5 +153,5 @@ def test_what_changes_nothing_is_exactly_zero_also_where_errors_are_unknown():
         )
     assert (found.values[0] != 0).all()
     assert (found.values[1] == 0).all()
-    assert (found.std[1] == 0).all()
+    assert (found.std_error[1] == 0).all()
     assert (found.p_values[1] == 1).all()

@@ -69,7 +69,7 @@ def test_falls_of_replaced_columns(kind, method, shared, request):
         edited = pd.concat([X.assign(**{column: background[column].to_numpy()[d]}) for d in donors])
         close(found.values[row], expected(case, edited))
     assert (found.values[0] > 5 * np.abs(found.values[2])).all()
-    assert (found.std > 0).all()
+    assert (found.std_error > 0).all()
     for name, column in zip(names, range(2), strict=True):
         assert found.meta["scores"][name] == pytest.approx(get_scorer(name)(model, X, y), rel=1e-4)
         if method == "permgrad" and set(found.parts) >= {"tabular", "image"}:
@@ -111,7 +111,7 @@ def test_errors_of_a_regression_are_those_of_its_loss(regression):
     by_loss = explain_with(model, X, y, loss="squared_error", **call)
     by_score = explain_with(model, X, y, scoring="neg_mean_squared_error", **call)
     close(by_score.values[:2, 0] / by_loss.values[:2, 0], 1.0)
-    ratio = by_score.std / by_loss.std
+    ratio = by_score.std_error / by_loss.std_error
     assert ((ratio > 0.6) & (ratio < 1.7)).all()
 
 

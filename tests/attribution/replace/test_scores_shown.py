@@ -163,7 +163,7 @@ def test_a_column_that_nothing_reads_is_exactly_zero(table):
     own = lambda estimator, rows, truth: (estimator.predict(rows) == truth).mean()  # noqa: E731
     found = pg.explain(Two(), X, y, scoring={"own": own, "accuracy": "accuracy", "auc": "roc_auc"}, **QUIET)
     assert (found.values[2:, :2] == 0).all()
-    assert (found.std[2:, 1] == 0).all()
+    assert (found.std_error[2:, 1] == 0).all()
     assert (found.values[:2] > 0).all()
     assert found.meta["scores"]["own"] == found.meta["scores"]["accuracy"] == (Two().predict(X) == y).mean()
 

@@ -31,7 +31,7 @@ def test_log_loss_scorer_equals_the_loss_game(fitted):
     np.testing.assert_allclose(by_score.values[:, 0], by_loss.values[:, 0], atol=1e-6)
     for part in ("tabular", "image", "interaction"):
         np.testing.assert_allclose(by_score.parts[part][:, 0], by_loss.parts[part][:, 0], atol=1e-6)
-    ratio = by_score.std[0, 0] / by_loss.std[0, 0]
+    ratio = by_score.std_error[0, 0] / by_loss.std_error[0, 0]
     assert 0.5 < ratio < 2, "the grouped jackknife must agree with the analytic standard error"
 
 
@@ -60,7 +60,7 @@ def test_constant_feature_is_exactly_zero_and_callables_work(fitted):
     np.testing.assert_array_equal(explanation.values[:, 0], explanation.values[:, 1])
     row = explanation.to_frame().query("feature == 'constant'")
     assert (row["importance"] == 0).all()
-    assert (row["std"] == 0).all()
+    assert (row["std_error"] == 0).all()
     assert (row["p_value"] == 1).all()
 
 

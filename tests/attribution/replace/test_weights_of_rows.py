@@ -84,7 +84,7 @@ def test_weights_count_where_each_input_has_a_method_of_its_own(how):
     each = explain_with(net, inputs, method={"a": "shapley", "b": "shapley"}, **given)
     assert each.method == "mixed"
     np.testing.assert_allclose(each.values, one.values, atol=1e-12)
-    for name in ("values", "std", "low", "high"):
+    for name in ("values", "std_error", "low", "high"):
         np.testing.assert_allclose(getattr(each.to_global(how), name), getattr(one.to_global(how), name), atol=1e-12)
 
 
@@ -119,7 +119,7 @@ def test_equal_weights_give_the_usual_error_and_few_rows_wide_intervals():
     np.testing.assert_allclose(size, 4)
     np.testing.assert_allclose(mean_over_rows(values, np.full(4, 0.7))[1], std)
     found = pg.explain(NET, ROWS[:4], method="gradient", background=BACKGROUND, progress=False).to_global()
-    np.testing.assert_allclose(found.high - found.values, stats.t(3).ppf(0.975) * found.std)
+    np.testing.assert_allclose(found.high - found.values, stats.t(3).ppf(0.975) * found.std_error)
     assert np.isnan(mean_over_rows(values[:3])[1]).all(), "no error below four rows"
 
 
@@ -138,7 +138,7 @@ def test_weights_that_all_but_vanish_are_no_error(method):
     given = {"method": method, "scope": "global", "background": BACKGROUND, "progress": False, "n_repeats": 2}
     found = explain_with(NET, ROWS, y, sample_weight=weights, random_state=0, **given)
     assert np.isfinite(found.values[:, 0]).all()
-    assert np.isnan(found.std[:, 0]).any()
+    assert np.isnan(found.std_error[:, 0]).any()
 
 
 # ---- several outputs -------------------------------------------------------------------------------------------------

@@ -39,11 +39,11 @@ def fitted():
         ({"groups": {"g": []}}, "'g' is empty"),
         ({"groups": {"c": ["a", "b"]}}, "has the name of a feature outside it"),
         (
-            {"groups": {"g": ["a"]}, "level": "column"},
+            {"groups": {"g": ["a"]}, "groups": {}},
             "level='column', which explains every column separately. Leave one",
         ),
         (
-            {"groups": {"g": ["a"]}, "level": "modality"},
+            {"groups": {"g": ["a"]}, "groups": "modality"},
             "level='modality', which explains every input separately. Leave one",
         ),
         ({"background": 3}, "background must be rows like inputs"),
@@ -175,7 +175,7 @@ def test_weights_of_zero_leave_rows_out(fitted):
         model, X, y, background=background, sample_weight=kept.astype(float), n_repeats=300, random_state=0
     )
     subset = pg.explain(model, X[kept], y[kept], background=background, n_repeats=300, random_state=0)
-    scale = subset.std[:, 0].max()
+    scale = subset.std_error[:, 0].max()
     np.testing.assert_allclose(weighted.values[:, 0], subset.values[:, 0], atol=3 * scale)
     assert np.abs(weighted.values[0, 0]) > 10 * scale
 

@@ -226,7 +226,7 @@ def model(request) -> pg.HyNNClassifier:
     if kernels is not None:  # the columns have no order: what kernels say of them is next to nothing
         found.module_.divide_outputs(0.04)
         torch.nn.init.zeros_(kernels.readout.bias)
-        torch.nn.init.normal_(kernels.readout.weight, std=0.05, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(kernels.readout.weight, std_error=0.05, generator=torch.Generator().manual_seed(0))
     return found
 
 
@@ -284,7 +284,7 @@ def test_one_logit():
     np.testing.assert_array_equal(both.values[:, :, 0], -both.values[:, :, 1])
     one = explained(found, X[:5], target=1)
     np.testing.assert_allclose(one.values[:, :, 0], both.values[:, :, 1], atol=1e-12)
-    chance = explained(found, X[:5], output="probability", tolerance=1e-5)
+    chance = explained(found, X[:5], scale="probability", tolerance=1e-5)
     total = chance.base_values + chance.values.sum(axis=1)
     np.testing.assert_allclose(total, chance.predictions, atol=1e-4)
     np.testing.assert_allclose(chance.predictions.sum(axis=1), 1)

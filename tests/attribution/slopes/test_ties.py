@@ -70,7 +70,7 @@ def test_without_ties_who_leads_has_all(name: str) -> None:
 _LENGTHS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "norm": lambda a, b: torch.norm(a - b, dim=1, keepdim=True),
     "vector_norm": lambda a, b: torch.linalg.vector_norm(a - b, dim=-1, keepdim=True),
-    "std": lambda a, b: (a - b).std(dim=1, keepdim=True),
+    "std_error": lambda a, b: (a - b).std(dim=1, keepdim=True),
 }
 
 

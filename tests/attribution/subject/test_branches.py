@@ -107,7 +107,7 @@ def test_each_set_of_words_is_encoded_once(monkeypatch, rows, donors):
     net.words.seen = 0
     plain = explained(net, rows, donors)
     np.testing.assert_allclose(quick.values, plain.values, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(quick.std, plain.std, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(quick.std_error, plain.std_error, rtol=0, atol=1e-12)
     assert quick.meta["model_rows"] == plain.meta["model_rows"]
     assert np.abs(plain.values).max() > 0.05
     # Checks and pilots are in both.
@@ -123,7 +123,7 @@ def test_row_targets_are_taken_behind_the_branches():
     torch.manual_seed(0)
     net = Classes().double().eval()
     inputs = drawn(ROWS, 0)
-    options = {"method": "shapley", "background": drawn(DONORS, 1), "level": "modality", "task": "classification"}
+    options = {"method": "shapley", "background": drawn(DONORS, 1), "groups": "modality", "task": "classification"}
     every = explain_with(net, inputs, random_state=0, progress=False, **options)
     chosen = explain_with(net, inputs, target=[2, 0, 1], random_state=0, progress=False, **options)
     expected = every.values[np.arange(ROWS), :, [2, 0, 1]]

@@ -82,7 +82,7 @@ def mixed() -> tuple[nn.Module, dict[str, Tensor]]:
 def test_ids_of_an_exported_network_have_slopes(method, row_target):
     net, rows = mixed()
     made = torch.export.export(net, (), rows, dynamic_shapes={name: {0: torch.export.Dim("rows")} for name in rows})
-    options = {"method": method, "row_target": row_target, "returns": "logits", "progress": False}
+    options = {"method": method, "target": row_target, "returns": "logits", "progress": False}
     twin, found = (explain_with(one, rows, **options) for one in (net, made.module()))
     ids = [modality == "ids" for modality in twin.modality]
     assert sum(ids) == 5

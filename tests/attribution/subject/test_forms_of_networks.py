@@ -191,7 +191,7 @@ class _OfFields(_OfRows):
 def test_a_dataclass_of_tensors_is_an_input() -> None:
     drawn = torch.Generator().manual_seed(1)
     rows = _Rows(torch.randn(6, 3, generator=drawn), torch.randn(6, 2, generator=drawn))
-    options: dict[str, Any] = {"method": "shapley", "level": "modality", "returns": "logits", "progress": False}
+    options: dict[str, Any] = {"method": "shapley", "groups": "modality", "returns": "logits", "progress": False}
     wanted = explain_with(_OfFields(), {"clinical": rows.clinical, "genes": rows.genes}, **options)
     assert np.abs(wanted.values).max() > 0.1
     for net, names in ((_OfRows(), ("batch.clinical", "batch.genes")), (_OfFields(), ("clinical", "genes"))):

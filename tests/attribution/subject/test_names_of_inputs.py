@@ -30,7 +30,7 @@ def _tensors() -> tuple[Tensor, Tensor]:
 
 
 def _found(rows: dict[str, Tensor], net: nn.Module | None = None, **options: object) -> dict[str, np.ndarray]:
-    options = {"method": "gradient", "level": "modality", "returns": "logits", "progress": False, **options}
+    options = {"method": "gradient", "groups": "modality", "returns": "logits", "progress": False, **options}
     found = explain_with(net or _Net().eval(), rows, **options)
     return {name: found.values[:, place] for place, name in enumerate(found.names)}
 

@@ -109,7 +109,7 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
     assert (found.values[..., unheard, :] == 0).all()
     frame = found.to_frame()
     mine = frame[frame["modality"] == "unheard"]
-    assert (mine["std"].dropna() == 0).all()
+    assert (mine["std_error"].dropna() == 0).all()
     assert (mine["p_value"].dropna() == 1).all()
 
 
@@ -224,7 +224,7 @@ def test_an_embedding_can_be_explained_where_it_is_read():
     net, inputs, y = STRANGERS["embedded_codes"]()
     for method in ("gradient", "integrated_gradients", "deeplift"):
         if method in METHODS:
-            found = explain(net, inputs, y, method, layer="embedding", level="modality")
+            found = explain(net, inputs, y, method, layer="embedding", groups="modality")
             assert found.names == ("codes",)
             assert np.abs(found.values).max() > 0
 
@@ -251,11 +251,11 @@ def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
     monkeypatch.setattr(BranchCut, "remember", watched)
     net, inputs, y = STRANGERS["shared_encoder"]()
     scope = {"scope": "global"} if method == "shapley" else {}
-    explain(net, inputs, y, method, level="modality", n_repeats=6, **scope)
+    explain(net, inputs, y, method, groups="modality", n_repeats=6, **scope)
     assert made
     made.clear()
     if method != "shapley":
-        explain(net, inputs, y, method, level="modality", n_repeats=6, incremental=False)
+        explain(net, inputs, y, method, groups="modality", n_repeats=6, incremental=False)
         assert not made
 
 
@@ -308,6 +308,6 @@ def test_repeats_cost_branches_nothing():
     costs = []
     for repeats in (10, 40):
         rows = 0
-        explain(net, inputs, None, "permutation", level="modality", scope="local", n_repeats=repeats)
+        explain(net, inputs, None, "permutation", groups="modality", scope="local", n_repeats=repeats)
         costs.append(rows)
     assert costs[0] == costs[1] > 0

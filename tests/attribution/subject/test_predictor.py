@@ -96,7 +96,7 @@ def test_loss_effects_are_those_of_a_loop_over_the_frame():
 
 def test_shapley_is_enumerated():
     frame, _ = table()
-    asked = {"method": "shapley", "output": "probability", "class_names": ["early", "late"]}
+    asked = {"method": "shapley", "scale": "probability", "class_names": ["early", "late"]}
     explanation = explain_with(scores, frame[:3], background=frame[10:16], **QUIET, **asked)
     names, players = list(frame.columns), len(frame.columns)
     background = frame[10:16].reset_index(drop=True)
@@ -237,7 +237,7 @@ def test_a_linear_model_is_twice_the_squared_slope_times_the_variance():
     expected = 2 * slopes**2 * rows.var(axis=0)
     assert expected[1] > 7
     np.testing.assert_allclose(explanation.values[:2, 0], expected[:2], rtol=0.08)
-    assert (explanation.values[2, 0], explanation.std[2, 0], explanation.p_values[2, 0]) == (0.0, 0.0, 1.0)
+    assert (explanation.values[2, 0], explanation.std_error[2, 0], explanation.p_values[2, 0]) == (0.0, 0.0, 1.0)
     assert (explanation.low[:2, 0] < expected[:2]).all()
     assert (explanation.high[:2, 0] > expected[:2]).all()
 
@@ -258,7 +258,7 @@ def test_a_network_as_a_function_has_the_numbers_of_its_explanation(task, rows):
     function = explain_with(predict, X[:rows], y[:rows], task=task, **call)
     assert function.names == network.names
     assert network.values[:2, 0].min() > 0.01, "the network must rely on something"
-    for name in ("values", "std", "low", "high"):
+    for name in ("values", "std_error", "low", "high"):
         ours, theirs = (getattr(explanation, name)[:, 0] for explanation in (function, network))
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 

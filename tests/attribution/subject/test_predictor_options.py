@@ -112,7 +112,7 @@ def test_the_positive_class_changes_no_value():
         {"n_repeats": 2},
         {"method": "permutation", "n_repeats": 2, "loss": "brier", "groups": {"two": ["age", "region"]}},
         {"method": "permutation", "scope": "local", "n_repeats": 2},
-        {"method": "ablation", "scope": "local", "output": "probability"},
+        {"method": "ablation", "scope": "local", "scale": "probability"},
     ],
     ids=str,
 )
@@ -127,7 +127,7 @@ def test_an_engine_gives_what_one_piece_gives(asked):
     piece, parts = (explain_with(chance, frame, y, **asked, **more) for more in ({}, {"engine": engine}))
     assert engine.tasks == 3
     np.testing.assert_allclose(parts.values, piece.values, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(parts.std, piece.std, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(parts.std_error, piece.std_error, rtol=1e-9, atol=1e-12)
     assert np.abs(piece.values).max() > 0.01
     assert parts.names == piece.names
     assert (parts.feature_values is None) == (piece.feature_values is None)
@@ -152,7 +152,7 @@ def test_a_table_in_parts_gives_what_one_piece_gives(tmp_path, asked):
     parts = explain_with(chance, tmp_path, "y", **asked, **engine)
     piece = explain_with(chance, frame, y, **asked)
     assert np.abs(piece.values).max() > 0.01
-    for name in ("values", "std", "low", "high"):
+    for name in ("values", "std_error", "low", "high"):
         np.testing.assert_allclose(getattr(parts, name), getattr(piece, name), rtol=1e-9, atol=1e-12)
 
 

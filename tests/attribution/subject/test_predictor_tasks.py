@@ -469,7 +469,7 @@ def test_one_class_of_each_row_of_a_forest(row_target):
     y = np.array(["low", "mid", "high"], dtype=object)[np.digitize(X["a"] + X["b"], [-0.5, 0.5])]
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
     few, names = X[:6], ["high", "low", "mid", "mid", "low", "high"]
-    asked = {"method": "shapley", "output": "probability", "background": X[50:60], "progress": False, "random_state": 0}
+    asked = {"method": "shapley", "scale": "probability", "background": X[50:60], "progress": False, "random_state": 0}
     every = explain_with(model, few, y[:6], **asked)
     chosen = names if row_target == "names" else row_target
     explanation = explain_with(model, few, y[:6], target=chosen, **asked)

@@ -123,7 +123,7 @@ def test_predictor(method, classes):
     X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
     y = np.array(["low", "mid", "top"])[np.digitize(X["a"] + X["b"], [0.0, 0.8][: classes - 1])]
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
-    asked = {"method": method, **LOCAL[method], **QUIET, "output": "probability"}
+    asked = {"method": method, **LOCAL[method], **QUIET, "scale": "probability"}
     full = explain_with(model, X, y, **asked)
     picked = explain_with(model, X, y, target="true", **asked)
     np.testing.assert_allclose(picked.values, columns_of(full, [full.outputs.index(label) for label in y]), atol=1e-9)
@@ -168,7 +168,7 @@ def test_one_backward_pass_serves_a_thousand_classes(monkeypatch):
 
 def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
     net, rows = one_input
-    asked = {"method": "shapley", "row_target": "predicted", **QUIET}
+    asked = {"method": "shapley", "target": "predicted", **QUIET}
     explanation = explain_with(net, rows, **asked)
     explanation.save(tmp_path / "why")
     assert pg.Explanation.load(tmp_path / "why").meta["row_target"] == explanation.meta["row_target"]
@@ -178,16 +178,16 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"row_target": "true"}, "y is missing"),
-        ({"row_target": "best"}, "got 'best'"),
-        ({"row_target": [0, 1]}, "one value for each of the 24 rows"),
-        ({"row_target": [7] * 24}, "got 7"),
-        ({"row_target": ["x"] * 24}, "got 'x'"),
-        ({"row_target": [0.5] * 24}, "got 0.5"),
-        ({"row_target": "predicted", "target": 1}, "Leave one of them out"),
-        ({"row_target": "predicted", "method": "permgrad"}, "scope='local'"),
-        ({"row_target": "predicted", "task": "regression"}, "needs a classifier"),
-        ({"row_target": "predicted", "engine": "ray"}, "Leave engine= out"),
+        ({"target": "true"}, "y is missing"),
+        ({"target": "best"}, "got 'best'"),
+        ({"target": [0, 1]}, "one value for each of the 24 rows"),
+        ({"target": [7] * 24}, "got 7"),
+        ({"target": ["x"] * 24}, "got 'x'"),
+        ({"target": [0.5] * 24}, "got 0.5"),
+        ({"target": "predicted", "target": 1}, "Leave one of them out"),
+        ({"target": "predicted", "method": "permgrad"}, "scope='local'"),
+        ({"target": "predicted", "task": "regression"}, "needs a classifier"),
+        ({"target": "predicted", "engine": "ray"}, "Leave engine= out"),
     ],
 )
 def test_what_cannot_be_used_is_refused(one_input, more, message):

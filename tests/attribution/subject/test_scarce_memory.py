@@ -90,7 +90,7 @@ def test_every_method_on_any_network(method: str) -> None:
 
 def test_inside_a_network_and_for_whole_inputs() -> None:
     given = {"random_state": 0, "n_repeats": 2, "progress": False}
-    for more in ({"method": "gradient", "layer": "cnn.0"}, {"level": "modality"}):
+    for more in ({"method": "gradient", "layer": "cnn.0"}, {"groups": "modality"}):
         compare_networks(lambda net, inputs, y, more=more: explain_with(net, inputs, y, **more, **given).values)
 
 

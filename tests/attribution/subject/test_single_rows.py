@@ -45,9 +45,9 @@ def _both(rows: Any, method: str, **options: Any) -> list[pg.Explanation]:
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        ("permgrad", {"level": "modality", "n_repeats": 3}),
+        ("permgrad", {"groups": "modality", "n_repeats": 3}),
         ("permutation", {"n_repeats": 2, "batch_size": 1}),
-        ("shapley", {"level": "modality"}),
+        ("shapley", {"groups": "modality"}),
         ("integrated_gradients", {"batch_size": 1}),
         ("deeplift", {}),
         ("gradient", {"batch_size": 1}),
@@ -77,7 +77,7 @@ def test_batches_are_as_large_as_those_of_its_equal() -> None:
             lambda _, args, kwargs, seen=seen: seen.append(len(kwargs["table"])), with_kwargs=True
         )
         rows = {name: one.repeat(2000, *[1] * (one.ndim - 1)) for name, one in _rows().items()}
-        options = {"method": "ablation", "level": "modality", "returns": "logits", "progress": False}
+        options = {"method": "ablation", "groups": "modality", "returns": "logits", "progress": False}
         explain_with(net, rows, torch.arange(18_000) % 3, **options)
         sizes[squeezes] = max(seen)
     assert sizes[True] <= 2 * sizes[False]

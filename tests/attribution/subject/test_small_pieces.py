@@ -36,14 +36,14 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
     assert set(found) == {"tabular", "image", "interaction", "total", "quantity"}
     for place, name in ((1, "tabular"), (2, "image")):
         assert found[name] == {
-            "importance": mean[place], "std": std[place], "ci_low": low[place], "ci_high": high[place],
+            "importance": mean[place], "std_error": std[place], "ci_low": low[place], "ci_high": high[place],
             "p_value": p_values[place], "share": pytest.approx(mean[place] / mean[0]) if sign > 0 else None,
             "alone": mean[place] - mean[3] / 2, "last": mean[place] + mean[3] / 2,
         }  # fmt: skip
     assert found["interaction"] == mean[3]
     assert found["quantity"] == quantity
-    assert {name: found["total"][name] for name in ("importance", "std", "ci_low", "ci_high")} == {
-        "importance": mean[0], "std": std[0], "ci_low": low[0], "ci_high": high[0],
+    assert {name: found["total"][name] for name in ("importance", "std_error", "ci_low", "ci_high")} == {
+        "importance": mean[0], "std_error": std[0], "ci_low": low[0], "ci_high": high[0],
     }  # fmt: skip
     assert (found["total"]["interaction_low"], found["total"]["interaction_high"]) == (low[3], high[3])
 

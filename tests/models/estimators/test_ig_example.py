@@ -210,7 +210,7 @@ def test_explained_by_integrated_gradients(one_logit):
     # The plain path integral towards the second class's logit, from the same baseline, by a fine sum.
     encoded = torch.from_numpy(model.encode(X[:50])).double()
     base = torch.zeros(encoded.shape[1], dtype=torch.float64)
-    call = {"method": "integrated_gradients", "baseline": "zeros", "output": "logit", "progress": False}
+    call = {"method": "integrated_gradients", "baseline": "zeros", "scale": "logit", "progress": False}
     zero = explain_with(model, X[:50], random_state=0, tolerance=1e-4, **call)
     net = HybridNetwork(model.module_.encoded, 1, model.module_.options, paths=("tabular",))
     net.load_state_dict(model.module_.state_dict())

@@ -45,7 +45,7 @@ def test_the_matrix_has_a_cell_for_each_pair_and_frames_clear_ones(pairs, tmp_pa
 
 def test_local_explanations_show_the_mean_absolute_value(pairs):
     rows = np.stack([pairs.values, -pairs.values])
-    local = replace(pairs, values=rows, scope="local", std=None, low=None, high=None, p_values=None)
+    local = replace(pairs, values=rows, scope="local", std_error=None, low=None, high=None, p_values=None)
     found = pairs_of(local)
     assert found.values[0] == pytest.approx(0.02)
     assert not found.clear.any()

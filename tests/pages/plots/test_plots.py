@@ -171,7 +171,7 @@ def test_bars_show_the_numbers(explanation):
 def test_parts_below_zero_stand_on_the_other_side():
     values = np.array([[0.2], [0.1]])
     parts = {"tabular": np.array([[0.5], [0.1]]), "image": np.array([[-0.3], [0.0]])}
-    changes = {"std": None, "low": None, "high": None, "p_values": None, "direction": None}
+    changes = {"std_error": None, "low": None, "high": None, "p_values": None, "direction": None}
     axes = global_explanation(["a", "b"], task="regression", values=values, parts=parts, **changes).plot.bar().axes[0]
     first = [container[0].get_extents for container in axes.containers]
     assert len(first) == 2
@@ -212,7 +212,7 @@ def test_all_zero_and_undefined_values(explanation):
     from dataclasses import replace
 
     nothing = np.zeros_like(explanation.values)
-    zero = replace(explanation, values=nothing, parts={}, std=nothing, low=nothing, high=nothing)
+    zero = replace(explanation, values=nothing, parts={}, std_error=nothing, low=nothing, high=nothing)
     undefined = replace(explanation, low=nothing * np.nan, high=nothing * np.nan, values=explanation.values.copy())
     undefined.values[3] = np.nan
     for each in (zero, undefined):

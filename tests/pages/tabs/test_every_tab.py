@@ -59,7 +59,7 @@ return seen;
 
 def changed_strings():
     """Return changes from one run to another whose names are strings of an attack."""
-    numbers = {"old": 0.2, "new": 0.3, "change": 0.1, "std": 0.02, "ci_low": 0.06, "ci_high": 0.14}
+    numbers = {"old": 0.2, "new": 0.3, "change": 0.1, "std_error": 0.02, "ci_low": 0.06, "ci_high": 0.14}
     named = [("score", "loss"), ("part", STRINGS[10]), ("importance", STRINGS[11])]
     lines = [{"kind": kind, "name": name, **numbers, "p_value": 1e-6, "p_holm": 1e-6} for kind, name in named]
     about = {"same_rows": False, "unit": "nats", "rows": [400, 300], "overlap": 0.05, "confidence": 0.95, "copies": 3}

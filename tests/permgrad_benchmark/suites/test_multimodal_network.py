@@ -141,7 +141,7 @@ def test_the_fused_rows_are_what_the_layer_gives(learned):
 def test_replacing_encoded_features_is_replacing_images(learned):
     """Which is why the suite plays its games at the fusion layer, where they cost less."""
     _, case, _ = learned
-    arguments = {"method": "permgrad", "scope": "global", "level": "modality", "task": "regression", "random_state": 0}
+    arguments = {"method": "permgrad", "scope": "global", "groups": "modality", "task": "regression", "random_state": 0}
     rows = case.rows(60)
     outside = explain_with(case.network, rows, progress=False, branches=False, **arguments)
     inside = explain_with(case.network, rows, progress=False, layer=LAYER, branches=False, **arguments)

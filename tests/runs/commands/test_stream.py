@@ -116,7 +116,7 @@ def test_an_explanation_is_that_of_the_table_in_memory(tmp_path: Path, run: Path
     expected = pg.Explanation.load(tmp_path / "memory")
     assert found.outputs == expected.outputs
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
-    np.testing.assert_allclose(found.std, expected.std, atol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.std_error, expected.std_error, atol=1e-5)  # type: ignore[arg-type]
     again = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
     assert "It was already finished. Nothing was computed." in again
     # Either kind of explanation takes the place of the other if told to.
@@ -287,7 +287,7 @@ def test_rows_without_a_target_are_left_out_as_in_memory(tmp_path: Path, run: Pa
     found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "memory"))
     assert found.meta["rows_explained"] == expected.meta["rows_explained"] == 150 - missing
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
-    np.testing.assert_allclose(found.std, expected.std, atol=1e-5)
+    np.testing.assert_allclose(found.std_error, expected.std_error, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_time_limit_cuts_training_and_explanation_and_says_so(finished, table,
 
 def test_importance_names_raw_columns_and_their_kinds_have_shares(finished):
     frame = pd.read_csv(finished / "importance.csv")
-    first = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value", "p_adjusted"]
+    first = ["feature", "modality", "class", "importance", "std_error", "ci_low", "ci_high", "p_value", "p_adjusted"]
     assert list(frame.columns)[:9] == first
     kinds = frame.groupby("modality")["feature"].unique()
     assert set(kinds["table"]) == {*INFORMATIVE, *NOISE}, "raw columns, however they are encoded"
@@ -82,7 +82,7 @@ def test_importance_names_raw_columns_and_their_kinds_have_shares(finished):
     assert overall[[INFORMATIVE[0], "scan"]].min() > overall[list(NOISE)].max()
     branches = json.loads((finished / "branches.json").read_text())
     for name in ("photo", "table"):
-        assert {"importance", "std", "ci_low", "ci_high", "share", "alone", "last"} <= set(branches[name])
+        assert {"importance", "std_error", "ci_low", "ci_high", "share", "alone", "last"} <= set(branches[name])
         assert branches[name]["ci_low"] > 0, "both kinds carry the label"
     assert branches["photo"]["share"] + branches["table"]["share"] == pytest.approx(1)
 

@@ -77,7 +77,7 @@ class PredictorSubject(Subject):
         few = [self.inputs[0][:_PROBE_ROWS]]
         with self.open():
             outputs = self._first_outputs(few)
-            self.width = outputs.shape[1]
+            self.width, self.first = outputs.shape[1], outputs
             if alone:
                 # In float32, in which many predictors compute: what they round is no dependence.
                 check_row_independence(lambda rows: self._first_outputs(rows).float(), few, outputs.float(), PREDICTOR)
@@ -212,6 +212,7 @@ class PredictorSubject(Subject):
             chosen = decided._first_outputs([self.inputs[0][:_PROBE_ROWS]]) > 0.5  # noqa: SLF001 — its own class
         if chosen.shape[1] != (self.count if several else len(classes)) or not (several or (chosen.sum(1) == 1).all()):
             return self  # numbers of another kind, such as positions of classes that have other names
+        decided.first = chosen.double()
         decided.width, decided.column = chosen.shape[1], None if several or self.count > 1 else 1
         return decided
 

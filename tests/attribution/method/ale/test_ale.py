@@ -54,9 +54,9 @@ def test_a_linear_model_has_straight_curves(kind):
         np.testing.assert_allclose(found["effect"], weights[place] * (value - X[:, place].mean()), atol=1e-6)
         # The only error is that of the mean, which the curve is centred at.
         error = abs(weights[place]) * X[:, place].std(ddof=1) / math.sqrt(ROWS)
-        np.testing.assert_allclose(found["std"], error, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(found["std_error"], error, rtol=1e-6, atol=1e-9)
     unused = explanation.to_frame().iloc[2]
-    assert (unused["importance"], unused["std"], unused["p_value"]) == (0.0, 0.0, 1.0)
+    assert (unused["importance"], unused["std_error"], unused["p_value"]) == (0.0, 0.0, 1.0)
 
 
 def test_small_effects_of_a_network_add_up():
@@ -84,7 +84,7 @@ def test_a_step_is_where_it_is():
 def test_curves_of_a_product_follow_the_other_column():
     """E[x1 | x0] is 0.9 x0: the curve is 0.45 (x0² − 1). What both do only together is x0 x1 less both curves."""
     X = correlated(20_000)
-    explanation = explain(lambda table: table[:, 0] * table[:, 1], X, interactions=2, pairs=[("x1", "x0")])
+    explanation = explain(lambda table: table[:, 0] * table[:, 1], X, order=2, pairs=[("x1", "x0")])
     assert explanation.names == ("x0", "x1", "x2", "x0 × x1")
     for name in ("x0", "x1"):
         found = curve(explanation, name)
@@ -121,7 +121,7 @@ def test_predictions_stay_in_the_data_where_shuffled_ones_leave_it():
 
 def test_effects_that_cancel_show_in_pairs():
     X = correlated(relation=0.0)
-    explanation = explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X, interactions=2)
+    explanation = explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X, order=2)
     frame = explanation.to_frame().set_index("feature")
     assert frame.loc["x0", "p_value"] > 0.05
     assert frame.loc["x0 × x1", "p_value"] < 1e-6
@@ -233,7 +233,7 @@ def test_curves_are_those_of_the_paper():
 
 def test_pairs_are_those_of_the_paper():
     X = correlated(310, relation=0.6)
-    explanation = explain(bent, X, bins=5, interactions=2)
+    explanation = explain(bent, X, bins=5, order=2)
     for pair in itertools.combinations(range(3), 2):
         expected = slow_pair(bent, X, pair, 5)
         found = curve(explanation, " × ".join(f"x{column}" for column in pair))
@@ -352,7 +352,7 @@ def test_each_class_has_its_curve():
         scores = np.exp(np.stack([table[:, 0], -table[:, 0], table[:, 1]], axis=1))
         return scores / scores.sum(axis=1, keepdims=True)
 
-    explanation = explain(model, X, output="probability", returns="probabilities", class_names=["a", "b", "c"])
+    explanation = explain(model, X, scale="probability", returns="probabilities", class_names=["a", "b", "c"])
     assert explanation.outputs == ("a", "b", "c")
     effects = [curve(explanation, "x0", label)["effect"].to_numpy() for label in explanation.outputs]
     assert np.abs(effects).max() > 0.1
@@ -363,22 +363,22 @@ def test_each_class_has_its_curve():
 def test_constant_and_empty_columns():
     X = pd.DataFrame(correlated(), columns=["a", "b", "c"]).assign(b=1.0, c=np.nan)
     with pytest.warns(pg.PermgradWarning, match=r"not one column with values.*: c\."):
-        explanation = explain(lambda table: table["a"] + table["b"], X, interactions=2)
+        explanation = explain(lambda table: table["a"] + table["b"], X, order=2)
     frame = explanation.to_frame().set_index("feature")
-    assert frame.loc["b", ["importance", "std", "p_value"]].tolist() == [0.0, 0.0, 1.0]
-    assert frame.loc["a × b", ["importance", "std", "p_value"]].tolist() == [0.0, 0.0, 1.0]
-    assert frame.loc[["c", "a × c"], ["importance", "std", "p_value"]].isna().all(axis=None)
+    assert frame.loc["b", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
+    assert frame.loc["a × b", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
+    assert frame.loc[["c", "a × c"], ["importance", "std_error", "p_value"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5])
 def test_few_rows_have_no_errors_or_wide_ones(rows):
     X = correlated(rows)
     X[:, 1] = 1.0
-    explanation = explain(lambda table: table[:, 0] + table[:, 1], X, interactions=2)
+    explanation = explain(lambda table: table[:, 0] + table[:, 1], X, order=2)
     frame = explanation.to_frame().set_index("feature")
     assert frame.loc["x0", "importance"] == pytest.approx(X[:, 0].std())
-    assert frame.loc["x1", ["importance", "std", "p_value"]].tolist() == [0.0, 0.0, 1.0]
-    assert np.isnan(frame.loc["x0", "std"]) == (rows in (2, 3))
+    assert frame.loc["x1", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
+    assert np.isnan(frame.loc["x0", "std_error"]) == (rows in (2, 3))
 
 
 def test_one_row_is_refused():
@@ -410,7 +410,7 @@ def test_weights_count_rows():
     repeated = X.loc[np.repeat(X.index, weights)].reset_index(drop=True)
     weighed, twice = explain(of_shops, X, sample_weight=weights), explain(of_shops, repeated)
     np.testing.assert_allclose(curve(weighed, "shop")["effect"], curve(twice, "shop")["effect"], atol=1e-12)
-    assert (curve(weighed, "shop")["std"].to_numpy() > curve(twice, "shop")["std"].to_numpy()).all()
+    assert (curve(weighed, "shop")["std_error"].to_numpy() > curve(twice, "shop")["std_error"].to_numpy()).all()
 
 
 def test_groups_of_equal_rows_say_as_much_as_their_first_rows():
@@ -421,10 +421,10 @@ def test_groups_of_equal_rows_say_as_much_as_their_first_rows():
         for rows, options in ((X, {}), (copies, {}), (copies, {"row_groups": groups}))
     )
     for name in once.names:
-        errors = [curve(one, name)["std"].mean() for one in (once, alone, related)]
+        errors = [curve(one, name)["std_error"].mean() for one in (once, alone, related)]
         assert errors[1] < 0.6 * errors[0]
         assert errors[2] == pytest.approx(errors[0], rel=0.05)
-    np.testing.assert_allclose(related.std, once.std, rtol=0.1)
+    np.testing.assert_allclose(related.std_error, once.std_error, rtol=0.1)
     assert related.meta["independent"] == {"by": "row_groups", "count": 200}
 
 
@@ -434,7 +434,7 @@ def test_a_column_that_is_constant_in_groups_has_bins_of_several_groups():
     X[:, 0] = X[groups, 0]
     found = curve(explain(lambda table: table[:, 0] * table[:, 1], X, row_groups=groups), "x0")
     assert len(found) <= 40 // 5 + 1
-    assert found["std"].notna().all()
+    assert found["std_error"].notna().all()
 
 
 @pytest.mark.slow
@@ -462,10 +462,10 @@ def test_effects_that_cancel_are_no_importance():
 
 
 def test_the_frame_of_curves_is_kept_and_drawn(tmp_path):
-    explanation = explain(bent, correlated(), interactions=2)
+    explanation = explain(bent, correlated(), order=2)
     frame = explanation.effects()
     assert list(frame) == [
-        "feature", "class", "value", "value_2", "effect", "std", "ci_low", "ci_high", "rows",
+        "feature", "class", "value", "value_2", "effect", "std_error", "ci_low", "ci_high", "rows",
     ]  # fmt: skip
     loaded = pg.Explanation.load(explanation.save(tmp_path / "ale"))
     pd.testing.assert_frame_equal(loaded.effects(), frame, check_dtype=False)
@@ -480,9 +480,9 @@ def test_curves_of_mean_predictions_have_the_same_frame():
     X = correlated(60)
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0])
     frame = pg.explain(model, X, X[:, 0], random_state=0, progress=False).effects()
-    assert list(frame) == ["feature", "class", "value", "effect", "std", "ci_low", "ci_high", "rows"]
+    assert list(frame) == ["feature", "class", "value", "effect", "std_error", "ci_low", "ci_high", "rows"]
     assert frame["effect"].notna().all()
-    assert frame["std"].isna().all()
+    assert frame["std_error"].isna().all()
     with pytest.raises(pg.InputError, match="method='lime' has no curves"):
         pg.explain(model, X[:3], method="lime", progress=False).effects()
 
@@ -492,14 +492,14 @@ def test_curves_of_mean_predictions_have_the_same_frame():
     [
         ({"bins": 0}, "bins must be"),
         ({"least_rows": 1.5}, "least_rows must be"),
-        ({"interactions": 3}, "interactions of ale must be at most 2, got 3"),
+        ({"order": 3}, "interactions of ale must be at most 2, got 3"),
         ({"pairs": [("x0", "x1")]}, "pairs= needs interactions=2"),
-        ({"interactions": 2, "pairs": "x0"}, "pairs must be a list of two names each"),
-        ({"interactions": 2, "pairs": [("x0", "nothing")]}, "nothing"),
-        ({"interactions": 2, "pairs": [("x0", "x0")]}, "pairs must be a list of two names each"),
+        ({"order": 2, "pairs": "x0"}, "pairs must be a list of two names each"),
+        ({"order": 2, "pairs": [("x0", "nothing")]}, "nothing"),
+        ({"order": 2, "pairs": [("x0", "x0")]}, "pairs must be a list of two names each"),
         ({"sampling": "conditional"}, "ale does not support sampling='conditional'"),
         ({"scope": "local"}, "scope"),
-        ({"level": "modality"}, "ale needs features that are single columns"),
+        ({"groups": "modality"}, "ale needs features that are single columns"),
     ],
 )
 def test_bad_options_are_refused(options, words):
@@ -510,7 +510,7 @@ def test_bad_options_are_refused(options, words):
 def test_many_pairs_are_refused_unless_they_are_named():
     X = np.random.default_rng(0).normal(size=(60, 30))
     with pytest.raises(pg.InputError, match="ale computes at most 300 pairs, and 30 features have 435"):
-        explain(lambda table: table[:, 0] * table[:, 29], X, interactions=2)
-    explanation = explain(lambda table: table[:, 0] * table[:, 29], X, interactions=2, pairs=[("x29", "x0")])
+        explain(lambda table: table[:, 0] * table[:, 29], X, order=2)
+    explanation = explain(lambda table: table[:, 0] * table[:, 29], X, order=2, pairs=[("x29", "x0")])
     assert explanation.names[-1] == "x0 × x29"
     assert len(explanation.names) == 31

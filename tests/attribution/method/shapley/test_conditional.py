@@ -88,7 +88,7 @@ def test_linear_models_have_their_closed_form():
         assert values.sum() == pytest.approx(linear(row) - linear(background).mean(), abs=1e-8)
         for kept in ([0], [1, 3]):
             assert worth(linear, kept, row, background.to_numpy()) == pytest.approx(expected(kept, row))
-    assert found.std.max() == 0
+    assert found.std_error.max() == 0
     marginal = explained(linear, rows, background, sampling="marginal")
     assert np.abs(found.values - marginal.values).max() > 0.05  # the games differ
 
@@ -115,10 +115,10 @@ def test_samples_are_within_their_errors_of_all_coalitions():
 
     exact = explained(model, background[:6], background)
     sampled = explained(model, background[:6], background, exact=0, max_permutations=240)
-    assert exact.std.max() == 0
+    assert exact.std_error.max() == 0
     moved = np.abs(exact.values) > 1e-6
-    assert np.median(sampled.std[moved]) > 1e-3
-    away = (sampled.values - exact.values)[moved] / sampled.std[moved]
+    assert np.median(sampled.std_error[moved]) > 1e-3
+    away = (sampled.values - exact.values)[moved] / sampled.std_error[moved]
     assert np.abs(away).max() < 5
     assert 0.3 < np.sqrt((away**2).mean()) < 1.7
 
@@ -217,7 +217,7 @@ def test_losses_are_divided_in_the_same_game():
     # The model reads d alone, of which c tells.
     assert plain.values[names.index("c"), 0] == 0
     for one, sign in (("c", 1), ("d", -1)):
-        gap, errors = (told.values - plain.values)[names.index(one), 0], (told.std, plain.std)
+        gap, errors = (told.values - plain.values)[names.index(one), 0], (told.std_error, plain.std_error)
         assert sign * gap > 2 * np.hypot(*(error[names.index(one), 0] for error in errors)), one
 
 

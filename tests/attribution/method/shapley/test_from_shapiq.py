@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 ROWS, BACKGROUND = RNG.normal(size=(3, PLAYERS)), RNG.normal(size=(20, PLAYERS))
 SQUARE = np.triu(RNG.normal(size=(PLAYERS, PLAYERS)), 1)
 CALL = {
-    "method": "shapley", "task": "regression", "random_state": 0, "interactions": 2, "background": BACKGROUND,
+    "method": "shapley", "task": "regression", "random_state": 0, "order": 2, "background": BACKGROUND,
     "progress": False,
 }  # fmt: skip
 
@@ -51,7 +51,7 @@ def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
     first, second = np.array([each for each, pair in zip(found.members, pairs, strict=True) if pair]).T
     assert np.abs(truth).max() > 1
     assert found.values[:, pairs, 0] == pytest.approx(truth[:, first, second], abs=1e-4)
-    assert np.isnan(found.std).all()
+    assert np.isnan(found.std_error).all()
     assert np.isnan(found.p_values).all()
     assert all(np.isnan(end).all() for end in found.ci())
     # Shapley values add up, and so do the index's own values of single features and its interactions, but for SII.
@@ -59,7 +59,7 @@ def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
     assert found.values[:, ~pairs, 0].sum(axis=1) == pytest.approx(difference, abs=1e-6)
     gap = np.abs(found.parts[index][..., 0].sum(axis=1) - difference)
     assert (gap > 0.1).all() if index == "SII" else (gap < 1e-6).all()
-    plain = explain_with(quadratic, ROWS, **{**CALL, "interactions": 1, "exact": PLAYERS})
+    plain = explain_with(quadratic, ROWS, **{**CALL, "order": 1, "exact": PLAYERS})
     assert found.values[:, ~pairs, 0] == pytest.approx(plain.values[..., 0], abs=1e-4)
 
 
@@ -68,7 +68,7 @@ def test_more_coalitions_come_closer_to_the_enumerated_numbers(index):
     call = {**CALL, "background": BACKGROUND[:2, :8], "index": index}
     rows = ROWS[:, :8]
     exact = explain_with(lambda cells: network(cells, 8), rows, **call)
-    assert (exact.std == 0).all()
+    assert (exact.std_error == 0).all()
     errors = []
     for most in (12, 60):
         found = explain_with(lambda cells: network(cells, 8), rows, exact=0, max_permutations=most, **call)
@@ -116,9 +116,9 @@ def test_players_that_are_the_same_in_a_row_and_its_background_are_0():
     found = explain_with(lambda cells: network(cells, PLAYERS + 1), rows, **{**CALL, "background": background})
     idle = [place for place, each in enumerate(found.members) if 3 in each]
     assert (found.values[:, idle] == 0).all()
-    assert (found.std[:, idle] == 0).all()
-    assert (found.std[0] == 0).all(), "few players differ: enumerated"
-    assert np.isnan(np.delete(found.std[1], idle, axis=0)).all()
+    assert (found.std_error[:, idle] == 0).all()
+    assert (found.std_error[0] == 0).all(), "few players differ: enumerated"
+    assert np.isnan(np.delete(found.std_error[1], idle, axis=0)).all()
     assert found.meta["estimator"] == "KernelSHAPIQ of shapiq or enumeration of all coalitions"
 
 
@@ -140,7 +140,7 @@ def test_without_shapiq_few_players_are_enumerated_and_more_refused(monkeypatch,
         explain_with(quadratic, ROWS, **call)
     assert caught.value.code == "PG060"
     few = explain_with(quadratic, ROWS, groups={"first three": ["x0", "x1", "x2"]}, **call)
-    assert (few.std == 0).all()
+    assert (few.std_error == 0).all()
 
 
 def test_too_many_names_are_refused():

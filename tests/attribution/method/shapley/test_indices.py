@@ -158,12 +158,12 @@ def test_this_process_computes_what_other_engines_do_not():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"interactions": 7}, "at most 6"),
-        ({"interactions": 0}, "at least 1"),
-        ({"interactions": 2, "index": "SV"}, "index must be one of"),
-        ({"interactions": 2, "structure": "owen"}, "cannot be used with structure"),
-        ({"interactions": 2, "sampling": "conditional"}, "cannot be used with sampling="),
-        ({"interactions": 2, "engine": "ray"}, "cannot be used with engine="),
+        ({"order": 7}, "at most 6"),
+        ({"order": 0}, "at least 1"),
+        ({"order": 2, "index": "SV"}, "index must be one of"),
+        ({"order": 2, "blocks": "modality"}, "cannot be used with structure"),
+        ({"order": 2, "sampling": "conditional"}, "cannot be used with sampling="),
+        ({"order": 2, "engine": "ray"}, "cannot be used with engine="),
     ],
 )
 def test_what_cannot_be_computed_is_refused(options, message):

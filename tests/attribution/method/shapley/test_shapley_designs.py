@@ -100,7 +100,7 @@ def test_strong_interactions_are_no_worse_than_by_orders(monkeypatch, kind):
             for seed in range(6)
         ]  # fmt: skip
         values = np.stack([own.values for own in found])
-        told = np.mean([(own.std**2).mean() for own in found])
+        told = np.mean([(own.std_error**2).mean() for own in found])
         return float(values.var(axis=0, ddof=1).mean()), float(told)
 
     balanced, told = errors()
@@ -125,7 +125,7 @@ def test_players_one_output_does_not_use_are_zero_there():
     )
     np.testing.assert_array_equal(found.values[:, 4, 0], 0)
     np.testing.assert_array_equal(found.values[:, 9], 0)
-    np.testing.assert_array_equal(found.std[:, 9], 0)
+    np.testing.assert_array_equal(found.std_error[:, 9], 0)
     assert np.abs(found.values[:, 4, 1]).min() > 0
     assert found.meta["completeness_gap"] < 1e-12
 

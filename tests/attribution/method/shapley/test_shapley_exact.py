@@ -105,7 +105,7 @@ def test_equals_the_formula(output):
     want = np.array([by_formula(lambda kept, row=row: worth(row, kept), PLAYERS) for row in range(5)])
     assert np.ptp(want) > 0.1
     np.testing.assert_allclose(found.values, want, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(found.std, 0)
+    np.testing.assert_array_equal(found.std_error, 0)
     np.testing.assert_array_equal(found.low, found.values)
     assert found.meta["estimator"] == "enumeration of all coalitions"
     assert found.additive
@@ -193,8 +193,8 @@ def test_alike_players_share_alike():
 def test_levels_sum_only_where_the_game_is_the_same():
     """Modality values of the flat structure are sums of players; those of a game of modalities are others."""
     flat = explain().by_modality()
-    game = explain(level="modality")
-    owen = explain(structure="owen").by_modality()
+    game = explain(groups="modality")
+    owen = explain(blocks="modality").by_modality()
     assert flat.names == game.names == owen.names == ("table", "codes", "picture")
     np.testing.assert_allclose(owen.values, game.values, atol=1e-12)
     assert np.abs(flat.values - game.values).max() > 1e-3
@@ -217,7 +217,7 @@ def test_owen_equals_the_mean_over_allowed_orders():
     blocks = [[0, 1, 2, 3], [4, 5], [6]]
     orders = allowed_orders(blocks)
     assert len(orders) == 6 * 24 * 2
-    found = explain(structure="owen", target=0)
+    found = explain(blocks="modality", target=0)
     for row in range(2):
         known: dict[tuple[int, ...], np.ndarray] = {}
 
@@ -325,10 +325,10 @@ def test_loss_equals_the_formula(game):
     np.testing.assert_allclose(found.values[:, 1:] @ shares, found.values[:, 0], atol=1e-12)
     of_rows = rows.std(axis=0, ddof=1) / 5**0.5
     if game == "prediction":
-        np.testing.assert_allclose(found.std[:, 0], of_rows, atol=1e-12)
+        np.testing.assert_allclose(found.std_error[:, 0], of_rows, atol=1e-12)
     else:
         # The choice of donors is part of the error.
-        assert (found.std[:, 0] >= of_rows - 1e-12).all()
+        assert (found.std_error[:, 0] >= of_rows - 1e-12).all()
     assert found.values[2, 0] == 0
     assert found.p_values[2, 0] == 1
 

@@ -43,7 +43,7 @@ def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):
     assert {own.meta["estimator"] for own in found} == {DESIGNS}
     values = np.stack([own.values for own in found])
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    assert np.nanmax(exact.std) > 0
+    assert np.nanmax(exact.std_error) > 0
     off = np.abs(values.mean(axis=0) - exact.values) / error
     # Of 32 values, each a mean of 8 seeds: the t distribution of 7 degrees of freedom is beyond 7 once in 4,700.
     assert off.max() < 7
@@ -68,7 +68,7 @@ def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
     def spread() -> tuple[float, float]:
         alike = [explain(random_state=seed).values[:, 0] for seed in range(30)]
         found = [explain(rows=population[own], y=y[own], random_state=seed) for seed, own in enumerate(picked)]
-        told = np.mean([(own.std[:, 0] ** 2).sum() for own in found])
+        told = np.mean([(own.std_error[:, 0] ** 2).sum() for own in found])
         return float(np.var(alike, axis=0, ddof=1).sum()), float(
             told / np.var([own.values[:, 0] for own in found], axis=0, ddof=1).sum()
         )
@@ -112,4 +112,4 @@ def test_players_that_change_nothing_have_exactly_zero():
 
 
 def test_a_tree_is_played_in_orders():
-    assert explain(structure="owen").meta["estimator"] == ORDERS
+    assert explain(blocks="modality").meta["estimator"] == ORDERS

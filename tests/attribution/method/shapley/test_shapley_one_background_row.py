@@ -31,9 +31,9 @@ def test_one_background_row_is_played_in_balanced_coalitions():
         found = explain(net, rows, background, random_state=seed, tolerance=0, max_permutations=100)
         assert found.meta["estimator"].startswith("balanced coalitions")
         errors.append(found.values - truth)
-        told.append(found.std)
+        told.append(found.std_error)
     owen = [
-        explain(net, rows, background, random_state=seed, tolerance=0, max_permutations=100, structure="owen")
+        explain(net, rows, background, random_state=seed, tolerance=0, max_permutations=100, blocks="modality")
         for seed in range(6)
     ]
     assert {own.meta["estimator"] for own in owen} == {"pairs of an order and its reverse"}
@@ -57,7 +57,7 @@ def test_unused_inputs_have_exactly_nothing():
     found = explain(Unused(), rows, background, random_state=0)
     assert np.abs(found.values[:, :-1]).max() > 0.1
     assert (found.values[:, -1] == 0).all()
-    assert (found.std[:, -1] == 0).all()
+    assert (found.std_error[:, -1] == 0).all()
 
 
 @pytest.mark.slow
@@ -76,8 +76,8 @@ def test_players_that_cannot_differ_do_not_count(structure, references):
     truth = explain(net, rows[few], background, exact=PLAYERS, structure=structure)
     assert np.abs(truth.values).max() > 0.05
     np.testing.assert_allclose(found.values[few], truth.values, rtol=0, atol=1e-12)
-    assert (found.std[few] == 0).all()
+    assert (found.std_error[few] == 0).all()
     assert (found.values[:2, :4] == 0).all()
-    assert found.std[[2, 4]].min() > 0
+    assert found.std_error[[2, 4]].min() > 0
     alone = explain(net, rows[3:], background, **given)
     np.testing.assert_allclose(alone.values, found.values[3:], rtol=0, atol=1e-12)

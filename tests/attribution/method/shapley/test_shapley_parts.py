@@ -246,7 +246,7 @@ def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, reference
         assert found.meta["permutations"] == most // (2 * size) * 2 * size
     assert most / 2 < found.meta["permutations"] <= most
     assert found.meta["mean_permutations"] == found.meta["permutations"]
-    assert (found.std > 0).all()
+    assert (found.std_error > 0).all()
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")

@@ -106,7 +106,7 @@ def test_pairs_are_exact_where_two_players_interact():
     sampled = explain_with(Products(), rows, random_state=0, exact=0, **options)
     assert sampled.meta["permutations"] > 0
     np.testing.assert_allclose(sampled.values, exact.values, atol=1e-12)
-    assert sampled.std.max() < 1e-12
+    assert sampled.std_error.max() < 1e-12
 
 
 def test_unused_players_get_exactly_zero():
@@ -117,7 +117,7 @@ def test_unused_players_get_exactly_zero():
         options = {"background": BACKGROUND.to(torch.float64 if double else torch.float32), "progress": False}
         rows = ROWS.to(options["background"].dtype)
         found = explain_with(used, rows, method="shapley", random_state=0, exact=0, **options)
-        for array, number in ((found.values, 0), (found.std, 0), (found.p_values, 1)):
+        for array, number in ((found.values, 0), (found.std_error, 0), (found.p_values, 1)):
             np.testing.assert_array_equal(array[:, 3], number)
         assert (np.delete(found.values, 3, axis=1) != 0).all()
 
@@ -126,7 +126,7 @@ def test_a_row_is_explained_alike_whoever_stands_beside_it():
     whole = explain()
     alone = explain(ROWS[[7]])
     np.testing.assert_allclose(alone.values[0], whole.values[7], atol=1e-13)
-    np.testing.assert_allclose(alone.std[0], whole.std[7], atol=1e-13)
+    np.testing.assert_allclose(alone.std_error[0], whole.std_error[7], atol=1e-13)
     turned = explain(ROWS.flip(0))
     np.testing.assert_allclose(turned.values[::-1], whole.values, atol=1e-13)
     other = explain(random_state=1)
@@ -206,7 +206,7 @@ def test_players_that_are_alike_are_not_computed(monkeypatch, structure):
     assert np.abs(sparing.values - exact.values).max() < np.abs(whole.values - exact.values).max() * 1.5 + 1e-12
     if structure == "owen":
         np.testing.assert_allclose(sparing.values, whole.values, atol=1e-12)
-        np.testing.assert_allclose(sparing.std, whole.std, atol=1e-12)
+        np.testing.assert_allclose(sparing.std_error, whole.std_error, atol=1e-12)
 
 
 def test_a_row_that_equals_the_background_owes_it_nothing():
@@ -235,7 +235,7 @@ def test_out_of_memory_is_lived_with(monkeypatch):
 
 def test_rows_stop_when_they_are_known():
     found = explain(tolerance=0.004, orders=4000)
-    assert (found.std <= 0.004 * np.asarray(found.meta["output_range"])).all()
+    assert (found.std_error <= 0.004 * np.asarray(found.meta["output_range"])).all()
     assert found.meta["mean_permutations"] < found.meta["permutations"] < 4000
 
 
@@ -288,7 +288,7 @@ def test_rounds(references, least, most, walks):
 
 @pytest.mark.parametrize(
     "options",
-    [{"orders": 240}, {"orders": 240, "structure": "owen"}, {"orders": 80, "large": True}],
+    [{"orders": 240}, {"orders": 240, "blocks": "modality"}, {"orders": 80, "large": True}],
     ids=["round", "owen", "large"],
 )
 def test_intervals_cover_the_exact_values(options):
@@ -303,7 +303,7 @@ def test_intervals_cover_the_exact_values(options):
         found = explain(rows, background=background, random_state=seed, min_permutations=2, **given)
         assert np.abs(found.values - exact.values).max() > 1e-3
         inside.append((found.low <= exact.values) & (exact.values <= found.high))
-        scaled.append((found.values - exact.values) / found.std)
+        scaled.append((found.values - exact.values) / found.std_error)
     # 1,920 cases, of which those of one row hang together.
     assert 0.92 <= np.mean(inside) <= 0.98
     # The sizes of designs lie more evenly than chance, which the standard error does not know of.
@@ -379,10 +379,10 @@ def test_intervals_of_trees_cover_where_interactions_are_rare():
     assert 0.1 < used.mean() < 0.9
     wrong = np.abs(found.values - exact.values) > 1e-9
     assert wrong.mean() > 0.05
-    assert (found.std[wrong] > 0).mean() > 0.9
+    assert (found.std_error[wrong] > 0).mean() > 0.9
     inside = (found.low - 1e-9 <= exact.values) & (exact.values <= found.high + 1e-9)
     assert inside.mean() > 0.85
-    np.testing.assert_array_equal(found.std[:, 8], 0)
+    np.testing.assert_array_equal(found.std_error[:, 8], 0)
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------
@@ -399,9 +399,9 @@ def test_sampled_losses_meet_the_enumerated(game):
     if game == "prediction":
         assert found.meta["completeness_gap"] < 1e-12
         np.testing.assert_allclose(found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12)
-    spread = exact.std.max()
+    spread = exact.std_error.max()
     assert np.abs(found.values - exact.values).max() < (0.1 if game == "prediction" else 0.5) * spread
-    np.testing.assert_allclose(found.std[:, 0], exact.std[:, 0], rtol=0.35)
+    np.testing.assert_allclose(found.std_error[:, 0], exact.std_error[:, 0], rtol=0.35)
     frame = found.to_frame()
     outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
     assert ((frame["p_value"] < 0.05) == outside).all()
@@ -480,7 +480,7 @@ def test_a_single_round_uses_every_background_row_once():
         assert found.meta["permutations"] == orders
         assert found.meta["completeness_gap"] < 1e-12
         low, high = found.ci()
-        moved = found.std > 0
+        moved = found.std_error > 0
         inside += int(((low <= exact.values) & (exact.values <= high))[moved].sum())
         cases += int(moved.sum())
     assert inside / cases >= 0.94

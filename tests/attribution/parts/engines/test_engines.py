@@ -262,7 +262,7 @@ GLOBAL: list[dict[str, Any]] = [
     {"sampling": "conditional"},
     {"sample_weight": "drawn"},
     {"groups": {"both": ["a", "b"]}},
-    {"level": "column", "target": 0},
+    {"groups": {}, "target": 0},
 ]
 LOCAL: list[dict[str, Any]] = [
     {"method": "permgrad", "scope": "local"},
@@ -283,7 +283,7 @@ def explain(model: Any, table: pd.DataFrame, y: Any, options: dict[str, Any], **
 
 
 def compare(alone: pg.Explanation, shared: pg.Explanation, *, tolerance: float) -> None:
-    for name in ("values", "std", "low", "high", "p_values", "predictions", "base_values"):
+    for name in ("values", "std_error", "low", "high", "p_values", "predictions", "base_values"):
         mine, theirs = getattr(alone, name), getattr(shared, name)
         assert (mine is None) == (theirs is None), name
         if mine is not None:

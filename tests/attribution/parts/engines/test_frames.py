@@ -31,7 +31,7 @@ def part(number: int, **meta: Any) -> pg.Explanation:
     shape = (rows, 2, 2)
     return pg.Explanation(
         rng.normal(size=shape), NAMES, WHERE, OUTPUTS, "lime", "local",
-        std=rng.random(shape), low=rng.random(shape), high=rng.random(shape), p_values=rng.random(shape),
+        std_error=rng.random(shape), low=rng.random(shape), high=rng.random(shape), p_values=rng.random(shape),
         parts={"tabular": rng.random(shape)}, part_std={"tabular": rng.random(shape)},
         predictions=rng.random((rows, 2)), base_values=rng.random((rows, 2)),
         maps={"picture": rng.random((rows, 3, 3))},
@@ -43,7 +43,7 @@ def part(number: int, **meta: Any) -> pg.Explanation:
 def test_rows_follow_each_other_in_every_field():
     parts = [part(number) for number in range(3)]
     joined = join_rows(parts)
-    for name in ("values", "std", "low", "high", "p_values", "predictions", "base_values"):
+    for name in ("values", "std_error", "low", "high", "p_values", "predictions", "base_values"):
         np.testing.assert_array_equal(getattr(joined, name), np.concatenate([getattr(own, name) for own in parts]))
     for name in ("parts", "part_std", "maps"):
         (key,) = getattr(joined, name)
@@ -66,7 +66,7 @@ def test_a_baseline_of_all_rows_is_averaged_by_their_number():
 def test_what_a_method_does_not_give_is_not_there():
     bare = [pg.Explanation(part(n).values, NAMES, WHERE, OUTPUTS, "lime", "local") for n in range(3)]
     joined = join_rows(bare)
-    for name in ("std", "low", "high", "p_values", "predictions", "base_values", "feature_values"):
+    for name in ("std_error", "low", "high", "p_values", "predictions", "base_values", "feature_values"):
         assert getattr(joined, name) is None
     assert (joined.parts, joined.part_std, joined.maps, joined.meta) == ({}, {}, {}, {})
 

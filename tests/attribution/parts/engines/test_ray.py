@@ -120,7 +120,7 @@ def test_rows_in_memory_give_what_they_give_in_this_process(session: None, case:
     scale = alone.meta["loss_scale"]
     assert alone.ranking()[0] == "x0"
     assert np.abs(shared.values - alone.values).max() <= 1e-5 * scale
-    assert np.abs(shared.std - alone.std).max() <= 1e-5 * scale
+    assert np.abs(shared.std_error - alone.std_error).max() <= 1e-5 * scale
     assert shared.meta["background"] == {"kind": "rows explained", "rows": 480}
     assert shared.meta["engine"] == {"engine": "ray", "workers": 2}
     assert ray.is_initialized(), "the user's session goes on"
@@ -134,7 +134,7 @@ def test_refits_give_what_they_give_in_this_process(session: None, case: Any, tm
     assert alone.ranking()[0] == "x0"
     shared = pg.explain_refits(Ridge(), X, y, engine="ray", workers=2, out=tmp_path / "out", **options)
     np.testing.assert_allclose(shared.values, alone.values, rtol=1e-9)
-    np.testing.assert_allclose(shared.std, alone.std, rtol=1e-6)
+    np.testing.assert_allclose(shared.std_error, alone.std_error, rtol=1e-6)
     assert shared.meta["engine"] == {"engine": "ray", "workers": 2}
     again = pg.explain_refits(Ridge(), X, y, out=tmp_path / "out", **options)
     np.testing.assert_array_equal(again.values, shared.values)
