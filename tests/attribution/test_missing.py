@@ -281,8 +281,6 @@ def test_old_calls_of_information_name_the_call_to_make():
     assert len(said) == 1
     assert frame["part"].tolist() == ["unique to A", "unique to B", "shared", "synergy"]
     assert frame[["share", "ci_low", "ci_high", "bits"]].isna().all(axis=None), "nothing is claimed"
-    with pytest.raises(AttributeError, match="interactions=2"):
-        _ = pg.partial_information
     told = pg.explain(add, X, y, groups=groups, interactions=2, task="regression", **QUIET).to_frame()
     pair = told.set_index("feature").loc["A × B"]
     assert pair["ci_low"] < 0 < pair["ci_high"], "a sum has no interaction"

@@ -202,10 +202,10 @@ def test_an_upload_counts_the_rows_that_go_along(
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(HfApi=HfApi))
     model = pg.load(runs / "with" / "model")
     kept, held = len(model.background_), len(model.held_out_.x)
-    pg.push_to_hub(model, "rows")
+    pg.integrations.push_to_hub(model, "rows")
     assert f"{kept + held:,} encoded rows of your table go along" in " ".join(str(one.message) for one in recwarn)
     assert len(pg.load(tmp_path / "rows").background_) == kept
     recwarn.clear()
-    pg.push_to_hub(model, "none", keep_rows=False)
+    pg.integrations.push_to_hub(model, "none", keep_rows=False)
     assert not any("rows of your table" in str(one.message) for one in recwarn)
     assert len(pg.load(tmp_path / "none").background_) == 0
