@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -82,8 +82,6 @@ class Budget:
         clock: the time left.
         seed: seed of every draw.
         most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as the number of test rows says.
-        method: method of the ranking.
-        options: of that method, as the user passed them.
         interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
         refits: how many further trainings are explained.
         cost: cost of a false positive and of a false negative.
@@ -93,8 +91,6 @@ class Budget:
     clock: Clock = field(default_factory=Clock)
     seed: int = 0
     most_rows: int | Literal["auto"] | None = "auto"
-    method: Any = "permgrad"
-    options: Mapping[str, Any] = field(default_factory=dict)
     interactions: int | None = None
     refits: int | None = None
     cost: tuple[float, float] | None = None

@@ -17,7 +17,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.captum import find_method
-from permgrad.attribution.request import Configured, Request
+from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
@@ -149,7 +149,6 @@ class ReadModel:
         model: the model, as sections use it.
         rows: its rows.
         request: the arguments as permgrad reads them.
-        method, method_options: the method of the ranking, and those of the options that are its alone.
 
     Raises:
         InputError: An argument cannot be used, or the model predicts neither classes nor one number for each row.
@@ -162,24 +161,16 @@ class ReadModel:
         y: Any,
         *,
         seed: int = 0,
-        method: Any = "permgrad",
         **options: Any,
     ) -> None:
         if y is None:
             problem = "report needs y: a page says how good the model is"
             raise InputError(problem, hint="Pass the targets.", code="PG005")
-        if isinstance(method, Mapping):
-            hint = "Pass the name of one, such as 'permutation'."
-            raise InputError("A report ranks all features by one method", hint=hint, code="PG004")
-        chosen, self.method = find_method(method)[0], method
-        self.method_options = {key: options.pop(key) for key in {**options} if key in chosen.options}
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
         name, self._is_network = label_of(model), isinstance(model, nn.Module)
-        self.request = _request(model, inputs, y, options, seed=seed, method=method, method_options=self.method_options)
-        if isinstance(chosen, Configured):
-            chosen.check(self.request)
+        self.request = _request(model, inputs, y, options, seed=seed)
         table = self._table(self.request.raw, self.request.inputs)
         numbers, cut = np.arange(len(self.request.inputs[0])), None
         if self.request.subject.model is None and not self._is_network:
@@ -277,20 +268,11 @@ class ReadModel:
         return pd.DataFrame(lines, columns=["name", "size", "type"])
 
 
-def _request(
-    model: Any,
-    inputs: Any,
-    y: Any,
-    options: Mapping[str, Any],
-    *,
-    seed: int,
-    method: Any,
-    method_options: Mapping[str, Any],
-) -> Request:
+def _request(model: Any, inputs: Any, y: Any, options: Mapping[str, Any], *, seed: int) -> Request:
     named = {key: value for key, value in options.items() if key in _ARGUMENTS}
-    further = {key: value for key, value in options.items() if key not in named} | {**method_options}
+    further = {key: value for key, value in options.items() if key not in named}
     arguments = Arguments(model, inputs, y, **named, scope="global", random_state=seed, options=further)
-    return build_request(arguments, *find_method(method), decided=False)
+    return build_request(arguments, *find_method("permgrad"), decided=False)
 
 
 def _cut(request: Request) -> Callable[[Places], Any]:

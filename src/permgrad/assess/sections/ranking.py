@@ -12,7 +12,6 @@ from permgrad.assess.budget import AT_ONCE, FEWEST_ROWS, FIRST_ROWS, PAPER_ROWS
 from permgrad.assess.rows import Places
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request import methods
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.related import MATRIX_FEATURES, RELATED_FEATURES, related
@@ -54,7 +53,7 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
     if places is not None:
         work.budget.say(f"  importances are computed on {len(places):,} of {len(work.explained):,} test rows")
     rows = work.explained if places is None else work.explained.take(places)
-    main = work.model.explain(rows, rows.y, method=work.budget.method, scope="global", **options)
+    main = work.model.explain(rows, rows.y, method="permgrad", scope="global", **options)
     work.put(explanation=main)
     cells = work.undated
     if cells is None:
@@ -87,11 +86,9 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
         if most is not None and rows > most:
             places = np.sort(generator(budget.seed, "explained rows").permutation(rows)[:most])
     if model.encoder is None:
-        return places, {**budget.options}
+        return places, {}
     options = budget.ranking_options(rows, model.width, some=places is not None)
-    known = methods.get(budget.method).options if budget.method in methods else {}
-    open_options = {"n_repeats", *known} - set(model.options)
-    return places, {**{name: value for name, value in options.items() if name in open_options}, **budget.options}
+    return places, {name: value for name, value in options.items() if name not in model.options}
 
 
 def draw_rows(work: Work, count: int) -> Places:

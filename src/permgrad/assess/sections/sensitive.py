@@ -58,7 +58,7 @@ def _reliance(work: Work, codes: Integers, levels: Sequence[str]) -> list[dict[s
         if len(some) < FEWEST_ROWS:
             continue
         try:
-            one = model.explain(some, some.y, method=work.budget.method, scope="global", **options)
+            one = model.explain(some, some.y, method="permgrad", scope="global", **options)
         except InputError:  # such as too few groups
             continue
         if one.std is not None:
