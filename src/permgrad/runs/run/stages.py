@@ -61,7 +61,7 @@ from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.settings import choose_device, resolve_settings
-from permgrad.models.save.saving import load
+from permgrad.models.save.saving import load, load_trusting
 from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
 from permgrad.pages.sentences import leak_words
@@ -141,7 +141,7 @@ class RunWork:
         """The trained model. One that was saved without rows draws them from the training rows again."""
         folder, request = self.folder.path / "model", self.request
         if self.chosen != "network":
-            return load(folder, trust=trusted(request))
+            return load_trusting(folder, trust=trusted(request))
         model = load(folder, device=request.device)
         if not rows_in(model)[0]:
             train = self.inputs.parts["train"]
