@@ -178,7 +178,7 @@ def report(
     _check_arguments(title, max_rows, refits, train, sensitive, sample_weight)
     file = None if path is None else check_path(path, overwrite=True, endings=ENDINGS)
     seed = resolve_seed(random_state)
-    tell_of_other_order(X, y=y, sample_weight=sample_weight)
+    tell_of_other_order(X, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
     # What is left to its default is decided by what explains.
     asked = {"target": target, "groups": groups, "row_groups": row_groups, "row_time": row_time}
     asked = {name: value for name, value in asked.items() if value is not None}
