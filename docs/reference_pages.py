@@ -16,6 +16,7 @@ import typer
 from error_codes import CODES
 
 import permgrad
+from permgrad import integrations
 from permgrad.attribution import methods
 from permgrad.cli import app
 from permgrad.data.datasets import get_card, list_datasets
@@ -129,6 +130,16 @@ def python_page(name: str) -> str:
     if entry.__base__ is not object:
         lines += [f"   :inherited-members: {', '.join(OTHER_BASES)}"]
     return "\n".join([*lines, fields_of(entry), ""])
+
+
+def integrations_page() -> str:
+    """Return the page of the functions for other tools."""
+    lines = [title("pg.integrations"), ":doc:`/integrations` shows how they are used.\n"]
+    lines += [
+        ".. currentmodule:: permgrad.integrations\n",
+        *(f".. autofunction:: {one}\n" for one in dir(integrations)),
+    ]
+    return "\n".join(lines)
 
 
 # ---- methods, presets, plots -----------------------------------------------------------------------------------------
@@ -273,13 +284,15 @@ def errors_page() -> str:
 # ---- all -------------------------------------------------------------------------------------------------------------
 def pages() -> dict[str, str]:
     """Return every page of the reference by its name."""
-    found = {f"python/{name}": python_page(name) for name in public_names()}
+    found = {f"python/{name}": python_page(name) for name in public_names()} | {
+        "python/integrations": integrations_page()
+    }
     found |= {f"methods/{name}": method_page(name) for name in methods}
     found |= {f"commands/{name.replace(' ', '-')}": command_page(name, one) for name, one in commands().items()}
     called = [name.replace(" ", "-") for name in commands()]
     about = "``import permgrad as pg``. These are the public names. Everything else may change in any version.\n"
     lists = [
-        ("python", "Python", about, public_names()),
+        ("python", "Python", about, [*public_names(), "integrations"]),
         ("methods", "Methods", ":doc:`/methods` compares them. ``pg.explain`` takes their options by name.\n", methods),
         ("commands", "Command line", EXIT_CODES, called),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 import re
+from operator import attrgetter
 
 import pytest
 
@@ -33,9 +34,9 @@ def members(kind: type) -> list[str]:
     return [name for name, one in functions.items() if str(getattr(one, "__module__", "")).startswith("permgrad")]
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", [*PUBLIC, *(f"integrations.{name}" for name in dir(pg.integrations))])
 def test_every_public_name_has_an_example(name):
-    assert example(getattr(pg, name))
+    assert example(attrgetter(name)(pg))
 
 
 @pytest.mark.parametrize("name", methods)

@@ -113,5 +113,16 @@ def test_every_public_name_resolves():
     for name in permgrad.__all__:
         assert getattr(permgrad, name) is not None
     assert set(permgrad.__all__) <= set(dir(permgrad))
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = permgrad.nonsense
+    assert "integrations" not in dir(permgrad)
+    for name in dir(permgrad.integrations):
+        assert callable(getattr(permgrad.integrations, name))
+    for module in (permgrad, permgrad.integrations):
+        with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+            _ = module.nonsense
+
+
+def test_integrations_are_found_without_loading_the_packages_that_they_need():
+    code = "import sys, permgrad as pg; pg.integrations; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "permgrad.integrations" in loaded
+    assert not {"torch", "pandas", "permgrad.integrations.hub", "permgrad.models.onnx_model"} & set(loaded)

@@ -159,12 +159,12 @@ def check_parts(record: Record, name: str, model: Any, rows: EncodedRows, sample
     rng = np.random.default_rng([SEED, 2])
     chosen = [rng.choice(len(rows), SAMPLE, replace=False) for _ in range(samples)]
     usual, wide._MOST_ROWS = wide._MOST_ROWS, len(rows)  # of each word all rows
-    whole = pg.word_effects(model, rows.take(np.arange(min(len(rows), 4000))), "note", random_state=0)
+    whole = wide.word_effects(model, rows.take(np.arange(min(len(rows), 4000))), "note", random_state=0)
     wide._MOST_ROWS = usual
     whole = whole[~whole["word"].str.contains(" ")]
 
     def words(seed: int) -> pd.DataFrame:
-        return pg.word_effects(model, rows.take(chosen[seed]), "note", random_state=seed)
+        return wide.word_effects(model, rows.take(chosen[seed]), "note", random_state=seed)
 
     effects(record, name, "word", whole, words, len(chosen))
     if name != "sum":
@@ -180,9 +180,9 @@ def check_parts(record: Record, name: str, model: Any, rows: EncodedRows, sample
     images.covered = once
 
     def places(seed: int) -> pd.DataFrame:
-        return pg.place_effects(model, some, "scan", rows=DRAWN, random_state=seed)
+        return wide.place_effects(model, some, "scan", rows=DRAWN, random_state=seed)
 
-    whole = pg.place_effects(model, some, "scan", rows=pictures, random_state=0)
+    whole = wide.place_effects(model, some, "scan", rows=pictures, random_state=0)
     effects(record, name, "place", whole, places, 5 * samples)
 
 

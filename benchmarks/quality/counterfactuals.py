@@ -90,7 +90,7 @@ def contestants(model: Any, typed: Typed, X: pd.DataFrame, y: Any, *, classes: b
 
     def ours(row: pd.DataFrame, want: Any) -> pd.DataFrame:
         asked = model.classes_[want] if classes else want
-        return pg.counterfactuals(model, row, X, want=asked, count=COUNT, random_state=0).rows
+        return pg.counterfactuals(model, row, X, want=asked, count=COUNT).rows
 
     def nearest(row: pd.DataFrame, want: Any) -> pd.DataFrame:
         reached = X[meets(typed.predict(X), want)]

@@ -26,7 +26,7 @@ def permgrad(model: Any, train: Rows, test: Rows, page: Path) -> None:
     """One call."""
     import permgrad as pg
 
-    pg.report(model, *test, train=train, path=page, random_state=0, progress=False)
+    pg.report(model, *test, train=train, path=page, progress=False)
 
 
 def interpret(model: Any, train: Rows, test: Rows, page: Path) -> None:

@@ -57,7 +57,7 @@ plt.show()
 #
 # What would have to differ in a row for a cost of at most 50, if what was ordered stays?
 
-found = pg.counterfactuals(cost, X[:1], X, want=(None, 50), task="regression", fixed=["ordered"], random_state=0)
+found = pg.counterfactuals(cost, X[:1], X, want=(None, 50), fixed=["ordered"])
 print(found.summary())
 
 # %%

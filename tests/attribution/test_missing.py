@@ -278,20 +278,12 @@ def test_nothing_of_the_network_changes():
 
 
 # ---- what modalities tell alone and together is asked of the loss ----------------------------------------------------
-def test_old_calls_of_information_name_the_call_to_make():
+def test_what_modalities_tell_only_together_is_asked_of_the_loss():
     rng = np.random.default_rng(3)
     X = pd.DataFrame(rng.normal(size=(400, 3)), columns=["a", "b", "c"])
     y = (X["a"] + X["b"]).to_numpy() + 0.2 * rng.normal(size=400)
     groups = {"A": ["a"], "B": ["b", "c"]}
     add = lambda table: (table["a"] + table["b"]).to_numpy()  # noqa: E731
-    result = pg.missing_modalities(pg.Model(add, task="regression"), X, y, groups=groups, **QUIET)
-    with pytest.warns(pg.PermgradWarning, match=r"taken out.*groups=…, interactions=2") as said:
-        frame = result.information()
-    assert len(said) == 1
-    assert frame["part"].tolist() == ["unique to A", "unique to B", "shared", "synergy"]
-    assert frame[["share", "ci_low", "ci_high", "bits"]].isna().all(axis=None), "nothing is claimed"
-    with pytest.raises(AttributeError, match="interactions=2"):
-        _ = pg.partial_information
     told = pg.explain(
         pg.Model(add, task="regression"), X, y, method=pg.methods.PermGrad(order=2), groups=groups, **QUIET
     ).to_frame()

@@ -9,7 +9,7 @@ import torch
 from explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.wide import _Row
+from permgrad.attribution.wide import _Row, place_effects
 from permgrad.models.images.features import ImageFeatures
 
 VOCABULARY = np.array(["Alpha", "beta", "gamma", "delta", "omega", "sigma"])
@@ -145,19 +145,19 @@ def test_a_row_without_text_or_image_keeps_its_cells(fitted):
 
 def test_the_planted_place_comes_first(classifier):
     table, _ = made(6, 120)
-    found = pg.place_effects(classifier, table, "scan", rows=60, random_state=0)
+    found = place_effects(classifier, table, "scan", rows=60, random_state=0)
     assert found["output"].unique().tolist() == ["False", "True"]
     assert found["rows"].unique().tolist() == [60]
     for _, some in found.groupby("output"):
         assert sorted(some["place"]) == list(range(PATCHES))
         assert some.loc[some["std_error"].idxmax(), "place"] == PATCH
-    again = pg.place_effects(classifier, table, "scan", rows=60, random_state=0)
+    again = place_effects(classifier, table, "scan", rows=60, random_state=0)
     pd.testing.assert_frame_equal(found, again)
 
 
 def test_an_effect_is_the_mean_change_of_the_prediction_when_the_patch_is_covered(fitted):
     table, _ = made(7, 30)
-    found = pg.place_effects(fitted, table, "scan", random_state=0).set_index("place")
+    found = place_effects(fitted, table, "scan", random_state=0).set_index("place")
     covered = table.copy()
     covered["scan"] = [np.array(scan) for scan in table["scan"]]
     for scan in covered["scan"]:
@@ -167,17 +167,17 @@ def test_an_effect_is_the_mean_change_of_the_prediction_when_the_patch_is_covere
     assert found.loc[PATCH, "effect"] == pytest.approx(changes.mean(), abs=0.02)
     assert found.loc[PATCH, "std_error"] == pytest.approx(changes.std(ddof=1) / np.sqrt(30), rel=0.05)
     groups = np.arange(30) // 3
-    grouped = pg.place_effects(fitted, table, "scan", row_groups=groups, random_state=0).set_index("place")
+    grouped = place_effects(fitted, table, "scan", row_groups=groups, random_state=0).set_index("place")
     assert grouped.loc[PATCH, "std_error"] != pytest.approx(found.loc[PATCH, "std_error"], rel=1e-3)
 
 
 def test_places_of_other_columns_and_of_no_image_are_refused(fitted):
     table, _ = made(8, 12)
     with pytest.raises(pg.InputError, match="reads no images of 'note'"):
-        pg.place_effects(fitted, table, "note")
+        place_effects(fitted, table, "note")
     with pytest.raises(pg.InputError, match="No row has an image in 'scan'"):
-        pg.place_effects(fitted, table.assign(scan=None), "scan")
+        place_effects(fitted, table.assign(scan=None), "scan")
     with pytest.raises(pg.InputError, match="rows must be"):
-        pg.place_effects(fitted, table, "scan", rows=0)
+        place_effects(fitted, table, "scan", rows=0)
     with pytest.raises(pg.InputError, match="column"):
-        pg.place_effects(fitted, table, "scans")
+        place_effects(fitted, table, "scans")

@@ -42,7 +42,7 @@ def _fitted():
 
 def test_the_planted_word_comes_first_with_its_effect(fitted):
     table, _ = made(1, 400)
-    found = pg.word_effects(fitted, table, "text", random_state=0)
+    found = word_effects(fitted, table, "text", random_state=0)
     assert found["word"][0] == "alpha"
     assert found["p_adjusted"][0] < 1e-6
     assert 1.5 < found["effect"][0] < 2.6
@@ -50,12 +50,12 @@ def test_the_planted_word_comes_first_with_its_effect(fitted):
     assert (found["rows"] >= 10).all()
     assert found["rows"][0] == table["text"].str.contains("Alpha").sum()
     assert found["effect"].is_monotonic_decreasing
-    pd.testing.assert_frame_equal(found, pg.word_effects(fitted, table, "text", random_state=0))
+    pd.testing.assert_frame_equal(found, word_effects(fitted, table, "text", random_state=0))
 
 
 def test_an_effect_is_the_mean_change_of_the_prediction_when_the_word_leaves_the_text(fitted):
     table, _ = made(2, 200)
-    found = pg.word_effects(fitted, table, "text", random_state=0).set_index("word")
+    found = word_effects(fitted, table, "text", random_state=0).set_index("word")
     for word in ("alpha", "beta"):
         has = table["text"].str.contains(word, case=False)
         less = table[has].assign(text=table["text"][has].str.replace(rf"(?i)\b{word}\b", " ", regex=True))
@@ -85,10 +85,10 @@ def test_of_a_text_without_effect_no_word_matters(seed):
     model = pg.HyNNRegressor(**FAST).fit(table[:400], y[:400])
     if "text" not in model.preprocessor_.scores_.columns:
         with pytest.raises(pg.InputError, match="reads no words of 'text'"):
-            pg.word_effects(model, table[400:], "text")
+            word_effects(model, table[400:], "text")
         return
     # Noise that the model has learned is an effect of the model, and small beside what it predicts.
-    assert pg.word_effects(model, table[400:], "text", random_state=0)["effect"].abs().max() < 0.25 * y.std()
+    assert word_effects(model, table[400:], "text", random_state=0)["effect"].abs().max() < 0.25 * y.std()
     importance = pg.explain(model, table[400:], y[400:], random_state=0, progress=False)
     assert "text" not in importance.clearly_matter()
 
@@ -96,8 +96,8 @@ def test_of_a_text_without_effect_no_word_matters(seed):
 def test_rows_of_one_group_widen_the_intervals(fitted):
     table, _ = made(4, 60)
     table = table.loc[np.repeat(table.index, 5)].reset_index(drop=True)
-    alone = pg.word_effects(fitted, table, "text", random_state=0).set_index("word")
-    grouped = pg.word_effects(fitted, table, "text", row_groups=np.repeat(np.arange(60), 5), random_state=0)
+    alone = word_effects(fitted, table, "text", random_state=0).set_index("word")
+    grouped = word_effects(fitted, table, "text", row_groups=np.repeat(np.arange(60), 5), random_state=0)
     grouped = grouped.set_index("word").loc[alone.index]
     assert (grouped["std_error"] / alone["std_error"]).loc["alpha"] == pytest.approx(5**0.5, rel=0.15)
 
@@ -106,7 +106,7 @@ def test_classes_have_effects_that_sum_to_nothing_and_other_columns_are_refused(
     table, score = made(5, 500)
     y = np.digitize(score, [0.0, 1.5])
     model = pg.HyNNClassifier(**FAST).fit(table[:400], y[:400])
-    found = pg.word_effects(model, table[400:], "text", random_state=0)
+    found = word_effects(model, table[400:], "text", random_state=0)
     assert found["output"].unique().tolist() == ["0", "1", "2"]
     sums = found.groupby("word")["effect"].sum()
     assert sums.abs().max() < 1e-6
@@ -114,7 +114,7 @@ def test_classes_have_effects_that_sum_to_nothing_and_other_columns_are_refused(
     assert of_alpha["0"] < 0 < of_alpha["2"]
     for column, words in (("x", "reads no words of 'x'"), ("txt", "text")):
         with pytest.raises(pg.InputError, match=words):
-            pg.word_effects(model, table[400:], column)
+            word_effects(model, table[400:], column)
 
 
 @pytest.mark.parametrize("output", ["logit", "probability"])

@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.scores import Target
-from permgrad.data.image_table import FORMATS, check_image_cells, each_image, locate_images, pages_said, read_image
+from permgrad.data.image_table import FORMATS, check_image_cells, each_image, pages_said, read_image
 from permgrad.models.images.features import ImageFeatures
 
 
@@ -165,29 +164,6 @@ def test_faults_name_their_files(tmp_path, ramp):
         f"1 of 3 image files in column 'scan' cannot be found ({tmp_path / 'gone.png'}). Paths start from the table's "
         "folder, those of a frame made in Python from the working directory. The cell of a row without an image is "
         "empty."
-    )
-
-
-def test_paths_are_taken_from_the_tables_folder(tmp_path, ramp):
-    (tmp_path / "scans").mkdir()
-    write(tmp_path / "scans", "a.png", ramp)
-    cells = pd.Series(["scans/a.png", str(tmp_path / "scans" / "a.png"), " scans/a.png "], name="scan")
-    files = locate_images(cells, tmp_path)
-    assert {file.resolve() for file in files} == {(tmp_path / "scans" / "a.png").resolve()}
-    with pytest.raises(InputError) as error:
-        locate_images(pd.Series(["scans/a.png", "b.png", "c.png"], name="scan"), tmp_path, "records.csv")
-    assert error.value.message == (
-        f"2 of 3 image files in column 'scan' of records.csv do not exist ({str(tmp_path / 'b.png')!r}, "
-        f"{str(tmp_path / 'c.png')!r}). Paths start from the table's folder, {tmp_path}."
-    )
-    for name in ("9" * 3000, "a\0b"):  # no file can have these names, and the system says so by raising
-        with pytest.raises(InputError, match="1 of 2 image files in column 'scan' of the table does not exist"):
-            locate_images(pd.Series(["scans/a.png", name], name="scan"), tmp_path)
-    with pytest.raises(InputError) as error:
-        locate_images(pd.Series(["scans/a.png", None, " "], name="scan"), tmp_path)
-    assert error.value.message == (
-        "Column 'scan' of the table names no image in 2 of 3 rows (row 1, 2, counted from 0). "
-        "Fill these cells or leave the rows out."
     )
 
 

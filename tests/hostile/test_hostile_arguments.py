@@ -205,7 +205,7 @@ def test_read_table(case: Any, name: str) -> None:
     check_argument(lambda own: pg.read_table(**{**usual, name: own}), takes=meant(name))
 
 
-@pytest.mark.parametrize("name", parameters(pg.load, "images", "trust"))
+@pytest.mark.parametrize("name", parameters(pg.load))
 def test_load(case: Any, name: str) -> None:
     usual = {"folder": case.place / "model"}
     assert check_argument(lambda own: pg.load(**{**usual, name: own}))["word"] == "refused"

@@ -15,7 +15,6 @@ from hostile_arguments import check_argument, working_in
 from permgrad import imaging, tuning
 from permgrad.attribution.parts.engines import RayEngine
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.image_table import locate_images
 from permgrad.evaluation import metrics, thresholds
 
 NAMES = list("abcd")
@@ -81,7 +80,6 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "evaluate numbers": (lambda **given: metrics.evaluate("regression", **given), ("y", "predictions"), {
         "y": ROWS[:, 0], "predictions": ROWS[:, 1],
     }),
-    "locate_images": (locate_images, ("cells", "folder"), {"cells": pd.Series(["a"], name="scan"), "folder": "."}),
     "RayEngine": (RayEngine, None, {}),
 }  # fmt: skip
 

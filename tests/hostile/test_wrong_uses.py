@@ -165,7 +165,7 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: explain(FOREST, FRAME, LABELS).ranking("il"), "PG003"),
     (other_library("shap", lambda: explain(FOREST, FRAME, LABELS).to_shap()), "PG060"),
     (other_library("ray", lambda: explain(FOREST, FRAME, LABELS, engine="ray")), "PG060"),
-    (other_library("onnx", lambda: pg.export_onnx(fitted(), "model.onnx")), "PG060"),
+    (other_library("onnx", lambda: pg.integrations.export_onnx(fitted(), "model.onnx")), "PG060"),
     (lambda: TuneRequest(table="t.csv", study=" ").check(), "PG005"),
     (lambda: RunRequest(table="t.csv", cost=(-1, 2)).check(), "PG002"),
     (lambda: pg.compare(np.ones((30, 2)), np.ones(20), models=["linear", "extra_trees"]), "PG007"),

@@ -277,7 +277,7 @@ class SilentMethod:
             lambda: renderer_from_dict({"kind": "foreign"}),
             (
                 "A model with a foreign image callable needs that callable on loading. Call pg.load(folder, "
-                "images=callable)."
+                "encoders={'layout': callable})."
             ),
         ),
     ],

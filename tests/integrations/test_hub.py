@@ -46,9 +46,9 @@ def remote(tmp_path, monkeypatch):
 
 def test_what_is_pushed_is_loaded_again(model, remote, tmp_path):
     fitted, X = model
-    assert pg.push_to_hub(fitted, "somebody/model").startswith("https://")
+    assert pg.integrations.push_to_hub(fitted, "somebody/model").startswith("https://")
     assert remote == [{"repo_id": "somebody/model", "repo_type": "model", "private": True, "exist_ok": True}]
-    loaded = pg.load_from_hub("somebody/model")
+    loaded = pg.integrations.load_from_hub("somebody/model")
     wanted = fitted.predict_proba(X)
     assert wanted.std() > 0.01
     assert np.array_equal(loaded.predict_proba(X), wanted)
@@ -68,4 +68,4 @@ def test_the_real_library_takes_these_arguments():
 
 def test_other_objects_are_refused():
     with pytest.raises(pg.InputError, match="function cannot be saved"):
-        pg.push_to_hub(lambda rows: rows, "somebody/model")
+        pg.integrations.push_to_hub(lambda rows: rows, "somebody/model")

@@ -10,7 +10,7 @@ mlflow = pytest.importorskip("mlflow")
 def test_a_run_is_logged_with_its_metrics_curves_figures_report_and_model(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     address, before = (tmp_path / "mlruns").as_uri(), mlflow.get_tracking_uri()
-    identifier = pg.log_to_mlflow(finished, tracking_uri=address, experiment="ill")
+    identifier = pg.integrations.log_to_mlflow(finished, tracking_uri=address, experiment="ill")
     client = mlflow.MlflowClient(tracking_uri=address)
     run = client.get_run(identifier)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
@@ -31,4 +31,4 @@ def test_a_run_is_logged_with_its_metrics_curves_figures_report_and_model(finish
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(pg.InputError, match="not a run's folder"):
-        pg.log_to_mlflow(tmp_path)
+        pg.integrations.log_to_mlflow(tmp_path)

@@ -6,7 +6,9 @@ wandb = pytest.importorskip("wandb")
 
 
 def test_a_run_is_logged_offline(finished, tmp_path):
-    identifier = pg.log_to_wandb(finished, mode="offline", dir=tmp_path, settings=wandb.Settings(silent=True))
+    identifier = pg.integrations.log_to_wandb(
+        finished, mode="offline", dir=tmp_path, settings=wandb.Settings(silent=True)
+    )
     wandb.teardown()  # its service has then written everything
     [folder] = (tmp_path / "wandb").glob(f"offline-run-*-{identifier}")
     files = {path.relative_to(folder / "files").as_posix() for path in (folder / "files").rglob("*.*")}

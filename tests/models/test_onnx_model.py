@@ -38,7 +38,7 @@ def table(rows=240, seed=0):
 def read_as(model, frame, folder):
     """Return the frame as it comes back from a CSV file whose columns are in another order."""
     frame[frame.columns[::-1]].assign(y=1, more=2).to_csv(folder / "table.csv", index=False)
-    return model.table_for(read_table(folder / "table.csv", text=list(model.texts)), "y")
+    return model.table_for(read_table(folder / "table.csv", kinds=dict.fromkeys(model.texts, "text")), "y")
 
 
 @pytest.mark.parametrize("classes", [None, ("early", "late")])
@@ -46,7 +46,7 @@ def test_a_file_predicts_what_its_model_did(tmp_path, classes):
     frame = table()
     expected = MODEL(frame)
     assert expected.std() > 0.05
-    model = pg.read_onnx(MODEL.write(tmp_path / "model.onnx", classes=classes))
+    model = pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx", classes=classes))
     rows = read_as(model, frame, tmp_path)
     assert list(rows.columns) == list(frame.columns)
     np.testing.assert_allclose(model(rows), expected, atol=1e-12 if classes is None else 1e-6)
@@ -56,7 +56,7 @@ def test_a_file_predicts_what_its_model_did(tmp_path, classes):
 def test_a_missing_text_is_told_of(tmp_path):
     frame = table()
     frame.loc[3, "region"] = None
-    model = pg.read_onnx(MODEL.write(tmp_path / "model.onnx"))
+    model = pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx"))
     with pytest.warns(UserWarning, match="'region' has 1 missing cell, read as the text 'nan'"):
         rows = read_as(model, frame, tmp_path)
     assert rows["region"][3] == "nan"
@@ -67,7 +67,7 @@ def test_models_without_names_take_columns_in_their_order(tmp_path):
     frame = table()[["age", "income"]]
     model = Linear({"age": [0.1], "income": [1.0]}, {}, [3.0])
     path = model.write(tmp_path / "model.onnx", whole=True)
-    read = pg.read_onnx(path)
+    read = pg.integrations.read_onnx(path)
     with pytest.warns(UserWarning, match="has no column names.*'age', 'income'"):
         rows = read.table_for(frame.assign(y=1), "y")
     np.testing.assert_allclose(np.ravel(read(rows)), model(frame), atol=1e-12)
@@ -82,7 +82,7 @@ def test_models_without_names_take_columns_in_their_order(tmp_path):
 
 
 def test_a_table_that_does_not_fit_is_refused(tmp_path):
-    frame, model = table(), pg.read_onnx(MODEL.write(tmp_path / "model.onnx"))
+    frame, model = table(), pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx"))
     with pytest.raises(InputError, match="'age'"):
         model.table_for(frame.drop(columns="age"))
     with pytest.raises(InputError, match="'member' must hold numbers for this model"):
@@ -93,11 +93,11 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path):
 
 def test_its_explanation_is_that_of_the_function(tmp_path):
     frame = table()
-    rows = pg.read_onnx(MODEL.write(tmp_path / "model.onnx")).table_for(frame)
+    rows = pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx")).table_for(frame)
     options = {"y": np.where(MODEL(frame)[:, 1] > 0.5, "late", "early"), "class_names": ["early", "late"]}
     ours, theirs = (
         explain_with(model, rows, random_state=0, progress=False, **options)
-        for model in (pg.read_onnx(tmp_path / "model.onnx"), MODEL)
+        for model in (pg.integrations.read_onnx(tmp_path / "model.onnx"), MODEL)
     )
     np.testing.assert_allclose(ours.values, theirs.values, atol=1e-12)
     assert np.abs(ours.values).max() > 0.05
@@ -109,7 +109,7 @@ def test_other_files_are_not_opened(tmp_path, ending):
     path = tmp_path / f"model.{ending}"
     path.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     with pytest.raises(InputError, match=rf"must be ONNX \(\.onnx\), got model\.{ending}\. Load the model in Python"):
-        pg.read_onnx(path)
+        pg.integrations.read_onnx(path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -117,11 +117,11 @@ def test_other_files_are_not_opened(tmp_path, ending):
 def test_files_without_a_model_are_refused(tmp_path, content):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(InputError, match=r"model\.onnx cannot be read as a model"):
-        pg.read_onnx(tmp_path / "model.onnx")
+        pg.integrations.read_onnx(tmp_path / "model.onnx")
 
 
 def test_a_library_that_is_missing_is_named(tmp_path, monkeypatch):
     (tmp_path / "m.onnx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EnvironmentProblem, match="pip install 'onnxruntime'"):
-        pg.read_onnx(tmp_path / "m.onnx")
+        pg.integrations.read_onnx(tmp_path / "m.onnx")

@@ -156,7 +156,7 @@ def test_results_are_those_of_the_model_in_python_few_and_near(name, tmp_path):
         assert not any(one <= other for one in sets for other in sets if one is not other)
         assert asked["gone"] not in {column for result in asked["without"] for column in result["changes"]}
         want = model.classes_[asked["wish"]] if classes else (asked["wish"], None)
-        python = pg.counterfactuals(model, row, listed, want=want, most_changes=3, random_state=0, fixed=fixed)
+        python = pg.counterfactuals(model, row, listed, want=want, max_changes=3, fixed=fixed)
         assert bool(len(python)) == bool(asked["first"])
         if asked["first"]:
             best = python.to_frame().sort_values(["changes", "distance"]).iloc[0]

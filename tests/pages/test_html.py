@@ -326,7 +326,7 @@ def test_writing_is_atomic(tmp_path, monkeypatch, undrawn):
     before = path.read_text(encoding="utf-8")
     bad = dataclasses.replace(content, network=NetworkSection(drawing="nonsense"))
     with pytest.raises(InputError):
-        Report(render_report(bad)).save(path, overwrite=True)
+        Report(render_report(bad)).save(path)
     assert path.read_text(encoding="utf-8") == before
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 

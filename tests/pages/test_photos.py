@@ -41,7 +41,7 @@ def _one_size():
 
 @pytest.fixture(name="page", scope="module")
 def _page(fitted):
-    return str(pg.report(*fitted, random_state=0, progress=False).html)
+    return str(pg.report(*fitted, progress=False).html)
 
 
 def test_listed_rows_have_their_images_small(page, fitted):
@@ -55,7 +55,7 @@ def test_listed_rows_have_their_images_small(page, fitted):
     static = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert "<b>scan" not in static
     assert "&lt;b&gt;scan" in static
-    plain = data_of(pg.report(*fitted, random_state=0, progress=False, keep_rows=False).html)
+    plain = data_of(pg.report(*fitted, progress=False, keep_rows=False).html)
     assert not any(photo in str(plain) for photo in column["photos"])
 
 
@@ -84,7 +84,7 @@ def test_the_places_of_images_of_one_size_are_drawn_over_their_mean(page):
 
 
 def test_of_images_of_several_sizes_examples_are_shown():
-    page = pg.report(*_fitted([16, 24]), random_state=0, progress=False).html
+    page = pg.report(*_fitted([16, 24]), progress=False).html
     (card,) = (one for one in data_of(page)["features"]["cards"] if one["name"] == "<b>scan")
     assert "picture" not in card
     ((name, low, high),) = ((one["name"], one["low"], one["high"]) for one in card["examples"])
@@ -99,7 +99,7 @@ def test_of_images_of_several_sizes_examples_are_shown():
 def test_images_beyond_the_room_and_patches_beyond_the_time_are_left_out(fitted, monkeypatch):
     monkeypatch.setattr(photos, "_SIGNS", 3000)
     monkeypatch.setattr(photos, "_in_time", lambda work: False)
-    rows = data_of(pg.report(*fitted, random_state=0, progress=False).html)["rows"]
+    rows = data_of(pg.report(*fitted, progress=False).html)["rows"]
     (column,) = (one for one in rows["columns"] if "photos" in one)
     shown = [photo for photo in column["photos"] if photo]
     assert 0 < len(shown) < 20
@@ -173,7 +173,7 @@ def test_examples_are_those_of_the_class_chosen(tmp_path):
     table = pd.DataFrame({"scan": pd.Series(scans, dtype=object), "x": rng.normal(size=240)})
     y = np.array(["red", "green", "blue"])[kind]
     model = pg.HyNNClassifier(preset="fast", max_epochs=11, random_state=0, progress=False).fit(table[:160], y[:160])
-    page = str(pg.report(model, table[160:], y[160:], random_state=0, progress=False).html)
+    page = str(pg.report(model, table[160:], y[160:], progress=False).html)
     steps = """
     location.hash = "#features/1";
     await new Promise((done) => setTimeout(done, 300));

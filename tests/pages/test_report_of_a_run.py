@@ -63,7 +63,7 @@ def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
         some = written.iloc[split[part]]
         return some.drop(columns=target), some[target]
 
-    page = pg.report(model, *rows("test"), train=rows("train"), random_state=0, progress=False).html
+    page = pg.report(model, *rows("test"), train=rows("train"), progress=False).html
     of_run = Path("run/report.html").read_text()
     assert len(headings(of_run)) > 30
     assert headings(page) == headings(of_run)

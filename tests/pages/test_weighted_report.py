@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from assessing import DONORS, words
+from assessing import assessed, words
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import permgrad as pg
@@ -15,7 +15,7 @@ from permgrad.base.errors import InputError
 from permgrad.pages import report as reporting
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-QUICK = DONORS | {"random_state": 0}
+QUICK = {"progress": False}
 
 
 @pytest.fixture
@@ -39,18 +39,17 @@ def survey(rows: int = 240) -> tuple[pd.DataFrame, np.ndarray, pd.Series, np.nda
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.filterwarnings("ignore:.*rows of .* repeat another row")
-def test_whole_weights_give_the_scores_and_importances_of_repeated_rows(content, task):
+def test_whole_weights_give_the_scores_and_importances_of_repeated_rows(task):
     X, y, weights, again = survey()
     assert (weights == 0).any(), "rows of weight 0 are among them"
     model = LinearRegression()
     if task == "classification":
         y, model = np.where(y > 0, "high", "low"), LogisticRegression()
     model.fit(X, y)
-    one = {"background": X[:1], **QUICK}  # a single donor: importances have no chance
-    pg.report(model, X, y, sample_weight=weights, **one)
-    pg.report(model, X.iloc[again].reset_index(drop=True), y[again], **one)
-    pg.report(model, X, y, **one)
-    weighted, repeated, plain = content
+    one = {"background": X[:1]}  # a single donor: importances have no chance
+    weighted = assessed(model, X, y, sample_weight=weights, **one)
+    repeated = assessed(model, X.iloc[again].reset_index(drop=True), y[again], **one)
+    plain = assessed(model, X, y, **one)
     for part in ("test", "constant"):
         for name, value in repeated.metrics[part].items():
             if isinstance(value, float):
@@ -119,7 +118,7 @@ def test_another_positive_class_keeps_the_weights(content):
     labels = np.where(y > 0, "high", "low")
     model = LogisticRegression().fit(X, labels)
     for positive in ("high", "low"):
-        pg.report(model, X, labels, sample_weight=weights, positive=positive, **QUICK)
+        pg.report(pg.Model(model, positive=positive), X, labels, sample_weight=weights, **QUICK)
     first, other = content
     turned = with_positive(replace(first, metrics={**first.metrics, "validation": {}, "baselines": {}}), "low")
     for name in ("average_precision", "lift", "accuracy", "log_loss"):

@@ -27,7 +27,7 @@ def _page(tmp_path_factory):
     model = pg.HyNNRegressor(preset="fast", random_state=0, progress=False).fit(table[:600], y[:600])
     assert set(model.preprocessor_.scores_.columns) == {"<i>text", "person"}
     path = tmp_path_factory.mktemp("page") / "page.html"
-    pg.report(model, table[600:], y[600:], path=path, random_state=0, progress=False)
+    pg.report(model, table[600:], y[600:], path=path, progress=False)
     return path.read_text(encoding="utf-8")
 
 

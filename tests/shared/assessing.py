@@ -25,13 +25,15 @@ def assessed(
     *,
     most_rows: int = 1000,
     interactions: int | None = None,
+    sample_weight: Any = None,
     **options: Any,
 ) -> Assessment:
     """Return the assessment of any model on some rows. ``options`` are further arguments of ``pg.explain``."""
     read = ReadModel(model, X, y, seed=0, **(DONORS | options))
+    if sample_weight is not None:
+        read.weigh(sample_weight)
     content = Assessment(title="t", target=read.target, task=read.model.task, subject=read.model.subject)
-    ranked = {"method": read.method, "options": read.method_options}
-    budget = Budget(seed=0, max_rows=most_rows, interactions=interactions, **ranked)
+    budget = Budget(seed=0, max_rows=most_rows, interactions=interactions)
     learned = read.train(train)
     work = Work(read.model, read.rows, content, budget, train=learned)
     content.data = describe_data(work)

@@ -647,12 +647,12 @@ def make_image_tables(place: Path) -> list[Files]:
 
 def use_image_table(folder: Path, _: Any) -> None:
     """Read a table and the images that it names."""
-    from permgrad.data.image_table import check_image_cells, locate_images, pages_said
+    from permgrad.data.image_table import check_image_cells, pages_said
     from permgrad.data.read.table import read_table
 
     frame = read_table(folder / "table.csv")
     if "scan" in frame:
-        files = locate_images(frame["scan"], folder, "table.csv")[:50]
+        files = [folder / str(cell) for cell in frame["scan"].dropna()[:50]]
         check_image_cells("scan", list(map(str, files)))
         pages_said("scan", files)
 

@@ -83,7 +83,7 @@ class Budget:
     Attributes:
         clock: the time left.
         seed: seed of every draw.
-        most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as the number of test rows says.
+        max_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as the number of test rows says.
         interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
         refits: how many further trainings are explained.
         cost: cost of a false positive and of a false negative.
@@ -92,7 +92,7 @@ class Budget:
 
     clock: Clock = field(default_factory=Clock)
     seed: int = 0
-    most_rows: int | Literal["auto"] | None = "auto"
+    max_rows: int | Literal["auto"] | None = "auto"
     interactions: int | None = None
     refits: int | None = None
     cost: tuple[float, float] | None = None

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from permgrad.attribution.replace.game import weighted_median
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import label_place
 from permgrad.attribution.subject.predictor import PredictorSubject
@@ -20,11 +19,11 @@ from permgrad.base.late import pd
 from permgrad.base.numerals import number
 from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
 
-#: Values of a column, or of columns that change together, that are tried one by one.
+#: Values of a column that are tried one by one.
 _TRIED = 32
 #: Donors that lend cells, rows predicted for one change more, changes tried value by value, rows that are refined.
 _DONORS, _BUDGET, _LEVELS, _REFINED = 48, 2000, 6, 16
-#: With how many sets of changed units for each result no further change is tried.
+#: With how many sets of changed columns for each result no further change is tried.
 _ENOUGH = 2
 #: Values between a cell and its own that are tried at a time.
 _BETWEEN = 32
@@ -47,9 +46,8 @@ class RowCells:
 
     ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
     number its code, and a missing cell NaN. The model's own ``codes`` of missing cells stay in the rows, as it may tell
-    them apart, but count as missing. ``members``: which columns each unit has that changes as a whole, bool
-    ``(units, columns)``. ``values``: what each column may be, in rising order, nothing if it stays. ``ordered``:
-    whether a column holds numbers or dates. ``weights`` are those of the ``rows``, above 0.
+    them apart, but count as missing. ``values``: what each column may be, in rising order, nothing if it stays.
+    ``ordered``: whether a column holds numbers or dates. ``only``: where a column is, bool ``(columns, columns)``.
     """
 
     def __init__(
@@ -57,10 +55,8 @@ class RowCells:
         form: FrameForm,
         rows: Floats,
         row: Floats,
-        weights: Floats,
         *,
         codes: MissingCodes,
-        groups: Any,
         fixed: Any,
         ranges: Any,
         direction: Any,
@@ -70,7 +66,6 @@ class RowCells:
         self._scales = {place: _scale(cells) for place, cells in self._pools.items()}
         self.ordered = np.array([k not in self._pools or _are_dates(self._pools[k]) for k in range(len(self.names))])
         self._row_codes, self.row, self.rows = row, self._scaled(row[None])[0], self._scaled(rows)
-        self.weights = weights
         infinite = np.isinf(self.rows).any(axis=0) | np.isinf(self.row)
         for name in [name for name, broken in zip(self.names, infinite, strict=True) if broken]:
             problem = f"Counterfactuals have no distance in column {name!r}, which holds infinity"
@@ -79,12 +74,12 @@ class RowCells:
             place: self._missing(place, codes) for place, name in enumerate(self.names) if codes.holds_for(name)
         }
         self._spreads = [
-            _spread(column[np.isfinite(column)], weights[np.isfinite(column)]) if ordered else np.nan
+            _spread(column[np.isfinite(column)]) if ordered else np.nan
             for column, ordered in zip(self.known(self.rows).T, self.ordered, strict=True)
         ]
-        for name, value in (("groups", groups), ("ranges", ranges), ("direction", direction)):
+        for name, value in (("ranges", ranges), ("direction", direction)):
             check_kind(name, value, Mapping, "a mapping", f"Pass for example {name}={{'age': …}}.")
-        self.members = self._members(groups)
+        self.only = np.eye(len(self.names), dtype=bool)
         self._limits = {self._place(name, "ranges"): limit for name, limit in ranges.items()}
         self._ways = {self._place(name, "direction"): way for name, way in direction.items()}
         fixed_places = [self._place(name, "fixed") for name in check_names("fixed", fixed, "Pass a list of columns.")]
@@ -96,16 +91,6 @@ class RowCells:
         if name not in self.names:
             raise unknown(f"A column in {argument}=", name, self.names)
         return self.names.index(name)
-
-    def _members(self, groups: Mapping[str, Any]) -> Booleans:
-        lists = [check_names("groups", names, "Pass {'name': ['column', …]}.") for names in groups.values()]
-        units = [[self._place(name, "groups") for name in names] for names in lists]
-        grouped = [place for unit in units for place in unit]
-        if len(set(grouped)) < len(grouped) or not all(units):
-            problem = "Each group needs columns, and a column can be in one group only"
-            raise InputError(problem, hint="Change groups=.", code="PG008")
-        units += [[place] for place in range(len(self.names)) if place not in grouped]
-        return np.array([[place in unit for place in range(len(self.names))] for unit in units])
 
     def _missing(self, place: int, codes: MissingCodes) -> Floats:
         """Return the codes of missing cells, on the scale of a column."""
@@ -198,9 +183,9 @@ class RowCells:
         return np.where(missing, np.isnan(one) != np.isnan(other), apart)
 
     def moved(self, rows: Floats) -> Floats:
-        """Return how far each unit of rows is from the row, ``(rows, units)``. Unchanged units have 0."""
+        """Return how far each cell of rows is from the row's. Unchanged cells have 0."""
         apart = [self._apart(place, rows[:, place], own) for place, own in enumerate(self.row)]
-        return np.stack(apart, axis=1) @ self.members.T
+        return np.stack(apart, axis=1)
 
     def offered(self, donors: Floats) -> Floats:
         """Return the row with what it may take from donors: on a scale the nearest allowed value."""
@@ -211,30 +196,20 @@ class RowCells:
                 taken = theirs.clip(values[0], values[-1]) if self.ordered[place] else theirs
                 allowed = np.isin(taken, values)
                 rows[allowed, place] = taken[allowed]
-        for unit in self.members[self.members.sum(axis=1) > 1]:  # the cells of a group are those of one donor, or stay
-            whole = same(rows, donors)[:, unit].all(axis=1)
-            rows[np.ix_(~whole, unit)] = self.row[unit]
         return rows
 
     def options(self, donors: Floats) -> tuple[Floats, Integers]:
-        """Return the row with one unit changed to each of the values to try, and which unit it is."""
-        offered, rows, units = self.offered(donors), [self.row[None][:0]], list[int]()
-        for unit, columns in enumerate(self.members):
-            place = int(columns.argmax())
-            if columns.sum() == 1:
-                values = self.values[place]
-                if self.ordered[place]:
-                    values = values[np.linspace(0, len(values) - 1, min(len(values), _TRIED)).astype(np.int64)]
-                else:
-                    values = pd.unique(offered[:, place])
-                tried = np.repeat(self.row[None], len(values), axis=0)
-                tried[:, place] = values
-            else:
-                tried = distinct(np.where(columns, offered, self.row))
+        """Return the row with one cell changed to each of the values to try, and the place of that cell."""
+        offered, rows, places = self.offered(donors), [self.row[None][:0]], list[int]()
+        for place, allowed in enumerate(self.values):
+            few = np.linspace(0, len(allowed) - 1, min(len(allowed), _TRIED)).astype(np.int64)
+            values = allowed[few] if self.ordered[place] else pd.unique(offered[:, place])
+            tried = np.repeat(self.row[None], len(values), axis=0)
+            tried[:, place] = values
             tried = tried[~same(tried, self.row).all(axis=1)][:_TRIED]
             rows.append(tried)
-            units += [unit] * len(tried)
-        return np.concatenate(rows), np.array(units, dtype=np.int64)
+            places += [place] * len(tried)
+        return np.concatenate(rows), np.array(places, dtype=np.int64)
 
 
 def same(rows: Floats, others: Floats) -> Booleans:
@@ -270,7 +245,7 @@ def _seconds(dates: Sequence[Any] | pd.Series[Any]) -> Floats:
     return np.asarray((stamps - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
 
 
-def _spread(values: Floats, weights: Floats) -> float:
+def _spread(values: Floats) -> float:
     """Return the unit of distances: the median absolute deviation, where it is 0 the mean one, else 1.
 
     Of two values it is their difference, so that they are as far apart as two categories.
@@ -278,8 +253,8 @@ def _spread(values: Floats, weights: Floats) -> float:
     levels = np.unique(values)
     if len(levels) < 3:
         return float(levels[-1] - levels[0]) or 1.0 if len(levels) else 1.0
-    apart = np.abs(values - weighted_median(values, weights))
-    return weighted_median(apart, weights) or float(np.average(apart, weights=weights))
+    apart = np.abs(values - np.median(values))
+    return float(np.median(apart)) or float(apart.mean())
 
 
 class Goal:
@@ -375,12 +350,6 @@ class Goal:
         margin = own - np.delete(outputs, self.column, axis=1).max(axis=1)
         return (decided.argmax(axis=1) == self.column) != self.other, -margin if self.other else margin
 
-    def met_by(self, y: Any, rows: int) -> Booleans:
-        """Return which targets are the outcome wanted. A target has probability 1 of its own class."""
-        truth = self.subject.encode_target(y, rows)
-        outputs = np.eye(len(self.names))[truth] if self.classes else truth.reshape(rows, -1).astype(np.float64)
-        return self.judged(outputs, outputs)[0]
-
     def described(self, outputs: Floats, decided: Floats) -> dict[str, Any]:
         """Return predictions in words of the model: numbers, or classes with the probability that is asked for."""
         if not self.classes:
@@ -407,12 +376,12 @@ def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
 
 
 class Search:
-    """The search for rows that reach a goal, ``most`` of whose units differ from one row."""
+    """The search for rows that reach a goal, ``most`` of whose cells differ from one row."""
 
     def __init__(self, cells: RowCells, goal: Goal, most: int) -> None:
         self.cells, self.goal, self.most = cells, goal, most
         self._donors = cells.offered(cells.rows[goal.valid][:_DONORS])
-        self._options, self._units = cells.options(np.concatenate([cells.rows[goal.valid], cells.rows[~goal.valid]]))
+        self._options, self._places = cells.options(np.concatenate([cells.rows[goal.valid], cells.rows[~goal.valid]]))
 
     def run(self, count: int) -> Floats:
         """Return different rows that reach the goal, of which ``count`` will be chosen."""
@@ -425,15 +394,15 @@ class Search:
         return distinct(np.concatenate([self._nearer(distinct(self._pruned(few))), few]))
 
     def _from_donors(self, count: int) -> Floats:
-        """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal.
+        """Let each donor lend the cell that helps most, again and again, and return all rows that reach the goal.
 
-        It goes on by one change beyond the fewest ones if few sets of units reach the goal.
+        It goes on by one change beyond the fewest ones if few sets of columns reach the goal.
         """
         rows = np.repeat(self.cells.row[None], len(self._donors), axis=0)
         open_, found = self.cells.moved(self._donors) > 0, list[Floats]()
         for step in range(self.most):
-            donor, unit = np.nonzero(open_)
-            lent = np.where(self.cells.members[unit], self._donors[donor], rows[donor])
+            donor, place = np.nonzero(open_)
+            lent = np.where(self.cells.only[place], self._donors[donor], rows[donor])
             # Single changes by value are predicted with the first ones. Many of those are equal.
             tried = lent if step else np.concatenate([lent, self._options])
             first, each = _first_of(tried)
@@ -445,26 +414,26 @@ class Search:
             sets = len(np.unique(self.cells.moved(tried[valid]) > 0, axis=0))
             if any(map(len, found[:-1])) or sets >= _ENOUGH * count:
                 break
-            # A unit that reaches the goal is left out of further changes, so that others do without it.
-            open_[donor, unit] = ~valid[: len(lent)]
+            # A cell that reaches the goal is left out of further changes, so that others do without it.
+            open_[donor, place] = ~valid[: len(lent)]
             score = np.full(open_.shape, -np.inf)
-            score[donor, unit] = margin[: len(lent)]
+            score[donor, place] = margin[: len(lent)]
             best, going = np.where(open_, score, -np.inf).argmax(axis=1), open_.any(axis=1, keepdims=True)
-            rows = np.where(self.cells.members[best] & going, self._donors, rows)
+            rows = np.where(self.cells.only[best] & going, self._donors, rows)
             open_[np.arange(len(best)), best] = False
         return np.concatenate(found)
 
     def _by_value(self, known: Floats, count: int) -> Floats:
-        """Change one unit more at a time to each of its values, and go on from the rows that came nearest to the goal.
+        """Change one cell more at a time to each of its values, and go on from the rows that came nearest to the goal.
 
         Where all rows can be kept, this visits every combination of values. It ends with the first changes that reach
         the goal if there are enough results with one change more.
         """
-        states, found, options = self.cells.row[None], [known], np.arange(len(self._units))
+        states, found, options = self.cells.row[None], [known], np.arange(len(self._places))
         for step in range(min(self.most, _LEVELS)):
-            state, option = np.nonzero(self.cells.moved(states)[:, self._units[options]] == 0)
+            state, option = np.nonzero(self.cells.moved(states)[:, self._places[options]] == 0)
             option = options[option]
-            rows = np.where(self.cells.members[self._units[option]], self._options[option], states[state])
+            rows = np.where(self.cells.only[self._places[option]], self._options[option], states[state])
             valid, margin = self.goal(rows) if step else self._singles
             found.append(rows[valid])
             changes = np.unique(self.cells.moved(np.concatenate(found)) > 0, axis=0).sum(axis=1)
@@ -482,24 +451,23 @@ class Search:
         while True:
             moved = self.cells.moved(rows)
             # Single changes were tried: none of two is superfluous.
-            place, unit = np.nonzero((moved > 0) & ((moved > 0).sum(axis=1) > 2)[:, None])
-            valid, _ = self.goal(np.where(self.cells.members[unit], self.cells.row, rows[place]))
+            of, place = np.nonzero((moved > 0) & ((moved > 0).sum(axis=1) > 2)[:, None])
+            valid, _ = self.goal(np.where(self.cells.only[place], self.cells.row, rows[of]))
             if not valid.any():
                 return rows
             saved = np.zeros(moved.shape)
-            saved[place[valid], unit[valid]] = moved[place[valid], unit[valid]]
-            undone = self.cells.members[saved.argmax(axis=1)] & (saved.max(axis=1) > 0)[:, None]
+            saved[of[valid], place[valid]] = moved[of[valid], place[valid]]
+            undone = self.cells.only[saved.argmax(axis=1)] & (saved.max(axis=1) > 0)[:, None]
             rows = np.where(undone, self.cells.row, rows)
 
     def _nearer(self, rows: Floats) -> Floats:
         """Bring changed numbers as near to the row as the goal allows, the largest change first."""
-        single = (self.cells.members.sum(axis=1) == 1) & self.cells.ordered[self.cells.members.argmax(axis=1)]
-        moved = self.cells.moved(rows) * single
+        moved = self.cells.moved(rows) * self.cells.ordered
         for turn in range(int((moved > 0).sum(axis=1).max(initial=0))):
-            unit = np.argsort(-moved, axis=1, kind="stable")[:, turn]
-            of = np.flatnonzero(moved[np.arange(len(rows)), unit] > 0)
-            columns = self.cells.members[unit[of]].argmax(axis=1)
-            steps = [self._steps(rows[place, column], column) for place, column in zip(of, columns, strict=True)]
+            place = np.argsort(-moved, axis=1, kind="stable")[:, turn]
+            of = np.flatnonzero(moved[np.arange(len(rows)), place] > 0)
+            columns = place[of]
+            steps = [self._steps(rows[row, column], column) for row, column in zip(of, columns, strict=True)]
             low, high = np.zeros(len(of), dtype=np.int64), np.array([len(step) - 1 for step in steps])
             while (live := np.flatnonzero(low < high)).size:
                 between = low[live, None] + (high - low)[live, None] * np.arange(_BETWEEN) // _BETWEEN
@@ -563,17 +531,17 @@ class Search:
 
     def _near_data(self, rows: Floats, places: Integers) -> tuple[Floats, Floats]:
         """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""
-        near, weights = self.cells.rows[places], self.cells.weights[places[:_USUAL]]
+        near = self.cells.rows[places]
         if len(near) < 2:
             return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         distances = self.cells.distances(near[:_USUAL], near)
         np.fill_diagonal(distances, np.inf)
         usual, to_data = distances.min(axis=1), self.cells.distances(rows, near).min(axis=1)
-        return to_data, (1 + (usual >= to_data[:, None]) @ (weights / weights.mean())) / (len(usual) + 1)
+        return to_data, (1 + (usual >= to_data[:, None]).sum(axis=1)) / (len(usual) + 1)
 
 
 def _in_turn(order: Integers, changed: Booleans) -> Integers:
-    """Return an order of rows by changes. That a set of changed units had its turn before counts as one change more."""
+    """Return an order of rows by changes. Each turn that the same columns had before counts as one change more."""
     keys = pd.Series([changed[place].tobytes() for place in order], dtype=object)
     turns = keys.groupby(keys).cumcount().to_numpy() + changed[order].sum(axis=1)
     return order[np.argsort(turns, kind="stable")]

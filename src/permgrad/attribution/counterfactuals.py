@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from permgrad.attribution.alternatives import Goal, RowCells, Search, same
+from permgrad.attribution.model import Model
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans
 from permgrad.base.checks import check_whole
@@ -20,8 +21,6 @@ from permgrad.base.late import pd
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.shown import in_words, show
 from permgrad.data.read.cells import MissingCodes
-from permgrad.data.types.column_notes import tell_of_other_order
-from permgrad.data.weights import check_weights
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -55,7 +54,7 @@ class Counterfactuals:
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per counterfactual: its measures, and the columns that change in any of them.
 
-        ``changes`` counts changed columns and groups. ``distance`` is that from the row, summed over columns: of
+        ``changes`` counts changed columns. ``distance`` is that from the row, summed over columns: of
         numbers and dates in median absolute deviations, of other cells 1. ``to_data`` is that to the nearest row with
         the outcome, and ``plausibility`` the share of such rows that are as far from the nearest other one.
         """
@@ -85,16 +84,12 @@ def counterfactuals(
     X: Any,
     *,
     want: Any = None,
-    y: Any = None,
     fixed: Iterable[str] = (),
     ranges: Mapping[str, Any] | None = None,
     direction: Mapping[str, str] | None = None,
-    groups: Mapping[str, Iterable[str]] | None = None,
-    most_changes: int | None = None,
+    max_changes: int | None = None,
     count: int = 4,
-    sample_weight: Any = None,
-    random_state: Any = None,
-    **options: Any,
+    random_state: Any = 0,
 ) -> Counterfactuals:
     """Find what would have to differ in a row for a model to predict something else.
 
@@ -106,24 +101,18 @@ def counterfactuals(
     happen if someone changed these things.
 
     Args:
-        model: a fitted estimator or pipeline, or a function of a table, as for ``pg.explain``.
+        model: a fitted estimator or pipeline, a function of a table, or a ``pg.Model`` that says how one is read.
         row: one row, as a table like ``X`` (``X[:1]``), a series or mapping of columns, or an array.
         X: rows that show which values occur, such as the training rows. At most 5,000 of them are drawn.
         want: a class, a range ``(low, high)`` of a predicted number (None: an open end), or ``{"class": 0.7}``, the
             least probability of a class, also ``{"class": (low, high)}``. Default: any class but the predicted one.
-        y: targets of ``X``. If passed, the data of an outcome are the rows with that target, else rows that the model
-            predicts so.
         fixed: columns that stay.
         ranges: what columns may be changed to: ``(low, high)`` of numbers and dates (None: an open end), a list of
             values of other columns. A cell that stays may be outside.
         direction: ``"up"`` or ``"down"`` of numbers and dates.
-        groups: columns that change together, to values that one row of ``X`` has: name to columns.
-        most_changes: how many columns may change. A group counts once. None: all.
+        max_changes: how many columns may change. None: all.
         count: how many results to return at most.
-        sample_weight: how much the rows of ``X`` count, in distances and plausibility. Rows of weight 0 lend nothing.
-            Which rows depend on each other needs no argument, as there are no intervals.
         random_state: seed of the rows drawn from ``X``.
-        **options: ``returns``, ``task`` and ``class_names``, as for ``pg.explain``.
 
     Returns:
         ``Counterfactuals``, with ``to_frame()``, ``summary()`` and ``rows``. It is empty if there are none, and the
@@ -137,48 +126,44 @@ def counterfactuals(
         >>> rng = np.random.default_rng(0)
         >>> X = rng.integers(0, 10, size=(300, 3)).astype(float)
         >>> model = lambda table: 2 * table[:, 0] + table[:, 1]
-        >>> found = pg.counterfactuals(model, np.array([1.0, 2, 3]), X, want=(14, 16), task="regression", count=1)
+        >>> found = pg.counterfactuals(model, np.array([1.0, 2, 3]), X, want=(14, 16), count=1)
         >>> found.to_frame()[["prediction", "changes", "x0"]].values.tolist()
         [[14.0, 1.0, 6.0]]
     """
     check_whole("count", count, "The default is 4.")
-    if most_changes is not None:
-        check_whole("most_changes", most_changes, "Pass for example 3, or None.")
+    if max_changes is not None:
+        check_whole("max_changes", max_changes, "Pass for example 3, or None.")
+    read = Model.of(model)
+    model = read.model
     if isinstance(model, nn.Module):
         hint = "Pass a function that takes a table and returns the network's outputs."
         raise InputError("counterfactuals needs a predictor of a table, got a torch network", hint=hint, code="PG031")
-    tell_of_other_order(X, y=y)
     seed = resolve_seed(random_state)
     row = _one_row(row)
     with sparing(), full_float32():
-        subject = PredictorSubject(model, X, y, alone=False, **options)  # see Goal.again
+        subject = PredictorSubject(model, X, alone=False, **read.outputs)  # see Goal.again
         form, table, cells_of_row = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
-        weights = check_weights(1.0 if sample_weight is None else sample_weight, len(table))
-        places = generator(seed, "rows").permutation(len(table))
-        places = places[weights[places] > 0][:_ROWS]
+        drawn = table[generator(seed, "rows").permutation(len(table))[:_ROWS]]
         codes = getattr(getattr(model, "preprocessor_", None), "codes_", MissingCodes())
-        named = {"groups": groups, "ranges": ranges, "direction": direction}
+        named = {"ranges": ranges, "direction": direction}
         rules = {"fixed": fixed, **{name: {} if value is None else value for name, value in named.items()}}
-        cells = RowCells(form, table[places], cells_of_row, weights[places], codes=codes, **rules)
+        cells = RowCells(form, drawn, cells_of_row, codes=codes, **rules)
         # The nearest rows first.
-        order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
-        cells.rows, cells.weights, places = cells.rows[order], cells.weights[order], places[order]
-        most = min(most_changes or len(cells.members), len(cells.members))
+        cells.rows = cells.rows[np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")]
+        most = min(max_changes or len(cells.names), len(cells.names))
         for asks in (False, True):
             goal = Goal(subject, cells, want, asks=asks)
-            near = goal.valid if y is None else goal.met_by(y, len(table))[places]
             search = Search(cells, goal, most)
             tried = cells.rows[:0] if goal.already else search.run(count)
-            cases, measures, seen = search.chosen(tried, near, count)
+            cases, measures, seen = search.chosen(tried, goal.valid, count)
             # Results were compared with what the model decides, with the row beside them.
             if not (goal.misled or (not len(cases) and goal.decides_otherwise())):
                 break
-        looked = goal.looked if y is None else len(places)
-        meta = {"words": goal.words, "rows": looked, "outcome_rows": int(near.sum()), "seed": seed}
+        meta = {"words": goal.words, "rows": goal.looked, "outcome_rows": int(goal.valid.sum()), "seed": seed}
         if goal.already:
             meta["reason"] = ALREADY
         elif not len(cases):
-            few = f" with at most {most} changes" if most < len(cells.members) else ""
+            few = f" with at most {most} changes" if most < len(cells.names) else ""
             meta["reason"] = f"No such row was found within the limits{few}."
         outputs, decided = (np.concatenate(each) for each in zip(goal.own, seen, strict=True))
         described = goal.described(outputs, decided)

@@ -86,7 +86,7 @@ def word_effects(
         >>> X = pd.DataFrame({"text": [" ".join(rng.permutation(words)[:4]) + f" item {i}" for i in range(400)]})
         >>> y = 2.0 * X["text"].str.contains("red") + rng.normal(size=400)
         >>> model = pg.HyNNRegressor(preset="fast", max_epochs=5, random_state=0).fit(X[:300], y[:300])
-        >>> pg.word_effects(model, X[300:], "text", random_state=0)["word"].iloc[0]
+        >>> word_effects(model, X[300:], "text", random_state=0)["word"].iloc[0]
         'red'
     """
     scored = _Scored(model, X, column, "words", output, row_groups, row_time, confidence, random_state)
@@ -145,7 +145,7 @@ def place_effects(
         >>> X, y = pd.DataFrame({"scan": scans}), 2 * bright
         >>> thumbnail = lambda images: torch.nn.functional.avg_pool2d(images.mean(1), images.shape[-1] // 4).flatten(1)
         >>> model = pg.HyNNRegressor(preset="fast", image_encoder=thumbnail, random_state=0).fit(X[:150], y[:150])
-        >>> found = pg.place_effects(model, X[150:], "scan", random_state=0)
+        >>> found = place_effects(model, X[150:], "scan", random_state=0)
         >>> int(found["place"][found["effect"].abs().idxmax()])
         6
     """

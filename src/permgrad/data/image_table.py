@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.base.arrays import Array
-from permgrad.base.checks import check_kind, check_path
-from permgrad.base.errors import InputError, by_count, listed, one_line
+from permgrad.base.errors import InputError, listed, one_line
 from permgrad.data.read.image_cells import source_of
 
 #: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read it.
@@ -55,45 +53,6 @@ _RULES = {
 
 class _LevelsError(ValueError):
     """Grey levels lie outside what their storage type stands for: the rule, and the fact."""
-
-
-def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: str = "the table") -> list[Path]:
-    """Return each row's image file.
-
-    Args:
-        cells: column of paths, relative to ``folder`` or absolute.
-        folder: the folder of the table.
-        table: what messages call the table.
-
-    Raises:
-        InputError: Cells without a path, or files that do not exist, named up to a few.
-
-    Examples:
-        >>> locate_images(pd.Series(["a.png"], name="scan"), "/nowhere")
-        Traceback (most recent call last):
-        permgrad.InputError: 1 of 1 image files in column 'scan' of the table does not exist...
-    """
-    check_kind("cells", cells, pd.Series, "a column of a table", "Pass frame['scan'].")
-    base = check_path("folder", folder, "pass the folder of the table")
-    name = str(cells.name)
-    empty = cells.isna().to_numpy() | np.array([not str(cell).strip() for cell in cells], dtype=bool)
-    if empty.any():
-        rows = ", ".join(map(str, cells.index[empty][:_MOST_NAMED])) + (", …" if empty.sum() > _MOST_NAMED else "")
-        problem = (
-            f"Column {name!r} of {table} names no image in {int(empty.sum())} of {len(cells)} rows "
-            f"(row {rows}, counted from 0)"
-        )
-        raise InputError(problem, hint="Fill these cells or leave the rows out.", code="PG019")
-    files = [base / str(cell).strip() for cell in cells.tolist()]
-    # Not Path.is_file, which raises for names that are too long to be one.
-    missing = [file for file in dict.fromkeys(files) if not os.path.isfile(file)]  # noqa: PTH113
-    if missing:
-        problem = (
-            f"{len(missing)} of {len(set(files))} image files in column {name!r} of {table} "
-            f"{by_count(len(missing), 'does', 'do')} not exist ({_named(missing)})"
-        )
-        raise InputError(problem, hint=f"Paths start from the table's folder, {os.fspath(base)}.", code="PG019")
-    return files
 
 
 def check_image_cells(name: str, cells: Sequence[str]) -> None:

@@ -98,7 +98,7 @@ def changes(
         y_old: their targets.
         X_new: rows of the second.
         y_new: their targets.
-        groups: columns that are one feature: name to columns. None: raw columns.
+        groups: columns that are one feature: name to columns, as for ``pg.explain``.
         loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log loss or squared error.
         method: a method whose importance is global.
         row_groups: rows that depend on each other: a pair of labels for old and new rows, or a column's name.
@@ -126,7 +126,7 @@ def changes(
         1.0
     """
     shared = Arguments(
-        model, groups=groups or {}, loss=loss, method=method, scope="global", n_repeats=n_repeats,
+        model, groups=groups, loss=loss, method=method, scope="global", n_repeats=n_repeats,
         random_state=resolve_seed(random_state), progress=progress,
     )  # fmt: skip
     sides = _pair("row_groups", row_groups)

@@ -218,7 +218,7 @@ def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Render
     if kind == "foreign":
         if images is None:
             problem = "A model with a foreign image callable needs that callable on loading"
-            raise InputError(problem, hint="Call pg.load(folder, images=callable).", code="PG005")
+            raise InputError(problem, hint="Call pg.load(folder, encoders={'layout': callable}).", code="PG005")
         return ForeignRenderer.from_dict(content, images)
     problem = f"A stored renderer must be of kind 'renderer' or 'foreign', got {kind!r}"
     raise InputError(problem, hint="Save the model again.", code="PG052")

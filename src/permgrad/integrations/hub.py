@@ -40,7 +40,7 @@ def push_to_hub(
         EnvironmentProblem: huggingface_hub is not installed (``pip install 'permgrad[hub]'``).
 
     Examples:
-        >>> pg.push_to_hub(model, "my-name/my-model")  # doctest: +SKIP
+        >>> pg.integrations.push_to_hub(model, "my-name/my-model")  # doctest: +SKIP
     """
     if not hasattr(model, "save"):
         hint = "Pass a fitted estimator of permgrad, such as pg.load of a run's model folder."
@@ -75,7 +75,7 @@ def load_from_hub(
         EnvironmentProblem: huggingface_hub is not installed (``pip install 'permgrad[hub]'``).
 
     Examples:
-        >>> model = pg.load_from_hub("my-name/my-model")  # doctest: +SKIP
+        >>> model = pg.integrations.load_from_hub("my-name/my-model")  # doctest: +SKIP
     """
     hub = optional("huggingface_hub", _INSTALL)
     files = [DESCRIPTION, ARRAYS, WEIGHTS, TIMES]

@@ -37,7 +37,7 @@ def log_to_mlflow(
         EnvironmentProblem: MLflow is not installed (``pip install 'permgrad[mlflow]'``).
 
     Examples:
-        >>> pg.log_to_mlflow("permgrad-runs/heloc-0", experiment="credit")  # doctest: +SKIP
+        >>> pg.integrations.log_to_mlflow("permgrad-runs/heloc-0", experiment="credit")  # doctest: +SKIP
     """
     record = RunRecord.read(run)
     mlflow = optional("mlflow", "permgrad[mlflow]")

@@ -54,7 +54,7 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[s
         >>> X = np.random.default_rng(0).normal(size=(80, 3))
         >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 0])
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = pg.export_onnx(model, f"{folder}/model.onnx")
+        ...     path = pg.integrations.export_onnx(model, f"{folder}/model.onnx")
         ...     session = onnxruntime.InferenceSession(path)
         >>> (prediction,) = session.run(None, {"encoded": model.encode(X)})
         >>> bool(np.allclose(prediction, model.predict(X), rtol=0, atol=1e-5))

@@ -29,7 +29,7 @@ def log_to_wandb(
         EnvironmentProblem: wandb is not installed (``pip install 'permgrad[wandb]'``).
 
     Examples:
-        >>> pg.log_to_wandb("permgrad-runs/heloc-0", project="credit", mode="offline")  # doctest: +SKIP
+        >>> pg.integrations.log_to_wandb("permgrad-runs/heloc-0", project="credit", mode="offline")  # doctest: +SKIP
     """
     record = RunRecord.read(run)
     wandb = optional("wandb", "permgrad[wandb]")

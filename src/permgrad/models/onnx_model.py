@@ -52,7 +52,7 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxPredictor:
 
     Examples:
         >>> import permgrad as pg
-        >>> pg.read_onnx("model.pkl")
+        >>> pg.integrations.read_onnx("model.pkl")
         Traceback (most recent call last):
         permgrad.InputError: A model file must be ONNX (.onnx), got model.pkl...
     """
@@ -80,7 +80,7 @@ class OnnxPredictor:
         #: probabilities stand behind the labels, where there are any
         self.output = session.get_outputs()[-1].name
         facts = session.get_modelmeta().custom_metadata_map
-        #: what a file of ``pg.export_onnx`` says of itself
+        #: what a file of ``pg.integrations.export_onnx`` says of itself
         columns, self.classes = (
             tuple(json.loads(facts[name])) if "permgrad" in facts and name in facts else None
             for name in ("columns", "classes")

@@ -143,7 +143,7 @@ class TextFeatures:
     def _encode(self, texts: Sequence[str], places: Integers) -> Floats32:
         if self.encoder is None:
             problem = "A model with a text_encoder of the user's own needs it on loading"
-            raise InputError(problem, hint="Call pg.load(folder, texts=encoder).", code="PG005")
+            raise InputError(problem, hint="Call pg.load(folder, encoders={'text': encoder}).", code="PG005")
         if isinstance(self.encoder, str) and self._loaded is None:
             self._loaded = load_text_encoder(self.encoder)
             self._loaded.model.to(self.device)

@@ -17,12 +17,10 @@ from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
 from permgrad.pages.words import (
     clean,
-    conditional_words,
     confidence_words,
     listed,
     modalities_tested,
     names_apart,
-    replaced_words,
     shorten,
     texts_of,
 )
@@ -166,8 +164,7 @@ def reliance_sentence(content: Assessment) -> str:
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
-        meaning = "In brackets: how much of its advantage over a constant it loses when the feature is "
-        meaning += f"{replaced_words(explanation)}."
+        meaning = "In brackets: how much of its advantage over a constant it loses when the feature is shuffled."
         meaning += f" {BEYOND_ALL}" * any(share > 1 for share in lost)
     above = ranking[bool(largest) : ranking.index(leading[-1])]
     relies = f"{'It clearly relies on' if largest else 'It relies most on'} {listed(names)}."
@@ -176,8 +173,7 @@ def reliance_sentence(content: Assessment) -> str:
         are, effects = by_count(len(ranks), "is", "are"), by_count(len(ranks), "its effect", "their effects")
         left_out = f"{by_count(len(ranks), 'Rank', 'Ranks')} {listed(ranks, 5)} {are} left out, because {effects} may "
         left_out += "be chance."
-    conditional = f"{words}." if (words := conditional_words(explanation)) else ""
-    return " ".join(filter(None, [relies, meaning, conditional, largest, left_out]))
+    return " ".join(filter(None, [relies, meaning, largest, left_out]))
 
 
 def _nothing_clear(explanation: Explanation, tests: Sequence[str]) -> str:

@@ -16,14 +16,15 @@ from sklearn.base import clone
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
+from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.reading import ReadModel, sensitive_columns
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
 from permgrad.assess.work import Work
-from permgrad.attribution.explain_refits import explain_refits
+from permgrad.attribution.explain_refits import refit
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request import with_options
+from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.checks import check_flag, check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import write_text_atomic, writing
@@ -65,14 +66,16 @@ class Report:
     path: Path | None = None
     markdown: str = ""
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Report:
+    def save(self, path: str | os.PathLike[str]) -> Report:
         """Write the page to a file, its ``markdown`` to one that ends in ``.md``, and return it with its ``path``.
 
+        A file of this name is replaced.
+
         Raises:
-            InputError: there is a folder of this name, or a file and ``overwrite`` is not set.
+            InputError: there is a folder of this name, or it is no name of a page.
             EnvironmentProblem: the file cannot be written.
         """
-        target = check_path(path, overwrite=overwrite, endings=ENDINGS)
+        target = check_path(path, overwrite=True, endings=ENDINGS)
         with writing(target, "Choose another path."):
             write_text_atomic(target, self.markdown if target.suffix.lower() == ".md" else self.html)
         return replace(self, path=target)
@@ -106,64 +109,61 @@ def report(
     y: Any = None,
     *,
     path: str | os.PathLike[str] | None = None,
-    train: tuple[Any, Any] | None = None,
+    train: tuple[Any, ...] | None = None,
     title: str | None = None,
-    method: Any = "permgrad",
-    most_rows: int | Literal["auto"] | None = "auto",
-    what_if: bool = False,
-    keep_rows: bool = True,
-    interactions: int | None = None,
-    refits: int | None = None,
-    sensitive: Any = None,
+    target: Any = None,
+    groups: Any = None,
+    loss: Any = "auto",
     sample_weight: Any = None,
-    overwrite: bool = False,
-    random_state: Any = None,
-    **options: Any,
+    row_groups: Any = None,
+    row_time: Any = None,
+    sensitive: Any = None,
+    refits: int | None = None,
+    keep_rows: bool = True,
+    max_rows: int | Literal["auto"] | None = "auto",
+    random_state: Any = 0,
+    progress: Any = "auto",
 ) -> Report:
     """Write the page of a run for any model: how good it is on held-out rows, and what it relies on.
 
     Args:
         model: anything that ``pg.explain`` takes: a fitted estimator of any library, a function of a table, a torch
-            network.
+            network, or a ``pg.Model`` that says how one of these is read.
         X: rows that the model was not fitted on, as for ``pg.explain``: a table ``(rows, columns)``, or the inputs of a
             network as a dict, tuple or tensor.
         y: their targets ``(rows,)``: classes as in training, or numbers. Of a model with several outputs also
             ``(rows, outputs)``, with ``target=`` for the one to report.
-        path: HTML file to write, or one that ends in ``.md``, which gets the sentences alone. None: the page is only
-            returned, and shown in a notebook.
+        path: HTML file to write, or one that ends in ``.md``, which gets the sentences alone. A file is replaced. None:
+            the page is only returned, and shown in a notebook.
         train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
             them with the held-out rows, searches for columns that give the target away and for rows in both, and takes
             the constant from them. Without it, the constant is that of the held-out rows. A single row takes its
             replacement values from them. With labels as ``row_groups`` or times as ``row_time``, those of the training
             rows are a third item: without them columns are not tested for differences.
         title: title of the page. Default: the model's name and the target's.
-        method: method of the global importance, ``"permgrad"``, ``"permutation"``, ``"ablation"`` or another one.
-        most_rows: number of rows, drawn at random, whose features are replaced. Metrics use all rows. None: all.
-            ``"auto"``: 1,000. For a network of permgrad as in ``permgrad run``.
-        what_if: include the network in the page for *What if* also if its weights take more than 4 MB.
-        keep_rows: show single rows with their values. Without them the page has statistics only, and no *What if*.
-        interactions: measure how pairs of this many features of a table work together, the most important ones. 0:
-            none. None: of 10, on so few rows that it takes a fifth of the predictions of the importances.
-        refits: fit the estimator so many times more, at least 5, on parts of the training rows: shows what another
-            training would say.
+        target: the output to report, by name or position, of a model with several.
+        groups: columns that act as one feature, as for ``pg.explain``.
+        loss: the loss in which importances are measured, as for ``pg.explain``.
+        sample_weight: weights of the rows ``(rows,)`` in scores, comparisons and importances. What would count each
+            row once is left out, or the page says so. Not with ``sensitive`` or ``refits``.
+        row_groups: rows that belong together, which all intervals and tests of the page then allow for.
+        row_time: the same for rows of a series.
         sensitive: judge the model by the levels of this column: rates, errors and reliance by level, tested, and what
             the features tell of it. A column's name, one label for each row (which need not be a feature), or a list
             of names.
-        sample_weight: weights of the rows ``(rows,)`` in scores, comparisons and importances. What would count each
-            row once is left out, or the page says so. Not with ``sensitive`` or ``refits``.
-        overwrite: replace a file at ``path``.
+        refits: fit the estimator so many times more, at least 5, on parts of the training rows: shows what another
+            training would say.
+        keep_rows: show single rows with their values. Without them the page has statistics only, and no *What if*.
+        max_rows: at most this many rows, drawn at random, have their features replaced. Metrics use all rows. None:
+            all. ``"auto"``: 1,000. For a network of permgrad as in ``permgrad run``.
         random_state: seed. The same seed gives the same page.
-        **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,
-            ``positive``, ``progress``, ``row_groups`` and ``row_time`` (which all intervals and tests of the page then
-            allow for), those of a network or predictor such as ``segments`` and ``class_names``, and the options of
-            ``method``, such as ``max_permutations`` of ``"shapley"``, which count for the global importance alone.
+        progress: whether to show progress. ``"auto"``: in a terminal or notebook.
 
     Returns:
         A ``Report`` with ``html``, ``markdown``, ``path``, ``save()`` and ``open()``. A notebook shows the page.
 
     Raises:
-        InputError: an argument cannot be used, ``y`` is missing or of another length, or ``path`` exists. Nothing is
-            written.
+        InputError: an argument cannot be used, or ``y`` is missing or of another length. Nothing is written.
         EnvironmentProblem: the file cannot be written.
 
     Examples:
@@ -171,70 +171,69 @@ def report(
         >>> from sklearn.linear_model import LinearRegression
         >>> X = np.random.default_rng(0).normal(size=(80, 2))
         >>> model = LinearRegression().fit(X[:40], X[:40, 0])
-        >>> page = pg.report(model, X[40:], X[40:, 0], n_repeats=2, random_state=0)
+        >>> page = pg.report(model, X[40:], X[40:, 0])
         >>> "<title>LinearRegression" in page.html
         True
     """
-    check_flag("overwrite", overwrite)
-    check_flag("what_if", what_if)
     check_flag("keep_rows", keep_rows)
-    _check_options(title, most_rows, interactions, refits, train)
-    target = None if path is None else check_path(path, overwrite=overwrite, endings=ENDINGS)
+    _check_arguments(title, max_rows, refits, train, sensitive, sample_weight)
+    file = None if path is None else check_path(path, overwrite=True, endings=ENDINGS)
     seed = resolve_seed(random_state)
-    tell_of_other_order(X, y=y, sample_weight=sample_weight)
-    method, options = with_options(method, options)
-    options = options if method == "permgrad" else {"method": method, **options}
+    tell_of_other_order(X, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
+    # What is left to its default is decided by what explains.
+    asked = {"target": target, "groups": groups, "row_groups": row_groups, "row_time": row_time}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    asked |= {name: value for name, value in (("loss", loss), ("progress", progress)) if not _is_auto(value)}
     with sparing(), full_float32():
-        read = ReadModel(model, X, y, seed=seed, **options)
-        if interactions and read.rows.table is None:
-            problem = "interactions= measures pairs of features of a table, and this network has other inputs"
-            hint = "Leave it out, or call pg.explain(model, X, y, interactions=2)."
-            raise InputError(problem, hint=hint, code="PG006")
+        read = ReadModel(model, X, y, seed=seed, **asked)
         read.rows = replace(read.rows, sensitive=sensitive_columns(sensitive, read.rows))
-        for name, value in (("sensitive=", sensitive), ("refits=", refits)):
-            if sample_weight is not None and value is not None:
-                problem = f"A report with {name} takes no sample_weight, because it counts every row once"
-                raise InputError(problem, hint="Leave one of them out, or call pg.explain for it.", code="PG006")
         if sample_weight is not None:
             read.weigh(sample_weight)
-        name = read.model.name
-        empty = Assessment(title=title or name, target=read.target, task=read.model.task, subject=read.model.subject)
-        ranking = {"method": read.method, "options": read.method_options}
-        budget = Budget(seed=seed, most_rows=most_rows, interactions=interactions, refits=refits, **ranking)
-        learned = read.train(train)
-        if train is not None and len(read.rows) == 1:  # a single row takes its replacement values from training rows
-            read.model = replace(read.model, options={"background": train[0], **read.model.options})
-        refit = _refits(model, train, learned, budget)
-        work = Work(read.model, read.rows, empty, budget, train=learned, refit=refit)
-        empty.data = describe_data(work)
-        if read.rows.table is None:
-            empty.data.columns = read.inputs
-        content = assess(work)
-        facts: dict[str, Any] = {"command": _call(name, train, options, seed), "seed": seed, "cut": budget.clock.cut}
-        provenance = ProvenanceSection(versions=versions(), machine=this_machine(), **facts)
-        content = with_what_if(content, read.model.model, large=what_if, keep_rows=keep_rows)
-        content = replace(content, provenance=provenance)
+        budget = Budget(seed=seed, max_rows=max_rows, refits=refits)
+        content = _assessed(read, title, train, budget, _call(read.model, train, asked, seed))
+        content = with_what_if(content, read.model.model, large=False, keep_rows=keep_rows)
     sentences = verdict(content)
     short = markdown(content.title, sentences, effect_lines(content))
     page = Report(render_report(replace(content, sentences=sentences)), markdown=short)
-    return page if target is None else page.save(target, overwrite=overwrite)
+    return page if file is None else page.save(file)
 
 
-def _check_options(title: Any, most_rows: Any, interactions: Any, refits: Any, train: Any) -> None:
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
+
+
+def _check_arguments(title: Any, max_rows: Any, refits: Any, train: Any, sensitive: Any, sample_weight: Any) -> None:
     """Refuse what cannot be shown or measured, before any work."""
     if title is not None and (not isinstance(title, str) or not title.strip()):
         raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
-    if most_rows is not None and most_rows != "auto":
-        check_whole("most_rows", most_rows, "pass for example 1000, or None for all rows", least=2)
-    if interactions is not None:
-        check_whole("interactions", interactions, "pass for example 10, or 0 for none", least=0)
-        if interactions == 1:
-            raise InputError("interactions=1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
+    if max_rows is not None and not _is_auto(max_rows):
+        check_whole("max_rows", max_rows, "pass for example 1000, or None for all rows", least=2)
     if refits is not None:
         check_whole("refits", refits, "pass at least 5, for example 10", least=5)
         if train is None:
             problem = "refits= trains on the training rows"
             raise InputError(problem, hint="Pass train=(X_train, y_train) too.", code="PG005")
+    for name, value in (("sensitive=", sensitive), ("refits=", refits)):
+        if sample_weight is not None and value is not None:
+            problem = f"A report with {name} takes no sample_weight, because it counts every row once"
+            raise InputError(problem, hint="Leave one of them out, or call pg.explain for it.", code="PG006")
+
+
+def _assessed(read: ReadModel, title: str | None, train: Any, budget: Budget, command: str) -> Assessment:
+    """Return what the page says of a model that was read by this call."""
+    model = read.model
+    empty = Assessment(title=title or model.name, target=read.target, task=model.task, subject=model.subject)
+    learned = read.train(train)
+    if train is not None and len(read.rows) == 1:  # a single row takes its replacement values from training rows
+        read.model = replace(model, options={"background": train[0], **model.options})
+    refit = _refits(model.model, train, learned, budget)
+    work = Work(read.model, read.rows, empty, budget, train=learned, refit=refit)
+    empty.data = describe_data(work)
+    if read.rows.table is None:
+        empty.data.columns = read.inputs
+    content = assess(work)
+    facts: dict[str, Any] = {"command": command, "seed": budget.seed, "cut": budget.clock.cut}
+    return replace(content, provenance=ProvenanceSection(versions=versions(), machine=this_machine(), **facts))
 
 
 def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) -> Callable[[int], Explanation] | None:
@@ -250,12 +249,15 @@ def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) ->
             hint = "Pass train=(X_train, y_train, values), or the name of a column in both tables."
             raise InputError(f"refits= needs {name} of the training rows too", hint=hint, code="PG005")
         further[name] = values
-    return lambda count: explain_refits(estimator, *train[:2], refits=count, random_state=budget.seed, **further)
+    arguments = Arguments(estimator, *train[:2], random_state=budget.seed, **further)
+    return lambda count: refit(arguments, refits=count)
 
 
-def _call(name: str, train: Any, options: Mapping[str, Any], seed: int) -> str:
+def _call(model: EvaluatedModel, train: Any, options: Mapping[str, Any], seed: int) -> str:
     """Return the call in words, for the page."""
-    arguments = [name, "X", "y", *(["train=(X_train, y_train)"] if train is not None else [])]
+    said = [f"{key}={shown(value)}" for key, value in model.read.described().items() if key != "positive"]
+    called = f"Model({', '.join([model.name, *said])})" if said else model.name
+    arguments = [called, "X", "y", *(["train=(X_train, y_train)"] if train is not None else [])]
     arguments += [f"{key}={shown(value)}" for key, value in options.items() if key != "progress"]
     return f"permgrad.report({', '.join([*arguments, f'random_state={seed}'])})"
 

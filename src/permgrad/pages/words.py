@@ -173,13 +173,6 @@ def quantity_of(explanation: Explanation, column: int | None = None) -> str:
     return f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
 
 
-def replaced_words(explanation: Explanation) -> str:
-    """Say what is done to a feature whose importance is the rise of a loss."""
-    if explanation.meta.get("sampling") == "conditional":
-        return "drawn anew, as it goes with the others"
-    return "set to one value in all rows" if explanation.method == "ablation" else "shuffled"
-
-
 def conditional_words(explanation: Explanation) -> str:
     """Say, without a full stop, what Shapley values of conditional draws mean. Empty for all others."""
     if explanation.method == "shapley" and explanation.meta.get("sampling") == "conditional":

@@ -171,14 +171,15 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
 
 
 def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Changes:
-    from permgrad.evaluation.changes import changes
+    from permgrad.attribution.request.arguments import Arguments
+    from permgrad.evaluation.changes import changes_between
     from permgrad.runs.run.predicting import open_model, read_rows, test_rows_of
 
     seed = int(new.record["configuration"].get("seed") or 0)
     model = open_model(old.folder, trust)[0]
     labels = {str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()}
     samples: list[tuple[pd.DataFrame, Any]] = []
-    related: dict[str, Any] = {}
+    related: list[dict[str, Any]] = []
     trained: pd.DataFrame | None = None
     for place, run in enumerate((old, new)):
         path, rows, sheet = test_rows_of(run.folder, run.record, run.predictions["row"].to_numpy())
@@ -188,22 +189,15 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
         places = np.sort(generator(seed, "rows compared", place).permutation(places)[:_MOST_ROWS])
         y = truth.map(labels) if labels else truth
         samples.append((table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places]))
-        if run.dependence is not None:
-            name, codes = run.dependence.argument
-            sides = related.get(name, (None, None))
-            related[name] = (codes[places].tolist(), None) if run is old else (sides[0], codes[places].tolist())
+        name, codes = ("", None) if run.dependence is None else run.dependence.argument
+        related.append({} if codes is None else {name: codes[places].tolist()})
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[rows])
-    result = changes(
-        model,
-        *samples[0],
-        *samples[1],
-        groups=old.data.get("variables") if not hasattr(model, "module_") else None,
-        random_state=seed,
-        n_repeats=3,
-        progress=False,
-        **related,
-    )
+    groups = old.data.get("variables") if not hasattr(model, "module_") else {}
+    common: dict[str, Any] = {"groups": groups, "random_state": seed, "n_repeats": 3, "progress": False}
+    both = zip(samples, related, strict=True)
+    sides = (Arguments(model, *sample, scope="global", **common, **told) for sample, told in both)
+    result = changes_between(*sides)
     assert trained is not None
     known, asked = (pd.util.hash_pandas_object(one.astype(str), index=False) for one in (trained, samples[1][0]))
     return replace(result, meta={**result.meta, "copies": int(asked.isin(known).sum())})

@@ -219,8 +219,8 @@ def test_a_report_of_one_of_several_quantiles(table):
     X, y = table
     model = lambda rows: rows.to_numpy() @ np.array([[0.5, 1.0, 1.5]] * 3)  # noqa: E731
     with pytest.raises(InputError, match=r"A report is of one output, and the model has 3"):
-        pg.report(model, X, np.column_stack([y] * 3), task="regression")
-    report = pg.report(model, X, y, loss=("quantile", LEVELS), task="regression", target=1, random_state=0, n_repeats=2)
+        pg.report(pg.Model(model, task="regression"), X, np.column_stack([y] * 3))
+    report = pg.report(pg.Model(model, task="regression"), X, y, loss=("quantile", LEVELS), target=1)
     assert f"{mean_absolute_error(y, model(X)[:, 1]):.3f}"[:4] in report.html
 
 

@@ -241,6 +241,6 @@ def test_a_report_of_a_function_that_returns_a_frame(named, tmp_path):
         high = chances(rows)["high"]
         return pd.DataFrame(dict(zip(names, (high, 1 - high), strict=True)))
 
-    page = pg.report(predict, X, y, path=tmp_path / "page.html", random_state=0)
+    page = pg.report(predict, X, y, path=tmp_path / "page.html")
     assert page is not None
     assert (tmp_path / "page.html").stat().st_size > 1000

@@ -200,7 +200,7 @@ def test_explanations_go_through_the_products(fitted):
 def test_an_onnx_file_multiplies_slopes(fitted, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     model, X, _ = fitted
-    session = runtime.InferenceSession(pg.export_onnx(model, tmp_path / "model.onnx"))
+    session = runtime.InferenceSession(pg.integrations.export_onnx(model, tmp_path / "model.onnx"))
     (said,) = session.run(None, {"encoded": model.encode(X)})
     np.testing.assert_allclose(said, model.predict(X), rtol=1e-5, atol=1e-5)
 

@@ -345,8 +345,8 @@ def test_saved_models_predict_the_same(photos, model, tmp_path):
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")
     assert np.array_equal(loaded.predict_proba(photos[0]), model.predict_proba(photos[0]))
-    with pytest.raises(InputError, match="images is only for models"):
-        pg.load(tmp_path / "model", images=statistics)
+    with pytest.raises(InputError, match=r"encoders\['image'\] is only for models fitted with an image_encoder"):
+        pg.load(tmp_path / "model", encoders={"image": statistics})
 
 
 @pytest.mark.slow
@@ -354,9 +354,9 @@ def test_a_model_with_an_encoder_of_the_users_own_needs_it(photos, tmp_path):
     frame, y = photos
     model = pg.HyNNRegressor(image_encoder=statistics, **QUICK).fit(frame, (y == "ill") + frame["dose"])
     model.save(tmp_path / "model")
-    loaded = pg.load(tmp_path / "model", images=statistics)
+    loaded = pg.load(tmp_path / "model", encoders={"image": statistics})
     assert np.array_equal(loaded.predict(frame), model.predict(frame))
-    with pytest.raises(InputError, match=r"Call pg.load\(folder, images=encoder\)"):
+    with pytest.raises(InputError, match=r"Call pg.load\(folder, encoders=\{'image': encoder\}\)"):
         pg.load(tmp_path / "model").predict(frame)
 
 

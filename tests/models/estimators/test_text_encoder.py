@@ -55,13 +55,13 @@ def test_vectors_enter_beside_words(fitted):
 def test_a_model_with_a_function_needs_it_again(fitted, tmp_path):
     X, _ = made(40, 2)
     fitted.save(tmp_path / "model")
-    loaded = pg.load(tmp_path / "model", texts=letters)
+    loaded = pg.load(tmp_path / "model", encoders={"text": letters})
     assert (loaded.predict_proba(X) == fitted.predict_proba(X)).all()
-    with pytest.raises(pg.InputError, match=r"text_encoder of the user's own needs it.*texts=encoder"):
+    with pytest.raises(pg.InputError, match=r"text_encoder of the user's own needs it.*encoders={'text': encoder}"):
         pg.load(tmp_path / "model").predict(X)
     pg.HyNNClassifier(**QUICK).fit(*made(60, 0)).save(tmp_path / "other")
-    with pytest.raises(pg.InputError, match="texts is only for models fitted with a text_encoder of the user's own"):
-        pg.load(tmp_path / "other", texts=letters)
+    with pytest.raises(pg.InputError, match=r"encoders\['text'\] is only for models fitted with a text_encoder"):
+        pg.load(tmp_path / "other", encoders={"text": letters})
 
 
 def test_words_of_a_text_with_vectors_have_effects(fitted):

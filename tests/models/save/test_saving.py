@@ -109,7 +109,7 @@ def test_a_foreign_image_callable_is_given_again(tmp_path):
     model.save(tmp_path / "model")
     with pytest.raises(InputError, match="needs that callable on loading"):
         pg.load(tmp_path / "model")
-    twin = pg.load(tmp_path / "model", images=images)
+    twin = pg.load(tmp_path / "model", encoders={"layout": images})
     np.testing.assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
     assert twin.layout is images
 
@@ -118,11 +118,15 @@ def test_images_that_a_model_has_no_use_for_are_refused(saved):
     with pytest.raises(
         InputError,
         match=(
-            "images is only for models fitted with a foreign image callable or method, got 'tinto'. Call "
+            r"encoders\['layout'\] is only for models fitted with a layout of the user's own, got 'tinto'. Call "
             r"pg.load\(folder\)"
         ),
     ):
-        pg.load(saved[0], images="tinto")
+        pg.load(saved[0], encoders={"layout": "tinto"})
+    with pytest.raises(InputError, match="a name in encoders must be one of 'image', 'text', 'layout', got 'texts'"):
+        pg.load(saved[0], encoders={"texts": len})
+    with pytest.raises(InputError, match=r"encoders must be None or a mapping, got \[<built-in"):
+        pg.load(saved[0], encoders=[len])
 
 
 def test_a_loaded_model_can_be_fitted_again(saved):

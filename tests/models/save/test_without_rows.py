@@ -98,7 +98,7 @@ def test_classes_keep_only_how_frequent_they_are(tmp_path: Path) -> None:
     assert (np.diff(model.background_target_) < 0).any(), "the precondition: in the order of rows they are mixed"
     sets = [one.predict_set(X[:30], coverage=0.5, by_class=True) for one in (model, lean)]
     np.testing.assert_array_equal(*sets)
-    page = pg.report(lean, X[:220], y[:220], keep_rows=False, n_repeats=1, random_state=0).html
+    page = pg.report(lean, X[:220], y[:220], keep_rows=False).html
     assert "curves are for the positive class cheap" in page
 
 
@@ -123,7 +123,7 @@ def test_a_page_without_rows_shows_no_single_one(fitted: Any) -> None:
     model, X = fitted
     y, pages = table()["rent"], {}
     for keep_rows in (True, False):
-        pages[keep_rows] = pg.report(model, X, y, keep_rows=keep_rows, n_repeats=1, random_state=0).html
+        pages[keep_rows] = pg.report(model, X, y, keep_rows=keep_rows).html
     assert incomes_in(pages[True], X) > 400, "the precondition"
     assert incomes_in(pages[False], X) < 40  # a histogram's ends and the points of curves
     assert "Predictions against true values" in pages[True]
@@ -202,10 +202,10 @@ def test_an_upload_counts_the_rows_that_go_along(
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(HfApi=HfApi))
     model = pg.load(runs / "with" / "model")
     kept, held = len(model.background_), len(model.held_out_.x)
-    pg.push_to_hub(model, "rows")
+    pg.integrations.push_to_hub(model, "rows")
     assert f"{kept + held:,} encoded rows of your table go along" in " ".join(str(one.message) for one in recwarn)
     assert len(pg.load(tmp_path / "rows").background_) == kept
     recwarn.clear()
-    pg.push_to_hub(model, "none", keep_rows=False)
+    pg.integrations.push_to_hub(model, "none", keep_rows=False)
     assert not any("rows of your table" in str(one.message) for one in recwarn)
     assert len(pg.load(tmp_path / "none").background_) == 0

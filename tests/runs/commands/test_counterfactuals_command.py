@@ -59,7 +59,7 @@ def test_the_results_are_those_of_python(place, tmp_path):
     words += ("--range", "since=2020-01-01..2024-06-30", "--direction", "dose=up", "--most-changes", 2, "--count", 3)
     shown = ask(place, *words, "--out", tmp_path / "found.csv", row=row)
     facts = json.loads(ask(place, *words, "--json", row=row))
-    options = {"fixed": ["member"], "direction": {"dose": "up"}, "most_changes": 2, "count": 3, "random_state": 0}
+    options = {"fixed": ["member"], "direction": {"dose": "up"}, "max_changes": 2, "count": 3}
     ranges = {"age": (None, 70), "job": ["chef", "clerk"], "since": ("2020-01-01", "2024-06-30")}
     X["since"] = pd.to_datetime(X["since"])
     found = pg.counterfactuals(model, X[row : row + 1], X, want={">50": 0.6}, ranges=ranges, **options)

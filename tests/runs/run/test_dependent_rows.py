@@ -82,7 +82,7 @@ def test_a_report_counts_groups():
     known = np.isin(table["farm"], [f"farm {one}" for one in range(15)])
     names, y = ["soil", "rain", "slope"], table["yield"]
     model = LinearRegression().fit(table.loc[known, names], y[known])
-    asked = {"random_state": 0, "progress": False, "n_repeats": 3}
+    asked = {"progress": False}
     pages = {}
     for groups in (None, "farm"):
         columns = [*names, *([] if groups is None else ["farm"])]
@@ -125,7 +125,7 @@ def test_labels_of_the_training_rows_are_asked_for():
     table = farms(5)
     X, y = table[["soil", "slope"]], table["yield"]
     model = LinearRegression().fit(X[:300], y[:300])
-    asked = {"row_groups": table["farm"][300:], "refits": 5, "random_state": 0, "progress": False, "n_repeats": 2}
+    asked = {"row_groups": table["farm"][300:], "refits": 5, "progress": False}
     with pytest.raises(pg.InputError, match="of the training rows too"):
         pg.report(model, X[300:], y[300:], train=(X[:300], y[:300]), **asked)
     labels = table["farm"][:300]

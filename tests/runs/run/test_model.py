@@ -278,7 +278,8 @@ def test_an_estimator_of_the_user_gets_the_columns_as_they_are(tables, tmp_path,
 
 
 def test_types_of_the_users_own_are_loaded_in_python_alone(tables, tmp_path, monkeypatch):
-    pytest.importorskip("skops")
+    skops = pytest.importorskip("skops")
+    pytest.importorskip("skops.io")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_types.py").write_text(
         "from sklearn.linear_model import LogisticRegression\n"
@@ -288,12 +289,12 @@ def test_types_of_the_users_own_are_loaded_in_python_alone(tables, tmp_path, mon
     )
     request = RunRequest(table=str(tables["binary"]), target=("y",), model="own_types:make", out=tmp_path / "run")
     run_table(request, say=lambda _: None)
-    told = r"does not trust by itself: own_types\.Mine.*pg\.load\('run/model', trust=\['own_types\.Mine'\]\)"
+    told = r"by itself: own_types\.Mine.*skops\.io\.load\('run/model/fitted\.skops', trusted=\['own_types\.Mine'\]\)"
     for ask, asked in ((predict_table, PredictRequest), (explain_table, ExplainRequest)):
         with pytest.raises(InputError, match=told):
             ask(asked(model_folder=Path("run"), table=tables["binary"], out=tmp_path / "out"))
     X = pd.read_csv(tables["binary"]).drop(columns="y")
-    loaded = pg.load("run/model", trust=["own_types.Mine"])
+    loaded = skops.io.load("run/model/fitted.skops", trusted=["own_types.Mine"])
     stored = pd.read_csv(tmp_path / "run" / "predictions.csv")
     np.testing.assert_allclose(loaded.predict_proba(X)[stored["row"], 1], stored["probability_mid"])
 

@@ -138,7 +138,7 @@ def _fitted():
 
 def test_a_report_takes_labels_and_names(fitted):
     model, X, y, sex = fitted
-    page = pg.report(model, X, y, sensitive=sex, n_repeats=2, random_state=0).html
+    page = pg.report(model, X, y, sensitive=sex).html
     assert "By sex" in page
     assert "tell" in page.partition("By sex")[2]
     rows = ReadModel(model, X, y, seed=0, n_repeats=2).rows
@@ -147,15 +147,14 @@ def test_a_report_takes_labels_and_names(fitted):
     assert list(sensitive_columns(["age", "income"], rows)) == ["age", "income"]
     named = sensitive_columns(pd.DataFrame({"a": sex, "b": X["age"]}), rows)
     assert (list(named), named["a"].tolist()) == (["a", "b"], sex.tolist())
-    assert "For whom is it right?" not in pg.report(model, X, y, n_repeats=2, random_state=0).html
+    assert "For whom is it right?" not in pg.report(model, X, y).html
 
 
 def test_a_report_of_numbers_and_dependent_rows(fitted):
     _, X, _, sex = fitted
     y = X["age"] + np.random.default_rng(0).normal(0, 3, len(X)) + 6 * (sex == "f")
     model = LinearRegression().fit(X, X["age"])
-    options = {"sensitive": sex, "n_repeats": 2, "random_state": 0}
-    page = pg.report(model, X, y, **options, row_groups=np.arange(len(X)) // 2).html
+    page = pg.report(model, X, y, sensitive=sex, row_groups=np.arange(len(X)) // 2).html
     assert "The mean error (truth − prediction) is" in page
     assert "demographic parity" not in page
 
@@ -172,4 +171,4 @@ def test_a_report_of_numbers_and_dependent_rows(fitted):
 def test_a_report_refuses_other_columns(fitted, sensitive, problem):
     model, X, y, _ = fitted
     with pytest.raises(InputError, match=problem):
-        pg.report(model, X, y, sensitive=sensitive, n_repeats=2)
+        pg.report(model, X, y, sensitive=sensitive)

@@ -75,7 +75,7 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
     A limit that is near makes the rows fewer. A model that permgrad did not train has no such options.
     """
     rows, budget, model = len(work.explained), work.budget, work.model
-    most, places = budget.most_rows, None
+    most, places = budget.max_rows, None
     if most == "auto" and model.encoder is not None:
         if not budget.clock.thorough:
             first = rows if rows <= AT_ONCE else FIRST_ROWS

@@ -161,15 +161,16 @@ def infer_schema(
     return Schema(tuple(types[name] for name in frame.columns))
 
 
-def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
-    """Return the declared kinds with names as text. Refuse anything but a mapping of columns to kinds."""
+def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str] | None = None) -> dict[str, Kind]:
+    """Return the declared kinds with names as text. Refuse anything but a mapping of columns (``names``) to kinds."""
     fix = "Pass for example kinds={'postcode': 'categorical'}."
     check_kind("kinds", kinds, (Mapping, NoneType), "None or a mapping of column to kind", fix)
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
         if not isinstance(kind, str) or kind not in get_args(Kind):
             raise unknown(f"kind of column {name!r}", kind, get_args(Kind))
-        check_choice("column in kinds", name, names)
+        if names is not None:
+            check_choice("column in kinds", name, names)
     return declared
 
 

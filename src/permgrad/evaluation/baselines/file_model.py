@@ -114,7 +114,7 @@ class FileEstimator(BaseEstimator):
     """A model of a file as an estimator: it is fitted already, and ``fit`` only reads it and compares it with rows.
 
     Args:
-        path: the file, see ``pg.read_onnx``.
+        path: the file, see ``pg.integrations.read_onnx``.
         task: ``"classification"`` or ``"regression"``.
         class_names: the classes in the order of its outputs, where the file does not name them.
         target: the name of the column of targets.

@@ -182,9 +182,10 @@ def _read_model(path: Path, task: str, trust: Sequence[str]) -> Any:
 def _read_skops(path: Path, trust: Sequence[str]) -> Any:
     """Return what a file of skops holds, if all its types are known or named."""
     io, known = optional("skops.io"), (*trust, *_TREES)
-    if strange := [name for name in io.get_untrusted_types(file=path) if name not in known]:
+    found = io.get_untrusted_types(file=path)
+    if strange := [name for name in found if name not in known]:
         problem = f"{path} holds types that skops does not trust by itself: {listed(strange, show=str)}"
-        hint = f"If you know who made the file, load it in Python: pg.load({str(path.parent)!r}, trust={strange!r})."
+        hint = f"If you know who made the file, load it in Python: skops.io.load({str(path)!r}, trusted={found!r})."
         raise InputError(problem, hint=hint, code="PG031")
     model = io.load(path, trusted=list(known))
     _check_nodes(model)

@@ -207,7 +207,7 @@ class ImageFeatures:
             return self._loaded[name]
         if self._own is None:
             problem = "A model with an image_encoder of the user's own needs it on loading"
-            raise InputError(problem, hint="Call pg.load(folder, images=encoder).", code="PG005")
+            raise InputError(problem, hint="Call pg.load(folder, encoders={'image': encoder}).", code="PG005")
         return self._own
 
     def _run(self, pixels: Tensor, encoder: Callable[[Tensor], Any]) -> Floats32:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from permgrad.base import __version__
 from permgrad.base.arrays import Array
-from permgrad.base.checks import check_names, check_path
+from permgrad.base.checks import check_choice, check_kind, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
 from permgrad.data.encode.encoding import TableEncoder
@@ -38,32 +39,25 @@ from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMA
 
 #: What reads the models of other libraries, by the kind in their description.
 _OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
+#: What code of the user's own may be for, and the argument of the estimator that was it.
+_ENCODERS = {"image": "an image_encoder", "text": "a text_encoder", "layout": "a layout"}
 #: What a damaged or doctored description leads to while it is read.
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
 
-def load(
-    folder: str | os.PathLike[str],
-    *,
-    images: Any = None,
-    texts: Any = None,
-    device: Any = "auto",
-    trust: Sequence[str] = (),
-) -> Any:
+def load(folder: str | os.PathLike[str], *, encoders: Mapping[str, Any] | None = None, device: Any = "auto") -> Any:
     """Read a fitted estimator that ``save`` wrote. Its predictions are the same.
 
     Args:
         folder: the model's folder.
-        images: the callable ``X -> images`` or TINTOlib method, or the ``image_encoder`` of the user's own, that the
-            model was fitted with. Code is never stored.
-        texts: the ``text_encoder`` of the user's own.
+        encoders: code of the user's own that the model was fitted with, as code is never stored: ``"image"`` for its
+            ``image_encoder``, ``"text"`` for its ``text_encoder``, ``"layout"`` for the callable ``X -> images`` or
+            the TINTOlib method that was its ``layout``.
         device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
-        trust: types of an estimator of the user's own (``permgrad run --model module:function``) that are loaded
-            although skops does not trust them.
 
     Raises:
         InputError: The folder is not a model. A file is missing, damaged, holds a pickle, or is of a newer version. The
-            model needs ``images`` or ``texts``, or does not use them. The device cannot be used.
+            model needs one of the ``encoders``, or does not use it. The device cannot be used.
 
     Examples:
         >>> import tempfile
@@ -75,12 +69,23 @@ def load(
         ...     bool((load(f"{parent}/model").predict(X) == model.predict(X)).all())
         True
     """
-    source = check_path("folder", folder)
-    chosen, trust = choose_device(device), check_names("trust", trust, "name types, as in trust=['my_models.Scaler']")
-    description = _read_description(source)
+    return load_trusting(folder, encoders=encoders, device=device)
+
+
+def load_trusting(
+    folder: str | os.PathLike[str],
+    *,
+    encoders: Mapping[str, Any] | None = None,
+    device: Any = "auto",
+    trust: Sequence[str] = (),
+) -> Any:
+    """Do what ``load`` does. ``trust``: types of the user's own estimator that skops may load, too."""
+    source, chosen = check_path("folder", folder), choose_device(device)
+    description, own = _read_description(source), _checked_encoders(encoders)
     if (module := _OTHERS.get(str(description.get("estimator")))) is not None:
         if not is_intact(description):
             raise _damaged(source / DESCRIPTION, "its seal differs from its content")
+        _check_used(own, description)
         with _read_as_said(source):  # its reader is loaded only for one
             return import_module(module).restore(source, description, trust=trust)
     weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
@@ -91,21 +96,37 @@ def load(
         arrays["history.seconds"] = np.array(seconds if is_complete else [np.nan] * count)
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs from its content")
-    drawn = description.get("renderer")
-    is_drawn = isinstance(drawn, Mapping) and drawn.get("kind") == "foreign"
-    if images is not None and not (is_drawn or _has_own_encoder(description)):
-        problem = f"images is only for models fitted with a foreign image callable or method, got {shown(images)}"
-        raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
-    if texts is not None and not description.get("own_text_encoder"):
-        problem = f"texts is only for models fitted with a text_encoder of the user's own, got {shown(texts)}"
-        raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
+    _check_used(own, description)
     with _read_as_said(source):
-        model = _rebuild(description, arrays, weights, images, texts)
+        model = _rebuild(description, arrays, weights, own)
         model.module_ = model.module_.to(chosen).eval()
         for reader in (model.preprocessor_.images_, model.preprocessor_.texts_):
             _ = None if reader is None else reader.to(chosen)
         try_out(model)
         return model
+
+
+def _checked_encoders(encoders: Any) -> dict[str, Any]:
+    """Return the user's own code by what it is for. Refuse other names."""
+    example = "Pass for example encoders={'text': function}."
+    check_kind("encoders", encoders, (Mapping, NoneType), "None or a mapping", example)
+    for name in encoders or {}:
+        check_choice("a name in encoders", name, _ENCODERS)
+    return {name: value for name, value in (encoders or {}).items() if value is not None}
+
+
+def _check_used(own: Mapping[str, Any], description: Mapping[str, Any]) -> None:
+    """Refuse code of the user's own that a model does not need."""
+    drawn = description.get("renderer")
+    used = {
+        "layout": isinstance(drawn, Mapping) and drawn.get("kind") == "foreign",
+        "image": _has_own_encoder(description),
+        "text": bool(description.get("own_text_encoder")),
+    }
+    for name in (name for name in own if not used[name]):
+        whose = f"models fitted with {_ENCODERS[name]} of the user's own"
+        problem = f"encoders[{name!r}] is only for {whose}, got {shown(own[name])}"
+        raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
 
 
 @contextmanager
@@ -225,23 +246,23 @@ def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, Ar
 
 
 def _rebuild(
-    description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor], images: Any, texts: Any
+    description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor], own: Mapping[str, Any]
 ) -> Any:
     kinds: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)}
-    renderer = None if description["renderer"] is None else renderer_from_dict(description["renderer"], images)
+    drawn = description["renderer"]
+    renderer = None if drawn is None else renderer_from_dict(drawn, own.get("layout"))
     parameters = dict(description["parameters"])
     layout = parameters["layout"]
     if isinstance(layout, dict):  # it was fitted: its positions are the renderer's
         parameters["layout"] = None
-        layout = images if images is not None else getattr(renderer, "layout", None)
+        layout = own.get("layout", getattr(renderer, "layout", None))
     elif not isinstance(layout, (str, type(None))):
         raise TypeError(f"the layout {layout!r:.40}, which is no name")
     model: Any = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
     _restore(model, description, arrays)
-    image_encoder = images if _has_own_encoder(description) else None
-    model.image_encoder = model.image_encoder if image_encoder is None else image_encoder
-    model.text_encoder = model.text_encoder if texts is None else texts
+    model.image_encoder = own.get("image", model.image_encoder)
+    model.text_encoder = own.get("text", model.text_encoder)
     read_features(model, description, weights)
     model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
     model.renderer_ = renderer

@@ -14,7 +14,7 @@ from permgrad.imaging.layout import extent
 from permgrad.pages import plots
 from permgrad.pages.sentences import map_words, no_share_words, path_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
-from permgrad.pages.words import clean, conditional_words, quantity_of
+from permgrad.pages.words import clean, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -89,8 +89,6 @@ def methods(section: SectionView, content: Assessment) -> None:
     """The methods behind the numbers of the other tabs."""
     explanation, local = content.explanation, content.local
     shown = {} if explanation is None else {"importance": f"{explanation.method}, {quantity_of(explanation)}"}
-    if explanation is not None and (words := conditional_words(explanation)):
-        shown["importance"] += f". {words}"
     if local is not None:
         baseline = local.meta.get("baseline")
         shown["parts of single predictions"] = f"{local.method}" + (f" from the {baseline}" if baseline else "")

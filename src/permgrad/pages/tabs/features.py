@@ -35,12 +35,10 @@ from permgrad.pages.views import (
 from permgrad.pages.words import (
     RANKS,
     clean,
-    conditional_words,
     confidence_words,
     p_text,
     quantity_of,
     rank_texts,
-    replaced_words,
     shorten,
     shown_ranks,
     training_words,
@@ -65,8 +63,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
     if not content.learnt:
         section.title = "What it uses, whatever it has learned"
     measured, in_loss = content.metrics or {}, explanation
-    replaced = replaced_words(explanation)
-    replaced += ": each row gets the value of another row" * (replaced == "shuffled")
+    replaced = "shuffled: each row gets the value of another row"
     if (whole := advantage(explanation.meta, measured)) is not None:
         explanation = in_shares(explanation, whole)
         beyond = f" {BEYOND_ALL}" * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
@@ -76,12 +73,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
             "0\u00a0% means that the model does not need it. The numbers "
             f"need not add up to 100\u00a0%: features can back each other up, or need each other.{beyond}"
         )
-    elif "part of the decrease" in (quantity := str(explanation.meta.get("quantity", ""))):
-        unit = (
-            "The model's loss is lower than without any information about the features. The importance of a feature is "
-            "its part of the difference, per row on average: its Shapley value. The parts add up."
-        )
-    elif "loss" in quantity:
+    elif "loss" in str(explanation.meta.get("quantity", "")):
         unit = (
             "The importance of a feature is how much the model's loss grows, per row on average, when the feature is "
             f"{replaced}. 0 means that the model does not need it."
@@ -97,11 +89,8 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         caption += " Grey: does not clearly matter."
     with section.live("bars"):
         section.figure(plots.bar(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""), caption)
-    conditional = conditional_words(in_loss)
-    rest = "This holds for importances alone, not for pairs, curves and single rows"
     section.text(
         unit,
-        f"{conditional}. {rest}." if conditional else "",
         unit_words(in_loss),
         "" if content.refits is None else training_words(content.refits),
     )

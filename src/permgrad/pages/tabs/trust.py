@@ -32,7 +32,6 @@ from permgrad.pages.words import (
     p_text,
     quantity_of,
     rank_texts,
-    replaced_words,
     shown_ranks,
     texts_of,
     training_text,
@@ -257,8 +256,7 @@ def reading(section: SectionView, content: Assessment) -> None:
     explanation = content.explanation
     terms: dict[str, str] = {}
     if explanation is not None:
-        meaning = "The share of the model's advantage over a constant that is lost when the feature is "
-        meaning += f"{replaced_words(explanation)}."
+        meaning = "The share of the model's advantage over a constant that is lost when the feature is shuffled."
         if advantage(explanation.meta, content.metrics or {}) is None:
             quantity = quantity_of(explanation)
             meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()

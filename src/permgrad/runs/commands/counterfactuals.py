@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from permgrad.attribution.counterfactuals import ALREADY, Counterfactuals, counterfactuals
+from permgrad.attribution.model import Model
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, listed
 from permgrad.base.files import writing
@@ -38,10 +39,9 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     for option, names in (("--fixed", request.fixed), ("--range", ranges), ("--direction", direction)):
         for name in names:
             find_column(name, [str(column) for column in row.columns], option)
-    options: dict[str, Any] = read.model.options if isinstance(read.model, FileModel) else {}
-    options |= {"ranges": {name: _cells(name, read.rows[name], limit) for name, limit in ranges.items()}}
+    options: dict[str, Any] = {"ranges": {name: _cells(name, read.rows[name], limit) for name, limit in ranges.items()}}
     options |= {"direction": direction, "want": _wanted(request.want, read), "random_state": request.seed}
-    options |= {name: getattr(request, name) for name in ("fixed", "most_changes", "count")}
+    options |= {"fixed": request.fixed, "max_changes": request.most_changes, "count": request.count}
     outcome, result = _alternatives(request, read, row, number, options)
     if result.meta.get("reason") == ALREADY:
         problem = f"The model already predicts {value_text(result.meta['prediction'])} for row {number}"
@@ -93,7 +93,9 @@ def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
 def _alternatives(
     request: CounterfactualsRequest, read: ReadRows, row: pd.DataFrame, number: int, options: dict[str, Any]
 ) -> tuple[Outcome, Counterfactuals]:
-    model = read.model.predictor if isinstance(read.model, FileModel) else read.model
+    model: Any = read.model
+    if isinstance(model, FileModel):
+        model = Model(model.predictor, **model.options)
     dated = _dated(read)
     rows = read.rows.assign(**dated)
     assert read.places is not None, "a row is named"

@@ -109,9 +109,9 @@ def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, 
     check_model(folder)
     run = run_of(folder)
     with loading():
-        from permgrad.models.save.saving import load
+        from permgrad.models.save.saving import load_trusting
 
-        model = load(saved_in(folder), trust=trust)
+        model = load_trusting(saved_in(folder), trust=trust)
         if (fitted := getattr(model, "fitted_", None)) is not None:
             _ = fitted.model.predict  # its file is read, or refused, now
     record = read_record(run)

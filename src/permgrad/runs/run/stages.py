@@ -22,9 +22,11 @@ from permgrad.assess.model import Cache, EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
-from permgrad.attribution.explain_refits import explain_refits
+from permgrad.attribution.explain_refits import refit
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.frames import file_frame
+from permgrad.attribution.model import Model
+from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import by_count, counted, keeping_warnings, listed
@@ -61,7 +63,7 @@ from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.settings import choose_device, resolve_settings
-from permgrad.models.save.saving import load
+from permgrad.models.save.saving import load, load_trusting
 from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
 from permgrad.pages.sentences import leak_words
@@ -141,7 +143,7 @@ class RunWork:
         """The trained model. One that was saved without rows draws them from the training rows again."""
         folder, request = self.folder.path / "model", self.request
         if self.chosen != "network":
-            return load(folder, trust=trusted(request))
+            return load_trusting(folder, trust=trusted(request))
         model = load(folder, device=request.device)
         if not rows_in(model)[0]:
             train = self.inputs.parts["train"]
@@ -300,17 +302,16 @@ class RunWork:
             estimator = clone(self.model).set_params(layout=layout, device=self.request.device)
         else:
             estimator = make_estimator(self.request, self.inputs, self.chosen)
-        return explain_refits(
-            estimator,
+        features = len(self.model.preprocessor_.features())
+        arguments = Arguments(
+            Model(estimator, positive=self.inputs.positive),
             pd.concat([part.table for part in parts], ignore_index=True),
             np.concatenate([part.y for part in parts]),
-            refits=refits,
-            positive=self.inputs.positive,
-            n_repeats=Budget().ranking_options(1, len(self.model.preprocessor_.features()), some=False)["n_repeats"],
+            n_repeats=Budget().ranking_options(1, features, some=False)["n_repeats"],
             random_state=self.request.seed,
-            out=self.folder.path / CACHE / "refits",
             **further,
         )
+        return refit(arguments, refits=refits, out=self.folder.path / CACHE / "refits")
 
 
 # ---- before the stages -----------------------------------------------------------------------------------------------
