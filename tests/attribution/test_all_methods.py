@@ -29,7 +29,7 @@ FAST = {
     "lime": {"samples": 60},
     "smoothgrad": {"samples": 5},
     "expected_gradients": {"samples": 20},
-    "aggregate": {"members": {"permutation": {}, "lime": {"samples": 60}, "shapley": {"references": 10}}},
+    "aggregate": {"members": ("permutation", pg.methods.Lime(samples=60), pg.methods.Shapley(references=10))},
 }
 
 

@@ -78,7 +78,7 @@ FEW = {
     "lime": {"samples": 120},
     "smoothgrad": {"samples": 4},
     "expected_gradients": {"samples": 8},
-    "aggregate": {"members": {"gradient": {}, "permutation": {}}},
+    "aggregate": {"members": ("gradient", "permutation")},
 }
 CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 

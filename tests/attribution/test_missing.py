@@ -304,9 +304,6 @@ def test_the_call_to_make_for_networks_has_effects_alone_and_last():
 
     inputs = {"image": torch.randn(300, 1, 4, 4), "table": torch.randn(300, 2)}
     y = Two()(**inputs)[:, 0].numpy()
-    result = pg.missing_modalities(pg.Model(Two(), task="regression"), inputs, y, **QUIET)
-    with pytest.warns(pg.PermgradWarning, match=r"level='modality', interactions=2"):
-        result.information("image")
     found = pg.explain(
         pg.Model(Two(), task="regression"), inputs, y, method=pg.methods.PermGrad(order=2), groups="modality", **QUIET
     )

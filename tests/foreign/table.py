@@ -19,7 +19,7 @@ import permgrad as pg
 from permgrad.attribution import methods
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "shared")]
-from explaining import explain_with
+from explaining import explain_with  # noqa: E402 — beside this script
 from networks import NETWORKS, ROWS, build  # noqa: E402 — beside this script
 from untouched import assert_untouched, state_of  # noqa: E402 — as above
 

@@ -7,29 +7,40 @@ from collections.abc import Mapping
 from typing import Any
 
 import permgrad as pg
+from permgrad.attribution.explain import answer
 from permgrad.attribution.method.captum import CaptumMethod, find_method
 from permgrad.attribution.request import Configured, configured
+from permgrad.attribution.request.arguments import Arguments
 
 #: Arguments of ``pg.explain`` and what ``pg.Model`` says.
 ARGUMENTS = set(inspect.signature(pg.explain).parameters)
 READING = set(inspect.signature(pg.Model).parameters) - {"model"}
 
 
-def explain_with(model: Any, X: Any, y: Any = None, **options: Any) -> pg.Explanation:
-    """Explain a model by arguments of ``pg.explain``, of ``pg.Model``, and options or inner settings of the method."""
+def explain_with(
+    model: Any, X: Any, y: Any = None, *, row_offset: int | None = None, engine: Any = None, **options: Any
+) -> pg.Explanation:
+    """Explain a model by arguments of ``pg.explain``, of ``pg.Model``, and options or inner settings of the method.
+
+    ``row_offset``: the rows are a part of a longer table. ``engine``: of ``pg.explain_stream``.
+    """
     model, arguments = parted(model, options)
+    if engine is not None:
+        return pg.explain_stream(model, X, y, engine=engine, **arguments)
+    if row_offset is not None:
+        return answer(Arguments(model, X, y, row_offset=row_offset, **arguments))
     return pg.explain(model, X, y, **arguments)
 
 
 def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the model as options describe it, and the arguments of ``pg.explain`` with a method that has the others."""
+    """Return the model as options describe it, and the arguments of ``pg.explain`` with the method's own in it."""
     method: Any = options.get("method", "permgrad")
     chosen = None if isinstance(method, Mapping) else find_method(method)[0]
     own = set() if not isinstance(chosen, Configured) else {*chosen.options, *chosen.inner}
     read = {name: value for name, value in options.items() if name in READING and name not in own}
     rest = {name: value for name, value in options.items() if name not in read}
     of_method = {name: value for name, value in rest.items() if name not in ARGUMENTS or name in own}
-    arguments = {name: value for name, value in options.items() if name not in {*read, *of_method}}
+    arguments = {name: value for name, value in rest.items() if name not in of_method}
     if of_method and isinstance(chosen, CaptumMethod):
         arguments["method"] = (chosen.attribution, {**chosen.settings(), **of_method})
     elif of_method:

@@ -15,6 +15,7 @@ import network_kinds_numbers
 import network_kinds_outputs
 import numpy as np
 import pandas as pd
+from explaining import with_settings
 from network_cases import Case, Net, hand_over, kinds, seeded
 from usual_methods import USUAL
 
@@ -50,7 +51,10 @@ FEW: dict[str, dict[str, Any]] = {
     "smoothgrad": {"samples": 4},
     "expected_gradients": {"samples": 8},
 }
-FAST: dict[str, dict[str, Any]] = {**FEW, "aggregate": {"members": {"gradient": {}, "permutation": {}, **FEW}}}
+FAST: dict[str, dict[str, Any]] = {
+    **FEW,
+    "aggregate": {"members": ("gradient", "permutation", *(with_settings(name, **few) for name, few in FEW.items()))},
+}
 
 
 def ask(case: Case, rng: np.random.Generator, method: str | None) -> Case:

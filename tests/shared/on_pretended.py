@@ -27,7 +27,7 @@ from pretended import LACKING, NAME, install
 #: Before anything is computed: torch counts devices once.
 DEVICE = install()
 
-from explaining import explain_with
+from explaining import explain_with  # noqa: E402 — beside this script
 from strangers import STRANGERS  # noqa: E402
 from torch.utils._pytree import tree_map  # noqa: E402
 from usual_methods import USUAL  # noqa: E402
@@ -52,7 +52,7 @@ FEW: dict[str, dict[str, Any]] = {
     "expected_gradients": {"samples": 8},
 }
 # The members of an aggregate are methods that have cases of their own: two of them, of one scope each, are enough here.
-FAST = {**FEW, "aggregate": {"members": {"gradient": {}, "permutation": {}}}}
+FAST = {**FEW, "aggregate": {"members": ("gradient", "permutation")}}
 ROWS = 12
 Cases = Iterator[tuple[str, float]]
 

@@ -69,7 +69,7 @@ def test_local_frame_starts_with_row_and_has_no_invented_errors():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="values must be"):
         Explanation(np.zeros((2, 1)), ("a",), ("table",), ("all",), "x", "global")
-    with pytest.raises(InputError, match="std must have the shape of values"):
+    with pytest.raises(InputError, match="std_error must have the shape of values"):
         Explanation(np.zeros((1, 1)), ("a",), ("table",), ("all",), "x", "global", std_error=np.zeros((2, 1)))
 
 

@@ -86,7 +86,7 @@ def map_by_hand(values: Tensor, slopes: Tensor, variant: str) -> np.ndarray:
 @pytest.mark.parametrize("variant", ["gradcam", "hirescam", "layercam"])
 def test_equals_the_formula(variant, output):
     net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
-    found = explain(net, images, variant=variant, output=output, upsample="none")
+    found = explain(net, images, variant=variant, scale=output, upsample="none")
     assert found.meta["layer"] == {"input": "4"}
     slow = np.zeros((ROWS, 3, 4, 4))
     for row in range(ROWS):

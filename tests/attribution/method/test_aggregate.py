@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.method.aggregate import _shares
 
-MEMBERS = {"gradient": {}, "permutation": {}, "lime": {"samples": 100}, "shapley": {"references": 10}}
+NAMES = ("gradient", "permutation", "lime", "shapley")
+MEMBERS = ("gradient", "permutation", pg.methods.Lime(samples=100), pg.methods.Shapley(references=10))
 ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 Y = np.random.default_rng(0).integers(0, 3, 40)
 
@@ -47,7 +48,7 @@ def explain(net=None, rows=ROWS, y=Y, **options) -> pg.Explanation:
 def test_is_the_mean_of_shares():
     found = explain()
     assert found.outputs == ("all", "0", "1", "2")
-    assert list(found.parts) == list(MEMBERS) == found.meta["members"]
+    assert list(found.parts) == list(NAMES) == found.meta["members"]
     for part in found.parts.values():
         np.testing.assert_allclose(part.sum(axis=0), 1)
     np.testing.assert_allclose(found.values, np.mean(list(found.parts.values()), axis=0))
@@ -106,17 +107,14 @@ def test_members_that_refuse_are_named():
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ("lime", "members must be names of methods, or a mapping from names to their options, got 'lime'"),
+        ("lime", "members must be methods, by name or as of pg.methods, got 'lime'"),
         (["lime", "shaply"], "method must be one of"),
         (["lime"], "aggregate needs at least two members, got ['lime']. Add another"),
         (
             ["lime", "aggregate"],
             "members must not contain 'aggregate'. Leave it out",
         ),
-        (
-            {"lime": {"sample": 100}, "permutation": {}},
-            "method='lime' has no option 'sample'",
-        ),
+        ({"lime": {}, "permutation": {}}, "members must be methods, by name or as of pg.methods, got"),
     ],
 )
 def test_bad_members(members, message):

@@ -135,7 +135,7 @@ def test_what_cannot_be_used_is_said(case):
     with pytest.raises(pg.InputError, match=r"call .to_global\(\) on the result"):
         pg.explain(net, inputs, method=attr.Saliency(net), scope="global")
     with pytest.raises(
-        pg.InputError, match=r"captum.Occlusion failed on these inputs with .*Pass the arguments that it needs"
+        pg.InputError, match=r"captum.Occlusion failed on these inputs with .*Pass what it needs beside it"
     ):
         pg.explain(net, inputs, method=attr.Occlusion(net))
     views, pair, _ = STRANGERS["list_of_images"]()

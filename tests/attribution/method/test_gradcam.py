@@ -90,7 +90,7 @@ def twin(model, row: np.ndarray, target: int, *, variant: str, output: str, acti
 @pytest.mark.parametrize(("output", "activation"), [("logit", True), ("probability", True), ("logit", False)])
 def test_maps_equal_the_papers(model, rows, variant, output, activation):
     got = explained(
-        model, rows[:6], variant=variant, output=output, upsample="none", before_activation=not activation
+        model, rows[:6], variant=variant, scale=output, upsample="none", before_activation=not activation
     ).maps["cam"]
     encoded = model.encode(rows[:6])
     want = np.stack(

@@ -54,7 +54,7 @@ def explain(net: nn.Module, rows, **options) -> pg.Explanation:
 @pytest.mark.parametrize("signed", [False, True])
 def test_equals_finite_differences(output, signed):
     net, rows = network(), inputs()
-    found = explain(net, rows, output=output, signed=signed, segments={"image": "pixels"})
+    found = explain(net, rows, scale=output, signed=signed, segments={"image": "pixels"})
     step, slow = 1e-6, []
 
     def outputs(image: Tensor, table: Tensor) -> Tensor:

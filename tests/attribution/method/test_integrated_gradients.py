@@ -188,7 +188,7 @@ def test_linear_closed_form():
 @pytest.mark.parametrize("baseline", ["zeros", "mean", "median", "background"])
 @pytest.mark.parametrize("output", ["logit", "probability"])
 def test_completeness(model, rows, baseline, output):
-    explanation = explained(model, rows, baseline=baseline, output=output)
+    explanation = explained(model, rows, baseline=baseline, scale=output)
     # The truth is recomputed here from the network alone.
     own = outputs(model, model.encode(rows))
     bases = {
@@ -347,9 +347,7 @@ def test_steps_follow_the_need(model, rows):
     assert rough.meta["mean_steps"] < fine.meta["mean_steps"]
     assert rough.meta["gradient_evaluations"] < fine.meta["gradient_evaluations"]
     assert fine.meta["completeness_gap"] < 0.0005 or fine.meta["steps"] == 1024
-    with pytest.warns(
-        PermgradWarning, match=r"Attributions of \d of 9 rows did not settle .* Raise max_steps or tolerance"
-    ):
+    with pytest.warns(PermgradWarning, match=r"Attributions of \d of 9 rows did not settle .* Raise tolerance"):
         explain(model, rows, method=tuned(pg.methods.IntegratedGradients(tolerance=1e-6), max_steps=16), progress=False)
 
 

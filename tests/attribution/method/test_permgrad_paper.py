@@ -355,8 +355,6 @@ def test_bad_input(model, rows):
         explained(model, X, y, shuffles=0)
     with pytest.raises(InputError, match="does not support sample_weight"):
         explained(model, X, y, sample_weight=np.ones(len(X)))
-    with pytest.raises(InputError, match="does not support sampling='conditional', because it shuffles"):
-        explained(model, X, y, sampling="conditional")
     foreign = copy.deepcopy(model)
     foreign.module_.renderer = ForeignRenderer(lambda E: np.zeros((len(E), 1, 9, 9)), channels_last=False)
     with pytest.raises(InputError, match="needs the pixel of each feature"):

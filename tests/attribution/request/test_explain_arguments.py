@@ -38,14 +38,6 @@ def fitted():
         ({"groups": {"g": ["a"], "h": ["a"]}}, "in one group only"),
         ({"groups": {"g": []}}, "'g' is empty"),
         ({"groups": {"c": ["a", "b"]}}, "has the name of a feature outside it"),
-        (
-            {"groups": {"g": ["a"]}, "groups": {}},
-            "level='column', which explains every column separately. Leave one",
-        ),
-        (
-            {"groups": {"g": ["a"]}, "groups": "modality"},
-            "level='modality', which explains every input separately. Leave one",
-        ),
         ({"background": 3}, "background must be rows like inputs"),
         ({"sampling": "cond"}, "sampling must be one of"),
         ({"loss": "squared_error"}, "loss='squared_error' cannot be used for classification"),

@@ -93,14 +93,14 @@ def twin(net: nn.Module, rows: list[Tensor], baselines: list[Tensor], steps: int
 def test_equals_the_twin(output):
     net, rows = seeded(TwoModalities), inputs()
     baseline = {"image": drawn(1, 1, 8, 8, seed=5), "table": drawn(1, 4, seed=6)}
-    found = explain(net, rows, baseline=baseline, output=output, segments={"image": "pixels"})
+    found = explain(net, rows, baseline=baseline, scale=output, segments={"image": "pixels"})
     slow = twin(net, list(rows.values()), list(baseline.values()), 4000, output)
     scale = max(found.meta["output_range"])
     assert np.abs(slow).max() > 0.02 * scale
     assert np.abs(found.values - slow).max() < 2e-3 * scale
     assert found.meta["rule"] == "secants of each function"
     assert found.meta["completeness_gap"] < 1e-12
-    finer = explain(net, rows, baseline=baseline, output=output, segments={"image": "pixels"}, tolerance=1e-5)
+    finer = explain(net, rows, baseline=baseline, scale=output, segments={"image": "pixels"}, tolerance=1e-5)
     assert np.abs(finer.values - slow).max() < 1e-4 * scale
 
 
@@ -291,7 +291,7 @@ def test_settled_rows_take_no_further_part():
 
 
 def test_rows_that_do_not_settle_are_told():
-    with pytest.warns(pg.PermgradWarning, match=r"Attributions of \d+ of 8 rows did not settle .*\. Raise max_steps"):
+    with pytest.warns(pg.PermgradWarning, match=r"Attributions of \d+ of 8 rows did not settle .*\. Raise tolerance"):
         explain(seeded(TwoModalities), inputs(), tolerance=1e-9, max_steps=16)
 
 

@@ -673,14 +673,6 @@ def test_channels_are_found_where_they_are():
         ({"target": 1.0}, "outputs, got 1.0"),
         ({"y": 1}, "y must have one value per row, got int 1"),
         ({"layer": ["a"]}, "names a part of the network, but Linear has no parts"),
-        (
-            {"groups": {"g": ["table[0]"]}, "groups": {}},
-            "level='column', which explains every column separately. Leave one",
-        ),
-        (
-            {"groups": {"g": ["table[0]"]}, "groups": "modality"},
-            "level='modality', which explains every input separately. Leave",
-        ),
         ({"groups": [["a"]]}, "groups must be a mapping of names to lists of features, got"),
         ({"scoring": lambda: 1.0, "y": CLASSES}, "Scorer '<lambda>' raised TypeError"),
         ({"scoring": lambda *_: "much", "y": CLASSES}, "Scorer '<lambda>' raised ValueError"),

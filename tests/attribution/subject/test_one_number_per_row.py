@@ -45,8 +45,8 @@ def closed_form(net: NumbersAndCodes, own: tuple[Tensor, ...], other: tuple[Tens
     return values.mean(dim=1).detach().numpy()
 
 
-@pytest.mark.parametrize("structure", ["flat", "owen"])
-def test_shapley_values_of_more_numbers_than_are_enumerated(structure):
+@pytest.mark.parametrize("blocks", [None, "modality"])
+def test_shapley_values_of_more_numbers_than_are_enumerated(blocks):
     net, own, other = NumbersAndCodes(), rows(ROWS, 0), rows(BACKGROUND, 1)
     truth = closed_form(net, own, other)
     assert truth.shape[1] > 12

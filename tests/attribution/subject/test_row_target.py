@@ -184,7 +184,6 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
         ({"target": [7] * 24}, "got 7"),
         ({"target": ["x"] * 24}, "got 'x'"),
         ({"target": [0.5] * 24}, "got 0.5"),
-        ({"target": "predicted", "target": 1}, "Leave one of them out"),
         ({"target": "predicted", "method": "permgrad"}, "scope='local'"),
         ({"target": "predicted", "task": "regression"}, "needs a classifier"),
         ({"target": "predicted", "engine": "ray"}, "Leave engine= out"),

@@ -35,7 +35,7 @@ FAST: dict[str, dict[str, Any]] = {
     "smoothgrad": {"samples": 4},
     "expected_gradients": {"samples": 8},
     "integrated_gradients": {"steps": 8},
-    "aggregate": {"members": {"permutation": {}, "gradient": {}}},
+    "aggregate": {"members": ("permutation", "gradient")},
 }
 
 

@@ -84,7 +84,7 @@ def test_a_step_is_where_it_is():
 def test_curves_of_a_product_follow_the_other_column():
     """E[x1 | x0] is 0.9 x0: the curve is 0.45 (x0² − 1). What both do only together is x0 x1 less both curves."""
     X = correlated(20_000)
-    explanation = explain(lambda table: table[:, 0] * table[:, 1], X, order=2, pairs=[("x1", "x0")])
+    explanation = explain(lambda table: table[:, 0] * table[:, 1], X, pairs=[("x1", "x0")])
     assert explanation.names == ("x0", "x1", "x2", "x0 × x1")
     for name in ("x0", "x1"):
         found = curve(explanation, name)
@@ -121,7 +121,7 @@ def test_predictions_stay_in_the_data_where_shuffled_ones_leave_it():
 
 def test_effects_that_cancel_show_in_pairs():
     X = correlated(relation=0.0)
-    explanation = explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X, order=2)
+    explanation = explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X, pairs="all")
     frame = explanation.to_frame().set_index("feature")
     assert frame.loc["x0", "p_value"] > 0.05
     assert frame.loc["x0 × x1", "p_value"] < 1e-6
@@ -233,7 +233,7 @@ def test_curves_are_those_of_the_paper():
 
 def test_pairs_are_those_of_the_paper():
     X = correlated(310, relation=0.6)
-    explanation = explain(bent, X, bins=5, order=2)
+    explanation = explain(bent, X, bins=5, pairs="all")
     for pair in itertools.combinations(range(3), 2):
         expected = slow_pair(bent, X, pair, 5)
         found = curve(explanation, " × ".join(f"x{column}" for column in pair))
@@ -363,7 +363,7 @@ def test_each_class_has_its_curve():
 def test_constant_and_empty_columns():
     X = pd.DataFrame(correlated(), columns=["a", "b", "c"]).assign(b=1.0, c=np.nan)
     with pytest.warns(pg.PermgradWarning, match=r"not one column with values.*: c\."):
-        explanation = explain(lambda table: table["a"] + table["b"], X, order=2)
+        explanation = explain(lambda table: table["a"] + table["b"], X, pairs="all")
     frame = explanation.to_frame().set_index("feature")
     assert frame.loc["b", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
     assert frame.loc["a × b", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
@@ -374,7 +374,7 @@ def test_constant_and_empty_columns():
 def test_few_rows_have_no_errors_or_wide_ones(rows):
     X = correlated(rows)
     X[:, 1] = 1.0
-    explanation = explain(lambda table: table[:, 0] + table[:, 1], X, order=2)
+    explanation = explain(lambda table: table[:, 0] + table[:, 1], X, pairs="all")
     frame = explanation.to_frame().set_index("feature")
     assert frame.loc["x0", "importance"] == pytest.approx(X[:, 0].std())
     assert frame.loc["x1", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
@@ -462,7 +462,7 @@ def test_effects_that_cancel_are_no_importance():
 
 
 def test_the_frame_of_curves_is_kept_and_drawn(tmp_path):
-    explanation = explain(bent, correlated(), order=2)
+    explanation = explain(bent, correlated(), pairs="all")
     frame = explanation.effects()
     assert list(frame) == [
         "feature", "class", "value", "value_2", "effect", "std_error", "ci_low", "ci_high", "rows",
@@ -510,7 +510,7 @@ def test_bad_options_are_refused(options, words):
 def test_many_pairs_are_refused_unless_they_are_named():
     X = np.random.default_rng(0).normal(size=(60, 30))
     with pytest.raises(pg.InputError, match="ale computes at most 300 pairs, and 30 features have 435"):
-        explain(lambda table: table[:, 0] * table[:, 29], X, order=2)
-    explanation = explain(lambda table: table[:, 0] * table[:, 29], X, order=2, pairs=[("x29", "x0")])
+        explain(lambda table: table[:, 0] * table[:, 29], X, pairs="all")
+    explanation = explain(lambda table: table[:, 0] * table[:, 29], X, pairs=[("x29", "x0")])
     assert explanation.names[-1] == "x0 × x29"
     assert len(explanation.names) == 31

@@ -96,7 +96,7 @@ def explain(**options) -> pg.Explanation:
 
 @pytest.mark.parametrize("output", ["logit", "probability"])
 def test_equals_the_formula(output):
-    found = explain(output=output)
+    found = explain(scale=output)
 
     def worth(row: int, kept: tuple[int, ...]) -> np.ndarray:
         outputs = blended(row, kept)
@@ -378,7 +378,7 @@ def test_saved_and_shown(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"structure": "tree"}, "structure must be one of 'flat', 'owen', got 'tree'"),
+        ({"blocks": "tree"}, "blocks must be one of 'modality', got 'tree'"),
         ({"game": "loss"}, "game must be one of 'prediction', 'expected', got 'loss'"),
         ({"exact": -1}, "exact must be an integer of at least 0, got -1"),
         (

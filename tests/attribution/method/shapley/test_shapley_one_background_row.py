@@ -61,19 +61,19 @@ def test_unused_inputs_have_exactly_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", ["flat", "owen"])
+@pytest.mark.parametrize("blocks", [None, "modality"])
 @pytest.mark.parametrize("references", [1, 3])
-def test_players_that_cannot_differ_do_not_count(structure, references):
+def test_players_that_cannot_differ_do_not_count(blocks, references):
     net, rows, _ = smooth()
     draw = torch.Generator().manual_seed(3)
     background = torch.randn(references, PLAYERS, generator=draw, dtype=torch.float64)
     background[:, :4] = torch.tensor([1.0, -1.0, 0.5, 2.0])
     rows[:2, :4] = background[0, :4]
     rows[3, 1:4] = background[0, 1:4]
-    given = {"random_state": 0, "structure": structure, "max_permutations": 8}
+    given = {"random_state": 0, "blocks": blocks, "max_permutations": 8}
     found = explain(net, rows, background, **given)
     few = [0, 1, 3]
-    truth = explain(net, rows[few], background, exact=PLAYERS, structure=structure)
+    truth = explain(net, rows[few], background, exact=PLAYERS, blocks=blocks)
     assert np.abs(truth.values).max() > 0.05
     np.testing.assert_allclose(found.values[few], truth.values, rtol=0, atol=1e-12)
     assert (found.std_error[few] == 0).all()

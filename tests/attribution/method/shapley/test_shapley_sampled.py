@@ -77,11 +77,11 @@ def test_the_gap_is_told_where_the_background_is_too_large():
     assert found.meta["completeness_gap"] > 1e-3
 
 
-@pytest.mark.parametrize("structure", ["flat", "owen"])
+@pytest.mark.parametrize("blocks", [None, "modality"])
 @pytest.mark.usefixtures("no_pilot")
-def test_every_background_row_is_used_equally_often(monkeypatch, structure):
+def test_every_background_row_is_used_equally_often(monkeypatch, blocks):
     used: Counter[tuple[int, int]] = Counter()
-    name = "walk" if structure == "owen" else "solve"
+    name = "walk" if blocks is not None else "solve"
     plain = getattr(shapley_sampled, name)
 
     def watched(game, *arguments):
@@ -90,7 +90,7 @@ def test_every_background_row_is_used_equally_often(monkeypatch, structure):
         return plain(game, *arguments)
 
     monkeypatch.setattr(shapley_sampled, name, watched)
-    explain(structure=structure)
+    explain(blocks=blocks)
     assert set(used.values()) == {2}
     assert len(used) == 12 * 20
 
@@ -187,24 +187,24 @@ def test_what_is_tried_before_is_counted_too(monkeypatch):
     assert for_reading == known
 
 
-@pytest.mark.parametrize("structure", ["flat", "owen"])
+@pytest.mark.parametrize("blocks", [None, "modality"])
 @pytest.mark.usefixtures("no_pilot")
-def test_players_that_are_alike_are_not_computed(monkeypatch, structure):
+def test_players_that_are_alike_are_not_computed(monkeypatch, blocks):
     """Codes often agree with the donor's; what is left out changes nothing."""
     rows, background = (draw(6, seed=3) > 0.4).double(), (draw(20, seed=4) > 0.4).double()
     rows[0] = background[0]
-    sparing = explain(rows, background=background, structure=structure)
+    sparing = explain(rows, background=background, blocks=blocks)
     monkeypatch.setattr(ShapleyGame, "differs", lambda self, rows, donors: np.ones((len(rows), 8), dtype=bool))
-    whole = explain(rows, background=background, structure=structure)
+    whole = explain(rows, background=background, blocks=blocks)
 
-    each = 14 if structure == "owen" else 16
+    each = 14 if blocks is not None else 16
 
     assert whole.meta["model_rows"] == 6 + 20 + PROBES + 6 * 40 * each
     assert sparing.meta["model_rows"] < 0.6 * whole.meta["model_rows"]
     # A smaller design has other coalitions; along an order, what is left out changes nothing.
     exact = pg.explain(NET, rows, method="shapley", background=background, progress=False)
     assert np.abs(sparing.values - exact.values).max() < np.abs(whole.values - exact.values).max() * 1.5 + 1e-12
-    if structure == "owen":
+    if blocks is not None:
         np.testing.assert_allclose(sparing.values, whole.values, atol=1e-12)
         np.testing.assert_allclose(sparing.std_error, whole.std_error, atol=1e-12)
 
@@ -296,7 +296,7 @@ def test_intervals_cover_the_exact_values(options):
     given = dict(options)
     background = draw(300, seed=5) if given.pop("large", False) else BACKGROUND
     rows = draw(40, seed=9)
-    structure = given.get("structure", "flat")
+    blocks = given.get("blocks")
     exact = pg.explain(NET, rows, method="shapley", background=background, progress=False)
     inside, scaled = [], []
     for seed in range(3):
@@ -424,8 +424,8 @@ def test_loss_intervals_cover_the_value_over_all_rows():
     assert 0.88 <= np.mean(inside) <= 0.99
 
 
-@pytest.mark.parametrize(("structure", "sampler"), [("flat", "solve"), ("owen", "walk")])
-def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, structure, sampler):
+@pytest.mark.parametrize(("blocks", "sampler"), [(None, "solve"), ("modality", "walk")])
+def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, blocks, sampler):
     from permgrad.attribution.method.shapley import loss as shapley_loss
 
     seen = []
@@ -437,7 +437,7 @@ def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, st
         return plain(game, *given)
 
     monkeypatch.setattr(shapley_loss, sampler, watched)
-    given = {"method": "shapley", "scope": "global", "game": "expected", "structure": structure}
+    given = {"method": "shapley", "scope": "global", "game": "expected", "blocks": blocks}
     explain_with(NET, ROWS, Y, random_state=0, progress=False, exact=0, **given)
     assert len(seen) > 1
     assert all((rows != donors).all() for rows, donors in seen)
