@@ -141,7 +141,7 @@ def test_own_networks_do_not_reject_a_proxy_given_what_it_stands_for():
 def test_groups_of_an_own_network_are_drawn_as_one():
     x, y = leaning()
     names = explain(x, y).names
-    found = explain(x, y, level="group", groups={"bent": [names[0], names[2]]})
+    found = explain(x, y, groups={"bent": [names[0], names[2]]})
     assert found.names[:1] == ("bent",)
     assert found.p_values[0, 0] < 1e-6
     assert found.values[0, 0] > explain(x, y).values[0, 0]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with
+from explaining import explain_with, with_settings
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -66,7 +66,7 @@ def test_a_baseline_is_read_like_a_background(method):
 
     inputs = {"counts": COUNTS, "numbers": NUMBERS}
     half = {"counts": COUNTS[:1] + 0.5, "numbers": NUMBERS[:1]}
-    chosen = {"numbers": (method, {"baseline": half}), "counts": "permutation"}
+    chosen = {"numbers": with_settings(method, baseline=half), "counts": "permutation"}
     with pytest.raises(pg.InputError, match=rf"'counts' hold {COUNTS[0, 0]}.5, which"):
         pg.explain(Both(), inputs, method=chosen, progress=False)
 

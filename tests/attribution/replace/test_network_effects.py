@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from explaining import explain_with
+from explaining import explain_with, with_settings
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -324,7 +324,7 @@ def test_what_belongs_to_nobody_is_nobodys_effect(method, options):
     inputs = {"a": standard(20, 3, 0), "b": standard(20, 2, 1)}
     background = {"a": standard(30, 3, 2), "b": standard(30, 2, 3)}
     given = {"background": background, "random_state": 0, "progress": False}
-    found = explain_with(Added(), inputs, method={"b": (method, options)}, **given)
+    found = explain_with(Added(), inputs, method={"b": with_settings(method, **options)}, **given)
     assert found.names == ("b[0]", "b[1]")
     assert np.abs(found.values[:, 0]).max() > 0.5
     assert (found.values[:, 1] == 0).all()

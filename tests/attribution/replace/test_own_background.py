@@ -10,7 +10,6 @@ from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.request import tuned
 
 ROWS = np.random.default_rng(0).normal(size=(250, 2))
 OTHER = np.random.default_rng(1).normal(size=(250, 2))
@@ -48,7 +47,7 @@ def test_they_are_their_own_background(cases, name):
 @pytest.mark.parametrize("name", ["network", "estimator"])
 def test_a_part_of_a_longer_table_and_single_rows_keep_what_is_given(cases, name):
     model, rows, y, _ = cases[name]
-    part = pg.explain(model, rows, y, method=tuned(pg.methods.PermGrad(), row_offset=0), background=rows, **GIVEN)
+    part = explain_with(model, rows, y, row_offset=0, background=rows, **GIVEN)
     assert (part.values != pg.explain(model, rows, y, **GIVEN).values).any()
     one = pg.explain(model, rows[:1], y[:1], background=rows[:1], **GIVEN)
     assert not one.values.any()
@@ -58,7 +57,7 @@ def test_a_streamed_table_takes_its_background_for_another_sample(cases, tmp_pat
     model, rows, y, _ = cases["estimator"]
     rows.assign(y=y).to_parquet(tmp_path / "t.parquet")
     streamed = pg.explain_stream(model, tmp_path / "t.parquet", "y", background=rows, **GIVEN)
-    in_memory = pg.explain(model, rows, y, method=tuned(pg.methods.PermGrad(), row_offset=0), background=rows, **GIVEN)
+    in_memory = explain_with(model, rows, y, row_offset=0, background=rows, **GIVEN)
     np.testing.assert_allclose(streamed.values, in_memory.values, rtol=1e-5)
     np.testing.assert_allclose(streamed.std_error, in_memory.std_error, rtol=1e-5)
 

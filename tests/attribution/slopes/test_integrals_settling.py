@@ -160,7 +160,7 @@ def test_the_midpoint_rule_of_a_hybrid_network(model, monkeypatch, references, o
     base["a"] = np.arange(references) / 2
     rows, baselines = (torch.as_tensor(model.encode(frame)).double() for frame in (X, base))
     read = torch.nn.Identity() if output == "logit" else lambda outputs: torch.softmax(outputs, dim=1)
-    options = {"baseline": base, "output": output, "target": [2, 0], "players": "encoded"}
+    options = {"baseline": base, "scale": output, "target": [2, 0], "players": "encoded"}
     for steps in (1, 3, 4):
         slow = slow_midpoints(model.module_, rows, baselines, steps, [2, 0], read)
         assert np.abs(slow).max() > 1e-3

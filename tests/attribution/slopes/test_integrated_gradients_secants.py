@@ -234,7 +234,7 @@ def model(request) -> pg.HyNNClassifier:
 @pytest.mark.parametrize("baseline", ["median", "background"])
 def test_equals_the_general_way(model, monkeypatch, output, baseline):
     rows = table(2, seed=1)[0]
-    options = {"output": output, "baseline": baseline, "references": 3, "tolerance": 0}
+    options = {"scale": output, "baseline": baseline, "references": 3, "tolerance": 0}
     own = explained(model, rows, **options, max_steps=128)
     assert own.meta["rule"] == "secants of each layer"
     monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)

@@ -11,7 +11,6 @@ from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.request import tuned
 from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3}
@@ -206,31 +205,7 @@ class Maps(nn.Module):
         return self.layers(image)
 
 
-@pytest.mark.parametrize("name", ["mean", "max", "sum"])
-@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift", "shapley", "gradcam"])
-def test_maps_are_reduced(name, method):
-    torch.manual_seed(0)
-    net, rows = Maps().double(), torch.randn(6, 1, 4, 4, dtype=torch.float64)
-
-    class Reduced(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def forward(self, image):
-            maps = self.net(image).flatten(2)
-            return maps.amax(dim=2) if name == "max" else getattr(maps, name)(dim=2)
-
-    asked = {"method": method, "segments": ("grid", 2), **QUIET}
-    explanation = explain_with(net, rows, reduce=name, **asked)
-    np.testing.assert_allclose(explanation.values, explain_with(Reduced(), rows, **asked).values, atol=1e-9)
-    assert explanation.values.shape == (6, 4, 3)
-    assert np.abs(explanation.values).max() > 0
-
-
-def test_maps_without_a_reduction_are_refused():
+def test_maps_without_masks_are_refused():
     net, rows = Maps(), torch.randn(6, 1, 4, 4)
-    with pytest.raises(InputError, match="pass reduce='mean', 'max' or 'sum'"):
+    with pytest.raises(InputError, match="of maps for example their mean|of maps for example output"):
         pg.explain(net, rows, **QUIET)
-    with pytest.raises(InputError, match="reduce"):
-        pg.explain(net, rows, method=tuned(pg.methods.PermGrad(), reduce="median"), **QUIET)

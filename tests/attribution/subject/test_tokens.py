@@ -64,22 +64,24 @@ def explained(net, inputs, **options):
 
 
 @pytest.mark.parametrize("method", ["shapley", "permutation", "permgrad", "ablation", "lime"])
-@pytest.mark.parametrize("replace", ["pad", MASK_ID])
-def test_bag_of_words_has_its_known_values(method, replace):
+@pytest.mark.parametrize("blank", [0, MASK_ID])
+def test_bag_of_words_has_its_known_values(method, blank):
     """In a sum each token is worth its number less that of what replaces it; places of padding are worth 0."""
     net, (ids, mask) = Bag(), text()
     options = {"samples": 400, "ridge": 1e-9} if method == "lime" else {}
+    shown = torch.full((1, PLACES), int(blank != 0))
+    background = {"input_ids": torch.full((1, PLACES), blank), "attention_mask": shown}
     explanation = explained(
-        net, {"input_ids": ids, "attention_mask": mask}, method=method, scope="local", replace=replace, **options
+        net, {"input_ids": ids, "attention_mask": mask}, method=method, scope="local", background=background, **options
     )
     numbers = net.words.weight.detach()[:, 0]
-    expected = (numbers[ids] - (0 if replace == "pad" else numbers[MASK_ID])) * mask
+    expected = (numbers[ids] - (numbers[MASK_ID] if blank else 0)) * mask
     assert (mask == 0).any(), "some row must be padded"
     np.testing.assert_allclose(explanation.values[..., 0], expected.numpy(), atol=1e-6 if method == "lime" else 1e-12)
     assert (explanation.values[..., 0][(mask == 0).numpy()] == 0).all()
     assert explanation.names == tuple(f"input_ids[{place}]" for place in range(PLACES))
     assert explanation.meta["held"] == ["attention_mask"]
-    assert explanation.meta["tokens"] == {"input": "input_ids", "replaced_by": replace, "players": "tokens"}
+    assert explanation.meta["tokens"] == {"input": "input_ids", "players": "tokens"}
 
 
 def test_donors_bring_their_place_with_its_mask():
@@ -131,7 +133,7 @@ def test_lengths_are_held_and_tell_padding():
 
 
 def test_nothing_is_held_where_the_user_says_so():
-    """``hold=()`` makes the mask a feature, and the note is given once for a network."""
+    """``hold=None`` makes the mask a feature, and the note is given once for a network."""
     net, (ids, mask) = Bag(), text()
     inputs = {"input_ids": ids, "attention_mask": mask}
     with pytest.warns(PermgradWarning, match=r"attention_mask stays with its row and is not explained"):
@@ -149,14 +151,14 @@ def test_a_group_may_span_inputs():
     net, (ids, mask) = Bag(), text()
     groups = {"start": ["input_ids[0]", "attention_mask[0]"]}
     explanation = explained(
-        net, {"input_ids": ids, "attention_mask": mask}, method="permutation", scope="local", hold=(), groups=groups
+        net, {"input_ids": ids, "attention_mask": mask}, method="permutation", scope="local", hold=None, groups=groups
     )
     assert "input_ids+attention_mask" in explanation.modality
     assert np.abs(explanation.values[:, explanation.names.index("start")]).max() > 0.1
 
 
 def test_other_inputs_keep_their_donors():
-    """Beside other inputs the background stays, and the parts add up to the output."""
+    """Beside other inputs, the parts add up to the output."""
 
     class Both(Bag):
         def forward(self, input_ids, attention_mask, table):
@@ -165,7 +167,7 @@ def test_other_inputs_keep_their_donors():
     net, (ids, mask) = Both(), text()
     table = torch.randn(ROWS, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     inputs = {"input_ids": ids, "attention_mask": mask, "table": table}
-    explanation = explained(net, inputs, method="shapley", replace="pad")
+    explanation = explained(net, inputs, method="shapley")
     added = explanation.values[..., 0].sum(1) + explanation.base_values[:, 0]
     np.testing.assert_allclose(added, explanation.predictions[:, 0], atol=1e-9)
     assert explanation.modality.count("input_ids") == PLACES
@@ -196,9 +198,6 @@ def test_columns_of_whole_numbers_stay_columns():
     [
         ({"hold": ("atention_mask",)}, "Did you mean 'attention_mask'"),
         ({"hold": 5}, r"hold= must be a list of names of inputs, got 5\."),
-        ({"tokens": "input_id"}, "Did you mean 'input_ids'"),
-        ({"replace": "noise"}, r"replace must be 'donor', 'pad', 'mask' or the id of a token, got 'noise'"),
-        ({"replace": "mask"}, "Neither the tokenizer nor the network names a mask token"),
     ],
 )
 def test_bad_options_are_refused(options, message):
@@ -206,11 +205,3 @@ def test_bad_options_are_refused(options, message):
     ids, mask = text()
     with pytest.raises(InputError, match=message):
         explained(Bag(), {"input_ids": ids, "attention_mask": mask}, **options)
-
-
-def test_tokens_are_whole_numbers():
-    """Tokens in decimal numbers, and a replacement where there are no tokens, are refused."""
-    with pytest.raises(InputError, match="Tokens must be whole numbers"):
-        explain_with(nn.Linear(3, 1), torch.rand(9, 3), tokens="input", **QUIET)
-    with pytest.raises(InputError, match="replace= needs an input of tokens"):
-        explain_with(nn.Linear(3, 1), torch.rand(9, 3), replace="pad", **QUIET)

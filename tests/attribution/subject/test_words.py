@@ -82,24 +82,6 @@ def test_words_are_replaced_as_in_the_text(tokenizer):
     assert [[word for word in row if isinstance(word, str)] for row in shown.to_numpy().tolist()] == lists
 
 
-def test_padding_and_mask_tokens_take_the_place_of_all_pieces():
-    """A word's pieces all become the mask token, or padding that is not attended; nothing moves."""
-    net = Order()
-    for replace in (PIECES["[MASK]"], "pad"):
-        explanation = explain_with(
-            net, TEXTS, method="permutation", scope="local", n_repeats=1, tokenizer=enclosed, replace=replace, **QUIET
-        )
-        ids = torch.tensor([enclosed(TEXTS[1])])  # very very un ##even film good
-        mask, edited = torch.ones_like(ids), ids.clone()
-        edited[0, 3:5] = 0 if replace == "pad" else replace
-        there = mask.clone()
-        there[0, 3:5] = int(replace != "pad")
-        with torch.no_grad():
-            change = float(net(ids, mask) - net(edited, there))
-        assert abs(change) > 0.01
-        assert explanation.values[1, 2, 0] == pytest.approx(change, abs=1e-9)
-
-
 def test_one_text_and_a_background_of_texts():
     """For one row the players are that row's words; a background of longer and shorter texts replaces them."""
     net = Order()
@@ -182,7 +164,6 @@ def test_ids_are_split_by_the_signs_of_their_pieces():
     [
         ({}, r"The inputs hold text.*Pass tokenizer=\."),
         ({"tokenizer": lambda _: ["a"]}, "must return a list of token ids"),
-        ({"tokenizer": pieces, "replace": "mask"}, "Neither the tokenizer nor the network names a mask token"),
     ],
 )
 def test_bad_texts_are_refused(options, message):

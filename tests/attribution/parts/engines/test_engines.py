@@ -20,7 +20,6 @@ from permgrad.attribution.parts.engines import ray as ray_session
 from permgrad.attribution.parts.engines.frames import join_rows, packed, spans, unpacked
 from permgrad.attribution.parts.engines.ray import RaySession, _check_address
 from permgrad.attribution.replace.moments import PairMoments
-from permgrad.attribution.request import tuned
 
 ROWS = 1300
 SMALL = {"dense_units": (8,), "conv_filters": (3, 4), "fusion_units": (8,)}
@@ -367,7 +366,7 @@ def test_sums_of_a_part_arrive_as_they_were_sent() -> None:
 def test_a_warning_of_many_parts_is_said_once(classifier: pg.HyNNClassifier, table: pd.DataFrame) -> None:
     # The last layer's maps of an untrained corner of the data are empty for some rows of each part.
     with pytest.warns(pg.PermgradWarning) as said:
-        pg.explain(classifier, table, method=tuned(pg.methods.GradCam(), engine=SendingEngine()), progress=False)
+        pg.explain_stream(classifier, table, method="gradcam", engine=SendingEngine(), progress=False)
     texts = [str(one.message) for one in said if "maps at layer" in str(one.message)]
     assert len(texts) == 1
     assert texts[0].startswith("In a part of the rows: ")
@@ -406,7 +405,7 @@ def test_what_cannot_be_taken_apart_is_refused(
 def test_a_torch_network_is_explained_here(table: pd.DataFrame) -> None:
     rows = table[list("abcd")].to_numpy(dtype=np.float32)
     with pytest.raises(pg.InputError) as caught:
-        pg.explain(torch.nn.Linear(4, 1), rows, rows[:, 0], method=tuned(pg.methods.PermGrad(), engine=SendingEngine()))
+        pg.explain_stream(torch.nn.Linear(4, 1), rows, rows[:, 0], engine=SendingEngine())
     assert str(caught.value).startswith(
         "engine= needs an estimator of permgrad or a predictor on a table, got a Linear."
     )

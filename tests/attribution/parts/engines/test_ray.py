@@ -19,7 +19,6 @@ import pandas as pd
 import pytest
 from explaining import explain_with
 from invoking import call
-from sklearn.linear_model import Ridge
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import RayEngine, make_engine
@@ -116,7 +115,7 @@ def test_rows_in_memory_give_what_they_give_in_this_process(session: None, case:
     X, y = rows.drop(columns="y"), rows["y"]
     options: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "progress": False}
     alone = explain_with(model, X, y, **options)
-    shared = explain_with(model, X, y, engine="ray", workers=2, **options)
+    shared = pg.explain_stream(model, X, y, engine=pg.RayEngine(workers=2), **options)
     scale = alone.meta["loss_scale"]
     assert alone.ranking()[0] == "x0"
     assert np.abs(shared.values - alone.values).max() <= 1e-5 * scale
@@ -124,20 +123,6 @@ def test_rows_in_memory_give_what_they_give_in_this_process(session: None, case:
     assert shared.meta["background"] == {"kind": "rows explained", "rows": 480}
     assert shared.meta["engine"] == {"engine": "ray", "workers": 2}
     assert ray.is_initialized(), "the user's session goes on"
-
-
-def test_refits_give_what_they_give_in_this_process(session: None, case: Any, tmp_path: Path) -> None:
-    rows = pd.read_parquet(case.table)[:120]
-    X, y = rows[["x0", "x1", "x3"]], rows["y"]
-    options: dict[str, Any] = {"refits": 6, "n_repeats": 2, "progress": False}
-    alone = pg.explain_refits(Ridge(), X, y, **options)
-    assert alone.ranking()[0] == "x0"
-    shared = pg.explain_refits(Ridge(), X, y, engine="ray", workers=2, out=tmp_path / "out", **options)
-    np.testing.assert_allclose(shared.values, alone.values, rtol=1e-9)
-    np.testing.assert_allclose(shared.std_error, alone.std_error, rtol=1e-6)
-    assert shared.meta["engine"] == {"engine": "ray", "workers": 2}
-    again = pg.explain_refits(Ridge(), X, y, out=tmp_path / "out", **options)
-    np.testing.assert_array_equal(again.values, shared.values)
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_call(session: None, case: Any) -> None:
@@ -244,7 +229,7 @@ def test_a_session_of_ours_leaves_nothing_behind(case: Any, capfd: pytest.Captur
     with warnings.catch_warnings():
         warnings.simplefilter("error", pg.PermgradWarning)
         found = pg.explain_stream(
-            case.model, case.table, "y", engine="ray", workers=2, n_repeats=1, rows_per_part=1, random_state=0
+            case.model, case.table, "y", engine=pg.RayEngine(workers=2), n_repeats=1, rows_per_part=1, random_state=0
         )
     said = capfd.readouterr()
     assert found.meta["engine"] == {"engine": "ray", "workers": 2}
