@@ -277,7 +277,7 @@ def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
     estimator = pg.HyNNRegressor if data.task == "regression" else pg.HyNNClassifier
     model = estimator(
         preset=preset, image="always", max_epochs=3, random_state=0, progress=False,
-        na_codes=data.card.na_codes or None, variables=data.card.variables or None,
+        na=data.card.na or None, variables=data.card.variables or None,
     )  # fmt: skip
     train, test = split.train[: 4 * rows], split.test[:rows]
     model.fit(table.iloc[train], y[train])

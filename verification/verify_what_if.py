@@ -145,7 +145,7 @@ def mixed(epochs: int = 3) -> Case:
     table = _mixed(rng, 1200)
     y = np.digitize(_signal(table, rng), [-0.5, 0.5])
     model = pg.HyNNClassifier(
-        max_epochs=epochs, random_state=0, progress=False, na_codes=[-9], calibration="temperature",
+        max_epochs=epochs, random_state=0, progress=False, na=[-9], calibration="temperature",
         class_weight="balanced",
     )  # fmt: skip
     return Case(model.fit(table, y), table)

@@ -484,7 +484,7 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     assert name in said
 
 
-@pytest.mark.parametrize("change", [{"columns": [1]}, {"na_codes": "a"}, {"task": "regression"}, None])
+@pytest.mark.parametrize("change", [{"columns": [1]}, {"na": "a"}, {"task": "regression"}, None])
 def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)

@@ -445,7 +445,7 @@ def test_datasets(monkeypatch, tmp_path):
     for name in ("heloc", "dengue", "covertype", "gas", "puma", "bank", "breast_cancer"):
         assert name in said
     facts = json.loads(call("datasets", "list", "--json"))["datasets"]
-    assert next(fact for fact in facts if fact["name"] == "heloc")["na_codes"] == [-9, -8, -7]
+    assert next(fact for fact in facts if fact["name"] == "heloc")["na"] == [-9, -8, -7]
     assert call("datasets", "fetch", "breast_cancer") == "breast_cancer: scikit-learn\n"
 
 

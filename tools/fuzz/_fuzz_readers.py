@@ -129,7 +129,7 @@ def make_models(place: Path) -> list[Files]:
             X[["a", "b"]], X["a"]
         ),
         pg.HyNNClassifier(
-            preset="paper", network=SMALL, branches=("image",), pixels=8, na_codes=[-9], groups=grouped, **shared
+            preset="paper", network=SMALL, branches=("image",), pixels=8, na=[-9], groups=grouped, **shared
         ).fit(X, X["c"].fillna(0).astype(int)),
     ]
     found = []

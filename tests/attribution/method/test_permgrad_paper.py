@@ -378,7 +378,7 @@ def test_the_form_of_the_published_arrays_on_heloc():
     frame = pd.read_csv(Path(folder) / "heloc.csv").sample(600, random_state=0)
     y = frame.pop("RiskPerformance").to_numpy()
     model = pg.HyNNClassifier(
-        preset="fast", layout="tinto", max_epochs=2, random_state=0, progress=False, na_codes=[-9, -8, -7]
+        preset="fast", layout="tinto", max_epochs=2, random_state=0, progress=False, na=[-9, -8, -7]
     ).fit(frame[:400], y[:400])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -579,12 +579,12 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         same = {"n_repeats": 2, "random_state": 3, "background": background}
         said = f"{int(gone.sum())} of 300 rows of {folder} have no 'y' and are left out where the loss is explained"
         with pytest.warns(pg.PermgradWarning) as told:
-            found = pg.explain_stream(model, folder, "y", na_codes=codes, rows_per_part=60, **same)
+            found = pg.explain_stream(model, folder, "y", na=codes, rows_per_part=60, **same)
         assert [str(one.message).partition(";")[0] for one in told] == [said]
         known = frame[~gone].reset_index(drop=True)
         assert_equal(found, pg.explain(model, known, y[~gone].to_numpy(), **same))
         with pytest.warns(pg.PermgradWarning, match="are left out"):
-            sampled = pg.explain_stream(model, folder, "y", na_codes=codes, rows=50, rows_per_part=60, **same)
+            sampled = pg.explain_stream(model, folder, "y", na=codes, rows=50, rows_per_part=60, **same)
         known.assign(y=y[~gone].to_numpy()).to_parquet(folder / "whole.parquet")
         expected = pg.explain_stream(model, folder / "whole.parquet", "y", rows=50, **same)
         assert sampled.meta["rows_explained"] == 50
@@ -715,7 +715,7 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
         preset="fast",
         image="always",
         network=SMALL,
-        na_codes=data.na_codes,
+        na=data.na,
         max_epochs=2,
         random_state=0,
         progress=False,

@@ -74,7 +74,7 @@ def test_real_files_encode(name, recwarn):
     assert card.positive is None or card.positive in set(data.y)
     split = split_rows(len(data.frame), data.y, task=data.task)
     assert len(split.train) == int(card.rows * 0.6)
-    encoder = TableEncoder(na_codes=data.na_codes, variables=data.variables).fit(data.X.iloc[split.train])
+    encoder = TableEncoder(na=data.na, variables=data.variables).fit(data.X.iloc[split.train])
     out = encoder.transform(data.X)
     assert np.isfinite(out).all()
     # Bounded by smooth clipping: no table needs more than ±3.
@@ -89,7 +89,7 @@ def test_facts_of_the_cards():
         need(name)
     heloc = load_dataset("heloc")
     assert heloc.frame.duplicated().sum() == 587
-    encoder = TableEncoder(na_codes=heloc.na_codes).fit(heloc.X)
+    encoder = TableEncoder(na=heloc.na).fit(heloc.X)
     # "Condition not met" is its own kind of missing.
     assert "MSinceMostRecentDelq=<missing -7>" in encoder.encoded_names_
     split = split_rows(len(heloc.frame), heloc.y)

@@ -107,7 +107,7 @@ def test_any_finite_number_becomes_a_finite_number_in_order(mode, train, other):
 
 def test_missing_is_imputed_and_each_kind_is_told_apart():
     train = pd.DataFrame({"a": [1.0, 2.0, 3.0, -9.0, -9.0, np.nan, -8.0]})
-    encoder = TableEncoder("minmax", na_codes=[-9, -8, -7]).fit(train)
+    encoder = TableEncoder("minmax", na=[-9, -8, -7]).fit(train)
     assert encoder.encoded_names_ == ["a", "a=<missing>", "a=<missing -9>", "a=<missing -8>"]
     assert encoder.kinds_ == ["numeric", "missing", "missing", "missing"]
     assert encoder.transform(train).tolist() == [
@@ -126,7 +126,7 @@ def test_missing_is_imputed_and_each_kind_is_told_apart():
 
 def test_codes_by_column_and_as_text():
     frame = pd.DataFrame({"a": [-9, 1, 2], "b": [-9, 1, 2], "c": ["-9", "u", "v"], "d": ["?", "1", "2"]})
-    encoder = TableEncoder("minmax", na_codes={"a": [-9], "c": -9, "d": "?"}).fit(frame)
+    encoder = TableEncoder("minmax", na={"a": [-9], "c": -9, "d": "?"}).fit(frame)
     assert encoder.encoded_names_ == [
         "a", "a=<missing -9>", "b", "c=u", "c=v", "c=<missing -9>", "d", "d=<missing ?>",
     ]  # fmt: skip
@@ -210,7 +210,7 @@ def test_constants_and_identifiers_are_features_without_columns():
 @pytest.mark.parametrize("mode", MODES)
 def test_one_raw_column_touches_only_its_own_encoded_columns(mode):
     frame = make_mixed()
-    encoder = TableEncoder(mode, na_codes=[-9, -8]).fit(frame)
+    encoder = TableEncoder(mode, na=[-9, -8]).fit(frame)
     base = encoder.transform(frame)
     donors = np.random.default_rng(1).permutation(len(frame))
     moved = 0
@@ -227,7 +227,7 @@ def test_one_raw_column_touches_only_its_own_encoded_columns(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_extremes_are_those_of_the_training_rows(mode):
     frame = make_mixed()
-    encoder = TableEncoder(mode, na_codes=[-9, -8], max_levels=2).fit(frame)
+    encoder = TableEncoder(mode, na=[-9, -8], max_levels=2).fit(frame)
     out = encoder.transform(frame)
     np.testing.assert_array_equal(out.min(axis=0), encoder.minimum_)
     np.testing.assert_array_equal(out.max(axis=0), encoder.maximum_)
@@ -240,7 +240,7 @@ def test_extremes_are_those_of_the_training_rows(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_stored_and_read_back_gives_the_same_bits(mode):
     frame = make_mixed()
-    encoder = TableEncoder(mode, na_codes={"coded": [-9, -8]}, groups={"g": ["number", "gaps"]}).fit(frame)
+    encoder = TableEncoder(mode, na={"coded": [-9, -8]}, groups={"g": ["number", "gaps"]}).fit(frame)
     again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict(), allow_nan=False)))
     np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame))
@@ -271,8 +271,8 @@ def test_tables_of_categories_alone_are_stored_and_read_back(mode):
 
 def test_statistics_of_parts_give_the_same_encoder():
     frame = make_mixed()
-    whole = TableEncoder(na_codes=[-9, -8]).fit(frame)
-    parts = TableStatistics(whole.schema_, na_codes=[-9, -8])
+    whole = TableEncoder(na=[-9, -8]).fit(frame)
+    parts = TableStatistics(whole.schema_, na=[-9, -8])
     parts.update(frame[150:], first_row=150).update(frame[:150], first_row=0)
     merged = TableEncoder().update(parts)
     assert merged.encoded_names_ == whole.encoded_names_
@@ -309,8 +309,8 @@ def test_nothing_of_the_users_is_changed():
     before = frame.copy(deep=True)
     array = np.array([[1.0, -9.0], [2.0, 3.0], [np.nan, 4.0]])
     copy = array.copy()
-    TableEncoder(na_codes=[-9, -8]).fit(frame).transform(frame)
-    TableEncoder(na_codes=[-9]).fit(array).transform(array)
+    TableEncoder(na=[-9, -8]).fit(frame).transform(frame)
+    TableEncoder(na=[-9]).fit(array).transform(array)
     pd.testing.assert_frame_equal(frame, before)
     np.testing.assert_array_equal(array, copy)
 
@@ -380,7 +380,7 @@ def test_levels_of_features():
             "max_levels must be an integer of at least 1, got 0. The default is 50.",
         ),
         (
-            {"na_codes": [None]},
+            {"na": [None]},
             "A code for missing values must be a number or text, got None. Pass for example -9 or '?'.",
         ),
     ],

@@ -60,13 +60,13 @@ WRONG = [
     ("branches", TWO, "branches must be one of 'tabular', 'image'"),
     ("layout", 5, "layout must be one of 'assignment'"),
     (
-        "na_codes",
+        "na",
         {-9},
         r"Codes for missing values must be one code, a list .*, got {-9} of type set",
     ),
-    ("na_codes", {"a": {-9}}, "Codes for missing values must be one code, a list"),
-    ("na_codes", iter([-9]), "Codes for missing values must be one code, a list"),
-    ("na_codes", 1j, "Codes for missing values must be one code, a list"),
+    ("na", {"a": {-9}}, "Codes for missing values must be one code, a list"),
+    ("na", iter([-9]), "Codes for missing values must be one code, a list"),
+    ("na", 1j, "Codes for missing values must be one code, a list"),
 ]
 
 
@@ -99,7 +99,7 @@ def test_a_weight_of_zero_is_fine_while_another_class_counts():
 def test_columns_of_an_index_and_numbers_of_numpy_are_taken_and_saved(tmp_path):
     model = HyNNClassifier(
         preset="fast", branches=np.array(["tabular"]), max_epochs=np.int64(1), learning_rate=np.float32(0.001),
-        groups={"both": X.columns[:2]}, na_codes=pd.Index([-9]), random_state=0, progress=False,
+        groups={"both": X.columns[:2]}, na=pd.Index([-9]), random_state=0, progress=False,
     ).fit(X, Y)  # fmt: skip
     assert model.preprocessor_.groups_ == {"both": ["a", "b"]}
     model.save(tmp_path / "model")

@@ -492,7 +492,7 @@ def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
     assert len(found.scores) == 6, "one model in each fold"
 
 
-UNSAID = {"task": "auto", "groups": None, "variables": None, "na_codes": (), "kinds": None, "name": "table"}
+UNSAID = {"task": "auto", "groups": None, "variables": None, "na": (), "kinds": None, "name": "table"}
 
 
 def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
@@ -515,7 +515,7 @@ def test_the_same_cells_of_another_type_are_another_comparison():
     X = pd.DataFrame({"name": names, "b": np.random.default_rng(0).normal(size=120)})
     levels = X.astype({"name": "category"})
     # Nearly unique text is an identifier, a categorical column is what it says.
-    given = {"task": "auto", "groups": None, "variables": None, "na_codes": (), "kinds": None, "name": "t"}
+    given = {"task": "auto", "groups": None, "variables": None, "na": (), "kinds": None, "name": "t"}
     kinds = [infer_schema(own)["name"].kind for own in (X, levels)]
     assert kinds == ["identifier", "categorical"]
     first, second = (from_arrays(own, X["b"], **given).configuration() for own in (X, levels))

@@ -42,22 +42,22 @@ def scores(frame, **options):
 # ---- codes for missing -----------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_codes_for_missing_are_taken_in_every_form_that_an_encoder_takes(frame):
-    coded, plain = scores(frame, na_codes=["-9"]), scores(frame)
+    coded, plain = scores(frame, na=["-9"]), scores(frame)
     assert not np.allclose(coded, plain, rtol=1e-3), "the code matters"
-    assert not np.allclose(coded, scores(frame, na_codes=["-", "9"]), rtol=1e-3)
+    assert not np.allclose(coded, scores(frame, na=["-", "9"]), rtol=1e-3)
     for form in ("-9", -9, -9.0, (-9,), np.array([-9]), np.int64(-9), {"a": [-9], "b": "-9"}):
-        np.testing.assert_array_equal(scores(frame, na_codes=form), coded, err_msg=repr(form))
+        np.testing.assert_array_equal(scores(frame, na=form), coded, err_msg=repr(form))
     blank = frame.assign(a=frame["a"].astype(float).mask(frame["a"] == -9))
-    by_column = scores(frame, na_codes={"a": -9})
+    by_column = scores(frame, na={"a": -9})
     np.testing.assert_allclose(by_column, scores(blank), rtol=1e-6)
     assert not np.allclose(by_column, coded, rtol=1e-3), "in b -9 is a number"
     for nothing in ((), [], {}):
-        np.testing.assert_array_equal(scores(frame, na_codes=nothing), plain)
+        np.testing.assert_array_equal(scores(frame, na=nothing), plain)
 
 
 def test_a_folder_tells_comparisons_of_other_codes_apart(frame, tmp_path):
     def entry(name, codes):
-        compared(frame, na_codes=codes, out=tmp_path / name)
+        compared(frame, na=codes, out=tmp_path / name)
         return json.loads((tmp_path / name / "comparison.json").read_text())["configuration"]["na"]
 
     assert entry("none", None) == []
@@ -67,7 +67,7 @@ def test_a_folder_tells_comparisons_of_other_codes_apart(frame, tmp_path):
     assert entry("column", {"a": ["-9"]}) == {"a": ["-9"]}, "the same comparison goes on"
     for other in ({"b": -9}, [-9], None):
         with pytest.raises(InputError, match="differs in na"):
-            compared(frame, na_codes=other, out=tmp_path / "column")
+            compared(frame, na=other, out=tmp_path / "column")
 
 
 _NO_CODE = "A code for missing values must be a number or text"
@@ -86,7 +86,7 @@ _NO_LIST = "Codes for missing values must be one code, a list of codes, or a map
 )
 def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
     with pytest.raises(InputError, match=message):
-        compared(frame, na_codes=codes, out=tmp_path / "out")
+        compared(frame, na=codes, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -100,7 +100,7 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
         ({"variables": ["a"]}, "variables must be a mapping of variable to a list of columns, got"),
         ({"kinds": {"b": "boolean"}}, "Column 'b'"),
         ({"kinds": {"c": "numeric"}}, "Column 'c'"),
-        ({"na_codes": [True]}, "A code for missing values must be a number or text, got True"),
+        ({"na": [True]}, "A code for missing values must be a number or text, got True"),
         ({"n_repeats": 1.5}, "n_repeats must be an integer of at least 1, got 1.5. Pass for example 5"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1, got 0"),
         ({"n_repeats": True}, "n_repeats must be an integer of at least 1, got True"),

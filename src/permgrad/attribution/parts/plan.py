@@ -64,7 +64,7 @@ class StreamPlan:
     """
 
     arguments: Arguments
-    na_codes: CodesArgument
+    na: CodesArgument
     features: tuple[str, ...]
     form: Form
     sample: int | None
@@ -100,7 +100,7 @@ class StreamPlan:
                 "options": _identified(arguments.options),
                 "seed": arguments.random_state,
                 "y": arguments.y,
-                "na_codes": self.na_codes,
+                "na": self.na,
                 "weight": arguments.sample_weight,
                 "background": _identified(background),
                 "form": self.form if self.is_local else None,
@@ -153,7 +153,7 @@ class StreamPlan:
                 self.arguments,
                 model=model,
                 inputs=_as_in(self.arguments.background, batch.frame[list(self.features)].reset_index(drop=True)),
-                y=None if y is None else read_targets(batch.frame[y], model, self.na_codes),
+                y=None if y is None else read_targets(batch.frame[y], model, self.na),
                 sample_weight=None if weight is None else read_weights(batch.frame[weight]),
             )
             request = build_request(arguments, methods.get(self.method)(), self.method)
@@ -161,12 +161,12 @@ class StreamPlan:
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
-def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = ()) -> Array:
+def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> Array:
     """Return targets as ``pg.explain`` takes them. Classes are compared as text, since a file may hold 1 for 1.0."""
     if hasattr(model, "classes_"):
         return _match_classes(values, model.classes_)
     name, numbers = str(values.name), values
-    if MissingCodes.of(na_codes).labels and not pd.api.types.is_numeric_dtype(values.dtype):
+    if MissingCodes.of(na).labels and not pd.api.types.is_numeric_dtype(values.dtype):
         # A code such as "?" made the column text. The rows with the code are left out already.
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         numbers = values if numbers.isna().any() else numbers
@@ -211,7 +211,7 @@ def make_plan(
     scope: Literal["auto", "global", "local"] = "auto",
     rows: int | None = None,
     form: Form = "tidy",
-    na_codes: CodesArgument = (),
+    na: CodesArgument = (),
     **options: Any,
 ) -> StreamPlan:
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
@@ -236,7 +236,7 @@ def make_plan(
         known = find_known(
             table,
             y,
-            na_codes,
+            na,
             none=InputError(
                 f"No row of {table.path!r} has a value of y in column {y!r}",
                 hint="Name another column, or leave y out to explain the model's own predictions.",
@@ -251,7 +251,7 @@ def make_plan(
     seed = resolve_seed(arguments.random_state)
     plan = StreamPlan(
         arguments=replace(arguments, random_state=seed, background=background),
-        na_codes=na_codes,
+        na=na,
         features=features,
         form=form,
         sample=wanted if wanted < available else None,

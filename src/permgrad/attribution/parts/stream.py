@@ -93,7 +93,7 @@ def explain_stream(
         progress: show a bar on stderr.
         **options: as for ``pg.explain``: ``background, target, output, level, groups, sampling, loss, positive,
             confidence, n_repeats, batch_size, random_state`` and the method's own. ``sample_weight`` names a column,
-            ``na_codes`` are values of ``y`` that mean missing.
+            ``na`` are values of ``y`` that mean missing.
 
     Returns:
         The explanation of the complete table.

@@ -194,7 +194,7 @@ for _card in (
         columns=24,
         file_name="heloc.csv",
         sha256="f66d77f4e4e27c11205ba6258008f5e071f1f09724f4893e9ff2840a4e99f259",
-        na_codes=(-9, -8, -7),
+        na=(-9, -8, -7),
         notes=(
             (
                 "-9 (no record), -8 (no valid value) and -7 (condition not true) are missing values in disguise, each"

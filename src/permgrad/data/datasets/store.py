@@ -44,7 +44,7 @@ class DataCard:
     columns: int  # of the file, target included
     file_name: str | None = None  # the file looked up. None: it ships inside a dependency
     sha256: str | None = None
-    na_codes: tuple[str | int | float, ...] = ()  # values that stand for missing
+    na: tuple[str | int | float, ...] = ()  # values that stand for missing
     variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one-hot columns that are one variable each
     not_features: tuple[str, ...] = ()  # columns that must not be used to predict
     positive: str | int | None = None  # the class that counts as positive when there are two
@@ -78,9 +78,9 @@ class Dataset:
         return self.card.task
 
     @property
-    def na_codes(self) -> tuple[str | int | float, ...]:
+    def na(self) -> tuple[str | int | float, ...]:
         """Values that stand for missing."""
-        return self.card.na_codes
+        return self.card.na
 
     @property
     def variables(self) -> dict[str, list[str]]:

@@ -74,7 +74,7 @@ class TableEncoder:
     Args:
         numeric: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
         max_levels: levels of a categorical column before the rest becomes "other".
-        na_codes: values that stand for missing: one, a list, or a mapping from column to list.
+        na: values that stand for missing: one, a list, or a mapping from column to list.
         groups: columns (or variables) that act as one at level "group", ``{"weather": ["wind", "rain"]}``.
         variables: columns that arrived one-hot encoded and are *one* variable, ``{"Soil": ["Soil1", "Soil2"]}``.
         kinds: columns whose kind is known, ``{"postcode": "categorical"}``. ``"calendar"`` is a date for rows later
@@ -106,7 +106,7 @@ class TableEncoder:
 
     numeric: ScalingMode = "robust"
     max_levels: int = 50
-    na_codes: CodesArgument = None
+    na: CodesArgument = None
     groups: Mapping[str, Sequence[str]] | None = None
     _: KW_ONLY
     variables: Mapping[str, Sequence[str]] | None = None
@@ -119,10 +119,10 @@ class TableEncoder:
         """Learn types, scales and levels from training rows. ``y`` is for pipelines, ``schema`` types known."""
         del y
         frame = as_frame(X)
-        codes = MissingCodes.of(self.na_codes)
+        codes = MissingCodes.of(self.na)
         if schema is None:
-            schema = infer_schema(frame, na_codes=codes, kinds=self.kinds)
-        self.update(TableStatistics(schema, na_codes=codes).update(frame))
+            schema = infer_schema(frame, na=codes, kinds=self.kinds)
+        self.update(TableStatistics(schema, na=codes).update(frame))
         # As scikit-learn has it: names that are all text are kept.
         columns = getattr(X, "columns", None)
         self.named_ = columns is not None and all(isinstance(name, str) for name in columns)
@@ -425,7 +425,7 @@ class TableEncoder:
             "format": _FORMAT,
             "numeric": self.numeric,
             "max_levels": int(self.max_levels),
-            "na_codes": self.codes_.to_json(),
+            "na": self.codes_.to_json(),
             "kinds": dict(self.kinds or {}),
             **{key: getattr(self, f"{key}_") for key in ("variables", "groups", "named")},
             "schema": asdict(self.schema_),
@@ -446,12 +446,12 @@ class TableEncoder:
             made = cls(
                 content["numeric"],
                 content["max_levels"],
-                content["na_codes"] or None,
+                content["na"] or None,
                 content["groups"] or None,
                 variables=content["variables"] or None,
                 kinds=content["kinds"] or None,
             )
-            made.codes_ = MissingCodes.of(content["na_codes"])
+            made.codes_ = MissingCodes.of(content["na"])
             made.named_ = content["named"]
             made.schema_ = Schema.from_dict(content["schema"])
             made.scaling_ = Scaling.from_dict(content["scaling"])

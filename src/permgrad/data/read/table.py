@@ -55,7 +55,7 @@ def read_table(
         path: the file, recognised by its content, or a folder with Parquet files, which are read in the order
             of their names, as far as memory suffices.
         na: values that stand for missing, compared as numbers and as text. Their cells become NaN. To keep each code
-            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``. A column
+            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na=…)``. A column
             with decimal commas and texts such as ``k.A.`` needs them here.
         text: columns that are kept as text, for example codes with leading zeros.
         decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a

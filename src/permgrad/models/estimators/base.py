@@ -282,7 +282,7 @@ class HyNNBase(BaseEstimator):
 
         Args:
             X: training rows as for ``fit``, or the ``EncodedRows`` that ``fit_encoder`` returned, or some of them: the
-                model then takes over their encoder. ``na_codes``, ``groups``, ``variables``, ``kinds``,
+                model then takes over their encoder. ``na``, ``groups``, ``variables``, ``kinds``,
                 ``max_levels`` and ``numeric`` are those of that encoder.
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``.

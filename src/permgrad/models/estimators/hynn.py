@@ -39,7 +39,7 @@ class _Arguments(HyNNBase):
     random_state: Any = None
     progress: ProgressMode = "auto"
     numeric: str | None = None
-    na_codes: Any = None
+    na: Any = None
     groups: Mapping[str, Any] | None = None
     variables: Mapping[str, Any] | None = None
     kinds: Mapping[str, Any] | None = None
@@ -96,7 +96,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             docs/reproducibility.md says.
         progress: ``"auto"``, True or False.
         numeric: how numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"``, ``"quantile"``. None: the preset's.
-        na_codes: codes that stand for missing values, as ``TableEncoder`` takes them.
+        na: codes that stand for missing values, as ``TableEncoder`` takes them.
         groups: columns that act as one in explanations at level "group", as ``TableEncoder`` takes them.
         variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.

@@ -169,7 +169,7 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
         if arguments.get("layout") is not None:
             check_layout(arguments["layout"])
     with collecting(faults):
-        MissingCodes.of(arguments.get("na_codes"))
+        MissingCodes.of(arguments.get("na"))
     encoder, layout = arguments.get("image_encoder"), arguments.get("layout")
     if callable(encoder) and layout is not None and not isinstance(layout, str) and is_foreign(layout):
         problem = "A layout of foreign code and an image_encoder of your own cannot be combined"

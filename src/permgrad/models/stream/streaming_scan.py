@@ -186,7 +186,7 @@ def scan(
     chosen, size = dict(kinds or {}), min(_SAMPLED_ROWS, sample_size(len(source.features)))
     with source.table.cells_of(typed.numbers):
         identifiers: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in chosen}
-        schema = infer_schema(typed.frame, na_codes=estimator.na_codes, kinds={**identifiers, **chosen})
+        schema = infer_schema(typed.frame, na=estimator.na, kinds={**identifiers, **chosen})
     reason = "a different integer in each row, rising or falling within files"
     schema = Schema(
         tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
@@ -197,7 +197,7 @@ def scan(
     tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
     sample, held = _BottomK(max(size, int(estimator.background_size)), ("stream sample",)), list[RowBatch]()
     target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
-    result = Scan(TableStatistics(schema, na_codes=estimator.na_codes), target)
+    result = Scan(TableStatistics(schema, na=estimator.na), target)
     for part in source.table.parts:
         before = result.rows
         for training, held_out in source.batches(part):

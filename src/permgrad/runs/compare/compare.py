@@ -272,7 +272,7 @@ def compare(
     n_repeats: int = 5,
     most_rows: int = 1000,
     variables: Mapping[str, Sequence[str]] | None = None,
-    na_codes: CodesArgument = (),
+    na: CodesArgument = (),
     kinds: Mapping[str, Kind] | None = None,
     positive: Any = None,
     random_state: Any = 0,
@@ -306,7 +306,7 @@ def compare(
         n_repeats: Donors per row and feature.
         most_rows: Explain at most this many test rows of a fold.
         variables: Columns that act as one feature.
-        na_codes: Codes that mean missing: one, a list, or a mapping of column to its codes.
+        na: Codes that mean missing: one, a list, or a mapping of column to its codes.
         kinds: Columns whose kind is declared, for example ``{"postcode": "categorical"}``.
         positive: The positive class of two, for average precision and lift. None: the rarer one.
         random_state: Seed of folds, models and donors.
@@ -334,7 +334,7 @@ def compare(
     """
     check_flag("overwrite", overwrite)
     folder = None if out is None else check_path("out", out)
-    columns = {"variables": variables, "na_codes": na_codes, "kinds": kinds}
+    columns = {"variables": variables, "na": na, "kinds": kinds}
     table = from_arrays(X, y, task=task, groups=groups, name=name, positive=positive, **columns)
     choose_device(device)
     plan = make_plan(

@@ -355,7 +355,7 @@ class ComparedTable:
     task: Task
     groups: npt.NDArray[Any] | None = None
     variables: dict[str, list[str]] = field(default_factory=dict)
-    na_codes: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
+    na: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     positive: Any = None
     notes: tuple[str, ...] = ()
@@ -368,7 +368,7 @@ class ComparedTable:
     @property
     def encoding(self) -> dict[str, Any]:
         """The options of columns for encoders and networks."""
-        return {name: getattr(self, name) or None for name in ("na_codes", "variables", "kinds")}
+        return {name: getattr(self, name) or None for name in ("na", "variables", "kinds")}
 
     def configuration(self) -> dict[str, Any]:
         """Return what decides which rows are compared on, with the content of the frame."""
@@ -383,7 +383,7 @@ class ComparedTable:
             "types": [str(dtype) for dtype in self.X.dtypes],
             "task": self.task,
             "variables": self.variables,
-            "na": self.na_codes,
+            "na": self.na,
             **({"kinds": dict(self.kinds)} if self.kinds else {}),
             "positive": plain(self.positive),
         }
@@ -403,7 +403,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
     # Folds divide the rows, so columns must be valid over all rows, not over the split of a run.
     inputs = load_inputs(request.run_request(), undivided=True)
     rows = inputs.parts["train"]
-    shared = ("target", "task", "variables", "na_codes", "kinds", "positive")
+    shared = ("target", "task", "variables", "na", "kinds", "positive")
     return ComparedTable(
         name=table_name(request.table),
         X=rows.frame.reset_index(drop=True),
@@ -417,7 +417,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
 def from_arrays(
     X: Any, y: Any, *, task: str, groups: Any, name: str, positive: Any = None, **columns: Any
 ) -> ComparedTable:
-    """Check a table passed in Python. ``columns`` are ``variables``, ``na_codes`` and ``kinds``, as in ``compare``."""
+    """Check a table passed in Python. ``columns`` are ``variables``, ``na`` and ``kinds``, as in ``compare``."""
     check_choice("task", task, TASKS)
     tell_of_other_order(X, y=y, groups=groups)
     frame = as_frame(X).reset_index(drop=True)
@@ -442,7 +442,7 @@ def from_arrays(
         check_rows("groups", labels, len(frame), fix)
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
     kinds = checked_kinds(columns["kinds"], list(frame.columns))
-    declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns["na_codes"]).to_json(), "kinds": kinds}
+    declared: dict[str, Any] = {"na": MissingCodes.of(columns["na"]).to_json(), "kinds": kinds}
     # What the encoders of the folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
     variables = check_blocks(columns["variables"], list(frame.columns), "variable")

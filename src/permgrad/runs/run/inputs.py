@@ -85,7 +85,7 @@ class Inputs:
     feature_types: Schema
     left_out: dict[str, str]
     variables: dict[str, list[str]]
-    na_codes: tuple[str | int | float, ...]
+    na: tuple[str | int | float, ...]
     split: str
     shared_rows: int
     blank_rows: int
@@ -102,8 +102,8 @@ class Inputs:
     @property
     def encoder_options(self) -> dict[str, Any]:
         """The options of columns for a table encoder, or for an estimator that makes one."""
-        codes = list(self.na_codes) or None
-        return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
+        codes = list(self.na) or None
+        return {"na": codes, "variables": self.variables or None, "kinds": self.kinds or None}
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
@@ -221,7 +221,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
         coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-        schema = infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
+        schema = infer_schema(columns, na=coded if left_out else codes, kinds=kinds) if coded else Schema(())
     schema, kinds = _named_by_target(request, rows, schema, (codes, kinds, left_out), undivided=undivided)
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
@@ -255,7 +255,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         feature_types=types,
         left_out=left_out,
         variables=variables,
-        na_codes=codes,
+        na=codes,
         split=rows.split,
         **counts,
         notes=notes,
@@ -327,7 +327,7 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         from permgrad.data.datasets import get_card, load_dataset
 
         card = get_card(request.table)
-    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
+    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na if card else ())
     reading = Reading(
         codes=MissingCodes.of(codes),
         classes=request.target[:1],
@@ -341,7 +341,7 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         sheet=request.sheet,
     )
     if card is not None:
-        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
+        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na)
     return None, codes, reading, read_written(request.table, reading)
 
 
@@ -388,8 +388,8 @@ def _what_returns(
     if left_out.get(time) != TIME or not is_anywhere:
         return False
     later = "the test rows are later than those of training"
-    column = infer_schema(train[[time]], na_codes=codes)[time]
-    encoder = TableEncoder(kinds={time: "calendar"}, na_codes=codes)
+    column = infer_schema(train[[time]], na=codes)[time]
+    encoder = TableEncoder(kinds={time: "calendar"}, na=codes)
     parts = () if column.storage != "date" else encoder.fit(train[[time]]).parts_of(time)[1:]
     if not parts:
         why = "nothing of it returns among them" if column.storage == "date" else "it is no date"

@@ -48,8 +48,8 @@ def notes_on_cells(
 ) -> list[str]:
     """Note codes for missing values that never occur, how cells are written, and columns that look like identifiers."""
     notes = []
-    if na_codes := separated(request.na):
-        first, *further = [unused_codes(table, na_codes) for table in (written.frame, *rows.files.values())]
+    if na := separated(request.na):
+        first, *further = [unused_codes(table, na) for table in (written.frame, *rows.files.values())]
         unused = [code for code in first if all(code in codes for codes in further)]
         notes += [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
     alike = written.alike.get(target) if rows.task == "classification" else None
