@@ -267,7 +267,7 @@ def compare_on_mixed_table(name: str, task: str, rows: int, seed: int) -> dict[s
 
 
 def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
-    """Train a little on a named data set and compare on test rows, with its missing codes and its variables."""
+    """Train a little on a named data set and compare on test rows, with its missing codes and its groups."""
     from permgrad.data.datasets import load_dataset
     from permgrad.data.splitting import split_rows
 
@@ -277,7 +277,7 @@ def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
     estimator = pg.HyNNRegressor if data.task == "regression" else pg.HyNNClassifier
     model = estimator(
         preset=preset, image="always", max_epochs=3, random_state=0, progress=False,
-        na=data.card.na or None, variables=data.card.variables or None,
+        na=data.card.na or None, groups=data.card.groups or None,
     )  # fmt: skip
     train, test = split.train[: 4 * rows], split.test[:rows]
     model.fit(table.iloc[train], y[train])

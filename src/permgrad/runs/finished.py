@@ -198,7 +198,7 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
         model,
         *samples[0],
         *samples[1],
-        groups=old.data.get("variables") if not hasattr(model, "module_") else None,
+        groups=old.data.get("groups") if not hasattr(model, "module_") else None,
         random_state=seed,
         n_repeats=3,
         progress=False,

@@ -245,7 +245,7 @@ def test_stored_and_read_back_gives_the_same_bits(mode):
     np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame))
     assert again.to_dict() == encoder.to_dict()
-    assert again.features("group").keys() == encoder.features("group").keys()
+    assert again.features().keys() == encoder.features().keys()
     with pytest.raises(
         InputError, match=r"The stored encoder has format 2, but this permgrad reads format 1. Update permgrad"
     ):
@@ -315,7 +315,7 @@ def test_nothing_of_the_users_is_changed():
     np.testing.assert_array_equal(array, copy)
 
 
-# ---- features, variables, groups ------------------------------------------------------------------------------------
+# ---- features and groups ------------------------------------------------------------------------------------------
 BLOCKS = pd.DataFrame(
     {
         "age": [1.0, 2.0, 3.0, 4.0],
@@ -329,21 +329,16 @@ BLOCKS = pd.DataFrame(
 
 
 def test_levels_of_features():
-    encoder = TableEncoder(variables={"soil": ["soil3", "soil1", "soil2"]}, groups={"nature": ["soil", "wind"]}).fit(
-        BLOCKS
-    )
+    encoder = TableEncoder(groups={"soil": ["soil3", "soil1", "soil2"]}).fit(BLOCKS)
     as_lists = {
         level: {name: columns.tolist() for name, columns in encoder.features(level).items()}
-        for level in ("column", "feature", "group")
+        for level in ("column", "feature")
     }
     assert as_lists["column"] == {"age": [0], "soil1": [1], "soil2": [2], "wind": [3], "soil3": [4], "town": [5, 6]}
     assert as_lists["feature"] == {"age": [0], "soil": [1, 2, 4], "wind": [3], "town": [5, 6]}
-    assert as_lists["group"] == {"age": [0], "nature": [1, 2, 3, 4], "town": [5, 6]}
-    assert encoder.groups_ == {"nature": ["soil1", "soil2", "wind", "soil3"]}
-    assert encoder.variables_ == {"soil": ["soil1", "soil2", "soil3"]}
+    assert encoder.groups_ == {"soil": ["soil1", "soil2", "soil3"]}
     assert encoder.raw_columns_of("soil") == ["soil1", "soil2", "soil3"]
     assert encoder.columns_of("soil").tolist() == [1, 2, 4]
-    assert encoder.columns_of("nature").tolist() == [1, 2, 3, 4]
     assert encoder.columns_of("town").tolist() == [5, 6]
     assert encoder.feature_of_.tolist() == [0, 1, 2, 3, 4, 5, 5]
 
@@ -356,8 +351,8 @@ def test_levels_of_features():
             ("Column 'wnd' of group 'g' not found. Did you mean 'wind'?"),
         ),
         (
-            {"variables": {"g": ["age"], "h": ["age", "wind"]}},
-            "Column 'age' is listed in two variables, 'g' and 'h'. List it once.",
+            {"groups": {"g": ["age"], "h": ["age", "wind"]}},
+            "Column 'age' is listed in two groups, 'g' and 'h'. List it once.",
         ),
         (
             {"groups": {"g": []}},
@@ -366,10 +361,6 @@ def test_levels_of_features():
         (
             {"groups": {"town": ["age", "wind"]}},
             "Group 'town' has the name of a column outside it. Rename the group.",
-        ),
-        (
-            {"variables": {"soil": ["soil1", "soil2"]}, "groups": {"g": ["soil1", "age"]}},
-            ("A group must hold all columns of variable 'soil' or none. List 'soil' instead of its columns."),
         ),
         (
             {"numeric": "robst"},
@@ -398,7 +389,7 @@ def test_names_of_blocks_and_columns_must_be_known():
     assert encoder.raw_columns_of("town") == ["town"]
     with pytest.raises(InputError, match=r"feature must be one of .*, got 'twon'. Did you mean 'town'\?"):
         encoder.raw_columns_of("twon")
-    with pytest.raises(InputError, match="level must be one of 'column', 'feature', 'group', got 'row'"):
+    with pytest.raises(InputError, match="level must be one of 'column', 'feature', got 'row'"):
         encoder.features("row")
 
 

@@ -24,7 +24,6 @@ WRONG = [
     ),
     ("groups", {"both": 5}, "groups must be None or a mapping of group"),
     ("groups", {"both": {"a", "b"}}, "groups must be None or a mapping of group"),
-    ("variables", ["a"], "variables must be None or a mapping of variable to a list of columns, got "),
     (
         "class_weight",
         {"yes": "x"},
@@ -83,7 +82,7 @@ def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
 
 
 def test_the_encoder_alone_refuses_what_is_no_mapping():
-    for name, value in (("kinds", ["a"]), ("groups", ["a", "c"]), ("variables", {"both": {"a", "b"}})):
+    for name, value in (("kinds", ["a"]), ("groups", ["a", "c"]), ("groups", {"both": {"a", "b"}})):
         with pytest.raises(InputError, match=f"^{name} must be .*a mapping of .*, got "):
             TableEncoder(**{name: value}).fit(X)
 

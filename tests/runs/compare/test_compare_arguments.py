@@ -94,10 +94,10 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variables": {"v": ["a", "zz"]}}, "Column 'zz' of variable 'v' not found"),
-        ({"variables": {"v": "zz"}}, "Column 'zz' of variable 'v' not found"),
-        ({"variables": {"v": []}}, "Variable 'v' is empty"),
-        ({"variables": ["a"]}, "variables must be a mapping of variable to a list of columns, got"),
+        ({"groups": {"v": ["a", "zz"]}}, "Column 'zz' of group 'v' not found"),
+        ({"groups": {"v": "zz"}}, "Column 'zz' of group 'v' not found"),
+        ({"groups": {"v": []}}, "Group 'v' is empty"),
+        ({"groups": ["a"]}, "groups must be a mapping of group to a list of columns, got"),
         ({"kinds": {"b": "boolean"}}, "Column 'b'"),
         ({"kinds": {"c": "numeric"}}, "Column 'c'"),
         ({"na": [True]}, "A code for missing values must be a number or text, got True"),
@@ -130,10 +130,10 @@ def test_wrong_arguments_leave_the_folder_to_the_corrected_call(frame, tmp_path,
 
 def test_the_corrected_call_has_the_folder(frame, tmp_path):
     with pytest.raises(InputError, match="'zz'"):
-        compared(frame, variables={"v": ["a", "zz"]}, out=tmp_path / "out")
-    found = compared(frame, variables={"v": ["a", "b"]}, out=tmp_path / "out", explain=True)
+        compared(frame, groups={"v": ["a", "zz"]}, out=tmp_path / "out")
+    found = compared(frame, groups={"v": ["a", "b"]}, out=tmp_path / "out", explain=True)
     assert set(found.importances["feature"]) == {"v", "c"}
-    alone = compared(frame, variables={"v": "a"}, explain=True)
+    alone = compared(frame, groups={"v": "a"}, explain=True)
     assert set(alone.importances["feature"]) == {"v", "b", "c"}, "one column may stand without a list"
 
 
@@ -242,7 +242,7 @@ def test_the_rows_of_a_comparison_are_those_of_its_file(flagged):
     given = from_request(request(flagged, group="c"))
     assert given.y.tolist() == kept["label"].tolist()
     pd.testing.assert_frame_equal(given.X, kept[["a", "b", "flag"]], check_dtype=False)
-    assert given.groups.tolist() == pd.factorize(kept["c"])[0].tolist()
+    assert given.row_groups.tolist() == pd.factorize(kept["c"])[0].tolist()
 
 
 def test_a_loss_must_be_one_of_the_task():

@@ -207,7 +207,7 @@ def test_one_hot_blocks_are_proposed_and_declared_groups_are_variables(here):
     assert any("one-hot blocks" in note and "colour: colour_red" in note for note in load().notes)
     Path("groups.json").write_text(json.dumps({"colour": ["colour_red", "colour_green", "colour_blue"]}))
     inputs = load(groups=Path("groups.json"))
-    assert inputs.variables == {"colour": ["colour_red", "colour_green", "colour_blue"]}
+    assert inputs.groups == {"colour": ["colour_red", "colour_green", "colour_blue"]}
     assert not any("one-hot" in note for note in inputs.notes)
 
 
@@ -449,7 +449,7 @@ def test_named_sets(name, features, rows):
         assert inputs.na == (-9, -8, -7)
         assert inputs.shared_rows > 0
     if name == "covertype":
-        assert {variable: len(own) for variable, own in inputs.variables.items()} == {
+        assert {group: len(own) for group, own in inputs.groups.items()} == {
             "Wilderness_Area": 4,
             "Soil_Type": 40,
         }

@@ -291,19 +291,20 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
 
 def _table_space(encoder: Any, level: str, groups: Any) -> PlayerSpace:
     """Return the players of an encoder's columns: columns, groups of them, or the kinds: table, text and photo."""
+    if level == "group" and groups is None:
+        hint = "Pass groups={'name': ['column', …]}."
+        raise InputError("level='group' needs groups=", hint=hint, code="PG005")
     count = len(encoder.encoded_names_)
-    players, modality = _table_players(encoder, "column" if groups is not None and level == "group" else level)
+    players, modality = _table_players(encoder, "column" if level == "group" else level)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
         owner[torch.as_tensor(columns, dtype=torch.int64)] = index
-    members = getattr(encoder, "groups_", {}) if level == "group" and groups is None else {}
-    declared = {name: list(columns) for name, columns in members.items()}
-    space = PlayerSpace(tuple(players), modality, ("table",), (owner,), declared)
+    space = PlayerSpace(tuple(players), modality, ("table",), (owner,))
     if groups is not None and level == "feature":
         space = space.in_blocks(groups)
     elif groups is not None:
-        variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
-        space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
+        declared = {column: name for name, columns in encoder.groups_.items() for column in columns}
+        space = space.grouped(groups, {column: declared.get(column, column) for column in space.names})
     return space
 
 

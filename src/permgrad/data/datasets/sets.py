@@ -109,7 +109,7 @@ for _card in (
         columns=55,
         file_name="covertype_sample.csv",
         sha256="f8e8661a50096cbdd70f5706953777efceda260dbf92bfc358ce041c233728dd",
-        variables={
+        groups={
             "Wilderness_Area": tuple(f"Wilderness_Area{i}" for i in range(1, 5)),
             "Soil_Type": tuple(f"Soil_Type{i}" for i in range(1, 41)),
         },

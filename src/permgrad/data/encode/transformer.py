@@ -23,8 +23,7 @@ class TableTransformer(TransformerMixin, BaseEstimator, TableEncoder):
         numeric: How numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
         max_levels: Levels of a categorical column; rarer ones share a level "other".
         na: Values that stand for missing: one, a list, or a mapping from column to list.
-        groups: Columns that act as one in explanations, ``{"weather": ["wind", "rain"]}``.
-        variables: Columns that are one one-hot encoded variable, ``{"soil": ["soil1", "soil2"]}``.
+        groups: Columns that act as one feature in explanations, ``{"soil": ["soil1", "soil2"]}``.
         kinds: Columns whose kind you know, ``{"postcode": "categorical"}``.
 
     Examples:

@@ -248,7 +248,7 @@ class HyNNBase(BaseEstimator):
 
             encoder.images_ = ImageFeatures(self.image_encoder, settings.device)
         if schema is None:  # who knows the types has told of them
-            together = [*encoder.groups_.values(), *encoder.variables_.values()]
+            together = list(encoder.groups_.values())
             tell_of_columns(frame, encoder.schema_, dict(encoder.kinds or {}), together=together)
         self.preprocessor_ = encoder
         rows = frame if held is None or later else pd.concat([frame, held])

@@ -47,7 +47,7 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
         kinds = {**dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"), **(model.kinds or {})}
         own = {one.name: one.kind if one.kind in ("text", "image") else "table" for one in schema}
         kinds |= {name: "identifier" for name, kind in own.items() if kind in settings.left_out}
-    arguments = {name: getattr(model, name) for name in ("na", "groups", "variables")}
+    arguments = {name: getattr(model, name) for name in ("na", "groups")}
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
     if model.text_encoder is not None:
         from permgrad.models.texts import TextFeatures  # few models read texts beside their words

@@ -128,7 +128,6 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
     ),
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
-    ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),
     ArgumentRule(
         "image_encoder", f"{' or '.join(map(repr, image_encoders))}, a torch.nn.Module or a callable", "None",
         lambda encoder: encoder in image_encoders if isinstance(encoder, str) else callable(encoder),

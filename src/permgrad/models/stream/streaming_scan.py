@@ -18,7 +18,7 @@ import pyarrow as pa
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
-from permgrad.data.encode.groups import check_blocks
+from permgrad.data.encode.groups import check_groups
 from permgrad.data.encode.statistics import NumericStatistics, TableStatistics, sample_size
 from permgrad.data.parts.known_rows import KnownRows, RowBatch, numbered
 from permgrad.data.parts.partitions import Part, PartitionedTable
@@ -191,8 +191,7 @@ def scan(
     schema = Schema(
         tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
     )
-    variables = check_blocks(estimator.variables, schema.names, "variable")
-    together = [*variables.values(), *check_blocks(estimator.groups, schema.names, "group", variables).values()]
+    together = list(check_groups(estimator.groups, schema.names).values())
     rows = "row that types are read from"
     tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
     sample, held = _BottomK(max(size, int(estimator.background_size)), ("stream sample",)), list[RowBatch]()

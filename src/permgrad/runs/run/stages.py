@@ -163,7 +163,7 @@ class RunWork:
         if self.chosen == "network":
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
-            facts["options"] |= {"groups": inputs.variables} if inputs.variables else {}
+            facts["options"] |= {"groups": inputs.groups} if inputs.groups else {}
             model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
         content = Assessment(
             title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
@@ -375,7 +375,7 @@ def data_stage(work: RunWork) -> None:
     leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na)
     if leaks:
         work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
-    same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "variables", "units"
+    same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "groups", "units"
     content: dict[str, Any] = {
         "table": inputs.name,
         **{name: getattr(inputs, name) for name in (*same, "decimals", "texts")},
