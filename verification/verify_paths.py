@@ -310,8 +310,9 @@ def hand_set(table_slopes: Iterable[float], image_slopes: Iterable[float]) -> pg
         "activation": "relu", "image_units": [], "numeric_embedding": "none",
         "normalization": "none", "conv_normalization": "none",
     }  # fmt: skip
+    preset = {"base": "fast", "numeric": "standard"}
     model = pg.HyNNRegressor(
-        preset="fast", image="always", network=network, numeric="standard", max_epochs=1, random_state=0, progress=False
+        preset=preset, image="always", network=network, max_epochs=1, random_state=0, progress=False
     )
     model.fit(X, X.sum(axis=1))
     module, renderer = model.module_, model.renderer_

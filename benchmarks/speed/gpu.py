@@ -195,8 +195,8 @@ def training(bench: Bench) -> Iterator[Row]:
         for name, device, precision in sides:
             # The first of two epochs pays for what is made once.
             model = pg.HyNNClassifier(
-                preset=preset, image="always", max_epochs=2, device=device, precision=precision, random_state=0,
-                progress=False,
+                preset={"base": preset, "precision": precision}, image="always", max_epochs=2, device=device,
+                random_state=0, progress=False,
             ).fit(X, y)  # fmt: skip
             history = model.history_
             measured[name] = {

@@ -28,7 +28,8 @@ def test_the_game_on_the_true_function(name):
     truth = make_truth(name, noise=0.0)
     effects, _ = verify.true_effects(name)
     X, y = truth.sample(4000, random_state=3)
-    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), numeric="standard", max_epochs=1, random_state=0)
+    preset = {"base": "fast", "numeric": "standard"}
+    model = pg.HyNNRegressor(preset=preset, branches=("tabular",), max_epochs=1, random_state=0)
     model.set_params(progress=False).fit(X, y)
     scaling = model.preprocessor_.scaling_
     # The network's only branch becomes the function itself, of the decoded row.

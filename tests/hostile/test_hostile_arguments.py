@@ -19,9 +19,9 @@ import permgrad as pg
 from permgrad.attribution import methods
 
 #: A word is a path, a name of a table, a code for missing, a title or a label.
-WORDS = {"out", "folder", "name", "na", "na", "title", "label", "checkpoint_folder"}
+WORDS = {"out", "folder", "name", "na", "title", "label", "checkpoint_folder"}
 #: Any number of digits seeds a stream, or is more than there is to do at once, or is a code.
-LONG = {"random_state", "batch_size", "na", "na"}
+LONG = {"random_state", "batch_size", "na"}
 #: Methods with an option of many values take long: they are asked for little.
 LITTLE: dict[str, dict[str, Any]] = {
     "shapley": {"max_permutations": 8},
@@ -153,7 +153,7 @@ def test_estimators(case: Any, name: str) -> None:
     usual = {"max_epochs": 1, "random_state": 0, "progress": False, "preset": "fast"}
     check_argument(
         lambda own: pg.HyNNClassifier(**{**usual, name: own}).fit(case.table, case.y),
-        takes=(*meant(name), *("number of 401 digits",) * (name == "background_size")),
+        takes=meant(name),
     )
 
 

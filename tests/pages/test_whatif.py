@@ -291,7 +291,8 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
         {"<b>n</b>": np.maximum(rng.normal(size=60), -0.5), "town": rng.choice(["Ulm", "<img src=x>"], 60)}
     )
     y = np.where(table["<b>n</b>"] > 0, "yes", "no")
-    fixed = {"preset": "fast", "numeric": "quantile", "max_epochs": 8, "random_state": 0, "progress": False}
+    preset = {"base": "fast", "numeric": "quantile"}
+    fixed = {"preset": preset, "max_epochs": 8, "random_state": 0, "progress": False}
     model = pg.HyNNClassifier(na=[-9], **fixed).fit(table, y)
     content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(60) + 100))
     assert content["rows"].tolist()[:2] == [100, 101]

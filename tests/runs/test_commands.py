@@ -234,7 +234,7 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
     odd.to_csv(tmp_path / "table.csv", index=False)
     words = [str(tmp_path / "table.csv"), "--target", "outcome", "--seed", "1"]
     (tmp_path / "space.json").write_text(
-        json.dumps({"base": "fast", "parameters": {"training.max_epochs": {"choices": [1, 2]}}})
+        json.dumps({"base": "fast", "parameters": {"max_epochs": {"choices": [1, 2]}}})
     )
     commands = {
         "run": ["--preset", "fast"],

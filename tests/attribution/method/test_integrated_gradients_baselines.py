@@ -33,12 +33,11 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 def model() -> pg.HyNNClassifier:
     X, y = table(300)
     found = pg.HyNNClassifier(
-        preset="fast",
+        preset={"base": "fast", "background_size": 120},
         image="always",
         network=NETWORK,
         pixels=6,
         max_epochs=15,
-        background_size=120,
         random_state=0,
         progress=False,
     ).fit(X, y)

@@ -56,12 +56,11 @@ def classifier() -> pg.HyNNClassifier:
     frame = features()
     y = np.select([effect(frame) > 1, effect(frame) > 0], ["high", "middle"], "low")
     made = pg.HyNNClassifier(
-        preset="fast",
+        preset={"base": "fast", "background_size": 60},
         image="always",
         network=SMALL,
         pixels=6,
         max_epochs=3,
-        background_size=60,
         random_state=0,
         progress=False,
     )
@@ -71,9 +70,8 @@ def classifier() -> pg.HyNNClassifier:
 @pytest.fixture(scope="module")
 def regressor() -> pg.HyNNRegressor:
     frame = features()
-    made = pg.HyNNRegressor(
-        preset="fast", branches=("tabular",), max_epochs=3, background_size=60, random_state=0, progress=False
-    )
+    preset = {"base": "fast", "background_size": 60}
+    made = pg.HyNNRegressor(preset=preset, branches=("tabular",), max_epochs=3, random_state=0, progress=False)
     return made.fit(frame, effect(frame))
 
 

@@ -152,7 +152,7 @@ def test_what_a_level_moves_all_its_numbers_by_is_not_seen_within_it(seed):
 @pytest.fixture(scope="module")
 def fitted():
     frame, y, _, _ = made(1.0, n=1200)
-    model = pg.HyNNRegressor(preset="fast", max_levels=20, max_epochs=8, random_state=0, progress=False)
+    model = pg.HyNNRegressor(preset={"base": "fast", "max_levels": 20}, max_epochs=8, random_state=0, progress=False)
     return model.fit(frame[:1000], y[:1000]), frame[1000:].reset_index(drop=True), y[1000:]
 
 
@@ -208,7 +208,7 @@ def test_an_onnx_file_multiplies_slopes(fitted, tmp_path):
 def test_trees_and_a_model_of_rows_in_files_read_slopes(tmp_path):
     frame, y, _, _ = made(1.0)
     frame.assign(y=y).to_parquet(tmp_path / "rows.parquet")
-    model = pg.HyNNRegressor(preset="fast", max_levels=20, max_epochs=2, random_state=0, progress=False)
+    model = pg.HyNNRegressor(preset={"base": "fast", "max_levels": 20}, max_epochs=2, random_state=0, progress=False)
     assert model.fit_stream(tmp_path / "rows.parquet", "y").preprocessor_.slopes_
     low, high = model.predict_interval(frame[:50]).T[:2] if hasattr(model, "predict_interval") else (0, 1)
     assert np.all(low < high)

@@ -253,7 +253,8 @@ def test_automatic_batch_size_grows_with_the_rows():
 
 def test_arguments_win_over_the_preset():
     X, y = load_breast_cancer(return_X_y=True)
-    model = small(preset="paper", learning_rate=0.02, patience=np.float64("inf"), schedule="constant").fit(X, y)
+    preset = {"base": "paper", "learning_rate": 0.5, "patience": np.float64("inf"), "schedule": "constant"}
+    model = small(preset=preset, learning_rate=0.02).fit(X, y)
     options = model.training_options_
     assert (options["learning_rate"], options["patience"], options["schedule"]) == (0.02, None, "constant")
     assert options["weight_decay"] == 1e-5
@@ -303,18 +304,18 @@ def test_wrong_input(name):
 
 def test_wrong_arguments_are_listed_together():
     model = HyNNRegressor(
-        branches=("tabular", "pictures"), max_epochs=0, learning_rate=-1, patience="six", loss="mse", optimizer="adam w",
-        pixels=0, validation_fraction=1, batch_size=1, background_size=0, progress="loud", network={"droput": 1},
+        branches=("tabular", "pictures"), max_epochs=0, learning_rate=-1, loss="mse", preset={"optimiser": "adam"},
+        pixels=0, validation_fraction=1, batch_size=1, progress="loud", network={"droput": 1},
     )  # fmt: skip
     with pytest.raises(InputError) as caught:
         model.fit(X4, X4[:, 0])
     lines = caught.value.message.splitlines()
-    assert lines[0] == "12 arguments are wrong:"
-    assert len(lines) == 13
+    assert lines[0] == "10 arguments are wrong:"
+    assert len(lines) == 11
     assert (
         "  - max_epochs must be None or a whole number of at least 1, got 0. Pass for example max_epochs=50." in lines
     )
-    assert "  - optimizer must be one of 'adamw', 'adam', 'sgd', got 'adam w'. Did you mean 'adamw'?" in lines
+    assert "  - The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'?" in lines
     assert "  - loss must be one of 'squared_error', got 'mse'. Choose one of these." in lines
 
 

@@ -119,7 +119,7 @@ def test_the_preset_decides_unless_the_user_does():
         branches=("tabular", "image"),
         class_weight={},
         validation_fraction=0.25,
-        numeric="minmax",
+        preset={"base": "ig-example", "numeric": "minmax"},
         kinds={"loan": "boolean"},
         network={"single_logit": False},
         pixels=6,
@@ -303,10 +303,11 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
     assert isinstance(hybrid.module_.table_branch.layers[0], LevelEmbeddingLinear)
     assert len(hybrid.preprocessor_.columns_of("town")) == 2, "a score and missing: no level takes a pixel"
     for asked, columns in ((60, 2), (80, 81)):
-        model = HyNNRegressor(preset="fast", branches=("tabular",), max_levels=asked, **options).fit(X, y)
+        preset = {"base": "fast", "max_levels": asked}
+        model = HyNNRegressor(preset=preset, branches=("tabular",), **options).fit(X, y)
         assert len(model.preprocessor_.columns_of("town")) == columns, "a score beyond so many levels"
     with pytest.raises(
         InputError,
-        match=r"max_levels must be None or a whole number of at least 1, got 0. Pass for example max_levels=50",
+        match=r"The mapping is not a valid preset: 'max_levels' must be null or a whole number of at least 1, got 0",
     ):
-        HyNNRegressor(max_levels=0).fit(X, y)
+        HyNNRegressor(preset={"max_levels": 0}).fit(X, y)

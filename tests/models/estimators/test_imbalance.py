@@ -66,11 +66,11 @@ def test_weights_shift_the_odds_by_their_ratio_and_keep_the_ranking(single_logit
 
 def test_row_weights_equal_class_weights_where_all_rows_are_trained_on():
     weight = np.where(Y == "yes", 3.0, 1.0)
-    by_row = small(validation_fraction=0.0, optimizer="adam", weight_decay=0.0).fit(X, Y, sample_weight=weight)
+    preset = {"base": "fast", "optimizer": "adam", "weight_decay": 0.0}
+    by_row = small(validation_fraction=0.0, preset=preset).fit(X, Y, sample_weight=weight)
     by_class = small(
         validation_fraction=0.0,
-        optimizer="adam",
-        weight_decay=0.0,
+        preset=preset,
         class_weight={"no": 1 / weight.mean(), "yes": 3 / weight.mean()},
     ).fit(X, Y)
     np.testing.assert_allclose(by_row.predict_proba(X_TEST), by_class.predict_proba(X_TEST), atol=1e-4)

@@ -143,7 +143,7 @@ def test_predictions_and_what_belongs_to_them_come_together(monkeypatch):
 
 def test_rows_of_another_encoder_are_encoded_again():
     X, y = mixed_table()
-    model, other = small().fit(X, y), small(numeric="minmax").fit(X, y)
+    model, other = small().fit(X, y), small(preset={"base": "fast", "numeric": "minmax"}).fit(X, y)
     rows = other.encode_rows(X)
     assert model.encode_rows(rows) is not rows
     np.testing.assert_array_equal(model.predict_proba(rows), model.predict_proba(X))

@@ -58,7 +58,7 @@ def copied(saved, tmp_path):
         {"preset": "fast", "branches": ("tabular",)},
         {"branches": ("image",), "layout": "random"},
         {"layout": StoredLayout([[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]], 8)},
-        {"patience": float("inf"), "random_state": np.random.default_rng(1), "validation_fraction": 0.2},
+        {"preset": {"base": "fast", "patience": float("inf")}, "random_state": np.random.default_rng(1)},
     ],
     ids=["paper", "default", "fast", "image", "layout", "arguments"],
 )

@@ -137,7 +137,7 @@ def test_a_page_without_rows_shows_no_single_one(fitted: Any) -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one table: ``with`` and ``without`` rows."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "preset.json").write_text(json.dumps({"base": "fast", "training": {"max_epochs": 2}}))
+    (folder / "preset.json").write_text(json.dumps({"base": "fast", "max_epochs": 2}))
     table().to_csv(folder / "table.csv", index=False)
     for name, more in (("with", []), ("without", ["--no-rows"])):
         assert command(folder, name, *more).exit_code == 0

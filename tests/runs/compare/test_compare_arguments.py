@@ -175,7 +175,7 @@ def test_a_device_that_is_not_there_is_the_users_fault(frame, tmp_path, command,
 )
 def test_a_preset_for_the_other_task_is_refused_before_work(frame, tmp_path, loss, target, task):
     preset = tmp_path / "mine.json"
-    preset.write_text(json.dumps({"base": "fast", "training": {"loss": loss}}))
+    preset.write_text(json.dumps({"base": "fast", "loss": loss}))
     models = ["linear", f"{preset}:tabular"]
     with pytest.raises(InputError, match=rf"mine.json: The loss of a {task} must be .\w+., got .{loss}"):
         pg.compare(

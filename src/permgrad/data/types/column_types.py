@@ -121,9 +121,7 @@ class Schema:
         return cls(tuple(ColumnType(**column) for column in content["columns"]))
 
 
-def infer_schema(
-    X: Any, *, na: CodesArgument | MissingCodes = None, kinds: Mapping[str, Kind] | None = None
-) -> Schema:
+def infer_schema(X: Any, *, na: CodesArgument | MissingCodes = None, kinds: Mapping[str, Kind] | None = None) -> Schema:
     """Say what each column of training rows is.
 
     The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.

@@ -282,7 +282,7 @@ class HyNNBase(BaseEstimator):
 
         Args:
             X: training rows as for ``fit``, or the ``EncodedRows`` that ``fit_encoder`` returned, or some of them: the
-                model then takes over their encoder. ``na``, ``groups``, ``variables``, ``kinds``,
+                model then takes over their encoder. ``na``, ``groups``, ``kinds``, and the preset's
                 ``max_levels`` and ``numeric`` are those of that encoder.
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``.
@@ -560,7 +560,7 @@ class HyNNBase(BaseEstimator):
         Args:
             folder: the folder to write.
             overwrite: whether a model that is already there is replaced. Other folders never are.
-            keep_rows: whether encoded rows of the table go along: ``background_size`` training rows, and up to 5,000
+            keep_rows: whether encoded rows of the table go along: 1,000 training rows (the preset's ``background_size``), and up to 5,000
                 that were held out of training. Without them, explanations of few rows need ``background=``, and
                 intervals and sets have no ``groups``.
 

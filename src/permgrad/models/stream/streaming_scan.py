@@ -28,6 +28,7 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import counts_rows, is_running
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators import inputs
+from permgrad.models.estimators.presets import get_preset
 
 #: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
 READ_ROWS, _SAMPLED_ROWS, MOST_VALIDATION_ROWS = 16_384, 20_000, 50_000
@@ -194,7 +195,10 @@ def scan(
     together = list(check_groups(estimator.groups, schema.names).values())
     rows = "row that types are read from"
     tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
-    sample, held = _BottomK(max(size, int(estimator.background_size)), ("stream sample",)), list[RowBatch]()
+    sample, held = (
+        _BottomK(max(size, get_preset(estimator.preset).background_size), ("stream sample",)),
+        list[RowBatch](),
+    )
     target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
     result = Scan(TableStatistics(schema, na=estimator.na), target)
     for part in source.table.parts:
