@@ -420,7 +420,7 @@ def test_each_sign_is_kept_where_a_file_has_both(tmp_path):
 
 def test_columns_kept_as_text_are_left_alone(tmp_path):
     (tmp_path / "t.csv").write_text("a;b\n1,5;x\n2,5;y\n")
-    assert read_table(tmp_path / "t.csv", text=["a"])["a"].tolist() == ["1,5", "2,5"]
+    assert read_table(tmp_path / "t.csv", kinds={"a": "text"})["a"].tolist() == ["1,5", "2,5"]
     (tmp_path / "t.csv").write_text("a;b\n1,5;x\n?;y\n")
     assert read_table(tmp_path / "t.csv", na=["?"])["a"].tolist()[0] == 1.5
 

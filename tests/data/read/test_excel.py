@@ -34,13 +34,15 @@ def workbook(path, **sheets):
 def test_a_sheet_is_read_like_a_csv_file(tmp_path):
     file = workbook(tmp_path / "a.xlsx", patients=ROWS)
     pd.DataFrame([ROWS[1], ROWS[2], ROWS[4]], columns=ROWS[0]).to_csv(tmp_path / "a.csv", index=False)
-    frame = pg.read_table(file, na=[-9], text=["id"])
+    frame = pg.read_table(file, na=[-9], kinds={"id": "categorical"})
     assert frame["id"].tolist() == ["007", "008", "009"]
     assert frame["price"].tolist() == [1.575, 2.25, 3.5], "a decimal point, not one between thousands"
     assert frame["code"].isna().tolist() == [False, True, True]
     assert frame["day"].tolist() == ["2024-01-31", "2024-02-01", "2024-03-01 14:30:00"]
     same = [name for name in frame if name != "day"]
-    pd.testing.assert_frame_equal(frame[same], pg.read_table(tmp_path / "a.csv", na=[-9], text=["id"])[same])
+    pd.testing.assert_frame_equal(
+        frame[same], pg.read_table(tmp_path / "a.csv", na=[-9], kinds={"id": "categorical"})[same]
+    )
 
 
 def test_sheets_are_chosen_by_name(tmp_path):

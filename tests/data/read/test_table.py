@@ -83,7 +83,7 @@ def test_commas_in_text_do_not_fool_the_sniffer():
 def test_text_columns_keep_leading_zeros(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text("code,n\n007,1\n012,2\n")
-    assert read_table(file, text=["code"])["code"].tolist() == ["007", "012"]
+    assert read_table(file, kinds={"code": "categorical"})["code"].tolist() == ["007", "012"]
     assert read_table(file)["code"].tolist() == [7, 12]
 
 
@@ -282,9 +282,9 @@ def test_broken_files_are_refused(tmp_path, content, message):
 def test_columns_kept_as_text_must_be_there(tmp_path):
     file = tmp_path / "table.csv"
     file.write_text("a,b\n01,2\n")
-    assert read_table(file, text=["a"])["a"].tolist() == ["01"]
-    with pytest.raises(InputError, match=r"Column 'c' to keep as text is not in '.*table.csv'. Check the name"):
-        read_table(file, text=["c"])
+    assert read_table(file, kinds={"a": "categorical"})["a"].tolist() == ["01"]
+    with pytest.raises(InputError, match="column in kinds must be one of 'a', 'b', got 'c'"):
+        read_table(file, kinds={"c": "text"})
 
 
 def test_parquet_needs_columns_of_different_names(tmp_path):

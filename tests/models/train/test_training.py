@@ -372,8 +372,8 @@ def test_first_fit_of_a_process_changes_nothing_and_says_nothing(tmp_path):
 
 def test_an_error_in_training_changes_nothing(empty_folder):
     before = process_state()
+    preset = {"base": "paper", "optimizer": "sgd", "schedule": "constant"}
     with pytest.raises(InputError) as caught:
-        preset = {"base": "paper", "optimizer": "sgd", "schedule": "constant"}
         regressor(preset=preset, learning_rate=1e30).fit(*table())
     message = (
         "Training diverged: the loss became nan in epoch 1. Lower learning_rate (now 1e+30), or look for "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from permgrad.base import startup
-from permgrad.base.checks import check_kind, check_names, check_path
+from permgrad.base.checks import check_kind, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad.base.files import near_file, why_missing
 from permgrad.data.read import cells
@@ -29,6 +29,7 @@ from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
 from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, names_in_zip, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
+from permgrad.data.types.column_types import Kind, checked_kinds
 
 #: Rows of a part that is a whole file.
 _ALL_ROWS = 2**31 - 1
@@ -43,10 +44,10 @@ _WORKBOOKS = (".xlsx", ".xlsm")
 def read_table(
     path: str | os.PathLike[str],
     *,
+    kinds: Mapping[str, Kind] | None = None,
     na: CodesArgument = (),
-    text: Iterable[str] | None = None,
-    decimal: str | None = None,
     not_na: Iterable[str] = (),
+    decimal: str | None = None,
     sheet: str | None = None,
 ) -> pd.DataFrame:
     r"""Read a table from CSV (comma, semicolon, tab or pipe, gzip too), Excel, Parquet or a folder of Parquet files.
@@ -54,13 +55,14 @@ def read_table(
     Args:
         path: the file, recognised by its content, or a folder with Parquet files, which are read in the order
             of their names, as far as memory suffices.
+        kinds: columns whose kind is known. ``{"code": "categorical"}`` keeps codes such as 007 as they are written,
+            ``{"note": "text"}`` all cells, and ``{"photo": "image"}`` reads files beside the table.
         na: values that stand for missing, compared as numbers and as text. Their cells become NaN. To keep each code
             as its own kind of missing leave this empty and give the codes to ``TableEncoder(na=…)``. A column
             with decimal commas and texts such as ``k.A.`` needs them here.
-        text: columns that are kept as text, for example codes with leading zeros.
+        not_na: texts of a CSV file that are kept, though they usually mean missing, such as ``["None"]``.
         decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a
             thousand).
-        not_na: texts of a CSV file that are kept, though they usually mean missing, such as ``["None"]``.
         sheet: the sheet of an Excel file (.xlsx), by default the first that is not hidden. Its cells are read like
             those of a CSV file. This needs the extra ``permgrad[excel]``.
 
@@ -86,9 +88,18 @@ def read_table(
     kept_texts = check_not_na(not_na, codes)
     if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
         raise InputError(f"decimal must be ',' or '.', got {shown(decimal)}", "Pass one of them, or None.", "PG003")
-    names = () if text is None else check_names("text", text, "pass for example text=['postcode']")
+    declared = checked_kinds(kinds, list(map(str, kinds)) if isinstance(kinds, Mapping) else ())
+    text, categories, identifiers, images = (
+        [name for name, own in declared.items() if own == kind]
+        for kind in ("text", "categorical", "identifier", "image")
+    )
     check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
-    written = read_written(path, Reading(na=codes, text=names, decimal=decimal, not_na=kept_texts, sheet=sheet))
+    reading = Reading(
+        na=codes, not_na=kept_texts, text=text, decimal=decimal, categories=categories, identifiers=identifiers,
+        images=images, named=tuple(declared), sheet=sheet,
+    )  # fmt: skip
+    written = read_written(path, reading)
+    checked_kinds(kinds, list(written.frame.columns))
     # What every reader takes for missing among numbers is a level only among texts.
     among_texts = {name: words for name, words in written.missing.items() if name in written.texts}
     for sentence in (*written.notes, *missing_said(among_texts)):

@@ -560,9 +560,9 @@ class HyNNBase(BaseEstimator):
         Args:
             folder: the folder to write.
             overwrite: whether a model that is already there is replaced. Other folders never are.
-            keep_rows: whether encoded rows of the table go along: 1,000 training rows (the preset's ``background_size``), and up to 5,000
-                that were held out of training. Without them, explanations of few rows need ``background=``, and
-                intervals and sets have no ``groups``.
+            keep_rows: whether encoded rows of the table go along: 1,000 training rows (the preset's
+                ``background_size``), and up to 5,000 that were held out of training. Without them, explanations of few
+                rows need ``background=``, and intervals and sets have no ``groups``.
 
         Raises:
             InputError: The folder holds something already.

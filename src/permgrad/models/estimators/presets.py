@@ -158,7 +158,7 @@ def _is_file(name: Any) -> bool:
 
 
 def get_preset(preset: Any) -> Preset:
-    """Return a preset by its name, of a mapping, or from the JSON file that it is the path of. All faults are listed."""
+    """Return the preset of a name, of a mapping, or of the path of a JSON file. All faults are listed."""
     if isinstance(preset, Preset):
         return preset
     if isinstance(preset, Mapping):
@@ -175,6 +175,10 @@ def get_preset(preset: Any) -> Preset:
     return presets.get(preset)
 
 
+def _is_count(value: Any) -> bool:
+    return is_whole(value) and 1 <= value <= MOST
+
+
 #: What the entries of a preset must be that are neither network nor training options.
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "branches": (
@@ -189,12 +193,8 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "pairs_as_levels": (lambda value: isinstance(value, bool), "be true or false"),
     "seeks_order": (lambda value: isinstance(value, bool), "be true or false"),
     "max_levels": (lambda value: value is None or _is_count(value), "be null or a whole number of at least 1"),
-    "background_size": (lambda value: _is_count(value), "be a whole number of at least 1"),
+    "background_size": (_is_count, "be a whole number of at least 1"),
 }
-
-
-def _is_count(value: Any) -> bool:
-    return is_whole(value) and 1 <= value <= MOST
 
 
 def preset_from_dict(content: Mapping[str, Any], source: str = "The mapping", *, base: Preset | None = None) -> Preset:

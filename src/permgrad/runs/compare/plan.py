@@ -344,8 +344,8 @@ def _hold_out(
 class ComparedTable:
     """A checked table to compare models on: features, and the target ``(rows,)``, classes or float64.
 
-    ``row_groups`` are labels of rows that stay together, ``groups`` columns that act as one feature. ``positive`` is the
-    positive class of two, and ``notes`` are sentences for the user.
+    ``row_groups`` are labels of rows that stay together, ``groups`` columns that act as one feature. ``positive`` is
+    the positive class of two, and ``notes`` are sentences for the user.
     """
 
     name: str
