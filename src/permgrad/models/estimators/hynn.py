@@ -56,7 +56,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             published network for UCI Bank Marketing, one logit, a weighted loss), ``"ig-example-published"`` (the same
             with its published, longer schedule), another registered name, or a path to a preset file (JSON). Or a
             mapping: a ``base``, which is a name or a path, and settings that replace its own,
-            ``{"base": "default", "optimizer": "sgd", "patience": 20}``. docs/presets.md lists the settings.
+            ``{"base": "default", "optimizer": "sgd", "patience": 20}``. docs/the-default-network.md lists the settings.
         network: network options that replace the preset's, see ``NetworkOptions``. One alone can be set with
             ``set_params(network__dropout=0.2)``.
         branches: ``"tabular"``, ``"image"`` (of the row), or both: how a row is read. Texts and photos are then read as
