@@ -97,7 +97,7 @@ def network_outputs(model: Any, table: pd.DataFrame, edited: pd.DataFrame, paths
     """Return what the whole network gives with the edited rows in some paths and the original rows in the others."""
     network: HybridNetwork = model.module_
     dtype = next(network.parameters()).dtype
-    rows, changed = (torch.from_numpy(model.encode(part)).to(dtype) for part in (table, edited))
+    rows, changed = (torch.from_numpy(model.encode_rows(part).encoded).to(dtype) for part in (table, edited))
     with torch.no_grad():
         raw = network.fuse({own: network.embed(own, changed if own in paths else rows) for own in network.paths})
     if hasattr(model, "classes_"):
@@ -344,13 +344,14 @@ def closed_forms(a: list[float], b: list[float], rows: int, repeats: int, seed: 
     model = hand_set(a, b)
     scales = np.linspace(1.0, 2.0, len(a))
     X = np.random.default_rng(seed).normal(size=(rows, len(a))) * scales
-    encoded = model.encode(X).astype(np.float64)
+    encoded = model.encode_rows(X).encoded.astype(np.float64)
     slopes = np.array(a) + np.array(b)
     y = encoded @ slopes
     explained = pg.explain(model, X, y, random_state=seed, n_repeats=repeats, progress=False)
     # The encoder is linear here: (x − mean) / standard deviation of the training rows.
     sigma2 = (
-        scales * np.ptp(model.encode(np.stack([np.zeros(len(a)), np.ones(len(a))])).astype(np.float64), axis=0)
+        scales
+        * np.ptp(model.encode_rows(np.stack([np.zeros(len(a)), np.ones(len(a))])).encoded.astype(np.float64), axis=0)
     ) ** 2
     first, second = np.array(a), np.array(b)
     # With both paths together worth (a + b)², the table's share of one pair is a(a + b)·(x′ − x)².

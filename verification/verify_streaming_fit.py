@@ -120,7 +120,9 @@ def quality(seeds: range, epochs: int | None) -> list[dict[str, Any]]:
             many = pg.HyNNClassifier(**options).fit_stream(
                 files, heloc.target, validation=held, block_rows=len(train) // 12
             )
-        apart = np.abs(one.encode(validation[features]) - whole.encode(validation[features])).max()
+        apart = np.abs(
+            one.encode_rows(validation[features]).encoded - whole.encode_rows(validation[features]).encoded
+        ).max()
         rows.append(
             {
                 "seed": seed,

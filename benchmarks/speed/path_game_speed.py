@@ -90,7 +90,7 @@ def measure(*, quick: bool = False) -> list[Line]:
     model, X, y = trained(1 if quick else 3)
     count = 100 if quick else 500
     X, y = X[:count], y[:count]
-    encoded = model.encode(X)
+    encoded = model.encode_rows(X).encoded
     plain = PlainForward(model.module_, model.classes_)
     given = {"n_repeats": REPEATS, "random_state": 0, "scoring": "neg_log_loss"}
     peers = {
@@ -120,7 +120,7 @@ def measure(*, quick: bool = False) -> list[Line]:
 def check(runs: int) -> tuple[list[dict[str, object]], str]:
     """Return one line per contestant over all test rows, and what the run was; contestants take turns."""
     model, X, y = trained()
-    encoded = model.encode(X)
+    encoded = model.encode_rows(X).encoded
     if encoded.shape[1] != 23:
         raise SystemExit(f"23 encoded columns are expected, however: {encoded.shape[1]}")
     game = {"n_repeats": REPEATS, "random_state": 0, "direction": False, "progress": False}

@@ -33,7 +33,7 @@ def test_the_game_on_the_true_function(name):
     model.set_params(progress=False).fit(X, y)
     scaling = model.preprocessor_.scaling_
     # The network's only branch becomes the function itself, of the decoded row.
-    zero, one = (model.encode(X.iloc[:1] * 0 + value).astype(float)[0] for value in (0.0, 1.0))
+    zero, one = (model.encode_rows(X.iloc[:1] * 0 + value).encoded.astype(float)[0] for value in (0.0, 1.0))
     assert scaling.mode == "standard"
 
     class Oracle(type(model.module_)):

@@ -173,7 +173,7 @@ def test_fit_stream(case: Any, name: str) -> None:
     check_argument(lambda own: model.fit_stream(**{**usual, name: own}), takes=meant(name))
 
 
-@pytest.mark.parametrize("name", ["predict", "predict_proba", "encode"])
+@pytest.mark.parametrize("name", ["predict", "predict_proba", "encode_rows"])
 def test_prediction(case: Any, name: str) -> None:
     assert set(check_argument(getattr(case.model, name)).values()) == {"refused"}
 

@@ -64,7 +64,7 @@ def test_the_published_network_on_bank(bank):
     assert {layer.p for layer in model.module_.modules() if isinstance(layer, nn.Dropout)} == {0.3}
     assert sum(isinstance(layer, nn.ReLU) for layer in model.module_.modules()) == 3
     assert model.class_weights_.tolist() == [1.0, pytest.approx(7.55, abs=0.005)]
-    encoded = model.encode(X)[:, model.preprocessor_.numeric_columns_]
+    encoded = model.encode_rows(X).encoded[:, model.preprocessor_.numeric_columns_]
     np.testing.assert_allclose(encoded.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(encoded.std(axis=0), 1, atol=1e-3)
     scores = model.predict_proba(X_test)
@@ -72,7 +72,7 @@ def test_the_published_network_on_bank(bank):
         "one seed; five are in benchmarks/quality/ig_example.py"
     )
     shift = np.log(model.class_weights_[1])
-    logit = model.predict_encoded(model.encode(X_test))[:, 0]
+    logit = model.predict_encoded(model.encode_rows(X_test).encoded)[:, 0]
     accuracy = [np.mean((logit > cut) == (y_test == "yes")) for cut in (0.0, 0.5, shift)]
     assert accuracy[0] < accuracy[1] < np.mean(y_test == "no") < accuracy[2], "which cut is right, in one line"
 
@@ -174,7 +174,7 @@ def one_logit():
 
 def test_two_columns_from_one_logit(one_logit):
     model, X, y = one_logit
-    logit = model.predict_encoded(model.encode(X)).astype(float)
+    logit = model.predict_encoded(model.encode_rows(X).encoded).astype(float)
     assert logit.shape == (600, 1)
     probability = model.predict_proba(X)
     np.testing.assert_allclose(probability[:, 1], 1 / (1 + np.exp(-logit[:, 0])), rtol=1e-12)
@@ -207,7 +207,7 @@ def test_explained_by_integrated_gradients(one_logit):
     assert found.values.shape == (50, 3, 2)
     np.testing.assert_allclose(found.values[..., 0], -found.values[..., 1], atol=1e-6)
     # The plain path integral towards the second class's logit, from the same baseline, by a fine sum.
-    encoded = torch.from_numpy(model.encode(X[:50])).double()
+    encoded = torch.from_numpy(model.encode_rows(X[:50]).encoded).double()
     base = torch.zeros(encoded.shape[1], dtype=torch.float64)
     call = {"method": "integrated_gradients", "baseline": "zeros", "output": "logit", "progress": False}
     zero = pg.explain(model, X[:50], tolerance=1e-4, random_state=0, **call)

@@ -213,7 +213,7 @@ def test_predict_cuts_where_the_calibrated_probabilities_do(models, method):
     np.testing.assert_array_equal(model.predict(X_TEST), model.classes_[probability.argmax(axis=1)])
     assert model.score(X_TEST, Y_TEST) > models[None].score(X_TEST, Y_TEST) + 0.05
     # The network is the same: calibration never touches training, nor the outputs that attribution explains.
-    encoded = model.encode(X_TEST)
+    encoded = model.encode_rows(X_TEST).encoded
     np.testing.assert_array_equal(model.predict_encoded(encoded), models[None].predict_encoded(encoded))
 
 
@@ -235,7 +235,7 @@ def test_saved_and_loaded_with_the_model(models, method, tmp_path):
 
 def test_an_eval_set_calibrates_in_the_place_of_held_out_rows():
     model = small(calibration="temperature").fit(X[:2000], Y[:2000], eval_set=(X[2000:], Y[2000:]))
-    outputs = model.predict_encoded(model.encode(X[2000:]))
+    outputs = model.predict_encoded(model.encode_rows(X[2000:]).encoded)
     expected = fit_calibration("temperature", np.ones(2), outputs, (Y[2000:] == "yes").astype(int))
     assert model.calibration_.temperature == expected.temperature != 1
 

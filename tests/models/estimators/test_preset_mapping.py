@@ -18,8 +18,11 @@ from permgrad.models.estimators.presets import Preset, get_preset, presets
 from permgrad.models.estimators.settings import resolve_settings
 from permgrad.models.train.learner import TrainingOptions
 
-SHARED = "preset network branches image layout pixels kinds na groups image_encoder text_encoder".split()
-END = "max_epochs batch_size learning_rate validation_fraction device random_state progress".split()
+SHARED = [
+    *("preset", "network", "branches", "image", "layout", "pixels", "kinds", "na", "groups"),
+    *("image_encoder", "text_encoder"),
+]
+END = ["max_epochs", "batch_size", "learning_rate", "validation_fraction", "device", "random_state", "progress"]
 #: A setting of each kind: of training, of the encoder, of what is kept, of the network.
 SETTINGS = {
     "optimizer": "sgd",

@@ -67,7 +67,7 @@ def test_everything_is_equal_after_loading(tmp_path, kind, changes):
     model.save(tmp_path / "model")
     twin = pg.load(tmp_path / "model")
     np.testing.assert_array_equal(twin.predict(X), model.predict(X))
-    np.testing.assert_array_equal(twin.encode(X), model.encode(X))
+    np.testing.assert_array_equal(twin.encode_rows(X).encoded, model.encode_rows(X).encoded)
     np.testing.assert_array_equal(twin.background_, model.background_)
     np.testing.assert_array_equal(twin.background_target_, model.background_target_)
     pd.testing.assert_frame_equal(twin.history_, model.history_)

@@ -57,7 +57,9 @@ def split(place):
 
 
 def logits_of(model, split, part):
-    return model.predict_encoded(model.encode(table().iloc[split[part]][["age", "calls", "month", "loan"]]))[:, 0]
+    return model.predict_encoded(
+        model.encode_rows(table().iloc[split[part]][["age", "calls", "month", "loan"]]).encoded
+    )[:, 0]
 
 
 # --- split and cuts ---------------------------------------------------------------------------------------------------

@@ -341,7 +341,7 @@ def encode_background(model: Any, background: Any) -> Floats32:
     if hasattr(background, "__len__") and len(background) == 0:
         raise InputError("background has no rows", hint="Pass rows like the inputs.", code="PG038")
     try:
-        encoded: Floats32 = model.encode(background)
+        encoded: Floats32 = model.encode_rows(background).encoded
     except InputError as error:
         # The estimator calls these rows X.
         problem, hint = (re.sub(r"(?<!['\w])X(?!['\w])", "background", text) for text in (error.problem, error.hint))

@@ -123,15 +123,13 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         >>> model = HyNNClassifier(preset="fast", random_state=0).fit(X, y)
         >>> model.predict_proba(X).shape
         (150, 3)
-        >>> encoded = model.encode(X[:2])
+        >>> encoded = model.encode_rows(X[:2]).encoded
         >>> model.predict(X[:2]), model.predict_encoded(encoded).shape
         (array([0, 0]), (2, 3))
         >>> model.score(X, y) > 0.8
         True
         >>> print(model.summary().splitlines()[0])
         table branch
-        >>> picture = model.draw_network()
-        >>> time = model.estimate_training_time(X, y)
         >>> import permgrad, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.save(f"{folder}/model")
