@@ -82,7 +82,7 @@ CODES: dict[str, ErrorCode] = {
     "PG014": ErrorCode(
         "Cell that cannot be used",
         "A cell holds a value that its column cannot have, for example infinity or text among numbers.",
-        "Correct the cell. The message names its row and column. Codes for missing values go into `na_codes`.",
+        "Correct the cell. The message names its row and column. Codes for missing values go into `na`.",
     ),
     "PG015": ErrorCode(
         "Target that cannot be predicted",

@@ -88,7 +88,7 @@ def draw(path: Path) -> None:
     options = {"branches": ("tabular", "image"), "layout": "tinto", "max_epochs": 25}
     model = pg.HyNNRegressor(preset="fast", random_state=0, progress=False, **options).fit(X[:1500], y[:1500])
     explanation = pg.explain(model, X[1500:], y[1500:], progress=False)
-    encoded = model.encode(X[1500:])
+    encoded = model.encode_rows(X[1500:]).encoded
     with torch.no_grad():
         image = model.renderer_(torch.as_tensor(encoded[1:2], dtype=torch.float32))[0].numpy()
 

@@ -170,7 +170,7 @@ def presets_page() -> str:
         '\nA preset names a network and its training: ``--preset NAME`` on the command line, ``preset="NAME"`` in '
         "Python. "
         "A JSON file that names another preset as its ``base`` and replaces some of these settings works in the same "
-        "places.\n\n"
+        "places, and in Python a mapping with the same content.\n\n"
     )
     settings = {name: flat(presets.get(name).to_dict()) for name in presets}
     every = list(dict.fromkeys(one for known in settings.values() for one in known))

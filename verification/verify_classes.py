@@ -60,7 +60,7 @@ def load_covertype(seed: int, rows: int | None, test_rows: int | None = None) ->
         "validation y": labels[split.validation],
         "test": data.X.iloc[split.test[:test_rows]].reset_index(drop=True),
         "test y": labels[split.test[:test_rows]],
-        "variables": data.variables,
+        "groups": data.groups,
     }
 
 
@@ -73,7 +73,7 @@ def shuffled(data: dict[str, Any], seed: int) -> dict[str, Any]:
 def fit(data: dict[str, Any], seed: int, layout: Any, **parameters: Any) -> pg.HyNNClassifier:
     model = pg.HyNNClassifier(
         layout=layout,
-        variables=data["variables"],
+        groups=data["groups"],
         random_state=seed,
         progress=False,
         **parameters,

@@ -29,8 +29,8 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tests.shared.explaining import explain_with
 from scipy.stats import norm
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.base.dependence import Dependence

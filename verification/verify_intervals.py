@@ -41,9 +41,9 @@ from verification.verify_first_sentences import shipped  # sets threads: before 
 # isort: split
 import numpy as np
 import pandas as pd
-from tests.shared.explaining import explain_with
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.evaluation.levels import levels_of

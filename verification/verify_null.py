@@ -58,7 +58,8 @@ def train_on_noise(loss: str, seed: int, number: int) -> tuple[pg.HyNNClassifier
     rng = np.random.default_rng([seed, 10, number])
     x, y = draw_noise(loss, 500, rng)
     task = "regression" if loss == "squared error" else "classification"
-    model = small_model(task, max_epochs=8, patience=float("inf"), random_state=number).fit(x, y)
+    preset = {"base": "fast", "patience": float("inf")}
+    model = small_model(task, max_epochs=8, random_state=number).set_params(preset=preset).fit(x, y)
     fresh, y = draw_noise(loss, 5000, rng)
     if task == "regression":
         return model, float(model.predict(fresh).std() / y.std())

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks._results import markdown_table, parser, record
-from tests.shared.explaining import explain_with
 from mnist1d.data import get_dataset_args, make_dataset
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.base.late import pd

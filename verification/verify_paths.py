@@ -98,7 +98,7 @@ def network_outputs(model: Any, table: pd.DataFrame, edited: pd.DataFrame, paths
     """Return what the whole network gives with the edited rows in some paths and the original rows in the others."""
     network: HybridNetwork = model.module_
     dtype = next(network.parameters()).dtype
-    rows, changed = (torch.from_numpy(model.encode(part)).to(dtype) for part in (table, edited))
+    rows, changed = (torch.from_numpy(model.encode_rows(part).encoded).to(dtype) for part in (table, edited))
     with torch.no_grad():
         raw = network.fuse({own: network.embed(own, changed if own in paths else rows) for own in network.paths})
     if hasattr(model, "classes_"):
@@ -268,7 +268,7 @@ def compare_on_mixed_table(name: str, task: str, rows: int, seed: int) -> dict[s
 
 
 def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
-    """Train a little on a named data set and compare on test rows, with its missing codes and its variables."""
+    """Train a little on a named data set and compare on test rows, with its missing codes and its groups."""
     from permgrad.data.datasets import load_dataset
     from permgrad.data.splitting import split_rows
 
@@ -278,7 +278,7 @@ def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
     estimator = pg.HyNNRegressor if data.task == "regression" else pg.HyNNClassifier
     model = estimator(
         preset=preset, image="always", max_epochs=3, random_state=0, progress=False,
-        na_codes=data.card.na_codes or None, variables=data.card.variables or None,
+        na=data.card.na or None, groups=data.card.groups or None,
     )  # fmt: skip
     train, test = split.train[: 4 * rows], split.test[:rows]
     model.fit(table.iloc[train], y[train])
@@ -311,8 +311,9 @@ def hand_set(table_slopes: Iterable[float], image_slopes: Iterable[float]) -> pg
         "activation": "relu", "image_units": [], "numeric_embedding": "none",
         "normalization": "none", "conv_normalization": "none",
     }  # fmt: skip
+    preset = {"base": "fast", "numeric": "standard"}
     model = pg.HyNNRegressor(
-        preset="fast", image="always", network=network, numeric="standard", max_epochs=1, random_state=0, progress=False
+        preset=preset, image="always", network=network, max_epochs=1, random_state=0, progress=False
     )
     model.fit(X, X.sum(axis=1))
     module, renderer = model.module_, model.renderer_
@@ -344,13 +345,14 @@ def closed_forms(a: list[float], b: list[float], rows: int, repeats: int, seed: 
     model = hand_set(a, b)
     scales = np.linspace(1.0, 2.0, len(a))
     X = np.random.default_rng(seed).normal(size=(rows, len(a))) * scales
-    encoded = model.encode(X).astype(np.float64)
+    encoded = model.encode_rows(X).encoded.astype(np.float64)
     slopes = np.array(a) + np.array(b)
     y = encoded @ slopes
     explained = pg.explain(model, X, y, random_state=seed, n_repeats=repeats, progress=False)
     # The encoder is linear here: (x − mean) / standard deviation of the training rows.
     sigma2 = (
-        scales * np.ptp(model.encode(np.stack([np.zeros(len(a)), np.ones(len(a))])).astype(np.float64), axis=0)
+        scales
+        * np.ptp(model.encode_rows(np.stack([np.zeros(len(a)), np.ones(len(a))])).encoded.astype(np.float64), axis=0)
     ) ** 2
     first, second = np.array(a), np.array(b)
     # With both paths together worth (a + b)², the table's share of one pair is a(a + b)·(x′ − x)².

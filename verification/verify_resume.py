@@ -40,8 +40,8 @@ TRIALS = 8
 SPACE = {
     "base": "fast",
     "parameters": {
-        "training.learning_rate": {"low": 3e-4, "high": 3e-2, "log": True},
-        "training.max_epochs": {"choices": [6, 12, 20]},
+        "learning_rate": {"low": 3e-4, "high": 3e-2, "log": True},
+        "max_epochs": {"choices": [6, 12, 20]},
         "network.dropout": {"low": 0.0, "high": 0.4},
         "network.dense_units.width": {"low": 16, "high": 64, "step": 16},
         "network.dense_units.depth": {"low": 1, "high": 3},

@@ -36,7 +36,7 @@ from benchmarks._results import markdown_table, parser, record
 FEATURES, FILES, ROWS_PER_FILE, ROWS_PER_GROUP, RECEIVERS = 30, 80, 125_000, 25_000, 50_000
 MOST_DIFFERENCE, MOST_GB = 0.05, 1.5
 LEVELS = ("north", "east", "south", "west")
-PRESET = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 5}}
+PRESET = {"base": "fast", "branches": ["tabular"], "max_epochs": 5}
 
 
 def rows(number: int, count: int) -> pa.Table:

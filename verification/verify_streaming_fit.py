@@ -101,7 +101,7 @@ def quality(seeds: range, epochs: int | None) -> list[dict[str, Any]]:
     for seed in seeds:
         split = split_rows(len(y), y.to_numpy(), task="classification", seed=seed)
         train, validation = (heloc.frame.iloc[part] for part in (split.train, split.validation))
-        options = {"na_codes": heloc.na_codes, "random_state": seed, "progress": False, "device": "cpu"}
+        options = {"na": heloc.na, "random_state": seed, "progress": False, "device": "cpu"}
         options |= {} if epochs is None else {"max_epochs": epochs}
 
         def best(model: Any) -> float:
@@ -120,7 +120,9 @@ def quality(seeds: range, epochs: int | None) -> list[dict[str, Any]]:
             many = pg.HyNNClassifier(**options).fit_stream(
                 files, heloc.target, validation=held, block_rows=len(train) // 12
             )
-        apart = np.abs(one.encode(validation[features]) - whole.encode(validation[features])).max()
+        apart = np.abs(
+            one.encode_rows(validation[features]).encoded - whole.encode_rows(validation[features]).encoded
+        ).max()
         rows.append(
             {
                 "seed": seed,

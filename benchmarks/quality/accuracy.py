@@ -70,7 +70,7 @@ def run_set(name: str, part: str, seed: int, split_seed: int, options: dict[str,
     data = load_dataset(name)
     kind = HyNNRegressor if data.task == "regression" else HyNNClassifier
     split = split_rows(len(data.frame), data.y, task=data.task, seed=split_seed)
-    model = kind(random_state=seed, na_codes=data.na_codes or None, variables=data.variables or None, **options)
+    model = kind(random_state=seed, na=data.na or None, groups=data.groups or None, **options)
     X, y = data.X, data.y
     seconds = timed_fit(
         model, X.iloc[split.train], y.iloc[split.train], (X.iloc[split.validation], y.iloc[split.validation])

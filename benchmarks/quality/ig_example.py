@@ -36,7 +36,7 @@ def fit(X: Any, y: Any, seed: int, **options: Any) -> tuple[Any, float]:
 
 def cuts_of(model: Any, X: Any, y: Any) -> dict[str, dict[str, Any]]:
     """Return what each fixed cut of the logit makes of the test rows."""
-    logit = model.predict_encoded(model.encode(X))[:, 0]
+    logit = model.predict_encoded(model.encode_rows(X).encoded)[:, 0]
     shift = float(np.log(model.class_weights_[1] / model.class_weights_[0]))
     values = {"logit 0": 0.0, "logit 0.5, as published": 0.5, f"logit log {np.exp(shift):.2f}": shift}
     return {name: metrics_at(y, logit, value) for name, value in values.items()}

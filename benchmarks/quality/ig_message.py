@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.shared.explaining import explain_with
 from scipy import stats
 from sklearn.model_selection import train_test_split
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record

@@ -55,7 +55,7 @@ def compare(name: str, published: dict[str, Any], *, quick: bool) -> dict[str, A
     )
     model = estimator(
         preset="paper",
-        na_codes=data.na_codes or None,
+        na=data.na or None,
         max_epochs=2 if quick else EPOCHS,
         random_state=0,
         progress=False,

@@ -53,7 +53,7 @@ def contestants(model: pg.HyNNClassifier, rows, loop_rows: int, batches: list[in
     from captum.attr import LayerGradCam
 
     net = model.module_
-    encoded = torch.as_tensor(model.encode(rows))
+    encoded = torch.as_tensor(model.encode_rows(rows).encoded)
     peer = LayerGradCam(net, cam_layer(net).before[-1])
 
     def ours() -> object:
@@ -87,7 +87,7 @@ def check_equal(model: pg.HyNNClassifier, rows) -> float:
     net = model.module_
     want = (
         LayerGradCam(net, cam_layer(net).before[-1])
-        .attribute(torch.as_tensor(model.encode(rows)), target=1, relu_attributions=True)
+        .attribute(torch.as_tensor(model.encode_rows(rows).encoded), target=1, relu_attributions=True)
         .detach()
         .numpy()[:, 0]
     )

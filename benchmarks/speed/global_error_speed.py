@@ -72,7 +72,7 @@ class Case:
     def sage(self, walks: int) -> Work:
         """Return SAGE over the network's probabilities."""
         net, size = self.model.module_, 256
-        rows, background = self.model.encode(self.rows), self.model.encode(self.background)
+        rows, background = self.model.encode_rows(self.rows).encoded, self.model.encode_rows(self.background).encoded
         labels = np.searchsorted(self.model.classes_, self.y)
 
         def predict(array: np.ndarray) -> np.ndarray:

@@ -196,8 +196,8 @@ def training(bench: Bench) -> Iterator[Row]:
         for name, device, precision in sides:
             # The first of two epochs pays for what is made once.
             model = pg.HyNNClassifier(
-                preset=preset, image="always", max_epochs=2, device=device, precision=precision, random_state=0,
-                progress=False,
+                preset={"base": preset, "precision": precision}, image="always", max_epochs=2, device=device,
+                random_state=0, progress=False,
             ).fit(X, y)  # fmt: skip
             history = model.history_
             measured[name] = {
@@ -219,7 +219,7 @@ def prediction(bench: Bench) -> Iterator[Row]:
         twin = bench.on_device(model)
         X, _ = table(bench.rows(200_000), seed=1)
         few = bench.rows(8000)
-        encoded = model.encode(X)
+        encoded = model.encode_rows(X).encoded
         reference, slow = bench.clock(lambda m=model, e=encoded[:few]: m.predict_encoded(e))
         found, fast = bench.clock(lambda t=twin, e=encoded: t.predict_encoded(e), warm=True)
         yield {
@@ -401,7 +401,7 @@ def precision(bench: Bench) -> Iterator[Row]:
             if name != "permgrad":  # the game keeps float32 in any case
                 row["bfloat16"] = distance(explain(half, X, y, **given).values.astype(float), reference)
             yield row
-        encoded = torch.from_numpy(model.encode(X))
+        encoded = torch.from_numpy(model.encode_rows(X).encoded)
         with torch.inference_mode():
             reference = model.module_(encoded).numpy()
             there = encoded.to(bench.device)

@@ -65,7 +65,7 @@ def bank_model(epochs: int = 30) -> tuple[pg.HyNNClassifier, Any, int]:
         progress=False,
     ).fit(frame.iloc[training], y[training])
     # One output, the logit of "yes"; the training loop is the published one.
-    encoded, yes = model.encode(frame.iloc[training]), (y[training] == model.classes_[1])
+    encoded, yes = model.encode_rows(frame.iloc[training]).encoded, (y[training] == model.classes_[1])
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model.module_ = one_logit(torch.from_numpy(encoded), torch.from_numpy(yes).float()[:, None], epochs)
@@ -90,7 +90,7 @@ def heloc_model(rows: int, epochs: int = 6) -> tuple[pg.HyNNClassifier, Any, int
     data = load_dataset("heloc")
     frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
     split = split_rows(len(frame), y, task="classification")
-    model = pg.HyNNClassifier(image="always", random_state=0, progress=False, max_epochs=epochs, na_codes=data.na_codes)
+    model = pg.HyNNClassifier(image="always", random_state=0, progress=False, max_epochs=epochs, na=data.na)
     model.fit(frame.iloc[split.train], y[split.train])
     return model, frame.iloc[split.test[:rows]].reset_index(drop=True), 1
 
@@ -111,7 +111,7 @@ def captum(model: pg.HyNNClassifier, rows: Any, target: int) -> np.ndarray:
     """Return Captum's attributions of the same output."""
     from captum.attr import IntegratedGradients
 
-    net, encoded = model.module_, torch.from_numpy(model.encode(rows))
+    net, encoded = model.module_, torch.from_numpy(model.encode_rows(rows).encoded)
     column = target if net.outputs > 1 else 0
     baseline = torch.zeros(1, encoded.shape[1]).expand_as(encoded)
     found = IntegratedGradients(lambda x: net(x)[:, column]).attribute(
@@ -126,7 +126,7 @@ CONTESTANTS = {"permgrad": ours, "captum": captum}
 def reference(model: pg.HyNNClassifier, rows: Any, target: int, steps: int) -> np.ndarray:
     """Return attributions by a midpoint sum of many gradients in float64."""
     net = copy.deepcopy(model.module_).double()
-    encoded = torch.from_numpy(model.encode(rows)).double()
+    encoded = torch.from_numpy(model.encode_rows(rows).encoded).double()
     column = target if net.outputs > 1 else 0
     total = torch.zeros_like(encoded)
     for step in range(steps):
@@ -137,7 +137,7 @@ def reference(model: pg.HyNNClassifier, rows: Any, target: int, steps: int) -> n
 
 def gaps(model: pg.HyNNClassifier, rows: Any, target: int, values: np.ndarray) -> tuple[np.ndarray, float]:
     """Return |Σ attributions − (f(x) − f(baseline))| of each row, and the range of f over the rows."""
-    net, encoded = model.module_, torch.from_numpy(model.encode(rows))
+    net, encoded = model.module_, torch.from_numpy(model.encode_rows(rows).encoded)
     column = target if net.outputs > 1 else 0
     with torch.no_grad():
         output = net(encoded)[:, column].double().numpy()
@@ -254,7 +254,7 @@ def expected_gradients(model: pg.HyNNClassifier, rows: Any, target: int, *, quic
     net, column = model.module_, target if model.module_.outputs > 1 else 0
     some = rows[: 5 if quick else 20].reset_index(drop=True)
     references = rows[-100:].reset_index(drop=True)
-    encoded, background = (torch.from_numpy(model.encode(part)) for part in (some, references))
+    encoded, background = (torch.from_numpy(model.encode_rows(part).encoded) for part in (some, references))
 
     def own() -> np.ndarray:
         found = pg.explain(

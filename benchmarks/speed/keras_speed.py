@@ -281,7 +281,7 @@ def run_ours(folder: Path, threads: int | None, seed: int, most_epochs: int | No
     command += [] if threads is None else ["--threads", str(threads)]
     if most_epochs is not None:
         preset = folder / "short.json"
-        preset.write_text(json.dumps({"base": "paper", "training": {"max_epochs": most_epochs}}), encoding="utf-8")
+        preset.write_text(json.dumps({"base": "paper", "max_epochs": most_epochs}), encoding="utf-8")
         command[command.index("paper")] = str(preset)
     return run(command, threads)
 

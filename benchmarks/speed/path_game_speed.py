@@ -22,9 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import sklearn
 import torch
-from tests.shared.explaining import explain_with
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.inspection import permutation_importance
+from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
@@ -91,7 +91,7 @@ def measure(*, quick: bool = False) -> list[Line]:
     model, X, y = trained(1 if quick else 3)
     count = 100 if quick else 500
     X, y = X[:count], y[:count]
-    encoded = model.encode(X)
+    encoded = model.encode_rows(X).encoded
     plain = PlainForward(model.module_, model.classes_)
     given = {"n_repeats": REPEATS, "random_state": 0, "scoring": "neg_log_loss"}
     peers = {
@@ -121,7 +121,7 @@ def measure(*, quick: bool = False) -> list[Line]:
 def check(runs: int) -> tuple[list[dict[str, object]], str]:
     """Return one line per contestant over all test rows, and what the run was; contestants take turns."""
     model, X, y = trained()
-    encoded = model.encode(X)
+    encoded = model.encode_rows(X).encoded
     if encoded.shape[1] != 23:
         raise SystemExit(f"23 encoded columns are expected, however: {encoded.shape[1]}")
     game = {"n_repeats": REPEATS, "random_state": 0, "direction": False, "progress": False}

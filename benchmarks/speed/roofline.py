@@ -47,7 +47,7 @@ def heloc_model(epochs: int = 2) -> tuple[Any, np.ndarray]:
     split = split_rows(len(X), y.to_numpy(), task="classification")
     model = pg.HyNNClassifier(preset="paper", max_epochs=epochs, random_state=0, progress=False)
     model.fit(X.iloc[split.train], y.iloc[split.train])
-    return model, model.encode(X.iloc[split.test])
+    return model, model.encode_rows(X.iloc[split.test]).encoded
 
 
 class Work:

@@ -57,7 +57,7 @@ def heloc_cases(presets: list[str], rows: int, references: int, epochs: int) -> 
     for preset in presets:
         model = pg.HyNNClassifier(preset=preset, image="always", max_epochs=epochs, random_state=0, progress=False)
         model.fit(frame.iloc[split.train], y[split.train])
-        encoded = torch.as_tensor(model.encode(frame))
+        encoded = torch.as_tensor(model.encode_rows(frame).encoded)
         cases.append(_case(f"HyNN, preset {preset}", model.module_, encoded, split, rows, references))
         if len(cases) == 1:
             mlp = _mlp(encoded[split.train], torch.as_tensor((y[split.train] == model.classes_[1]).astype(np.int64)))

@@ -20,11 +20,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
 from permgrad_benchmark.measured import read_record
-from explaining import explain_with
 
 rng = np.random.default_rng(0)
 rows = 600

@@ -16,12 +16,12 @@ for another.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from explaining import explain_with
 from sklearn.linear_model import LogisticRegression
 
 import permgrad as pg
 from permgrad.evaluation.sensitive import audit
 from permgrad.evaluation.skill import Predicted
-from explaining import explain_with
 
 rng = np.random.default_rng(0)
 

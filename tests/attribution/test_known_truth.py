@@ -29,11 +29,12 @@ def test_the_game_on_the_true_function(name):
     truth = make_truth(name, noise=0.0)
     effects, _ = verify.true_effects(name)
     X, y = truth.sample(4000, random_state=3)
-    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), numeric="standard", max_epochs=1, random_state=0)
+    preset = {"base": "fast", "numeric": "standard"}
+    model = pg.HyNNRegressor(preset=preset, branches=("tabular",), max_epochs=1, random_state=0)
     model.set_params(progress=False).fit(X, y)
     scaling = model.preprocessor_.scaling_
     # The network's only branch becomes the function itself, of the decoded row.
-    zero, one = (model.encode(X.iloc[:1] * 0 + value).astype(float)[0] for value in (0.0, 1.0))
+    zero, one = (model.encode_rows(X.iloc[:1] * 0 + value).encoded.astype(float)[0] for value in (0.0, 1.0))
     assert scaling.mode == "standard"
 
     class Oracle(type(model.module_)):

@@ -59,7 +59,7 @@ def place(tmp_path_factory):
     table.to_csv(folder / "table.csv", index=False)
     (folder / "parts").mkdir()
     table.to_parquet(folder / "parts" / "part.parquet")
-    space = {"base": "preset.json", "parameters": {"training.learning_rate": {"choices": [1e-3, 1e-2]}}}
+    space = {"base": "preset.json", "parameters": {"learning_rate": {"choices": [1e-3, 1e-2]}}}
     (folder / "space.json").write_text(json.dumps(space))
     with working_in(folder):
         yield folder

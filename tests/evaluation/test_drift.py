@@ -95,7 +95,7 @@ def test_long_tables_are_sampled_and_the_target_is_compared():
     rng = np.random.default_rng(3)
     train, test = (pd.DataFrame({"x": rng.normal(size=rows), "code": -9}) for rows in (30_000, 500))
     y = np.repeat(["ill", "well"], 15_000), np.array(["ill"] * 400 + ["well"] * 100)
-    compared = compare_parts(train, test, targets=("y", *y), na_codes=[-9])["drift"]
+    compared = compare_parts(train, test, targets=("y", *y), na=[-9])["drift"]
     (target,) = (one for one in compared if one["clear"])
     assert (target["column"], target["rows"], target["sampled"]) == ("y", [20_000, 500], True)
     assert drift_words(compared) == (

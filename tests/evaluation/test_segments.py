@@ -42,7 +42,7 @@ def groups_of(result: dict, feature: str) -> dict[str, dict]:
 def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
     frame = rows()
     predicted = classified(frame)
-    result = find_segments(frame, predicted, na_codes=[-9])
+    result = find_segments(frame, predicted, na=[-9])
     assert [one["feature"] for one in result["features"]] == ["age", "town", "day", "dose", "written"]
     (worse,) = worse_groups(result)
     assert (worse["feature"], worse["group"]) == ("town", "c")
@@ -124,7 +124,7 @@ def test_single_rows_are_in_the_groups_that_were_scored_and_codes_are_never_low(
     score = rng.integers(40, 95, 300)
     score[::7] = -9
     X = pd.DataFrame({"score": score, "town": rng.choice(["Ulm", "Bonn", None], 300)})
-    scored = find_segments(X, Predicted(score * 1.0, score + rng.normal(size=300)), na_codes=[-9])
+    scored = find_segments(X, Predicted(score * 1.0, score + rng.normal(size=300)), na=[-9])
     places = np.arange(300)
     for feature in scored["features"]:
         codes, names = groups_of_rows(X, places, ["score", "town"], [-9])[feature["feature"]]

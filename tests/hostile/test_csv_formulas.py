@@ -169,7 +169,7 @@ def commanded(request, tmp_path_factory):
     table["outcome"] = np.where(table[FEATURE] > 0, "=yes", CLASS)
     table[ID] = [f"+case {number}" for number in range(80)]
     table.to_csv(place / "table.csv", index=False)
-    preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 1}, "network": {"dense_units": [4]}}
+    preset = {"base": "fast", "branches": ["tabular"], "max_epochs": 1, "network": {"dense_units": [4]}}
     (place / "preset.json").write_text(json.dumps(preset))
     mode = ("--csv-formulas", request.param)
     words = ("--target", "outcome", "--id", ID, "--preset", place / "preset.json", "--out", place / "run")

@@ -20,9 +20,9 @@ import permgrad as pg
 from permgrad.attribution import methods
 
 #: A word is a path, a name of a table, a code for missing, a title or a label.
-WORDS = {"out", "folder", "name", "na", "na_codes", "title", "label", "checkpoint_folder"}
+WORDS = {"out", "folder", "name", "na", "title", "label", "checkpoint_folder"}
 #: Any number of digits seeds a stream, or is more than there is to do at once, or is a code.
-LONG = {"random_state", "batch_size", "na", "na_codes"}
+LONG = {"random_state", "batch_size", "na"}
 #: Methods with an option of many values take long: they are asked for little.
 LITTLE: dict[str, dict[str, Any]] = {
     "shapley": {"max_permutations": 8},
@@ -154,7 +154,7 @@ def test_estimators(case: Any, name: str) -> None:
     usual = {"max_epochs": 1, "random_state": 0, "progress": False, "preset": "fast"}
     check_argument(
         lambda own: pg.HyNNClassifier(**{**usual, name: own}).fit(case.table, case.y),
-        takes=(*meant(name), *("number of 401 digits",) * (name == "background_size")),
+        takes=meant(name),
     )
 
 
@@ -174,12 +174,12 @@ def test_fit_stream(case: Any, name: str) -> None:
     check_argument(lambda own: model.fit_stream(**{**usual, name: own}), takes=meant(name))
 
 
-@pytest.mark.parametrize("name", ["predict", "predict_proba", "encode"])
+@pytest.mark.parametrize("name", ["predict", "predict_proba", "encode_rows"])
 def test_prediction(case: Any, name: str) -> None:
     assert set(check_argument(getattr(case.model, name)).values()) == {"refused"}
 
 
-@pytest.mark.parametrize("name", parameters(pg.compare, "device", "progress", "name", "na_codes"))
+@pytest.mark.parametrize("name", parameters(pg.compare, "device", "progress", "name", "na"))
 def test_compare(case: Any, name: str, in_order: Any) -> None:
     usual = in_order(name in ("methods", "loss", "n_repeats", "most_rows"))
     check_argument(lambda own: pg.compare(**{**usual, name: own}), takes=meant(name))

@@ -23,8 +23,8 @@ TABLE = pd.DataFrame(ROWS, columns=NAMES)
 Y, SCORES = (ROWS[:, 0] > 0).astype(int), 1 / (1 + np.exp(-ROWS[:, 0]))
 FITTED = imaging.fit_layout(imaging.AssignmentLayout(6), ROWS, NAMES, 0)
 #: Arguments that any text means something to, or a number of any size.
-WORDS = {"title", "name", "na_codes", "address"}
-LONG = {"random_state", "na_codes", "seed"}
+WORDS = {"title", "name", "na", "address"}
+LONG = {"random_state", "na", "seed"}
 
 
 def predicted(rows: np.ndarray) -> np.ndarray:

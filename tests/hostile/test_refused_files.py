@@ -345,7 +345,7 @@ def trained(tmp_path_factory):
 
     def train(folder):
         network = {"dense_units": [3], "fusion_units": [3]}
-        made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=2, patience=None,
+        made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=2,
                                 batch_size=16, progress=False, random_state=0)  # fmt: skip
         return made.fit(X, X["a"], checkpoint_folder=folder)
 
@@ -484,7 +484,7 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     assert name in said
 
 
-@pytest.mark.parametrize("change", [{"columns": [1]}, {"na_codes": "a"}, {"task": "regression"}, None])
+@pytest.mark.parametrize("change", [{"columns": [1]}, {"na": "a"}, {"task": "regression"}, None])
 def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -540,7 +540,7 @@ def test_cells_that_were_changed_are_done_again(tmp_path):
 @pytest.mark.parametrize(
     "content",
     ['{"layout": ["tinto"]}', '{"branches": 3}', '{"base": []}', '{"network": {"dropout": 1' + "0" * 400 + "}}",
-     '{"training": {"max_epochs": NaN}}', "[" * 100_000, '{"numeric": {}}'],
+     '{"max_epochs": NaN}', "[" * 100_000, '{"numeric": {}}'],
 )  # fmt: skip
 def test_odd_presets_are_refused(tmp_path, content):
     from permgrad.models.estimators.presets import get_preset

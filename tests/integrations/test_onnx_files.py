@@ -33,9 +33,12 @@ def test_a_regressors_file_predicts_the_same_in_the_units_of_y(table, tmp_path, 
     model = pg.HyNNRegressor(**options, max_epochs=2, random_state=0, progress=False).fit(X, y)
     wanted = model.predict(X)
     assert np.ptp(wanted) > 10
-    predicted = run(pg.integrations.export_onnx(model, tmp_path / "model.onnx"), model.encode(X))
+    predicted = run(pg.integrations.export_onnx(model, tmp_path / "model.onnx"), model.encode_rows(X).encoded)
     assert np.abs(predicted - wanted).max() <= 1e-5 * np.abs(wanted).max()
-    assert np.abs(run(tmp_path / "model.onnx", model.encode(X[:1])) - wanted[:1]).max() <= 1e-5 * np.abs(wanted).max()
+    assert (
+        np.abs(run(tmp_path / "model.onnx", model.encode_rows(X[:1]).encoded) - wanted[:1]).max()
+        <= 1e-5 * np.abs(wanted).max()
+    )
 
 
 @pytest.mark.parametrize("calibration", [None, "temperature", "isotonic"])
@@ -49,7 +52,7 @@ def test_a_classifiers_file_predicts_the_same_probabilities(table, tmp_path, cal
     wanted = model.predict_proba(X)
     assert wanted.std(axis=0).min() > 0.01
     path = pg.integrations.export_onnx(model, tmp_path / "model.onnx")
-    assert np.abs(run(path, model.encode(X)) - wanted).max() <= 1e-5
+    assert np.abs(run(path, model.encode_rows(X).encoded) - wanted).max() <= 1e-5
 
 
 def test_the_command_line_explains_a_file_by_the_names_of_its_columns(table, tmp_path):
@@ -58,7 +61,7 @@ def test_the_command_line_explains_a_file_by_the_names_of_its_columns(table, tmp
     labels = np.where(y > 0, "ill", "well")
     model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False).fit(rows, labels)
     pg.integrations.export_onnx(model, tmp_path / "model.onnx")
-    encoded = pd.DataFrame(model.encode(rows), columns=model.preprocessor_.encoded_names_).assign(y=labels)
+    encoded = pd.DataFrame(model.encode_rows(rows).encoded, columns=model.preprocessor_.encoded_names_).assign(y=labels)
     encoded.iloc[:, ::-1].to_csv(tmp_path / "encoded.csv", index=False)  # in another order
     call = ["explain", "model.onnx", "encoded.csv", "--target", "y", "--out", "why", "--seed", "0"]
     with contextlib.chdir(tmp_path):

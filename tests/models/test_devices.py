@@ -84,7 +84,7 @@ def test_mixed_precision_trains_the_same_model_nearly(preset):
     X, y = data()
     fits = [
         pg.HyNNClassifier(
-            preset=preset, max_epochs=3, random_state=0, progress=False, precision=precision, device="cpu"
+            preset={"base": preset, "precision": precision}, max_epochs=3, random_state=0, progress=False, device="cpu"
         ).fit(X, y)
         for precision in ("float32", "bfloat16")
     ]
@@ -99,7 +99,7 @@ def test_mixed_precision_trains_the_same_model_nearly(preset):
 def test_precision_is_checked():
     X, y = data(40)
     with pytest.raises(pg.InputError, match="precision must be one of 'auto', 'float32', 'bfloat16', got 'half'"):
-        pg.HyNNClassifier(precision="half").fit(X, y)
+        pg.HyNNClassifier(preset={"precision": "half"}).fit(X, y)
     rows = Rows(torch.zeros(4, 2), torch.zeros(4), torch.ones(4))
     job = TrainingJob(HybridNetwork(2, 1, paths=("tabular",)), rows, None, TrainingOptions(precision="float16"), 0)
     with pytest.raises(pg.InputError, match="bfloat16"):
@@ -134,7 +134,8 @@ def test_trained_and_used_on_a_gpu(tmp_path, preset):
 @needs_gpu
 def test_mixed_precision_on_a_gpu():
     X, y = data()
-    model = pg.HyNNClassifier(max_epochs=3, random_state=0, progress=False, precision="bfloat16", device="cuda")
+    preset = {"precision": "bfloat16"}
+    model = pg.HyNNClassifier(preset=preset, max_epochs=3, random_state=0, progress=False, device="cuda")
     model.fit(X, y)
     assert all(value.dtype == torch.float32 for value in model.module_.parameters())
     assert np.isfinite(model.history_["train_loss"]).all()

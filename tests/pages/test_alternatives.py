@@ -86,7 +86,7 @@ return seen;
 def case_of(name: str):
     """Return a model, listed rows, and a page with them."""
     case = what_if_check.CASES[name](1)
-    some = case.rows if case.model.na_codes else case.rows[case.rows["n3"] != -9]  # else it is a value
+    some = case.rows if case.model.na else case.rows[case.rows["n3"] != -9]  # else it is a value
     listed = some[:LISTED].reset_index(drop=True)
     content = whatif.what_if(case.model, rows_of(case.model, case.model.encode_rows(listed), np.arange(LISTED)))
     return case.model, listed, page_of_rows(content)

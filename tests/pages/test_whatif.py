@@ -152,7 +152,7 @@ def test_cells_are_numbers_texts_and_kinds_of_missing():
             "same": 1.0,
         }
     )
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, na_codes=[-9], progress=False)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, na=[-9], progress=False)
     encoder = model.fit(table, np.arange(4.0)).preprocessor_
     cells = cells_of(encoder, table)
     assert cells == {
@@ -291,8 +291,9 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
         {"<b>n</b>": np.maximum(rng.normal(size=60), -0.5), "town": rng.choice(["Ulm", "<img src=x>"], 60)}
     )
     y = np.where(table["<b>n</b>"] > 0, "yes", "no")
-    fixed = {"preset": "fast", "numeric": "quantile", "max_epochs": 8, "random_state": 0, "progress": False}
-    model = pg.HyNNClassifier(na_codes=[-9], **fixed).fit(table, y)
+    preset = {"base": "fast", "numeric": "quantile"}
+    fixed = {"preset": preset, "max_epochs": 8, "random_state": 0, "progress": False}
+    model = pg.HyNNClassifier(na=[-9], **fixed).fit(table, y)
     content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(60) + 100))
     assert content["rows"].tolist()[:2] == [100, 101]
     said = visit(page_of_rows(content), tmp_path, STEPS).quiet()

@@ -234,7 +234,7 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
     odd.to_csv(tmp_path / "table.csv", index=False)
     words = [str(tmp_path / "table.csv"), "--target", "outcome", "--seed", "1"]
     (tmp_path / "space.json").write_text(
-        json.dumps({"base": "fast", "parameters": {"training.max_epochs": {"choices": [1, 2]}}})
+        json.dumps({"base": "fast", "parameters": {"max_epochs": {"choices": [1, 2]}}})
     )
     commands = {
         "run": ["--preset", "fast"],
@@ -445,7 +445,7 @@ def test_datasets(monkeypatch, tmp_path):
     for name in ("heloc", "dengue", "covertype", "gas", "puma", "bank", "breast_cancer"):
         assert name in said
     facts = json.loads(call("datasets", "list", "--json"))["datasets"]
-    assert next(fact for fact in facts if fact["name"] == "heloc")["na_codes"] == [-9, -8, -7]
+    assert next(fact for fact in facts if fact["name"] == "heloc")["na"] == [-9, -8, -7]
     assert call("datasets", "fetch", "breast_cancer") == "breast_cancer: scikit-learn\n"
 
 

@@ -28,10 +28,10 @@ from permgrad.base.locks import hold_folder, hold_name
 from permgrad.cli import app
 from permgrad.runs.tune import tune
 
-PRESET = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 1}}
+PRESET = {"base": "fast", "branches": ["tabular"], "max_epochs": 1}
 SPACE = {
     "base": "fast",
-    "parameters": {"training.max_epochs": {"choices": [1]}, "branches": {"choices": [["tabular"]]}},
+    "parameters": {"max_epochs": {"choices": [1]}, "branches": {"choices": [["tabular"]]}},
 }
 COMMANDS = ("run", "tune", "compare", "benchmark", "predict", "predict parts", "explain", "explain parts", "report")
 #: The same for pytest: a study needs the extra "tune".

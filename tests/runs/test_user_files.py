@@ -129,7 +129,7 @@ def test_a_test_file_that_cannot_be_encoded_is_refused_before_a_run_is_replaced(
 
 
 def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
-    Path("other.json").write_text(json.dumps({"base": "fast", "training": {"loss": "squared_error"}}))
+    Path("other.json").write_text(json.dumps({"base": "fast", "loss": "squared_error"}))
     words = [*RUN[:4], "--preset", "other.json", "--out", "run", "--overwrite"]
     assert "The loss of a classification must be 'cross_entropy'" in refused("run", "table.csv", *words)
 
@@ -137,12 +137,12 @@ def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
 @pytest.mark.parametrize(
     "content",
     [
-        {"training": {"learning_rate": -1}},
-        {"training": {"max_epochs": "ten"}},
-        {"training": {"batch_size": 0}},
-        {"training": {"label_smoothing": 5}},
-        {"training": {"schedule": "nope"}},
-        {"training": {"loss": "nope"}},
+        {"learning_rate": -1},
+        {"max_epochs": "ten"},
+        {"batch_size": 0},
+        {"label_smoothing": 5},
+        {"schedule": "nope"},
+        {"loss": "nope"},
         {"layout": "nope"},
         {"numeric": "nope"},
         {"network": {"members": 4, "normalization": "batch"}},

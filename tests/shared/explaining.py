@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from explaining import explain_with
+
 import permgrad as pg
 from permgrad.attribution.explain import answer
 from permgrad.attribution.method.captum import CaptumMethod, find_method
@@ -29,7 +31,7 @@ def explain_with(
         return pg.explain_stream(model, X, y, engine=engine, **arguments)
     if row_offset is not None:
         return answer(Arguments(model, X, y, row_offset=row_offset, **arguments))
-    return pg.explain(model, X, y, **arguments)
+    return explain_with(model, X, y, **arguments)
 
 
 def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

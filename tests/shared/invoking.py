@@ -22,7 +22,7 @@ def call(*words: object, code: int = 0) -> str:
 
 
 #: A preset for runs of a second or two.
-QUICK = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 4}}
+QUICK = {"base": "fast", "branches": ["tabular"], "max_epochs": 4}
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def working_in(folder: Path) -> Iterator[None]:
 
 def train_run(folder: Path, table: pd.DataFrame, *, identifier: str, epochs: int) -> Path:
     """Train a small network on a table with target ``outcome``, as a user would, and return the run's folder."""
-    preset = QUICK | {"training": {"max_epochs": epochs}}
+    preset = QUICK | {"max_epochs": epochs}
     (folder / "preset.json").write_text(json.dumps(preset))
     table.to_csv(folder / "table.csv", index=False)
     words = ("--target", "outcome", "--id", identifier, "--preset", folder / "preset.json", "--out", folder / "run")

@@ -96,7 +96,7 @@ def hybrid() -> Cases:
         model = estimator(max_epochs=1, random_state=0, progress=False, device="cpu", **options).fit(X, y)
         twin = copy.deepcopy(model)
         twin.module_.to(DEVICE)
-        encoded = model.encode(X)
+        encoded = model.encode_rows(X).encoded
         yield f"{kind} predict", difference(twin.predict_encoded(encoded), model.predict_encoded(encoded))
         some = ("permgrad", "permgrad-paper", "integrated_gradients", "gradcam") if kind == "paper" else ("permgrad",)
         for name in USUAL if kind == "default" else some:

@@ -53,7 +53,7 @@ def test_presets_of_the_published_space():
     space = get_space("paper")
     found = [preset for _, preset in draws(space, 100)]
     for preset in found:
-        network, training = preset["network"], preset["training"]
+        network, training = preset["network"], preset
         filters = network["conv_filters"]
         assert filters == doubled(filters[0], len(filters))
         assert (training["batch_size"], training["patience"]) == (32, 6)
@@ -63,7 +63,7 @@ def test_presets_of_the_published_space():
         check_preset(preset)
     assert {len(preset["network"]["conv_filters"]) for preset in found} == {1, 2, 3, 4}
     assert {len(preset["network"]["dense_units"]) for preset in found} == {1, 2, 3, 4}
-    assert {preset["training"]["optimizer"] for preset in found} == {"adam", "adamw"}
+    assert {preset["optimizer"] for preset in found} == {"adam", "adamw"}
     bases = {preset["network"]["conv_filters"][0] for preset in found}
     assert any(base & (base - 1) for base in bases), "any whole number, not powers of two alone"
     assert (space.trials_for("regression"), space.trials_for("classification")) == (75, 50)
@@ -121,7 +121,7 @@ def test_a_file_gives_a_space(tmp_path):
             {
                 "base": "fast",
                 "parameters": {
-                    "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+                    "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
                     "network.dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
                     "network.dense_units.width": {"low": 16, "high": 64, "step": 16},
                     "network.dense_units.depth": {"low": 1, "high": 3},
@@ -134,7 +134,7 @@ def test_a_file_gives_a_space(tmp_path):
     )
     space = read_space(path)
     assert dict(space.start) == {
-        "training.learning_rate": 2e-3,
+        "learning_rate": 2e-3,
         "network.dropout": 0.0,
         "network.dense_units.width": 64,
         "network.dense_units.depth": 2,
@@ -147,8 +147,8 @@ def test_a_file_gives_a_space(tmp_path):
         units = preset["network"]["dense_units"]
         assert units == [trial.params["network.dense_units.width"]] * trial.params["network.dense_units.depth"]
         assert preset["network"]["conv_filters"] == json.loads(trial.params["network.conv_filters"])
-        assert 1e-4 <= preset["training"]["learning_rate"] <= 1e-2
-        assert preset["training"]["max_epochs"] == 20, "what is not searched is the base preset's"
+        assert 1e-4 <= preset["learning_rate"] <= 1e-2
+        assert preset["max_epochs"] == 20, "what is not searched is the base preset's"
     assert {len(preset["network"]["dense_units"]) for _, preset in seen} == {1, 2, 3}
 
 
@@ -165,10 +165,10 @@ def test_sizes_that_double():
 
 
 def test_values_of_other_kinds_do_not_lie_in_a_range():
-    rate = Parameter("training.learning_rate", low=1e-4, high=1e-2)
-    assert rate.own_value({"training": {"learning_rate": 1e-3}}) == (True, 1e-3)
+    rate = Parameter("learning_rate", low=1e-4, high=1e-2)
+    assert rate.own_value({"learning_rate": 1e-3}) == (True, 1e-3)
     for value in (None, True, "fast"):
-        assert rate.own_value({"training": {"learning_rate": value}}) == (False, value)
+        assert rate.own_value({"learning_rate": value}) == (False, value)
 
 
 def test_a_choice_is_stored_alike_as_a_tuple_and_as_a_list():
@@ -177,10 +177,10 @@ def test_a_choice_is_stored_alike_as_a_tuple_and_as_a_list():
 
 
 def test_only_what_a_trial_chose_is_placed():
-    parameters = [Parameter("layout", choices=("tinto", "random")), Parameter("training.averaging", low=0.0, high=0.9)]
-    content = {"layout": "assignment", "training": {"averaging": 0.5}}
+    parameters = [Parameter("layout", choices=("tinto", "random")), Parameter("averaging", low=0.0, high=0.9)]
+    content = {"layout": "assignment", "averaging": 0.5}
     place_values(content, parameters, {"layout": "tinto"})
-    assert content == {"layout": "tinto", "training": {"averaging": 0.5}}
+    assert content == {"layout": "tinto", "averaging": 0.5}
 
 
 FAULTS: list[tuple[Any, str]] = [
@@ -202,8 +202,8 @@ FAULTS: list[tuple[Any, str]] = [
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}}, "has both log and step"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "stop": 0.1}}}, "Did you mean 'step'?"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 1.5}}}, "'network.dropout' cannot be 1.5: Network option"),
-    ({"parameters": {"training.learning_rate": {"low": -0.1, "high": 0.1}}}, "learning_rate must be a number above 0"),
-    ({"parameters": {"training.averaging": {"choices": [0.5, 1.0]}}}, "'training.averaging' cannot be 1.0"),
+    ({"parameters": {"learning_rate": {"low": -0.1, "high": 0.1}}}, "learning_rate must be a number above 0"),
+    ({"parameters": {"averaging": {"choices": [0.5, 1.0]}}}, "'averaging' cannot be 1.0"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": 1}}}, "log must be true or false, got 1"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": 0}}}, "step must be above 0, got 0"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": "a"}}}, "step must be above 0, got 'a'"),
@@ -211,10 +211,10 @@ FAULTS: list[tuple[Any, str]] = [
         {"parameters": {"network.dropout": {"low": 0, "high": 0.5, "step": 3}}},
         "step must be at most high - low, got 3 from 0 to 0.5",
     ),
-    ({"parameters": {"training.refinement": {"choices": [True, 1]}}}, "cannot be 1: refinement must be true or false"),
+    ({"parameters": {"refinement": {"choices": [True, 1]}}}, "cannot be 1: refinement must be true or false"),
     (
-        {"parameters": {"training.schedule_unit": {"choices": ["step", "batch"]}}},
-        "'training.schedule_unit' cannot be 'batch': schedule_unit must be one of 'epoch', 'step'",
+        {"parameters": {"schedule_unit": {"choices": ["step", "batch"]}}},
+        "'schedule_unit' cannot be 'batch': schedule_unit must be one of 'epoch', 'step'",
     ),
     (
         {

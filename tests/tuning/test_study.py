@@ -37,7 +37,7 @@ SPACE = space_from_dict(
         "base": "fast",
         "parameters": {
             "network.dropout": {"low": 0.0, "high": 0.5},
-            "training.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+            "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
         },
     }
 )
@@ -75,7 +75,7 @@ def do(study: Any, total: int, seed: int = 0, stops: int | None = None, alone: b
         assert preset == chosen(SPACE, place, study.trials[trial.number]), "a stored trial says the same"
         if place == stops:
             raise KeyboardInterrupt
-        return (preset["network"]["dropout"] - 0.3) ** 2 + abs(preset["training"]["learning_rate"] - 0.01)
+        return (preset["network"]["dropout"] - 0.3) ** 2 + abs(preset["learning_rate"] - 0.01)
 
     guard = Path(study.user_attrs["guard"])
     while True:
@@ -122,7 +122,7 @@ def test_trial_0_is_the_base_and_has_the_studys_seed(study):
     do(study, 2)
     first = study.trials[0]
     assert (seed_of(7, 0), chosen(SPACE, 0, first)) == (7, SPACE.base.to_dict())
-    assert first.params == dict(SPACE.start) == {"network.dropout": 0.0, "training.learning_rate": 2e-3}
+    assert first.params == dict(SPACE.start) == {"network.dropout": 0.0, "learning_rate": 2e-3}
     assert seed_of(7, 1) not in (7, seed_of(7, 2))
 
 

@@ -122,15 +122,16 @@ def make_models(place: Path) -> list[Files]:
     import permgrad as pg
 
     X = table()
-    shared = {"max_epochs": 1, "progress": False, "random_state": 0, "background_size": 12}
+    shared = {"max_epochs": 1, "progress": False, "random_state": 0}
+    fast, default, paper = ({"base": name, "background_size": 12} for name in ("fast", "default", "paper"))
     grouped = {"one": ["a", "b"]}
     models = [
-        pg.HyNNClassifier(preset="fast", image="always", network=SMALL, **shared).fit(X, outcome(X)),
-        pg.HyNNRegressor(preset="default", network={**SMALL, "members": 2}, branches=("tabular",), **shared).fit(
+        pg.HyNNClassifier(preset=fast, image="always", network=SMALL, **shared).fit(X, outcome(X)),
+        pg.HyNNRegressor(preset=default, network={**SMALL, "members": 2}, branches=("tabular",), **shared).fit(
             X[["a", "b"]], X["a"]
         ),
         pg.HyNNClassifier(
-            preset="paper", network=SMALL, branches=("image",), pixels=8, na_codes=[-9], groups=grouped, **shared
+            preset=paper, network=SMALL, branches=("image",), pixels=8, na=[-9], groups=grouped, **shared
         ).fit(X, X["c"].fillna(0).astype(int)),
     ]
     found = []
@@ -179,10 +180,11 @@ def make_image_models(place: Path) -> list[Files]:
     frame = write_images(folder, 16)
     frame["scan"] = [str(folder / name) for name in frame["scan"]]
     found: list[Files] = []
-    options = {"preset": "fast", "network": {"conv_filters": [2], "dense_units": [4], "fusion_units": [4]}}
+    preset = {"base": "fast", "background_size": 8}
+    options = {"preset": preset, "network": {"conv_filters": [2], "dense_units": [4], "fusion_units": [4]}}
     bright = np.arange(16) % 2
     for kind, y in ((pg.HyNNClassifier, bright), (pg.HyNNRegressor, bright + 0.01 * np.arange(16))):
-        model = kind(**options, max_epochs=1, background_size=8, random_state=0, progress=False).fit(frame, y)
+        model = kind(**options, max_epochs=1, random_state=0, progress=False).fit(frame, y)
         model.save(place / kind.__name__)
         found.append(content_of(place / kind.__name__))
     return found
@@ -259,8 +261,9 @@ class Stream:
         import permgrad as pg
 
         X = table(60)
-        small = {"network": SMALL, "max_epochs": 1, "progress": False, "random_state": 0, "background_size": 8}
-        self.model = pg.HyNNClassifier(preset="fast", branches=("tabular",), **small).fit(X, outcome(X))
+        small = {"network": SMALL, "max_epochs": 1, "progress": False, "random_state": 0}
+        preset = {"base": "fast", "background_size": 8}
+        self.model = pg.HyNNClassifier(preset=preset, branches=("tabular",), **small).fit(X, outcome(X))
         X.assign(y=outcome(X)).to_parquet(place / "table.parquet", row_group_size=20, index=False)
         self.table = place / "table.parquet"
 
@@ -313,7 +316,7 @@ def train_runs(place: Path) -> list[Path]:
     """Train two small runs: classes on both paths, and numbers with gradients."""
     from invoking import call
 
-    preset = {"base": "fast", "network": SMALL, "training": {"max_epochs": 2}, "branches": ["tabular", "image"]}
+    preset = {"base": "fast", "network": SMALL, "max_epochs": 2, "branches": ["tabular", "image"]}
     preset["seeks_order"] = False  # the image is drawn
     (place / "preset.json").write_text(json.dumps(preset), encoding="utf-8")
     X = table(60)
@@ -321,7 +324,7 @@ def train_runs(place: Path) -> list[Path]:
     words = ("--target", "outcome", "--id", "code", "--preset", place / "preset.json", "--out", place / "ill")
     call("run", place / "ill.csv", *words)
     X.assign(score=X["a"] + (X["b"] == "x"))[["a", "b", "score"]].to_csv(place / "score.csv", index=False)
-    single = {"base": "ig-example", "network": {"dense_units": [4]}, "training": {"max_epochs": 1}}
+    single = {"base": "ig-example", "network": {"dense_units": [4]}, "max_epochs": 1}
     (place / "single.json").write_text(json.dumps(single), encoding="utf-8")
     call("run", place / "ill.csv", "--target", "outcome", "--preset", place / "single.json", "--out", place / "single")
     return [place / "ill", place / "single"]
@@ -427,7 +430,7 @@ def make_cells(place: Path) -> list[Files]:
     from permgrad_benchmark.records import Record, write_cell, write_records
 
     (place / "compared").mkdir()
-    values = {"names": ["a"], "importance": [1.0], "std": [0.1], "ci_low": [0.9], "ci_high": [1.1]}
+    values = {"names": ["a"], "importance": [1.0], "std_error": [0.1], "ci_low": [0.9], "ci_high": [1.1]}
     rows = {"train": 3, "test": 2}
     cell = ComparisonCell("fast", "0", rows, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values})
     write_json_atomic(cell_path(place / "compared", cell.model, cell.fold), asdict(cell))
@@ -482,7 +485,7 @@ def make_settings(_: Path) -> list[Files]:
     space = {
         "base": "default",
         "parameters": {
-            "training.learning_rate": {"low": 0.0001, "high": 0.01, "log": True},
+            "learning_rate": {"low": 0.0001, "high": 0.01, "log": True},
             "network.dropout": {"low": 0.0, "high": 0.4, "step": 0.05},
             "network.dense_units.width": {"low": 64, "high": 512, "step": 64},
             "network.dense_units.depth": {"low": 1, "high": 4},
@@ -490,7 +493,7 @@ def make_settings(_: Path) -> list[Files]:
         },
     }
     found = [{"preset.json": json.dumps(presets.get(name).to_dict()).encode()} for name in list(presets)]
-    found += [{"preset.json": b'{"base": "fast", "training": {"max_epochs": 2}}'}]
+    found += [{"preset.json": b'{"base": "fast", "max_epochs": 2}'}]
     found += [{"space.json": json.dumps(space).encode()}, {"groups.json": b'{"one": ["a", "b"], "two": ["c"]}'}]
     return [*found, {"groups.csv": b"column,group\na,one\nb,one\nc,two\n"}]
 
@@ -522,8 +525,8 @@ def checkpoints(folder: Path | None, epochs: int = 2) -> Any:
 
     X = table(30)[["a", "b"]]
     network = {"dense_units": [4], "fusion_units": [4], "members": 2}
-    made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=epochs, patience=None,
-                            batch_size=16, progress=False, random_state=0)  # fmt: skip
+    made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=epochs,
+                                batch_size=16, progress=False, random_state=0)  # fmt: skip
     return made.fit(X, X["a"], checkpoint_folder=folder)
 
 
@@ -543,7 +546,7 @@ def make_checkpoints(place: Path) -> list[Files]:
 
     with mock.patch.object(training_loop, "write_checkpoint", keep):
         checkpoints(place / "begun")
-    return [content_of(place / "done"), {"training.pt": written[0]}]
+    return [content_of(place / "done"), {"pt": written[0]}]
 
 
 def use_checkpoint(folder: Path, _: Any) -> None:

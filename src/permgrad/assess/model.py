@@ -124,7 +124,7 @@ class EvaluatedModel:
         cache: where explanations of a saved model are kept.
         labels_only: it returns classes without probabilities.
         subject: what a page calls it, where it is no network of permgrad.
-        encoder: the encoder of its table, if permgrad trained it, with the codes of missing cells ``na_codes``.
+        encoder: the encoder of its table, if permgrad trained it, with the codes of missing cells ``na``.
         width: the number of features of that table.
         paths: the branches that read the table of a row.
         draws_maps: activation maps can be drawn.
@@ -146,7 +146,7 @@ class EvaluatedModel:
     labels_only: bool = False
     subject: str = ""
     encoder: TableEncoder | None = None
-    na_codes: Sequence[Any] = ()
+    na: Sequence[Any] = ()
     width: int = 0
     paths: tuple[str, ...] = ()
     draws_maps: bool = False
@@ -287,7 +287,7 @@ class Network(Trained):
             classes=names,
             labels=labels,
             encoder=model.preprocessor_,
-            na_codes=[] if model.na_codes is None else model.na_codes,
+            na=[] if model.na is None else model.na,
             width=len(model.preprocessor_.features()),
             paths=paths,
             draws_maps="image" in paths and getattr(renderer, "differentiable", True),
@@ -322,7 +322,7 @@ class TrainedOther(Trained):
             classes=tuple(map(str, labels)),
             labels=labels,
             encoder=model.preprocessor_,
-            na_codes=model.preprocessor_.na_codes or [],
+            na=model.preprocessor_.na or [],
             width=len(model.feature_names_in_),
             background=train.iloc[chosen].reset_index(drop=True),
             clock=clock,

@@ -126,7 +126,7 @@ class Work:
             dates = set(encoder.schema_.of_kind("date"))
         else:
             dates = set() if self.test.table is None else set(self.model.dates(self.test.table))
-        return blank_codes(rows.table, self.model.na_codes).drop(columns=[name for name in rows.table if name in dates])
+        return blank_codes(rows.table, self.model.na).drop(columns=[name for name in rows.table if name in dates])
 
     @cached_property
     def texts(self) -> list[str]:
@@ -135,7 +135,7 @@ class Work:
         if encoder is not None:
             schema = encoder.schema_
         elif table is not None:
-            schema = infer_schema(table, na_codes=list(self.model.na_codes))
+            schema = infer_schema(table, na=list(self.model.na))
         else:
             return []
         return [*schema.of_kind("text"), *schema.of_kind("image")]

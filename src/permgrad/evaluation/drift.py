@@ -37,7 +37,7 @@ def compare_parts(
     test: pd.DataFrame,
     *,
     targets: tuple[str, Array, Array] | None = None,
-    na_codes: Sequence[str | int | float] = (),
+    na: Sequence[str | int | float] = (),
     dependence: Dependence | None = None,
 ) -> dict[str, Any]:
     """Compare each column of the training rows with that of the test rows. Tables of many cells are sampled evenly.
@@ -46,7 +46,7 @@ def compare_parts(
         train: The training rows ``(rows, columns)``.
         test: The test rows, with the same columns.
         targets: The target's name, and its values in both parts, to compare it like a column.
-        na_codes: Codes of missing cells.
+        na: Codes of missing cells.
         dependence: Which rows depend on each other, of both parts in this order. There is then no clear difference
             without five independent rows on each side.
 
@@ -72,7 +72,7 @@ def compare_parts(
     """
     places = [looked_at(len(table), len(train.columns)) for table in (train, test)]
     samples = [pd.DataFrame(table.iloc[chosen]) for table, chosen in zip((train, test), places, strict=True)]
-    both = blank_codes(stacked(samples), list(na_codes))
+    both = blank_codes(stacked(samples), list(na))
     if targets is not None:
         name, *values = targets
         chosen_values = np.concatenate([side[chosen] for side, chosen in zip(values, places, strict=True)])

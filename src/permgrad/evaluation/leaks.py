@@ -53,7 +53,7 @@ def columns_that_tell(
     learned: tuple[pd.DataFrame, Array],
     held: tuple[pd.DataFrame, Array],
     task: Task,
-    na_codes: Sequence[str | int | float] = (),
+    na: Sequence[str | int | float] = (),
     classes: Sequence[Any] = (),
 ) -> list[dict[str, Any]]:
     """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on held-out rows, the highest first.
@@ -67,7 +67,7 @@ def columns_that_tell(
     tables, targets = [], []
     for table, values in (learned, held):
         rows = looked_at(len(table), len(table.columns))
-        tables.append(blank_codes(table, na_codes).iloc[rows])
+        tables.append(blank_codes(table, na).iloc[rows])
         targets.append(np.asarray(values)[rows])
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):

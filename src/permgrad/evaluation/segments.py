@@ -40,7 +40,7 @@ def find_segments(
     predicted: Predicted,
     *,
     positive: int = 1,
-    na_codes: Sequence[str | int | float] = (),
+    na: Sequence[str | int | float] = (),
     covered: Booleans | None = None,
     dependence: Dependence | None = None,
 ) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def find_segments(
         X: The test rows ``(rows, features)``. Tables of many cells are sampled evenly.
         predicted: Their truth and predictions.
         positive: The position of the positive one of two classes.
-        na_codes: Codes of missing cells.
+        na: Codes of missing cells.
         covered: Whether each row's truth is inside its interval or set.
         dependence: Which rows depend on each other. Intervals and p-values then allow for it, and a group with fewer
             than five independent rows is not tested.
@@ -79,7 +79,7 @@ def find_segments(
         [('a', 1.0, False), ('b', 0.5, True)]
     """
     places = looked_at(len(X), len(X.columns))
-    table = blank_codes(pd.DataFrame(X.iloc[places]), list(na_codes))
+    table = blank_codes(pd.DataFrame(X.iloc[places]), list(na))
     columns, classes = _counted(predicted.take(places), positive)
     if covered is not None:
         columns["covered"] = covered[places].astype(np.float64)
@@ -131,7 +131,7 @@ def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def groups_of_rows(
-    X: pd.DataFrame, places: npt.NDArray[np.integer], names: Sequence[str], na_codes: Sequence[str | int | float] = ()
+    X: pd.DataFrame, places: npt.NDArray[np.integer], names: Sequence[str], na: Sequence[str | int | float] = ()
 ) -> dict[str, Levels]:
     """Return the group of the rows at ``places`` by each of some columns, and its groups' names, see ``find_segments``.
 
@@ -144,7 +144,7 @@ def groups_of_rows(
         ['up to 9', 'missing']
     """
     seen = np.union1d(looked_at(len(X), len(X.columns)), places)
-    table = blank_codes(X.iloc[seen][list(names)], list(na_codes))
+    table = blank_codes(X.iloc[seen][list(names)], list(na))
     at = np.searchsorted(seen, places)
     groups = {name: levels for name in names if (levels := _groups(table[name], str(name))) is not None}
     return {str(name): (codes[at], words) for name, (codes, words) in groups.items()}

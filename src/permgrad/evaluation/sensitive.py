@@ -43,7 +43,7 @@ def audit(
     *,
     positive: int = 1,
     labels_only: bool = False,
-    na_codes: Sequence[str | int | float] = (),
+    na: Sequence[str | int | float] = (),
     dependence: Dependence | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def audit(
     """
     told, measures = list[dict[str, Any]](), _measures(predicted, positive, labels_only)
     for name in map(str, columns):
-        codes, levels, merged = levels_by(columns, name, na_codes)
+        codes, levels, merged = levels_by(columns, name, na)
         lines, means = list[dict[str, Any]](), dict[str, Means]()
         for key, one in measures.items():
             means[key], ends = _means(codes, len(levels), key, *one, dependence)
@@ -100,10 +100,10 @@ def mark_clear(lines: Sequence[dict[str, Any]]) -> None:
         line["p_holm"], line["clear"] = float(p), bool(p < LEVEL and line["value"] >= least)
 
 
-def levels_by(columns: pd.DataFrame, name: str, na_codes: Sequence[Any]) -> tuple[Integers, list[str], list[str]]:
+def levels_by(columns: pd.DataFrame, name: str, na: Sequence[Any]) -> tuple[Integers, list[str], list[str]]:
     """Return each row's level of a column, the levels' names, and those with few rows, which are the last level."""
     one = np.zeros(len(columns), dtype=np.int64), ["all"]
-    codes, names = groups_of_rows(columns, np.arange(len(columns)), [name], na_codes).get(name, one)
+    codes, names = groups_of_rows(columns, np.arange(len(columns)), [name], na).get(name, one)
     counts = np.bincount(codes, minlength=len(names))
     large, small = np.flatnonzero(counts >= FEWEST_ROWS), np.flatnonzero((counts > 0) & (counts < FEWEST_ROWS))
     places = np.full(len(names), len(large))

@@ -36,8 +36,8 @@ class ForeignRenderer(nn.Module):
 
     Args:
         images: A callable from a float64 array (n, encoded) to pictures, or a fitted TINTOlib method. The method is
-            fitted on a table of *encoded* columns (see the estimator's ``encode``), then a target column if its problem
-            has one. Of the PNG files that it draws, the red, green and blue channels are read, 0…1.
+            fitted on a table of *encoded* columns (the estimator's ``encode_rows``), then a target column if its
+            problem has one. Of the PNG files that it draws, the red, green and blue channels are read, 0…1.
         names: Names of the encoded columns. With them a callable receives a DataFrame instead of an array.
         channels_last: Whether the last axis is that of the channels. None: found out as told above.
 

@@ -32,7 +32,7 @@ _OPSET = 17
 def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[str]) -> Path:
     """Write the network of a fitted estimator as an ONNX file, and compare the file's predictions with the estimator's.
 
-    The file has one input, ``encoded``: float32 ``(rows, encoded)``, what ``model.encode(X)`` returns. Reading and
+    The file has one input, ``encoded``: float32 ``(rows, encoded)``, as ``model.encode_rows(X).encoded``. Reading and
     encoding a table stay in permgrad. Its output is ``probabilities``, float64 ``(rows, classes)``, with the
     calibration of the estimator, or ``prediction``, float64 ``(rows,)`` in the units of y. The names of the encoded
     columns, the classes and the task are in the metadata of the file.
@@ -56,7 +56,7 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[s
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pg.integrations.export_onnx(model, f"{folder}/model.onnx")
         ...     session = onnxruntime.InferenceSession(path)
-        >>> (prediction,) = session.run(None, {"encoded": model.encode(X)})
+        >>> (prediction,) = session.run(None, {"encoded": model.encode_rows(X).encoded})
         >>> bool(np.allclose(prediction, model.predict(X), rtol=0, atol=1e-5))
         True
     """

@@ -193,7 +193,7 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
         related.append({} if codes is None else {name: codes[places].tolist()})
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[rows])
-    groups = old.data.get("variables") if not hasattr(model, "module_") else {}
+    groups = old.data.get("groups") if not hasattr(model, "module_") else {}
     common: dict[str, Any] = {"groups": groups, "random_state": seed, "n_repeats": 3, "progress": False}
     both = zip(samples, related, strict=True)
     sides = (Arguments(model, *sample, scope="global", **common, **told) for sample, told in both)

@@ -255,8 +255,7 @@ def settings_names() -> list[str]:
 
     training = [field.name for field in dataclasses.fields(TrainingOptions) if field.name not in _FIXED]
     preset = [field.name for field in dataclasses.fields(Preset) if field.name not in ("network", "training")]
-    network = NetworkOptions.names()
-    names = [*preset, *(f"training.{name}" for name in training), *(f"network.{name}" for name in network)]
+    names = [*preset, *training, *(f"network.{name}" for name in NetworkOptions.names())]
     return [*names, *(f"network.{name}.{derived}" for name in SIZES for derived in DERIVED)]
 
 
@@ -366,7 +365,7 @@ def paper() -> Space:
             "fusion_units": [trial.suggest_int(f"fusion_units_{layer}", *_UNITS) for layer in range(1, dense + 1)],
         }
         optimizer = trial.suggest_categorical("optimizer", ("adam", "adamw"))
-        made["training"] |= {
+        made |= {
             "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True),
             "optimizer": optimizer,
             "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True) if optimizer == "adamw" else 0.0,
@@ -387,10 +386,10 @@ def paper() -> Space:
 DEFAULT_CONTENT: dict[str, Any] = {
     "base": "default",
     "parameters": {
-        "training.learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
-        "training.weight_decay": {"low": 1e-4, "high": 1e-1, "log": True},
-        "training.label_smoothing": {"choices": [0.0, 0.05, 0.1]},
-        "training.batch_size": {"choices": ["auto", 64, 128, 256]},
+        "learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
+        "weight_decay": {"low": 1e-4, "high": 1e-1, "log": True},
+        "label_smoothing": {"choices": [0.0, 0.05, 0.1]},
+        "batch_size": {"choices": ["auto", 64, 128, 256]},
         "network.members": {"choices": [4, 8, 16]},
         "network.dropout": {"low": 0.0, "high": 0.4, "step": 0.05},
         "network.dense_units.width": {"low": 64, "high": 384, "step": 64},

@@ -22,7 +22,7 @@ def test_rows_are_read_as_they_were_written_and_damaged_ones_are_refused(tmp_pat
     store.put("what_if", rows_of(model, model.encode_rows(table[:10]), np.arange(10) + 5, ["town", "n"]))
     rows = store.get("what_if")
     assert rows.numbers.tolist() == list(range(5, 15))
-    np.testing.assert_array_equal(rows.encoded, model.encode(table[:10]))
+    np.testing.assert_array_equal(rows.encoded, model.encode_rows(table[:10]).encoded)
     assert rows.columns.tolist() == [1, 0]  # the stronger feature first
     np.testing.assert_allclose(rows.cells[:, 1], table["n"][:10])
     assert rows.encoded.std() > 0.1

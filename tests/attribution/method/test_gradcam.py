@@ -92,7 +92,7 @@ def test_maps_equal_the_papers(model, rows, variant, output, activation):
     got = explained(
         model, rows[:6], variant=variant, scale=output, upsample="none", before_activation=not activation
     ).maps["cam"]
-    encoded = model.encode(rows[:6])
+    encoded = model.encode_rows(rows[:6]).encoded
     want = np.stack(
         [
             [
@@ -117,7 +117,7 @@ def test_maps_equal_the_papers(model, rows, variant, output, activation):
 def test_equals_captum(model, rows):
     captum = pytest.importorskip("captum.attr")
     net = model.module_
-    encoded = torch.as_tensor(model.encode(rows)).double()
+    encoded = torch.as_tensor(model.encode_rows(rows).encoded).double()
     for before in (False, True):
         layer = cam_layer(net, before_activation=before).before[-1]
         peer = captum.LayerGradCam(net, layer)
@@ -327,7 +327,7 @@ def test_targets_and_surroundings(model, rows):
         inside = explained(model, rows, scale="probability")
     np.testing.assert_allclose(inside.values, every.values, atol=1e-12)
     with torch.no_grad():
-        want = torch.softmax(model.module_(torch.as_tensor(model.encode(rows)).double()), dim=1)
+        want = torch.softmax(model.module_(torch.as_tensor(model.encode_rows(rows).encoded).double()), dim=1)
     np.testing.assert_allclose(every.predictions, want, atol=1e-10)
 
 

@@ -134,7 +134,7 @@ def test_hybrid_network_through_both_paths():
     model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
     found = explain(model, X[:5], signed=True)
     step = 1e-2
-    module, encoded = copy.deepcopy(model.module_).double(), torch.from_numpy(model.encode(X[:5])).double()
+    module, encoded = copy.deepcopy(model.module_).double(), torch.from_numpy(model.encode_rows(X[:5]).encoded).double()
     for column, name in enumerate(found.names):
         slow = 0.0
         for own in model.preprocessor_.columns_of(name):

@@ -105,7 +105,7 @@ def twin(model, row: np.ndarray, baseline: np.ndarray, target: int, steps: int) 
 
 def test_equals_the_papers_formula(smooth, rows):
     explanation = explained(smooth, rows[:3], tolerance=1e-5)
-    encoded, baseline = smooth.encode(rows[:3]).astype(np.float64), median_of(smooth)
+    encoded, baseline = smooth.encode_rows(rows[:3]).encoded.astype(np.float64), median_of(smooth)
     features = smooth.preprocessor_.features("feature")
     for row in range(3):
         for target in range(3):
@@ -119,7 +119,7 @@ def test_equals_the_papers_formula(smooth, rows):
 def test_kinks_are_integrated_too(model, rows):
     """Rectifiers and max pooling: slopes jump, every rule converges like 1/n."""
     explanation = explained(model, rows[:1], tolerance=0.001)
-    encoded, baseline = model.encode(rows[:1]).astype(np.float64), median_of(model)
+    encoded, baseline = model.encode_rows(rows[:1]).encoded.astype(np.float64), median_of(model)
     columns = list(model.preprocessor_.features("feature").values())
     want = twin(model, encoded[0], baseline, 1, 1000)
     own = np.array([(want["tabular"] + want["image"])[block].sum() for block in columns])
@@ -133,7 +133,7 @@ def test_equals_captum(smooth, rows):
     def both(as_table, as_image):
         return net.fuse({"tabular": net.embed("tabular", as_table), "image": net.embed("image", as_image)})
 
-    encoded = torch.as_tensor(smooth.encode(rows)).double()
+    encoded = torch.as_tensor(smooth.encode_rows(rows).encoded).double()
     baseline = torch.as_tensor(median_of(smooth))[None]
     explanation = explained(smooth, rows, tolerance=1e-6, groups={})
     columns = list(smooth.preprocessor_.features("column").values())
@@ -173,7 +173,7 @@ def test_linear_closed_form():
     model, by_table, by_image = linear_model()
     X = np.random.default_rng(4).normal(size=(6, 4))
     explanation = explained(model, X, baseline="mean")
-    difference = model.encode(X).astype(np.float64) - model.background_.mean(axis=0, dtype=np.float64)
+    difference = model.encode_rows(X).encoded.astype(np.float64) - model.background_.mean(axis=0, dtype=np.float64)
     assert np.abs(by_image).min() > 1e-3
     np.testing.assert_allclose(explanation.parts["tabular"][:, :, 0], difference * by_table, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(explanation.parts["image"][:, :, 0], difference * by_image, rtol=1e-4, atol=1e-5)
@@ -190,7 +190,7 @@ def test_linear_closed_form():
 def test_completeness(model, rows, baseline, output):
     explanation = explained(model, rows, baseline=baseline, scale=output)
     # The truth is recomputed here from the network alone.
-    own = outputs(model, model.encode(rows))
+    own = outputs(model, model.encode_rows(rows).encoded)
     bases = {
         "zeros": np.zeros((1, own.shape[1] + 4)),
         "mean": model.background_.mean(axis=0, dtype=np.float64)[None],
@@ -237,7 +237,7 @@ def test_equal_functions_have_equal_attributions(model, rows):
         first.weight.copy_(first.weight[order] * 4)
         first.bias.copy_(first.bias[order] * 4)
         second.weight[:, :8] = second.weight[:, :8][:, order] / 4
-    encoded = model.encode(rows)
+    encoded = model.encode_rows(rows).encoded
     np.testing.assert_allclose(outputs(other, encoded), outputs(model, encoded), atol=1e-12)
     np.testing.assert_allclose(explained(other, rows).values, explained(model, rows).values, atol=1e-10)
 
@@ -290,7 +290,9 @@ def test_the_background_is_the_users_where_given(model, rows):
     mine = table(30, seed=5)[0]
     explanation = explained(model, rows, baseline="background", background=mine)
     assert explanation.meta["baseline_rows"] == 30
-    np.testing.assert_allclose(explanation.base_values, outputs(model, model.encode(mine)).mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(
+        explanation.base_values, outputs(model, model.encode_rows(mine).encoded).mean(axis=0), atol=1e-9
+    )
     few = explained(model, rows, baseline="background", references=7)
     assert few.meta["baseline_rows"] == 7
 
@@ -299,7 +301,7 @@ def test_errors_are_parts_of_the_range_over_the_background_that_is_given(model, 
     background = table(12, seed=5)[0]
     given = explained(model, rows, baseline="zeros", background=background).meta["output_range"]
     own = explained(model, rows, baseline="zeros").meta["output_range"]
-    encoded = model.encode(background)
+    encoded = model.encode_rows(background).encoded
     seen = outputs(model, np.concatenate([encoded, np.zeros_like(encoded[:1])]))
     np.testing.assert_allclose(given, np.ptp(seen, axis=0), rtol=1e-9)
     assert np.min(np.array(own) / given) > 1.05, "the training rows reach further"

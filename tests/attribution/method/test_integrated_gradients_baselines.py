@@ -34,12 +34,11 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 def model() -> pg.HyNNClassifier:
     X, y = table(300)
     found = pg.HyNNClassifier(
-        preset="fast",
+        preset={"base": "fast", "background_size": 120},
         image="always",
         network=NETWORK,
         pixels=6,
         max_epochs=15,
-        background_size=120,
         random_state=0,
         progress=False,
     ).fit(X, y)
@@ -76,7 +75,7 @@ def test_the_rows_of_a_class(model, rows):
         explanation = explained(model, rows, references=200, **options)
         np.testing.assert_allclose(explanation.base_values, outputs(model, green).mean(axis=0), atol=1e-9)
         total = explanation.values.sum(axis=1) + explanation.base_values
-        np.testing.assert_allclose(total, outputs(model, model.encode(rows)), atol=1e-9)
+        np.testing.assert_allclose(total, outputs(model, model.encode_rows(rows).encoded), atol=1e-9)
         assert explanation.meta["baseline"] == (
             f"average over {len(green)} training rows of class 'green' (expected gradients)"
         )
@@ -181,7 +180,7 @@ def test_encoded_inputs_sum_to_features(model, rows, tmp_path):
     inputs, features = explained(model, rows, players="encoded"), explained(model, rows)
     assert len(inputs.names) == 5
     check_sums(model, inputs, features)
-    np.testing.assert_array_equal(inputs.feature_values.to_numpy(), model.encode(rows))
+    np.testing.assert_array_equal(inputs.feature_values.to_numpy(), model.encode_rows(rows).encoded)
     inputs.save(tmp_path / "inputs")
     again = pg.Explanation.load(tmp_path / "inputs")
     assert again.names == inputs.names
@@ -259,7 +258,7 @@ def test_both_paths_on_bank(hybrid_on_bank, baseline):
     total = features.base_values + features.values.sum(axis=1)
     spread = np.ptp(features.predictions, axis=0)
     with torch.no_grad():
-        logits = model.module_(torch.from_numpy(model.encode(rows))).numpy()
+        logits = model.module_(torch.from_numpy(model.encode_rows(rows).encoded)).numpy()
     assert (np.abs(total - logits) <= 0.005 * spread).all()
 
 

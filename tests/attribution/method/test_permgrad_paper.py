@@ -98,7 +98,7 @@ def row_losses(model, probabilities: torch.Tensor, y: np.ndarray) -> np.ndarray:
 def slow_permutation(model, X, y, seed: int, repeats: int = 5) -> dict[str, dict[str, float]]:
     """Notebook section 6.1."""
     with torch.no_grad():
-        test = torch.as_tensor(model.encode(X)).double()
+        test = torch.as_tensor(model.encode_rows(X).encoded).double()
         before = row_losses(model, predict(model, test, test), y)
         classes = list(model.classes_) if hasattr(model, "classes_") else ["all"]
         found: dict[str, dict[str, float]] = {label: {} for label in classes}
@@ -147,7 +147,7 @@ def slow_gradcam(model, X, *, overwritten=False, transposed=False) -> dict[str, 
     classes = list(model.classes_) if hasattr(model, "classes_") else ["all"]
     pixels, positions = model.module_.renderer.height, model.module_.renderer.positions
     found: dict[str, dict[str, list[float]]] = {label: {feature: [] for feature in X.columns} for label in classes}
-    for row in torch.as_tensor(model.encode(X)).double():
+    for row in torch.as_tensor(model.encode_rows(X).encoded).double():
         for index, label in enumerate(classes):
             heat = slow_heatmap(model, row, index, overwritten=overwritten)
             height, width = heat.shape
@@ -161,7 +161,7 @@ def slow_gradcam(model, X, *, overwritten=False, transposed=False) -> dict[str, 
 def slow_weights(model, X, y) -> dict[str, float]:
     """Notebook section 6.3: softmax of the loss differences when one branch's output is zeroed."""
     with torch.no_grad():
-        test = torch.as_tensor(model.encode(X)).double()
+        test = torch.as_tensor(model.encode_rows(X).encoded).double()
         base = row_losses(model, predict(model, test, test), y).mean()
         delta = {
             path: row_losses(model, predict(model, test, test, zeroed=path), y).mean() - base
@@ -377,7 +377,7 @@ def test_the_form_of_the_published_arrays_on_heloc():
     frame = pd.read_csv(Path(folder) / "heloc.csv").sample(600, random_state=0)
     y = frame.pop("RiskPerformance").to_numpy()
     model = pg.HyNNClassifier(
-        preset="fast", layout="tinto", max_epochs=2, random_state=0, progress=False, na_codes=[-9, -8, -7]
+        preset="fast", layout="tinto", max_epochs=2, random_state=0, progress=False, na=[-9, -8, -7]
     ).fit(frame[:400], y[:400])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

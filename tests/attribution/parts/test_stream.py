@@ -57,12 +57,11 @@ def classifier() -> pg.HyNNClassifier:
     frame = features()
     y = np.select([effect(frame) > 1, effect(frame) > 0], ["high", "middle"], "low")
     made = pg.HyNNClassifier(
-        preset="fast",
+        preset={"base": "fast", "background_size": 60},
         image="always",
         network=SMALL,
         pixels=6,
         max_epochs=3,
-        background_size=60,
         random_state=0,
         progress=False,
     )
@@ -72,9 +71,8 @@ def classifier() -> pg.HyNNClassifier:
 @pytest.fixture(scope="module")
 def regressor() -> pg.HyNNRegressor:
     frame = features()
-    made = pg.HyNNRegressor(
-        preset="fast", branches=("tabular",), max_epochs=3, background_size=60, random_state=0, progress=False
-    )
+    preset = {"base": "fast", "background_size": 60}
+    made = pg.HyNNRegressor(preset=preset, branches=("tabular",), max_epochs=3, random_state=0, progress=False)
     return made.fit(frame, effect(frame))
 
 
@@ -582,12 +580,12 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         same = {"n_repeats": 2, "random_state": 3, "background": background}
         said = f"{int(gone.sum())} of 300 rows of {folder} have no 'y' and are left out where the loss is explained"
         with pytest.warns(pg.PermgradWarning) as told:
-            found = pg.explain_stream(model, folder, "y", na_codes=codes, rows_per_part=60, **same)
+            found = pg.explain_stream(model, folder, "y", na=codes, rows_per_part=60, **same)
         assert [str(one.message).partition(";")[0] for one in told] == [said]
         known = frame[~gone].reset_index(drop=True)
         assert_equal(found, explain_with(model, known, y[~gone].to_numpy(), **same))
         with pytest.warns(pg.PermgradWarning, match="are left out"):
-            sampled = pg.explain_stream(model, folder, "y", na_codes=codes, max_rows=50, rows_per_part=60, **same)
+            sampled = pg.explain_stream(model, folder, "y", na=codes, max_rows=50, rows_per_part=60, **same)
         known.assign(y=y[~gone].to_numpy()).to_parquet(folder / "whole.parquet")
         expected = pg.explain_stream(model, folder / "whole.parquet", "y", max_rows=50, **same)
         assert sampled.meta["rows_explained"] == 50
@@ -718,7 +716,7 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
         preset="fast",
         image="always",
         network=SMALL,
-        na_codes=data.na_codes,
+        na=data.na,
         max_epochs=2,
         random_state=0,
         progress=False,

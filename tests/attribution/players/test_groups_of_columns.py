@@ -1,4 +1,4 @@
-"""Groups that take some columns of a variable: no encoded column is two players'."""
+"""Groups that take some columns of a declared group: no encoded column is two players'."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _case():
     rows = pd.DataFrame({f"S{level}": (soil == level).astype(int) for level in range(3)} | {"x": rng.normal(size=200)})
     model = pg.HyNNRegressor(
         preset="fast", branches=("tabular",), max_epochs=10, random_state=0, progress=False,
-        variables={"Soil": ["S0", "S1", "S2"]},
+        groups={"Soil": ["S0", "S1", "S2"]},
     )  # fmt: skip
     return model.fit(rows, 2.0 * rows["S0"] - rows["S1"] + rows["x"]), rows
 

@@ -262,7 +262,7 @@ def test_moments_of_other_rows_do_not_merge():
 
 @given(
     mean=st.floats(-1e3, 1e3),
-    std=st.floats(1e-3, 1e3),
+    std_error=st.floats(1e-3, 1e3),
     count=st.integers(2, 2000),
     confidence=st.sampled_from([0.9, 0.95, 0.99]),
 )

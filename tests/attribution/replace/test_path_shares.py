@@ -164,7 +164,7 @@ def test_a_hand_set_network_is_what_it_says():
     """Precondition: the network computes a·x + b·x, half of it through the picture."""
     model = verify.hand_set([1.0, -2.0], [0.5, 3.0])
     X = np.random.default_rng(4).normal(size=(50, 2))
-    np.testing.assert_allclose(model.predict(X), model.encode(X) @ [1.5, 1.0], atol=1e-5)
+    np.testing.assert_allclose(model.predict(X), model.encode_rows(X).encoded @ [1.5, 1.0], atol=1e-5)
 
 
 def test_branch_weights_of_a_hand_set_network():
@@ -172,7 +172,7 @@ def test_branch_weights_of_a_hand_set_network():
     a, b = 1.0, 2.0
     model = verify.hand_set([a], [b])
     X = np.random.default_rng(4).normal(size=(2000, 1))
-    y = model.encode(X)[:, 0].astype(float) * (a + b)
+    y = model.encode_rows(X).encoded[:, 0].astype(float) * (a + b)
     branches = pg.explain(model, X, y, random_state=0, n_repeats=10, progress=False).branches
     variance = 2 * np.var(y) / (a + b) ** 2
     assert branches["tabular"]["share"] == pytest.approx(a / (a + b), abs=1e-6)
@@ -224,7 +224,7 @@ def test_a_network_that_is_better_off_without_its_paths_has_no_shares():
     a, b, c = 1.0, 2.0, 3.0
     model = verify.hand_set([a], [b])
     X = np.random.default_rng(4).normal(size=(2000, 1))
-    x = model.encode(X)[:, 0].astype(float)
+    x = model.encode_rows(X).encoded[:, 0].astype(float)
     branches = pg.explain(model, X, -c * x, random_state=0, n_repeats=10, progress=False).branches
     for path, own in (("tabular", a), ("image", b)):
         assert branches[path]["ci_low"] < -2 * own * c * np.var(x) < branches[path]["ci_high"] < 0

@@ -120,7 +120,7 @@ def test_effects_of_columns_set_to_encoded_zeros(regression):
     model, X, _, _ = regression
     call = {"method": "ablation", "scope": "local", "background": X + 2, "progress": False}
     found, typical = explain_with(model, X, baseline="zeros", **call), explain_with(model, X, **call)
-    encoded = model.encode(X)
+    encoded = model.encode_rows(X).encoded
     predicted = model.predict_encoded(encoded) * model.target_scale_
     for place, column in enumerate(COLUMNS):
         edited = encoded.copy()

@@ -158,7 +158,7 @@ def test_the_midpoint_rule_of_a_hybrid_network(model, monkeypatch, references, o
     X = pd.DataFrame(np.random.default_rng(1).normal(size=(3, 4)), columns=list("abcd"))
     base = X.iloc[:0].reindex(range(references)).fillna(0.25)
     base["a"] = np.arange(references) / 2
-    rows, baselines = (torch.as_tensor(model.encode(frame)).double() for frame in (X, base))
+    rows, baselines = (torch.as_tensor(model.encode_rows(frame).encoded).double() for frame in (X, base))
     read = torch.nn.Identity() if output == "logit" else lambda outputs: torch.softmax(outputs, dim=1)
     options = {"baseline": base, "scale": output, "target": [2, 0], "players": "encoded"}
     for steps in (1, 3, 4):
@@ -211,7 +211,7 @@ def test_a_network_without_a_bend_has_one_slope(baseline):
     with torch.no_grad():
         zero = torch.zeros(1, 3, dtype=torch.float64)
         slope = (module(torch.eye(3, dtype=torch.float64)) - module(zero)).numpy()[:, 0] * model.target_scale_
-    encoded = model.encode(rows).astype(np.float64)
+    encoded = model.encode_rows(rows).encoded.astype(np.float64)
     values = found.values[:, :, 0]
     # Whatever the baseline is, rows differ by their slopes times how they differ.
     np.testing.assert_allclose(values - values[:1], (encoded - encoded[:1]) * slope, rtol=0, atol=1e-6)

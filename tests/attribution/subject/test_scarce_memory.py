@@ -130,7 +130,7 @@ def test_one_row_whose_intervals_do_not_fit_at_once(model: Any) -> None:
 
 
 def test_predictions(model: Any) -> None:
-    encoded = model.encode(X)
+    encoded = model.encode_rows(X).encoded
     compare(lambda: model.predict_encoded(encoded))
     compare(lambda: model.predict_encoded(encoded, batch_size=200), "accelerator")
     compare(lambda: model.predict_encoded(encoded[:1]), "python")

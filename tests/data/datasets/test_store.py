@@ -51,7 +51,7 @@ def test_cards_are_complete(name):
     assert card.notes
     assert (card.file_name is None) == (card.build is not None)
     assert card.file_name is None or len(card.sha256) == 64
-    assert card.to_dict()["variables"] is not card.variables
+    assert card.to_dict()["groups"] is not card.groups
 
 
 def test_the_six_sets_and_the_demo_are_there():
@@ -74,7 +74,7 @@ def test_real_files_encode(name, recwarn):
     assert card.positive is None or card.positive in set(data.y)
     split = split_rows(len(data.frame), data.y, task=data.task)
     assert len(split.train) == int(card.rows * 0.6)
-    encoder = TableEncoder(na_codes=data.na_codes, variables=data.variables).fit(data.X.iloc[split.train])
+    encoder = TableEncoder(na=data.na, groups=data.groups).fit(data.X.iloc[split.train])
     out = encoder.transform(data.X)
     assert np.isfinite(out).all()
     # Bounded by smooth clipping: no table needs more than ±3.
@@ -89,7 +89,7 @@ def test_facts_of_the_cards():
         need(name)
     heloc = load_dataset("heloc")
     assert heloc.frame.duplicated().sum() == 587
-    encoder = TableEncoder(na_codes=heloc.na_codes).fit(heloc.X)
+    encoder = TableEncoder(na=heloc.na).fit(heloc.X)
     # "Condition not met" is its own kind of missing.
     assert "MSinceMostRecentDelq=<missing -7>" in encoder.encoded_names_
     split = split_rows(len(heloc.frame), heloc.y)
@@ -99,12 +99,12 @@ def test_facts_of_the_cards():
 
     cover = load_dataset("covertype")
     assert (cover.y == 4).sum() == 67
-    encoder = TableEncoder(variables=cover.variables).fit(cover.X)
+    encoder = TableEncoder(groups=cover.groups).fit(cover.X)
     assert len(encoder.features("feature")) == 12
     assert len(encoder.features("column")) == 54
     # The blocks would have been found without the card.
     proposed = propose_one_hot_blocks(cover.X)
-    assert {tuple(own) for own in proposed.values()} == {tuple(own) for own in cover.variables.values()}
+    assert {tuple(own) for own in proposed.values()} == {tuple(own) for own in cover.groups.values()}
     assert abs((load_dataset("bank").y == "yes").mean() - 0.117) < 0.001
     # Whole-number codes with few values stay numbers unless declared.
     dengue = load_dataset("dengue")

@@ -107,7 +107,7 @@ def test_any_finite_number_becomes_a_finite_number_in_order(mode, train, other):
 
 def test_missing_is_imputed_and_each_kind_is_told_apart():
     train = pd.DataFrame({"a": [1.0, 2.0, 3.0, -9.0, -9.0, np.nan, -8.0]})
-    encoder = TableEncoder("minmax", na_codes=[-9, -8, -7]).fit(train)
+    encoder = TableEncoder("minmax", na=[-9, -8, -7]).fit(train)
     assert encoder.encoded_names_ == ["a", "a=<missing>", "a=<missing -9>", "a=<missing -8>"]
     assert encoder.kinds_ == ["numeric", "missing", "missing", "missing"]
     assert encoder.transform(train).tolist() == [
@@ -126,7 +126,7 @@ def test_missing_is_imputed_and_each_kind_is_told_apart():
 
 def test_codes_by_column_and_as_text():
     frame = pd.DataFrame({"a": [-9, 1, 2], "b": [-9, 1, 2], "c": ["-9", "u", "v"], "d": ["?", "1", "2"]})
-    encoder = TableEncoder("minmax", na_codes={"a": [-9], "c": -9, "d": "?"}).fit(frame)
+    encoder = TableEncoder("minmax", na={"a": [-9], "c": -9, "d": "?"}).fit(frame)
     assert encoder.encoded_names_ == [
         "a", "a=<missing -9>", "b", "c=u", "c=v", "c=<missing -9>", "d", "d=<missing ?>",
     ]  # fmt: skip
@@ -210,7 +210,7 @@ def test_constants_and_identifiers_are_features_without_columns():
 @pytest.mark.parametrize("mode", MODES)
 def test_one_raw_column_touches_only_its_own_encoded_columns(mode):
     frame = make_mixed()
-    encoder = TableEncoder(mode, na_codes=[-9, -8]).fit(frame)
+    encoder = TableEncoder(mode, na=[-9, -8]).fit(frame)
     base = encoder.transform(frame)
     donors = np.random.default_rng(1).permutation(len(frame))
     moved = 0
@@ -227,7 +227,7 @@ def test_one_raw_column_touches_only_its_own_encoded_columns(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_extremes_are_those_of_the_training_rows(mode):
     frame = make_mixed()
-    encoder = TableEncoder(mode, na_codes=[-9, -8], max_levels=2).fit(frame)
+    encoder = TableEncoder(mode, na=[-9, -8], max_levels=2).fit(frame)
     out = encoder.transform(frame)
     np.testing.assert_array_equal(out.min(axis=0), encoder.minimum_)
     np.testing.assert_array_equal(out.max(axis=0), encoder.maximum_)
@@ -240,12 +240,12 @@ def test_extremes_are_those_of_the_training_rows(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_stored_and_read_back_gives_the_same_bits(mode):
     frame = make_mixed()
-    encoder = TableEncoder(mode, na_codes={"coded": [-9, -8]}, groups={"g": ["number", "gaps"]}).fit(frame)
+    encoder = TableEncoder(mode, na={"coded": [-9, -8]}, groups={"g": ["number", "gaps"]}).fit(frame)
     again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict(), allow_nan=False)))
     np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame))
     assert again.to_dict() == encoder.to_dict()
-    assert again.features("group").keys() == encoder.features("group").keys()
+    assert again.features().keys() == encoder.features().keys()
     with pytest.raises(
         InputError, match=r"The stored encoder has format 2, but this permgrad reads format 1. Update permgrad"
     ):
@@ -271,8 +271,8 @@ def test_tables_of_categories_alone_are_stored_and_read_back(mode):
 
 def test_statistics_of_parts_give_the_same_encoder():
     frame = make_mixed()
-    whole = TableEncoder(na_codes=[-9, -8]).fit(frame)
-    parts = TableStatistics(whole.schema_, na_codes=[-9, -8])
+    whole = TableEncoder(na=[-9, -8]).fit(frame)
+    parts = TableStatistics(whole.schema_, na=[-9, -8])
     parts.update(frame[150:], first_row=150).update(frame[:150], first_row=0)
     merged = TableEncoder().update(parts)
     assert merged.encoded_names_ == whole.encoded_names_
@@ -309,13 +309,13 @@ def test_nothing_of_the_users_is_changed():
     before = frame.copy(deep=True)
     array = np.array([[1.0, -9.0], [2.0, 3.0], [np.nan, 4.0]])
     copy = array.copy()
-    TableEncoder(na_codes=[-9, -8]).fit(frame).transform(frame)
-    TableEncoder(na_codes=[-9]).fit(array).transform(array)
+    TableEncoder(na=[-9, -8]).fit(frame).transform(frame)
+    TableEncoder(na=[-9]).fit(array).transform(array)
     pd.testing.assert_frame_equal(frame, before)
     np.testing.assert_array_equal(array, copy)
 
 
-# ---- features, variables, groups ------------------------------------------------------------------------------------
+# ---- features and groups ------------------------------------------------------------------------------------------
 BLOCKS = pd.DataFrame(
     {
         "age": [1.0, 2.0, 3.0, 4.0],
@@ -329,21 +329,16 @@ BLOCKS = pd.DataFrame(
 
 
 def test_levels_of_features():
-    encoder = TableEncoder(variables={"soil": ["soil3", "soil1", "soil2"]}, groups={"nature": ["soil", "wind"]}).fit(
-        BLOCKS
-    )
+    encoder = TableEncoder(groups={"soil": ["soil3", "soil1", "soil2"]}).fit(BLOCKS)
     as_lists = {
         level: {name: columns.tolist() for name, columns in encoder.features(level).items()}
-        for level in ("column", "feature", "group")
+        for level in ("column", "feature")
     }
     assert as_lists["column"] == {"age": [0], "soil1": [1], "soil2": [2], "wind": [3], "soil3": [4], "town": [5, 6]}
     assert as_lists["feature"] == {"age": [0], "soil": [1, 2, 4], "wind": [3], "town": [5, 6]}
-    assert as_lists["group"] == {"age": [0], "nature": [1, 2, 3, 4], "town": [5, 6]}
-    assert encoder.groups_ == {"nature": ["soil1", "soil2", "wind", "soil3"]}
-    assert encoder.variables_ == {"soil": ["soil1", "soil2", "soil3"]}
+    assert encoder.groups_ == {"soil": ["soil1", "soil2", "soil3"]}
     assert encoder.raw_columns_of("soil") == ["soil1", "soil2", "soil3"]
     assert encoder.columns_of("soil").tolist() == [1, 2, 4]
-    assert encoder.columns_of("nature").tolist() == [1, 2, 3, 4]
     assert encoder.columns_of("town").tolist() == [5, 6]
     assert encoder.feature_of_.tolist() == [0, 1, 2, 3, 4, 5, 5]
 
@@ -356,8 +351,8 @@ def test_levels_of_features():
             ("Column 'wnd' of group 'g' not found. Did you mean 'wind'?"),
         ),
         (
-            {"variables": {"g": ["age"], "h": ["age", "wind"]}},
-            "Column 'age' is listed in two variables, 'g' and 'h'. List it once.",
+            {"groups": {"g": ["age"], "h": ["age", "wind"]}},
+            "Column 'age' is listed in two groups, 'g' and 'h'. List it once.",
         ),
         (
             {"groups": {"g": []}},
@@ -368,10 +363,6 @@ def test_levels_of_features():
             "Group 'town' has the name of a column outside it. Rename the group.",
         ),
         (
-            {"variables": {"soil": ["soil1", "soil2"]}, "groups": {"g": ["soil1", "age"]}},
-            ("A group must hold all columns of variable 'soil' or none. List 'soil' instead of its columns."),
-        ),
-        (
             {"numeric": "robst"},
             ("numeric must be one of 'robust', 'standard', 'minmax', 'quantile', got 'robst'. Did you mean 'robust'?"),
         ),
@@ -380,7 +371,7 @@ def test_levels_of_features():
             "max_levels must be an integer of at least 1, got 0. The default is 50.",
         ),
         (
-            {"na_codes": [None]},
+            {"na": [None]},
             "A code for missing values must be a number or text, got None. Pass for example -9 or '?'.",
         ),
     ],
@@ -398,7 +389,7 @@ def test_names_of_blocks_and_columns_must_be_known():
     assert encoder.raw_columns_of("town") == ["town"]
     with pytest.raises(InputError, match=r"feature must be one of .*, got 'twon'. Did you mean 'town'\?"):
         encoder.raw_columns_of("twon")
-    with pytest.raises(InputError, match="level must be one of 'column', 'feature', 'group', got 'row'"):
+    with pytest.raises(InputError, match="level must be one of 'column', 'feature', got 'row'"):
         encoder.features("row")
 
 

@@ -77,7 +77,7 @@ def test_text_that_is_no_date_without_doubt_is_refused(learned, cell):
 
 def test_a_declared_code_among_dates_is_no_text_to_refuse():
     train = pd.DataFrame({"c": [*DAYS.strftime("%d.%m.%Y"), "never"]})
-    encoder = TableEncoder(na_codes="never").fit(train)
+    encoder = TableEncoder(na="never").fit(train)
     assert encoder.encoded_names_[-1] == "c=<missing never>"
     assert encode_quietly(encoder, ["2021-12-13", "never"])[:, -1].tolist() == [0, 1]
 
@@ -201,7 +201,7 @@ def test_a_run_says_it_once_for_each_column():
 def test_no_warning_where_nothing_is_lost():
     letters = pd.DataFrame({"c": [letter for i, letter in enumerate("abcdef") for _ in range(10 - i)]})
     assert encode_quietly(TableEncoder(max_levels=3).fit(letters), ["new"]).tolist() == [[0, 0, 0, 1]]
-    codes = TableEncoder(na_codes=["?", "-"]).fit(pd.DataFrame({"c": ["a", "b", "?"]}))
+    codes = TableEncoder(na=["?", "-"]).fit(pd.DataFrame({"c": ["a", "b", "?"]}))
     assert encode_quietly(codes, ["a", "?", "-", None])[2:].tolist() == [[0, 0, 0], [0, 0, 0]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -246,7 +246,7 @@ def test_codes_with_decimals_mean_missing_in_columns_of_float32_too():
     cells = np.random.default_rng(0).normal(20, 5, 60)
     cells[::5] = -99.9
     encoders = [
-        TableEncoder("standard", na_codes=[-99.9]).fit(pd.DataFrame({"t": cells.astype(kind)}))
+        TableEncoder("standard", na=[-99.9]).fit(pd.DataFrame({"t": cells.astype(kind)}))
         for kind in (np.float64, np.float32)
     ]
     assert encoders[0].encoded_names_ == ["t", "t=<missing -99.9>"]

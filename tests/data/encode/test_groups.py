@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from permgrad import InputError
-from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
+from permgrad.data.encode.groups import propose_one_hot_blocks, read_groups
 
 
 def one_hot(name, levels, n=200, seed=0):
@@ -76,13 +76,3 @@ def test_bad_group_files(tmp_path, content, message):
 def test_missing_group_file(tmp_path):
     with pytest.raises(InputError, match=r"Cannot read the groups file .*none.json: .*Correct the path"):
         read_groups(tmp_path / "none.json")
-
-
-def test_a_group_may_have_the_name_of_a_variable_only_if_it_is_that_variable():
-    variables = {"size": ["width", "height"]}
-    names = ["width", "height", "mass"]
-    same = check_blocks({"size": ["height", "width"]}, names, "group", variables)
-    assert same == {"size": ["width", "height"]}
-    with pytest.raises(InputError) as caught:
-        check_blocks({"size": ["width", "height", "mass"]}, names, "group", variables)
-    assert caught.value.message == "Group 'size' has the name of a variable. Rename the group."

@@ -152,14 +152,14 @@ def test_what_a_level_moves_all_its_numbers_by_is_not_seen_within_it(seed):
 @pytest.fixture(scope="module")
 def fitted():
     frame, y, _, _ = made(1.0, n=1200)
-    model = pg.HyNNRegressor(preset="fast", max_levels=20, max_epochs=8, random_state=0, progress=False)
+    model = pg.HyNNRegressor(preset={"base": "fast", "max_levels": 20}, max_epochs=8, random_state=0, progress=False)
     return model.fit(frame[:1000], y[:1000]), frame[1000:].reset_index(drop=True), y[1000:]
 
 
 def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
     model, X, y = fitted
     (slope, number), (unit, same, into) = model.module_.table_branch.products
-    encoded = torch.from_numpy(model.encode(X))
+    encoded = torch.from_numpy(model.encode_rows(X).encoded)
     seen = model.module_.table_branch.multiplied(encoded)
     torch.testing.assert_close(seen[:, slope], encoded[:, slope] * encoded[:, number])
     torch.testing.assert_close(seen[:, into], encoded[:, into] + encoded[:, unit] * encoded[:, same])
@@ -182,7 +182,7 @@ def test_explanations_go_through_the_products(fitted):
     )
     assert np.abs(gradients.values).mean(axis=0).min() > 0.01
     # What is recomputed after a replacement is what the whole network says of the edited row.
-    rows, other = (torch.from_numpy(model.encode(part)) for part in (X[:30], X[30:60]))
+    rows, other = (torch.from_numpy(model.encode_rows(part).encoded) for part in (X[:30], X[30:60]))
     fast, whole = (ReplacementEngine(model.module_, incremental=one) for one in (True, False))
     for columns in ([0], [1], [2, 3, 4, 5, 6], [0, 2, 3, 4, 5, 6]):
         with torch.inference_mode():
@@ -201,14 +201,14 @@ def test_an_onnx_file_multiplies_slopes(fitted, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     model, X, _ = fitted
     session = runtime.InferenceSession(pg.integrations.export_onnx(model, tmp_path / "model.onnx"))
-    (said,) = session.run(None, {"encoded": model.encode(X)})
+    (said,) = session.run(None, {"encoded": model.encode_rows(X).encoded})
     np.testing.assert_allclose(said, model.predict(X), rtol=1e-5, atol=1e-5)
 
 
 def test_trees_and_a_model_of_rows_in_files_read_slopes(tmp_path):
     frame, y, _, _ = made(1.0)
     frame.assign(y=y).to_parquet(tmp_path / "rows.parquet")
-    model = pg.HyNNRegressor(preset="fast", max_levels=20, max_epochs=2, random_state=0, progress=False)
+    model = pg.HyNNRegressor(preset={"base": "fast", "max_levels": 20}, max_epochs=2, random_state=0, progress=False)
     assert model.fit_stream(tmp_path / "rows.parquet", "y").preprocessor_.slopes_
     low, high = model.predict_interval(frame[:50]).T[:2] if hasattr(model, "predict_interval") else (0, 1)
     assert np.all(low < high)

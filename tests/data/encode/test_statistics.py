@@ -34,12 +34,12 @@ def make_frame(n=500, seed=0):
 @settings(max_examples=25, deadline=None)
 def test_chunks_and_their_order_do_not_matter(cuts, order):
     frame = make_frame()
-    schema = infer_schema(frame, na_codes=[-9, -8])
-    whole = TableStatistics(schema, na_codes=[-9, -8]).update(frame)
+    schema = infer_schema(frame, na=[-9, -8])
+    whole = TableStatistics(schema, na=[-9, -8]).update(frame)
     bounds = sorted({0, 500, *cuts})
     parts = list(itertools.pairwise(bounds))
     order.shuffle(parts)
-    merged = TableStatistics(schema, na_codes=[-9, -8])
+    merged = TableStatistics(schema, na=[-9, -8])
     for start, end in parts:
         merged.update(frame[start:end], first_row=start)
     assert merged.rows == 500
@@ -56,7 +56,7 @@ def test_chunks_and_their_order_do_not_matter(cuts, order):
 
 def test_moments_are_those_of_numpy():
     frame = make_frame()
-    statistics = TableStatistics(infer_schema(frame[:200], na_codes=[-9, -8]), na_codes=[-9, -8])
+    statistics = TableStatistics(infer_schema(frame[:200], na=[-9, -8]), na=[-9, -8])
     statistics.update(frame[:200]).update(frame[200:])
     for j, name in enumerate(statistics.numeric_names[:3]):
         values = frame[name].mask(frame[name].isin([-9, -8])).dropna().to_numpy()

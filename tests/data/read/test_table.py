@@ -113,7 +113,7 @@ def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_pat
         cells[3] = odd
         file.write_text("a;b\n" + "\n".join(f"{cell};{i % 3}" for i, cell in enumerate(cells)))
         written = read_written(file, Reading(codes=MissingCodes.of(codes), like=like or {}))
-        return infer_schema(written.frame, na_codes=codes)["a"], written
+        return infer_schema(written.frame, na=codes)["a"], written
 
     for decimal in ",.":
         column, written = read(decimal, " k.A.", ["k.A.", -9])

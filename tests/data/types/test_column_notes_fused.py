@@ -53,7 +53,7 @@ def test_numbers_that_fall_together_are_said(dtype: object) -> None:
 def test_only_what_falls_together_counts() -> None:
     numbers = pd.DataFrame({"nr": [BIG, BIG + 1, BIG + 1, BIG + 4096, 7, -9] * 5, "x": np.arange(30.0)})
     assert "nr (4 different values become 3)" in said_of(numbers.replace({"nr": {-9: 7}}))[0]
-    known = infer_schema(numbers.astype({"nr": "Int64"}), na_codes=[-9, 7])["nr"]
+    known = infer_schema(numbers.astype({"nr": "Int64"}), na=[-9, 7])["nr"]
     assert known.reason == "numbers; 3 different values become 2 in float64", "codes for missing are no numbers"
 
 

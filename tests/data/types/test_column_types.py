@@ -177,7 +177,7 @@ def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
     schema = infer_schema(pd.DataFrame({"amount": amounts, "code": codes}))
     assert "looks like numbers written in several ways, first odd cell '-'" in schema["amount"].reason
     (said,) = several_ways_said(schema, {})
-    assert said.endswith("and is read as categories. If '-' means missing, pass --na=- (in Python na_codes=['-']).")
+    assert said.endswith("and is read as categories. If '-' means missing, pass --na=- (in Python na=['-']).")
     assert schema["code"].reason == "text"
 
 
@@ -206,7 +206,7 @@ def test_text_that_is_neither_number_nor_date_is_no_matter_of_spelling():
 
 def test_texts_of_one_number_are_as_many_declared_categories():
     frame = pd.DataFrame({"a": ["007", "7", "07", "8"] * 5, "b": ["7", "07"] * 10, "c": ["0", "00", "1", "?"] * 5})
-    schema = infer_schema(frame, kinds=dict.fromkeys("abc", "categorical"), na_codes="?")
+    schema = infer_schema(frame, kinds=dict.fromkeys("abc", "categorical"), na="?")
     assert [(column.kind, column.n_levels) for column in schema] == [
         ("categorical", 4),
         ("categorical", 2),
@@ -238,8 +238,8 @@ def test_declared_kinds_win():
         kind_of(["a", "b", "c"], kinds={"a": "categorial"})
     with pytest.raises(InputError, match=r"column in kinds must be one of 'a', got 'b'"):
         kind_of(["a", "b", "c"], kinds={"b": "date"})
-    with pytest.raises(InputError, match=r"column in na_codes must be one of 'a', got 'b'"):
-        kind_of(["a", "b", "c"], na_codes={"b": -9})
+    with pytest.raises(InputError, match=r"column in na must be one of 'a', got 'b'"):
+        kind_of(["a", "b", "c"], na={"b": -9})
 
 
 def test_a_declared_boolean_with_one_value_is_what_it_would_be_undeclared():
@@ -301,12 +301,12 @@ def test_bytes_are_text():
 
 def test_a_code_is_a_number_however_it_is_written():
     codes = ["1.5", "-9.0", "red", "2", "-9.0"]
-    assert infer_schema(pd.DataFrame({"a": codes}), na_codes="-9")["a"].n_missing == 2
-    assert infer_schema(pd.DataFrame({"a": codes}), na_codes="-8")["a"].n_missing == 0
+    assert infer_schema(pd.DataFrame({"a": codes}), na="-9")["a"].n_missing == 2
+    assert infer_schema(pd.DataFrame({"a": codes}), na="-8")["a"].n_missing == 0
 
 
 def test_codes_are_missing_not_values():
-    schema = infer_schema(pd.DataFrame({"n": [-9, 0, 1, 1], "t": ["-9", "a", "b", None]}), na_codes=[-9])
+    schema = infer_schema(pd.DataFrame({"n": [-9, 0, 1, 1], "t": ["-9", "a", "b", None]}), na=[-9])
     assert schema["n"].kind == "boolean"
     assert [column.n_missing for column in schema] == [1, 2]
     assert schema["t"].n_levels == 2
@@ -314,7 +314,7 @@ def test_codes_are_missing_not_values():
     spoiled = infer_schema(pd.DataFrame({"n": ["1", "2", "?", "4"]}))["n"]
     assert spoiled.kind == "categorical"
     assert "'?' is not (if it means missing, declare it as a code)" in spoiled.reason
-    assert kind_of(["1", "2", "?", "4"], na_codes="?") == "numeric"
+    assert kind_of(["1", "2", "?", "4"], na="?") == "numeric"
 
 
 @pytest.mark.parametrize(
@@ -325,14 +325,14 @@ def test_codes_are_missing_not_values():
             (
                 "Column 'a' holds 2 infinite values (inf), the first in row 1. "
                 "Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: "
-                "--na=inf,-inf, or na_codes=['inf', '-inf'] in Python."
+                "--na=inf,-inf, or na=['inf', '-inf'] in Python."
             ),
         ),
         (
             ["1", "inf", "3"],
             (
                 "Column 'a' holds 1 infinite value (inf) in row 1. Replace inf by NaN (missing) or by a large number, "
-                "or declare it as a code for missing: --na=inf, or na_codes=['inf'] in Python."
+                "or declare it as a code for missing: --na=inf, or na=['inf'] in Python."
             ),
         ),
         (
@@ -375,7 +375,7 @@ def test_schema_is_shown_and_stored():
 def test_input_is_unchanged():
     frame = pd.DataFrame({"a": pd.Series(["1", "?", "3"]), 7: [1, -9, 3]})
     before = frame.copy(deep=True)
-    infer_schema(frame, na_codes=["?", -9])
+    infer_schema(frame, na=["?", -9])
     pd.testing.assert_frame_equal(frame, before)
 
 

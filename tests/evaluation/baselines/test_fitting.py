@@ -282,7 +282,7 @@ def mixed_table(rows: int = 240):
 
 def test_the_natural_table_holds_what_the_raw_table_holds():
     frame, soil, _ = mixed_table()
-    encoder = TableEncoder("standard", variables={"soil": ["soil1", "soil2", "soil3"]}).fit(frame[:160])
+    encoder = TableEncoder("standard", groups={"soil": ["soil1", "soil2", "soil3"]}).fit(frame[:160])
     table = natural_table(encoder, encoder.transform(frame[160:]))
     assert sorted(table.columns) == ["age", "age=?", "dose", "soil=?", "town=?"]
     rest = frame[160:]
@@ -303,7 +303,7 @@ def test_the_natural_table_holds_what_the_raw_table_holds():
 def test_peers_take_categories_as_they_are(name, capfd, recwarn):
     skip_without(name)
     frame, _, y = mixed_table()
-    encoder = TableEncoder("standard", variables={"soil": ["soil1", "soil2", "soil3"]}).fit(frame[:160])
+    encoder = TableEncoder("standard", groups={"soil": ["soil1", "soil2", "soil3"]}).fit(frame[:160])
     made = [encoder.transform(frame[rows]) for rows in (slice(120), slice(120, 180), slice(180, 240))]
     train, validation, test = (
         BaselineRows(own, y[rows], natural_table(encoder, own))

@@ -23,7 +23,8 @@ LEARNED |= {"check_class_weight_classifiers"}
 def small(estimator, **parameters):
     network = {"dense_units": [32], "conv_filters": [4], "pooling": [4], "fusion_units": []}
     return estimator(
-        preset="fast", network=network, pixels=8, max_epochs=30, patience=float("inf"), validation_fraction=0.0,
+        preset={"base": "fast", "patience": float("inf")}, network=network, pixels=8, max_epochs=30,
+        validation_fraction=0.0,
         learning_rate=0.01, random_state=0, progress=False, **parameters,
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.models.estimators.inputs import class_weights, held_out
 from permgrad.models.estimators.settings import resolve_settings
-from permgrad.models.network.summary import count_numbers
+from permgrad.models.network.summary import count_numbers, draw_network, measure_training_time
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 
@@ -112,12 +112,12 @@ def test_the_published_preset_learns():
 def test_predict_does_not_depend_on_what_stands_beside():
     X, y = load_breast_cancer(return_X_y=True)
     model = small().fit(X, y)
-    together = model.predict_encoded(model.encode(X[:70]))
+    together = model.predict_encoded(model.encode_rows(X[:70]).encoded)
     assert together.dtype == np.float32
-    alone = np.concatenate([model.predict_encoded(model.encode(row[None])) for row in X[:70]])
+    alone = np.concatenate([model.predict_encoded(model.encode_rows(row[None]).encoded) for row in X[:70]])
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_allclose(
-        model.predict_encoded(model.encode(X[:70]), batch_size=7), together, rtol=1e-4, atol=1e-5
+        model.predict_encoded(model.encode_rows(X[:70]).encoded, batch_size=7), together, rtol=1e-4, atol=1e-5
     )
     assert model.predict_encoded(np.empty((0, 30), dtype=np.float32)).shape == (0, 2)
 
@@ -253,7 +253,8 @@ def test_automatic_batch_size_grows_with_the_rows():
 
 def test_arguments_win_over_the_preset():
     X, y = load_breast_cancer(return_X_y=True)
-    model = small(preset="paper", learning_rate=0.02, patience=np.float64("inf"), schedule="constant").fit(X, y)
+    preset = {"base": "paper", "learning_rate": 0.5, "patience": np.float64("inf"), "schedule": "constant"}
+    model = small(preset=preset, learning_rate=0.02).fit(X, y)
     options = model.training_options_
     assert (options["learning_rate"], options["patience"], options["schedule"]) == (0.02, None, "constant")
     assert options["weight_decay"] == 1e-5
@@ -303,18 +304,18 @@ def test_wrong_input(name):
 
 def test_wrong_arguments_are_listed_together():
     model = HyNNRegressor(
-        branches=("tabular", "pictures"), max_epochs=0, learning_rate=-1, patience="six", loss="mse", optimizer="adam w",
-        pixels=0, validation_fraction=1, batch_size=1, background_size=0, progress="loud", network={"droput": 1},
+        branches=("tabular", "pictures"), max_epochs=0, learning_rate=-1, loss="mse", preset={"optimiser": "adam"},
+        pixels=0, validation_fraction=1, batch_size=1, progress="loud", network={"droput": 1},
     )  # fmt: skip
     with pytest.raises(InputError) as caught:
         model.fit(X4, X4[:, 0])
     lines = caught.value.message.splitlines()
-    assert lines[0] == "12 arguments are wrong:"
-    assert len(lines) == 13
+    assert lines[0] == "10 arguments are wrong:"
+    assert len(lines) == 11
     assert (
         "  - max_epochs must be None or a whole number of at least 1, got 0. Pass for example max_epochs=50." in lines
     )
-    assert "  - optimizer must be one of 'adamw', 'adam', 'sgd', got 'adam w'. Did you mean 'adamw'?" in lines
+    assert "  - The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'?" in lines
     assert "  - loss must be one of 'squared_error', got 'mse'. Choose one of these." in lines
 
 
@@ -461,8 +462,8 @@ def test_summary_drawing_and_time():
     X, y = load_breast_cancer(return_X_y=True)
     model = small()
     before = model.get_params()
-    time = model.estimate_training_time(X, y)
-    assert not hasattr(model, "module_")
+    prepared = model.prepare(X, y)
+    time = measure_training_time(prepared.job, prepared.device)
     assert model.get_params() == before
     assert 0 < time.seconds_per_epoch < 10
     assert time.seconds_at_most == pytest.approx(3 * time.seconds_per_epoch)
@@ -475,7 +476,7 @@ def test_summary_drawing_and_time():
     import matplotlib as mpl
 
     settings = dict(mpl.rcParams)
-    figure = model.draw_network()
+    figure = draw_network(model.module_)
     words = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert "Convolution" in words
     assert f"{count_numbers(model.module_):,} parameters" in words

@@ -65,7 +65,7 @@ def test_the_published_network_on_bank(bank):
     assert {layer.p for layer in model.module_.modules() if isinstance(layer, nn.Dropout)} == {0.3}
     assert sum(isinstance(layer, nn.ReLU) for layer in model.module_.modules()) == 3
     assert model.class_weights_.tolist() == [1.0, pytest.approx(7.55, abs=0.005)]
-    encoded = model.encode(X)[:, model.preprocessor_.numeric_columns_]
+    encoded = model.encode_rows(X).encoded[:, model.preprocessor_.numeric_columns_]
     np.testing.assert_allclose(encoded.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(encoded.std(axis=0), 1, atol=1e-3)
     scores = model.predict_proba(X_test)
@@ -73,7 +73,7 @@ def test_the_published_network_on_bank(bank):
         "one seed; five are in benchmarks/quality/ig_example.py"
     )
     shift = np.log(model.class_weights_[1])
-    logit = model.predict_encoded(model.encode(X_test))[:, 0]
+    logit = model.predict_encoded(model.encode_rows(X_test).encoded)[:, 0]
     accuracy = [np.mean((logit > cut) == (y_test == "yes")) for cut in (0.0, 0.5, shift)]
     assert accuracy[0] < accuracy[1] < np.mean(y_test == "no") < accuracy[2], "which cut is right, in one line"
 
@@ -120,7 +120,7 @@ def test_the_preset_decides_unless_the_user_does():
         branches=("tabular", "image"),
         class_weight={},
         validation_fraction=0.25,
-        numeric="minmax",
+        preset={"base": "ig-example", "numeric": "minmax"},
         kinds={"loan": "boolean"},
         network={"single_logit": False},
         pixels=6,
@@ -175,7 +175,7 @@ def one_logit():
 
 def test_two_columns_from_one_logit(one_logit):
     model, X, y = one_logit
-    logit = model.predict_encoded(model.encode(X)).astype(float)
+    logit = model.predict_encoded(model.encode_rows(X).encoded).astype(float)
     assert logit.shape == (600, 1)
     probability = model.predict_proba(X)
     np.testing.assert_allclose(probability[:, 1], 1 / (1 + np.exp(-logit[:, 0])), rtol=1e-12)
@@ -208,7 +208,7 @@ def test_explained_by_integrated_gradients(one_logit):
     assert found.values.shape == (50, 3, 2)
     np.testing.assert_allclose(found.values[..., 0], -found.values[..., 1], atol=1e-6)
     # The plain path integral towards the second class's logit, from the same baseline, by a fine sum.
-    encoded = torch.from_numpy(model.encode(X[:50])).double()
+    encoded = torch.from_numpy(model.encode_rows(X[:50]).encoded).double()
     base = torch.zeros(encoded.shape[1], dtype=torch.float64)
     call = {"method": "integrated_gradients", "baseline": "zeros", "scale": "logit", "progress": False}
     zero = explain_with(model, X[:50], random_state=0, tolerance=1e-4, **call)
@@ -304,10 +304,11 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
     assert isinstance(hybrid.module_.table_branch.layers[0], LevelEmbeddingLinear)
     assert len(hybrid.preprocessor_.columns_of("town")) == 2, "a score and missing: no level takes a pixel"
     for asked, columns in ((60, 2), (80, 81)):
-        model = HyNNRegressor(preset="fast", branches=("tabular",), max_levels=asked, **options).fit(X, y)
+        preset = {"base": "fast", "max_levels": asked}
+        model = HyNNRegressor(preset=preset, branches=("tabular",), **options).fit(X, y)
         assert len(model.preprocessor_.columns_of("town")) == columns, "a score beyond so many levels"
     with pytest.raises(
         InputError,
-        match=r"max_levels must be None or a whole number of at least 1, got 0. Pass for example max_levels=50",
+        match=r"The mapping is not a valid preset: 'max_levels' must be null or a whole number of at least 1, got 0",
     ):
-        HyNNRegressor(max_levels=0).fit(X, y)
+        HyNNRegressor(preset={"max_levels": 0}).fit(X, y)

@@ -68,15 +68,15 @@ def test_each_of_several_columns_is_read(photos):
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
     assert model.preprocessor_.encoded_names_ == ["photo=<score>", "scan=<score>"]
     assert model.score(frame[120:], y[120:]) > 0.75
-    encoded = model.encode(frame[120:])
-    swapped = model.encode(frame[120:].assign(scan=frame["scan"][120:].to_numpy()[::-1]))
+    encoded = model.encode_rows(frame[120:]).encoded
+    swapped = model.encode_rows(frame[120:].assign(scan=frame["scan"][120:].to_numpy()[::-1])).encoded
     assert np.array_equal(swapped[:, 0], encoded[:, 0])
     assert not np.array_equal(swapped[:, 1], encoded[:, 1])
 
 
 def test_the_same_pixels_in_any_container_are_encoded_alike(photos, model, tmp_path, monkeypatch):
     frame = photos[0][120:130]
-    arrays, expected = frame["photo"].tolist(), model.encode(frame)
+    arrays, expected = frame["photo"].tolist(), model.encode_rows(frame).encoded
     for place, array in enumerate(arrays):
         Image.fromarray(array).save(tmp_path / f"{place}.png")
     names = [f"{place}.png" for place in range(10)]
@@ -90,13 +90,13 @@ def test_the_same_pixels_in_any_container_are_encoded_alike(photos, model, tmp_p
     assert len(np.unique(expected[:, 1])) == 10
     for what, cells in containers.items():
         cells_of = frame.assign(photo=pd.Series(cells, index=frame.index, dtype=object))
-        assert np.array_equal(model.encode(cells_of), expected), what
+        assert np.array_equal(model.encode_rows(cells_of).encoded, expected), what
 
 
 def test_a_vector_does_not_depend_on_the_other_rows(photos, model):
     fresh = pickle.loads(pickle.dumps(model))
-    alone = np.concatenate([fresh.encode(photos[0][row : row + 1]) for row in range(120, 125)])
-    assert np.array_equal(alone, model.encode(photos[0][120:125]))
+    alone = np.concatenate([fresh.encode_rows(photos[0][row : row + 1]).encoded for row in range(120, 125)])
+    assert np.array_equal(alone, model.encode_rows(photos[0][120:125]).encoded)
 
 
 def test_a_missing_image_has_score_0_and_says_so(photos):
@@ -104,7 +104,7 @@ def test_a_missing_image_has_score_0_and_says_so(photos):
     frame = frame.assign(photo=frame["photo"].where(np.arange(160) % 5 > 0, None))
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
     assert model.preprocessor_.encoded_names_ == ["dose", "photo=<missing>", "photo=<score>"]
-    encoded = model.encode(frame[120:])
+    encoded = model.encode_rows(frame[120:]).encoded
     lacking = np.arange(120, 160) % 5 == 0
     assert np.array_equal(encoded[:, 1], lacking.astype(np.float32))
     assert np.array_equal(encoded[:, 2] == 0, lacking)

@@ -66,11 +66,11 @@ def test_weights_shift_the_odds_by_their_ratio_and_keep_the_ranking(single_logit
 
 def test_row_weights_equal_class_weights_where_all_rows_are_trained_on():
     weight = np.where(Y == "yes", 3.0, 1.0)
-    by_row = small(validation_fraction=0.0, optimizer="adam", weight_decay=0.0).fit(X, Y, sample_weight=weight)
+    preset = {"base": "fast", "optimizer": "adam", "weight_decay": 0.0}
+    by_row = small(validation_fraction=0.0, preset=preset).fit(X, Y, sample_weight=weight)
     by_class = small(
         validation_fraction=0.0,
-        optimizer="adam",
-        weight_decay=0.0,
+        preset=preset,
         class_weight={"no": 1 / weight.mean(), "yes": 3 / weight.mean()},
     ).fit(X, Y)
     np.testing.assert_allclose(by_row.predict_proba(X_TEST), by_class.predict_proba(X_TEST), atol=1e-4)
@@ -213,7 +213,7 @@ def test_predict_cuts_where_the_calibrated_probabilities_do(models, method):
     np.testing.assert_array_equal(model.predict(X_TEST), model.classes_[probability.argmax(axis=1)])
     assert model.score(X_TEST, Y_TEST) > models[None].score(X_TEST, Y_TEST) + 0.05
     # The network is the same: calibration never touches training, nor the outputs that attribution explains.
-    encoded = model.encode(X_TEST)
+    encoded = model.encode_rows(X_TEST).encoded
     np.testing.assert_array_equal(model.predict_encoded(encoded), models[None].predict_encoded(encoded))
 
 
@@ -235,7 +235,7 @@ def test_saved_and_loaded_with_the_model(models, method, tmp_path):
 
 def test_an_eval_set_calibrates_in_the_place_of_held_out_rows():
     model = small(calibration="temperature").fit(X[:2000], Y[:2000], eval_set=(X[2000:], Y[2000:]))
-    outputs = model.predict_encoded(model.encode(X[2000:]))
+    outputs = model.predict_encoded(model.encode_rows(X[2000:]).encoded)
     expected = fit_calibration("temperature", np.ones(2), outputs, (Y[2000:] == "yes").astype(int))
     assert model.calibration_.temperature == expected.temperature != 1
 

@@ -86,7 +86,7 @@ def test_scores_have_no_pixel(tmp_path):
     kinds = np.array(model.preprocessor_.kinds_)
     assert (kinds == "score").sum() == 2
     assert ((model.renderer_.positions >= 0).all(axis=1) == (kinds != "score")).all()
-    encoded = torch.from_numpy(model.encode(MIXED[:4]))
+    encoded = torch.from_numpy(model.encode_rows(MIXED[:4]).encoded)
     other = encoded.clone()
     other[:, kinds == "score"] += 1
     assert torch.equal(model.module_.embed("image", encoded), model.module_.embed("image", other))

@@ -40,7 +40,7 @@ def test_wrong_values_are_refused_with_rule_file_and_fact(tmp_path, name):
     path = tmp_path / "mine.json"
     values, rule = WRONG[name]
     for value in values:
-        path.write_text(json.dumps({"base": "fast", "training": {name: value}}))
+        path.write_text(json.dumps({"base": "fast", name: value}))
         with pytest.raises(InputError) as caught:
             check_preset(path)
         said = str(caught.value)
@@ -50,7 +50,7 @@ def test_wrong_values_are_refused_with_rule_file_and_fact(tmp_path, name):
 
 def test_faults_of_a_preset_are_listed_together(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"layout": "tnto", "numeric": "nope", "training": {"averaging": 2, "max_epochs": 0}}))
+    path.write_text(json.dumps({"layout": "tnto", "numeric": "nope", "averaging": 2, "max_epochs": 0}))
     with pytest.raises(InputError) as caught:
         HyNNRegressor(preset=str(path)).fit(np.eye(4), np.arange(4.0))
     lines = caught.value.message.splitlines()
@@ -72,7 +72,7 @@ def test_members_under_batch_normalisation_are_refused_before_any_work(tmp_path)
 
 def test_a_loss_of_another_task_is_refused(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"base": "fast", "training": {"loss": "squared_error"}}))
+    path.write_text(json.dumps({"base": "fast", "loss": "squared_error"}))
     check_preset(path)  # it may be meant for numbers
     said = f"Preset {path}: The loss of a classification must be 'cross_entropy', got 'squared_error'. "
     with pytest.raises(InputError) as caught:
@@ -83,7 +83,7 @@ def test_a_loss_of_another_task_is_refused(tmp_path):
 
 def test_an_argument_stands_for_what_the_preset_says(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"base": "fast", "layout": "nope", "training": {"learning_rate": -1, "patience": None}}))
+    path.write_text(json.dumps({"base": "fast", "layout": "nope", "learning_rate": -1, "patience": None}))
     model = HyNNClassifier(preset=path, learning_rate=0.5, layout="tinto")
     found = resolve_settings(model.get_params(deep=False), "classification")
     assert (found.training.learning_rate, found.training.patience, found.layout) == (0.5, None, "tinto")

@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge
 import permgrad as pg
 from permgrad.models.estimators.random_kernels import ridge
 from permgrad.models.fast.kernels import FoldedKernels
+from permgrad.models.network.summary import draw_network
 
 _FEW: dict[str, Any] = {"max_epochs": 3, "random_state": 0, "progress": False, "layout": "given"}
 
@@ -67,7 +68,7 @@ def test_kernels_get_a_share_that_is_right_for_held_out_rows(preset: Any, tmp_pa
     model.save(tmp_path / "model")
     np.testing.assert_array_equal(pg.load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
     assert "RandomKernels" in model.summary()
-    assert len(model.draw_network().axes) == 1
+    assert len(draw_network(model.module_).axes) == 1
 
 
 def test_the_readout_says_logits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +78,9 @@ def test_the_readout_says_logits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert kernels is not None
     import torch
 
-    said = FoldedKernels(kernels)(module.renderer(torch.from_numpy(model.encode(X[500:])))).detach().numpy()
+    said = (
+        FoldedKernels(kernels)(module.renderer(torch.from_numpy(model.encode_rows(X[500:]).encoded))).detach().numpy()
+    )
     right = (softmax(said, axis=1).argmax(axis=1) == y[500:]).mean()
     assert right > 0.9, "also alone"
 

@@ -49,7 +49,7 @@ def test_vectors_enter_beside_words(fitted):
     assert fitted.score(X, y) > words.score(X, y) + 0.1
     # A missing text has a score of 0, as an unseen one of words alone.
     place = fitted.preprocessor_.columns_of("text")
-    assert not fitted.encode(X.assign(text=None))[:, place].any()
+    assert not fitted.encode_rows(X.assign(text=None)).encoded[:, place].any()
 
 
 def test_a_model_with_a_function_needs_it_again(fitted, tmp_path):

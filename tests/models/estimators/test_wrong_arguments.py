@@ -24,7 +24,6 @@ WRONG = [
     ),
     ("groups", {"both": 5}, "groups must be None or a mapping of group"),
     ("groups", {"both": {"a", "b"}}, "groups must be None or a mapping of group"),
-    ("variables", ["a"], "variables must be None or a mapping of variable to a list of columns, got "),
     (
         "class_weight",
         {"yes": "x"},
@@ -52,7 +51,14 @@ WRONG = [
     ),
     ("max_epochs", TWO, "max_epochs must be None or a whole number"),
     ("batch_size", TWO, "batch_size must be None, 'auto' or a whole number"),
-    ("patience", TWO, "patience must be None, a whole number"),
+    ("preset", {"patience": TWO}, "Preset mapping: patience must be None, a whole number"),
+    (
+        "preset",
+        {"optimiser": "sgd"},
+        "The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'",
+    ),
+    ("preset", {"base": "fsat"}, "preset must be one of 'paper', 'fast'"),
+    ("preset", {"base": {"base": "fast"}}, "preset must be one of"),
     ("pixels", np.array([8]), "pixels must be a whole number"),
     ("learning_rate", np.array([0.1, 0.2]), "learning_rate must be None or a number above 0"),
     ("learning_rate", 10**400, "learning_rate must be None or a number above 0"),
@@ -60,13 +66,13 @@ WRONG = [
     ("branches", TWO, "branches must be one of 'tabular', 'image'"),
     ("layout", 5, "layout must be one of 'assignment'"),
     (
-        "na_codes",
+        "na",
         {-9},
         r"Codes for missing values must be one code, a list .*, got {-9} of type set",
     ),
-    ("na_codes", {"a": {-9}}, "Codes for missing values must be one code, a list"),
-    ("na_codes", iter([-9]), "Codes for missing values must be one code, a list"),
-    ("na_codes", 1j, "Codes for missing values must be one code, a list"),
+    ("na", {"a": {-9}}, "Codes for missing values must be one code, a list"),
+    ("na", iter([-9]), "Codes for missing values must be one code, a list"),
+    ("na", 1j, "Codes for missing values must be one code, a list"),
 ]
 
 
@@ -83,7 +89,7 @@ def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
 
 
 def test_the_encoder_alone_refuses_what_is_no_mapping():
-    for name, value in (("kinds", ["a"]), ("groups", ["a", "c"]), ("variables", {"both": {"a", "b"}})):
+    for name, value in (("kinds", ["a"]), ("groups", ["a", "c"]), ("groups", {"both": {"a", "b"}})):
         with pytest.raises(InputError, match=f"^{name} must be .*a mapping of .*, got "):
             TableEncoder(**{name: value}).fit(X)
 
@@ -99,7 +105,7 @@ def test_a_weight_of_zero_is_fine_while_another_class_counts():
 def test_columns_of_an_index_and_numbers_of_numpy_are_taken_and_saved(tmp_path):
     model = HyNNClassifier(
         preset="fast", branches=np.array(["tabular"]), max_epochs=np.int64(1), learning_rate=np.float32(0.001),
-        groups={"both": X.columns[:2]}, na_codes=pd.Index([-9]), random_state=0, progress=False,
+        groups={"both": X.columns[:2]}, na=pd.Index([-9]), random_state=0, progress=False,
     ).fit(X, Y)  # fmt: skip
     assert model.preprocessor_.groups_ == {"both": ["a", "b"]}
     model.save(tmp_path / "model")

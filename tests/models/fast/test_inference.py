@@ -192,7 +192,7 @@ def fitted():
 
 def test_predictions_are_the_networks(fitted):
     model, frame = fitted
-    encoded = model.encode(frame)
+    encoded = model.encode_rows(frame).encoded
     with torch.inference_mode():
         expected = model.module_(torch.from_numpy(encoded)).numpy()
     np.testing.assert_allclose(model.predict_encoded(encoded), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -200,7 +200,7 @@ def test_predictions_are_the_networks(fitted):
 
 def test_predictions_follow_the_numbers_and_the_watchers(fitted):
     model, frame = fitted
-    encoded = model.encode(frame)
+    encoded = model.encode_rows(frame).encoded
     before = model.predict_encoded(encoded)
     last = model.module_.head[-1]
     seen = []

@@ -165,7 +165,7 @@ def make_model(**network: object) -> tuple[pg.HyNNClassifier, pd.DataFrame, np.n
 @pytest.mark.parametrize("changed", [{}, {"image_units": []}, {"fusion_units": []}])
 def test_replacing_little_is_replacing(changed: dict[str, object]) -> None:
     model, X, _ = make_model(**changed)
-    encoded = torch.from_numpy(model.encode(X[:60]))
+    encoded = torch.from_numpy(model.encode_rows(X[:60]).encoded)
     coalitions = [frozenset({"tabular"}), frozenset({"image"}), frozenset({"tabular", "image"})]
     found = []
     for incremental in (True, False):
@@ -184,7 +184,7 @@ def test_replacing_little_is_replacing(changed: dict[str, object]) -> None:
 @pytest.mark.parametrize("members", [1, 3])
 def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
     model, X, _ = make_model(members=members)
-    encoded = torch.from_numpy(model.encode(X[:50])).double()
+    encoded = torch.from_numpy(model.encode_rows(X[:50]).encoded).double()
     entry = TableEntry.read(model.module_.double().table_branch)
     # Numbers stand first, behind them the levels of the one category.
     for columns in ([1], [0, 3], list(range(4, 30)), [2, 5]):

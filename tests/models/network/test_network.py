@@ -155,15 +155,15 @@ def test_wrong_options_are_listed_together_with_guesses():
 
 def test_preset_files_replace_what_they_name(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text('{"base": "paper", "layout": "random", "network": {"dropout": 0.3}, "training": {"patience": 9}}')
+    path.write_text('{"base": "paper", "layout": "random", "network": {"dropout": 0.3}, "patience": 9}')
     preset = get_preset(path)
     assert (preset.layout, preset.network.dropout, preset.training["patience"]) == ("random", 0.3, 9)
     assert preset.network.dense_units == (128, 128)
-    path.write_text('{"netwrok": {}, "training": {"patience": 9, "epochs": 3}}')
+    path.write_text('{"netwrok": {}, "patience": 9, "epochs": 3}')
     with pytest.raises(
         InputError,
         match=(
-            r".* is not a valid preset: 'netwrok' is unknown. Did you mean 'network'\? Training option "
+            r".* is not a valid preset: 'netwrok' is unknown. Did you mean 'network'\? "
             r"'epochs' is unknown. Did you mean 'max_epochs'\?"
         ),
     ):

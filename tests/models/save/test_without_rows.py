@@ -66,7 +66,7 @@ def test_a_model_without_rows_predicts_the_same_and_says_what_it_cannot_do(fitte
     model, X = fitted
     model.save(tmp_path / "with")
     model.save(tmp_path / "without", keep_rows=False)
-    codes, sizes = model.encode(X)[:, 0], {}
+    codes, sizes = model.encode_rows(X).encoded[:, 0], {}
     for name in ("with", "without"):
         arrays = np.load(tmp_path / name / "arrays.npz")
         sizes[name] = sum(np.isin(codes, array).sum() for array in arrays.values() if array.dtype == np.float32)
@@ -137,7 +137,7 @@ def test_a_page_without_rows_shows_no_single_one(fitted: Any) -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one table: ``with`` and ``without`` rows."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "preset.json").write_text(json.dumps({"base": "fast", "training": {"max_epochs": 2}}))
+    (folder / "preset.json").write_text(json.dumps({"base": "fast", "max_epochs": 2}))
     table().to_csv(folder / "table.csv", index=False)
     for name, more in (("with", []), ("without", ["--no-rows"])):
         assert command(folder, name, *more).exit_code == 0

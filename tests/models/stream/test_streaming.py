@@ -58,10 +58,14 @@ FEATURES = ["a", "b", "c", "colour", "steps"]
         (pg.HyNNClassifier, "label", {"preset": "default", "network": {}, "class_weight": "balanced", "max_epochs": 1}),
         (pg.HyNNClassifier, "label", {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
         (pg.HyNNClassifier, "label", {"preset": "ig-example", "network": None, "calibration": "temperature"}),
-        (pg.HyNNRegressor, "number", {"numeric": "quantile"}),
+        (pg.HyNNRegressor, "number", {"preset": {"base": "fast", "numeric": "quantile"}}),
         # Without embedded levels rare ones share one. With them they have scores.
-        (pg.HyNNRegressor, "steps", {"max_levels": 2, "network": {"level_embedding_size": 0}}),
-        (pg.HyNNRegressor, "steps", {"max_levels": 2, "preset": "default", "network": {}, "max_epochs": 1}),
+        (
+            pg.HyNNRegressor,
+            "steps",
+            {"preset": {"base": "fast", "max_levels": 2}, "network": {"level_embedding_size": 0}},
+        ),
+        (pg.HyNNRegressor, "steps", {"preset": {"max_levels": 2}, "network": {}, "max_epochs": 1}),
     ],
 )
 def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):
@@ -265,7 +269,8 @@ class KilledError(Exception):
 
 def test_goes_on_after_the_last_epoch(tmp_path):
     folder = write(table(900), tmp_path / "t", group=60)
-    options = {"max_epochs": 4, "batch_size": 64, "patience": float("inf"), "network": {**SMALL, "dropout": 0.2}}
+    preset = {"base": "fast", "patience": float("inf")}
+    options = {"preset": preset, "max_epochs": 4, "batch_size": 64, "network": {**SMALL, "dropout": 0.2}}
     arguments = {"target": "label", "features": FEATURES, "block_rows": 200}
 
     def kill(record):
@@ -293,7 +298,8 @@ def test_goes_on_after_the_last_epoch(tmp_path):
 def test_saved_loaded_and_explained(tmp_path):
     frame = table(500)
     folder = write(frame, tmp_path / "t")
-    model = estimator(pg.HyNNClassifier, background_size=64).fit_stream(folder, "label", features=FEATURES)
+    made = estimator(pg.HyNNClassifier, preset={"base": "fast", "background_size": 64})
+    model = made.fit_stream(folder, "label", features=FEATURES)
     assert model.background_.shape == (64, len(model.preprocessor_.encoded_names_))
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")
@@ -356,7 +362,9 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(tmp_path, kind):
         found = estimator(kind).fit_stream(folder, target, features=FEATURES)
     assert [str(one.message) for one in told].count(said) == 1
     expected = estimator(kind).fit_stream(whole, target, features=FEATURES)
-    np.testing.assert_array_equal(found.encode(frame[FEATURES]), expected.encode(frame[FEATURES]))
+    np.testing.assert_array_equal(
+        found.encode_rows(frame[FEATURES]).encoded, expected.encode_rows(frame[FEATURES]).encoded
+    )
     np.testing.assert_array_equal(found.predict(frame[FEATURES]), expected.predict(frame[FEATURES]))
     with pytest.warns(pg.PermgradWarning, match="are left out"):
         judged = estimator(kind, max_epochs=1).fit_stream(whole, target, features=FEATURES, validation=folder)

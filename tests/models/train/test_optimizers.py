@@ -121,7 +121,7 @@ def test_training_loads_no_compiler(tmp_path):
     import numpy as np, permgrad as pg
     X = np.random.default_rng(0).normal(size=(60, 3))
     for optimizer in ("adamw", "adam", "sgd"):
-        pg.HyNNRegressor(preset="fast", max_epochs=1, progress=False, optimizer=optimizer).fit(X, X[:, 0])
+        pg.HyNNRegressor(preset={"base": "fast", "optimizer": optimizer}, max_epochs=1, progress=False).fit(X, X[:, 0])
         print(optimizer, "torch._dynamo" in sys.modules)
     """
     (tmp_path / "program.py").write_text(textwrap.dedent(code))

@@ -84,7 +84,7 @@ def test_the_default_gives_honest_probabilities() -> None:
     chance = 1 / (1 + np.exp(-2 * X[:, 0]))
     y = (rng.uniform(size=900) < chance).astype(int)
     # Few epochs suffice here; what is asked is the scale of the probabilities.
-    preset = preset_from_dict({"base": "default", "training": {"max_epochs": 6}})
+    preset = preset_from_dict({"base": "default", "max_epochs": 6})
     model = pg.HyNNClassifier(preset=preset, random_state=0, progress=False).fit(X[:600], y[:600])
     found = model.predict_proba(X[600:])[:, 1]
     odds, truth = np.log(found / (1 - found)), 2 * X[600:, 0]

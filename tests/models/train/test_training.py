@@ -137,7 +137,7 @@ def test_row_losses_equal_numpy():
 
 def test_history_and_best_weights():
     X, y = table()
-    model = regressor(max_epochs=12, learning_rate=0.05, patience=3).fit(X, y)
+    model = regressor(max_epochs=12, learning_rate=0.05, preset={"base": "paper", "patience": 3}).fit(X, y)
     history = model.history_
     assert list(history.columns) == ["epoch", "train_loss", "validation_loss", "learning_rate", "seconds"]
     best = int(history["validation_loss"].idxmin()) + 1
@@ -169,7 +169,7 @@ def test_before_a_share_of_the_epochs_the_newest_weights_are_the_best():
 def test_a_watcher_that_shortens_a_training_brings_the_learning_rate_down():
     X, y = table()
     long, short = (
-        regressor(max_epochs=12, patience=None, schedule="cosine").fit(X, y, on_epoch=watch)
+        regressor(max_epochs=12, preset={"base": "paper", "schedule": "cosine"}).fit(X, y, on_epoch=watch)
         for watch in (None, lambda line: 6 if line["epoch"] == 3 else None)
     )
     assert (len(long.history_), len(short.history_)) == (12, 6)
@@ -179,7 +179,7 @@ def test_a_watcher_that_shortens_a_training_brings_the_learning_rate_down():
     assert short.history_["learning_rate"][3:].tolist() == pytest.approx(rates)
     # No more epochs than the training has, and none that were done are taken back.
     for answer, epochs in ((99, 4), (1.0, 1), (2, 2), (True, 1), (0, 4), (False, 4)):
-        model = regressor(max_epochs=4, patience=None).fit(X, y, on_epoch=lambda line, answer=answer: answer)
+        model = regressor(max_epochs=4).fit(X, y, on_epoch=lambda line, answer=answer: answer)
         assert len(model.history_) == epochs
 
 
@@ -372,8 +372,9 @@ def test_first_fit_of_a_process_changes_nothing_and_says_nothing(tmp_path):
 
 def test_an_error_in_training_changes_nothing(empty_folder):
     before = process_state()
+    preset = {"base": "paper", "optimizer": "sgd", "schedule": "constant"}
     with pytest.raises(InputError) as caught:
-        regressor(optimizer="sgd", learning_rate=1e30, schedule="constant").fit(*table())
+        regressor(preset=preset, learning_rate=1e30).fit(*table())
     message = (
         "Training diverged: the loss became nan in epoch 1. Lower learning_rate (now 1e+30), or look for "
         "extreme values in X."
@@ -531,7 +532,8 @@ def test_training_never_reads_validation_rows():
 @pytest.mark.parametrize("optimizer", learner.OPTIMIZERS)
 def test_every_optimizer_learns(optimizer):
     X, y = table()
-    model = regressor(optimizer=optimizer, max_epochs=15, schedule="cosine").fit(X, y)
+    preset = {"base": "paper", "optimizer": optimizer, "schedule": "cosine"}
+    model = regressor(preset=preset, max_epochs=15).fit(X, y)
     assert model.history_["train_loss"].iloc[-1] < 0.8 * model.history_["train_loss"].iloc[0]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,8 +50,8 @@ class TrueLinear(RegressorMixin, BaseEstimator):
     def features(self, level):
         return {name: np.array([place]) for place, name in enumerate(self.truth.feature_names)}
 
-    def encode(self, X):
-        return X.to_numpy(dtype=np.float32)
+    def encode_rows(self, X):
+        return SimpleNamespace(encoded=X.to_numpy(dtype=np.float32))
 
     def predict(self, X):
         return self.truth.function(X)

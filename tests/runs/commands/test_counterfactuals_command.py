@@ -35,7 +35,7 @@ def place(tmp_path_factory):
     """A folder with a run, and another one that predicts numbers."""
     folder = tmp_path_factory.mktemp("command")
     table().to_csv(folder / "table.csv", index=False)
-    (folder / "preset.json").write_text(json.dumps(QUICK | {"training": {"max_epochs": 20}}))
+    (folder / "preset.json").write_text(json.dumps(QUICK | {"max_epochs": 20}))
     for target, out in (("outcome", "run"), ("age", "numbers")):
         words = ("--target", target, "--preset", folder / "preset.json", "--na=-9", "--out", folder / out)
         call("run", folder / "table.csv", *words)

@@ -332,7 +332,7 @@ def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> No
     frame = table(60, seed=5).assign(outcome="?")
     copied = tmp_path / "run"
     shutil.copytree(run, copied)
-    (copied / "data.json").write_text(json.dumps({**facts, "na_codes": ["?"]}))
+    (copied / "data.json").write_text(json.dumps({**facts, "na": ["?"]}))
     note_files(copied, json.loads((copied / "run.json").read_text()))
     said = call("explain", copied, write(tmp_path / "rows", frame), "--out", tmp_path / "out", "--repeats", 1)
     assert "divergence from the model's own prediction" in said

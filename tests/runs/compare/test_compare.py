@@ -492,18 +492,18 @@ def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
     assert len(found.scores) == 6, "one model in each fold"
 
 
-UNSAID = {"task": "auto", "groups": None, "variables": None, "na_codes": (), "kinds": None, "name": "table"}
+UNSAID = {"task": "auto", "row_groups": None, "groups": None, "na": (), "kinds": None, "name": "table"}
 
 
 def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
     X, y = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3}), np.arange(20) % 2
     for name, value, message in [
         ("kinds", ["a"], "kinds must be None or a mapping of column to kind"),
-        ("variables", ["a"], "variables must be a mapping of variable to a list of columns"),
+        ("groups", ["a"], "groups must be a mapping of group to a list of columns"),
         (
-            "variables",
+            "groups",
             {"both": ["a", "bb"]},
-            "Column 'bb' of variable 'both' not found",
+            "Column 'bb' of group 'both' not found",
         ),
     ]:
         with pytest.raises(InputError, match=message):
@@ -515,7 +515,7 @@ def test_the_same_cells_of_another_type_are_another_comparison():
     X = pd.DataFrame({"name": names, "b": np.random.default_rng(0).normal(size=120)})
     levels = X.astype({"name": "category"})
     # Nearly unique text is an identifier, a categorical column is what it says.
-    given = {"task": "auto", "groups": None, "variables": None, "na_codes": (), "kinds": None, "name": "t"}
+    given = {"task": "auto", "row_groups": None, "groups": None, "na": (), "kinds": None, "name": "t"}
     kinds = [infer_schema(own)["name"].kind for own in (X, levels)]
     assert kinds == ["identifier", "categorical"]
     first, second = (from_arrays(own, X["b"], **given).configuration() for own in (X, levels))

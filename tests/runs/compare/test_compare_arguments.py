@@ -42,22 +42,22 @@ def scores(frame, **options):
 # ---- codes for missing -----------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_codes_for_missing_are_taken_in_every_form_that_an_encoder_takes(frame):
-    coded, plain = scores(frame, na_codes=["-9"]), scores(frame)
+    coded, plain = scores(frame, na=["-9"]), scores(frame)
     assert not np.allclose(coded, plain, rtol=1e-3), "the code matters"
-    assert not np.allclose(coded, scores(frame, na_codes=["-", "9"]), rtol=1e-3)
+    assert not np.allclose(coded, scores(frame, na=["-", "9"]), rtol=1e-3)
     for form in ("-9", -9, -9.0, (-9,), np.array([-9]), np.int64(-9), {"a": [-9], "b": "-9"}):
-        np.testing.assert_array_equal(scores(frame, na_codes=form), coded, err_msg=repr(form))
+        np.testing.assert_array_equal(scores(frame, na=form), coded, err_msg=repr(form))
     blank = frame.assign(a=frame["a"].astype(float).mask(frame["a"] == -9))
-    by_column = scores(frame, na_codes={"a": -9})
+    by_column = scores(frame, na={"a": -9})
     np.testing.assert_allclose(by_column, scores(blank), rtol=1e-6)
     assert not np.allclose(by_column, coded, rtol=1e-3), "in b -9 is a number"
     for nothing in ((), [], {}):
-        np.testing.assert_array_equal(scores(frame, na_codes=nothing), plain)
+        np.testing.assert_array_equal(scores(frame, na=nothing), plain)
 
 
 def test_a_folder_tells_comparisons_of_other_codes_apart(frame, tmp_path):
     def entry(name, codes):
-        compared(frame, na_codes=codes, out=tmp_path / name)
+        compared(frame, na=codes, out=tmp_path / name)
         return json.loads((tmp_path / name / "comparison.json").read_text())["configuration"]["na"]
 
     assert entry("none", None) == []
@@ -67,7 +67,7 @@ def test_a_folder_tells_comparisons_of_other_codes_apart(frame, tmp_path):
     assert entry("column", {"a": ["-9"]}) == {"a": ["-9"]}, "the same comparison goes on"
     for other in ({"b": -9}, [-9], None):
         with pytest.raises(InputError, match="differs in na"):
-            compared(frame, na_codes=other, out=tmp_path / "column")
+            compared(frame, na=other, out=tmp_path / "column")
 
 
 _NO_CODE = "A code for missing values must be a number or text"
@@ -86,7 +86,7 @@ _NO_LIST = "Codes for missing values must be one code, a list of codes, or a map
 )
 def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
     with pytest.raises(InputError, match=message):
-        compared(frame, na_codes=codes, out=tmp_path / "out")
+        compared(frame, na=codes, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -94,13 +94,13 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variables": {"v": ["a", "zz"]}}, "Column 'zz' of variable 'v' not found"),
-        ({"variables": {"v": "zz"}}, "Column 'zz' of variable 'v' not found"),
-        ({"variables": {"v": []}}, "Variable 'v' is empty"),
-        ({"variables": ["a"]}, "variables must be a mapping of variable to a list of columns, got"),
+        ({"groups": {"v": ["a", "zz"]}}, "Column 'zz' of group 'v' not found"),
+        ({"groups": {"v": "zz"}}, "Column 'zz' of group 'v' not found"),
+        ({"groups": {"v": []}}, "Group 'v' is empty"),
+        ({"groups": ["a"]}, "groups must be a mapping of group to a list of columns, got"),
         ({"kinds": {"b": "boolean"}}, "Column 'b'"),
         ({"kinds": {"c": "numeric"}}, "Column 'c'"),
-        ({"na_codes": [True]}, "A code for missing values must be a number or text, got True"),
+        ({"na": [True]}, "A code for missing values must be a number or text, got True"),
         ({"n_repeats": 1.5}, "n_repeats must be an integer of at least 1, got 1.5. Pass for example 5"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1, got 0"),
         ({"n_repeats": True}, "n_repeats must be an integer of at least 1, got True"),
@@ -130,10 +130,10 @@ def test_wrong_arguments_leave_the_folder_to_the_corrected_call(frame, tmp_path,
 
 def test_the_corrected_call_has_the_folder(frame, tmp_path):
     with pytest.raises(InputError, match="'zz'"):
-        compared(frame, variables={"v": ["a", "zz"]}, out=tmp_path / "out")
-    found = compared(frame, variables={"v": ["a", "b"]}, out=tmp_path / "out", explain=True)
+        compared(frame, groups={"v": ["a", "zz"]}, out=tmp_path / "out")
+    found = compared(frame, groups={"v": ["a", "b"]}, out=tmp_path / "out", explain=True)
     assert set(found.importances["feature"]) == {"v", "c"}
-    alone = compared(frame, variables={"v": "a"}, explain=True)
+    alone = compared(frame, groups={"v": "a"}, explain=True)
     assert set(alone.importances["feature"]) == {"v", "b", "c"}, "one column may stand without a list"
 
 
@@ -175,7 +175,7 @@ def test_a_device_that_is_not_there_is_the_users_fault(frame, tmp_path, command,
 )
 def test_a_preset_for_the_other_task_is_refused_before_work(frame, tmp_path, loss, target, task):
     preset = tmp_path / "mine.json"
-    preset.write_text(json.dumps({"base": "fast", "training": {"loss": loss}}))
+    preset.write_text(json.dumps({"base": "fast", "loss": loss}))
     models = ["linear", f"{preset}:tabular"]
     with pytest.raises(InputError, match=rf"mine.json: The loss of a {task} must be .\w+., got .{loss}"):
         pg.compare(
@@ -242,7 +242,7 @@ def test_the_rows_of_a_comparison_are_those_of_its_file(flagged):
     given = from_request(request(flagged, group="c"))
     assert given.y.tolist() == kept["label"].tolist()
     pd.testing.assert_frame_equal(given.X, kept[["a", "b", "flag"]], check_dtype=False)
-    assert given.groups.tolist() == pd.factorize(kept["c"])[0].tolist()
+    assert given.row_groups.tolist() == pd.factorize(kept["c"])[0].tolist()
 
 
 def test_a_loss_must_be_one_of_the_task():

@@ -29,7 +29,7 @@ def table() -> pd.DataFrame:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of preset fast."""
     folder = tmp_path_factory.mktemp("whole")
-    (folder / "preset.json").write_text(json.dumps({"base": "fast", "training": {"max_epochs": 1}}))
+    (folder / "preset.json").write_text(json.dumps({"base": "fast", "max_epochs": 1}))
     table().to_csv(folder / "table.csv", index=False)
     assert command(folder, folder / "run").exit_code == 0
     return folder / "run"

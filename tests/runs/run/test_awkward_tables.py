@@ -140,7 +140,7 @@ def test_infinite_cells_go_with_their_column_or_are_missing(here, how, sign):
     frame.loc[::6, "kg"] = sign * np.inf
     frame.to_csv("t.csv", index=False)
     if "time" in how:
-        with pytest.raises(InputError, match=f"missing: --na={'-' * (sign < 0)}inf, or na_codes="):
+        with pytest.raises(InputError, match=f"missing: --na={'-' * (sign < 0)}inf, or na="):
             load_inputs(replace(ASKED, **how))
         how = how | {"na": ("inf" if sign > 0 else "-inf",)}  # as the hint says
     inputs = load_inputs(replace(ASKED, **how))

@@ -46,7 +46,7 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
         in said
     )
     assert "ward_id. Leave them out with --id or --drop, or confirm with --kind ward_id=numeric" in said
-    assert usual.encoder_options == {"na_codes": None, "variables": None, "kinds": None}
+    assert usual.encoder_options == {"na": None, "groups": None, "kinds": None}
     inputs = load_inputs(request("id_code=categorical", "ward=categorical", "ward_id=identifier", "age = numeric"))
     assert inputs.kinds == {"id_code": "categorical", "ward": "categorical", "age": "numeric"}
     assert inputs.notes == []
@@ -141,7 +141,7 @@ def test_runs_of_other_kinds_are_other_runs(here):
 @pytest.mark.slow
 def test_the_commands_train_on_a_declared_column(here):
     words = ["table.csv", "--target", "y", "--kind", "id_code=categorical", "--kind", "ward=categorical"]
-    Path("preset.json").write_text(json.dumps({"base": "fast", "training": {"max_epochs": 2}}))
+    Path("preset.json").write_text(json.dumps({"base": "fast", "max_epochs": 2}))
     run = ["run", *words, "--preset", "preset.json", "--out", "run", "--competitor", "linear"]
     call(*run)
     assert {"id_code", "ward"} <= set(pd.read_csv("run/importance.csv")["feature"])
@@ -154,7 +154,7 @@ def test_the_commands_train_on_a_declared_column(here):
     call("predict", "run", "table.csv", "--out", "predicted.csv")
     assert len(pd.read_csv("predicted.csv")) == len(table())
     call("compare", *words, "--models", "fast,linear", "--folds", "2", "--out", "compared", "--no-explain")
-    space = {"base": "fast", "parameters": {"training.max_epochs": {"choices": [1, 2]}}}
+    space = {"base": "fast", "parameters": {"max_epochs": {"choices": [1, 2]}}}
     Path("space.json").write_text(json.dumps(space))
     pytest.importorskip("optuna")
     call("tune", *words, "--space", "space.json", "--trials", "1", "--out", "tuned")

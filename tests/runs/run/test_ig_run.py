@@ -16,7 +16,7 @@ from permgrad.assess.store import Store
 from permgrad.cli import app
 from permgrad.runs.run.splitting import divide_as_published
 
-PRESET = {"base": "ig-example", "training": {"max_epochs": 6, "batch_size": 32}}
+PRESET = {"base": "ig-example", "max_epochs": 6, "batch_size": 32}
 
 
 def table(rows: int = 600) -> pd.DataFrame:
@@ -57,7 +57,9 @@ def split(place):
 
 
 def logits_of(model, split, part):
-    return model.predict_encoded(model.encode(table().iloc[split[part]][["age", "calls", "month", "loan"]]))[:, 0]
+    return model.predict_encoded(
+        model.encode_rows(table().iloc[split[part]][["age", "calls", "month", "loan"]]).encoded
+    )[:, 0]
 
 
 # --- split and cuts ---------------------------------------------------------------------------------------------------

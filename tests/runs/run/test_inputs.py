@@ -207,7 +207,7 @@ def test_one_hot_blocks_are_proposed_and_declared_groups_are_variables(here):
     assert any("one-hot blocks" in note and "colour: colour_red" in note for note in load().notes)
     Path("groups.json").write_text(json.dumps({"colour": ["colour_red", "colour_green", "colour_blue"]}))
     inputs = load(groups=Path("groups.json"))
-    assert inputs.variables == {"colour": ["colour_red", "colour_green", "colour_blue"]}
+    assert inputs.groups == {"colour": ["colour_red", "colour_green", "colour_blue"]}
     assert not any("one-hot" in note for note in inputs.notes)
 
 
@@ -446,10 +446,10 @@ def test_named_sets(name, features, rows):
     assert inputs.parts["train"].frame.shape[1] == features
     assert sum(len(part.frame) for part in inputs.parts.values()) == rows
     if name == "heloc":
-        assert inputs.na_codes == (-9, -8, -7)
+        assert inputs.na == (-9, -8, -7)
         assert inputs.shared_rows > 0
     if name == "covertype":
-        assert {variable: len(own) for variable, own in inputs.variables.items()} == {
+        assert {group: len(own) for group, own in inputs.groups.items()} == {
             "Wilderness_Area": 4,
             "Soil_Type": 40,
         }
@@ -467,7 +467,7 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
     assert {part.frame["size"].str.contains(",").sum() for part in inputs.parts.values()} == {0}
     Path("new.csv").write_text("size;y\n3,5;1\nk.A.;2\n")
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["size"], schema_=Schema(())))
-    data = {"decimals": inputs.decimals, "na_codes": ["k.A."], "target": "y"}
+    data = {"decimals": inputs.decimals, "na": ["k.A."], "target": "y"}
     assert read_rows(model, data, Path("new.csv"))[0]["size"].tolist() == ["3.5", "k.A."]
     Path("test.csv").write_text("size;y\n3,5;2,5\nk.A.;3,5\n")
     own = load(na=("k.A.",), test=Path("test.csv")).parts["test"]
@@ -522,7 +522,7 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
     assert len(few) > 5
     assert not any(pd.api.types.is_string_dtype(pd.read_csv("few.csv")[name]) for name in CODED), "cells do not tell"
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["age", *CODED[1:]], schema_=Schema(())))
-    data = {"texts": inputs.texts, "na_codes": ["?"], "target": "code"}
+    data = {"texts": inputs.texts, "na": ["?"], "target": "code"}
     rows, whole = read_rows(model, data, Path("few.csv"))
     encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].frame)
     np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(few[rows.columns]))

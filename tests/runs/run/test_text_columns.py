@@ -156,7 +156,8 @@ def test_a_stream_learns_words_from_a_sample_whose_scores_come_from_other_rows(t
     frame.to_parquet(tmp_path / "rows.parquet")
     made = []
     monkeypatch.setattr(TableEncoder, "learn", kept(TableEncoder.learn, made))
-    model = HyNNRegressor(preset="fast", random_state=0, max_epochs=2, background_size=50, progress=False)
+    preset = {"base": "fast", "background_size": 50}
+    model = HyNNRegressor(preset=preset, random_state=0, max_epochs=2, progress=False)
     prepared = streaming.prepare_stream(model, tmp_path / "rows.parquet", "y", None, None, None, None)
     (sample,) = made
     assert model.preprocessor_.encoded_names_ == ["text=<score>"]

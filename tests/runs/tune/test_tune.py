@@ -30,14 +30,14 @@ from permgrad.tuning.study import at_work, finished
 optuna = pytest.importorskip("optuna")
 
 #: A base preset that learns too slowly, so that something better is found.
-BASE = {"base": "fast", "training": {"learning_rate": 1e-4, "max_epochs": 3}}
+BASE = {"base": "fast", "learning_rate": 1e-4, "max_epochs": 3}
 SPACE = {
     "parameters": {
-        "training.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
         "network.dropout": {"low": 0.0, "high": 0.4},
         "network.dense_units.depth": {"low": 1, "high": 2},
         "layout": {"choices": ["assignment", "random"]},
-        "training.max_epochs": {"choices": [2, 3, 20]},
+        "max_epochs": {"choices": [2, 3, 20]},
     },
 }
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
@@ -177,7 +177,7 @@ def test_the_page(tuned):
     finished = json.loads((tuned / "tune.json").read_text())["finished"]
     assert f"Trial {finished['best']} is the best of 4" in page
     assert 'href="report.html"' in page
-    for part in ("History", "Setting by setting", "Learning curves", "All trials", "training.learning_rate"):
+    for part in ("History", "Setting by setting", "Learning curves", "All trials", "learning_rate"):
         assert part in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
@@ -197,7 +197,7 @@ def test_a_winner_of_another_folder_is_trained_again(place, tuned, tmp_path):
 def test_failed_and_pruned_trials_count(place, tmp_path):
     wild = {
         "base": "fast",
-        "parameters": {"training.learning_rate": {"choices": [2e-3, 1e-9, 1e30]}},
+        "parameters": {"learning_rate": {"choices": [2e-3, 1e-9, 1e30]}},
     }
     (tmp_path / "wild.json").write_text(json.dumps(wild))
     own = [place / "table.csv", "--target", "ill", "--drop", "score", "--space", tmp_path / "wild.json"]
@@ -210,7 +210,7 @@ def test_failed_and_pruned_trials_count(place, tmp_path):
     assert failed["reason"].str.contains("Training diverged").all()
     assert failed["validation_loss"].isna().all()
     assert (pruned["epochs"] < 20).all()
-    assert 1e-9 in set(pruned["training.learning_rate"]), "the slowest is among them"
+    assert 1e-9 in set(pruned["learning_rate"]), "the slowest is among them"
     assert facts["states"] == dict(table["state"].value_counts().reindex(["complete", "pruned", "failed"]))
     assert (tmp_path / f"study/trials/{pruned['trial'].iloc[0]}/model").is_dir(), "the best so far is kept"
     page = (tmp_path / "study/tuning.html").read_text()
@@ -219,11 +219,11 @@ def test_failed_and_pruned_trials_count(place, tmp_path):
 
 
 def test_a_study_in_which_all_fail(place, tmp_path):
-    wild = {"base": "fast", "parameters": {"training.learning_rate": {"choices": [1e30]}}}
+    wild = {"base": "fast", "parameters": {"learning_rate": {"choices": [1e30]}}}
     (tmp_path / "wild.json").write_text(json.dumps(wild))
     own = [place / "table.csv", "--target", "ill", "--drop", "score", "--space", tmp_path / "wild.json"]
     # Trial 0 would be the base preset, so a base that diverges itself is needed.
-    base = {"base": "fast", "training": {"learning_rate": 1e30}}
+    base = {"base": "fast", "learning_rate": 1e30}
     (tmp_path / "base.json").write_text(json.dumps(base))
     (tmp_path / "wild.json").write_text(json.dumps(wild | {"base": str(tmp_path / "base.json")}))
     said = call("tune", *own, "--trials", 2, "--out", tmp_path / "study", code=2)

@@ -50,7 +50,7 @@ def beside_data(work: Work) -> None:
     if work.model.classes:
         words = f"share of {work.content.target} = {label}"
         outcome = np.array(work.seen.truth == label, dtype=np.float64)
-    blanked = blank_codes(rows.frame, work.model.na_codes)
+    blanked = blank_codes(rows.frame, work.model.na)
     # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
     # are of all rows.
     of_classes = main.outputs[1:]

@@ -75,7 +75,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     outcome = seen.codes[:, None] == np.arange(classes) if classes else seen.codes[:, None]
     sample = Sample(
         raw=raw,
-        table=blank_codes(raw, work.model.na_codes),
+        table=blank_codes(raw, work.model.na),
         outcome=outcome[:, outputs].astype(np.float64),
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),

@@ -63,7 +63,7 @@ def describe_data(work: Work) -> DataSection:
     if table is not None:
         learned_from = table if train is None or train.table is None else train.table
         with keeping_warnings():
-            schema = infer_schema(learned_from.iloc[:, :_MOST_COLUMNS], na_codes=list(model.na_codes))
+            schema = infer_schema(learned_from.iloc[:, :_MOST_COLUMNS], na=list(model.na))
         lines = [(one.name, one.kind, one.n_missing, one.n_levels, one.reason) for one in schema]
         columns = pd.DataFrame(lines, columns=["name", "kind", "missing", "levels", "reason"])
         if train is not None and train.table is not None and table.shape[1] <= _MOST_COLUMNS:
@@ -88,13 +88,13 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
     before, held = (np.asarray(model.classes)[y] if model.classes else y for y in codes)
     with keeping_warnings():
         parts = (learned, codes[0]), (table, codes[1])
-        leaks = columns_that_tell(*parts, model.task, model.na_codes, model.classes)
+        leaks = columns_that_tell(*parts, model.task, model.na, model.classes)
         both = Dependence.of_both(work.train.dependence, work.test.dependence)
-        options: dict[str, Any] = {"targets": (target, before, held), "na_codes": model.na_codes, "dependence": both}
+        options: dict[str, Any] = {"targets": (target, before, held), "na": model.na, "dependence": both}
         described = compare_parts(learned, table, **options)
     first, second = (part.assign(**{"\0target": y}) for part, y in ((learned, before), (table, held)))
     shared = count_shared_rows(first, second)
-    empty = blank_codes(table, model.na_codes).isna().all(axis=1).to_numpy()
+    empty = blank_codes(table, model.na).isna().all(axis=1).to_numpy()
     return {
         "leaks": leaks,
         "drift": described.pop("drift"),

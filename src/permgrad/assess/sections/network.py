@@ -53,7 +53,7 @@ class LayoutSection:
 
 def network_sections(model: Any, *, preset: str = "", drawing: str | None = None) -> dict[str, Any]:
     """Return ``network``, ``training`` and ``layout`` of a model that has them. ``drawing``: the layout as SVG."""
-    if not hasattr(model, "draw_network"):
+    if not hasattr(model, "network_options_"):
         return {}
     module, order = model.module_, model.order_
     sentence = "" if order is None else order.sentence(model.task)

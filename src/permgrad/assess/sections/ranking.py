@@ -64,7 +64,7 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
     work.put(related=pairs, matrix=matrix)
     if not work.model.classes and work.test.table is not None and main.level == "feature":
         names = [name for name in main.ranking() if name in work.test.table.columns][:MOST_STRONGEST]
-        strongest = blank_codes(work.test.table[names], work.model.na_codes)
+        strongest = blank_codes(work.test.table[names], work.model.na)
         work.put(residual_features=strongest.reset_index(drop=True))
     return main
 

@@ -184,7 +184,7 @@ def listed(work: Work) -> None:
     names = [name for name in columns_by_rank(main, rows.frame) if name in rows.frame.columns][:MOST_COLUMNS]
     taken, told = rows.take(places), seen.take(places)
     with keeping_warnings():
-        groups = groups_of_rows(work.test.frame, work.places[places], names, work.model.na_codes)
+        groups = groups_of_rows(work.test.frame, work.places[places], names, work.model.na)
     named = taken.identifiers
     work.put(
         listed=ListedSection(

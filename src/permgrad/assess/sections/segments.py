@@ -17,7 +17,7 @@ def segments(work: Work) -> None:
             work.test.frame,
             predicted.scored,
             positive=work.content.positive_place(predicted.classes),
-            na_codes=work.model.na_codes,
+            na=work.model.na,
             covered=covered,
             dependence=work.test.dependence,
         )

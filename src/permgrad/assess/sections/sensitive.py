@@ -21,11 +21,11 @@ MOST_FEATURES, MOST_COLUMNS = 10, 50
 
 def sensitive(work: Work) -> None:
     """Fill ``sensitive``: the ``positive`` class, and by column ``audit``, ``told_by`` and ``_reliance``."""
-    columns, predicted, codes = work.test.sensitive, work.predictions, work.model.na_codes
+    columns, predicted, codes = work.test.sensitive, work.predictions, work.model.na
     main, between, seed = work.content.explanation, work.test.dependence, work.budget.seed
     assert columns is not None and main is not None  # noqa: PT018 — the capability, and the section before
     place = work.content.positive_place(predicted.classes)
-    usual: dict[str, Any] = {"na_codes": codes, "dependence": between, "seed": seed}
+    usual: dict[str, Any] = {"na": codes, "dependence": between, "seed": seed}
     table = columns.iloc[:, :0] if work.test.table is None else work.test.table.drop(columns=work.texts)
     with keeping_warnings():
         told = audit(columns, predicted.scored, positive=place, labels_only=predicted.labels_only, **usual)

@@ -115,15 +115,15 @@ class PlayerSpace:
         """Return the space whose players are whole modalities."""
         return self.coarse(dict(zip(self.names, self.modality, strict=True)))
 
-    def grouped(self, groups: Mapping[str, Iterable[str]], variables: Mapping[str, str] | None = None) -> PlayerSpace:
+    def grouped(self, groups: Mapping[str, Iterable[str]], declared: Mapping[str, str] | None = None) -> PlayerSpace:
         """Return the space in which every group acts as one player, or refuse the groups.
 
-        If players are columns of ``variables``, a member may be either. If a group has some columns of a variable, the
-        variable stands for the rest, so that no column belongs to two players.
+        If players are columns of ``declared`` groups, a member may be either. If a group has some columns of a
+        declared one, this one stands for the rest, so that no column belongs to two players.
         """
-        variable_of = dict(zip(self.names, self.names, strict=True)) if variables is None else variables
-        parts = self._parts(variable_of)
-        remedy = f"Name features: {listed(self.names, show=repr)}" if variables is None else "Name columns of the table"
+        group_of = dict(zip(self.names, self.names, strict=True)) if declared is None else declared
+        parts = self._parts(group_of)
+        remedy = f"Name features: {listed(self.names, show=repr)}" if declared is None else "Name columns of the table"
         owners: dict[str, str] = {}
         taken: dict[str, str] = {}
         members: dict[str, list[str]] = {}
@@ -143,11 +143,11 @@ class PlayerSpace:
                     if owners.setdefault(player, group) != group:
                         problem = f"Columns of {member!r} are in the groups {owners[player]!r} and {group!r}"
                         raise InputError(problem, hint="Name each feature in one group only", code="PG039")
-        outside = [group for player, group in variable_of.items() if player not in owners and group in members]
+        outside = [group for player, group in group_of.items() if player not in owners and group in members]
         if outside:
             problem = f"Group {outside[0]!r} has the name of a feature outside it"
             raise InputError(problem, hint="Rename the group", code="PG008")
-        return self.coarse({**variable_of, **owners}, members, () if variables is None else tuple(members))
+        return self.coarse({**group_of, **owners}, members, () if declared is None else tuple(members))
 
     def in_blocks(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
         """Return the same players with groups as their blocks (Owen 1977). Refuses what ``grouped`` refuses."""
@@ -158,11 +158,11 @@ class PlayerSpace:
         }
         return replace(self, groups=blocks)
 
-    def _parts(self, variable_of: Mapping[str, str]) -> dict[str, list[str]]:
-        """Return the players behind each name that a group's member may be: a player, a variable or an input."""
-        parts = {name: [name] for name in self.names} | {variable: [] for variable in variable_of.values()}
-        for player, variable in variable_of.items():
-            parts[variable].append(player)
+    def _parts(self, group_of: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the players behind each name that a group's member may be: a player, a declared group or an input."""
+        parts = {name: [name] for name in self.names} | {group: [] for group in group_of.values()}
+        for player, group in group_of.items():
+            parts[group].append(player)
         inputs: dict[str, list[str]] = {}
         for name, modality in zip(self.names, self.modality, strict=True):
             inputs.setdefault(modality, []).append(name)

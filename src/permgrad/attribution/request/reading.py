@@ -314,8 +314,8 @@ def _table_space(encoder: Any, arguments: Arguments, options: Mapping[str, Any])
     if isinstance(blocks := options.get("blocks"), Mapping):
         return space.in_blocks(blocks)
     if groups is not None:
-        variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
-        space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
+        declared = {column: name for name, columns in encoder.groups_.items() for column in columns}
+        space = space.grouped(groups, {column: declared.get(column, column) for column in space.names})
     return space
 
 
@@ -352,7 +352,7 @@ def encode_background(model: Any, background: Any) -> Floats32:
     if hasattr(background, "__len__") and len(background) == 0:
         raise InputError("background has no rows", hint="Pass rows like the inputs.", code="PG038")
     try:
-        encoded: Floats32 = model.encode(background)
+        encoded: Floats32 = model.encode_rows(background).encoded
     except InputError as error:
         # The estimator calls these rows X.
         problem, hint = (re.sub(r"(?<!['\w])X(?!['\w])", "background", text) for text in (error.problem, error.hint))

@@ -151,7 +151,7 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     chosen = np.flatnonzero(classes == position)
     if not len(chosen):
         problem = f"Class {names[position]!r} has no rows in the background kept in the model"
-        hint = "Fit with a larger background_size, or pass baseline= with rows of that class"
+        hint = "Fit with a larger background_size in the preset, or pass baseline= with rows of that class"
         raise InputError(problem, hint=hint, code="PG038")
     return torch.as_tensor(chosen), repr(names[position])
 

@@ -161,7 +161,9 @@ class HybridSubject(EncodedSubject):
     # ---- rows --------------------------------------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the network sees them, ``(rows, encoded)``."""
-        return (torch.from_numpy(np.ascontiguousarray(self.model.encode(inputs))),)
+        rows = self.model.encode_rows(inputs)
+        encoded = rows.encoded.copy() if rows is inputs else rows.encoded  # the caller's own are left alone
+        return (torch.from_numpy(np.ascontiguousarray(encoded)),)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""

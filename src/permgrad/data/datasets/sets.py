@@ -109,7 +109,7 @@ for _card in (
         columns=55,
         file_name="covertype_sample.csv",
         sha256="f8e8661a50096cbdd70f5706953777efceda260dbf92bfc358ce041c233728dd",
-        variables={
+        groups={
             "Wilderness_Area": tuple(f"Wilderness_Area{i}" for i in range(1, 5)),
             "Soil_Type": tuple(f"Soil_Type{i}" for i in range(1, 41)),
         },
@@ -194,7 +194,7 @@ for _card in (
         columns=24,
         file_name="heloc.csv",
         sha256="f66d77f4e4e27c11205ba6258008f5e071f1f09724f4893e9ff2840a4e99f259",
-        na_codes=(-9, -8, -7),
+        na=(-9, -8, -7),
         notes=(
             (
                 "-9 (no record), -8 (no valid value) and -7 (condition not true) are missing values in disguise, each"

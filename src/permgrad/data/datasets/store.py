@@ -44,8 +44,8 @@ class DataCard:
     columns: int  # of the file, target included
     file_name: str | None = None  # the file looked up. None: it ships inside a dependency
     sha256: str | None = None
-    na_codes: tuple[str | int | float, ...] = ()  # values that stand for missing
-    variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one-hot columns that are one variable each
+    na: tuple[str | int | float, ...] = ()  # values that stand for missing
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # columns that act as one: one-hot columns
     not_features: tuple[str, ...] = ()  # columns that must not be used to predict
     positive: str | int | None = None  # the class that counts as positive when there are two
     notes: tuple[str, ...] = ()  # what a reader should know, and why a download is not possible
@@ -56,8 +56,8 @@ class DataCard:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form for reports."""
         facts = {name: value for name, value in vars(self).items() if name != "build"}
-        variables = {name: list(columns) for name, columns in self.variables.items()}
-        return {**facts, "variables": variables, "download": self.download.url if self.download else None}
+        groups = {name: list(columns) for name, columns in self.groups.items()}
+        return {**facts, "groups": groups, "download": self.download.url if self.download else None}
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,14 @@ class Dataset:
         return self.card.task
 
     @property
-    def na_codes(self) -> tuple[str | int | float, ...]:
+    def na(self) -> tuple[str | int | float, ...]:
         """Values that stand for missing."""
-        return self.card.na_codes
+        return self.card.na
 
     @property
-    def variables(self) -> dict[str, list[str]]:
-        """One-hot columns that are one variable each: ``TableEncoder(variables=…)``."""
-        return {name: list(columns) for name, columns in self.card.variables.items()}
-
-    #: The same under another name: the blocks of columns that act as one.
-    groups = variables
+    def groups(self) -> dict[str, list[str]]:
+        """Columns that act as one, such as the one-hot columns of a variable: ``TableEncoder(groups=…)``."""
+        return {name: list(columns) for name, columns in self.card.groups.items()}
 
     @property
     def not_features(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from permgrad.base.errors import InputError, by_count, counted, listed, nearest,
 from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
-from permgrad.data.encode.groups import check_blocks
+from permgrad.data.encode.groups import check_groups
 from permgrad.data.encode.planning import OTHER, Slot, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
@@ -27,7 +27,7 @@ from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, Mi
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import ALSO_LEVELS
 
-Level: TypeAlias = Literal["column", "feature", "group"]
+Level: TypeAlias = Literal["column", "feature"]
 Places: TypeAlias = Integers
 
 _FORMAT = 1
@@ -74,9 +74,9 @@ class TableEncoder:
     Args:
         numeric: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
         max_levels: levels of a categorical column before the rest becomes "other".
-        na_codes: values that stand for missing: one, a list, or a mapping from column to list.
-        groups: columns (or variables) that act as one at level "group", ``{"weather": ["wind", "rain"]}``.
-        variables: columns that arrived one-hot encoded and are *one* variable, ``{"Soil": ["Soil1", "Soil2"]}``.
+        na: values that stand for missing: one, a list, or a mapping from column to list.
+        groups: columns that act as *one* feature, such as those of a variable that arrived one-hot encoded,
+            ``{"Soil": ["Soil1", "Soil2"]}``.
         kinds: columns whose kind is known, ``{"postcode": "categorical"}``. ``"calendar"`` is a date for rows later
             than those of training: without the year, and its time is at most that of the latest training row.
 
@@ -89,7 +89,7 @@ class TableEncoder:
         slopes_: encoded columns that hold slopes of levels, each with the column that they are on. With a third column
             the product is added to that one: it is a number less its mean within a level.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
-        groups_, variables_: the declared blocks, by name.
+        groups_: the raw columns of each declared group, by name.
         scores_: what ``learn`` fitted, of the columns that have scores. ``scoreless_``: wide columns for which it found
             no score that helps. Not stored.
         images_: what turns images into vectors. None: images are left out.
@@ -106,10 +106,9 @@ class TableEncoder:
 
     numeric: ScalingMode = "robust"
     max_levels: int = 50
-    na_codes: CodesArgument = None
+    na: CodesArgument = None
     groups: Mapping[str, Sequence[str]] | None = None
     _: KW_ONLY
-    variables: Mapping[str, Sequence[str]] | None = None
     kinds: Mapping[str, Kind] | None = None
     images_: ImageVectors | None = field(default=None, init=False)
     texts_: TextVectors | None = field(default=None, init=False)
@@ -119,10 +118,10 @@ class TableEncoder:
         """Learn types, scales and levels from training rows. ``y`` is for pipelines, ``schema`` types known."""
         del y
         frame = as_frame(X)
-        codes = MissingCodes.of(self.na_codes)
+        codes = MissingCodes.of(self.na)
         if schema is None:
-            schema = infer_schema(frame, na_codes=codes, kinds=self.kinds)
-        self.update(TableStatistics(schema, na_codes=codes).update(frame))
+            schema = infer_schema(frame, na=codes, kinds=self.kinds)
+        self.update(TableStatistics(schema, na=codes).update(frame))
         # As scikit-learn has it: names that are all text are kept.
         columns = getattr(X, "columns", None)
         self.named_ = columns is not None and all(isinstance(name, str) for name in columns)
@@ -143,9 +142,7 @@ class TableEncoder:
         self.schema_, slots, self.years_ = plan_slots(
             statistics, self.scaling_, int(self.max_levels), returning=returning
         )
-        names = self.schema_.names
-        self.variables_ = check_blocks(self.variables, names, "variable")
-        self.groups_ = check_blocks(self.groups, names, "group", self.variables_)
+        self.groups_ = check_groups(self.groups, self.schema_.names)
         self._set_slots(slots)
         return self
 
@@ -386,13 +383,12 @@ class TableEncoder:
     # ---- features ---------------------------------------------------------------------------------------------------
     def features(self, level: Level = "feature") -> dict[str, Places]:
         """Return the players of a level in order: name to encoded columns, none for constants and identifiers."""
-        check_choice("level", level, ("column", "feature", "group"))
-        # A group holds all columns of a variable or none, and comes after it.
-        blocks = [self.variables_, self.groups_][: ("column", "feature", "group").index(level)]
-        block_of = {column: name for named in blocks for name, columns in named.items() for column in columns}
+        check_choice("level", level, ("column", "feature"))
+        groups = {} if level == "column" else self.groups_
+        group_of = {column: name for name, columns in groups.items() for column in columns}
         members: dict[str, list[int]] = {}
         for i, name in enumerate(self.feature_names_in_):
-            members.setdefault(block_of.get(name, name), []).append(i)
+            members.setdefault(group_of.get(name, name), []).append(i)
         bounds = np.searchsorted(self.feature_of_, np.arange(self.n_features_in_ + 1))
         return {
             name: np.concatenate([np.arange(bounds[i], bounds[i + 1], dtype=np.int64) for i in columns])
@@ -400,11 +396,11 @@ class TableEncoder:
         }
 
     def raw_columns_of(self, feature: str) -> list[str]:
-        """Return the raw columns behind a column, variable or group."""
-        blocks = {**{name: [name] for name in self.feature_names_in_}, **self.groups_, **self.variables_}
-        if feature not in blocks:
-            raise unknown("feature", feature, [*self.feature_names_in_, *self.variables_, *self.groups_])
-        return list(blocks[feature])
+        """Return the raw columns behind a column or group."""
+        known = {**{name: [name] for name in self.feature_names_in_}, **self.groups_}
+        if feature not in known:
+            raise unknown("feature", feature, [*self.feature_names_in_, *self.groups_])
+        return list(known[feature])
 
     def parts_of(self, column: str) -> list[str]:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
@@ -414,7 +410,7 @@ class TableEncoder:
         return [words.get(part, part) for part in parts]
 
     def columns_of(self, feature: str) -> Places:
-        """Return the encoded column indexes of a raw column, variable or group."""
+        """Return the encoded column indexes of a raw column or group."""
         wanted = [self.feature_names_in_.index(name) for name in self.raw_columns_of(feature)]
         return np.flatnonzero(np.isin(self.feature_of_, wanted)).astype(np.int64)
 
@@ -425,9 +421,9 @@ class TableEncoder:
             "format": _FORMAT,
             "numeric": self.numeric,
             "max_levels": int(self.max_levels),
-            "na_codes": self.codes_.to_json(),
+            "na": self.codes_.to_json(),
             "kinds": dict(self.kinds or {}),
-            **{key: getattr(self, f"{key}_") for key in ("variables", "groups", "named")},
+            **{key: getattr(self, f"{key}_") for key in ("groups", "named")},
             "schema": asdict(self.schema_),
             "scaling": plain(asdict(self.scaling_)),
             "slots": [list(astuple(slot)) for slot in self.slots_],
@@ -446,18 +442,15 @@ class TableEncoder:
             made = cls(
                 content["numeric"],
                 content["max_levels"],
-                content["na_codes"] or None,
+                content["na"] or None,
                 content["groups"] or None,
-                variables=content["variables"] or None,
                 kinds=content["kinds"] or None,
             )
-            made.codes_ = MissingCodes.of(content["na_codes"])
+            made.codes_ = MissingCodes.of(content["na"])
             made.named_ = content["named"]
             made.schema_ = Schema.from_dict(content["schema"])
             made.scaling_ = Scaling.from_dict(content["scaling"])
-            made.variables_, made.groups_ = (
-                {name: list(columns) for name, columns in content[key].items()} for key in ("variables", "groups")
-            )
+            made.groups_ = {name: list(columns) for name, columns in content["groups"].items()}
             made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
             made.scores_ = Scores.from_dict(content.get("scores", {"outputs": 0, "columns": {}}))
             made._set_slots([Slot(*slot) for slot in content["slots"]])

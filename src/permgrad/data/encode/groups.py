@@ -1,4 +1,4 @@
-"""Columns that act as one: one-hot blocks that are a single variable, and groups that the user declares."""
+"""Columns that act as one: groups that the user declares, and one-hot blocks that look like one."""
 
 from __future__ import annotations
 
@@ -17,50 +17,26 @@ from permgrad.data.read.cells import MissingCodes, as_frame, native_cells, nativ
 _LEAST_SHARE_SET = 0.05
 
 
-def check_blocks(
-    blocks: Mapping[str, Sequence[str]] | None,
-    names: Sequence[str],
-    what: str,
-    variables: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, list[str]]:
-    """Spell out ``what`` was declared (variables, or groups, which may name ``variables``) as raw columns in order."""
-    if blocks is not None and not is_blocks(blocks):
-        problem = f"{what}s must be a mapping of {what} to a list of columns, got {shown(blocks)}"
-        raise InputError(problem, hint=f"Pass for example {what}s={{'size': ['width', 'height']}}.", code="PG001")
-    if not blocks:
-        return {}
-    variables = variables or {}
+def check_groups(groups: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the declared groups with their raw columns in order."""
+    if groups is not None and not is_blocks(groups):
+        problem = f"groups must be a mapping of group to a list of columns, got {shown(groups)}"
+        raise InputError(problem, hint="Pass for example groups={'size': ['width', 'height']}.", code="PG001")
     place = {name: i for i, name in enumerate(names)}
     spelled: dict[str, list[str]] = {}
-    for block, members in ((str(name), members) for name, members in blocks.items()):
-        listed = [members] if isinstance(members, str) else map(str, members)
-        columns = [
-            column for member in listed for column in ([member] if member in place else variables.get(member, [member]))
-        ]
+    for group, members in ((str(name), members) for name, members in (groups or {}).items()):
+        columns = [members] if isinstance(members, str) else list(map(str, members))
         if odd := [column for column in columns if column not in place]:
-            problem = f"Column {odd[0]!r} of {what} {block!r} not found"
+            problem = f"Column {odd[0]!r} of group {group!r} not found"
             raise InputError(problem, hint=did_you_mean(odd[0], names, "Correct the name."), code="PG012")
         if not columns:
-            raise InputError(f"{what.capitalize()} {block!r} is empty", hint="Add columns or remove it.", code="PG039")
-        if block in place and block not in columns:
-            problem = f"{what.capitalize()} {block!r} has the name of a column outside it"
-            raise InputError(problem, hint=f"Rename the {what}.", code="PG008")
-        spelled[block] = sorted(columns, key=place.__getitem__)
-    owner = _owners(spelled, what)
-    _check_variables(spelled, owner, variables)
+            raise InputError(f"Group {group!r} is empty", hint="Add columns or remove it.", code="PG039")
+        if group in place and group not in columns:
+            problem = f"Group {group!r} has the name of a column outside it"
+            raise InputError(problem, hint="Rename the group.", code="PG008")
+        spelled[group] = sorted(columns, key=place.__getitem__)
+    _check_owners(spelled)
     return spelled
-
-
-def _check_variables(
-    spelled: Mapping[str, list[str]], owner: Mapping[str, str], variables: Mapping[str, Sequence[str]]
-) -> None:
-    """Refuse groups that split a variable, or have the name of another."""
-    for variable, parts in variables.items():
-        if len({owner.get(column) for column in parts}) > 1:
-            problem = f"A group must hold all columns of variable {variable!r} or none"
-            raise InputError(problem, hint=f"List {variable!r} instead of its columns.", code="PG039")
-        if variable in spelled and set(spelled[variable]) != set(parts):
-            raise InputError(f"Group {variable!r} has the name of a variable", hint="Rename the group.", code="PG008")
 
 
 def is_blocks(value: Any) -> bool:
@@ -71,16 +47,15 @@ def is_blocks(value: Any) -> bool:
     )
 
 
-def _owners(blocks: Mapping[str, Sequence[str]], what: str) -> dict[str, str]:
-    """Return the block of each column. Refuse a column in two of them."""
+def _check_owners(groups: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a column in two groups, or twice in one."""
     owner: dict[str, str] = {}
-    for block, columns in blocks.items():
+    for group, columns in groups.items():
         for column in columns:
             if column in owner:
-                problem = f"Column {column!r} is listed in two {what}s, {owner[column]!r} and {block!r}"
+                problem = f"Column {column!r} is listed in two groups, {owner[column]!r} and {group!r}"
                 raise InputError(problem, hint="List it once.", code="PG039")
-            owner[column] = block
-    return owner
+            owner[column] = group
 
 
 def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
@@ -126,7 +101,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in groups.values()
     ):
         raise InputError(f"The groups file {path} must be a mapping", 'Write {"group": ["column", …]}.', "PG011")
-    _owners(groups, "group")
+    _check_owners(groups)
     if not groups:
         raise InputError(f"The groups file {path} names no group", hint="Add one, or leave --groups out.", code="PG039")
     return groups

@@ -135,8 +135,8 @@ class LevelCounts:
 class TableStatistics:
     """Statistics of all columns of a table with a schema, gathered in chunks."""
 
-    def __init__(self, schema: Schema, *, na_codes: CodesArgument | MissingCodes = None) -> None:
-        self.codes = MissingCodes.of(na_codes)
+    def __init__(self, schema: Schema, *, na: CodesArgument | MissingCodes = None) -> None:
+        self.codes = MissingCodes.of(na)
         self.rows = 0
         self.schema = schema
         self.stored = schema.stored

@@ -22,9 +22,8 @@ class TableTransformer(TransformerMixin, BaseEstimator, TableEncoder):
     Args:
         numeric: How numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
         max_levels: Levels of a categorical column; rarer ones share a level "other".
-        na_codes: Values that stand for missing: one, a list, or a mapping from column to list.
-        groups: Columns that act as one in explanations, ``{"weather": ["wind", "rain"]}``.
-        variables: Columns that are one one-hot encoded variable, ``{"soil": ["soil1", "soil2"]}``.
+        na: Values that stand for missing: one, a list, or a mapping from column to list.
+        groups: Columns that act as one feature in explanations, ``{"soil": ["soil1", "soil2"]}``.
         kinds: Columns whose kind you know, ``{"postcode": "categorical"}``.
 
     Examples:

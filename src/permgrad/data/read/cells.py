@@ -350,7 +350,7 @@ def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], 
             f"{by_count(len(bad), 'holds', 'hold')} {count} infinite "
             f"{by_count(count, 'value (inf)', 'values (inf), the first')}",
             f"Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: --na={code}, or "
-            f"na_codes={code.split(',')} in Python.",
+            f"na={code.split(',')} in Python.",
             alone=f"Column {first!r} holds an infinite value (inf)",
         )
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, warn_user
 from permgrad.data.read.around import lines_above, rows_below
 from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records, is_number, sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
@@ -75,9 +75,6 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     _check_header(written, records, str(file))
     header, notes = _unique_names(written, file, reading.classes)
     notes = [titles, *notes] if titles else notes
-    if absent := [name for name in reading.text if name not in header]:
-        problem = f"Column {shown(absent[0])} to keep as text is not in {str(file)!r}"
-        raise InputError(problem, hint="Check the name.", code="PG012")
     is_plain = '"' not in text and text.count("\r") == text.count("\r\n")
     has_hexadecimal = "0x" in text or "0X" in text
     del text  # from here on only the source has it

@@ -42,8 +42,8 @@ class Reading:
     """How the columns of a table are to be read.
 
     Cells with ``na`` codes become missing. ``codes`` stay, and keep no column from being read as numbers. ``not_na``
-    are texts that are kept, though they usually mean missing. Columns in ``text`` are kept as text, and must be there,
-    as are those that were ``texts`` in the table learned from. ``like`` and ``units`` are its decimal signs and
+    are texts that are kept, though they usually mean missing. Columns in ``text`` are kept as text, as
+    are those that were ``texts`` in the table learned from. ``like`` and ``units`` are its decimal signs and
     units. ``decimal`` is the sign that the user named. In ``classes`` 01 and 1 may differ, and no name stands twice.
     ``categories`` and ``identifiers`` stay text where numbers would lose something. ``images`` hold names of files. Of
     columns without a name those ``named`` by their place are not left out. ``sheet`` is that of an Excel file. None:

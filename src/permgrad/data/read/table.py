@@ -59,7 +59,7 @@ def read_table(
             ``"identifier"`` are kept as they are written, such as codes with leading zeros, and those of kind
             ``"image"`` hold names of files, from the table's folder. Other kinds are read as usual.
         na: values that stand for missing, compared as numbers and as text. Their cells become NaN. To keep each code
-            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``. A column
+            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na=…)``. A column
             with decimal commas and texts such as ``k.A.`` needs them here.
         not_na: texts of a CSV file that are kept, though they usually mean missing, such as ``["None"]``.
         decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a

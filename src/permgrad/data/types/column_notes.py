@@ -129,13 +129,13 @@ def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
         if ODD_SPELLING in column.reason and column.name not in kinds:
             what = column.reason[column.reason.index(ODD_SPELLING) :]
             word = _ODD_WORD.search(what)
-            fix = "declare a cell that means missing as a code (--na, in Python na_codes=)"
+            fix = "declare a cell that means missing as a code (--na, in Python na=)"
             if what.startswith(f"{ODD_SPELLING}dates"):
                 fix = f"declare it a date ({option_of('--kind', column.name)}=date, in Python kinds=)"
             fix = f"Write all its cells alike (1234.5, 2024-01-31), or {fix}"
             if word is not None:
                 code = option_of("--na", ast.literal_eval(word[1]))
-                fix = f"If {word[1]} means missing, pass {code} (in Python na_codes=[{word[1]}])"
+                fix = f"If {word[1]} means missing, pass {code} (in Python na=[{word[1]}])"
             used = "left out like an identifier" if column.kind == "identifier" else "read as categories"
             said.append(f"Column {column.name!r} {what}, and is {used}. {fix}.")
     return swapped + said

@@ -121,9 +121,7 @@ class Schema:
         return cls(tuple(ColumnType(**column) for column in content["columns"]))
 
 
-def infer_schema(
-    X: Any, *, na_codes: CodesArgument | MissingCodes = None, kinds: Mapping[str, Kind] | None = None
-) -> Schema:
+def infer_schema(X: Any, *, na: CodesArgument | MissingCodes = None, kinds: Mapping[str, Kind] | None = None) -> Schema:
     """Say what each column of training rows is.
 
     The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.
@@ -134,9 +132,9 @@ def infer_schema(
     type (``astype("category")``), but for an ordered one whose order is theirs.
     """
     frame = cells.as_frame(X)
-    codes = MissingCodes.of(na_codes)
+    codes = MissingCodes.of(na)
     for name in codes.columns or ():
-        check_choice("column in na_codes", name, list(frame.columns))
+        check_choice("column in na", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
     names, n_rows, types = cells.native_names(frame), len(frame), dict[str, ColumnType]()
     if names:

@@ -25,7 +25,7 @@ _MOST_SCORES = 20_000
 
 
 def with_names(
-    schema: Schema, frame: pd.DataFrame, y: Array, classes: int, na_codes: CodesArgument, declared: Collection[str]
+    schema: Schema, frame: pd.DataFrame, y: Array, classes: int, na: CodesArgument, declared: Collection[str]
 ) -> Schema:
     """Return the types with names in the place of whole numbers of which the target says that they are names.
 
@@ -37,10 +37,10 @@ def with_names(
         frame: training rows.
         y: target ``(rows,)``: class indexes, or numbers where ``classes`` is 0.
         classes: how many classes there are.
-        na_codes: codes for missing cells.
+        na: codes for missing cells.
         declared: columns whose kind the user declared. They stay what they are.
     """
-    codes = MissingCodes.of(na_codes)
+    codes = MissingCodes.of(na)
     return Schema(
         tuple(
             _by_target(column, read_numbers(frame[column.name], column, codes)[0], y, classes)

@@ -223,7 +223,7 @@ class TableModel(_Learned):
         """Return rows as the fitted model reads them."""
         if not isinstance(self.model, str):
             frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
-            codes = self.preprocessor_.na_codes
+            codes = self.preprocessor_.na
             return frame if not codes else blank_codes(frame, codes)
         rows = self.encode_rows(X)
         natural = natural_table(self.preprocessor_, rows.encoded) if self.is_natural else None

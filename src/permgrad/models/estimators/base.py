@@ -39,7 +39,7 @@ from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.network.summary import TrainingTime, draw_network, measure_training_time, summarize
+from permgrad.models.network.summary import summarize
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher
@@ -248,7 +248,7 @@ class HyNNBase(BaseEstimator):
 
             encoder.images_ = ImageFeatures(self.image_encoder, settings.device)
         if schema is None:  # who knows the types has told of them
-            together = [*encoder.groups_.values(), *encoder.variables_.values()]
+            together = list(encoder.groups_.values())
             tell_of_columns(frame, encoder.schema_, dict(encoder.kinds or {}), together=together)
         self.preprocessor_ = encoder
         rows = frame if held is None or later else pd.concat([frame, held])
@@ -282,7 +282,7 @@ class HyNNBase(BaseEstimator):
 
         Args:
             X: training rows as for ``fit``, or the ``EncodedRows`` that ``fit_encoder`` returned, or some of them: the
-                model then takes over their encoder. ``na_codes``, ``groups``, ``variables``, ``kinds``,
+                model then takes over their encoder. ``na``, ``groups``, ``kinds``, and the preset's
                 ``max_levels`` and ``numeric`` are those of that encoder.
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``.
@@ -449,7 +449,8 @@ class HyNNBase(BaseEstimator):
     def encode_rows(self, X: Any) -> EncodedRows:
         """Return rows with their encoding, which ``predict`` and ``permgrad.explain`` take in the place of a table.
 
-        Rows that this model has encoded already are returned as they are.
+        Its ``encoded`` are the rows as the network sees them, float32 ``(rows, encoded)``. Rows that this
+        model has encoded already are returned as they are.
 
         Raises:
             sklearn.exceptions.NotFittedError: Before the encoder is fitted.
@@ -462,16 +463,6 @@ class HyNNBase(BaseEstimator):
             X = X.table
         frame = inputs.as_frame(self, X, reset=False)
         return EncodedRows(frame, self.preprocessor_, self.preprocessor_.transform(frame))
-
-    def encode(self, X: Any) -> Floats32:
-        """Return the rows as the network sees them, float32 ``(rows, encoded)``.
-
-        Raises:
-            sklearn.exceptions.NotFittedError: Before ``fit``.
-            ValueError: Other columns, or the same in another order, than in ``fit``.
-        """
-        rows = self.encode_rows(X)
-        return rows.encoded.copy() if rows is X else rows.encoded
 
     def predict_parts(
         self, X: Any, coverage: float | None = None, *, groups: Any = None, by_class: bool = False
@@ -519,7 +510,7 @@ class HyNNBase(BaseEstimator):
         return parts
 
     def predict_encoded(self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto") -> Floats32:
-        """Return logits, or standardised predictions, of what ``encode`` returns, float32 ``(rows, outputs)``.
+        """Return logits, or standardised predictions, of encoded rows, float32 ``(rows, outputs)``.
 
         ``batch_size="auto"`` keeps a batch's activations in the processor's cache, which is faster than larger batches.
         The last batch is filled up, so that a row's prediction does not depend on the number of other rows.
@@ -560,9 +551,9 @@ class HyNNBase(BaseEstimator):
         Args:
             folder: the folder to write.
             overwrite: whether a model that is already there is replaced. Other folders never are.
-            keep_rows: whether encoded rows of the table go along: ``background_size`` training rows, and up to 5,000
-                that were held out of training. Without them, explanations of few rows need ``background=``, and
-                intervals and sets have no ``groups``.
+            keep_rows: whether encoded rows of the table go along: 1,000 training rows (the preset's
+                ``background_size``), and up to 5,000 that were held out of training. Without them, explanations of few
+                rows need ``background=``, and intervals and sets have no ``groups``.
 
         Raises:
             InputError: The folder holds something already.
@@ -575,16 +566,6 @@ class HyNNBase(BaseEstimator):
         """Return the network's branches, shapes and parameter counts as text."""
         check_is_fitted(self, "module_")
         return summarize(self.module_)
-
-    def draw_network(self) -> Any:
-        """Return a ``matplotlib.figure.Figure`` of the network: what flows where, with shapes and parameters."""
-        check_is_fitted(self, "module_")
-        return draw_network(self.module_)
-
-    def estimate_training_time(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> TrainingTime:
-        """Measure a few training steps on a copy and say how long ``fit`` with the same arguments will take."""
-        prepared = copy.copy(self).prepare(X, y, sample_weight, eval_set)
-        return measure_training_time(prepared.job, prepared.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Bring the network to the processor, so that a pickle opens on any machine."""

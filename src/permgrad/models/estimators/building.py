@@ -41,13 +41,13 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
     """Return an encoder with the estimator's arguments. ``frame`` shows what its columns are."""
     kinds, numeric = model.kinds, cast("Any", settings.numeric)
     if settings.pairs_as_levels or settings.left_out:
-        schema = infer_schema(frame, na_codes=model.na_codes, kinds=model.kinds)
+        schema = infer_schema(frame, na=model.na, kinds=model.kinds)
         # A column of yes and no that is text is a category like any other.
         pairs = [one.name for one in schema if one.kind == "boolean" and one.storage == "pair"]
         kinds = {**dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"), **(model.kinds or {})}
         own = {one.name: one.kind if one.kind in ("text", "image") else "table" for one in schema}
         kinds |= {name: "identifier" for name, kind in own.items() if kind in settings.left_out}
-    arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables")}
+    arguments = {name: getattr(model, name) for name in ("na", "groups")}
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
     if model.text_encoder is not None:
         from permgrad.models.texts import TextFeatures  # few models read texts beside their words
@@ -68,8 +68,8 @@ def known_types(
         return schema
     if target is None:
         return None
-    codes, kinds = encoder.na_codes, encoder.kinds
-    found = infer_schema(frame, na_codes=codes, kinds=kinds)
+    codes, kinds = encoder.na, encoder.kinds
+    found = infer_schema(frame, na=codes, kinds=kinds)
     return with_names(found, frame, target.y[: len(frame)], target.classes, codes, kinds or ())
 
 

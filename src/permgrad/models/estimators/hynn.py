@@ -19,36 +19,27 @@ from permgrad.models.estimators.base import HyNNBase
 class _Arguments(HyNNBase):
     """What both estimators take. ``HyNNClassifier`` says what each means."""
 
-    branches: tuple[str, ...] | None = None
-    layout: Any = None
-    pixels: int = 20
     preset: Any = "default"
     network: Mapping[str, Any] | None = None
+    branches: tuple[str, ...] | None = None
+    image: Literal["auto", "always", "never"] = "auto"
+    layout: Any = None
+    pixels: int = 20
+    kinds: Mapping[str, Any] | None = None
+    na: Any = None
+    groups: Mapping[str, Any] | None = None
+    image_encoder: Any = None
+    text_encoder: Any = None
+    class_weight: Any = None
+    loss: str | None = None
+    calibration: str | None = None
     max_epochs: int | None = None
     batch_size: int | Literal["auto"] | None = None
     learning_rate: float | None = None
-    optimizer: str | None = None
-    weight_decay: float | None = None
-    schedule: str | None = None
-    patience: float | None = None
-    loss: str | None = None
-    class_weight: Any = None
     validation_fraction: float | None = None
-    background_size: int = 1000
     device: Any = "auto"
     random_state: Any = None
     progress: ProgressMode = "auto"
-    numeric: str | None = None
-    na_codes: Any = None
-    groups: Mapping[str, Any] | None = None
-    variables: Mapping[str, Any] | None = None
-    kinds: Mapping[str, Any] | None = None
-    max_levels: int | None = None
-    calibration: str | None = None
-    precision: str | None = None
-    image_encoder: Any = None
-    text_encoder: Any = None
-    image: Literal["auto", "always", "never"] = "auto"
 
 
 @dataclass(eq=False, repr=False)
@@ -61,54 +52,31 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
     ``permgrad.evaluation.thresholds.choose_threshold`` the cut. Ranking (ROC-AUC) needs none of them.
 
     Args:
+        preset: where all other choices come from. ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the
+            published network for UCI Bank Marketing, one logit, a weighted loss), ``"ig-example-published"`` (the same
+            with its published, longer schedule), another registered name, or a path to a preset file (JSON). Or a
+            mapping: a ``base``, which is a name or a path, and settings that replace its own,
+            ``{"base": "default", "optimizer": "sgd", "patience": 20}``. docs/the-default-network.md lists the settings.
+        network: network options that replace the preset's, see ``NetworkOptions``. One alone can be set with
+            ``set_params(network__dropout=0.2)``.
         branches: ``"tabular"``, ``"image"`` (of the row), or both: how a row is read. Texts and photos are then read as
             well, as far as the table has any. If ``"text"`` or ``"photo"`` is among the names, exactly the columns of
             the named kinds are read: ``("text",)`` trains on texts alone, ``("tabular", "text")`` leaves photos out.
             For the table alone, leave columns out by name, ``kinds={"review": "identifier"}``. None: the preset's,
             which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
+        image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
+            order of the columns tells something, as of a curve or a picture, which is tested on training rows, see
+            ``order_``. A ``layout`` or ``branches`` that you pass, and other presets, are followed as they are.
+            ``"always"``: as the preset's branches say. ``"never"``: the table only.
         layout: where each encoded column sits: ``"assignment"`` (most presets), ``"tinto"`` (preset ``paper``),
             ``"random"``, ``"path"`` (similar columns in one row), ``"lattice"`` (similar columns side by side on a
             grid), ``"given"`` (as they stand, or by the numbers in their names), a grid ``(height, width)`` or
             ``(height, width, channels)`` of the columns as they stand, an object with the layout protocol, a fitted
             TINTOlib method, or a callable ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more room.
-        preset: ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the published network for UCI Bank Marketing,
-            one logit, a weighted loss), ``"ig-example-published"`` (the same with its published, longer schedule),
-            another registered name, or a path to a preset file (JSON).
-        network: network options that replace the preset's, see ``NetworkOptions``. One alone can be set with
-            ``set_params(network__dropout=0.2)``.
-        max_epochs: epochs at most.
-        batch_size: rows per training step, or ``"auto"``.
-        learning_rate: peak of the schedule.
-        optimizer: ``"adamw"``, ``"adam"``, ``"sgd"``.
-        weight_decay: strength of the pull of weights to 0.
-        schedule: ``"warmup_cosine"``, ``"cosine"``, ``"flat_cosine"``, ``"constant"``.
-        patience: epochs without a better validation loss before stopping. ``float("inf")``: never.
-        loss: ``"cross_entropy"``.
-        class_weight: ``"balanced"``. ``"pos_weight"``, which is the same ratio with weight 1 for the first class, or a
-            mapping of class to weight (0, or 1e-6 to 1e6), others having 1, so that ``{}`` is no weights. None: the
-            preset's, which is no weights but for ``"ig-example"``.
-        validation_fraction: share of the rows held out for early stopping and calibration, within classes. Unused with
-            an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig-example"``.
-        background_size: training rows kept for explanations.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
-        random_state: None, an integer, or a NumPy generator. The same integer gives the same model, within what
-            docs/reproducibility.md says.
-        progress: ``"auto"``, True or False.
-        numeric: how numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"``, ``"quantile"``. None: the preset's.
-        na_codes: codes that stand for missing values, as ``TableEncoder`` takes them.
-        groups: columns that act as one in explanations at level "group", as ``TableEncoder`` takes them.
-        variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.
-        max_levels: levels of a category that are columns of their own. A category with more has scores instead, see
-            ``TableEncoder``. In published networks, and in a stream, the rarer ones share one "other". None: 50, or 256
-            for networks that read the table only and embed large categories.
-        calibration: how outputs become probabilities. None: as the network says, so class weights shift them.
-            ``"prior"``: odds divided by the class weights, which undoes them. ``"temperature"``: the same, then
-            sharpened or softened to fit the validation rows. ``"isotonic"``: a rising curve through the validation
-            rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
-        precision: of training steps, ``"float32"``, ``"bfloat16"`` (mixed precision, for GPUs and large networks), or
-            ``"auto"``, which is float32. None: the preset's. Predictions and explanations are float32 always.
+        na: codes that stand for missing values, as ``TableEncoder`` takes them.
+        groups: columns that act as one feature, as ``TableEncoder`` takes them.
         image_encoder: what turns images into vectors: ``"efficientnet-lite0"`` (extra ``vision``), a
             ``torch.nn.Module``, which is copied and not trained, or a function, from images ``(n, 3, height, width)``,
             float32 in 0 … 1, to vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the one that is
@@ -117,10 +85,22 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         text_encoder: what turns texts into vectors that are read beside their words: ``"all-minilm-l6-v2"`` (extra
             ``text``), a folder with a Hugging Face model (``config.json``, ``model.safetensors``, ``tokenizer.json``),
             or a function from a list of texts to vectors ``(texts, width)``. None: words alone.
-        image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
-            order of the columns tells something, as of a curve or a picture, which is tested on training rows, see
-            ``order_``. A ``layout`` or ``branches`` that you pass, and other presets, are followed as they are.
-            ``"always"``: as the preset's branches say. ``"never"``: the table only.
+        class_weight: ``"balanced"``. ``"pos_weight"``, which is the same ratio with weight 1 for the first class, or a
+            mapping of class to weight (0, or 1e-6 to 1e6), others having 1, so that ``{}`` is no weights. None: the
+            preset's, which is no weights but for ``"ig-example"``.
+        calibration: how outputs become probabilities. None: as the network says, so class weights shift them.
+            ``"prior"``: odds divided by the class weights, which undoes them. ``"temperature"``: the same, then
+            sharpened or softened to fit the validation rows. ``"isotonic"``: a rising curve through the validation
+            rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
+        max_epochs: epochs at most. None, here and below: the preset's.
+        batch_size: rows per training step, or ``"auto"``.
+        learning_rate: peak of the schedule.
+        validation_fraction: share of the rows held out for early stopping and calibration, within classes. Unused with
+            an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig-example"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
+        random_state: None, an integer, or a NumPy generator. The same integer gives the same model, within what
+            docs/reproducibility.md says.
+        progress: ``"auto"``, True or False.
 
     Attributes:
         classes_ (array): labels, sorted.
@@ -143,15 +123,13 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         >>> model = HyNNClassifier(preset="fast", random_state=0).fit(X, y)
         >>> model.predict_proba(X).shape
         (150, 3)
-        >>> encoded = model.encode(X[:2])
+        >>> encoded = model.encode_rows(X[:2]).encoded
         >>> model.predict(X[:2]), model.predict_encoded(encoded).shape
         (array([0, 0]), (2, 3))
         >>> model.score(X, y) > 0.8
         True
         >>> print(model.summary().splitlines()[0])
         table branch
-        >>> picture = model.draw_network()
-        >>> time = model.estimate_training_time(X, y)
         >>> import permgrad, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.save(f"{folder}/model")
@@ -170,6 +148,8 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
     """
 
     task = "classification"
+
+    loss: None = field(init=False)
 
     def predict_proba(self, X: Any) -> Floats:
         """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for. Rows sum to 1."""
@@ -222,9 +202,9 @@ class HyNNRegressor(RegressorMixin, _Arguments):
     The target is standardised in float64 before it is cast to the network's precision: its units change nothing.
 
     Args:
-        branches: as in ``HyNNClassifier``, and so are all others. There is no ``class_weight`` and no
+        preset: as in ``HyNNClassifier``, and so are all others. There is no ``class_weight`` and no
             ``calibration``.
-        loss: ``"squared_error"``.
+        loss: ``"squared_error"``. None: the preset's, which is the same.
 
     Attributes:
         target_mean_, target_scale_ (float): mean and standard deviation of y over training rows.

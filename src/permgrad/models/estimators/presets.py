@@ -1,6 +1,7 @@
-"""Presets: named starting points for the whole model, network and training alike. One registry, or a JSON file.
+"""Presets: named starting points for the whole model, network and training alike. One registry, a JSON file, a mapping.
 
-A file holds ``{"base": "default", "layout": …, "network": {…}, "training": {…}, …}``, which replaces the base's values.
+A file and a mapping hold ``{"base": "default", "layout": …, "network": {…}, "optimizer": …, …}``: a base, and what
+replaces its values.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from permgrad.base.checks import is_number
-from permgrad.base.errors import InputError, did_you_mean, two_sentences, unknown
+from permgrad.base.checks import MOST, is_number, is_whole
+from permgrad.base.errors import InputError, did_you_mean, shown, two_sentences, unknown
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_user_json
 from permgrad.models.network.network import PATHS, check_paths
@@ -29,10 +30,14 @@ class Preset:
     Attributes:
         numeric: how the encoder scales numbers.
         training: what replaces the defaults of ``TrainingOptions``. ``batch_size`` may be ``"auto"``: a power of two
-            that grows with the rows, 32 to 256.
+            that grows with the rows, 32 to 256. In a file or a mapping these settings stand beside the others.
         validation_fraction: share of the rows held out of training when nobody brings validation rows.
         pairs_as_levels: whether a column of yes and no is one-hot like any other category, instead of one 0/1 column.
         seeks_order: whether ``image="auto"`` draws images only of columns in whose order something can be read.
+        max_levels: levels of a category that are columns of their own. A category with more has scores instead, see
+            ``TableEncoder``. In published networks, and in a stream, the rarer ones share one "other". None: 50, or 256
+            for networks that read the table only and embed large categories.
+        background_size: training rows kept for explanations.
     """
 
     layout: str
@@ -44,15 +49,16 @@ class Preset:
     validation_fraction: float = 0.1
     pairs_as_levels: bool = False
     seeks_order: bool = False
+    max_levels: int | None = None
+    background_size: int = 1000
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a preset file holds, complete, so that no base preset shows through."""
         # The loss is the task's, unless it is named.
         defaults = {field.name: field.default for field in dataclasses.fields(TrainingOptions) if field.name != "loss"}
-        entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        entries["network"] = self.network.to_dict()
-        entries["training"] = {**defaults, **self.training}
-        return {**entries, "branches": list(self.branches)}
+        entries = {name: getattr(self, name) for name in _own_settings()}
+        entries |= {"network": self.network.to_dict(), "branches": list(self.branches)}
+        return {**entries, **defaults, **self.training}
 
 
 presets: Registry[Preset] = Registry("preset")
@@ -142,59 +148,76 @@ presets.register("ig-example-published")(
 )
 
 
-def get_preset(name: Any) -> Preset:
-    """Return a preset by its name, or from the JSON file that ``name`` is the path of, whose faults are all listed."""
-    if isinstance(name, Preset):
-        return name
-    if isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(".json")):
-        content = read_user_json(name, "the preset file")
+def _own_settings() -> list[str]:
+    """Return the names of a preset's settings that are no options of training."""
+    return [field.name for field in dataclasses.fields(Preset) if field.name != "training"]
+
+
+def _is_file(name: Any) -> bool:
+    return isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(".json"))
+
+
+def get_preset(preset: Any) -> Preset:
+    """Return the preset of a name, of a mapping, or of the path of a JSON file. All faults are listed."""
+    if isinstance(preset, Preset):
+        return preset
+    if isinstance(preset, Mapping):
+        base = preset.get("base", "default")
+        return preset_from_dict(preset, base=get_preset(base) if _is_file(base) else None)
+    if _is_file(preset):
+        content = read_user_json(preset, "the preset file")
         if not isinstance(content, dict):
-            problem = f"Preset file {name} must hold a JSON object, got {type(content).__name__}"
+            problem = f"Preset file {preset} must hold a JSON object, got {type(content).__name__}"
             raise InputError(problem, hint="See Preset.to_dict() for an example.", code="PG011")
-        return preset_from_dict(content, str(name))
-    if not isinstance(name, str) or name not in presets:
-        raise unknown("preset", name, [*presets, "a path ending in .json"])
-    return presets.get(name)
+        return preset_from_dict(content, str(preset))
+    if not isinstance(preset, str) or preset not in presets:
+        raise unknown("preset", preset, [*presets, "a path ending in .json"])
+    return presets.get(preset)
 
 
-#: What the entries of a preset file must be that are neither network nor training options.
+def _is_count(value: Any) -> bool:
+    return is_whole(value) and 1 <= value <= MOST
+
+
+#: What the entries of a preset must be that are neither network nor training options.
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "branches": (
         lambda value: not value or (isinstance(value, (list, tuple)) and set(map(str, value)) <= set(PATHS)),
         f"list some of {', '.join(map(repr, PATHS))}",
     ),
     "class_weight": (
-        lambda value: value is None or value in CLASS_WEIGHTS,
+        lambda value: value is None or (isinstance(value, str) and value in CLASS_WEIGHTS),
         f"be null or one of {', '.join(map(repr, CLASS_WEIGHTS))}",
     ),
     "validation_fraction": (lambda value: is_number(value) and 0 <= value < 1, "be a number from 0 to below 1"),
     "pairs_as_levels": (lambda value: isinstance(value, bool), "be true or false"),
     "seeks_order": (lambda value: isinstance(value, bool), "be true or false"),
+    "max_levels": (lambda value: value is None or _is_count(value), "be null or a whole number of at least 1"),
+    "background_size": (_is_count, "be a whole number of at least 1"),
 }
 
 
-def preset_from_dict(content: Mapping[str, Any], source: str = "The mapping") -> Preset:
-    """Return a preset from what its file holds. Every fault is listed."""
-    fields = [field.name for field in dataclasses.fields(Preset)]
-    names = ("base", *fields)
-    faults = [two_sentences(f"{key!r} is unknown", did_you_mean(key, names)) for key in content if key not in names]
-    base = presets.get(content.get("base", "default"))
+def preset_from_dict(content: Mapping[str, Any], source: str = "The mapping", *, base: Preset | None = None) -> Preset:
+    """Return a preset from what its file or a mapping holds. Every fault is listed.
+
+    ``base``: the preset of a file that the mapping is based on. Without it, ``content["base"]`` is a registered name.
+    """
+    training = [field.name for field in dataclasses.fields(TrainingOptions)]
+    names = ["base", *_own_settings(), *training]
+    faults = [
+        two_sentences(f"{key!r} is unknown", did_you_mean(str(key), names)) for key in content if key not in names
+    ]
+    if base is None:
+        base = presets.get(content.get("base", "default"))
     network, network_faults = check_network(content.get("network"))
-    training = content.get("training", {})
-    if isinstance(training, Mapping):
-        options = [field.name for field in dataclasses.fields(TrainingOptions)]
-        strange = [key for key in training if key not in options]
-        faults += [two_sentences(f"Training option {key!r} is unknown", did_you_mean(key, options)) for key in strange]
-    else:
-        faults.append("'training' must be an object")
     faults += [fault.message for fault in network_faults]
     for name, (holds, words) in _ENTRIES.items():
         if name in content and not holds(content[name]):
-            faults.append(f"{name!r} must {words}, got {content[name]!r}")
+            faults.append(f"{name!r} must {words}, got {shown(content[name])}")
     if faults:
         raise InputError(f"{source} is not a valid preset: {' '.join(map(two_sentences, faults))}", code="PG001")
-    changes = {name: content[name] for name in fields if name in content}
+    changes = {name: content[name] for name in _own_settings() if name in content}
     changes["network"] = dataclasses.replace(base.network, **network)
-    changes["training"] = {**base.training, **training}
+    changes["training"] = {**base.training, **{name: content[name] for name in training if name in content}}
     changes["branches"] = check_paths(content.get("branches", base.branches))
     return dataclasses.replace(base, **changes)

@@ -102,22 +102,11 @@ _TRAINING: tuple[ArgumentRule, ...] = (
         lambda size: size == "auto" if isinstance(size, str) else is_whole(size) and 2 <= size <= MOST,
     ),
     ArgumentRule("learning_rate", "a number above 0", "0.001", lambda rate: is_number(rate) and 0 < rate < math.inf),
-    ArgumentRule("weight_decay", "a number of at least 0", "0.0001"),
-    ArgumentRule(
-        "patience", "a whole number of at least 1, or float('inf')", "10",
-        lambda epochs: 1 <= epochs <= MOST if is_whole(epochs) else is_number(epochs) and epochs == math.inf,
-    ),
-    ArgumentRule("optimizer", choices=OPTIMIZERS),
-    ArgumentRule("schedule", choices=schedules),
-    ArgumentRule("precision", choices=PRECISIONS),
 )  # fmt: skip
-_NUMERIC = ArgumentRule("numeric", choices=NUMERIC_ENCODINGS)
 _ARGUMENTS: tuple[ArgumentRule, ...] = (
     *_TRAINING,
     ArgumentRule("pixels", example="20", none=False, **_WHOLE),
     ArgumentRule("validation_fraction", example="0.1", **_SHARE),
-    ArgumentRule("background_size", example="1000", none=False, **_WHOLE),
-    ArgumentRule("max_levels", example="50", **_WHOLE),
     ArgumentRule(
         "progress", "'auto', True or False", "False",
         lambda mode: isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto"), none=False,
@@ -128,7 +117,6 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
     ),
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
-    ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),
     ArgumentRule(
         "image_encoder", f"{' or '.join(map(repr, image_encoders))}, a torch.nn.Module or a callable", "None",
         lambda encoder: encoder in image_encoders if isinstance(encoder, str) else callable(encoder),
@@ -137,13 +125,24 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
         "text_encoder", f"{' or '.join(map(repr, text_encoders))}, a folder with a Hugging Face model or a callable",
         "'all-minilm-l6-v2'", is_text_encoder,
     ),
-    _NUMERIC,
     ArgumentRule("calibration", choices=CALIBRATIONS),
     ArgumentRule("image", none=False, choices=IMAGES),
 )  # fmt: skip
+#: How a preset scales numbers.
+_NUMERIC = ArgumentRule("numeric", choices=NUMERIC_ENCODINGS, none=False)
 #: Training options as a preset says them. None is right for the patience alone.
 _PRESET: tuple[ArgumentRule, ...] = (
-    *(dataclasses.replace(rule, none=rule.name == "patience") for rule in _TRAINING),
+    *(dataclasses.replace(rule, none=False) for rule in _TRAINING),
+    ArgumentRule("weight_decay", "a number of at least 0", "0.0001", none=False),
+    ArgumentRule(
+        "patience",
+        "a whole number of at least 1, or float('inf')",
+        "10",
+        lambda epochs: 1 <= epochs <= MOST if is_whole(epochs) else is_number(epochs) and epochs == math.inf,
+    ),
+    ArgumentRule("optimizer", choices=OPTIMIZERS, none=False),
+    ArgumentRule("schedule", choices=schedules, none=False),
+    ArgumentRule("precision", choices=PRECISIONS, none=False),
     ArgumentRule("averaging", example="0.99", none=False, **_SHARE),
     ArgumentRule("kept_from", example="0.75", none=False, **_SHARE),
     ArgumentRule("label_smoothing", example="0.1", none=False, **_SHARE),
@@ -169,7 +168,7 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
         if arguments.get("layout") is not None:
             check_layout(arguments["layout"])
     with collecting(faults):
-        MissingCodes.of(arguments.get("na_codes"))
+        MissingCodes.of(arguments.get("na"))
     encoder, layout = arguments.get("image_encoder"), arguments.get("layout")
     if callable(encoder) and layout is not None and not isinstance(layout, str) and is_foreign(layout):
         problem = "A layout of foreign code and an image_encoder of your own cannot be combined"
@@ -292,13 +291,13 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     options = dataclasses.replace(preset.network, **network)
 
     faults = training_faults(training, task)
-    if "numeric" not in passed:
-        faults += dataclasses.replace(_NUMERIC, none=False).faults({"numeric": preset.numeric})
+    faults += _NUMERIC.faults({"numeric": preset.numeric})
     with collecting(faults):
         if "layout" not in passed:
             check_layout(preset.layout)
+    said = arguments["preset"] if isinstance(arguments["preset"], Mapping) else {}
     if not isinstance(arguments["preset"], Preset):
-        file = os.fspath(arguments["preset"])
+        file = "mapping" if isinstance(arguments["preset"], Mapping) else os.fspath(arguments["preset"])
         faults = [InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code) for fault in faults]
     with collecting(faults):
         options.check()  # either of the options that exclude each other may be an argument
@@ -307,14 +306,15 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
 
     training.setdefault("loss", TASK_LOSSES[task][0])
     automatic = training.get("batch_size") == "auto"
-    seeks = preset.seeks_order and not paths and "layout" not in passed and passed.get("image", "auto") == "auto"
+    placed = bool(paths) or "layout" in passed or not said.keys().isdisjoint(("branches", "layout"))
+    seeks = preset.seeks_order and not placed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
     # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
     most = MOST_EMBEDDED_LEVELS if options.level_embedding_size and "image" not in paths else MOST_LEVELS
     return FitSettings(
         paths=paths,
         layout=passed.get("layout", preset.layout),
-        numeric=passed.get("numeric", preset.numeric),
+        numeric=preset.numeric,
         network=options,
         training=_training_options(training),
         automatic_batch=automatic,
@@ -322,9 +322,10 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         class_weight=passed.get("class_weight", preset.class_weight),
         validation_fraction=float(passed.get("validation_fraction", preset.validation_fraction)),
         pairs_as_levels=preset.pairs_as_levels,
-        max_levels=int(passed.get("max_levels", most)),
+        max_levels=most if preset.max_levels is None else int(preset.max_levels),
         seeks_order=seeks,
-        fixed=frozenset(network) | (passed.keys() & {"patience", "max_epochs"}),
+        # What a file says is for all tables. Who writes a mapping, or an argument, writes it for this one.
+        fixed=frozenset((*network, *(said.get("network") or ()), *({"patience", "max_epochs"} & {*passed, *said}))),
         left_out=left_out,
     )
 

@@ -54,9 +54,8 @@ def try_out(model: Any) -> None:
     names = encoder.feature_names_in_
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise ValueError("names of features that are no text, or stand more than once")
-    for blocks in (encoder.groups_, encoder.variables_):
-        if strange := {name for block in blocks.values() for name in block} - set(names):
-            raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
+    if strange := {name for columns in encoder.groups_.values() for name in columns} - set(names):
+        raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
     if np.any(np.diff(encoder.feature_of_) < 0):
         raise ValueError("encoded columns that are not in the order of their features")
     encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again

@@ -129,7 +129,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
             parameters[name] = None
         elif name == "layout" and not isinstance(value, (str, type(None))):
             parameters[name] = {"fitted": True}
-        elif isinstance(value, (torch.device, os.PathLike)):
+        elif isinstance(value, torch.device):
             parameters[name] = str(value)
         elif isinstance(value, Preset):
             parameters[name] = {"preset": value.to_dict()}
@@ -165,6 +165,8 @@ def _pack(value: Any, name: str = "value") -> Any:
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, os.PathLike):
+        return str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else {"number": str(value)}
     if isinstance(value, tuple):

@@ -18,7 +18,7 @@ import pyarrow as pa
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
-from permgrad.data.encode.groups import check_blocks
+from permgrad.data.encode.groups import check_groups
 from permgrad.data.encode.statistics import NumericStatistics, TableStatistics, sample_size
 from permgrad.data.parts.known_rows import KnownRows, RowBatch, numbered
 from permgrad.data.parts.partitions import Part, PartitionedTable
@@ -28,6 +28,7 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import counts_rows, is_running
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators import inputs
+from permgrad.models.estimators.presets import get_preset
 
 #: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
 READ_ROWS, _SAMPLED_ROWS, MOST_VALIDATION_ROWS = 16_384, 20_000, 50_000
@@ -186,18 +187,20 @@ def scan(
     chosen, size = dict(kinds or {}), min(_SAMPLED_ROWS, sample_size(len(source.features)))
     with source.table.cells_of(typed.numbers):
         identifiers: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in chosen}
-        schema = infer_schema(typed.frame, na_codes=estimator.na_codes, kinds={**identifiers, **chosen})
+        schema = infer_schema(typed.frame, na=estimator.na, kinds={**identifiers, **chosen})
     reason = "a different integer in each row, rising or falling within files"
     schema = Schema(
         tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
     )
-    variables = check_blocks(estimator.variables, schema.names, "variable")
-    together = [*variables.values(), *check_blocks(estimator.groups, schema.names, "group", variables).values()]
+    together = list(check_groups(estimator.groups, schema.names).values())
     rows = "row that types are read from"
     tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
-    sample, held = _BottomK(max(size, int(estimator.background_size)), ("stream sample",)), list[RowBatch]()
+    sample, held = (
+        _BottomK(max(size, get_preset(estimator.preset).background_size), ("stream sample",)),
+        list[RowBatch](),
+    )
     target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
-    result = Scan(TableStatistics(schema, na_codes=estimator.na_codes), target)
+    result = Scan(TableStatistics(schema, na=estimator.na), target)
     for part in source.table.parts:
         before = result.rows
         for training, held_out in source.batches(part):

@@ -344,7 +344,7 @@ def _truth(read: ReadRows, request: ExplainRequest, *, streamed: bool) -> tuple[
     target, everywhere = read.data.get("target"), np.arange(len(read.table), dtype=np.int64)
     if target is None or target not in read.table.columns:
         return None, everywhere
-    values = blank_codes(read.table[[target]], list(read.data.get("na_codes", ())))[target]
+    values = blank_codes(read.table[[target]], list(read.data.get("na", ())))[target]
     present = values.notna().to_numpy(dtype=bool)
     # The target of a long table is read only if some row has one.
     if not present.any() and not streamed:
@@ -488,7 +488,7 @@ def check_row(request: ExplainRequest, rows: int) -> None:
 def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | None:
     """Return the run's target if the table has it with at least one value."""
     name = data.get("target")
-    if name is None or name not in table.columns or not any_known(table, str(name), plain(data.get("na_codes", ()))):
+    if name is None or name not in table.columns or not any_known(table, str(name), plain(data.get("na", ()))):
         return None
     return str(name)
 
@@ -547,7 +547,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         model_folder=str(saved.absolute()),
         out=request.folder,
         overwrite=request.overwrite,
-        na_codes=plain(data.get("na_codes", ())),
+        na=plain(data.get("na", ())),
         rows=request.sample,
         engine=engine,
         target=list(request.classes) or None,

@@ -52,7 +52,7 @@ def describe_table(request: RunRequest) -> Outcome:
     frame, rows = written.frame, len(written.frame)
     for name in request.kinds:
         find_column(name, list(frame.columns), "kind")
-    schema, present = infer_schema(frame, na_codes=codes, kinds=request.kinds), blank_codes(frame, codes)
+    schema, present = infer_schema(frame, na=codes, kinds=request.kinds), blank_codes(frame, codes)
     size = f"{clean(table_name(request.table))} has {counted(rows, 'row')} and {counted(len(schema.names), 'column')}."
     spoken: list[Spoken] = [(size, "size", {"rows": rows, "columns": len(schema.names)})]
     for kind in dict.fromkeys(one.kind for one in schema):
@@ -92,7 +92,7 @@ def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
 def what_if(request: WhatIfRequest) -> Outcome:
     """Predict a row as it is and with changes. A new number outside the rows of the table is told of."""
     read, row, number = read_row(request)
-    changes, outside, codes = {}, list[Spoken](), list(read.data.get("na_codes", ()))
+    changes, outside, codes = {}, list[Spoken](), list(read.data.get("na", ()))
     for name, cell in request.changes.items():
         find_column(name, [str(column) for column in row.columns], "changes")
         changes[name] = {"from": row[name].iloc[0], "to": cell}

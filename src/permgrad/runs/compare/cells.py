@@ -121,13 +121,13 @@ def _fit(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str,
     X, y, is_network = table.X, table.y, model.kind == "network"
     learned = y[fold.train]
     if model.estimator is not None:
-        X, options = blank_codes(X, table.na_codes), {"groups": dict(table.variables) or None, "task": table.task}
+        X, options = blank_codes(X, table.na), {"groups": dict(table.groups) or None, "task": table.task}
         rows = X.iloc[fold.train]
         fitted = fit_estimator(model.estimator, model.name, rows, learned, classes=table.classes, seed=seed)
         return _Fitted(fitted, X, options)
     kind: Any = HyNNClassifier if table.task == "classification" else HyNNRegressor
     if is_network:
-        settings = {"preset": model.preset, "branches": model.branches, "progress": False, "background_size": DONORS}
+        settings = {"preset": model.preset, "branches": model.branches, "progress": False}
         estimator = kind(random_state=seed, device=device, **settings, **table.encoding)
     else:
         estimator = table_model(table.task, model.name, encoding=table.encoding, random_state=seed, threads=threads)
@@ -164,7 +164,7 @@ def _explanations(
         "loss": loss_of(table.task, plan.loss),
     }
     options |= {"random_state": seed, "progress": False, **fitted.options}
-    options |= {} if table.groups is None else {"row_groups": table.groups[rows]}
+    options |= {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
 
     def numbers_of(method: str) -> dict[str, Any]:
         off: dict[str, Any] = {name: False for name in ("branches", "direction") if name in methods.get(method).options}

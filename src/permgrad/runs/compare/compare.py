@@ -112,7 +112,7 @@ def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: 
     check_choice(f"metric for {table.task}", metric, names)
     folds = make_folds(
         table.y, table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
-        groups=table.groups,
+        groups=table.row_groups,
     )  # fmt: skip
     return _Job(table, plan, folds, metric, asked, device, threads)
 
@@ -212,7 +212,7 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
 
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
     how = "stratified by class" if table.task == "classification" else "at random"
-    how = how if table.groups is None else "groups kept together"
+    how = how if table.row_groups is None else "groups kept together"
     if plan.splits:
         seeds = ", ".join(map(str, plan.splits))
         return f"{len(plan.splits)} splits of 60 % training, 20 % validation, 20 % test, {how}, seeds {seeds}"
@@ -264,15 +264,15 @@ def compare(
     folds: int | None = None,
     repeats: int = 1,
     splits: Sequence[int] = (),
-    groups: npt.ArrayLike | None = None,
+    row_groups: npt.ArrayLike | None = None,
     metric: str | None = None,
     explain: bool = True,
     methods: Sequence[str] = (),
     loss: str = "auto",
     n_repeats: int = 5,
     most_rows: int = 1000,
-    variables: Mapping[str, Sequence[str]] | None = None,
-    na_codes: CodesArgument = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
+    na: CodesArgument = (),
     kinds: Mapping[str, Kind] | None = None,
     positive: Any = None,
     random_state: Any = 0,
@@ -296,7 +296,7 @@ def compare(
         folds: Number of folds, stratified by class (default 5).
         repeats: Repeat the division into folds this often.
         splits: Seeds of 60/20/20 splits instead of folds, those of ``permgrad run --split-seed``.
-        groups: ``(rows,)``. Rows of one group stay in one fold.
+        row_groups: ``(rows,)``. Rows of one group stay in one fold.
         metric: The metric that decides. Default: ROC-AUC for two classes, accuracy for more, RMSE for numbers.
         explain: Whether models are explained.
         methods: Methods of explanation (default ``("permutation", "permgrad")``). Permutation importance is computed
@@ -305,8 +305,8 @@ def compare(
         loss: Loss of the explanations. ``"auto"``: Brier score or squared error, finite for every model.
         n_repeats: Donors per row and feature.
         most_rows: Explain at most this many test rows of a fold.
-        variables: Columns that act as one feature.
-        na_codes: Codes that mean missing: one, a list, or a mapping of column to its codes.
+        groups: Columns that act as one feature.
+        na: Codes that mean missing: one, a list, or a mapping of column to its codes.
         kinds: Columns whose kind is declared, for example ``{"postcode": "categorical"}``.
         positive: The positive class of two, for average precision and lift. None: the rarer one.
         random_state: Seed of folds, models and donors.
@@ -334,8 +334,8 @@ def compare(
     """
     check_flag("overwrite", overwrite)
     folder = None if out is None else check_path("out", out)
-    columns = {"variables": variables, "na_codes": na_codes, "kinds": kinds}
-    table = from_arrays(X, y, task=task, groups=groups, name=name, positive=positive, **columns)
+    columns = {"groups": groups, "na": na, "kinds": kinds}
+    table = from_arrays(X, y, task=task, row_groups=row_groups, name=name, positive=positive, **columns)
     choose_device(device)
     plan = make_plan(
         models,

@@ -20,7 +20,7 @@ from permgrad.base.checks import check_choice, check_flag, check_kind, check_nam
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, keeping_warnings, shown
 from permgrad.base.files import plain
 from permgrad.base.random import derive_seed
-from permgrad.data.encode.groups import check_blocks
+from permgrad.data.encode.groups import check_groups
 from permgrad.data.read.cells import Code, MissingCodes, as_frame
 from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_notes import tell_of_other_order
@@ -344,8 +344,8 @@ def _hold_out(
 class ComparedTable:
     """A checked table to compare models on: features, and the target ``(rows,)``, classes or float64.
 
-    ``variables`` are columns that act as one feature, ``positive`` is the positive class of two, and ``notes`` are
-    sentences for the user.
+    ``row_groups`` are labels of rows that stay together, ``groups`` columns that act as one feature. ``positive`` is
+    the positive class of two, and ``notes`` are sentences for the user.
     """
 
     name: str
@@ -353,9 +353,9 @@ class ComparedTable:
     X: pd.DataFrame
     y: npt.NDArray[Any]
     task: Task
-    groups: npt.NDArray[Any] | None = None
-    variables: dict[str, list[str]] = field(default_factory=dict)
-    na_codes: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
+    row_groups: npt.NDArray[Any] | None = None
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    na: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     positive: Any = None
     notes: tuple[str, ...] = ()
@@ -368,12 +368,12 @@ class ComparedTable:
     @property
     def encoding(self) -> dict[str, Any]:
         """The options of columns for encoders and networks."""
-        return {name: getattr(self, name) or None for name in ("na_codes", "variables", "kinds")}
+        return {name: getattr(self, name) or None for name in ("na", "groups", "kinds")}
 
     def configuration(self) -> dict[str, Any]:
         """Return what decides which rows are compared on, with the content of the frame."""
         digest = hashlib.sha256(pd.util.hash_pandas_object(self.X, index=False).to_numpy().tobytes())
-        for array in (self.y, self.groups):
+        for array in (self.y, self.row_groups):
             digest.update(b"" if array is None else repr(np.asarray(array).tolist()).encode())
         return {
             "table": self.name,
@@ -382,8 +382,8 @@ class ComparedTable:
             # The same cells may be read as text here and as levels there, so the types of columns are part of it.
             "types": [str(dtype) for dtype in self.X.dtypes],
             "task": self.task,
-            "variables": self.variables,
-            "na": self.na_codes,
+            "groups": self.groups,
+            "na": self.na,
             **({"kinds": dict(self.kinds)} if self.kinds else {}),
             "positive": plain(self.positive),
         }
@@ -403,23 +403,23 @@ def from_request(request: CompareRequest) -> ComparedTable:
     # Folds divide the rows, so columns must be valid over all rows, not over the split of a run.
     inputs = load_inputs(request.run_request(), undivided=True)
     rows = inputs.parts["train"]
-    shared = ("target", "task", "variables", "na_codes", "kinds", "positive")
+    shared = ("target", "task", "groups", "na", "kinds", "positive")
     return ComparedTable(
         name=table_name(request.table),
         X=rows.frame.reset_index(drop=True),
         y=rows.y,
-        groups=None if rows.dependence is None else rows.dependence.codes,
+        row_groups=None if rows.dependence is None else rows.dependence.codes,
         notes=tuple(inputs.notes),
         **{name: getattr(inputs, name) for name in shared},
     )
 
 
 def from_arrays(
-    X: Any, y: Any, *, task: str, groups: Any, name: str, positive: Any = None, **columns: Any
+    X: Any, y: Any, *, task: str, row_groups: Any, name: str, positive: Any = None, **columns: Any
 ) -> ComparedTable:
-    """Check a table passed in Python. ``columns`` are ``variables``, ``na_codes`` and ``kinds``, as in ``compare``."""
+    """Check a table passed in Python. ``columns`` are ``groups``, ``na`` and ``kinds``, as in ``compare``."""
     check_choice("task", task, TASKS)
-    tell_of_other_order(X, y=y, groups=groups)
+    tell_of_other_order(X, y=y, row_groups=row_groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
     try:
@@ -436,16 +436,16 @@ def from_arrays(
         raise InputError(problem, hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.", code="PG015")
     chosen, _ = choose_task(target, task, title)
     codes = None
-    if groups is not None:
-        labels = np.asarray(groups)
-        fix = "For example: groups=frame['patient'], which keeps rows of one patient in one fold."
-        check_rows("groups", labels, len(frame), fix)
+    if row_groups is not None:
+        labels = np.asarray(row_groups)
+        fix = "For example: row_groups=frame['patient'], which keeps rows of one patient in one fold."
+        check_rows("row_groups", labels, len(frame), fix)
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
     kinds = checked_kinds(columns["kinds"], list(frame.columns))
-    declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns["na_codes"]).to_json(), "kinds": kinds}
+    declared: dict[str, Any] = {"na": MissingCodes.of(columns["na"]).to_json(), "kinds": kinds}
     # What the encoders of the folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
-    variables = check_blocks(columns["variables"], list(frame.columns), "variable")
+    groups = check_groups(columns["groups"], list(frame.columns))
     values = target_values(target, chosen, title)
     is_open = task == "auto" and chosen == "regression"
     notes = doubt_on_task(target, title, "task='classification'") if is_open else []
@@ -455,9 +455,9 @@ def from_arrays(
         X=frame,
         y=values,
         task=chosen,
-        groups=codes,
+        row_groups=codes,
         positive=positive_label(values, chosen, positive),
-        variables=variables,
+        groups=groups,
         notes=tuple(notes),
         **declared,
     )

@@ -33,7 +33,7 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
     reading = Reading(
         like=data.get("decimals", {}),
         texts=frozenset(data.get("texts", ())),
-        codes=MissingCodes.of(data.get("na_codes", ())),
+        codes=MissingCodes.of(data.get("na", ())),
         identifiers=data.get("identifiers", ()),
         images=[column["name"] for column in data.get("columns", ()) if column.get("kind") == "image"],
         named=[*features, *(column["name"] for column in data.get("columns", ()))],

@@ -22,7 +22,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of, two_sentences
 from permgrad.base.files import file_hash
 from permgrad.data.encode.encoding import TableEncoder, align_columns
-from permgrad.data.encode.groups import check_blocks, read_groups
+from permgrad.data.encode.groups import check_groups, read_groups
 from permgrad.data.encode.scores import Target
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.image_table import check_image_cells, pages_said
@@ -69,7 +69,7 @@ class Inputs:
     """Everything that the stages of a run need from the table.
 
     ``schema`` has all columns but the target, typed by the training rows, ``feature_types`` only the features.
-    ``left_out`` gives the reason why a column is not a feature, ``variables`` the columns that act as one feature.
+    ``left_out`` gives the reason why a column is not a feature, ``groups`` the columns that act as one feature.
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
     without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
     are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
@@ -84,8 +84,8 @@ class Inputs:
     schema: Schema
     feature_types: Schema
     left_out: dict[str, str]
-    variables: dict[str, list[str]]
-    na_codes: tuple[str | int | float, ...]
+    groups: dict[str, list[str]]
+    na: tuple[str | int | float, ...]
     split: str
     shared_rows: int
     blank_rows: int
@@ -102,8 +102,8 @@ class Inputs:
     @property
     def encoder_options(self) -> dict[str, Any]:
         """The options of columns for a table encoder, or for an estimator that makes one."""
-        codes = list(self.na_codes) or None
-        return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
+        codes = list(self.na) or None
+        return {"na": codes, "groups": self.groups or None, "kinds": self.kinds or None}
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
@@ -125,7 +125,7 @@ class Inputs:
 
         For numbers with units, the reason names the unit.
         """
-        roles = {column: f"part of {name}" for name, members in self.variables.items() for column in members}
+        roles = {column: f"part of {name}" for name, members in self.groups.items() for column in members}
         roles |= self.left_out
         shown, lines = [], []
         for one in self.schema:
@@ -221,7 +221,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
         coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-        schema = infer_schema(columns, na_codes=coded if left_out else codes, kinds=kinds) if coded else Schema(())
+        schema = infer_schema(columns, na=coded if left_out else codes, kinds=kinds) if coded else Schema(())
     schema, kinds = _named_by_target(request, rows, schema, (codes, kinds, left_out), undivided=undivided)
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
@@ -229,11 +229,11 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
     _match(request, rows, types, target, reading.codes)
-    variables = _variables(request, card, features)
+    groups = _groups(request, card, features)
     notes += notes_on_cells(request, target, rows, written, schema, left_out)
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
-    notes += notes_on_blocks(train[features], types, variables, request)
+    notes += notes_on_blocks(train[features], types, groups, request)
     if request.group is None and request.time is None:
         notes += notes_on_repeats(left_out, types, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
@@ -254,8 +254,8 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         schema=schema,
         feature_types=types,
         left_out=left_out,
-        variables=variables,
-        na_codes=codes,
+        groups=groups,
+        na=codes,
         split=rows.split,
         **counts,
         notes=notes,
@@ -327,7 +327,7 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         from permgrad.data.datasets import get_card, load_dataset
 
         card = get_card(request.table)
-    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
+    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na if card else ())
     reading = Reading(
         codes=MissingCodes.of(codes),
         classes=request.target[:1],
@@ -341,7 +341,7 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         sheet=request.sheet,
     )
     if card is not None:
-        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
+        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na)
     return None, codes, reading, read_written(request.table, reading)
 
 
@@ -388,8 +388,8 @@ def _what_returns(
     if left_out.get(time) != TIME or not is_anywhere:
         return False
     later = "the test rows are later than those of training"
-    column = infer_schema(train[[time]], na_codes=codes)[time]
-    encoder = TableEncoder(kinds={time: "calendar"}, na_codes=codes)
+    column = infer_schema(train[[time]], na=codes)[time]
+    encoder = TableEncoder(kinds={time: "calendar"}, na=codes)
     parts = () if column.storage != "date" else encoder.fit(train[[time]]).parts_of(time)[1:]
     if not parts:
         why = "nothing of it returns among them" if column.storage == "date" else "it is no date"
@@ -475,9 +475,9 @@ def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, 
                 numeric_cells(table[[column.name for column in read]], read, codes)
 
 
-def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
+def _groups(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
     if request.groups is None:
-        members = {} if card is None else card.variables
+        members = {} if card is None else card.groups
         present = {name: [column for column in names if column in features] for name, names in members.items()}
         return {name: names for name, names in present.items() if names}
     groups = read_groups(request.groups)
@@ -487,7 +487,7 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
                 hint = did_you_mean(column, features, f"Correct {request.groups}.")
                 raise InputError(f"Group {name!r} lists {column!r}, which is not a feature", hint=hint, code="PG039")
     try:
-        check_blocks(groups, list(features), "group")
+        check_groups(groups, list(features))
     except InputError as error:
         raise InputError(f"{error.message.rstrip('.')} (in {request.groups})", code=error.code) from None
     return groups

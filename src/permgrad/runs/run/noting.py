@@ -48,8 +48,8 @@ def notes_on_cells(
 ) -> list[str]:
     """Note codes for missing values that never occur, how cells are written, and columns that look like identifiers."""
     notes = []
-    if na_codes := separated(request.na):
-        first, *further = [unused_codes(table, na_codes) for table in (written.frame, *rows.files.values())]
+    if na := separated(request.na):
+        first, *further = [unused_codes(table, na) for table in (written.frame, *rows.files.values())]
         unused = [code for code in first if all(code in codes for codes in further)]
         notes += [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
     alike = written.alike.get(target) if rows.task == "classification" else None
@@ -187,11 +187,11 @@ def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Ki
 
 
 def notes_on_blocks(
-    features: pd.DataFrame, types: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
+    features: pd.DataFrame, types: Schema, groups: Mapping[str, Sequence[str]], request: RunRequest
 ) -> list[str]:
     """Note columns that look like one-hot blocks, and columns that duplicate each other."""
     notes = []
-    declared = {column for columns in variables.values() for column in columns}
+    declared = {column for columns in groups.values() for column in columns}
     blocks: dict[str, list[str]] = {}
     if request.groups is None:
         with keeping_warnings():
@@ -203,10 +203,10 @@ def notes_on_blocks(
             'list them in a JSON file {"name": ["column", ...]} and pass it with --groups.'
         )
     # Columns of one group may duplicate each other.
-    if groups := same_columns(features, types, [*variables.values(), *blocks.values()]):
+    if alike := same_columns(features, types, [*groups.values(), *blocks.values()]):
         fix = (
             "drop all but one with --drop, or treat them as one feature: put them in a JSON file "
-            f"{json.dumps(as_groups(groups), ensure_ascii=False)} and pass it with --groups"
+            f"{json.dumps(as_groups(alike), ensure_ascii=False)} and pass it with --groups"
         )
-        notes.append(duplicates_said(groups, fix))
+        notes.append(duplicates_said(alike, fix))
     return notes

@@ -165,7 +165,7 @@ class RunWork:
         if self.chosen == "network":
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
-            facts["options"] |= {"groups": inputs.variables} if inputs.variables else {}
+            facts["options"] |= {"groups": inputs.groups} if inputs.groups else {}
             model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
         content = Assessment(
             title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
@@ -373,10 +373,10 @@ def data_stage(work: RunWork) -> None:
     train, held, test = (inputs.parts[part] for part in PARTS)
     tables = [with_categories(part.frame, inputs.feature_types) for part in (train, held, test)]
     held_out = stacked(tables[1:]), np.concatenate([held.y, test.y])
-    leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na_codes)
+    leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na)
     if leaks:
         work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
-    same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "variables", "units"
+    same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "groups", "units"
     content: dict[str, Any] = {
         "table": inputs.name,
         **{name: getattr(inputs, name) for name in (*same, "decimals", "texts")},
@@ -385,7 +385,7 @@ def data_stage(work: RunWork) -> None:
         "columns": columns,
         "identifiers": list(request.identifier),
         "weight": request.weight,
-        "na_codes": list(inputs.na_codes),
+        "na": list(inputs.na),
         "not_na": list(separated(request.not_na)),
         "leaks": leaks,
         "card": None if inputs.card is None else inputs.card.to_dict(),
@@ -395,7 +395,7 @@ def data_stage(work: RunWork) -> None:
     work.write(DATA, content)
     targets = (inputs.target, train.y, test.y)
     both = Dependence.of_both(train.dependence, test.dependence)
-    options: dict[str, Any] = {"targets": targets, "na_codes": inputs.na_codes, "dependence": both}
+    options: dict[str, Any] = {"targets": targets, "na": inputs.na, "dependence": both}
     compared = compare_parts(tables[0], tables[2], **options)
     # Test rows are later by the split.
     compared["drift"] = [one for one in compared["drift"] if one["column"] != request.time]

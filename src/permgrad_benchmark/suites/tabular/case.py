@@ -61,13 +61,13 @@ class TabularCase(SuiteCase):
     @functools.cached_property
     def encoded(self) -> npt.NDArray[np.float32]:
         """The fresh rows as the network sees them ``(rows, encoded)``."""
-        return self.model.encode(self.X)
+        return self.model.encode_rows(self.X).encoded
 
     @functools.cached_property
     def background(self) -> npt.NDArray[np.float32]:
         """Training rows as the network sees them, in random order ``(rows, encoded)``."""
         order = generator(self.seed, "tabular background").permutation(len(self.X_train))
-        return self.model.encode(self.X_train.iloc[order])
+        return self.model.encode_rows(self.X_train.iloc[order]).encoded
 
     @functools.cached_property
     def columns(self) -> dict[str, npt.NDArray[np.intp]]:

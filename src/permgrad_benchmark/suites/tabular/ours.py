@@ -122,7 +122,7 @@ def lightgbm_gain(case: TabularCase) -> Scores:
     import lightgbm
 
     started = time.perf_counter()
-    encoded = case.model.encode(case.X_train)
+    encoded = case.model.encode_rows(case.X_train).encoded
     kind = lightgbm.LGBMClassifier if case.classify else lightgbm.LGBMRegressor
     seed = case.integer_seed("lightgbm")
     trees = kind(n_estimators=200, importance_type="gain", random_state=seed, n_jobs=1, verbose=-1)

@@ -155,9 +155,9 @@ def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
     assert pickle.loads(pickle.dumps(shipped)).opened is None, "what a worker has made is not sent on"
     for found, rows in ((opened.inputs, X), (opened.donors, X[:50] + 1.0)):
         assert len(found) == 1
-        np.testing.assert_array_equal(found[0].numpy(), model.encode(rows))
+        np.testing.assert_array_equal(found[0].numpy(), model.encode_rows(rows).encoded)
     pd.testing.assert_frame_equal(opened.raw, X)
-    encoded, background = model.encode(X), model.encode(X[:50])
+    encoded, background = model.encode_rows(X).encoded, model.encode_rows(X[:50]).encoded
     shown = X.memory_usage(deep=True).sum()
     assert shipped.store_bytes == encoded.nbytes + background.nbytes + shown
     opened.encoded[:] = 0
