@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.explain import answer
