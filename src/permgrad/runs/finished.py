@@ -121,9 +121,7 @@ def check_common(rows: int) -> None:
     """Refuse runs with too few common test rows."""
     if rows < LEAST_ROWS:
         problem = f"The runs have {counted(rows, 'common test row')}, too few to compare them"
-        raise InputError(
-            problem, hint="Split both alike, with the same --split-seed, --time and --split-group.", code="PG013"
-        )
+        raise InputError(problem, hint="Split both alike, with the same --time and --row-group.", code="PG013")
 
 
 def common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFrame]]:

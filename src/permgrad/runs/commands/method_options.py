@@ -8,18 +8,21 @@ from typing import Any
 
 from permgrad.attribution.request import methods
 from permgrad.attribution.request.arguments import Arguments
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
 from permgrad.runs.requests import ExplainRequest
 
 #: Arguments that have an option of their own, and those that the command fills in.
-_OWN = {"method": "--method", "scope": "--scope", "target": "--class", "n_repeats": "--repeats"}
-_OWN |= {"random_state": "--seed", "positive": "--positive", "baseline": "--baseline"}
-_FILLED = {"model", "inputs", "y", "background", "progress", "options"}
+_OWN = {"method": "--method", "target": "--target", "groups": "--groups", "n_repeats": "--repeats"}
+_OWN |= {"random_state": "--seed"}
+_FILLED = {"model", "inputs", "background", "progress", "options", "positive"}
 
 
 def method_options(request: ExplainRequest) -> dict[str, Any]:
-    """Return the arguments that options of a request make. Refuse those that the method does not have."""
-    # Those of --option are JSON where the text is such, else text.
+    """Return the arguments that ``--option`` makes. Refuse those that the method does not have.
+
+    ``y`` and ``scope`` are not among them: the request has them.
+    """
     choices = {entry.name for entry in fields(Arguments)} | {*methods.get(request.method).options}
     options: dict[str, Any] = {}
     for text in request.further:
@@ -33,8 +36,9 @@ def method_options(request: ExplainRequest) -> dict[str, Any]:
         if name not in choices - _FILLED:
             raise unknown("--option", name, sorted(choices - _FILLED - {*_OWN}))
         try:
-            options[name] = json.loads(value)
+            options[name] = json.loads(value)  # JSON where the text is such, else text
         except ValueError:
             options[name] = value
-    options |= {} if request.baseline is None else {"baseline": request.baseline}
+    check_choice("scope", options.pop("scope", "auto"), ("auto", "global", "local"))
+    options.pop("y", None)
     return options

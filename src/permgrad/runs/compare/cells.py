@@ -29,7 +29,7 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model, loss_of
+from permgrad.runs.compare.plan import MOST_ROWS, N_REPEATS, ComparedTable, ComparisonPlan, Fold, Model, loss_of
 
 #: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
 OWN_DONORS = 200
@@ -152,19 +152,15 @@ def _explanations(
     rows = fold.test
     if table.task == "classification":
         rows = rows[np.isin(table.y[rows], table.y[fold.train])]
-    if len(rows) > plan.most_rows:
-        rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[: plan.most_rows]])
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[:MOST_ROWS]])
     X, y, background = fitted.X.iloc[rows], table.y[rows], None
     if not fitted.has_donors and len(rows) < OWN_DONORS:
         chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
         background = fitted.X.iloc[fold.train[np.sort(chosen)]]
-    options: dict[str, Any] = {
-        "background": background,
-        "n_repeats": plan.n_repeats,
-        "loss": loss_of(table.task, plan.loss),
-    }
+    options: dict[str, Any] = {"background": background, "n_repeats": N_REPEATS, "loss": loss_of(table.task)}
     options |= {"random_state": seed, "progress": False, **fitted.options}
-    options |= {} if table.groups is None else {"row_groups": table.groups[rows]}
+    options |= {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
 
     def numbers_of(method: str) -> dict[str, Any]:
         off: dict[str, Any] = {name: False for name in ("branches", "direction") if name in methods.get(method).options}

@@ -127,7 +127,7 @@ def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[s
     reader = "which your estimator gets as it is" if ":" in request.model else "from whose words the model learns"
     starts = NAMES, MAYBE_NAMES, ALSO_LEVELS
     begun = {start: [one.name for one in undecided if one.reason.startswith(start)] for start in starts}
-    texts = [one.name for one in undecided if one.kind == "text" and one.name != request.group]
+    texts = [one.name for one in undecided if one.kind == "text" and one.name != request.row_group]
     return {
         "whole numbers read as names of things, not as amounts: {}. Pass {kind}=numeric if they are amounts.": (
             begun[NAMES]
@@ -164,7 +164,7 @@ def notes_on_repeats(left_out: Mapping[str, str], types: Schema, rows: SplitTabl
             words = (
                 f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
             )
-            option = option_of("--split-group", name)
+            option = option_of("--row-group", name)
             return [f"{words}and intervals be too good. Pass {option} if rows with one value belong together."]
     return []
 
