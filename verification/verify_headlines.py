@@ -77,7 +77,7 @@ def request_of(folder: Path, frame: pd.DataFrame, preset: str, number: int) -> R
     path = folder / "table.csv"
     frame.to_csv(path, index=False)
     return RunRequest(
-        table=str(path), target=("y",), out=folder / "run", preset=preset, seed=number, split_seed=number, device="cpu"
+        table=str(path), target=("y",), out=folder / "run", preset=preset, seed=number, device="cpu"
     )
 
 

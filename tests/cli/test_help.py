@@ -138,7 +138,7 @@ def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
         ),
         (["run", "t.csv"], "Missing --target. Which column should be predicted? Columns: age, arm, dose."),
         (["run", "t.csv", "--target", "arm", "--drop", "dos"], "Column 'dos' (drop) not found. Did you mean 'dose'?"),
-        (["compare", "t.csv", "--target", "arm", "--split-group", "clinic"], "Column 'clinic' (group) not found."),
+        (["compare", "t.csv", "--target", "arm", "--row-group", "clinic"], "Column 'clinic' (group) not found."),
         (["tune", "t.csv", "--target", "arm", "--kind", "aeg=text"], "Column 'aeg' (--kind) not found."),
         (["run", "u.csv", "--target", "arm"], "The table file 'u.csv' does not exist. Check the path."),
     ],

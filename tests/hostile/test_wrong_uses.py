@@ -48,7 +48,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("run table.csv --target y --kind a=numbr", "PG003"),
     ("run table.csv --target y --kind a=date --kind a=numeric", "PG006"),
     ("run table.csv --target y --kind y=date", "PG015"),
-    ("run table.csv --target y --split-group town --time a", "PG006"),
+    ("run table.csv --target y --row-group town --time a", "PG006"),
     ("run table.csv --target y --cost 0 0", "PG002"),
     ("run table.csv --target a --cost 1 5", "PG004"),
     ("run table.csv --target y --seed one", "PG001"),

@@ -31,7 +31,7 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("changed")
     table(0).to_csv(folder / "old.csv", index=False)
     table(1, slope=-1.0).to_csv(folder / "new.csv", index=False)
-    call("run", folder / "old.csv", *MODEL, "--split-group", "person", "--out", folder / "old")
+    call("run", folder / "old.csv", *MODEL, "--row-group", "person", "--out", folder / "old")
     return folder
 
 
@@ -42,7 +42,7 @@ def lines_of(facts, kind):
 
 @pytest.fixture(scope="module")
 def later(place):
-    options = ("--split-group", "person", "--out", place / "new", "--against", place / "old", "--json")
+    options = ("--row-group", "person", "--out", place / "new", "--against", place / "old", "--json")
     return json.loads(call("run", place / "new.csv", *MODEL, *options))
 
 
@@ -70,7 +70,7 @@ def test_a_report_reads_the_changes_back(place, later):
     call("report", place / "new")
     assert (place / "new" / "report.html").read_text() == before
     assert "What changed" in before
-    again = json.loads(call("run", place / "new.csv", *MODEL, "--split-group", "person", "--out", place / "new",
+    again = json.loads(call("run", place / "new.csv", *MODEL, "--row-group", "person", "--out", place / "new",
                             "--against", place / "old", "--json"))  # fmt: skip
     assert again["already_finished"]
     assert again["changes"] == later["changes"]
@@ -91,7 +91,7 @@ def test_the_tab_fits_the_screen(later, place, tmp_path, width):
 
 
 def test_two_models_on_the_same_rows_are_paired(place):
-    other = ("--preset", "fast", "--target", "end", "--split-group", "person", "--out", place / "other")
+    other = ("--preset", "fast", "--target", "end", "--row-group", "person", "--out", place / "other")
     facts = json.loads(call("run", place / "old.csv", *other, "--against", place / "old", "--json"))["changes"]
     assert facts["same_rows"] is True
     assert "on the same rows" in facts["sentence"]

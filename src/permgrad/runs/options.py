@@ -59,7 +59,8 @@ class Option:
     once. ``"entries"``: the same, but a name may be repeated. ``"codes"``: with commas that are not split. ``table``: a
     file, or a named data set. ``short``: one letter with its dash. ``place``: the default place to write. ``choices``:
     the values, of which those with a word in capitals are patterns, and ``named`` whether the text names them.
-    ``panel``: its heading in the help, if not that of its name. ``branches``: whether branches of a network may follow a value, as in ``default:tabular``.
+    ``panel``: its heading in the help, if not that of its name. ``branches``: whether branches of a network may follow
+    a value, as in ``default:tabular``.
     """
 
     text: str

@@ -320,7 +320,7 @@ def test_splits_are_those_of_a_run():
 def test_a_group_column_is_no_feature(frame, tmp_path, toys):
     path = tmp_path / "grouped.csv"
     frame.assign(patient=np.repeat(np.arange(48), 5)).to_csv(path, index=False)
-    compare_table(request(path, tmp_path, group="patient"), say=quiet)
+    compare_table(request(path, tmp_path, row_group="patient"), say=quiet)
     assert "patient" not in set(pd.read_csv(tmp_path / "out" / "importances.csv")["feature"])
 
 
@@ -380,17 +380,17 @@ def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
 @pytest.mark.parametrize("kept", [(), ("--id", "town")])
 def test_a_group_that_is_no_column_is_called_a_group(table, tmp_path, toys, kept):
     words = ["compare", str(table), "--target", "label", "--models", "toy,other", "--out", str(tmp_path / "out"), *kept]
-    result = CliRunner().invoke(app, [*words, "--split-group", "twn"])
+    result = CliRunner().invoke(app, [*words, "--row-group", "twn"])
     assert result.exit_code == 2
     said = "error: Column 'twn' (group) not found. Did you mean 'town'?"
     assert result.stderr.startswith(said)
     assert (
-        "is the target and also named by --split-group"
-        in CliRunner().invoke(app, [*words, "--split-group", "label"]).stderr
+        "is the target and also named by --row-group"
+        in CliRunner().invoke(app, [*words, "--row-group", "label"]).stderr
     )
     assert (
         "Column 'nope' (id) not found"
-        in CliRunner().invoke(app, [*words, "--split-group", "town", "--id", "nope"]).stderr
+        in CliRunner().invoke(app, [*words, "--row-group", "town", "--id", "nope"]).stderr
     )
 
 

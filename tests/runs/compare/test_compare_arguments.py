@@ -239,7 +239,7 @@ def test_the_rows_of_a_comparison_are_those_of_its_file(flagged):
     read = pd.read_csv(flagged)
     read.assign(label=read["label"].mask(read.index % 9 == 0)).to_csv(flagged, index=False)
     kept = read[read.index % 9 != 0].reset_index(drop=True)
-    given = from_request(request(flagged, group="c"))
+    given = from_request(request(flagged, row_group="c"))
     assert given.y.tolist() == kept["label"].tolist()
     pd.testing.assert_frame_equal(given.X, kept[["a", "b", "flag"]], check_dtype=False)
     assert given.groups.tolist() == pd.factorize(kept["c"])[0].tolist()

@@ -239,8 +239,8 @@ def test_times_that_are_none(text):
 
 def test_thorough_and_a_limit():
     assert RunRequest(table="t.csv").seconds_at_most == math.inf
-    with pytest.raises(InputError, match="--thorough and --time-limit cannot be combined"):
-        RunRequest(table="t.csv", thorough=True, time_limit="5m").check()
+    with pytest.raises(InputError, match="--max-rows all and --time-limit cannot be combined"):
+        RunRequest(table="t.csv", max_rows="all", time_limit="5m").check()
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_kinds_of_what_is_no_feature_are_refused(here):
         (
             "ward=numeric",
             {"group": "ward"},
-            "--kind ward=numeric does not apply to 'ward', which is left out: --split-group",
+            "--kind ward=numeric does not apply to 'ward', which is left out: --row-group",
         ),
         ("id_code=numeric", {}, "Column 'id_code' is declared numeric but is identifier"),
     ]:
@@ -142,7 +142,7 @@ def test_runs_of_other_kinds_are_other_runs(here):
 def test_the_commands_train_on_a_declared_column(here):
     words = ["table.csv", "--target", "y", "--kind", "id_code=categorical", "--kind", "ward=categorical"]
     Path("preset.json").write_text(json.dumps({"base": "fast", "training": {"max_epochs": 2}}))
-    run = ["run", *words, "--preset", "preset.json", "--out", "run", "--competitor", "linear"]
+    run = ["run", *words, "--preset", "preset.json", "--out", "run", "--baselines", "linear"]
     call(*run)
     assert {"id_code", "ward"} <= set(pd.read_csv("run/importance.csv")["feature"])
     schema = json.loads(Path("run/model/model.json").read_text())["preprocessor"]["schema"]["columns"]

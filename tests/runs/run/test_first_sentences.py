@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from permgrad.cli import app
 from permgrad.evaluation.metrics import evaluate
 
-WORDS = ("--target", "grade", "--preset", "fast", "--competitor", "linear")
+WORDS = ("--target", "grade", "--preset", "fast", "--baselines", "linear")
 
 
 def call(*words: object) -> str:

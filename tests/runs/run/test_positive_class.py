@@ -34,8 +34,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("positive")
     with working_in(folder):
         table().to_csv("table.csv", index=False)
-        call("run", "table.csv", *WORDS, "--out", "usual", "--competitor", "linear")
-        call("run", "table.csv", *WORDS, "--out", "other", "--competitor", "linear", "--positive", "good")
+        call("run", "table.csv", *WORDS, "--out", "usual", "--baselines", "linear")
+        call("run", "table.csv", *WORDS, "--out", "other", "--baselines", "linear", "--positive", "good")
     return folder
 
 
@@ -71,7 +71,7 @@ def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
         page = Path(run, "report.html").read_text()
         assert f"Average precision, lift and curves are for the positive class {positive}." in page
         assert f"Observed share of {positive} by predicted probability" in page
-        words = [*WORDS, "--out", run, "--competitor", "linear", *(["--positive", "good"] if run == "other" else [])]
+        words = [*WORDS, "--out", run, "--baselines", "linear", *(["--positive", "good"] if run == "other" else [])]
         said = call("run", "table.csv", *words)
         assert f"Average precision and lift are for the positive class '{positive}' (change it" in said
 

@@ -117,7 +117,7 @@ def test_wide_tables_get_fewer_donors_and_no_directions(features, repeats, direc
 def test_a_run_that_is_repeated_has_the_same_files_but_for_its_times(here):
     files = []
     for number in range(2):
-        run_table(replace(ASKED, named_baselines=("linear", "extra_trees")), say=lambda _: None)
+        run_table(replace(ASKED, baselines=("linear", "extra_trees")), say=lambda _: None)
         folder = Path("out").rename(f"run {number}")
         files.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
     first, second = files

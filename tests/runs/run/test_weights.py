@@ -153,13 +153,12 @@ def test_what_counts_rows_once_is_refused(weighed, tmp_path):
         ),
         ({"refits": 5}, "--weight and --refits cannot be combined"),
         ({"sensitive": ("age",)}, "--weight and --sensitive cannot be combined"),
-        ({"against": weighed}, "--weight and --against cannot be combined"),
         ({"model": "auto"}, "--weight and the model auto cannot be combined: it is not trained with weights"),
-        ({"named_baselines": ("mlp",)}, "--weight and the model mlp cannot be combined"),
+        ({"baselines": ("mlp",)}, "--weight and the model mlp cannot be combined"),
     ):
         with pytest.raises(InputError, match=words):
             RunRequest(table=table, target=("vote",), weight="factor", **options).check()
-    names = RunRequest(table=table, target=("vote",), weight="factor", baselines=True).wanted_baselines
+    names = RunRequest(table=table, target=("vote",), weight="factor", baselines=("usual",)).wanted_baselines
     assert "linear" in names
     assert "mlp" not in names
     for column, words in (
