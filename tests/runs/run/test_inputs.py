@@ -322,7 +322,8 @@ def test_groups_in_training_and_own_files_are_counted(here):
     # A gap makes the numbers of a column broken ones.
     own.assign(patient=own["patient"].where(own.index > 0)).to_csv("test.csv", index=False)
     assert any(
-        "groups of 'patient' in the test file" in note for note in load(test=Path("test.csv"), row_group="patient").notes
+        "groups of 'patient' in the test file" in note
+        for note in load(test=Path("test.csv"), row_group="patient").notes
     )
     own.assign(patient=own["patient"] + 100).to_csv("test.csv", index=False)
     assert not any("groups of" in note for note in load(test=Path("test.csv"), row_group="patient").notes)
@@ -428,7 +429,9 @@ def test_another_version_is_another_run(here, monkeypatch):
 
 
 def test_the_command_can_be_typed_again():
-    request = RunRequest(table="my table.csv", target=("y z",), na=("-9,-8",), seed=3, baselines=("usual",), drop=("a", "b"))
+    request = RunRequest(
+        table="my table.csv", target=("y z",), na=("-9,-8",), seed=3, baselines=("usual",), drop=("a", "b")
+    )
     assert request.command == (
         "permgrad run 'my table.csv' --target 'y z' --drop a --drop b --na=-9,-8 --seed 3 --baselines"
     )
