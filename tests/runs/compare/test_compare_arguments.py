@@ -69,7 +69,7 @@ def test_folds_are_a_number_or_a_number_with_repeats(frame):
 
 def test_codes_for_missing_are_said_where_the_table_is_read(frame, tmp_path):
     frame.to_csv(tmp_path / "table.csv", index=False)
-    read = pg.read_table(tmp_path / "table.csv", na_codes=[-9])
+    read = pg.read_table(tmp_path / "table.csv", na=[-9])
     blank = frame.assign(**{name: frame[name].astype(float).mask(frame[name] == -9) for name in "ab"})
     found, expected, plain = (compared(one).scores["log_loss"].to_numpy() for one in (read, blank, frame))
     np.testing.assert_allclose(found, expected, rtol=1e-6)

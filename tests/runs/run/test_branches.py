@@ -49,10 +49,8 @@ def test_the_named_branches_are_trained(table, tmp_path, given, paths, words):
 
 
 def test_branches_are_part_of_what_a_run_is(table):
-    one, other = (
-        configuration(RunRequest(table=str(table), target=("y",), preset=preset))
-        for preset in ("default", "default:image")
-    )
+    presets = ("default", "default:image")
+    one, other = (configuration(RunRequest(table=str(table), target=("y",), preset=preset)) for preset in presets)
     assert one != other
     assert "branches" not in one  # runs of before stay what they are
 

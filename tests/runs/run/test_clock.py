@@ -65,7 +65,7 @@ def test_of_a_preset_that_sees_all_rows_every_epoch_is_trained():
     [
         (EPOCH_ROWS, {}, None),
         (EPOCH_ROWS + 1, {}, FEWER_MEMBERS),
-        (EPOCH_ROWS + 1, {"thorough": True}, None),
+        (EPOCH_ROWS + 1, {"max_rows": "all"}, None),
         (EPOCH_ROWS + 1, {"preset": "fast"}, None),
     ],
 )

@@ -73,10 +73,9 @@ def test_a_sheet_is_read_of_every_excel_file(here):
         with pd.ExcelWriter(f"{name}.xlsx") as book:
             rows.head(3).to_excel(book, sheet_name="notes", index=False)
             rows.to_excel(book, sheet_name="rows", index=False)
-    table(40, seed=2).to_csv("validation.csv", index=False)
-    options = {"target": ("y",), "test": Path("test.xlsx"), "validation": Path("validation.csv"), "sheet": "rows"}
+    options = {"target": ("y",), "test": Path("test.xlsx"), "sheet": "rows"}
     inputs = load_inputs(RunRequest(table="table.xlsx", **options))
-    assert [len(inputs.parts[part].numbers) for part in PARTS] == [200, 40, 50]
+    assert [len(inputs.parts[part].numbers) for part in PARTS] == [160, 40, 50]
 
 
 def test_identifiers_are_left_out_and_said(here):
@@ -267,9 +266,6 @@ def test_own_files(here):
     assert {part: len(one.parts[part].frame) for part in PARTS} == {"train": 160, "validation": 40, "test": 50}
     test, train = (list(one.parts[part].frame.columns) for part in ("test", "train"))
     assert test == train, "columns are matched by name"
-    table(30, seed=2).to_csv("validation.csv", index=False)
-    both = load(test=Path("test.csv"), validation=Path("validation.csv"))
-    assert {part: len(both.parts[part].frame) for part in PARTS} == {"train": 200, "validation": 30, "test": 50}
 
 
 @pytest.mark.parametrize(
@@ -280,7 +276,7 @@ def test_own_files(here):
         ("code", {"identifier": ("code",)}),
         ("weight", {"drop": ("weight",)}),
         ("year", {"time": "year"}),
-        ("patient", {"group": "patient"}),
+        ("patient", {"row_group": "patient"}),
     ],
 )
 def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
@@ -329,21 +325,6 @@ def test_groups_in_training_and_own_files_are_counted(here):
     assert not any("groups of" in note for note in load(test=Path("test.csv"), row_group="patient").notes)
     own.drop(columns="patient").to_csv("test.csv", index=False)
     assert not any("groups of" in note for note in load(test=Path("test.csv"), row_group="patient").notes)
-
-
-def test_what_divides_nothing_is_named(here):
-    files = {}
-    for seed, part in enumerate(("test", "validation")):
-        files[part] = Path(f"{part}.csv")
-        table(30, seed=seed + 1).to_csv(files[part], index=False)
-    assert not any("nothing" in note for note in load(**files).notes)
-    assert not any("nothing" in note for note in load(test=files["test"], row_group="patient").notes)
-    inputs = load(**files, row_group="patient")
-    reason = "because --test and --validation are given. The"
-    assert f"--row-group has no effect on the split, {reason} column is left out." in inputs.notes
-    assert inputs.left_out["patient"] == "left out: --row-group"
-    assert [note.split(" in the ")[1].split()[0] for note in inputs.notes if "groups of" in note] == list(files)
-    assert f"--time has no effect on the split, {reason} column is left out." in load(**files, time="year").notes
 
 
 def test_rows_in_training_and_test_are_counted(here):

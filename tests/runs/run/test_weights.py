@@ -94,7 +94,7 @@ def test_training_follows_the_weights(weighed, tmp_path):
     assert chances[0][1] - chances[0][0] < 0, "most of the weight is of women"
 
 
-def test_explaining_the_run_and_its_report_keep_to_the_weights(weighed, tmp_path):
+def test_explaining_the_run_and_its_report_keep_to_the_weights(weighed, tmp_path, monkeypatch):
     own = pg.Explanation.load(weighed / "explanations" / "permgrad")
     assert own.meta["equal_rows"] < 0.8 * own.meta["rows_explained"]
     explain_table(ExplainRequest(model_folder=weighed, out=tmp_path / "again"))
@@ -110,11 +110,9 @@ def test_explaining_the_run_and_its_report_keep_to_the_weights(weighed, tmp_path
     table.to_parquet(tmp_path / "rows.parquet")
     parts = {}
     for stream in (True, False):
-        explain_table(
-            ExplainRequest(
-                model_folder=weighed, table=tmp_path / "rows.parquet", out=tmp_path / str(stream), stream=stream
-            )
-        )
+        monkeypatch.setattr("permgrad.runs.commands.predict.LARGE_BYTES", 1 if stream else 2**30)
+        request = ExplainRequest(model_folder=weighed, table=tmp_path / "rows.parquet", out=tmp_path / str(stream))
+        explain_table(request)
         parts[stream] = pg.Explanation.load(tmp_path / str(stream))
     kept = table["factor"].to_numpy() > 0
     assert kept.sum() < len(table)

@@ -286,7 +286,7 @@ def test_other_studies_and_files_are_refused(place, tuned, tmp_path):
     assert "holds other files (thesis.txt)" in call(*words(place, foreign), code=2)
     assert {path.name for path in foreign.iterdir()} == {"thesis.txt"}
     url = f"sqlite:///{tuned / 'study.db'}"
-    said = call(*words(place, tmp_path / "other"), "--storage", url, "--drop", "noise", code=2)
+    said = call(*words(place, tmp_path / "other"), "--storage", url, "--drop", "town", code=2)
     assert "was started with other settings: drop" in said
     assert not (tmp_path / "other").exists()
 

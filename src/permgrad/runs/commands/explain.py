@@ -204,9 +204,7 @@ def _explain_in_memory(
         if truth is None:
             tell_no_targets(read.data, read.columns, request.source, named=request.y is not None)
         explained = _with_targets(request, explained, measurable)
-    if request.max_rows is not None and len(explained) > request.max_rows:
-        order = generator(request.seed, "rows explained").permutation(len(explained))
-        explained = explained[np.sort(order[: request.max_rows])]
+    explained = _at_most(request, explained)
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
     if not streamed and not isinstance(read.model, FileModel):
@@ -239,11 +237,20 @@ def _with_targets(request: ExplainRequest, places: Integers, measurable: Integer
             f"{by_count(left_out, 'has', 'have')} no target and {by_count(left_out, 'is', 'are')} left out. "
             "Leave the target's column out to explain all rows without a loss."
         )
+    explained = _at_most(request, explained)
     if request.method == "permgrad-paper" and len(explained) == 1:
         row = "leave --row out and " if request.row is not None else ""
         problem = "permgrad-paper shuffles each feature among the explained rows and needs several, got 1"
         raise InputError(problem, hint=f"{row}choose more rows, or pass --method permgrad.", code="PG013")
     return explained
+
+
+def _at_most(request: ExplainRequest, places: Integers) -> Integers:
+    """Return the rows, or as many of them as ``--max-rows`` says, drawn at random."""
+    if request.max_rows is None or len(places) <= request.max_rows:
+        return places
+    order = generator(request.seed, "rows explained").permutation(len(places))
+    return places[np.sort(order[: request.max_rows])]
 
 
 def _computed(
