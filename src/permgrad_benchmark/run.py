@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,10 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     if request.images and request.suite not in ("multimodal", EVERY):
         problem = f"The suite {request.suite!r} has no images"
         raise InputError(problem, "Leave --image-sets out, or choose multimodal.", "PG004")
-    same = {name: getattr(request, name) for name in ("images", "peers", "threads")}
+    same = {name: getattr(request, name) for name in ("methods", "images", "peers", "threads")}
     settings = Settings(scale="quick" if request.quick else "full", **same)
     chosen = [registry.get(name) for name in (list(registry) if request.suite == EVERY else [request.suite])]
-    cells = _cells(request, chosen)
+    cells = _cells(request, settings, chosen)
     folder, configuration = request.folder, {"version": __version__, **settings.to_dict()}
     if not request.overwrite:
         FOLDER.find(folder, configuration)
@@ -93,11 +94,15 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
 
 
 # ---- what is to be done ----------------------------------------------------------------------------------------------
-def _cells(request: BenchmarkRequest, chosen: list[Suite]) -> list[Cell]:
+def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -> list[Cell]:
     """List the requested cells, seed by seed, so that an interrupted run has every function of the first seeds."""
     functions = list(dict.fromkeys(name for suite in chosen for name in suite.functions))
     for name in request.functions:
         check_choice("function", name, functions)
+    everyone = replace(settings, methods=(), peers=True)
+    contestants = list(dict.fromkeys(name for suite in chosen for name in suite.methods(everyone)))
+    for name in request.methods:
+        check_choice("method", name, contestants)
     usual = 1 if request.quick else 3
     return [
         (suite.name, function, seed)

@@ -281,14 +281,6 @@ def test_folder_of_other_files(here):
     assert "--overwrite" in said
 
 
-def test_a_seed_by_which_no_rows_can_be_divided(here):
-    words = ["run", "table.csv", "--target", "y", "--split-seed", "4294967296", "--out", "out"]
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 2
-    assert "--split-seed" in result.stderr
-    assert not (here / "out").exists()
-
-
 @pytest.mark.parametrize(
     ("words", "fact"),
     [
@@ -305,10 +297,11 @@ def test_a_seed_by_which_no_rows_can_be_divided(here):
         (["--from", "explan"], "Did you mean 'explain'?"),
         (["--from", "explanation"], "is not finished"),
         (["--cost", "1e308", "1e308"], "two finite numbers of at least 0, not both 0, got 1e+308 1e+308"),
-        (
-            ["--batch-size", "99999999999999999999"],
-            "'auto' or a whole number of at least 2 and at most 2147483647, got 9999999999",
-        ),
+        (["--max-rows", "one"], "--max-rows must be a whole number of at least 2, or all, got 'one'"),
+        (["--encoder", "efficientnet"], "--encoder must be one of 'all-minilm-l6-v2', 'efficientnet-lite0'"),
+        (["--encoder", ".", "--encoder", "all-minilm-l6-v2"], "read the same columns. Leave one of them out"),
+        (["--baselines", "linaer"], "Did you mean 'linear'?"),
+        (["--preset", "default:tabluar"], "Did you mean 'tabular'?"),
         (["--from", "report"], "is not finished"),
         (
             ["--drop", "agee"],
@@ -316,7 +309,7 @@ def test_a_seed_by_which_no_rows_can_be_divided(here):
         ),
         (["--drop", "age,weight"], "Column 'age,weight' (drop) not found. Name one column. An option for several is"),
         (["--id", "number"], "Column 'number' (id) not found. Columns: age, weight,"),
-        (["--row-group", "clinic"], "Column 'clinic' (group) not found"),
+        (["--row-group", "clinic"], "Column 'clinic' (row_group) not found"),
         (["--time", "date"], "Column 'date' (time) not found"),
         (["--time", "town"], "time must be a number or a date"),
         (["--row-group", "town"], "A grouped split needs at least 3 groups"),
@@ -357,7 +350,6 @@ def test_usage_errors_name_the_option(here):
         ["run", ""],
         ["run", "table.csv", "--target", "y", "--out", ""],
         ["run", "table.csv", "--target", "y", "--test", ""],
-        ["run", "table.csv", "--target", "y", "--validation", ""],
         ["run", "table.csv", "--target", "y", "--groups", ""],
         ["predict", "", "table.csv"],
         ["predict", ".", ""],

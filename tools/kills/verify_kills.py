@@ -55,7 +55,7 @@ def _every_job(place: Path, *, quick: bool) -> list[Job]:
     table, target, explain = place / "table.csv", ("--target", "y"), ("explain", place / "model")
     parts, local, sample = place / "table", ("--engine", "local"), 60 if quick else 500
     models = ("--models", "linear,extra_trees,fast", "--cv", 2 if quick else 3)
-    methods = ("--no-peers", "--quick")
+    methods = ("--methods", "permgrad,gradient,random", "--no-peers", "--quick")
     functions = ("--functions", ",".join(_CUTS), "--seeds", 1 if quick else 2)
     stops = (KILL, KILL_LEADER, KILL_LEADER, INTERRUPT)
     return [

@@ -507,6 +507,7 @@ class BenchmarkRequest(ComputingRequest, CommandRequest):
     out: Path | None = output("permgrad-runs/benchmark-<suite>")
     seeds: int | None = option("Number of seeds, from 0 (default: 3; 1 with --quick).", None, least=1)
     functions: Names = option("Known functions, with commas (default: all, or few).", (), "NAMES", lists="names")
+    methods: Names = option("Methods, with commas (default: all).", (), "NAMES", lists="names")
     images: Names = option(
         "Image set of the multimodal suite, or one for each image, with a comma between: organamnist, organcmnist, "
         "another MedMNIST set, or FILE.npz in their form.",

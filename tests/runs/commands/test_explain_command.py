@@ -113,12 +113,12 @@ def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, method):
 
 def test_single_rows_stay_signed_and_have_their_values(tmp_path, run, write):
     rows, positive = write("rows", table(60, seed=1)), positive_of(run)
-    words = ("--method", "shapley", "--row", 3)
+    words = ("--method", "shapley", "--row", 4)
     said = call("explain", run, rows, *words, "--out", tmp_path / "out")
     explanation = pg.Explanation.load(tmp_path / "out")
     assert "means of absolute values" not in said
-    assert "Rows are counted from 0." + (" Row 3 is line 5 of rows.csv." if rows.is_file() else "") in said.splitlines()
-    value = table(60, seed=1)["a"][3]
+    assert "Rows are counted from 0." + (" Row 4 is line 6 of rows.csv." if rows.is_file() else "") in said.splitlines()
+    value = table(60, seed=1)["a"][4]
     assert f"  a = {value_text(value)} " in said
     frame = pd.read_csv(tmp_path / "out" / "importance.csv")
     assert float(frame.set_index("feature")["value"]["a"].iloc[0]) == pytest.approx(value)

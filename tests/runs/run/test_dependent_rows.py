@@ -113,11 +113,11 @@ def test_a_comparison_explains_by_groups():
     table = farms(4, 30, 8)
     X, y = table[["soil", "slope"]], table["yield"] + 2 * table["soil"]
     models = [("ridge", Ridge()), ("plain", LinearRegression())]
-    asked = {"models": models, "folds": 3, "random_state": 0, "progress": False, "methods": ["permutation"]}
-    found = pg.compare(X, y, groups=table["farm"], **asked).importances.set_index("feature")
+    asked = {"cv": 3, "progress": False}
+    found = pg.compare(models, X, y, row_groups=table["farm"], **asked).importances.set_index("feature")
     # Of 10 farms with 8 rows each, the soil of which is one number.
     assert (found.loc["soil", "std"] > 0.16 * found.loc["soil", "importance"]).all()
-    alone = pg.compare(X, y, groups=np.arange(len(X)), **asked).importances.set_index("feature")
+    alone = pg.compare(models, X, y, row_groups=np.arange(len(X)), **asked).importances.set_index("feature")
     assert (alone.loc["soil", "std"] < 0.16 * alone.loc["soil", "importance"]).all()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -74,35 +73,6 @@ def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
         words = [*WORDS, "--out", run, "--baselines", "linear", *(["--positive", "good"] if run == "other" else [])]
         said = call("run", "table.csv", *words)
         assert f"Average precision and lift are for the positive class '{positive}' (change it" in said
-
-
-def test_a_report_is_written_again_for_the_other_class():
-    before, page = Path("usual/metrics.json").read_bytes(), Path("usual/report.html").read_text()
-    call("report", "usual", "--positive", "good")
-    other = Path("usual/report.html").read_text()
-    assert "are for the positive class good" in other
-    value = metrics_of("other")["test"]["average_precision"]
-    # It stands in the table of single classes anyhow.
-    assert other.count(f"{value:.3f}") > page.count(f"{value:.3f}") > 0
-    assert Path("usual/metrics.json").read_bytes() == before
-    call("report", "usual")
-    assert "are for the positive class bad" in Path("usual/report.html").read_text()
-
-
-def figures_of(page: str, model: str) -> list[str]:
-    """Return what the first table of a page says of a model: its metrics, the time left out."""
-    return re.findall(r"<td[^>]*>([^<]*)</td>", page.partition(f">{model}</td>")[2].partition("</tr>")[0])[:-1]
-
-
-def test_baselines_are_measured_anew_for_the_other_class():
-    call("report", "usual", "--positive", "good")
-    anew, other = Path("usual/report.html").read_text(), Path("other/report.html").read_text()
-    shown = figures_of(anew, LINEAR)
-    assert shown == figures_of(other, LINEAR)
-    assert f"{metrics_of('other')['baselines']['linear']['average_precision']:.3f}" in shown
-    assert "The run has no predictions of this network on validation rows" in anew
-    call("report", "usual")
-    assert "keeps no predictions" not in Path("usual/report.html").read_text()
 
 
 def test_explain_follows_the_run():
