@@ -140,7 +140,7 @@ class HelpfulCommand(TyperCommand):
         following = [*args[1:], "-"]
         args = [
             f"{word}={ALONE[word]}" if word in ALONE and not _are_names(after) else word
-            for word, after in zip(args, following, strict=True)
+            for word, after in zip(args, following, strict=False)
         ]
         return super().parse_args(ctx, args)
 
