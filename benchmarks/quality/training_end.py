@@ -6,8 +6,8 @@
 
 Each cell is one fit of preset ``default`` by patience alone (``permgrad run --max-rows all``), with the validation loss
 of each epoch: a cell of ``benchmarks.quality.comparison``. The rule is then applied to these losses. Where the best
-epoch before the end is the same, so are the weights. Where it is not, the network is trained again with the rule. Six named
-sets, and four tables of scikit-learn.
+epoch before the end is the same, so are the weights. Where it is not, the network is trained again with the rule. Six
+named sets, and four tables of scikit-learn.
 """
 
 from __future__ import annotations

@@ -117,8 +117,12 @@ def test_an_option_that_is_gone_is_unknown_as_any_other(command, flag, near):
     ],
 )
 def test_baselines_are_the_usual_ones_or_those_named(words, names, monkeypatch):
-    asked = []
-    monkeypatch.setattr(RunRequest, "check", lambda request: asked.append(request))
+    asked: list[RunRequest] = []
+
+    def check(request):
+        asked.append(request)
+
+    monkeypatch.setattr(RunRequest, "check", check)
     CliRunner().invoke(app, ["run", *words])
     assert asked[0].baselines == names
     assert asked[0].command.endswith("--baselines" if names == ("usual",) else ",".join(names))
