@@ -153,7 +153,7 @@ def test_the_commands_train_on_a_declared_column(here):
     assert re.search(r"differs in kind .*\. Replace it with --overwrite", call(*other, code=2))
     call("predict", "run", "table.csv", "--out", "predicted.csv")
     assert len(pd.read_csv("predicted.csv")) == len(table())
-    call("compare", *words, "--models", "fast,linear", "--folds", "2", "--out", "compared", "--no-explain")
+    call("compare", *words, "--models", "fast,linear", "--cv", "2", "--out", "compared", "--no-explain")
     space = {"base": "fast", "parameters": {"training.max_epochs": {"choices": [1, 2]}}}
     Path("space.json").write_text(json.dumps(space))
     pytest.importorskip("optuna")

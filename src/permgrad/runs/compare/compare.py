@@ -189,7 +189,6 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
         "classes": counts or None,
         "positive": plain(table.positive),
         "divided": _division(table, plan),
-        "fold_word": "fold",
         "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},
         "explained": explained if plan.methods else None,
         "seed": plan.seed,
