@@ -47,7 +47,7 @@ METRICS = (
 #: Options that are listed last, in this order.
 _LAST = (
     *("seed", "time_limit", "max_rows", "device", "threads", "baselines", "cost", "trials", "storage", "space"),
-    *("keep_rows", "out", "from_stage", "overwrite", "open_page"),
+    *("keep_rows", "from_stage", "overwrite", "open_page"),
 )
 
 
