@@ -112,7 +112,7 @@ def test_two_models_on_the_same_rows_are_paired(place):
 def refused(place, name, *options, **changed):
     table(1)[: changed.pop("rows", 3000)].assign(**changed).to_csv(place / f"{name}.csv", index=False)
     target = () if "--target" in options else ("--target", "end")
-    call("run", place / f"{name}.csv", "--model", "linear", *target, *options, "--out", place / name)
+    call("run", place / f"{name}.csv", "--preset", "fast", *target, *options, "--out", place / name)
     page = (place / name / "report.html").read_bytes()
     said = call_refused("report", place / name, "--against", place / "old")
     assert (place / name / "report.html").read_bytes() == page

@@ -191,6 +191,16 @@ def test_the_summary_and_json(place, classified):
     assert facts["test"]["accuracy"] == json.loads((classified / "metrics.json").read_text())["test"]["accuracy"]
 
 
+def test_a_run_explains_at_most_so_many_rows(place, tmp_path):
+    words = ("run", place / "table.csv", *REGRESSED, "--max-rows", 20, "--out", tmp_path / "run")
+    call(*words)
+    assert pg.Explanation.load(tmp_path / "run" / "explanations" / "permgrad").meta["rows_explained"] == 20
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["configuration"]["max_rows"] == "20"
+    assert "--max-rows 20" in record["command"]
+    assert call(*words).startswith("This run is already finished")
+
+
 def test_another_configuration_is_refused(place, classified):
     before = tree(classified)
     result = CliRunner().invoke(app, ["run", str(place / "table.csv"), *WORDS, "--out", str(classified), "--seed", "1"])
@@ -330,15 +340,18 @@ def test_predict_aligns_by_name(place, classified, tmp_path, monkeypatch):
     np.testing.assert_allclose(pd.read_csv("again.csv")["probability_ill"], found["probability_ill"], atol=1e-6)
 
 
-def test_predict_never_replaces_in_silence(place, classified, tmp_path):
+def test_a_file_is_replaced_without_asking_but_never_a_table_or_a_file_of_the_run(place, classified, tmp_path):
     out = tmp_path / "mine.csv"
     out.write_text("mine")
-    result = CliRunner().invoke(app, ["predict", str(classified), str(place / "new.csv"), "--out", str(out)])
-    assert result.exit_code == 2
-    assert "already exists. Add --overwrite, or choose another file with --out." in result.stderr
-    assert out.read_text() == "mine"
-    call("predict", classified, place / "new.csv", "--out", out, "--overwrite")
+    call("predict", classified, place / "new.csv", "--out", out)
     assert out.read_text().startswith("row,code,prediction")
+    for kept in (place / "new.csv", classified / "importance.csv"):
+        before = kept.read_bytes()
+        call("predict", classified, place / "new.csv", "--out", kept, code=2)
+        assert kept.read_bytes() == before
+    (tmp_path / "page.html").write_text("mine")
+    call("report", classified, "--out", tmp_path / "page.html", "--title", "Ours")
+    assert "Ours" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_predict_to_stdout_and_json(place, regressed):

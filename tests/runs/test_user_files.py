@@ -179,16 +179,15 @@ def test_predictions_never_replace_their_table(place, more):
 
 
 @pytest.mark.parametrize("leads_to", ["nowhere.csv", "link.csv"], ids=["nowhere", "to itself"])
-def test_links_that_lead_nowhere_are_not_replaced_in_silence(place, leads_to):
+def test_a_link_that_leads_nowhere_is_replaced_by_a_file_alone(place, leads_to):
     link = Path("link.csv")
     link.symlink_to(leads_to)
-    assert "link.csv already exists. Add --overwrite" in refused("predict", "run", "table.csv", "--out", link)
     said = refused("explain", "run", "table.csv", "--method", "gradient", "--row", "3", "--out", link)
     assert "link.csv is a link that leads nowhere, not a folder. Choose another" in said
     with pytest.raises(InputError, match=r"link\.csv already exists. Choose another"):
         Explanation.load("run/explanations/permgrad").save(link)
     assert link.is_symlink()
-    call("predict", "run", "table.csv", "--out", link, "--overwrite")
+    call("predict", "run", "table.csv", "--out", link)
     assert not link.is_symlink()
 
 

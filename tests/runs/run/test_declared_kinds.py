@@ -93,7 +93,7 @@ def test_kinds_of_what_is_no_feature_are_refused(here):
         ),
         (
             "ward=numeric",
-            {"group": "ward"},
+            {"row_group": "ward"},
             "--kind ward=numeric does not apply to 'ward', which is left out: --row-group",
         ),
         ("id_code=numeric", {}, "Column 'id_code' is declared numeric but is identifier"),

@@ -47,14 +47,14 @@ def test_a_run_by_groups_counts_groups(tmp_path):
     assert "count 6 groups by farm" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("option", ["group", "time"])
+@pytest.mark.parametrize("option", ["row_group", "time"])
 def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
     table = farms(0)
     table["day"] = pd.date_range("1999-01-28", periods=len(table)).strftime("%-m/%-d/%y" if option == "time" else "%F")
     run(
-        table.drop(columns="day" if option == "group" else "farm"),
+        table.drop(columns="day" if option == "row_group" else "farm"),
         tmp_path,
-        **{option: {"group": "farm"}.get(option, "day")},
+        **{option: {"row_group": "farm"}.get(option, "day")},
     )
     own = pg.Explanation.load(tmp_path / "out" / "explanations" / "permgrad")
     folder = tmp_path / "out"
@@ -68,7 +68,7 @@ def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
     table.to_csv(tmp_path / "other.csv", index=False)
     explain_table(ExplainRequest(model_folder=folder, table=tmp_path / "other.csv", out=tmp_path / "other"))
     found = pg.Explanation.load(tmp_path / "other").meta["independent"]
-    assert found == {"by": "row_groups", "count": 29} if option == "group" else found["by"] == "row_time"
+    assert found == {"by": "row_groups", "count": 29} if option == "row_group" else found["by"] == "row_time"
 
 
 def test_a_repeated_identifier_is_noted(tmp_path):

@@ -323,7 +323,7 @@ def test_what_a_function_must_return(text, words, tables, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"preset": "fast"}, "--preset is for permgrad's network, and --model is lightgbm"),
+        ({"preset": "fast"}, "--preset fast is for permgrad's network, and --model is lightgbm"),
         ({"preset": "default:image"}, "--preset default:image is for permgrad's network"),
     ],
 )

@@ -73,9 +73,9 @@ def test_the_words_of_a_group_are_a_feature(here):
 
 
 def test_a_group_is_left_out_where_it_is_no_text_or_is_named_otherwise(here):
-    for options in ({"drop": ("name",)}, {"kind": ("name=text",), "group": "cost"}):
-        inputs = load_inputs(request(**{"group": "name"} | options))
-        group = options.get("group", "name")
+    for options in ({"drop": ("name",)}, {"kind": ("name=text",), "row_group": "cost"}):
+        inputs = load_inputs(request(**{"row_group": "name"} | options))
+        group = options.get("row_group", "name")
         assert group not in inputs.parts["train"].frame.columns
         assert inputs.left_out[group].startswith("left out: --row-group")
     assert "name" in load_inputs(request(row_group="name", kind=("name=text",))).parts["train"].frame
