@@ -115,7 +115,7 @@ def notes_on_columns(
         if names:
             flags = {
                 flag.replace("-", "_"): option_of(f"--{flag}", next(iter(names)))
-                for flag in ("kind", "id", "split-group")
+                for flag in ("kind", "id", "row-group")
             }
             shown = list(names.values()) if isinstance(names, Mapping) else names
             story.append(sentence.format(listed(shown), **flags))
@@ -136,7 +136,7 @@ def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[s
             begun[MAYBE_NAMES]
         ),
         "each value is read as a level, too, because equal ones are alike in the target beyond their neighbours: {}. "
-        "If rows with one value belong together, pass {split_group}. {kind}=numeric reads amounts alone.": (
+        "If rows with one value belong together, pass {row_group}. {kind}=numeric reads amounts alone.": (
             begun[ALSO_LEVELS]
         ),
         f"free text, {reader}: {{}}. Pass {{kind}}=identifier to leave a column out, or {{kind}}=categorical to read "
