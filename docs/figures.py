@@ -1067,7 +1067,7 @@ TABLES = (
     Table(
         DOCS + "large-tables.md",
         "verify_streaming",
-        "| rows | `predict` | `explain --sample 50000` | `explain --method gradient --form wide`, every row |",
+        "| rows | `predict` | `explain --max-rows 50000` | `explain --method gradient`, every row |",
         _streaming_rows,
     ),
 )

@@ -105,7 +105,7 @@ def shortened(words: list[str]) -> list[str]:
     elif command == "compare":
         at = words.index("--models") + 1
         words[at] = re.sub(r"\bpaper\b", small_preset("paper"), words[at])
-        words += ["--folds", "2", "--no-explain"]
+        words += ["--cv", "2", "--no-explain"]
     elif command == "benchmark":
         words += ["--quick", "--functions", "F6", "--methods", "gradient", "--no-peers"]
     elif command in ("explain", "report"):

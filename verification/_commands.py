@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_FASTER = ("--preset", "fast", "--row-image", "always", "--seed", "1")
+_FASTER = ("--preset", "fast:tabular+image", "--seed", "1")
 RUN = ("run", "cancer.csv", "--target", "diagnosis", "--out", "cancer", *_FASTER)
 _MIXED = (
     "run", "mixed.csv", "--target", "amount", "--out", "mixed", "--id", "visits", "--drop", "noise",

@@ -228,7 +228,7 @@ def streamed(world: World, **options: Any) -> Any:
 def compared(_: World) -> pd.DataFrame:
     """Compare two small models by cross-validation."""
     frame, targets = tables()
-    found = pg.compare(frame[:200], targets["ill"][:200], models=["fast", "linear"], folds=2, progress=False)
+    found = pg.compare(["fast", "linear"], frame[:200], targets["ill"][:200], cv=2, progress=False)
     return pd.DataFrame(found.scores)
 
 

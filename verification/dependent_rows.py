@@ -1,6 +1,6 @@
 """How often a run says "clearly" of tables of pure noise whose rows depend on each other.
 
-``--split-group``: 40 patients with 10 rows, and 20 with 25. Columns and target are constant within a patient, or vary
+``--row-group``: 40 patients with 10 rows, and 20 with 25. Columns and target are constant within a patient, or vary
 in part. ``--time``: 300 rows of autoregressive series (0.8, 0.95). Nothing is related to anything. At most 2 of 20
 tables may be spoken of with certainty. Exit 1 otherwise.
 
@@ -82,8 +82,8 @@ def certain(table: pd.DataFrame, *options: str) -> list[str]:
 def main(tables: int) -> int:
     """Run all tables, and print what was said."""
     cells = {
-        "40 patients x 10 rows": (lambda seed: patients(seed, 40, 10), ("--split-group", "patient")),
-        "20 patients x 25 rows": (lambda seed: patients(seed, 20, 25), ("--split-group", "patient")),
+        "40 patients x 10 rows": (lambda seed: patients(seed, 40, 10), ("--row-group", "patient")),
+        "20 patients x 25 rows": (lambda seed: patients(seed, 20, 25), ("--row-group", "patient")),
         "series of 0.8": (lambda seed: series(seed, 0.8), ("--time", "t")),
         "series of 0.95": (lambda seed: series(seed, 0.95), ("--time", "t")),
     }

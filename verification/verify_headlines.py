@@ -77,9 +77,7 @@ def request_of(folder: Path, frame: pd.DataFrame, preset: str, number: int) -> R
     """Write a table and return the request of ``permgrad run`` for it."""
     path = folder / "table.csv"
     frame.to_csv(path, index=False)
-    return RunRequest(
-        table=str(path), target=("y",), out=folder / "run", preset=preset, seed=number, split_seed=number, device="cpu"
-    )
+    return RunRequest(table=str(path), target=("y",), out=folder / "run", preset=preset, seed=number, device="cpu")
 
 
 def headline(request: RunRequest) -> tuple[Explanation, str]:

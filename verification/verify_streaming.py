@@ -4,8 +4,8 @@
 
 Tables of N, 4 N and 16 N rows (16 N is 10 million) with 30 features, of which one is text and one whole numbers, in
 files of 125,000 rows. Each command runs in a process of its own, as a user types it: ``permgrad predict RUN FOLDER``
-and ``permgrad explain RUN FOLDER --sample 50000``, which explains a sample of 50,000 receivers of the whole table;
-beside them ``permgrad explain RUN FOLDER --method gradient --form wide``, which writes the explanation of every row.
+and ``permgrad explain RUN FOLDER --max-rows 50000``, which explains a sample of 50,000 receivers of the whole table;
+beside them ``permgrad explain RUN FOLDER --method gradient``, which writes the explanation of every row.
 What is measured is the largest resident set of that process as the system counts it (``ru_maxrss``), interpreter and
 libraries included. The network has the tabular branch alone. Files are written a row group at a time and linked, so
 that the smaller tables are the first files of the largest one.
@@ -98,11 +98,7 @@ def measure(folder: Path, sizes: list[int], rows_per_file: int, receivers: int) 
     lines = []
     for files in sizes:
         table = linked(folder / "all", folder / f"first-{files}", files)
-        options = {
-            "predict": (),
-            "explain": ("--sample", receivers),
-            "explain rows": ("--method", "gradient", "--form", "wide"),
-        }
+        options = {"predict": (), "explain": ("--max-rows", receivers), "explain rows": ("--method", "gradient")}
         for name, own in options.items():
             out = folder / f"{name}-{files}"
             command = name.split()[0]

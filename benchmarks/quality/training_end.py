@@ -4,10 +4,10 @@
     python -m benchmarks.quality.training_end --splits 42 --sets heloc puma
     python -m benchmarks.quality.training_end --splits --sets      # train nothing, only the tables
 
-Each cell is one fit of preset ``default`` by patience alone (``permgrad run --thorough``), with the validation loss of
-each epoch: a cell of ``benchmarks.quality.comparison``. The rule is then applied to these losses. Where the best epoch
-before the end is the same, so are the weights. Where it is not, the network is trained again with the rule. Six named
-sets, and four tables of scikit-learn.
+Each cell is one fit of preset ``default`` by patience alone (``permgrad run --max-rows all``), with the validation loss
+of each epoch: a cell of ``benchmarks.quality.comparison``. The rule is then applied to these losses. Where the best
+epoch before the end is the same, so are the weights. Where it is not, the network is trained again with the rule. Six
+named sets, and four tables of scikit-learn.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ The peer's pictures are drawn beforehand, as in the
 notebook; permgrad draws them in every step, and that is in its time. The first epoch is left out on both sides:
 TensorFlow compiles in it.
 
-*From CSV to report*: ``permgrad run puma --preset paper --batch-size 32`` against the notebook's steps with as many
+*From CSV to report*: ``permgrad run puma --preset paper`` with batches of 32 against the notebook's steps with as many
 epochs. Ours also explains with intervals and writes an HTML report; the peer's plots and its search over 75 networks
 are left out.
 """
@@ -276,13 +276,12 @@ def measure_notebook(
 
 def run_ours(folder: Path, threads: int | None, seed: int, most_epochs: int | None) -> tuple[float, float]:
     """Run the command line as a user would."""
-    command = [sys.executable, "-m", "permgrad", "run", "puma", "--preset", "paper", "--batch-size", str(BATCH)]
+    training = {"batch_size": BATCH} | ({} if most_epochs is None else {"max_epochs": most_epochs})
+    preset = folder / "batches.json"
+    preset.write_text(json.dumps({"base": "paper", **training}), encoding="utf-8")
+    command = [sys.executable, "-m", "permgrad", "run", "puma", "--preset", str(preset)]
     command += ["--out", str(folder / "run"), "--seed", str(seed), "--device", "cpu"]
     command += [] if threads is None else ["--threads", str(threads)]
-    if most_epochs is not None:
-        preset = folder / "short.json"
-        preset.write_text(json.dumps({"base": "paper", "max_epochs": most_epochs}), encoding="utf-8")
-        command[command.index("paper")] = str(preset)
     return run(command, threads)
 
 

@@ -30,7 +30,6 @@ from permgrad.assess.store import _KINDS, Store
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.dependence import Dependence
 from permgrad.base.files import plain
-from permgrad.evaluation.changes import Changes
 
 #: Names that columns may have, and that no file or archive keeps as they are.
 NAMES = ("\0", "\0key", "\0\0", "a/0", "a", "a.npy", "file", "", "../x", "</script>", "\ud800", "name" * 20_000)
@@ -98,10 +97,6 @@ SECTIONS = {
         facts={"rows": np.int64(3), "baselines": [{"baseline_name": "zeros", "completeness_gap": np.float32(0.5)}]},
     ),
     "ListedSection": listed_section(),
-    "Changes": Changes(
-        pd.DataFrame({"kind": ["score", "part"], "name": ["loss", "age"], "old": [0.5, np.nan], "change": [0.2, 0.1]}),
-        {"same_rows": False, "loss": "log loss", "drift": {"age": {"distance": 0.5}}},
-    ),
     "LocalRows": LocalRows(explanation=make_local(), numbers=(3, 1, 4, 1)),
     "PhotoColumn": PhotoColumn(
         name="scan",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -11,9 +12,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import permgrad.runs.row_requests
 from permgrad.cli import app
 from permgrad.cli.terminal import PANELS
 from permgrad.runs import options
+from permgrad.runs.requests import RunRequest
 
 COMMANDS = ("demo", "run", "explain", "predict", "report", "compare", "tune", "benchmark")
 
@@ -45,7 +48,7 @@ def test_help_has_panels_choices_and_examples(command):
     assert set(headings) <= {"Arguments", *PANELS, "Examples"}
     assert f"permgrad {command}" in shown.partition("Examples:")[2]
     if command == "explain":
-        assert "--scope auto|global|local" in shown
+        assert "scope=local" in shown
         assert all(re.search(rf"\b{method}\b", shown) for method in options.METHODS)
     assert "\x1b" not in shown, "no colours in a pipe"
 
@@ -55,12 +58,83 @@ def test_an_option_name_means_one_thing():
     for command in COMMANDS:
         for parameter in parameters(command):
             for flag in parameter.opts:
-                if flag.startswith("--") and flag != "--out":  # a file for predict
+                if flag.startswith("--") and flag not in (
+                    "--out",
+                    "--target",
+                ):  # a file of predict, an output of explain
                     meanings.setdefault(flag, set()).add(parameter.metavar)
     assert len(meanings) > 50
     assert {flag: kinds for flag, kinds in meanings.items() if len(kinds) > 1} == {}
     pairs = {flag for flag in meanings if f"{flag}s" in meanings}
-    assert pairs <= {"--seed", "--method", "--baseline", "--model"}, "one letter does not change a meaning"
+    assert pairs <= {"--seed", "--method", "--model"}, "one letter does not change a meaning"
+
+
+def test_the_options_fit_in_a_head_and_those_of_a_run_on_a_screen(monkeypatch):
+    requests = [vars(module) for module in (permgrad.runs.requests, permgrad.runs.row_requests)]
+    kinds = {one for names in requests for one in names.values() if dataclasses.is_dataclass(one)}
+    own = [kind.__dataclass_fields__[name].metadata for kind in kinds for name in kind.__annotations__
+           if name in kind.__dataclass_fields__]  # fmt: skip
+    assert len([facts for facts in own if "option" in facts and not facts["option"].positional]) <= 95
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = CliRunner().invoke(app, ["run", "--help"], terminal_width=100).output
+    assert len(shown.splitlines()) <= 60
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+REMOVED = [
+    ("run", "--split-group", "--row-group"), ("run", "--competitor", None), ("run", "--branches", "--baselines"),
+    ("run", "--row-image", None), ("run", "--text-encoder", "--encoder"), ("run", "--image-encoder", "--encoder"),
+    ("run", "--thorough", None), ("run", "--against", None), ("run", "--title", None), ("run", "--interactions", None),
+    ("run", "--validation", None), ("run", "--split-seed", None), ("run", "--what-if", None),
+    ("run", "--batch-size", None), ("run", "--class-names", None), ("explain", "--where", None),
+    ("explain", "--class", None), ("explain", "--scope", None), ("explain", "--sample", None),
+    ("explain", "--form", None), ("explain", "--stream", None), ("explain", "--baseline", None),
+    ("explain", "--positive", "--option"), ("report", "--positive", None), ("compare", "--folds", None),
+    ("compare", "--repeats", None), ("compare", "--splits", None), ("compare", "--methods", "--models"),
+    ("tune", "--study", None), ("tune", "--no-pruning", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "flag", "near"), REMOVED)
+def test_an_option_that_is_gone_is_unknown_as_any_other(command, flag, near):
+    result = CliRunner().invoke(app, [command, "x", flag, "1"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: No such option: {flag}. ")
+    assert result.stderr.rstrip().endswith(f"See 'permgrad {command} --help'. [PG003]")
+    if near is not None:
+        assert f"Did you mean {near!r}" in result.stderr or near in ("--baselines", "--option", "--models", "--encoder")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["t.csv", "--baselines"], ("usual",)),
+        (["--baselines", "t.csv", "--target", "y"], ("usual",)),
+        (["--baselines", "heloc"], ("usual",)),
+        (["t.csv", "--baselines", "--target", "y"], ("usual",)),
+        (["t.csv", "--baselines", "linear,tabm"], ("linear", "tabm")),
+        (["t.csv", "--baselines=linear", "--baselines", "usual"], ("linear", "usual")),
+    ],
+)
+def test_baselines_are_the_usual_ones_or_those_named(words, names, monkeypatch):
+    asked: list[RunRequest] = []
+
+    def check(request):
+        asked.append(request)
+
+    monkeypatch.setattr(RunRequest, "check", check)
+    CliRunner().invoke(app, ["run", *words])
+    assert asked[0].baselines == names
+    assert asked[0].command.endswith("--baselines" if names == ("usual",) else ",".join(names))
+
+
+def test_encoders_are_told_apart_by_their_name(tmp_path):
+    from permgrad.models.encoders import image_encoders, text_encoders
+
+    assert tuple(text_encoders) == options.TEXT_ENCODERS
+    assert tuple(image_encoders) == options.IMAGE_ENCODERS
+    request = RunRequest(table="t.csv", encoder=("efficientnet-lite0", str(tmp_path)))
+    assert (request.text_encoder, request.image_encoder) == (str(tmp_path), "efficientnet-lite0")
 
 
 def test_the_model_of_a_run_has_a_short_name(tmp_path):
@@ -138,7 +212,7 @@ def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
         ),
         (["run", "t.csv"], "Missing --target. Which column should be predicted? Columns: age, arm, dose."),
         (["run", "t.csv", "--target", "arm", "--drop", "dos"], "Column 'dos' (drop) not found. Did you mean 'dose'?"),
-        (["compare", "t.csv", "--target", "arm", "--split-group", "clinic"], "Column 'clinic' (group) not found."),
+        (["compare", "t.csv", "--target", "arm", "--row-group", "clinic"], "Column 'clinic' (row_group) not found."),
         (["tune", "t.csv", "--target", "arm", "--kind", "aeg=text"], "Column 'aeg' (--kind) not found."),
         (["run", "u.csv", "--target", "arm"], "The table file 'u.csv' does not exist. Check the path."),
     ],

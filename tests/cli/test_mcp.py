@@ -163,7 +163,7 @@ def test_what_if_and_counterfactuals_agree(agent, world):
         assert facts["before"]["probability_ill"] == pytest.approx(first["probability_ill"], abs=1e-6)
         assert facts["after"]["prediction"] == "ill"
         assert facts["after"]["probability_ill"] == pytest.approx(one["probability"], abs=1e-5)
-    kept = agent.told("counterfactuals", run="runs/one", row=int(first["row"]), fixed=["age", "town"], most_changes=1)
+    kept = agent.told("counterfactuals", run="runs/one", row=int(first["row"]), fixed=["age", "town"], max_changes=1)
     assert all(set(one["cells"]) == {"dose"} for one in kept["alternatives"])
     assert kept["alternatives"] or kept["reason"]
 
@@ -177,7 +177,7 @@ def test_what_if_tells_of_numbers_that_no_row_has_and_takes_missing_cells(agent)
 
 def test_models_are_compared(agent):
     facts = agent.told("compare", table="table.csv", target="outcome", drop="code", models=["linear", "extra_trees"],
-                       folds=2, explain=False, out="compared")  # fmt: skip
+                       cv="2", explain=False, out="compared")  # fmt: skip
     fulfils("compare", facts)
     assert facts["verdict"][0]["facts"]["models"][0]["model"] == facts["best"]
     assert [one["sentence"] for one in facts["verdict"]] == facts["sentences"]
@@ -187,7 +187,7 @@ def test_models_are_compared(agent):
 @pytest.mark.slow
 def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
     asked = {"table": "table.csv", "target": "outcome", "drop": ["code"], "out": "long"}
-    asked |= {"models": ["extra_trees", "bagging"], "folds": 4, "explain": False}
+    asked |= {"models": ["extra_trees", "bagging"], "cv": "4", "explain": False}
     lines: list[str] = []
     steps: list[float] = []
     call = agent.begin("compare", asked, lambda progress, _, message: (steps.append(progress), lines.append(message)))
@@ -222,7 +222,7 @@ GOOD = {
     "explain_row": {"run": "runs/one", "row": 3, "table": "table.csv"},
     "what_if": {"run": "runs/one", "row": 3, "table": "table.csv", "changes": {"age": 40}},
     "counterfactuals": {"run": "runs/one", "row": 3, "table": "table.csv"},
-    "compare": {"table": "table.csv", "target": "outcome", "folds": 2, "models": ["linear"]},
+    "compare": {"table": "table.csv", "target": "outcome", "cv": "2", "models": ["linear"]},
     "read_run": {"run": "runs/one"},
 }
 DEEP = json.loads("[" * 60 + "]" * 60)
@@ -253,13 +253,13 @@ WRONG = [
         {"want": "Rom"}, {"want": [1, 2, 3]}, {"want": DEEP}, {"fixed": ["nobody"]},
         {"range": ["nobody=0..1"]}, {"range": "age"}, {"range": ["age=60..40"]}, {"range": [[1]]},
         {"direction": ["age=sideways"]}, {"direction": ["town=up"]}, {"count": 0}, {"count": 10**9},
-        {"most_changes": 0})),
+        {"max_changes": 0})),
     *(("explain_row", arguments) for arguments in (
-        {"method": "nonsense"}, {"method": "aggregate"}, {"class": "Rom"}, {"baseline": "zeros"}, {"repeats": 0},
-        {"positive": "Rom"})),
+        {"method": "nonsense"}, {"method": "aggregate"}, {"target": "Rom"}, {"baseline": "zeros"}, {"repeats": 0},
+        {"positive": "Rom"}, {"option": ["scope=global"]})),
     *(("compare", arguments) for arguments in (
         {"models": ["../outside/p.json"]}, {"models": ["os:system"]}, {"models": [3]}, {"models": "nonsense"},
-        {"folds": 1}, {"folds": 10**6}, {"metric": "nonsense"}, {"metric": "rmse"}, {"repeats": 0})),
+        {"cv": "1"}, {"cv": str(10**6)}, {"metric": "nonsense"}, {"metric": "rmse"}, {"cv": "2x0"})),
     ("nonsense", {}), ("", {}), ("__class__", {"table": "table.csv"}),
 ]  # fmt: skip
 
@@ -391,6 +391,6 @@ def test_the_whole_story_on_heloc(world, tmp_path):
         assert (
             changed["after"]["prediction"] == found["alternatives"][0]["prediction"] != changed["before"]["prediction"]
         )
-        compared = agent.told("compare", table="heloc", models=["linear", "histogram_boosting"], folds=2, explain=False)
+        compared = agent.told("compare", table="heloc", models=["linear", "histogram_boosting"], cv="2", explain=False)
         fulfils("compare", compared)
         assert agent.told("read_run", run=run["folder"])["verdict"] == run["verdict"]

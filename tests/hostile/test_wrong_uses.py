@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.cli import app
 from permgrad.data.datasets import store
-from permgrad.runs.requests import RunRequest, TuneRequest
+from permgrad.runs.requests import RunRequest
 
 #: Arguments of the command line, and the code of the answer.
 COMMANDS: list[tuple[str, str]] = [
@@ -49,11 +49,11 @@ COMMANDS: list[tuple[str, str]] = [
     ("run table.csv --target y --kind a=numbr", "PG003"),
     ("run table.csv --target y --kind a=date --kind a=numeric", "PG006"),
     ("run table.csv --target y --kind y=date", "PG015"),
-    ("run table.csv --target y --split-group town --time a", "PG006"),
+    ("run table.csv --target y --row-group town --time a", "PG006"),
     ("run table.csv --target y --cost 0 0", "PG002"),
     ("run table.csv --target a --cost 1 5", "PG004"),
     ("run table.csv --target y --seed one", "PG001"),
-    ("run table.csv --target y --split-seed -1", "PG002"),
+    ("run table.csv --target y --max-rows 0", "PG002"),
     ("run table.csv --target y --threads 0", "PG002"),
     ("run table.csv --target y --from modell", "PG003"),
     ("run table.csv --target y --from report", "PG055"),
@@ -66,16 +66,18 @@ COMMANDS: list[tuple[str, str]] = [
     ("predict nowhere table.csv", "PG010"),
     ("predict thesis table.csv extra", "PG003"),
     ("explain nowhere table.csv", "PG010"),
-    ("explain thesis table.csv --row 1 --where town=Bonn", "PG006"),
-    ("explain thesis table.csv --method permutation --baseline mean", "PG004"),
+    ("explain thesis table.csv --row 1 --max-rows 5", "PG006"),
+    ("explain thesis table.csv --method permutation --option baseline=mean", "PG003"),
     ("report nowhere", "PG010"),
     ("report thesis", "PG010"),
     ("compare table.csv --target y --models linear", "PG005"),
     ("compare table.csv --target y --models linear,linear", "PG008"),
     ("compare table.csv --target y --models linear,ligthgbm", "PG003"),
-    ("compare table.csv --target y --folds 1", "PG002"),
-    ("compare table.csv --target y --splits 1,1", "PG008"),
-    ("compare table.csv --target y --splits one", "PG001"),
+    ("compare table.csv --target y --cv 1", "PG002"),
+    ("compare table.csv --target y --cv one", "PG001"),
+    ("run table.csv --target y --encoder efficientnet", "PG003"),
+    ("run table.csv --target y --baselines lightgmb", "PG003"),
+    ("run table.csv --target y --competitor tabm", "PG003"),
     ("tune table.csv --target y --trials 0", "PG002"),
     ("benchmark tabluar", "PG003"),
     ("benchmark tabular --seeds 0", "PG002"),
@@ -166,9 +168,8 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (other_library("shap", lambda: explain(FOREST, FRAME, LABELS).to_shap()), "PG060"),
     (other_library("ray", lambda: explain(FOREST, FRAME, LABELS, engine="ray")), "PG060"),
     (other_library("onnx", lambda: pg.integrations.export_onnx(fitted(), "model.onnx")), "PG060"),
-    (lambda: TuneRequest(table="t.csv", study=" ").check(), "PG005"),
     (lambda: RunRequest(table="t.csv", cost=(-1, 2)).check(), "PG002"),
-    (lambda: pg.compare(np.ones((30, 2)), np.ones(20), models=["linear", "extra_trees"]), "PG007"),
+    (lambda: pg.compare(["linear", "extra_trees"], np.ones((30, 2)), np.ones(20)), "PG007"),
 ]
 
 

@@ -63,7 +63,7 @@ def test_the_command_line_explains_a_file_by_the_names_of_its_columns(table, tmp
     pg.integrations.export_onnx(model, tmp_path / "model.onnx")
     encoded = pd.DataFrame(model.encode_rows(rows).encoded, columns=model.preprocessor_.encoded_names_).assign(y=labels)
     encoded.iloc[:, ::-1].to_csv(tmp_path / "encoded.csv", index=False)  # in another order
-    call = ["explain", "model.onnx", "encoded.csv", "--target", "y", "--out", "why", "--seed", "0"]
+    call = ["explain", "model.onnx", "encoded.csv", "--option", "y=y", "--out", "why", "--seed", "0"]
     with contextlib.chdir(tmp_path):
         ended = CliRunner().invoke(app, call)
     assert ended.exit_code == 0, ended.output

@@ -75,7 +75,7 @@ def test_models_without_names_take_columns_in_their_order(tmp_path):
         InputError,
         match=(
             r"The model takes 2 columns without names, and the table has 3. Leave the others out of the "
-            r"table, and name the target with --target"
+            r"table, also the target, or name it with --option y=COL"
         ),
     ):
         read.table_for(frame.assign(more=1, y=1), "y")

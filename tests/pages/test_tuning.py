@@ -34,7 +34,7 @@ FACTS = {
     "starts_with": "preset default", "best": 13, "total": 20, "importances": {"network.dropout": 0.7, "layout": 0.3},
     "curves": {0: [0.6, 0.5], 2: [0.7], 13: [0.6, 0.44]}, "seconds": {0: 1.0, 1: 2.5}, "log_scales": [],
     "command": "permgrad tune patients.csv", "again": "permgrad run patients.csv --preset p.json --seed 9",
-    "study": "permgrad", "seed": 0, "split_seed": 42, "split": "60/20/20", "has_report": True,
+    "study": "permgrad", "seed": 0, "split": "60/20/20", "has_report": True,
     "test": {"roc_auc": 0.8765, "not_a_metric": 1.0},
 }  # fmt: skip
 

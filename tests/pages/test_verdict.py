@@ -67,4 +67,4 @@ def test_copies_without_a_value_are_said_to_be_none_and_need_no_advice(blank, ad
     assert ("too good" in sentences["duplicates"]) == advised
     assert ("every feature is missing" in sentences["duplicates"]) == bool(blank)
     assert ("copies of one case" in sentences["next"]) == advised
-    assert "--split-group" not in sentences["next"]
+    assert "--row-group" not in sentences["next"]

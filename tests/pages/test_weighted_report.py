@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,19 +107,3 @@ def test_reports_refuse_weights_that_they_cannot_use():
             pg.report(model, X, y, sample_weight=weights, **further, **QUICK)
     with pytest.raises(InputError, match="sample_weight must be finite and at least 0, but that of row 0 is -1"):
         pg.report(model, X, y, sample_weight=-np.ones(60), **QUICK)
-
-
-def test_another_positive_class_keeps_the_weights(content):
-    from permgrad.assess.sections.scores import with_positive
-
-    X, y, weights, _ = survey()
-    labels = np.where(y > 0, "high", "low")
-    model = LogisticRegression().fit(X, labels)
-    for positive in ("high", "low"):
-        pg.report(pg.Model(model, positive=positive), X, labels, sample_weight=weights, **QUICK)
-    first, other = content
-    turned = with_positive(replace(first, metrics={**first.metrics, "validation": {}, "baselines": {}}), "low")
-    for name in ("average_precision", "lift", "accuracy", "log_loss"):
-        assert turned.test[name] == pytest.approx(other.test[name])
-        assert turned.constant[name] == pytest.approx(other.constant[name])
-    assert turned.test["average_precision"] != pytest.approx(first.test["average_precision"], rel=0.01)

@@ -35,9 +35,9 @@ def words_of(what: str, place: Path) -> list[Any]:
     if what == "predict":
         return ["predict", place / "model", place / "parts", *out]
     if what == "explain":
-        return ["explain", place / "model", place / "parts", "--target", "y", "--sample", 100, *out]
+        return ["explain", place / "model", place / "parts", "--max-rows", 100, *out]
     models = ["--models", "linear,extra_trees"]
-    return ["compare", place / "table.csv", "--target", "y", *models, "--folds", 2, *out]
+    return ["compare", place / "table.csv", "--target", "y", *models, "--cv", 2, *out]
 
 
 @pytest.mark.parametrize("what", ["compare", "predict", "explain"])

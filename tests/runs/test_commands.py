@@ -65,7 +65,7 @@ def place(tmp_path_factory):
     return folder
 
 
-WORDS = ("--target", "outcome", "--drop", "score", "--id", "code", "--preset", "fast", "--row-image", "always")
+WORDS = ("--target", "outcome", "--drop", "score", "--id", "code", "--preset", "fast:tabular+image")
 
 
 REGRESSED = ("--target", "score", "--drop", "outcome", "--preset", "fast")
@@ -191,6 +191,16 @@ def test_the_summary_and_json(place, classified):
     assert facts["test"]["accuracy"] == json.loads((classified / "metrics.json").read_text())["test"]["accuracy"]
 
 
+def test_a_run_explains_at_most_so_many_rows(place, tmp_path):
+    words = ("run", place / "table.csv", *REGRESSED, "--max-rows", 20, "--out", tmp_path / "run")
+    call(*words)
+    assert pg.Explanation.load(tmp_path / "run" / "explanations" / "permgrad").meta["rows_explained"] == 20
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["configuration"]["max_rows"] == "20"
+    assert "--max-rows 20" in record["command"]
+    assert call(*words).startswith("This run is already finished")
+
+
 def test_another_configuration_is_refused(place, classified):
     before = tree(classified)
     result = CliRunner().invoke(app, ["run", str(place / "table.csv"), *WORDS, "--out", str(classified), "--seed", "1"])
@@ -238,7 +248,7 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
     )
     commands = {
         "run": ["--preset", "fast"],
-        "compare": ["--models", "fast,linear", "--folds", "2", "--methods", "permutation"],
+        "compare": ["--models", "fast,linear", "--cv", "2"],
         "tune": ["--space", str(tmp_path / "space.json"), "--trials", "1"],
     }
     for command, own in commands.items():
@@ -252,23 +262,23 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
 def test_baselines_by_name(place, tmp_path, monkeypatch):
     words = ["run", str(place / "table.csv"), "--target", "score", "--drop", "outcome", "--preset", "fast"]
     folder = ["--out", str(tmp_path / "run")]
-    result = CliRunner().invoke(app, [*words, *folder, "--json", "--competitor", "linear"])
+    result = CliRunner().invoke(app, [*words, *folder, "--json", "--baselines", "linear"])
     assert result.exit_code == 0, result.stderr
     assert re.search(r"^ +outcome .* left out: --drop$", result.stderr, flags=re.MULTILINE)
     facts = json.loads(result.stdout)
     assert list(facts["baselines"]) == ["linear"]
     assert facts["baselines"]["linear"]["fit_processor_seconds"] > 0
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["command"].endswith("--competitor linear")
-    again = CliRunner().invoke(app, [*words, *folder, "--competitor", "linear"])
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["command"].endswith("--baselines linear")
+    again = CliRunner().invoke(app, [*words, *folder, "--baselines", "linear"])
     assert again.exit_code == 0
-    other = CliRunner().invoke(app, [*words, *folder, "--competitor", "bagging"])
+    other = CliRunner().invoke(app, [*words, *folder, "--baselines", "bagging"])
     assert other.exit_code == 2, "another configuration"
-    unknown = CliRunner().invoke(app, [*words, *folder, "--competitor", "tabn"])
+    unknown = CliRunner().invoke(app, [*words, *folder, "--baselines", "tabn"])
     assert unknown.exit_code == 2
     assert "Did you mean 'tabm'" in unknown.stderr
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pytabkit" else find(name))
-    missing = CliRunner().invoke(app, [*words, *folder, "--competitor", "tabm"])
+    missing = CliRunner().invoke(app, [*words, *folder, "--baselines", "tabm"])
     assert missing.exit_code == 3
     assert "pip install 'permgrad[tabular-peers]'" in missing.stderr
 
@@ -330,15 +340,18 @@ def test_predict_aligns_by_name(place, classified, tmp_path, monkeypatch):
     np.testing.assert_allclose(pd.read_csv("again.csv")["probability_ill"], found["probability_ill"], atol=1e-6)
 
 
-def test_predict_never_replaces_in_silence(place, classified, tmp_path):
+def test_a_file_is_replaced_without_asking_but_never_a_table_or_a_file_of_the_run(place, classified, tmp_path):
     out = tmp_path / "mine.csv"
     out.write_text("mine")
-    result = CliRunner().invoke(app, ["predict", str(classified), str(place / "new.csv"), "--out", str(out)])
-    assert result.exit_code == 2
-    assert "already exists. Add --overwrite, or choose another file with --out." in result.stderr
-    assert out.read_text() == "mine"
-    call("predict", classified, place / "new.csv", "--out", out, "--overwrite")
+    call("predict", classified, place / "new.csv", "--out", out)
     assert out.read_text().startswith("row,code,prediction")
+    for kept in (place / "new.csv", classified / "importance.csv"):
+        before = kept.read_bytes()
+        call("predict", classified, place / "new.csv", "--out", kept, code=2)
+        assert kept.read_bytes() == before
+    (tmp_path / "page.html").write_text("mine")
+    call("report", classified, "--out", tmp_path / "page.html", "--title", "Ours")
+    assert "Ours" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_predict_to_stdout_and_json(place, regressed):
@@ -391,7 +404,7 @@ def test_explain_a_table(place, classified, tmp_path):
 
 def test_explain_one_row(place, classified, tmp_path):
     words = ("explain", classified, place / "new.csv", "--method", "integrated_gradients")
-    call(*words, "--row", "7", "--class", "ill", "--out", tmp_path / "one")
+    call(*words, "--row", "7", "--target", "ill", "--out", tmp_path / "one")
     one = pg.Explanation.load(tmp_path / "one")
     assert one.values.shape == (1, 4, 1)
     assert one.outputs == ("ill",)
@@ -456,7 +469,7 @@ def test_many_more_columns_than_rows_and_pixels(tmp_path):
     rng = np.random.default_rng(0)
     wide = pd.DataFrame(rng.normal(size=(40, 150)).round(3), columns=[f"gene {i}" for i in range(150)])
     wide.assign(y=np.where(wide["gene 3"] > 0, "a", "b")).to_csv(tmp_path / "wide.csv", index=False)
-    options = ("--preset", "fast", "--row-image", "always", "--out", tmp_path / "run")
+    options = ("--preset", "fast:tabular+image", "--out", tmp_path / "run")
     call("run", tmp_path / "wide.csv", "--target", "y", *options)
     assert len(pd.read_csv(tmp_path / "run" / "importance.csv")) == 3 * 150
     assert json.loads((tmp_path / "run" / "layout.json").read_text())["pixels"] >= 13

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-
 import permgrad as pg
 from permgrad.attribution.explain import answer
 from permgrad.attribution.method.captum import CaptumMethod, find_method

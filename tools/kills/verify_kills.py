@@ -54,7 +54,7 @@ def _words(*words: object) -> Callable[[Path], list[str]]:
 def _every_job(place: Path, *, quick: bool) -> list[Job]:
     table, target, explain = place / "table.csv", ("--target", "y"), ("explain", place / "model")
     parts, local, sample = place / "table", ("--engine", "local"), 60 if quick else 500
-    models = ("--models", "linear,extra_trees,fast", "--folds", 2 if quick else 3)
+    models = ("--models", "linear,extra_trees,fast", "--cv", 2 if quick else 3)
     methods = ("--methods", "permgrad,gradient,random", "--no-peers", "--quick")
     functions = ("--functions", ",".join(_CUTS), "--seeds", 1 if quick else 2)
     stops = (KILL, KILL_LEADER, KILL_LEADER, INTERRUPT)
@@ -62,10 +62,10 @@ def _every_job(place: Path, *, quick: bool) -> list[Job]:
         Job("run", _words("run", table, *target, "--preset", "fast")),
         Job("compare", _words("compare", table, *target, *models)),
         Job("tune", _words("tune", table, *target, "--trials", 2 if quick else 4, "--space", place / "space.json")),
-        Job("explain", _words(*explain, parts, *target, *local)),
-        Job("rows", _words(*explain, parts, "--method", "integrated_gradients", "--sample", sample, *local)),
-        Job("memory", _words(*explain, parts / "000.parquet", *target, "--no-stream")),
-        Job("ray", _words(*explain, parts, *target, "--engine", "ray", "--workers", 2), stops, alone_at_work=False),
+        Job("explain", _words(*explain, parts, *local)),
+        Job("rows", _words(*explain, parts, "--method", "integrated_gradients", "--max-rows", sample, *local)),
+        Job("memory", _words(*explain, parts / "000.parquet")),
+        Job("ray", _words(*explain, parts, "--engine", "ray", "--workers", 2), stops, alone_at_work=False),
         Job("benchmark", _words("benchmark", "tabular", *methods, *functions)),
     ]
 

@@ -212,7 +212,6 @@ PLACES: dict[str, tuple[str, ...]] = {
     "explanation": ("explanations/permgrad",),
     "paper": ("explanations/permgrad-paper",),
     "refits": ("explanations/refits",),
-    "changes": ("explanations/changes",),
     "branches": ("branches",),
     "related": ("explanations/related",),
     "matrix": ("explanations/matrix",),

@@ -44,7 +44,7 @@ def silent(text: str) -> None:
 
 @dataclass
 class Clock:
-    """When work began, how long it may take (infinite: ``--thorough``), and what the limit cut, in words."""
+    """When work began, how long it may take (infinite: ``--max-rows all``), and what the limit cut, in words."""
 
     limit: float = math.inf
     thorough: bool = False

@@ -22,7 +22,6 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import infer_schema, with_categories
-from permgrad.evaluation.changes import Changes
 
 
 @dataclass
@@ -38,7 +37,6 @@ class Work:
         store: where the sections are written.
         fit_others: trains other models. It returns their metrics, and adds their predictions for the test rows.
         refit: explains ``refits`` further trainings.
-        against: compares with an earlier run.
         card_notes: what the data card says about columns.
     """
 
@@ -51,7 +49,6 @@ class Work:
     store: Store = field(default_factory=Store)
     fit_others: Callable[[dict[str, npt.NDArray[Any]]], dict[str, Any]] | None = None
     refit: Callable[[int], Explanation] | None = None
-    against: Callable[[], Changes] | None = None
     card_notes: Mapping[str, list[str]] = field(default_factory=dict)
     #: What sections hand on: rows, seconds and options of the ranking, which rows are explained one by one, and
     #: attributions of all of them.
@@ -149,6 +146,5 @@ CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "even": lambda work: work.test.weights is None,
     "sensitive": lambda work: work.test.sensitive is not None,
     "refits": lambda work: work.budget.refits is not None and work.refit is not None,
-    "against": lambda work: work.against is not None,
     "one logit": lambda work: work.model.has_one_logit and work.model.positive is not None,
 }

@@ -110,7 +110,7 @@ def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
         request: Any = next(iter(get_type_hints(function).values()))
         options, hints = options_of(request), get_type_hints(request)
-        # Fields that hold several values, with the type of each, and flags such as --no-pruning, which turn one off.
+        # Fields that hold several values, with the type of each, and flags such as --no-rows, which turn one off.
         lists = {name: get_args(hints[name])[0] for name in options if ... in get_args(hints[name])}
         negated = [
             name for name, one in options.items() if hints[name] is bool and (one.name or "").startswith("--no-")
@@ -140,7 +140,7 @@ def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any
                 required = default is inspect.Parameter.empty
                 hint, default = (list[str], default) if required else (list[str] | None, None)
             parameters.append(_parameter(field, option, hint, False if field in negated else default))
-        if "overwrite" in options and getattr(request, "writes_csv", True):
+        if getattr(request, "writes_csv", False):
             parameters.append(_keyword("csv_formulas", _CSV_FORMULAS, "quote"))
         parameters += [_keyword("as_json", _AS_JSON, False), _keyword("quiet", _QUIET, False)]
         parameters.append(_keyword("debug", _DEBUG, False))
@@ -170,8 +170,8 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
         facts.setdefault("parser", named)
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
     flags = [*([option.short] if option.short else []), option.flag(name)]
-    panel = next((panel for panel, fields in PANELS.items() if name in fields), "Data")
-    facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel}
+    panel = option.panel or next((panel for panel, fields in PANELS.items() if name in fields), "Data")
+    facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel, "show_default": not option.named}
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
 
 
@@ -267,7 +267,7 @@ def benchmark(request: requests.BenchmarkRequest) -> Outcome:
 
 @command(
     "permgrad compare patients.csv --target outcome",
-    "permgrad compare patients.csv --target outcome --models default,lightgbm,linear --folds 10",
+    "permgrad compare patients.csv --target outcome --models default,lightgbm,linear --cv 10",
 )
 def compare(request: requests.CompareRequest) -> Outcome:
     """Compare models on one table by cross-validation.
@@ -304,7 +304,7 @@ def counterfactuals(request: CounterfactualsRequest) -> Outcome:
 @command(
     "permgrad explain permgrad-runs/patients-0",
     "permgrad explain permgrad-runs/patients-0 new.csv --method shapley --row 17",
-    "permgrad explain model.onnx patients.csv --target outcome",
+    "permgrad explain model.onnx patients.csv --option y=outcome",
 )
 def explain(request: requests.ExplainRequest) -> Outcome:
     """Explain a trained model on the rows of a table.
@@ -364,13 +364,12 @@ def report(request: requests.ReportRequest) -> Outcome:
 
 @command(
     "permgrad run patients.csv --target outcome",
-    "permgrad run patients.xlsx --target outcome --id patient --baselines --open",
-    "permgrad run scans.csv --target label --kind scan=image",
+    "permgrad run patients.csv --target outcome --id patient --baselines --open",
 )
 def run(request: requests.RunRequest) -> Outcome:
     """Train a network on a table, explain it, and write a report.
 
-    Run the same command to resume after an interruption. It does nothing when the run is finished.
+    The same command resumes after an interruption, and does nothing when the run is finished.
     """
     request.check()  # before anything heavy is imported
     refuse_early(request)

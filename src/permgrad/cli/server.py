@@ -45,8 +45,8 @@ _ABOUT = (
 )
 #: Options of tables, and of a row of a table with the model of a run.
 _TABLE = ("table", "sheet", "kind", "na", "not_na")
-_TARGET = ("target", "task", "positive", "drop", "identifier", "group", "seed", "out", "overwrite")
-_ROW = ("model_folder", "row", "table", "sheet")
+_TARGET = ("target", "task", "positive", "drop", "identifier", "row_group", "seed", "out", "overwrite")
+_ROW = ("model_folder", "row", "table")
 _TYPES: dict[Any, Any] = {bool: StrictBool, int: StrictInt, str: StrictStr, Path: StrictStr}
 #: A name of a model of a comparison, as others would be files.
 _MODEL = Annotated[StrictStr, Field(pattern="^[a-z][a-z0-9_-]*(:tabular|:image)?$")]
@@ -92,8 +92,8 @@ class Tool:
 
 
 _RUNS, _ROWS = "permgrad.cli.commands:", "permgrad.runs.commands.rows:"
-_RUN = ("time", "test", "validation", "model", "preset", "baselines", "named_baselines", "time_limit", "thorough",
-        "refits", "sensitive", "split_seed", "keep_rows")  # fmt: skip
+_RUN = ("time", "test", "model", "preset", "baselines", "time_limit", "max_rows", "refits", "sensitive",
+        "keep_rows")  # fmt: skip
 TOOLS: dict[str, Tool] = {
     "describe_table": Tool(
         "Describe a table before a run: the kind of each column and why, ranges, frequent and missing cells.",
@@ -111,8 +111,8 @@ TOOLS: dict[str, Tool] = {
     "explain_row": Tool(
         "Say how much each feature of one row moved the model's output, and write the explanation with its plots. "
         "Without a table, row is the number of a test row of the run.", f"{_RUNS}explain", requests.ExplainRequest,
-        (*_ROW, "method", "baseline", "classes", "positive", "donors", "seed", "out"),
-        (("scope", "local"), ("overwrite", True)),
+        (*_ROW, "method", "target", "donors", "seed", "out"),
+        (("further", ("scope=local",)), ("overwrite", True)),
     ),
     "what_if": Tool(
         "Predict one row as it is and with other cells. It says what the model would predict, not what would happen.",
@@ -121,12 +121,12 @@ TOOLS: dict[str, Tool] = {
     "counterfactuals": Tool(
         "Find what would have to differ in one row for the model to predict something else, with few changes.",
         f"{_RUNS}counterfactuals", CounterfactualsRequest,
-        (*_ROW, "want", "fixed", "ranges", "direction", "most_changes", "count", "seed"),
+        (*_ROW, "want", "fixed", "ranges", "direction", "most_changes", "count"),
     ),
     "compare": Tool(
         "Compare models on one table by cross-validation: which is best, by how much, and what each relies on.",
         f"{_RUNS}compare", requests.CompareRequest,
-        (*_TABLE, *_TARGET, "models", "folds", "repeats", "metric", "explain"),
+        (*_TABLE, *_TARGET, "models", "cv", "metric", "explain"),
     ),
 }  # fmt: skip
 
@@ -140,7 +140,7 @@ def request_of(tool: Tool, arguments: Mapping[str, Any], folder: Path, threads: 
         if ... in kinds:
             values[field] = tuple(map(str, value if isinstance(value, list) else [value]))
         elif Path in kinds or field == "table":
-            path = _place(name, value, folder, reading=field in ("table", "test", "validation"))
+            path = _place(name, value, folder, reading=field in ("table", "test"))
             values[field] = str(path) if str in kinds else path
         else:
             values[field] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typer.core import TyperCommand
 from permgrad.base import startup
 from permgrad.base.errors import EnvironmentProblem, PermgradError, one_line, printable
 from permgrad.data.read.header import csv_header
-from permgrad.runs.options import Option
+from permgrad.runs.options import ALONE, Option, data_sets
 
 #: Codes of terminals.
 _STYLES = {"bold": "1", "red": "1;31", "yellow": "33"}
@@ -90,20 +91,18 @@ def outcome_of_error(error: BaseException) -> tuple[int, str]:
 PANELS = {
     "Data": (),
     "Model": (
-        *("model_folder", "class_names", "model", "preset", "branches", "row_image", "batch_size", "models"),
-        *("folds", "repeats", "splits", "metric", "baselines", "named_baselines", "cost", "trials", "storage", "study"),
-        *("space", "pruning"),
+        *("model_folder", "model", "preset", "baselines", "cost", "refits", "sensitive", "models", "cv", "metric"),
+        *("trials", "storage", "space"),
     ),
     "Explanation": (
-        *("method", "methods", "explain", "scope", "row", "where", "sample", "classes", "baseline", "donors"),
-        *("want", "fixed", "ranges", "direction", "most_changes", "count", "interactions", "functions"),
-        *("peers", "quick", "refits", "sensitive", "further"),
+        *("method", "methods", "explain", "row", "donors", "further", "want", "fixed", "ranges"),
+        *("direction", "most_changes", "count", "functions", "peers", "quick", "against"),
     ),
     "Computing": (
-        *("time_limit", "thorough", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),
+        *("time_limit", "max_rows", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),
     ),
     "Output": (
-        *("out", "form", "title", "what_if", "keep_rows", "from_stage", "overwrite", "open_page"),
+        *("out", "title", "from_stage", "overwrite", "open_page"),
         *("csv_formulas", "as_json", "quiet", "debug"),
     ),
 }
@@ -113,7 +112,7 @@ _WIDEST = 48
 
 def described(option: Option) -> tuple[str, str | None]:
     """Return the help and the placeholder of an option, with its choices."""
-    if not option.choices or option.table:
+    if not option.choices or option.table or option.named:
         return option.text, option.metavar
     short = "|".join(option.choices)
     if len(short) <= _WIDEST and option.lists == "each" and option.metavar is None:
@@ -123,13 +122,26 @@ def described(option: Option) -> tuple[str, str | None]:
     return f"{option.text} One of {', '.join(option.choices)}.", option.metavar or "NAME"
 
 
+def _are_names(word: str) -> bool:
+    """Whether a word after an option that may stand alone lists names: no option, file or data set."""
+    return re.fullmatch(r"[a-z_]+(,[a-z_]+)*", word) is not None and word not in data_sets()
+
+
 class HelpfulCommand(TyperCommand):
     """A command with panels and examples (the lines of its epilog)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Leave out an option whose value a shell completes: without a value, no argument would be known."""
+        """Leave out an option whose value a shell completes: without a value, no argument would be known.
+
+        An option that may stand without a value gets it, unless names follow.
+        """
         if ctx.resilient_parsing and args and args[-1].startswith("-"):
             args = args[:-1]
+        following = [*args[1:], "-"]
+        args = [
+            f"{word}={ALONE[word]}" if word in ALONE and not _are_names(after) else word
+            for word, after in zip(args, following, strict=False)
+        ]
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -161,7 +173,7 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
     if option.choices:
         names = [choice for choice in option.choices if choice == choice.lower()]
         return lambda incomplete: _continued(names, incomplete, commas=option.lists in ("names", "entries"))
-    if option.metavar in ("COL", "COL=KIND", "COL=VALUE", "COL=LOW..HIGH", "COL=up|down"):
+    if option.metavar in ("COL", "COL=KIND", "COL=LOW..HIGH", "COL=up|down"):
         end = "=" if "=" in (option.metavar or "") else ""
 
         def columns(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -89,7 +89,7 @@ def changes(
     """Compare two periods or groups of rows for one fitted model: scores and importances, and their differences.
 
     The model is never fitted again. Rows of the two samples count as independent of each other. Two models on the same
-    rows are compared by ``permgrad report RUN --against RUN``, which pairs the rows of scores, and by ``pg.compare``.
+    rows are compared by ``permgrad report RUN --against OTHER``, which pairs the rows of scores, and by ``pg.compare``.
 
     Args:
         model: a fitted estimator or any predictor of a table, as for ``pg.explain``, or a ``pg.Model`` of one.

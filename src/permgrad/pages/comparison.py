@@ -84,7 +84,7 @@ def comparison_page(comparison: Comparison) -> str:
     about, rows = reliance_sentences(comparison), comparison.facts.get("rows")
     facts = [
         Fact(str(len(comparison.contestants)), "models"),
-        Fact(str(len(comparison.folds)), f"{fold_word(comparison)}s, the same for every model"),
+        Fact(str(len(comparison.folds)), "folds, the same for every model"),
     ]
     facts += [Fact(f"{rows:,}", "rows")] if isinstance(rows, int) else []
     facts += [Fact(str(len(comparison.features)), "features")] if comparison.features else []
@@ -106,7 +106,7 @@ def _models(comparison: Comparison, models: Iterable[Any], heading: str = "model
 # ---- which is best ---------------------------------------------------------------------------------------------------
 def _standing(section: SectionView, comparison: Comparison) -> None:
     section.items(standing_sentences(comparison))
-    frame, word = comparison.standing, fold_word(comparison)
+    frame = comparison.standing
     wide = comparison.table_of(comparison.metric)
     folds = {comparison.label(name): wide[name].to_numpy() for name in frame["model"] if name in wide}
     if folds:
@@ -114,25 +114,25 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
         drawn = plots.scores(
             folds, label=f"{comparison.measure.label} ({comparison.measure.direction} is better)", level=level
         )
-        joined = f" Thin lines join the dots of a {word}." if len(comparison.folds) <= 12 else ""
+        joined = " Thin lines join the dots of a fold." if len(comparison.folds) <= 12 else ""
         grey = " Grey: significantly behind the best." if not frame["level"].all() else ""
-        section.figure(drawn, f"Each dot is a {word}, the diamond the mean.{joined}{grey}")
+        section.figure(drawn, f"Each dot is a fold, the diamond the mean.{joined}{grey}")
     _standing_table(section, comparison)
     pairs = comparison.pairs
     if len(pairs) > 1:
         columns = [_models(comparison, pairs[side], side) for side in ("first", "second")]
         columns += _difference(comparison, pairs, "first is better by")
         columns += [figures_of("p", pairs["p_value"], p_text), figures_of("p, adjusted", pairs["p_holm"], p_text)]
-        caption = f"Every pair, tested on the {word}s that both have, adjusted for all {len(pairs)} pairs (Holm)."
+        caption = f"Every pair, tested on the folds that both have, adjusted for all {len(pairs)} pairs (Holm)."
         section.table(table_of(caption, columns), f"All pairs ({len(pairs)})")
     write = partial(score, comparison)
-    columns = [_models(comparison, wide), *(figures_of(f"{word} {fold}", row, write) for fold, row in wide.iterrows())]
-    caption = f"{comparison.measure.label} on the test rows of every {word}."
-    section.table(table_of(caption, columns), f"Every {word}")
+    columns = [_models(comparison, wide), *(figures_of(f"fold {fold}", row, write) for fold, row in wide.iterrows())]
+    caption = f"{comparison.measure.label} on the test rows of every fold."
+    section.table(table_of(caption, columns), "Every fold")
 
 
 def _standing_table(section: SectionView, comparison: Comparison) -> None:
-    frame, word = comparison.standing, fold_word(comparison)
+    frame = comparison.standing
     marks: list[Mark] = ["best" if name == comparison.best else "" for name in frame["model"]]
     means = [
         score(comparison, mean) + (" ≈" if level and not mark else "")
@@ -141,7 +141,7 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
     columns = [
         names(frame["label"], "model", marks),
         figures_of(metric_heading(comparison.measure), frame["mean"], means, marks),
-        figures_of(f"± {word}s", frame["std"], partial(number, digits=2)),
+        figures_of("± folds", frame["std"], partial(number, digits=2)),
         figures_of("mean rank", frame["rank"]),
         *_difference(comparison, frame, "behind the best"),
         figures_of("p", frame["p_holm"], p_text),
@@ -149,7 +149,7 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
     ]
     columns += [figures_of("failed", frame["failed"], as_count)] if frame["failed"].any() else []
     caption = (
-        f"Means over {word}s (times: the median). ± is the standard deviation over {word}s. ≈: no significant "
+        "Means over folds (times: the median). ± is the standard deviation over folds. ≈: no significant "
         "difference from the best (p of at least 0.05, adjusted for the number of models)."
     )
     section.table(table_of(caption, columns))
@@ -194,14 +194,13 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
 
 def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -> None:
     section.add("heading", "Agreement, and its ceiling")
-    word = fold_word(comparison)
     labels = [comparison.label(name) for name in order]
     for measure, words in (
         ("weighted_overlap", f"Overlap of the importance shares of the {comparison.k} strongest features"),
         ("kendall", f"Kendall's tau of the rankings of all {len(comparison.features)} features"),
     ):
         drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
-        caption = f"{words}. Framed: each model with itself on another {word}."
+        caption = f"{words}. Framed: each model with itself on another fold."
         section.figure(drawn, caption, beside=len(order) <= _BESIDE)
     lines = [
         (pair, overlap, tau, shared_features(comparison, *pair))
@@ -232,7 +231,7 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         f"overlap of the importance shares of all {comparison.k}, and Kendall's tau of all rankings. Features count "
         "among the strongest only if they clearly matter and have at least a hundredth of a model's importance, so a "
         "model may have fewer (as in: 5 of 8 and 6). The ceiling is the agreement of each model with itself on another "
-        f"{word}. The gap to it is a difference between the models."
+        f"fold. The gap to it is a difference between the models."
     )
     section.table(table_of(caption, columns))
 
@@ -267,7 +266,7 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
 
 # ---- other sections --------------------------------------------------------------------------------------------------
 def _all_metrics(section: SectionView, comparison: Comparison) -> None:
-    order, word = list(comparison.standing["model"]), fold_word(comparison)
+    order = list(comparison.standing["model"])
     means, spreads = [_models(comparison, order)], [_models(comparison, order)]
     for metric in (metrics.get(str(name)) for name in comparison.scores if name in metrics):
         wide = comparison.table_of(metric.name)
@@ -281,8 +280,8 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
         means.append(figures_of(heading, column, write, marks))
         spread = wide.std(ddof=1).reindex(order)
         spreads.append(figures_of(heading, spread, partial(number, digits=2)))
-    section.table(table_of(f"Means over {word}s. Bold: the best of each column.", means))
-    section.table(table_of(f"Standard deviations over {word}s.", spreads, sortable=False), f"Spread over {word}s")
+    section.table(table_of("Means over folds. Bold: the best of each column.", means))
+    section.table(table_of("Standard deviations over folds.", spreads, sortable=False), "Spread over folds")
 
 
 def _reading(section: SectionView, comparison: Comparison) -> None:
@@ -317,11 +316,6 @@ def sentences(comparison: Comparison) -> list[str]:
     """Return all sentences, the most important first."""
     lines = [*standing_sentences(comparison), *reliance_sentences(comparison), *failure_sentences(comparison)]
     return [sentence for sentence in lines if sentence]
-
-
-def fold_word(comparison: Comparison) -> str:
-    """Return the word for one division of the rows."""
-    return str(comparison.facts.get("fold_word", "fold"))
 
 
 def headline(comparison: Comparison) -> str:
@@ -361,10 +355,9 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         return []
     frame = comparison.standing
     best, behind = frame.iloc[0], frame.iloc[1:]
-    word = fold_word(comparison)
     rank = f", mean rank {count_text(best['rank'])} of {len(frame)}" if math.isfinite(best["rank"]) else ""
     first = f"{clean(best['label'])} is best by {_metric(comparison)}: {score(comparison, best['mean'])} on average "
-    spoken = [f"{first}over {best['folds']} {word}s{rank}."]
+    spoken = [f"{first}over {best['folds']} folds{rank}."]
     tested = behind[behind["p_holm"].notna()]
     clear = tested["p_value"] < 0.05
     for chosen, before, after in (
@@ -509,14 +502,14 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
     )
     if not math.isfinite(line["ceiling"]):
         return f"{words}."
-    words += f". Two fits of one model, on different {fold_word(comparison)}s, agree on {percent(line['ceiling'])}."
+    words += f". Two fits of one model, on different folds, agree on {percent(line['ceiling'])}."
     if line["differs"] is None:
         return words
     if line["differs"]:
         return f"{words} So these models weigh features differently."
     if line["gap_high"] <= _ALIKE:
         return f"{words} So these models rely on the same features."
-    return f"{words} With these {fold_word(comparison)}s, the difference is not clear."
+    return f"{words} With these folds, the difference is not clear."
 
 
 def count_text(value: float) -> str:
@@ -527,14 +520,13 @@ def count_text(value: float) -> str:
 # ---- failures and paths ----------------------------------------------------------------------------------------------
 def failure_sentences(comparison: Comparison) -> list[str]:
     """Say which models failed, on how many folds, and why."""
-    word = fold_word(comparison)
     lines = []
     for name in dict.fromkeys(model for model, _, _ in comparison.failures):
         failures = [(fold, why) for model, fold, why in comparison.failures if model == name]
         count, folds = len(failures), len(comparison.folds)
         share = f"all {count}" if count == folds else f"{count} of {folds}"
         reasons = list(dict.fromkeys(why for _, why in failures))
-        lines.append(f"{clean(comparison.label(name))} failed on {share} {word}s: {shorten(reasons[0], 240)}")
+        lines.append(f"{clean(comparison.label(name))} failed on {share} folds: {shorten(reasons[0], 240)}")
     return lines
 
 

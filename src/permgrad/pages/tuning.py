@@ -27,7 +27,7 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """Return a study's page, from ``trials.csv`` and further facts (missing facts are left out).
 
     ``table, target, task, space, space_text, total, best, importances, curves, seconds, log_scales, starts_with,
-    command, again, study, seed, split_seed, split, test, has_report``.
+    command, again, study, seed, split, test, has_report``.
     """
     best = facts.get("best")
     count, total = len(table), facts.get("total", len(table))
@@ -183,7 +183,7 @@ def _origin(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]
         "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows. Neither the trials "
         "nor the choice of the winner use the test rows."
     )
-    labels = {"study": "study", "space": "space", "seed": "seed", "split_seed": "seed of the split", "split": "split"}
+    labels = {"study": "study", "space": "space", "seed": "seed", "split": "split"}
     section.pairs({words: facts[name] for name, words in labels.items() if facts.get(name) is not None})
 
 

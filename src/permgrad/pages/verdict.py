@@ -405,7 +405,7 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
     baselines, copies, dominant = (spoken.get(kind) for kind in ("baselines", "duplicates", "dominant"))
     paired = baselines["ahead"].get(baselines["best"]) if baselines else None
     best = baseline_label(baselines["best"]) if baselines else ""
-    less, more = spoken.get("cut", {}).get("training"), "Train again with more time (--time-limit or --thorough)."
+    less, more = spoken.get("cut", {}).get("training"), "Train again with more time (--time-limit or --max-rows all)."
     late = shorten(dominant["feature"], 40) if dominant and dominant["noted"] else ""
     advice = (
         ("leak", "leak" in spoken, "Find out when each column of the alarm is known. Then run again without it."),

@@ -221,7 +221,7 @@ def what_if(
     if (size := bytes_of(weights)) > MOST_BYTES and not large:
         return {
             "reason": f"The network is not in this page, because its weights take {size / 1e6:.1f} MB, more "
-            f"than {MOST_BYTES / 1e6:.0f} MB. The option --what-if of permgrad run includes them."
+            f"than {MOST_BYTES / 1e6:.0f} MB."
         }
     encoder, ranks = model.preprocessor_, {name: place for place, name in enumerate(ranking)}
     # The features that share a prediction, with their encoded columns: the first ones, and all others as one.

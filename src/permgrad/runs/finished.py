@@ -121,9 +121,7 @@ def check_common(rows: int) -> None:
     """Refuse runs with too few common test rows."""
     if rows < LEAST_ROWS:
         problem = f"The runs have {counted(rows, 'common test row')}, too few to compare them"
-        raise InputError(
-            problem, hint="Split both alike, with the same --split-seed, --time and --split-group.", code="PG013"
-        )
+        raise InputError(problem, hint="Split both alike, with the same --time and --row-group.", code="PG013")
 
 
 def common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFrame]]:
@@ -140,16 +138,16 @@ def common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFr
 
 
 # ---- what changed ----------------------------------------------------------------------------------------------------
-def changed(old: FinishedRun, new: FinishedRun, trust: Sequence[str] = ()) -> Changes:
+def changed(old: FinishedRun, new: FinishedRun) -> Changes:
     """Return what changed from one run to another.
 
     Two models on test rows of one file are compared on those that both have. Else the old model is applied to both
-    runs' test rows. ``trust``: types of the old model that may be loaded.
+    runs' test rows.
     """
     same = old.rows_of == new.rows_of
     read = {"columns": ()} if same else {}
     check_alike([old.folder, new.folder], old.kind | read, new.kind | read)
-    result = _of_models(old, new) if same else _of_samples(old, new, trust)
+    result = _of_models(old, new) if same else _of_samples(old, new)
     return replace(result, meta={**result.meta, "runs": labels_of_runs([old.folder, new.folder])})
 
 
@@ -170,13 +168,13 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     return changes_of_models((one, other), explained, related)
 
 
-def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Changes:
+def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
     from permgrad.attribution.request.arguments import Arguments
     from permgrad.evaluation.changes import changes_between
     from permgrad.runs.run.predicting import open_model, read_rows, test_rows_of
 
     seed = int(new.record["configuration"].get("seed") or 0)
-    model = open_model(old.folder, trust)[0]
+    model = open_model(old.folder)[0]
     labels = {str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()}
     samples: list[tuple[pd.DataFrame, Any]] = []
     related: list[dict[str, Any]] = []

@@ -16,13 +16,18 @@ Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
-ROW_IMAGES = ("auto", "always", "never")
 BRANCHES = ("tabular", "image", "text", "photo")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
     *("blend", "mlp", "tabm", "realmlp"),
 )
+#: What stands for the baselines that a run trains where none is named.
+USUAL = "usual"
+#: Options that may stand without a value, and the value that they then have.
+ALONE = {"--baselines": USUAL}
+#: Encoders by name. A folder holds one of texts.
+TEXT_ENCODERS, IMAGE_ENCODERS = ("all-minilm-l6-v2",), ("efficientnet-lite0",)
 #: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
 MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx")
 #: Those that are trained without weights of rows.
@@ -41,9 +46,8 @@ METRICS = (
 )
 #: Options that are listed last, in this order.
 _LAST = (
-    *("seed", "split_seed", "time_limit", "thorough", "device", "threads", "interactions", "cost"),
-    *("baselines", "named_baselines", "trials", "storage", "study", "space", "pruning", "keep_rows"),
-    *("from_stage", "overwrite", "open_page"),
+    *("seed", "time_limit", "max_rows", "device", "threads", "baselines", "cost", "trials", "storage", "space"),
+    *("keep_rows", "from_stage", "overwrite", "open_page"),
 )
 
 
@@ -54,7 +58,9 @@ class Option:
     ``lists`` says how several values are written. ``"each"``: one option for each. ``"names"``: also with commas, each
     once. ``"entries"``: the same, but a name may be repeated. ``"codes"``: with commas that are not split. ``table``: a
     file, or a named data set. ``short``: one letter with its dash. ``place``: the default place to write. ``choices``:
-    the values, of which those with a word in capitals are patterns.
+    the values, of which those with a word in capitals are patterns, and ``named`` whether the text names them.
+    ``panel``: its heading in the help, if not that of its name. ``branches``: whether branches of a network may follow
+    a value, as in ``default:tabular``.
     """
 
     text: str
@@ -68,13 +74,17 @@ class Option:
     place: str = ""
     choices: Names = ()
     short: str = ""
+    named: bool = False
+    branches: bool = False
+    panel: str = ""
 
     def flag(self, field: str) -> str:
-        """Return how a field is written, as ``--no-pruning`` or ``--explain/--no-explain``."""
+        """Return how a field is written, as ``--no-rows`` or ``--explain/--no-explain``."""
         return self.name or f"--{field.replace('_', '-')}"
 
     def check(self, flag: str, value: Any) -> None:
         """Refuse a value that is none of the choices."""
+        value = split_preset(value)[0] if self.branches else value
         patterns = [re.sub("[A-Z]+", ".+", re.escape(choice)) for choice in self.choices]
         if patterns and value is not None and not any(re.fullmatch(pattern, str(value)) for pattern in patterns):
             raise unknown(flag, value, self.choices)
@@ -93,6 +103,19 @@ def argument(text: str, metavar: str, /, *, table: bool = False, choices: Names 
 def output(place: str, what: str = "Folder") -> Any:
     """Return a field that names the folder to write."""
     return option(f"{what} (default: {place}).", None, "DIR", place=place)
+
+
+def split_preset(text: str) -> tuple[str, Names]:
+    """Return a preset's name, and the branches that follow it: ``default:tabular+image``. None: all that it has."""
+    name, colon, last = text.rpartition(":")
+    branches = tuple(last.split("+"))
+    is_preset = name in PRESETS or name.endswith(".json")
+    if not colon or not (is_preset or set(branches) <= {*BRANCHES}):
+        return text, ()
+    for branch in branches:
+        if branch not in BRANCHES:
+            raise unknown(f"branch of preset {name!r}", branch, BRANCHES)
+    return name, tuple(dict.fromkeys(branches))
 
 
 def data_sets() -> Collection[str]:
@@ -153,6 +176,8 @@ class CommandRequest:
                 words.append(flag.rpartition("/")[2] if defaults[name] else flag)
             elif not isinstance(value, tuple):
                 words += [flag, str(value)]
+            elif value == (ALONE.get(flag),):
+                words.append(flag)
             elif entry.lists == "codes":
                 words.append(f"{flag}={','.join(separated(value))}")
             elif entry.lists != "each":

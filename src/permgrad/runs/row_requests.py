@@ -9,15 +9,14 @@ from typing import Any
 
 from permgrad.base.errors import InputError, unknown
 from permgrad.runs.options import DATA_SETS, Names, Option, argument, option, separated
-from permgrad.runs.requests import ComputingRequest, ExplainRequest
+from permgrad.runs.requests import ExplainRequest, ThreadedRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class McpRequest:
+class McpRequest(ThreadedRequest):
     """The options of ``permgrad mcp``."""
 
     folder: Path = option("Folder with the runs; nothing is written outside it.", Path(), "DIR")
-    threads: int | None = option("Number of threads to compute with (default: as the machine is set).", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ def _as_of_explain(name: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CounterfactualsRequest(ComputingRequest):
+class CounterfactualsRequest(ThreadedRequest):
     """The options of ``permgrad counterfactuals``."""
 
     model_folder: Path = _as_of_explain("model_folder")
@@ -47,38 +46,23 @@ class CounterfactualsRequest(ComputingRequest):
         choices=DATA_SETS,
     )
     row: int = field(metadata={"option": Option("The row, counted from 0.", least=0)})
-    sheet: str | None = _as_of_explain("sheet")
     want: str | None = option(
-        "A class, a range of a number such as 100..200 or 100.. (open end), or CLASS=0.7, the least probability of a "
-        "class (default: any class but the predicted one).",
+        "A class, a range of a number such as 100..200 or 100.., or CLASS=0.7 (default: another class).",
         None,
         "CLASS|LOW..HIGH",
     )
-    fixed: Names = option("Column that stays; may be given several times.", (), "COL")
+    fixed: Names = option("Column that stays (repeatable).", (), "COL")
     ranges: Names = option(
-        "What a column may be changed to: age=18..60, age=18.. or, of other cells, job=chef,nurse; may be given "
-        "several times.",
-        (),
-        "COL=LOW..HIGH",
-        name="--range",
+        "What a column may become: age=18..60 or job=chef,nurse (repeatable).", (), "COL=LOW..HIGH", name="--range"
     )
-    direction: Names = option(
-        "Whether a number or date may only rise or fall, such as age=up or age=down; may be given several times.",
-        (),
-        "COL=up|down",
-    )
-    most_changes: int | None = option("How many columns may change (default: all).", None, least=1)
-    count: int = option("How many alternatives to find at most.", 4, least=1, most=100)
-    target: Names = _as_of_explain("target")
-    class_names: Names = _as_of_explain("class_names")
-    seed: int = option("Seed of the rows drawn from a table of more than 5,000.", 0, least=0)
+    direction: Names = option("Whether a number or date may only rise or fall (repeatable).", (), "COL=up|down")
+    most_changes: int | None = option("Columns that may change (default: all).", None, name="--max-changes", least=1)
+    count: int = option("Alternatives to find at most.", 4, least=1, most=100)
     out: Path | None = option("CSV file to write: one line for each alternative (default: none).", None, "FILE")
 
     @property
     def explained(self) -> ExplainRequest:
         """The row and its table, as ``permgrad explain`` names them."""
-        if len(self.target) > 1:
-            raise InputError("--target must be one column", hint="Name the column of targets.", code="PG006")
         shared = {entry.name for entry in fields(self)} & {entry.name for entry in fields(ExplainRequest)}
         return ExplainRequest(**{name: getattr(self, name) for name in shared - {"out"}})
 

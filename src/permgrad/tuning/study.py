@@ -175,12 +175,12 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
             study.set_user_attr(IDENTITY, wanted)
             return
         problem = f"Study {study.study_name!r} in {without_password(url)} holds trials of another program"
-        raise InputError(problem, hint="Choose another name with --study, or another --storage.", code="PG051")
+        raise InputError(problem, hint="Choose another --storage or --seed.", code="PG051")
     if there != wanted:
         raise InputError(
             f"Study {study.study_name!r} in {without_password(url)} was started with other settings: "
             f"{differences(there, wanted)}",
-            hint="Choose another --study, --storage or --out, or start again with --overwrite.",
+            hint="Choose another --storage, --seed or --out, or start again with --overwrite.",
             code="PG051",
         )
 

@@ -228,7 +228,7 @@ def test_outputs_and_one_target_that_do_not_fit_are_refused_with_a_way_out(table
     X, y = table
     twice = Ridge().fit(X, np.column_stack([y, -y]))
     with pytest.raises(
-        InputError, match=r"or target=0 \(permgrad explain: --class 0\) to compare y with the first output"
+        InputError, match=r"or target=0 \(permgrad explain: --target 0\) to compare y with the first output"
     ):
         found(twice, X, y)
     result = found(twice, X, y, target=0)

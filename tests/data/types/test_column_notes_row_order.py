@@ -96,4 +96,4 @@ def test_explaining_and_comparing_match_by_place_and_say_so():
     with pytest.warns(PermgradWarning, match="X and sample_weight are matched by position"):
         explain_with(model, X, y, sample_weight=pd.Series(1.0, index=SHUFFLED), **options)
     with pytest.warns(PermgradWarning, match="X and y are matched by position"):
-        pg.compare(X, y.set_axis(SHUFFLED), models=["linear", "bagging"], folds=2, explain=False, progress=False)
+        pg.compare(["linear", "bagging"], X, y.set_axis(SHUFFLED), cv=2, explain=False, progress=False)

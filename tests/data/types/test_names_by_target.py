@@ -151,7 +151,7 @@ def test_the_command_says_which_amounts_are_levels_too(tmp_path):
     frame.assign(y=y).to_csv(tmp_path / "t.csv", index=False)
     notes = load_inputs(RunRequest(table=str(tmp_path / "t.csv"), target="y", out=tmp_path / "run")).notes
     (note,) = (note for note in notes if "as a level, too" in note)
-    assert ": length. If rows with one value belong together, pass --split-group length. --kind length=numeric" in note
+    assert ": length. If rows with one value belong together, pass --row-group length. --kind length=numeric" in note
 
 
 def test_types_are_left_as_they_were():

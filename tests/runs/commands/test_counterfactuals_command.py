@@ -56,7 +56,7 @@ def test_the_results_are_those_of_python(place, tmp_path):
     model, X, predicted = predictions(place)
     row = int(np.flatnonzero(predicted == YOUNG)[0])
     words = ("--want", ">50=0.6", "--fixed", "member", "--range", "age=..70", "--range", "job=chef,clerk")
-    words += ("--range", "since=2020-01-01..2024-06-30", "--direction", "dose=up", "--most-changes", 2, "--count", 3)
+    words += ("--range", "since=2020-01-01..2024-06-30", "--direction", "dose=up", "--max-changes", 2, "--count", 3)
     shown = ask(place, *words, "--out", tmp_path / "found.csv", row=row)
     facts = json.loads(ask(place, *words, "--json", row=row))
     options = {"fixed": ["member"], "direction": {"dose": "up"}, "max_changes": 2, "count": 3}
@@ -84,7 +84,9 @@ def test_the_results_are_those_of_python(place, tmp_path):
     )
     assert shown.count("Then the model predicts >50 (the probability asked for is ") == len(found)
     assert shown.endswith(f"Alternatives: {tmp_path / 'found.csv'}\n")
-    assert "already exists" in ask(place, *words, "--out", tmp_path / "found.csv", row=row, code=2)
+    (tmp_path / "found.csv").write_text("another file")
+    ask(place, *words, "--out", tmp_path / "found.csv", row=row)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "found.csv"), written)
 
 
 def test_numbers_and_the_rows_of_the_run(place):

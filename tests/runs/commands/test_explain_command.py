@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +60,11 @@ def told(*words: object) -> tuple[str, str]:
     return result.stdout, result.stderr
 
 
+def positive_of(run: Path) -> str:
+    """Return the class that is printed of two."""
+    return str(json.loads((run / "data.json").read_text())["positive"])
+
+
 def without(frame: pd.DataFrame, rows: list[int] | slice) -> pd.DataFrame:
     gaps = frame.astype({"outcome": object})
     gaps.loc[gaps.index[rows], "outcome"] = None
@@ -85,17 +91,17 @@ def printed(said: str, output: str) -> list[tuple[str, float, float | None]]:
 
 # --- what is printed --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("method", ["shapley", "integrated_gradients", "gradient", "lime", "deeplift"])
-def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, write, method):
-    rows = write("rows", table(60, seed=1))
-    said = call(
-        "explain", run, rows, "--method", method, "--where", "town=Ulm", "--positive", "ill", "--out", tmp_path / "out"
-    )
+def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, method):
+    rows, positive = tmp_path / "rows.csv", positive_of(run)
+    table(60, seed=1).to_csv(rows, index=False)
+    said = call("explain", run, rows, "--method", method, "--max-rows", 25, "--out", tmp_path / "out")
     explanation = pg.Explanation.load(tmp_path / "out")
     assert f"\n{len(explanation.values)} rows explained. Values are means of absolute values over the rows." in said
-    assert "for well." not in said, "of two classes, the positive one"
-    listed = printed(said, "ill")
-    assert [name for name, _, _ in listed] == explanation.ranking("ill"), "the order of its own ranking"
-    own = explanation.values[:, [explanation.names.index(name) for name, _, _ in listed], 0]
+    assert len(explanation.values) == 25
+    assert said.count(" for ill.") + said.count(" for well.") == 1, "of two classes, the positive one"
+    listed, place = printed(said, positive), explanation.outputs.index(positive)
+    assert [name for name, _, _ in listed] == explanation.ranking(positive), "the order of its own ranking"
+    own = explanation.values[:, [explanation.names.index(name) for name, _, _ in listed], place]
     np.testing.assert_allclose([size for _, size, _ in listed], np.abs(own).mean(axis=0), atol=5e-3)
     signed = [beside for _, _, beside in listed]
     if method == "gradient":
@@ -106,19 +112,20 @@ def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, write, metho
 
 
 def test_single_rows_stay_signed_and_have_their_values(tmp_path, run, write):
-    rows = write("rows", table(60, seed=1))
-    words = ("--method", "shapley", "--row", 3, "--positive", "ill")
+    rows, positive = write("rows", table(60, seed=1)), positive_of(run)
+    words = ("--method", "shapley", "--row", 4)
     said = call("explain", run, rows, *words, "--out", tmp_path / "out")
     explanation = pg.Explanation.load(tmp_path / "out")
     assert "means of absolute values" not in said
-    assert "Rows are counted from 0." + (" Row 3 is line 5 of rows.csv." if rows.is_file() else "") in said.splitlines()
-    value = table(60, seed=1)["a"][3]
+    assert "Rows are counted from 0." + (" Row 4 is line 6 of rows.csv." if rows.is_file() else "") in said.splitlines()
+    value = table(60, seed=1)["a"][4]
     assert f"  a = {value_text(value)} " in said
     frame = pd.read_csv(tmp_path / "out" / "importance.csv")
     assert float(frame.set_index("feature")["value"]["a"].iloc[0]) == pytest.approx(value)
-    found = printed(said, "ill")
-    assert [name for name, _, _ in found] == explanation.ranking("ill")
-    own = explanation.values[0, [explanation.names.index(name) for name, _, _ in found], 0]
+    found = printed(said, positive)
+    assert [name for name, _, _ in found] == explanation.ranking(positive)
+    place = explanation.outputs.index(positive)
+    own = explanation.values[0, [explanation.names.index(name) for name, _, _ in found], place]
     np.testing.assert_allclose([value for _, value, _ in found], own, atol=5e-3)
     assert (own < 0).any(), "the precondition"
 
@@ -126,11 +133,11 @@ def test_single_rows_stay_signed_and_have_their_values(tmp_path, run, write):
 def test_rows_that_are_written_in_parts_are_printed_by_their_mean_size(tmp_path, run):
     (tmp_path / "rows").mkdir()
     table(60, seed=1).to_parquet(tmp_path / "rows" / "part.parquet")
-    words = ("--method", "shapley", "--positive", "well")
-    said = call("explain", run, tmp_path / "rows", *words, "--out", tmp_path / "out")
+    positive = positive_of(run)
+    said = call("explain", run, tmp_path / "rows", "--method", "shapley", "--out", tmp_path / "out")
     assert "\n60 rows explained. Values are means of absolute values over the rows." in said
     explanation = pg.Explanation.load(tmp_path / "out")
-    assert [name for name, _, _ in printed(said, "well")] == explanation.ranking("well")
+    assert [name for name, _, _ in printed(said, positive)] == explanation.ranking(positive)
 
 
 def test_global_importances_are_printed_in_the_order_of_the_ranking():
@@ -141,10 +148,10 @@ def test_global_importances_are_printed_in_the_order_of_the_ranking():
 
 
 # --- targets ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("named", [(), ("--target", "outcome")])
+@pytest.mark.parametrize("named", [(), ("--option", "y=outcome")])
 def test_the_loss_of_a_single_row_is_explained_if_asked_for(tmp_path, run, write, named):
     rows = write("rows", without(table(60, seed=1), [5]))
-    words = ("explain", run, rows, "--scope", "global", "--repeats", 2, *named)
+    words = ("explain", run, rows, "--option", "scope=global", "--repeats", 2, *named)
     said, errors = told(*words, "--row", 3, "--out", tmp_path / "out")
     assert "permgrad measures the increase of the loss" in said
     assert errors == "", "row 5 is not asked for"
@@ -155,13 +162,13 @@ def test_the_loss_of_a_single_row_is_explained_if_asked_for(tmp_path, run, write
 
 def test_a_column_without_any_target_is_told_of(tmp_path, run, write):
     rows = write("rows", without(table(60, seed=1), slice(None)))
-    for chosen in ((), ("--row", 3, "--scope", "global")):
+    for chosen in ((), ("--row", 3, "--option", "scope=global")):
         words = ("explain", run, rows, "--repeats", 1, *chosen, "--overwrite", "--out", tmp_path / "out")
         said, errors = told(*words)
         assert "divergence from the model's own prediction" in said
         assert errors.startswith(f"warning: The target's column 'outcome' is empty in {rows}, {NO_TARGET}")
         assert errors.count("\n") == 1
-        said = call(*words, "--target", "outcome", code=2)
+        said = call(*words, "--option", "y=outcome", code=2)
         assert "'outcome'" in said
         assert "ame another column" in said
     # Where no loss is measured, nobody misses a target.
@@ -176,13 +183,10 @@ def test_a_table_without_the_column_needs_no_warning(tmp_path, run, write):
     assert errors == ""
 
 
-def test_the_published_method_needs_several_rows(tmp_path, run, write):
-    rows = write("rows", table(60, seed=1))
-    words = ("explain", run, rows, "--method", "permgrad-paper", "--out", tmp_path / "never")
-    for chosen, fix in (
-        (("--row", 3, "--target", "outcome"), "Leave --row out and choose"),
-        (("--where", "code=7"), "Choose"),
-    ):
+def test_the_published_method_needs_several_rows(tmp_path, run):
+    table(60, seed=1).to_csv(tmp_path / "rows.csv", index=False)
+    words = ("explain", run, tmp_path / "rows.csv", "--method", "permgrad-paper", "--out", tmp_path / "never")
+    for chosen, fix in ((("--row", 3), "Leave --row out and choose"), (("--max-rows", 1), "Choose")):
         said = call(*words, *chosen, code=2)
         assert f"among the explained rows and needs several, got 1. {fix} more rows" in said
         assert "y=None" not in said
@@ -204,16 +208,6 @@ def test_a_row_without_a_target_has_no_truth(tmp_path, run, write):
     assert shown.get("rows_explained", shown.get("rows_summarised")) == 60, "also the row without a target"
 
 
-def test_only_rows_that_are_asked_for_are_counted_among_those_left_out(tmp_path, run, write):
-    frame = table(60, seed=1)
-    ulm = np.flatnonzero(frame["town"] == "Ulm")
-    rows = write("rows", without(frame, [int(ulm[0]), int(np.flatnonzero(frame["town"] == "Bonn")[0])]))
-    words = ("explain", run, rows, "--scope", "global", "--repeats", 1, "--where", "town=Ulm")
-    _, errors = told(*words, "--out", tmp_path / "out")
-    assert errors.startswith(f"warning: 1 of {len(ulm)} rows of {rows} has no target and is left out")
-    assert pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(ulm) - 1
-
-
 @pytest.mark.parametrize("method", ["permutation", "shapley"])
 def test_the_json_states_quantity_and_unit_as_the_terminal_does(method, tmp_path):
     rng = np.random.default_rng(0)
@@ -227,7 +221,7 @@ def test_the_json_states_quantity_and_unit_as_the_terminal_does(method, tmp_path
         random_state=0,
         progress=False,
     )
-    request = SimpleNamespace(row=None, method=method, classes=(), folder=tmp_path)
+    request = SimpleNamespace(row=None, method=method, target=(), folder=tmp_path)
     outcome = outcome_of(request, found)
     assert outcome.facts["quantity"]
     assert f"{method} measures the {outcome.facts['quantity']} ({outcome.facts['unit']})." in outcome.text

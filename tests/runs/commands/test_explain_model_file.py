@@ -37,7 +37,8 @@ def table(rows=360, seed=0):
 def files(tmp_path_factory):
     """A folder with ``model.onnx`` and ``table.csv``, and the model."""
     folder, (frame, y) = tmp_path_factory.mktemp("files"), table()
-    MODEL.write(folder / "model.onnx")
+    MODEL.write(folder / "model.onnx", classes=("no", "yes"))
+    MODEL.write(folder / "unnamed.onnx")
     rows = frame[150:].reset_index(drop=True)
     late = y[150:].reset_index(drop=True)
     pd.concat([late, rows[rows.columns[::-1]]], axis=1).to_csv(folder / "table.csv", index=False)
@@ -47,11 +48,11 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley"])
 def test_the_numbers_are_those_of_python(tmp_path, files, method):
     folder, model, rows, late = files
-    asked = ("--target", "late", "--class-names", "no,yes", "--method", method, "--seed", 4, "--out", tmp_path / "out")
-    chosen = ("--where", "region=north") if method == "shapley" else ()
+    asked = ("--option", "y=late", "--method", method, "--seed", 4, "--out", tmp_path / "out")
+    chosen = ("--row", 7) if method == "shapley" else ()
     call("explain", folder / "model.onnx", folder / "table.csv", *asked, *chosen)
     saved = pg.Explanation.load(tmp_path / "out")
-    places = np.flatnonzero(rows["region"] == "north") if chosen else np.arange(len(rows))
+    places = np.array([7]) if chosen else np.arange(len(rows))
     background = {"background": rows} if chosen else {}
     y = None if chosen else late
     explanation = explain_with(model, rows.take(places), y, method=method, random_state=4, **ASKED, **background)
@@ -59,7 +60,7 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
     order = [saved.names.index(name) for name in explanation.names]
     values = saved.values[:, order] if chosen else saved.values[order]
     outputs = [explanation.outputs.index(name) for name in saved.outputs]
-    np.testing.assert_allclose(values, explanation.values[..., outputs], atol=1e-12)
+    np.testing.assert_allclose(values, explanation.values[..., outputs], atol=1e-4)
     assert np.abs(values).max() > 0.05
 
 
@@ -68,13 +69,14 @@ def test_further_arguments_are_those_of_python(tmp_path, files):
     clinic = np.repeat(np.arange(42), 5)
     read = pd.read_csv(folder / "table.csv").assign(clinic=clinic)
     read.to_csv(tmp_path / "table.csv", index=False)
-    asked = ("--target", "late", "--class-names", "no,yes", "--seed", 4, "--out", tmp_path / "out")
+    asked = ("--option", "y=late", "--seed", 4, "--out", tmp_path / "out")
     groups = {"person": ["age", "income"]}
+    (tmp_path / "groups.json").write_text(json.dumps(groups))
     options = (
         "--option",
         "row_groups=clinic",
-        "--option",
-        f"groups={json.dumps(groups)}",
+        "--groups",
+        tmp_path / "groups.json",
         "--option",
         "confidence=0.9",
     )
@@ -83,17 +85,15 @@ def test_further_arguments_are_those_of_python(tmp_path, files):
     python = {"groups": groups, "confidence": 0.9, "random_state": 4, **ASKED}
     expected = explain_with(model, rows, late, row_groups=clinic, **python)
     order = [saved.names.index(name) for name in expected.names]
-    np.testing.assert_allclose(saved.low[order], expected.low, atol=1e-12)
+    np.testing.assert_allclose(saved.low[order], expected.low, atol=1e-4)
     assert not np.allclose(explain_with(model, rows, late, **python).low, expected.low), "groups widen intervals"
 
 
 def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
     folder, model, rows, late = files
     asked = (
-        "--target",
-        "late",
-        "--class-names",
-        "no,yes",
+        "--option",
+        "y=late",
         "--method",
         "shapley",
         "--row",
@@ -105,7 +105,7 @@ def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
     (line,) = pd.read_csv(tmp_path / "out" / "rows.csv").to_dict(orient="records")
     assert line["row"] == 3
     assert line["truth"] == late[3]
-    assert line["probability_yes"] == pytest.approx(model(rows[3:4])[0, 1], abs=1e-9)
+    assert line["probability_yes"] == pytest.approx(model(rows[3:4])[0, 1], abs=1e-6)
     assert f"prediction {line['prediction']}" in said
     assert {file.name for file in (tmp_path / "out").iterdir()} > {"explanation.json", "values.npz", "importance.csv"}
     assert (tmp_path / "out" / "plots" / "waterfall.png").is_file()
@@ -121,7 +121,7 @@ def test_rows_without_a_target_are_left_out(tmp_path, files):
     folder, _, rows, late = files
     gaps = pd.concat([rows, late.where(late.index > 20)], axis=1)
     gaps.to_csv(tmp_path / "gaps.csv", index=False)
-    asked = ("--target", "late", "--class-names", "no,yes", "--out", tmp_path / "out")
+    asked = ("--option", "y=late", "--out", tmp_path / "out")
     call("explain", folder / "model.onnx", tmp_path / "gaps.csv", *asked)
     assert pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(rows) - 21
 
@@ -133,7 +133,7 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
     model.write(tmp_path / "model.onnx", whole=True)
     X[150:].assign(cost=y[150:]).to_csv(tmp_path / "table.csv", index=False)
     said = call(
-        "explain", tmp_path / "model.onnx", tmp_path / "table.csv", "--target", "cost", "--out", tmp_path / "out"
+        "explain", tmp_path / "model.onnx", tmp_path / "table.csv", "--option", "y=cost", "--out", tmp_path / "out"
     )
     explanation = pg.explain(model, X[150:], y[150:], random_state=0, progress=False)
     saved = pg.Explanation.load(tmp_path / "out")
@@ -145,22 +145,18 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--target", "late"), "does not name the model's 2 classes, and column 'late' holds 'no', 'yes'"),
-        (("--target", "late", "--class-names", "a,b,c"), "The model has 2 classes, got a, b, c"),
-        (("--target", "late", "--class-names", "a,a"), "Name 2 different ones"),
-        (("--target", "late", "--class-names", "on,off"), "a class that the model does not know"),
-        (("--target", "lat"), "Did you mean|no column 'lat'"),
-        (("--stream",), "--stream applies to models of permgrad"),
-        (("--sample", 5), "--sample applies to models of permgrad"),
+        (("--option", "y=lat"), "Did you mean|no column 'lat'"),
+        (("--class-names", "no,yes"), "No such option: --class-names"),
+        (("--target", "maybe"), "maybe"),
+        (("--row", 3, "--max-rows", 5), "--row and --max-rows cannot be combined"),
         (("--engine", "ray"), "--engine applies to models of permgrad"),
         (("--method", "gradient"), "needs the gradient of a torch network"),
-        (("--target", "late", "--class-names", "no,yes", "--row", 1000), "row must be below"),
-        (("--where", "region=east"), "No row has region = east"),
+        (("--option", "y=late", "--row", 1000), "row must be below"),
         (("--option", "tolerance"), "--option must have the form NAME=VALUE, got 'tolerance'"),
         (("--option", "max-permutations=9"), "--option must be one of .* got 'max_permutations'"),
         (("--option", "n_repeats=9"), "--option n_repeats has an option of its own. Use --repeats"),
         (("--option", "background=9"), "--option must be one of .* got 'background'"),
-        (("--target", "age"), r"Column 'age' \(target\) is a feature of the model"),
+        (("--option", "y=age"), r"Column 'age' \(target\) is a feature of the model"),
         (("--option", "row_groups=clinic"), r"Column 'clinic' \(row_groups\) not found"),
     ],
 )
@@ -195,10 +191,17 @@ def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monke
     assert "pip install 'onnxruntime'" in said
 
 
-def test_options_of_files_belong_to_files(tmp_path, files):
-    (tmp_path / "run").mkdir()
-    said = call("explain", tmp_path / "run", files[0] / "table.csv", "--class-names", "a,b", code=2)
-    assert "--class-names applies to model files" in said
+def test_classes_that_neither_file_nor_table_tells_are_refused(tmp_path, files):
+    words = ("--option", "y=late", "--out", tmp_path / "out")
+    said = call("explain", files[0] / "unnamed.onnx", files[0] / "table.csv", *words, code=2)
+    assert "does not name the model's 2 classes, and column 'late' holds 'no', 'yes'" in said
+    assert "Write them as 0, 1, … in the order of its outputs" in said
+    read = pd.read_csv(files[0] / "table.csv")
+    read.assign(late=(read["late"] == "yes").astype(int)).to_csv(tmp_path / "numbered.csv", index=False)
+    call("explain", files[0] / "unnamed.onnx", tmp_path / "numbered.csv", *words, "--max-rows", 50)
+    explanation = pg.Explanation.load(tmp_path / "out")
+    assert explanation.outputs == ("all", "0", "1")
+    assert explanation.meta["rows_explained"] == 50
 
 
 def test_the_model_file_is_not_replaced(tmp_path, files):
@@ -206,15 +209,3 @@ def test_the_model_file_is_not_replaced(tmp_path, files):
     said = call("explain", folder / "model.onnx", folder / "table.csv", "--out", folder / "model.onnx", code=2)
     assert "model.onnx" in said
     assert b"linear" in (folder / "model.onnx").read_bytes()
-
-
-def test_a_file_that_names_its_classes_needs_no_names(tmp_path, files):
-    folder, model, rows, _ = files
-    path = model.write(tmp_path / "model.onnx", classes=("no", "yes"))
-    call("explain", path, folder / "table.csv", "--target", "late", "--out", tmp_path / "out", "--repeats", 3)
-    explanation = pg.Explanation.load(tmp_path / "out")
-    assert set(explanation.names) == set(rows.columns)
-    assert explanation.values[explanation.names.index("age"), 0] > 0.01
-    assert explanation.outputs == ("all", "no", "yes")
-    said = call("explain", path, folder / "table.csv", "--class-names", "a,b", "--out", tmp_path / "no", code=2)
-    assert "The model has names for its classes: no, yes" in said

@@ -59,7 +59,7 @@ def test_a_name_stays_free_of_another_identifier() -> None:
 @pytest.mark.parametrize("lost", ["local/part-00001.parquet", "importance.csv", "values.npz"])
 def test_a_finished_explanation_that_lost_files_is_made_again(tmp_path: Path, run: Path, rows: Path, lost: str) -> None:
     out = tmp_path / "out"
-    words = ("explain", run, rows, "--method", "gradient", "--form", "wide", "--out", out)
+    words = ("explain", run, rows, "--method", "gradient", "--out", out)
     call(*words)
     expected = pd.read_parquet(out / "local")
     assert "already finished" in call(*words)
@@ -210,12 +210,3 @@ def test_levels_of_files_that_list_others_are_put_together(tmp_path: Path) -> No
     found = pg.read_table(tmp_path)["level"]
     assert isinstance(found.dtype, pd.CategoricalDtype)
     assert found.tolist() == ["a", "b"] * 3 + ["c", "b"] * 3
-
-
-def test_a_form_without_rows_is_refused(tmp_path: Path, run: Path, rows: Path) -> None:
-    assert "global here" in call("explain", run, rows, "--form", "wide", "--out", tmp_path / "a", code=2)
-    table().to_csv(tmp_path / "rows.csv", index=False)
-    words = ("explain", run, tmp_path / "rows.csv", "--method", "gradient", "--form", "wide", "--out", tmp_path / "b")
-    assert "--form needs a table that is read in parts" in call(*words, code=2)
-    assert not (tmp_path / "a").exists()
-    assert not (tmp_path / "b").exists()

@@ -14,14 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning
+from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.cli import app
-from permgrad.data.splitting import split_rows
-from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.baselines.fitting import Baseline, baselines
 from permgrad.runs.compare.cells import cell_path
 from permgrad.runs.compare.compare import compare_table
-from permgrad.runs.compare.plan import METHODS, from_arrays, make_folds, make_plan, parse_models, usual_absent
+from permgrad.runs.compare.plan import from_arrays, make_folds, make_plan, parse_models, usual_absent
 from permgrad.runs.requests import CompareRequest
 
 HOSTILE = "<script>alert('x')</script>"
@@ -82,12 +80,12 @@ def quiet(text):
 
 
 def request(table, tmp_path, **options):
-    options = {"models": ("toy", "other"), "folds": 3, "target": ("label",), "threads": 1, **options}
+    options = {"models": ("toy", "other"), "cv": "3", "target": ("label",), "threads": 1, **options}
     return CompareRequest(table=str(table), out=tmp_path / "out", **options)
 
 
 def test_the_whole_command_with_a_network(table, tmp_path, toys):
-    words = ["compare", str(table), "--target", "label", "--models", "fast,linear,toy", "--folds", "2"]
+    words = ["compare", str(table), "--target", "label", "--models", "fast,linear,toy", "--cv", "2"]
     result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--threads", "1", "--json"])
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)
@@ -115,13 +113,15 @@ def test_the_whole_command_with_a_network(table, tmp_path, toys):
     assert "Page:" in CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")]).stdout
 
 
-def test_a_networks_totals_are_its_permutation_importances(frame):
-    options = {"models": ["fast", "linear"], "folds": 2, "progress": False, "threads": 1}
+def test_a_networks_totals_are_its_permutation_importances(frame, monkeypatch):
     X, y = frame.drop(columns="label"), frame["label"]
-    plain = pg.compare(X, y, methods=["permutation"], **options).importances
-    both = pg.compare(X, y, **options).importances
+    both = pg.compare(["fast", "linear"], X, y, cv=2, progress=False).importances
+    with monkeypatch.context() as patch:
+        patch.setattr("permgrad.runs.compare.plan.METHODS", ("permutation",))
+        plain = pg.compare(["fast", "linear"], X, y, cv=2, progress=False).importances
     same = both[both["method"] == "permutation"].reset_index(drop=True)
     assert plain["importance"].abs().max() > 0.01
+    assert set(plain["method"]) == {"permutation"}
     np.testing.assert_allclose(same["importance"], plain["importance"], rtol=1e-6, atol=1e-9)
 
 
@@ -174,10 +174,10 @@ def test_finished_is_said_and_nothing_is_written(table, tmp_path, toys):
 def test_other_options_are_refused_with_what_differs(table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
     with pytest.raises(InputError, match=r"differs in folds \(3 there, 2 now\)\. Replace it with --overwrite"):
-        compare_table(request(table, tmp_path, folds=2), say=quiet)
+        compare_table(request(table, tmp_path, cv="2"), say=quiet)
     with pytest.raises(InputError, match=r"differs in models \(other, toy there, linear, toy now\)"):
         compare_table(request(table, tmp_path, models=("toy", "linear")), say=quiet)
-    done = compare_table(request(table, tmp_path, folds=2, overwrite=True), say=quiet)
+    done = compare_table(request(table, tmp_path, cv="2", overwrite=True), say=quiet)
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 4
     assert done.facts["best"] in ("toy", "other")
 
@@ -216,7 +216,7 @@ def test_a_model_that_cannot_be_explained_keeps_its_scores(frame, monkeypatch, t
     once = Baseline("once", "once", "sklearn", lambda job: Once(np.bincount(job.train.y) / len(job.train.y)))
     monkeypatch.setitem(baselines, "once", once)
     X, y = frame.drop(columns="label"), frame["label"]
-    found = pg.compare(X, y, models=["toy", "other", "once"], folds=2, progress=False)
+    found = pg.compare(["toy", "other", "once"], X, y, cv=2, progress=False)
     assert found.scores.set_index(["model", "fold"]).loc[("once", "1"), "roc_auc"] > 0
     reason = "It could not be explained: The predictor failed on 120 rows: ValueError: asked again."
     assert found.failures[0][:2] == ("once", "1")
@@ -232,16 +232,14 @@ def test_if_every_model_fails_that_is_said(frame, monkeypatch):
     for name in ("toy", "other"):
         monkeypatch.setitem(baselines, name, Baseline(name, name, "sklearn", broken))
     with pytest.raises(InputError, match=r"All 2 models failed on every fold, the first \('toy'\) with: no luck"):
-        pg.compare(frame.drop(columns="label"), frame["label"], models=["toy", "other"], folds=2, progress=False)
+        pg.compare(["toy", "other"], frame.drop(columns="label"), frame["label"], cv=2, progress=False)
 
 
 def test_python_and_the_command_agree(frame, table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
     stored = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"fold": str})
     read = pd.read_csv(table)
-    found = pg.compare(
-        read.drop(columns="label"), read["label"], models=["toy", "other"], folds=3, progress=False, threads=1
-    )
+    found = pg.compare(["toy", "other"], read.drop(columns="label"), read["label"], cv=3, progress=False)
     np.testing.assert_allclose(found.scores["log_loss"], stored["log_loss"])
     np.testing.assert_allclose(
         found.importances["importance"].abs().sum(),
@@ -250,37 +248,21 @@ def test_python_and_the_command_agree(frame, table, tmp_path, toys):
     assert "Comparison of 2 models on table: 3 folds" in repr(found)
 
 
-def test_python_keeps_cells_in_a_folder(frame, tmp_path, toys):
-    X, y = frame.drop(columns="label"), frame["label"]
-    options = {"models": ["toy", "other"], "folds": 2, "progress": False, "out": tmp_path / "out"}
-    first = pg.compare(X, y, **options)
-    fits = len(toys["toy"].jobs)
-    again = pg.compare(X, y, **options)
-    assert len(toys["toy"].jobs) == fits == 2
-    pd.testing.assert_frame_equal(first.scores, again.scores)
-    with pytest.raises(InputError, match="differs in table content"):
-        pg.compare(X.assign(first=0.5), y, **options)
-
-
-def test_python_declares_kinds(tmp_path):
+def test_python_declares_kinds():
     """Codes that mean nothing as numbers: a linear model tells them apart as a category only."""
     code = np.random.default_rng(0).integers(0, 12, 240)
     X, y = pd.DataFrame({"code": code, "other": np.arange(240) % 7}), np.where(np.isin(code, [1, 4, 6, 11]), "a", "b")
-    options = {"models": ["linear", "bagging"], "folds": 2, "explain": False, "progress": False}
-    plain = pg.compare(X, y, **options)
-    found = pg.compare(X, y, kinds={"code": "categorical"}, **options)
+    models, options = ["linear", "bagging"], {"cv": 2, "explain": False, "progress": False}
+    plain = pg.compare(models, X, y, **options)
+    found = pg.compare(models, X, y, kinds={"code": "categorical"}, **options)
     score = {name: own.standing.set_index("model").loc["linear", "mean"] for name, own in
              {"number": plain, "category": found}.items()}  # fmt: skip
     assert score["number"] < 0.8
     assert score["category"] > 0.99
-    kept = {**options, "out": tmp_path / "out"}
-    pg.compare(X, y, kinds={"code": "categorical"}, **kept)
-    with pytest.raises(InputError, match="differs in kinds"):
-        pg.compare(X, y, **kept)
     with pytest.raises(InputError, match="kind of column 'code' must be one of"):
-        pg.compare(X, y, kinds={"code": "category"}, **options)
+        pg.compare(models, X, y, kinds={"code": "category"}, **options)
     with pytest.raises(InputError, match="column in kinds must be one of 'code', 'other'"):
-        pg.compare(X, y, kinds={"cod": "numeric"}, **options)
+        pg.compare(models, X, y, kinds={"cod": "numeric"}, **options)
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------
@@ -302,25 +284,16 @@ def test_groups_stay_together():
     groups = np.repeat(np.arange(30), 5)
     y = np.tile([0, 1, 0, 1, 1], 30)
     for task in ("classification", "regression"):
-        for fold in make_folds(y, task, folds=3, groups=groups):
+        for fold in make_folds(y, task, folds=3, row_groups=groups):
             parts = [set(groups[rows].tolist()) for rows in (fold.train, fold.validation, fold.test)]
             assert all(parts)
             assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
 
 
-def test_splits_are_those_of_a_run():
-    y = np.repeat([0, 1], [60, 40])
-    fold = make_folds(y, "classification", splits=(42, 43))[1]
-    own = split_rows(100, y, task="classification", seed=43)
-    assert fold.name == "43"
-    for part in ("train", "validation", "test"):
-        np.testing.assert_array_equal(getattr(fold, part), getattr(own, part))
-
-
 def test_a_group_column_is_no_feature(frame, tmp_path, toys):
     path = tmp_path / "grouped.csv"
     frame.assign(patient=np.repeat(np.arange(48), 5)).to_csv(path, index=False)
-    compare_table(request(path, tmp_path, group="patient"), say=quiet)
+    compare_table(request(path, tmp_path, row_group="patient"), say=quiet)
     assert "patient" not in set(pd.read_csv(tmp_path / "out" / "importances.csv")["feature"])
 
 
@@ -333,15 +306,10 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
         ({"models": ("toy", "toy")}, "Model 'toy' is named twice"),
         ({"models": ("toy",)}, "A comparison needs at least 2 models, got 'toy'"),
         ({"models": ("toy", "none.json")}, "Cannot read the preset file .*"),
-        ({"folds": 1}, "folds must be an integer of at least 2, got 1"),
-        ({"repeats": 0}, "repeats must be an integer of at least 1, got 0"),
-        ({"splits": (1, 1), "folds": None}, "splits must be different seeds, got 1, 1"),
-        ({"splits": (1,), "folds": None}, "A comparison needs at least 2 splits"),
-        ({"splits": (1, 2)}, "splits and folds cannot be combined"),
+        ({"cv": "1"}, "cv must be at least 2 folds and 1 repeat, got '1'"),
+        ({"cv": "three"}, "cv must be a number of folds"),
         ({"metric": "auc"}, "metric must be one of 'accuracy'"),
         ({"metric": "rmse"}, "metric for classification must be one of 'accuracy'"),
-        ({"methods": ("lime",)}, "method must be one of 'permutation', 'permgrad'"),
-        ({"methods": ("permgrad",), "explain": False}, "--methods and --no-explain cannot be combined"),
         ({"target": ("lable",)}, r"Did you mean 'label'\?"),
         ({"device": "tpu"}, "device"),
     ],
@@ -357,9 +325,9 @@ def test_bad_options_are_refused_before_anything_is_written(table, tmp_path, toy
 def test_a_class_rarer_than_the_folds(tmp_path, frame, toys):
     frame.loc[:2, "label"] = "rare"
     frame.to_csv(tmp_path / "rare.csv", index=False)
-    message = "Class 'rare' has fewer rows than folds: 3 rows, 5 folds. Use --folds 3, join rare classes, or leave"
+    message = r"Class 'rare' has fewer rows than folds: 3 rows, 5 folds. Take 3 folds \(cv\), join rare classes"
     with pytest.raises(InputError, match=message):
-        compare_table(request(tmp_path / "rare.csv", tmp_path, folds=5), say=quiet)
+        compare_table(request(tmp_path / "rare.csv", tmp_path, cv="5"), say=quiet)
     assert not (tmp_path / "out").exists()
 
 
@@ -374,23 +342,23 @@ def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
     assert result.stderr.startswith("error: no_such_package is not installed")
     bad = CliRunner().invoke(app, [*words[:4], "--models", "toy,toy"])
     assert bad.exit_code == 2
-    assert CliRunner().invoke(app, [*words[:4], "--splits", "1,x"]).exit_code == 2
+    assert CliRunner().invoke(app, [*words[:4], "--cv", "1,x"]).exit_code == 2
 
 
 @pytest.mark.parametrize("kept", [(), ("--id", "town")])
 def test_a_group_that_is_no_column_is_called_a_group(table, tmp_path, toys, kept):
     words = ["compare", str(table), "--target", "label", "--models", "toy,other", "--out", str(tmp_path / "out"), *kept]
-    result = CliRunner().invoke(app, [*words, "--split-group", "twn"])
+    result = CliRunner().invoke(app, [*words, "--row-group", "twn"])
     assert result.exit_code == 2
-    said = "error: Column 'twn' (group) not found. Did you mean 'town'?"
+    said = "error: Column 'twn' (row_group) not found. Did you mean 'town'?"
     assert result.stderr.startswith(said)
     assert (
-        "is the target and also named by --split-group"
-        in CliRunner().invoke(app, [*words, "--split-group", "label"]).stderr
+        "is the target and also named by --row-group"
+        in CliRunner().invoke(app, [*words, "--row-group", "label"]).stderr
     )
     assert (
         "Column 'nope' (id) not found"
-        in CliRunner().invoke(app, [*words, "--split-group", "town", "--id", "nope"]).stderr
+        in CliRunner().invoke(app, [*words, "--row-group", "town", "--id", "nope"]).stderr
     )
 
 
@@ -406,46 +374,12 @@ def test_a_folder_of_parquet_files_is_compared_on_if_it_fits_in_memory(frame, tm
     assert compare_table(request(tmp_path / "rows", tmp_path), say=quiet).facts["best"] in ("toy", "other")
 
 
-def test_methods_for_networks_are_left_out_for_other_models_and_that_is_said(table, tmp_path, toys):
-    words = ["compare", str(table), "--target", "label", "--folds", "2", "--threads", "1", "--methods", "gradient"]
-    said = "gradient applies to networks only and was left out for the toy, the other."
-    first = tmp_path / "baselines"
-    for _ in range(2):  # the second time it is finished already
-        result = CliRunner().invoke(app, [*words, "--models", "toy,other", "--out", str(first)])
-        assert result.exit_code == 0, result.stderr
-        assert [line for line in result.stderr.splitlines() if said in line] == [f"note: {said}"]
-    assert set(pd.read_csv(first / "importances.csv")["method"]) == {"permutation"}
-    record = json.loads((first / "comparison.json").read_text(encoding="utf-8"))
-    assert record["explained"]["methods"] == ["permutation"]
-    page = (first / "comparison.html").read_text(encoding="utf-8")
-    assert said in page
-    assert "methods: permutation" in page
-    assert "methods: permutation, gradient" not in page
-    # With a network it is played, and left out for the others alone.
-    second = tmp_path / "network"
-    result = CliRunner().invoke(app, [*words, "--models", "fast,toy", "--out", str(second)])
-    assert "note: gradient applies to networks only and was left out for the toy.\n" in result.stderr
-    found = pd.read_csv(second / "importances.csv").groupby("model")["method"].agg(set).to_dict()
-    assert found == {"fast": {"permutation", "gradient"}, "toy": {"permutation"}}
-    assert "methods: permutation, gradient" in (second / "comparison.html").read_text(encoding="utf-8")
-
-
-def test_methods_that_were_not_asked_for_need_no_note(frame, toys):
-    X, y = frame.drop(columns="label"), frame["label"]
-    options = {"models": ["toy", "other"], "folds": 2, "progress": False}
+def test_permutation_importance_is_that_of_every_model(frame, toys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = pg.compare(X, y, **options)
+        found = pg.compare(["toy", "other"], frame.drop(columns="label"), frame["label"], cv=2, progress=False)
     assert found.facts["explained"]["methods"] == ["permutation"]
     assert found.facts["notes"] == []
-    with pytest.warns(PermgradWarning, match="^deeplift and shapley apply to networks only and were left out for the"):
-        pg.compare(X, y, methods=["deeplift", "permutation", "shapley"], **options)
-
-
-def test_the_help_names_every_method():
-    text = " ".join(CliRunner().invoke(app, ["compare", "--help"]).stdout.split())
-    assert "permutation is always used; permgrad," in text
-    assert all(name in text for name in METHODS)
 
 
 def test_names_of_models():
@@ -470,55 +404,31 @@ def test_a_preset_file_counts_by_its_content(tmp_path):
 def test_regression_without_explanations():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 2))
-    found = pg.compare(X, X[:, 0] * 2, models=["linear", "extra_trees"], folds=2, explain=False, progress=False)
+    found = pg.compare(["linear", "extra_trees"], X, X[:, 0] * 2, cv=2, explain=False, progress=False)
     assert found.metric == "rmse"
     assert found.best == "linear"
     assert found.reliance == {}
     assert "Do they rely" not in found.to_html()
     with pytest.raises(InputError, match="X and y must have equally many rows, got 80 and 3"):
-        pg.compare(X, [1, 2, 3], models=["linear", "extra_trees"])
+        pg.compare(["linear", "extra_trees"], X, [1, 2, 3])
     with pytest.raises(InputError, match=r"1 of 80 values of y is missing\. Leave that row out"):
-        pg.compare(X, np.r_[np.nan, X[1:, 0]], models=["linear", "extra_trees"])
+        pg.compare(["linear", "extra_trees"], X, np.r_[np.nan, X[1:, 0]])
 
 
 def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"age": rng.normal(size=60), "rare": np.where(np.arange(60) == 7, "yes", "no")})
     y = np.where(X["age"] > 0, "ill", "well")
-    found = pg.compare(
-        X, y, models=["linear", "extra_trees"], kinds={"rare": "boolean"}, folds=3, explain=False, progress=False
-    )
+    found = pg.compare(["linear", "extra_trees"], X, y, kinds={"rare": "boolean"}, cv=3, explain=False, progress=False)
     assert found.failures == []
     assert len(found.scores) == 6, "one model in each fold"
 
 
-UNSAID = {"task": "auto", "row_groups": None, "groups": None, "na": (), "kinds": None, "name": "table"}
-
-
 def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
     X, y = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3}), np.arange(20) % 2
-    for name, value, message in [
-        ("kinds", ["a"], "kinds must be None or a mapping of column to kind"),
-        ("groups", ["a"], "groups must be a mapping of group to a list of columns"),
-        (
-            "groups",
-            {"both": ["a", "bb"]},
-            "Column 'bb' of group 'both' not found",
-        ),
-    ]:
-        with pytest.raises(InputError, match=message):
-            from_arrays(X, y, **{**UNSAID, name: value})
+    with pytest.raises(InputError, match="kinds must be None or a mapping of column to kind"):
+        from_arrays(X, y, kinds=["a"])
 
 
-def test_the_same_cells_of_another_type_are_another_comparison():
-    names = [f"n{row:03d}" for row in range(120)]
-    X = pd.DataFrame({"name": names, "b": np.random.default_rng(0).normal(size=120)})
-    levels = X.astype({"name": "category"})
-    # Nearly unique text is an identifier, a categorical column is what it says.
-    given = {"task": "auto", "row_groups": None, "groups": None, "na": (), "kinds": None, "name": "t"}
-    kinds = [infer_schema(own)["name"].kind for own in (X, levels)]
-    assert kinds == ["identifier", "categorical"]
-    first, second = (from_arrays(own, X["b"], **given).configuration() for own in (X, levels))
-    assert first["table content"] == second["table content"]
-    assert first != second
-    assert first == from_arrays(X.copy(), X["b"], **given).configuration()
+def test_a_network_may_have_several_branches():
+    assert parse_models(["fast:tabular+image", "linear"])[0].label == "HyNN fast (table and image only)"

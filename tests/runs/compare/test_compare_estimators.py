@@ -15,7 +15,7 @@ from sklearn.preprocessing import OneHotEncoder
 import permgrad as pg
 from permgrad.base.errors import InputError
 
-QUIET = {"folds": 2, "progress": False, "random_state": 1}
+QUIET = {"cv": 2, "progress": False, "random_state": 1}
 
 
 def table(rows=160):
@@ -33,7 +33,7 @@ def test_a_pipeline_is_fitted_on_each_fold_and_explained():
     X, y = table()
     fitted = pipeline().fit(X, y)
     before = fitted[-1].coef_.copy()
-    comparison = pg.compare(X, y, models=["linear", ("mine", fitted), pipeline()], **QUIET)
+    comparison = pg.compare(["linear", ("mine", fitted), pipeline()], X, y, **QUIET)
     scores = comparison.scores.set_index(["model", "fold"])["roc_auc"]
     assert (scores["mine"] == scores["Pipeline"]).all()  # what it was fitted on before changes nothing
     assert (scores["mine"] > 0.9).all()
@@ -44,23 +44,11 @@ def test_a_pipeline_is_fitted_on_each_fold_and_explained():
     np.testing.assert_allclose(shares["mine"], shares["linear"], atol=0.1)
 
 
-def test_a_comparison_in_a_folder_is_not_done_twice(tmp_path):
-    X, y = table()
-    asked = {"out": tmp_path / "out", **QUIET}
-    first = pg.compare(X, y, models=["linear", pipeline()], **asked)
-    assert "Pipeline" in first.to_html()
-    again = pg.compare(X, y, models=["linear", pipeline()], **asked)
-    assert first.scores["fit_seconds"].tolist() == again.scores["fit_seconds"].tolist()
-    changed = pipeline().set_params(logisticregression__C=0.1)
-    with pytest.raises(InputError, match="--overwrite"):
-        pg.compare(X, y, models=["linear", changed], **asked)
-
-
 def test_numbers_are_predicted_and_a_seed_is_given():
     X, _ = table()
     y = 3 * X["a"]
     models = [RandomForestRegressor(20), ("ridge", Ridge())]
-    first, second = (pg.compare(X[["a"]], y, models=models, **QUIET).scores["rmse"] for _ in range(2))
+    first, second = (pg.compare(models, X[["a"]], y, **QUIET).scores["rmse"] for _ in range(2))
     pd.testing.assert_series_equal(first, second)
 
 
@@ -68,13 +56,13 @@ def test_numbers_are_predicted_and_a_seed_is_given():
 def test_what_cannot_be_fitted_is_refused(entry):
     X, y = table()
     with pytest.raises(InputError, match="must be a name, an estimator"):
-        pg.compare(X, y, models=["linear", entry], **QUIET)
+        pg.compare(["linear", entry], X, y, **QUIET)
 
 
 def test_two_of_one_name_are_refused():
     X, y = table()
     with pytest.raises(InputError, match="named twice"):
-        pg.compare(X, y, models=[pipeline(), pipeline()], **QUIET)
+        pg.compare([pipeline(), pipeline()], X, y, **QUIET)
 
 
 def test_a_fitted_file_is_refused_because_it_may_have_seen_the_rows(tmp_path):

@@ -1,4 +1,4 @@
-"""``permgrad run --branches``: a branch of the network alone, in the same run folder and page."""
+"""``permgrad run --preset default:image``: a branch of the network alone, in the same run folder and page."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.models.save.saving import load
+from permgrad.runs.options import split_preset
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration
 
@@ -28,11 +29,11 @@ def table(tmp_path):
 @pytest.mark.parametrize(
     ("given", "paths", "words"),
     [
-        (["--branches", "image"], ("image",), "A network of the image of each row alone"),
-        (["--branches", "tabular"], ("tabular",), "A network of the table alone"),
+        ("fast:image", ("image",), "A network of the image of each row alone"),
+        ("fast:tabular", ("tabular",), "A network of the table alone"),
         # The image carries 3 % here.
         pytest.param(
-            ["--branches", "tabular,image"],
+            "fast:tabular+image",
             ("tabular", "image"),
             "A network of the table predicts y",
             marks=pytest.mark.slow,
@@ -40,7 +41,7 @@ def table(tmp_path):
     ],
 )
 def test_the_named_branches_are_trained(table, tmp_path, given, paths, words):
-    line = ("run", table, "--target", "y", "--preset", "fast", *given, "--out", tmp_path / "run")
+    line = ("run", table, "--target", "y", "--preset", given, "--out", tmp_path / "run")
     assert words in call(*line)
     assert load(tmp_path / "run" / "model").module_.paths == paths
     assert words in (tmp_path / "run" / "report.html").read_text(encoding="utf8")
@@ -48,9 +49,8 @@ def test_the_named_branches_are_trained(table, tmp_path, given, paths, words):
 
 
 def test_branches_are_part_of_what_a_run_is(table):
-    one, other = (
-        configuration(RunRequest(table=str(table), target=("y",), branches=names)) for names in ((), ("image",))
-    )
+    presets = ("default", "default:image")
+    one, other = (configuration(RunRequest(table=str(table), target=("y",), preset=preset)) for preset in presets)
     assert one != other
     assert "branches" not in one  # runs of before stay what they are
 
@@ -58,9 +58,9 @@ def test_branches_are_part_of_what_a_run_is(table):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--branches", "immage"], "Did you mean 'image'"),
-        (["--branches", "image", "--row-image", "never"], "leave nothing to learn from"),
-        (["--branches", "image", "--model", "linear"], "--branches is for permgrad's network"),
+        (["--preset", "fast:immage"], "Did you mean 'image'"),
+        (["--preset", "fats:image"], "Did you mean 'fast"),
+        (["--preset", "fast:image", "--model", "linear"], "--preset fast:image is for permgrad's network"),
     ],
 )
 def test_what_is_no_branch_is_refused_before_anything_is_written(table, tmp_path, given, message):
@@ -72,5 +72,13 @@ def test_what_is_no_branch_is_refused_before_anything_is_written(table, tmp_path
 
 
 def test_several_models_are_checked_alike():
-    with pytest.raises(InputError, match="--branches is for permgrad's network"):
-        RunRequest(table="t.csv", target=("y",), model="linear", branches=("image",)).check()
+    with pytest.raises(InputError, match="--preset default:image is for permgrad's network"):
+        RunRequest(table="t.csv", target=("y",), model="linear", preset="default:image").check()
+
+
+def test_a_preset_is_divided_from_its_branches():
+    assert split_preset("paper:image") == ("paper", ("image",))
+    assert split_preset("tuned/preset.json:tabular+photo") == ("tuned/preset.json", ("tabular", "photo"))
+    assert split_preset("C:\\settings\\preset.json") == ("C:\\settings\\preset.json", ())
+    with pytest.raises(InputError, match="branch of preset 'paper' must be one of"):
+        split_preset("paper:tabluar")

@@ -65,7 +65,7 @@ def test_of_a_preset_that_sees_all_rows_every_epoch_is_trained():
     [
         (EPOCH_ROWS, {}, None),
         (EPOCH_ROWS + 1, {}, FEWER_MEMBERS),
-        (EPOCH_ROWS + 1, {"thorough": True}, None),
+        (EPOCH_ROWS + 1, {"max_rows": "all"}, None),
         (EPOCH_ROWS + 1, {"preset": "fast"}, None),
     ],
 )
@@ -239,8 +239,8 @@ def test_times_that_are_none(text):
 
 def test_thorough_and_a_limit():
     assert RunRequest(table="t.csv").seconds_at_most == math.inf
-    with pytest.raises(InputError, match="--thorough and --time-limit cannot be combined"):
-        RunRequest(table="t.csv", thorough=True, time_limit="5m").check()
+    with pytest.raises(InputError, match="--max-rows all and --time-limit cannot be combined"):
+        RunRequest(table="t.csv", max_rows="all", time_limit="5m").check()
 
 
 @pytest.fixture(scope="module")

@@ -93,8 +93,8 @@ def test_kinds_of_what_is_no_feature_are_refused(here):
         ),
         (
             "ward=numeric",
-            {"group": "ward"},
-            "--kind ward=numeric does not apply to 'ward', which is left out: --split-group",
+            {"row_group": "ward"},
+            "--kind ward=numeric does not apply to 'ward', which is left out: --row-group",
         ),
         ("id_code=numeric", {}, "Column 'id_code' is declared numeric but is identifier"),
     ]:
@@ -142,7 +142,7 @@ def test_runs_of_other_kinds_are_other_runs(here):
 def test_the_commands_train_on_a_declared_column(here):
     words = ["table.csv", "--target", "y", "--kind", "id_code=categorical", "--kind", "ward=categorical"]
     Path("preset.json").write_text(json.dumps({"base": "fast", "max_epochs": 2}))
-    run = ["run", *words, "--preset", "preset.json", "--out", "run", "--competitor", "linear"]
+    run = ["run", *words, "--preset", "preset.json", "--out", "run", "--baselines", "linear"]
     call(*run)
     assert {"id_code", "ward"} <= set(pd.read_csv("run/importance.csv")["feature"])
     schema = json.loads(Path("run/model/model.json").read_text())["preprocessor"]["schema"]["columns"]
@@ -153,7 +153,7 @@ def test_the_commands_train_on_a_declared_column(here):
     assert re.search(r"differs in kind .*\. Replace it with --overwrite", call(*other, code=2))
     call("predict", "run", "table.csv", "--out", "predicted.csv")
     assert len(pd.read_csv("predicted.csv")) == len(table())
-    call("compare", *words, "--models", "fast,linear", "--folds", "2", "--out", "compared", "--no-explain")
+    call("compare", *words, "--models", "fast,linear", "--cv", "2", "--out", "compared", "--no-explain")
     space = {"base": "fast", "parameters": {"max_epochs": {"choices": [1, 2]}}}
     Path("space.json").write_text(json.dumps(space))
     pytest.importorskip("optuna")

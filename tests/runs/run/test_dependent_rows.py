@@ -38,7 +38,7 @@ def run(table: pd.DataFrame, folder, **options) -> tuple[str, str]:
 
 
 def test_a_run_by_groups_counts_groups(tmp_path):
-    _, page = run(farms(0), tmp_path, group="farm")
+    _, page = run(farms(0), tmp_path, row_group="farm")
     assert re.search(r"count 6 groups by farm, not 120 rows", page)
     assert "clearly different" not in page
     assert "clearly worse" not in page.replace("None of the", "").replace("is clearly worse than", "")
@@ -47,14 +47,14 @@ def test_a_run_by_groups_counts_groups(tmp_path):
     assert "count 6 groups by farm" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("option", ["group", "time"])
+@pytest.mark.parametrize("option", ["row_group", "time"])
 def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
     table = farms(0)
     table["day"] = pd.date_range("1999-01-28", periods=len(table)).strftime("%-m/%-d/%y" if option == "time" else "%F")
     run(
-        table.drop(columns="day" if option == "group" else "farm"),
+        table.drop(columns="day" if option == "row_group" else "farm"),
         tmp_path,
-        **{option: {"group": "farm"}.get(option, "day")},
+        **{option: {"row_group": "farm"}.get(option, "day")},
     )
     own = pg.Explanation.load(tmp_path / "out" / "explanations" / "permgrad")
     folder = tmp_path / "out"
@@ -68,12 +68,12 @@ def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
     table.to_csv(tmp_path / "other.csv", index=False)
     explain_table(ExplainRequest(model_folder=folder, table=tmp_path / "other.csv", out=tmp_path / "other"))
     found = pg.Explanation.load(tmp_path / "other").meta["independent"]
-    assert found == {"by": "row_groups", "count": 29} if option == "group" else found["by"] == "row_time"
+    assert found == {"by": "row_groups", "count": 29} if option == "row_group" else found["by"] == "row_time"
 
 
 def test_a_repeated_identifier_is_noted(tmp_path):
     said, _ = run(farms(1, 20, 10), tmp_path, identifier=("farm",))
-    assert "Pass --split-group farm" in said
+    assert "Pass --row-group farm" in said
     assert "have one of the training rows" in said
 
 
@@ -113,11 +113,11 @@ def test_a_comparison_explains_by_groups():
     table = farms(4, 30, 8)
     X, y = table[["soil", "slope"]], table["yield"] + 2 * table["soil"]
     models = [("ridge", Ridge()), ("plain", LinearRegression())]
-    asked = {"models": models, "folds": 3, "random_state": 0, "progress": False, "methods": ["permutation"]}
-    found = pg.compare(X, y, row_groups=table["farm"], **asked).importances.set_index("feature")
+    asked = {"cv": 3, "progress": False}
+    found = pg.compare(models, X, y, row_groups=table["farm"], **asked).importances.set_index("feature")
     # Of 10 farms with 8 rows each, the soil of which is one number.
     assert (found.loc["soil", "std_error"] > 0.16 * found.loc["soil", "importance"]).all()
-    alone = pg.compare(X, y, row_groups=np.arange(len(X)), **asked).importances.set_index("feature")
+    alone = pg.compare(models, X, y, row_groups=np.arange(len(X)), **asked).importances.set_index("feature")
     assert (alone.loc["soil", "std_error"] < 0.16 * alone.loc["soil", "importance"]).all()
 
 
@@ -135,7 +135,7 @@ def test_labels_of_the_training_rows_are_asked_for():
 
 @pytest.mark.slow
 def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path):
-    """With --split-group no group is trained on and explained by one refit; with --time no stretch of time is."""
+    """With --row-group no group is trained on and explained by one refit; with --time no stretch of time is."""
     table = farms(6, 32, 8)
     table["day"] = np.arange(len(table)) // 2
     for name, options in (("groups", {"group": "farm"}), ("times", {"time": "day"})):
@@ -150,13 +150,13 @@ def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path):
             lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[-9], rows, [9999]])) > 1))
             assert (lengths % 8 == 0).all() if name == "groups" else lengths.min() >= 10
     with pytest.raises(pg.InputError, match="40 groups, got 26"):
-        run(table.drop(columns="day"), tmp_path / "groups", refits=10, group="farm")
+        run(table.drop(columns="day"), tmp_path / "groups", refits=10, row_group="farm")
     with pytest.raises(pg.InputError, match="120 times, got 10"):
         run(table.drop(columns="farm"), tmp_path / "times", refits=30, time="day")
 
 
 def test_the_intervals_of_a_run_know_the_groups_of_its_held_out_rows(tmp_path):
-    run(farms(7, 60, 10), tmp_path, group="farm")
+    run(farms(7, 60, 10), tmp_path, row_group="farm")
     model = pg.load(tmp_path / "out" / "model")
     assert model.held_out_.dependence.count in range(10, 15)  # a fifth of the farms, with all of their rows
     assert len(model.held_out_.scores) == 10 * model.held_out_.dependence.count

@@ -52,7 +52,7 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
         return pixels(self, name, cells, every)
 
     monkeypatch.setattr(ImageFeatures, "pixels", counted_pixels)
-    words = ["--competitor", "linear", "--competitor", "extra_trees", *["--kind", "scan=image"] * images]
+    words = ["--baselines", "linear", "--baselines", "extra_trees", *["--kind", "scan=image"] * images]
     out = tmp_path / "run"
     call("run", tmp_path / "table.csv", "--target", "target", "--preset", "fast", *words, "--out", out)
     assert sorted(map(len, encoded)) == [40, 40, 120], "no slice of a part is encoded again"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from permgrad.cli import app
 
-WORDS = ("--target", "grade", "--preset", "fast", "--competitor", "linear")
+WORDS = ("--target", "grade", "--preset", "fast", "--baselines", "linear")
 
 
 def call(*words: object) -> str:

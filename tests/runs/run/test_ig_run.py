@@ -182,26 +182,31 @@ def test_a_client_by_number(place, model, tmp_path):
     np.testing.assert_allclose(sorted(listed), np.sort(sizes[sizes > 0]), rtol=0.01, atol=5e-3)
 
 
-def test_clients_by_value_and_another_baseline(place, tmp_path):
-    words = ("explain", place / "run", place / "table.csv", "--method", "integrated_gradients", "--where", "calls=7")
-    call(*words, "--where", "month=may", "--baseline", "class:no", "--out", tmp_path / "some")
-    rows = pd.read_csv(tmp_path / "some" / "rows.csv")
-    wanted = table()[(table()["calls"] == 7) & (table()["month"] == "may")]
-    assert 1 < len(wanted) < 100, "the precondition"
-    assert rows["row"].tolist() == wanted.index.tolist()
-    explanation = pg.Explanation.load(tmp_path / "some")
-    assert explanation.values.shape[0] == len(wanted)
-    assert "of class 'no'" in explanation.meta["baseline"]
+def test_a_client_against_another_baseline(place, tmp_path):
+    words = ("explain", place / "run", place / "table.csv", "--method", "integrated_gradients", "--row", "7")
+    call(*words, "--option", "baseline=class:no", "--out", tmp_path / "one")
+    assert pd.read_csv(tmp_path / "one" / "rows.csv")["row"].tolist() == [7]
+    assert "of class 'no'" in pg.Explanation.load(tmp_path / "one").meta["baseline"]
+
+
+def test_rows_are_drawn(place, tmp_path):
+    words = ("explain", place / "run", place / "table.csv", "--method", "integrated_gradients", "--max-rows", 12)
+    for name in ("some", "again"):
+        call(*words, "--out", tmp_path / name)
+    some, again = (pg.Explanation.load(tmp_path / name) for name in ("some", "again"))
+    assert some.values.shape[0] == 12
+    assert some.meta["rows"] == sorted(some.meta["rows"]) == again.meta["rows"]
+    call(*words, "--seed", 1, "--out", tmp_path / "others")
+    assert pg.Explanation.load(tmp_path / "others").meta["rows"] != some.meta["rows"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--where", "month=mai"), "No row has month = mai. Did you mean 'may'?"),
-        (("--where", "mont=may"), "Column 'mont'"),
-        (("--where", "month"), "--where must have the form COLUMN=VALUE, got 'month'. Add the value"),
-        (("--where", "month=may", "--row", "1"), "--row and --where cannot be combined"),
-        (("--method", "permutation", "--baseline", "mean"), "--baseline does not apply to --method permutation"),
+        (("--max-rows", "5", "--row", "1"), "--row and --max-rows cannot be combined"),
+        (("--method", "permutation", "--option", "baseline=mean"), "--option must be one of"),
+        (("--option", "scope=lokal"), "scope must be one of 'auto', 'global', 'local', got 'lokal'"),
+        (("--where", "month=may"), "No such option: --where"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(place, tmp_path, words, message):

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(not SOURCE.is_file(), reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names"),
 ]
-WORDS = ("--target", "label", "--kind", "scan=image", "--preset", "fast", "--row-image", "always")
+WORDS = ("--target", "label", "--kind", "scan=image", "--preset", "fast:tabular+image")
 
 
 @pytest.fixture(name="table", scope="module")
@@ -99,7 +99,7 @@ def test_the_report_shows_what_the_kinds_of_columns_are_worth(finished):
 
 @pytest.mark.slow
 def test_a_column_that_is_found_is_trained_on_as_one_that_is_declared(finished, table, tmp_path):
-    words = ["run", table, "--target", "label", "--preset", "fast", "--row-image", "always", "--out", tmp_path / "run"]
+    words = ["run", table, "--target", "label", "--preset", "fast:tabular+image", "--out", tmp_path / "run"]
     call(*words)
     for name in ("importance.csv", "predictions.csv", "branches.json"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
@@ -208,9 +208,7 @@ def test_images_in_both_parts_are_noted(table, tmp_path):
     frame.to_csv(tmp_path / "doubled.csv", index=False)
     inputs = load_inputs(RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), kind=("scan=image",)))
     assert any("show the same image of column 'scan' as a training row" in note for note in inputs.notes)
-    grouped = RunRequest(
-        table=str(tmp_path / "doubled.csv"), target=("label",), kind=("scan=image",), group="scan", split_seed=1
-    )
+    grouped = RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), kind=("scan=image",), row_group="scan")
     assert not any("show the same image" in note for note in load_inputs(grouped).notes)
 
 

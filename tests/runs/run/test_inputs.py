@@ -73,10 +73,9 @@ def test_a_sheet_is_read_of_every_excel_file(here):
         with pd.ExcelWriter(f"{name}.xlsx") as book:
             rows.head(3).to_excel(book, sheet_name="notes", index=False)
             rows.to_excel(book, sheet_name="rows", index=False)
-    table(40, seed=2).to_csv("validation.csv", index=False)
-    options = {"target": ("y",), "test": Path("test.xlsx"), "validation": Path("validation.csv"), "sheet": "rows"}
+    options = {"target": ("y",), "test": Path("test.xlsx"), "sheet": "rows"}
     inputs = load_inputs(RunRequest(table="table.xlsx", **options))
-    assert [len(inputs.parts[part].numbers) for part in PARTS] == [200, 40, 50]
+    assert [len(inputs.parts[part].numbers) for part in PARTS] == [160, 40, 50]
 
 
 def test_identifiers_are_left_out_and_said(here):
@@ -230,7 +229,7 @@ def test_columns_that_say_the_same_are_named(here):
 
 
 def test_groups_stay_together_and_are_no_feature(here):
-    inputs = load(group="patient")
+    inputs = load(row_group="patient")
     patients = table()["patient"].to_numpy()
     members = {part: set(patients[inputs.parts[part].numbers]) for part in PARTS}
     assert all(members.values())
@@ -241,10 +240,10 @@ def test_groups_stay_together_and_are_no_feature(here):
 
 
 def test_the_terminal_says_why_a_column_is_left_out(here):
-    inputs = load(group="patient", drop=("weight",), identifier=("code",))
+    inputs = load(row_group="patient", drop=("weight",), identifier=("code",))
     lines = {line.split()[0]: line for line in inputs.described[0].to_text().splitlines()}
     assert lines["weight"].endswith("left out: --drop")
-    assert lines["patient"].endswith("left out: --split-group")
+    assert lines["patient"].endswith("left out: --row-group")
     assert lines["code"].endswith("identifier: --id")
     assert lines["age"].endswith(inputs.schema["age"].reason)
     # A column that nobody named keeps what it was recognised by.
@@ -267,9 +266,6 @@ def test_own_files(here):
     assert {part: len(one.parts[part].frame) for part in PARTS} == {"train": 160, "validation": 40, "test": 50}
     test, train = (list(one.parts[part].frame.columns) for part in ("test", "train"))
     assert test == train, "columns are matched by name"
-    table(30, seed=2).to_csv("validation.csv", index=False)
-    both = load(test=Path("test.csv"), validation=Path("validation.csv"))
-    assert {part: len(both.parts[part].frame) for part in PARTS} == {"train": 200, "validation": 30, "test": 50}
 
 
 @pytest.mark.parametrize(
@@ -280,7 +276,7 @@ def test_own_files(here):
         ("code", {"identifier": ("code",)}),
         ("weight", {"drop": ("weight",)}),
         ("year", {"time": "year"}),
-        ("patient", {"group": "patient"}),
+        ("patient", {"row_group": "patient"}),
     ],
 )
 def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
@@ -311,7 +307,7 @@ def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
 def test_groups_in_training_and_own_files_are_counted(here):
     own = table(50, seed=1).assign(patient=lambda own: own["patient"] + 30)
     own.to_csv("test.csv", index=False)
-    inputs = load(test=Path("test.csv"), group="patient")
+    inputs = load(test=Path("test.csv"), row_group="patient")
     learned = set(table()["patient"][inputs.parts["train"].numbers])
     there = set(own["patient"])
     assert 0 < len(learned & there) < len(there), "the precondition"
@@ -322,27 +318,13 @@ def test_groups_in_training_and_own_files_are_counted(here):
     # A gap makes the numbers of a column broken ones.
     own.assign(patient=own["patient"].where(own.index > 0)).to_csv("test.csv", index=False)
     assert any(
-        "groups of 'patient' in the test file" in note for note in load(test=Path("test.csv"), group="patient").notes
+        "groups of 'patient' in the test file" in note
+        for note in load(test=Path("test.csv"), row_group="patient").notes
     )
     own.assign(patient=own["patient"] + 100).to_csv("test.csv", index=False)
-    assert not any("groups of" in note for note in load(test=Path("test.csv"), group="patient").notes)
+    assert not any("groups of" in note for note in load(test=Path("test.csv"), row_group="patient").notes)
     own.drop(columns="patient").to_csv("test.csv", index=False)
-    assert not any("groups of" in note for note in load(test=Path("test.csv"), group="patient").notes)
-
-
-def test_what_divides_nothing_is_named(here):
-    files = {}
-    for seed, part in enumerate(("test", "validation")):
-        files[part] = Path(f"{part}.csv")
-        table(30, seed=seed + 1).to_csv(files[part], index=False)
-    assert not any("nothing" in note for note in load(**files).notes)
-    assert not any("nothing" in note for note in load(test=files["test"], group="patient").notes)
-    inputs = load(**files, group="patient")
-    reason = "because --test and --validation are given. The"
-    assert f"--split-group has no effect on the split, {reason} column is left out." in inputs.notes
-    assert inputs.left_out["patient"] == "left out: --split-group"
-    assert [note.split(" in the ")[1].split()[0] for note in inputs.notes if "groups of" in note] == list(files)
-    assert f"--time has no effect on the split, {reason} column is left out." in load(**files, time="year").notes
+    assert not any("groups of" in note for note in load(test=Path("test.csv"), row_group="patient").notes)
 
 
 def test_rows_in_training_and_test_are_counted(here):
@@ -428,7 +410,9 @@ def test_another_version_is_another_run(here, monkeypatch):
 
 
 def test_the_command_can_be_typed_again():
-    request = RunRequest(table="my table.csv", target=("y z",), na=("-9,-8",), seed=3, baselines=True, drop=("a", "b"))
+    request = RunRequest(
+        table="my table.csv", target=("y z",), na=("-9,-8",), seed=3, baselines=("usual",), drop=("a", "b")
+    )
     assert request.command == (
         "permgrad run 'my table.csv' --target 'y z' --drop a --drop b --na=-9,-8 --seed 3 --baselines"
     )
@@ -596,13 +580,13 @@ def test_declared_images_may_have_names_without_an_ending_and_are_in_the_tables_
 def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_is_trained(here):
     frame = table().assign(site=lambda one: one["patient"] % 4)
     frame.to_csv("table.csv", index=False)
-    assert load(group="site").parts["test"].dependence.count == 2
+    assert load(row_group="site").parts["test"].dependence.count == 2
     frame[frame["site"] < 3].to_csv("table.csv", index=False)
     with pytest.raises(InputError) as caught:
-        load(group="site")
+        load(row_group="site")
     assert caught.value.message == (
-        "The test rows have one value of 'site' (--split-group), and an explanation compares rows of several. Choose a "
-        "column with at least 4 values, or leave --split-group out."
+        "The test rows have one value of 'site' (--row-group), and an explanation compares rows of several. Choose a "
+        "column with at least 4 values, or leave --row-group out."
     )
 
 
@@ -612,7 +596,7 @@ def test_a_feature_that_names_persons_with_several_rows_is_told(here):
     frame.assign(**{"staff no": person + 1000, "shop no": shop}).to_csv("table.csv", index=False)
     inputs = load()
     assert {"staff no", "shop no"} <= {one.name for one in inputs.feature_types}
-    (said,) = [note for note in inputs.notes if "--split-group" in note]
+    (said,) = [note for note in inputs.notes if "--row-group" in note]
     assert said.startswith("'staff no' names ")
-    assert said.endswith("Pass --split-group 'staff no' if rows with one value belong together.")
-    assert not any("--split-group" in note for note in load(group="staff no").notes)
+    assert said.endswith("Pass --row-group 'staff no' if rows with one value belong together.")
+    assert not any("--row-group" in note for note in load(row_group="staff no").notes)

@@ -325,10 +325,8 @@ def test_what_a_function_must_return(text, words, tables, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"preset": "fast"}, "--preset is for permgrad's network, and --model is lightgbm"),
-        ({"row_image": "always"}, "--row-image is for permgrad's network"),
-        ({"batch_size": 64}, "--batch-size is for permgrad's network"),
-        ({"what_if": True}, "--what-if is for permgrad's network"),
+        ({"preset": "fast"}, "--preset fast is for permgrad's network, and --model is lightgbm"),
+        ({"preset": "default:image"}, "--preset default:image is for permgrad's network"),
     ],
 )
 def test_options_of_the_network_are_refused(options, words, tables, tmp_path):

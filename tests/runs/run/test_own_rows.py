@@ -64,8 +64,10 @@ def test_a_row_is_named_by_its_number_in_the_table(place):
     np.testing.assert_allclose(one.values[0], every.values[3], rtol=1e-5)
     other = next(row for row in range(120) if row not in rows)
     assert f"Row {other} is not a test row of this run" in call("explain", place / "run", "--row", other, code=2)
-    for option in (["--stream"], ["--sample", "5"]):
-        assert f"{option[0]} needs a table that is read in" in call("explain", place / "run", *option, code=2)
+    call("explain", place / "run", "--method", "gradient", "--max-rows", 5, "--out", "five")
+    five = pg.Explanation.load("five")
+    assert len(five.values) == 5
+    assert set(five.meta["rows"]) < set(rows)
 
 
 def test_a_table_that_is_gone_or_changed_is_told(place):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +33,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("positive")
     with working_in(folder):
         table().to_csv("table.csv", index=False)
-        call("run", "table.csv", *WORDS, "--out", "usual", "--competitor", "linear")
-        call("run", "table.csv", *WORDS, "--out", "other", "--competitor", "linear", "--positive", "good")
+        call("run", "table.csv", *WORDS, "--out", "usual", "--baselines", "linear")
+        call("run", "table.csv", *WORDS, "--out", "other", "--baselines", "linear", "--positive", "good")
     return folder
 
 
@@ -71,46 +70,16 @@ def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
         page = Path(run, "report.html").read_text()
         assert f"Average precision, lift and curves are for the positive class {positive}." in page
         assert f"Observed share of {positive} by predicted probability" in page
-        words = [*WORDS, "--out", run, "--competitor", "linear", *(["--positive", "good"] if run == "other" else [])]
+        words = [*WORDS, "--out", run, "--baselines", "linear", *(["--positive", "good"] if run == "other" else [])]
         said = call("run", "table.csv", *words)
         assert f"Average precision and lift are for the positive class '{positive}' (change it" in said
 
 
-def test_a_report_is_written_again_for_the_other_class():
-    before, page = Path("usual/metrics.json").read_bytes(), Path("usual/report.html").read_text()
-    call("report", "usual", "--positive", "good")
-    other = Path("usual/report.html").read_text()
-    assert "are for the positive class good" in other
-    value = metrics_of("other")["test"]["average_precision"]
-    # It stands in the table of single classes anyhow.
-    assert other.count(f"{value:.3f}") > page.count(f"{value:.3f}") > 0
-    assert Path("usual/metrics.json").read_bytes() == before
-    call("report", "usual")
-    assert "are for the positive class bad" in Path("usual/report.html").read_text()
-
-
-def figures_of(page: str, model: str) -> list[str]:
-    """Return what the first table of a page says of a model: its metrics, the time left out."""
-    return re.findall(r"<td[^>]*>([^<]*)</td>", page.partition(f">{model}</td>")[2].partition("</tr>")[0])[:-1]
-
-
-def test_baselines_are_measured_anew_for_the_other_class():
-    call("report", "usual", "--positive", "good")
-    anew, other = Path("usual/report.html").read_text(), Path("other/report.html").read_text()
-    shown = figures_of(anew, LINEAR)
-    assert shown == figures_of(other, LINEAR)
-    assert f"{metrics_of('other')['baselines']['linear']['average_precision']:.3f}" in shown
-    assert "The run has no predictions of this network on validation rows" in anew
-    call("report", "usual")
-    assert "keeps no predictions" not in Path("usual/report.html").read_text()
-
-
-def test_explain_follows_the_run_unless_told_otherwise():
-    for words, positive in ([], "bad"), (["--positive", "good"], "good"):
-        call("explain", "usual", "table.csv", "--method", "gradient", "--out", positive, *words)
+def test_explain_follows_the_run():
+    for run, positive in (("usual", "bad"), ("other", "good")):
+        call("explain", run, "table.csv", "--method", "gradient", "--out", positive)
         assert pg.Explanation.load(positive).meta["positive"] == positive
     one, two = pg.Explanation.load("bad"), pg.Explanation.load("good")
-    np.testing.assert_array_equal(one.values, two.values)
     assert "bad" in one.plot.beeswarm().axes[0].get_xlabel() + one.plot.beeswarm().description
     assert "good" in two.plot.beeswarm().axes[0].get_xlabel() + two.plot.beeswarm().description
 
@@ -124,12 +93,6 @@ def test_every_command_that_trains_takes_it():
             assert load_inputs(run).positive == "good"
     assert from_request(CompareRequest(table="table.csv", target=("risk",))).positive == "bad"
     assert from_request(CompareRequest(table="table.csv", target=("risk",), positive="good")).positive == "good"
-    frame, means = table(120), {}
-    for positive in (None, "bad", "good"):
-        quick = {"models": ["linear", "extra_trees"], "folds": 2, "explain": False, "progress": False}
-        found = pg.compare(frame[["amount", "months"]], frame["risk"], positive=positive, **quick)
-        means[positive] = found.scores["average_precision"].mean()
-    assert means[None] == means["bad"] < means["good"]
 
 
 def test_a_level_that_is_none_is_refused_before_anything_is_written():
@@ -137,8 +100,6 @@ def test_a_level_that_is_none_is_refused_before_anything_is_written():
     for words in (
         ("run", "table.csv", *WORDS, "--out", "none"),
         ("compare", "table.csv", "--target", "risk", "--models", "linear,extra_trees", "--out", "none"),
-        ("explain", "usual", "table.csv", "--method", "gradient", "--out", "none"),
-        ("report", "usual"),
     ):
         assert said in call(*words, "--positive", "bda", code=2)
     assert not Path("none").exists()

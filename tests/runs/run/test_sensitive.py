@@ -99,16 +99,16 @@ def _elsewhere(folder: Path, place: Path, changed: dict) -> RunRequest:
     return RunRequest(**{**usual, **changed})
 
 
-def test_only_the_test_file_must_have_the_column(folder, tmp_path):
-    files = {"test": loans(300, 1), "validation": loans(200, 2).drop(columns="sex")}
+def test_the_test_file_must_have_the_column(folder, tmp_path):
+    files = {"test": loans(300, 1), "lacking": loans(200, 2).drop(columns="sex")}
     for name, frame in files.items():
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
-    changed = {"sensitive": ("sex",), "drop": ("sex",), "validation": tmp_path / "validation.csv"}
+    changed = {"sensitive": ("sex",), "drop": ("sex",)}
     run_table(_elsewhere(folder, tmp_path, {**changed, "test": tmp_path / "test.csv"}))
     facts = parse_json((tmp_path / "run" / "explanations" / "sensitive.json").read_bytes())
     assert sum(facts["columns"][0]["rows"].values()) == 300
     with pytest.raises(InputError, match="sex"):
-        run_table(_elsewhere(folder, tmp_path / "b", {**changed, "test": tmp_path / "validation.csv"}))
+        run_table(_elsewhere(folder, tmp_path / "b", {**changed, "test": tmp_path / "lacking.csv"}))
 
 
 @needs_browser

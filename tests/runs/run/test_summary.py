@@ -26,7 +26,7 @@ def request(folder, task: str) -> RunRequest:
     )
     further = {"model": "lightgbm"}
     if task == "classification":
-        further = {"named_baselines": ("extra_trees",), "refits": 5, "preset": "fast"}
+        further = {"baselines": ("extra_trees",), "refits": 5, "preset": "fast"}
     options = {"out": folder / "run", **further}
     return RunRequest(table=str(folder / "t.csv"), target=("y",), **options)
 

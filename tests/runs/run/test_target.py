@@ -90,9 +90,8 @@ def test_whole_numbers_that_may_be_classes_are_told():
 def test_in_python_the_rule_is_the_same():
     rng = np.random.default_rng(0)
     X, y = pd.DataFrame({"a": rng.normal(size=130)}), pd.Series(np.repeat(np.arange(13), 10), name="grade")
-    options = {"row_groups": None, "groups": None, "na": None, "kinds": None, "name": "t"}
-    given = from_arrays(X, y, task="auto", **options)
+    given = from_arrays(X, y)
     assert given.task == "regression"
-    assert "If these are classes, pass task='classification'" in given.notes[0]
-    asked = from_arrays(X, y, task="classification", **options)
+    assert "If these are classes, pass y as text" in given.notes[0]
+    asked = from_arrays(X, y.astype(str))
     assert (asked.task, asked.notes) == ("classification", ())

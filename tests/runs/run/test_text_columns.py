@@ -51,7 +51,7 @@ def request(**options) -> RunRequest:
 
 
 def test_the_words_of_a_group_are_a_feature(here):
-    inputs = load_inputs(request(group="name"))
+    inputs = load_inputs(request(row_group="name"))
     assert list(inputs.parts["train"].frame.columns) == ["name", "cost", "remark"]
     assert inputs.left_out == {}
     (said,) = [note for note in inputs.notes if "'name'" in note]
@@ -73,19 +73,19 @@ def test_the_words_of_a_group_are_a_feature(here):
 
 
 def test_a_group_is_left_out_where_it_is_no_text_or_is_named_otherwise(here):
-    for options in ({"drop": ("name",)}, {"kind": ("name=text",), "group": "cost"}):
-        inputs = load_inputs(request(**{"group": "name"} | options))
-        group = options.get("group", "name")
+    for options in ({"drop": ("name",)}, {"kind": ("name=text",), "row_group": "cost"}):
+        inputs = load_inputs(request(**{"row_group": "name"} | options))
+        group = options.get("row_group", "name")
         assert group not in inputs.parts["train"].frame.columns
-        assert inputs.left_out[group].startswith("left out: --split-group")
-    assert "name" in load_inputs(request(group="name", kind=("name=text",))).parts["train"].frame
+        assert inputs.left_out[group].startswith("left out: --row-group")
+    assert "name" in load_inputs(request(row_group="name", kind=("name=text",))).parts["train"].frame
     frame = cards()
     frame.assign(name=[f"c{name.__hash__() % 999}" for name in frame["name"]]).to_csv("cards.csv", index=False)
-    assert "name" in load_inputs(request(group="name")).left_out
+    assert "name" in load_inputs(request(row_group="name")).left_out
 
 
 def test_a_comparison_uses_the_words_of_a_group(here):
-    compared = CompareRequest(table="cards.csv", target=("kind",), group="name").run_request()
+    compared = CompareRequest(table="cards.csv", target=("kind",), row_group="name").run_request()
     rows = load_inputs(compared, undivided=True).parts["train"]
     assert "name" in rows.frame.columns
     assert rows.dependence.name == "name"
@@ -123,7 +123,7 @@ def test_text_that_does_not_help_is_said_to_be_unused():
 @pytest.mark.slow
 def test_a_run_says_on_its_page_what_is_not_used(here):
     said: list[str] = []
-    run_table(request(preset="fast", time_limit="5s", group="name", out=here / "run", seed=0), say=said.append)
+    run_table(request(preset="fast", time_limit="5s", row_group="name", out=here / "run", seed=0), say=said.append)
     note = "free text that is not used, because it adds nothing on rows left out: remark."
     assert note in json.loads((here / "run" / "data.json").read_text())["notes"]
     assert f"note: {note}" in said

@@ -143,5 +143,5 @@ def test_run_predict_and_explain_tell_codes_apart(here):
     assert (found["prediction"] == found["prediction"].iloc[:4].tolist() * 50).all()
     assert found["prediction"].iloc[:4].tolist() == ["True", "False", "False", "True"]
     assert "\n50 rows explained." in call(
-        "explain", "run", "codes.csv", "--method", "gradient", "--where", "code=007", "--out", "explained"
+        "explain", "run", "codes.csv", "--method", "gradient", "--max-rows", 50, "--out", "explained"
     )

@@ -249,7 +249,7 @@ def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
         ((table, "--target", "ill", "--storage", "nosuch://host/db"), 2, "Optuna cannot use --storage nosuch"),
         ((table, "--target", "ill", "--storage", "sqlite:///no/folder/x.db"), 3, "does not exist"),
         ((table, "--target", "ill", "--device", "tpu"), 2, "device"),
-        ((table, "--target", "ill", "--study", " "), 2, "--study is empty. Pass a name"),
+        ((table, "--target", "ill", "--study", "mine"), 2, "No such option: --study"),
     ]
     for given, code, said in cases:
         message = call("tune", *given, "--out", tmp_path / "study", code=code)
@@ -277,8 +277,8 @@ def test_passwords_are_not_shown(place, tmp_path):
 
 def test_other_studies_and_files_are_refused(place, tuned, tmp_path):
     before = (tuned / "tune.json").read_bytes()
-    said = call(*words(place, tuned), "--seed", 7, "--split-seed", 1, code=2)
-    assert "holds another one, which differs in seed (0 there, 7 now), split_seed (42 there, 1 now)" in said
+    said = call(*words(place, tuned), "--seed", 7, code=2)
+    assert "holds another one, which differs in seed (0 there, 7 now)" in said
     assert (tuned / "tune.json").read_bytes() == before
     foreign = tmp_path / "mine"
     foreign.mkdir()
@@ -286,18 +286,18 @@ def test_other_studies_and_files_are_refused(place, tuned, tmp_path):
     assert "holds other files (thesis.txt)" in call(*words(place, foreign), code=2)
     assert {path.name for path in foreign.iterdir()} == {"thesis.txt"}
     url = f"sqlite:///{tuned / 'study.db'}"
-    said = call(*words(place, tmp_path / "other"), "--storage", url, "--no-pruning", code=2)
-    assert "was started with other settings: pruning" in said
+    said = call(*words(place, tmp_path / "other"), "--storage", url, "--drop", "town", code=2)
+    assert "was started with other settings: drop" in said
     assert not (tmp_path / "other").exists()
 
 
 def test_a_study_of_another_program_is_refused(place, tmp_path):
     url = f"sqlite:///{tmp_path / 'theirs.db'}"
-    study = optuna.create_study(storage=url, study_name="permgrad")
+    study = optuna.create_study(storage=url, study_name="table-network-0")
     study.add_trial(optuna.trial.create_trial(value=1.0))
     said = call(*words(place, tmp_path / "s"), "--storage", url, code=2)
     assert "holds trials of another program" in said
-    call(*words(place, tmp_path / "s", trials=1), "--storage", url, "--study", "ours")
+    call(*words(place, tmp_path / "s", trials=1), "--storage", url, "--seed", 1)
     assert len(study.trials) == 1
 
 
@@ -342,18 +342,18 @@ def test_without_optuna(place, tmp_path, monkeypatch):
 
 def test_differences_and_command():
     assert differences({"a": 1, "b": "x" * 64}, {"a": 2, "b": "y" * 64}) == "a (1 there, 2 now), b"
-    request = TuneRequest(table="t.csv", target=("y",), trials=9, out=Path("d"), space="paper", pruning=False, seed=3)
-    told = "permgrad tune t.csv --target y --out d --seed 3 --trials 9 --space paper --no-pruning"
+    request = TuneRequest(table="t.csv", target=("y",), trials=9, out=Path("d"), space="paper", seed=3)
+    told = "permgrad tune t.csv --target y --out d --seed 3 --trials 9 --space paper"
     assert request.command == told
 
 
 def test_the_published_space_prunes_nothing():
-    def rule(space: str, **options) -> object:
-        request = TuneRequest(table="breast_cancer", space=space, **options)
+    def rule(space: str) -> object:
+        request = TuneRequest(table="breast_cancer", space=space)
         return identity_of(request, get_space(space))["pruning"]
 
     assert rule("default") is not None
-    assert rule("default", pruning=False) is rule("paper", pruning=False) is rule("paper") is None
+    assert rule("paper") is None
 
 
 # ---- killed ----------------------------------------------------------------------------------------------------------

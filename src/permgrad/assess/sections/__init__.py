@@ -5,7 +5,6 @@ from collections.abc import Callable
 from permgrad.assess.sections import (
     beside_data,
     cards,
-    changes,
     gradients,
     ranking,
     refits,
@@ -34,5 +33,4 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("table", "network"), what_if.changeable),
     ("explanation", ("table", "network"), what_if.words),
     ("explanation", ("refits",), refits.refits),
-    ("explanation", ("against",), changes.changes),
 )

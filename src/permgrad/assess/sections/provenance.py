@@ -18,7 +18,6 @@ class ProvenanceSection:
 
     command: str = ""
     seed: int | None = None
-    split_seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: str = ""
     configuration: Mapping[str, Any] = field(default_factory=dict)

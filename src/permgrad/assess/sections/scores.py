@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.thresholds import cuts
@@ -17,10 +16,8 @@ from permgrad.assess.work import Work
 from permgrad.attribution.request.related import tell_of_signs
 from permgrad.base.arrays import Floats
 from permgrad.base.files import plain
-from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.calibration import score_intervals
 from permgrad.evaluation.levels import cells_of
-from permgrad.evaluation.metrics import scores_of
 from permgrad.evaluation.skill import against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
 
@@ -131,33 +128,3 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     if not loss.startswith("quantile"):  # which squared errors do not judge
         ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
-
-
-def with_positive(content: Assessment, level: str) -> Assessment:
-    """Return an assessment with another positive class: metrics are computed again where predictions are stored."""
-    predictions, metrics = content.predictions, dict(content.metrics or {})
-    assert predictions is not None
-    classes = list(predictions.classes)
-    label = classes[find_positive(classes, level)]
-
-    def anew(guess: npt.NDArray[Any], called: npt.NDArray[Any] | None = None) -> dict[str, Any]:
-        options: dict[str, Any] = {"classes": classes, "positive": label, "weights": predictions.weights}
-        return scores_of("classification", predictions.truth, guess, called=called, **options)
-
-    metrics["test"] = anew(predictions.guess, None if predictions.called is None else predictions.best)
-    unknown = dict.fromkeys(("average_precision", "lift"))
-    constant = anew(np.full(predictions.guess.shape, 1 / len(classes)))  # both are the same for any constant
-    metrics["constant"] = {**content.constant} | {one: constant[one] for one in unknown}
-    if str(metrics["positive"]) != label:
-        metrics["validation"], metrics["not_kept"] = metrics["validation"] | unknown, []
-        again = {name: anew(guess) for name, guess in content.guesses.items()}
-        metrics["baselines"] = {
-            name: entry | {one: again.get(name, unknown)[one] for one in unknown}
-            for name, entry in metrics["baselines"].items()
-        }
-    changed: dict[str, Any] = {
-        name: replace(entry, meta={**entry.meta, "positive": label})
-        for name in ("explanation", "local")
-        if (entry := getattr(content, name)) is not None
-    }
-    return replace(content, metrics=metrics, positive=label, **changed)

@@ -143,11 +143,13 @@ def explain_stream(
     if out is not None or rows_per_part != "auto":
         problem = f"{'out=' if out is not None else 'rows_per_part='} is for tables in files, and source is in memory"
         raise InputError(problem, hint="Leave it out, and save the result.", code="PG006")
-    return answer(arguments) if isinstance(made, LocalEngine) else _explain_on(made, arguments)
+    return explain_by(made, arguments)
 
 
-def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
-    """Explain rows in memory in parts on an engine's workers."""
+def explain_by(engine: Engine, arguments: Arguments) -> Explanation:
+    """Explain rows in memory here, or in parts on an engine's workers."""
+    if isinstance(engine, LocalEngine):
+        return answer(arguments)
     chosen, name = find_method(arguments.method) if not isinstance(arguments.method, Mapping) else (None, "a dict")
     if not isinstance(chosen, Configured) or arguments.scoring is not None:
         argument = "scoring=" if isinstance(chosen, Configured) else f"method={arguments.method!r}"
@@ -158,7 +160,7 @@ def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
         raise InputError(problem, hint="Leave engine= out, or pass the name of a loss.", code="PG006")
     refuse_interactions(chosen.settings(), "engine=")
     if arguments.max_rows is not None:
-        return explain_some(arguments, partial(_explain_on, engine))
+        return explain_some(arguments, partial(explain_by, engine))
     with sparing(), full_float32():
         request = build_request(arguments, chosen, name)
         if request.row_target is not None:

@@ -114,7 +114,7 @@ _SORTED = 0.3
 #: Columns that are looked at, evenly over all. In more rows than this, copies are not searched for.
 _MOST_COLUMNS, _MOST_ROWS = 50, 20_000
 _FIX = (
-    "Pass row_groups= (rows of one patient or place) or row_time= (a series), in permgrad run --split-group or --time, "
+    "Pass row_groups= (rows of one patient or place) or row_time= (a series), in permgrad run --row-group or --time, "
     "so that intervals allow for it."
 )
 

@@ -219,7 +219,9 @@ class OutputForm:
         if numbers is None:
             hint = "Pass such numbers, or task='classification' (an estimator: fit a classifier)"
             if self.task == "regression" and wide.shape[1] == 1 < self.count and values.dtype.kind in "fiub":
-                hint = "Pass such numbers, or target=0 (permgrad explain: --class 0) to compare y with the first output"
+                hint = (
+                    "Pass such numbers, or target=0 (permgrad explain: --target 0) to compare y with the first output"
+                )
             if values.ndim == 2:
                 hint = "Pass such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
             problem = (

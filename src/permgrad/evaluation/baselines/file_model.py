@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -61,20 +61,13 @@ class FileClassifier(FileModel):
         return {"prediction": np.asarray(self.classes_[numbers.argmax(axis=1)]), "probabilities": numbers}
 
 
-def make_file_model(
-    predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None, classes: tuple[str, ...]
-) -> FileModel:
-    """Return a predictor with its classes: those of the model, or ``classes``, in the order of its outputs."""
+def make_file_model(predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None) -> FileModel:
+    """Return a predictor with its classes: those that the file names, or numbers, in the order of its outputs."""
     names = predictor.classes_of(rows[:1])
     # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):
-        if classes:
-            problem = f"The model has names for its classes: {listed(names)}"
-            raise InputError(problem, hint="Leave --class-names out.", code="PG004")
-        classes = tuple(names)
+        return _with_classes(predictor, rows, tuple(names))
     target = None if y is None else y.dropna()
-    if classes:
-        return _with_classes(predictor, rows, classes)
     # If the model does not say whether it classifies, the target decides how one number per row is read.
     subject = PredictorSubject(predictor, rows, None if target is None else _told(target))
     if subject.task == "regression":
@@ -85,7 +78,8 @@ def make_file_model(
         raise InputError(
             f"The file does not name the model's {count} classes, and column {y.name!r} holds "  # type: ignore[union-attr]
             f"{listed(sorted(strange), show=repr)}",
-            hint="Name them in the order of its outputs, as in --class-names no,yes (scikit-learn sorts them).",
+            hint="Write them as 0, 1, … in the order of its outputs (scikit-learn sorts classes), or pass "
+            "class_names= in Python.",
             code="PG035",
         )
     return FileClassifier(predictor, subject, np.arange(count))
@@ -116,7 +110,6 @@ class FileEstimator(BaseEstimator):
     Args:
         path: the file, see ``pg.integrations.read_onnx``.
         task: ``"classification"`` or ``"regression"``.
-        class_names: the classes in the order of its outputs, where the file does not name them.
         target: the name of the column of targets.
 
     Attributes:
@@ -125,7 +118,6 @@ class FileEstimator(BaseEstimator):
 
     path: str = ""
     task: str = ""
-    class_names: Sequence[str] = ()
     target: str = "y"
 
     @property
@@ -141,7 +133,7 @@ class FileEstimator(BaseEstimator):
         """
         self._predictor, self._names, self._places = read_onnx(self.path), [], np.zeros(0, np.int64)
         rows = self._predictor.table_for(X.reset_index(drop=True))
-        model = make_file_model(self._predictor, rows, pd.Series(y, name=self.target), tuple(self.class_names))
+        model = make_file_model(self._predictor, rows, pd.Series(y, name=self.target))
         if model.task != self.task:
             problem = f"{self.label} is a model for {model.task}, and this is a {self.task}"
             raise InputError(problem, hint=f"Pass --task {model.task}.", code="PG006")

@@ -221,7 +221,7 @@ class Learner:
                 raise
             fix = f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
             problem = f"A training step of {len(rows):,} rows does not fit into memory"
-            hint = f"Free memory, or take {fix} (--batch-size), which makes other steps and hence another model."
+            hint = f"Free memory, or take {fix}, which makes other steps and hence another model."
             raise EnvironmentProblem(problem, hint=hint, code="PG061") from error
         self.optimizer.step()
         self._loss_sum += loss.detach().double() * len(rows.y)

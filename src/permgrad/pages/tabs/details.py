@@ -104,7 +104,6 @@ def provenance(section: SectionView, _: Assessment, origin: ProvenanceSection) -
     section.add("code", origin.command)
     pairs: dict[str, Any] = {
         "seed": origin.seed,
-        "seed of the split": origin.split_seed,
         "machine": origin.machine,
         "configuration": origin.configuration_hash,
         "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base import errors
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.headline import CONSTANTS
@@ -54,10 +53,6 @@ def scores(section: SectionView, content: Assessment) -> None:
     section.pairs({one.label: MEANINGS[one.name].format(target=target) for one in shown}, "What the scores mean")
     if content.task == "classification" and content.positive is not None:
         section.text(f"Average precision, lift and curves are for the positive class {clean(content.positive)}.")
-        if stored.get("not_kept") is not None:
-            left = map(baseline_label, stored["not_kept"])
-            whose = errors.listed([f"this {content.noun} on validation rows", *left], 20)
-            section.text(f"The run has no predictions of {whose}, so both are left out for this class.")
     section.text(_constant_words(content))
     if blend := stored.get("blend"):
         section.text(blend_words(blend))

@@ -33,14 +33,14 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     if out is not None:
         refuse_input(out, {"table": asked.table, "model": asked.model_folder if asked.model_folder.is_file() else None})
         refuse_run_file(out, asked.model_folder)
-        check_free(out, "Alternatives", overwrite=request.overwrite)
+        check_free(out, "Alternatives")
     read, row, number = read_row(asked)
     ranges, direction = request.limits
     for option, names in (("--fixed", request.fixed), ("--range", ranges), ("--direction", direction)):
         for name in names:
             find_column(name, [str(column) for column in row.columns], option)
     options: dict[str, Any] = {"ranges": {name: _cells(name, read.rows[name], limit) for name, limit in ranges.items()}}
-    options |= {"direction": direction, "want": _wanted(request.want, read), "random_state": request.seed}
+    options |= {"direction": direction, "want": _wanted(request.want, read)}
     options |= {"fixed": request.fixed, "max_changes": request.most_changes, "count": request.count}
     outcome, result = _alternatives(request, read, row, number, options)
     if result.meta.get("reason") == ALREADY:
@@ -49,7 +49,6 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     if out is None:
         return outcome
     with hold_name(out), writing(out, "name another file with --out"):
-        check_free(out, "Alternatives", overwrite=request.overwrite)  # again, now that no other process can write it
         write_csv(result.to_frame(), out)
     return Outcome({**outcome.facts, "out": str(out)}, f"{outcome.text}\nAlternatives: {out}")
 

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from permgrad.attribution.explain import explain
+from permgrad.attribution.model import Model
 from permgrad.attribution.parts.engines import Engine, make_engine
-from permgrad.attribution.parts.stream import explain_stream
+from permgrad.attribution.parts.stream import explain_by, stream
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import methods
-from permgrad.base.arrays import Array, Booleans, Integers
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, warn_user
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.base.arrays import Array, Integers
+from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
 from permgrad.base.random import generator
 from permgrad.base.startup import loading
+from permgrad.data.encode.groups import read_groups
 from permgrad.data.parts.known_rows import any_known
-from permgrad.data.parts.partitions import is_partitioned
 from permgrad.data.read.cells import RowLines, canonical
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes
-from permgrad.data.types.positive import find_positive, one_spelling, spelling
+from permgrad.data.types.positive import one_spelling, spelling
 from permgrad.evaluation.baselines.file_model import FileModel, make_file_model
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.onnx_model import check_onnx, read_onnx
@@ -48,8 +47,8 @@ if TYPE_CHECKING:
 
 #: Rows of a model file's table that are their own donors, and donors drawn for fewer rows. The same as for a network.
 _OWN_DONORS, _BACKGROUND = 200, 1000
-#: Rows of a long table that are read into memory at most, rows examined together, and values stored for a suggestion.
-MOST_ROWS, _READ_ROWS, _GUESSED = 100_000, 50_000, 1000
+#: Rows of a long table that are read together.
+_READ_ROWS = 50_000
 
 
 def explain_table(request: ExplainRequest) -> Outcome:
@@ -59,24 +58,20 @@ def explain_table(request: ExplainRequest) -> Outcome:
     prediction. For a single row, the explanation is local unless the scope says otherwise.
     """
     method = methods.get(request.method)
-    if request.row is not None and request.where:
-        raise InputError("--row and --where cannot be combined", hint="Leave one of them out.", code="PG006")
+    if request.row is not None and request.max_rows is not None:
+        raise InputError("--row and --max-rows cannot be combined", hint="Leave one of them out.", code="PG006")
     method_options(request)  # refuses what the method does not have
-    if request.baseline is not None and "baseline" not in method.options:
-        problem = f"--baseline does not apply to --method {request.method}"
-        raise InputError(problem, hint="Use --method integrated_gradients, or leave --baseline out.", code="PG004")
-    if len(request.target) > 1:
-        problem = f"--target must be one column, got {listed(request.target)}"
-        raise InputError(problem, hint="Use --class to choose classes.", code="PG006")
     is_file = request.model_folder.is_file()
     check_explained(request, is_file=is_file)
     if request.table is None:
         request = of_test_rows(request)
-    refuse_input(request.folder, {"table": request.source, "model": request.model_folder if is_file else None})
+    model = request.model_folder if is_file else None
+    refuse_input(request.folder, {"table": request.source, "model": model, "groups file": request.groups})
     refuse_run_file(request.folder, request.model_folder)
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
-    streamed = not is_file and _is_in_parts(request)
-    if streamed and request.row is None and not request.where:
+    # The test rows of a run are some rows of its table.
+    streamed = not is_file and request.test_rows is None and is_streamed(request.source, None)
+    if streamed and request.row is None:
         explanation, finished = explain_streamed(request, engine)
         draw_once(request.folder, explanation)
         outcome, count = outcome_of(request, explanation), explanation.meta["rows_explained"]
@@ -91,34 +86,8 @@ def explain_table(request: ExplainRequest) -> Outcome:
         return outcome_of(request, explanation, rows, lines_of_rows)
 
 
-def _is_in_parts(request: ExplainRequest) -> bool:
-    """Whether the table is read in parts. Options that do not apply to the way it is read are refused."""
-    chosen_by = "--where" if request.where else "--row" if request.row is not None else None
-    in_parts = request.stream
-    if request.sample is not None:
-        if in_parts is False or (request.source.is_file() and not is_partitioned(request.source)):
-            what = f"{request.source} is not Parquet" if in_parts is not False else "--no-stream reads it into memory"
-            problem = f"--sample needs a Parquet table that is read in parts, but {what}"
-            hint = "Write it as Parquet and leave --no-stream out, or leave --sample out."
-            raise InputError(problem, hint=hint, code="PG006")
-        in_parts = True
-    streamed = request.test_rows is None and is_streamed(request.source, in_parts)
-    if streamed and chosen_by is not None and request.sample is not None:
-        raise InputError(f"{chosen_by} and --sample cannot be combined", hint="Leave one of them out.", code="PG006")
-    if request.form == "tidy" or (streamed and chosen_by is None):
-        return streamed
-    if streamed:
-        raise InputError(f"--form and {chosen_by} cannot be combined", hint="Leave --form out.", code="PG006")
-    problem = f"--form needs a table that is read in parts, but {request.source} is read into memory"
-    raise InputError(problem, hint="Add --stream (Parquet), or leave --form out.", code="PG006")
-
-
 def of_test_rows(request: ExplainRequest) -> ExplainRequest:
     """Return the request for the test rows of the model's run. A row is chosen by its number in the run's table."""
-    if request.stream or request.sample is not None:
-        option = "--stream" if request.stream else "--sample"
-        problem = f"{option} needs a table that is read in parts"
-        raise InputError(problem, hint=f"Name the TABLE, or leave {option} out.", code="PG006")
     table, rows, sheet = predicting.own_test_rows(request.model_folder)
     place = request.row
     if place is not None:
@@ -159,7 +128,7 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         target = target_column(data, parts)
         further = [name for name in (target, data.get("weight")) if name in parts.columns]
         wanted = list(dict.fromkeys([*features, *further]))
-        table, numbers = read_selected(request, parts, wanted)
+        table, numbers = read_row_of_parts(request, parts, wanted)
         return ReadRows(
             model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)), RowLines()
         )
@@ -183,7 +152,7 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         numbers = np.arange(len(table), dtype=np.int64)
     else:
         rows, table = rows.take(numbers), table.take(numbers).reset_index(drop=True)
-    return ReadRows(model, data, columns, rows, table, numbers, selected(request, table), written.lines)
+    return ReadRows(model, data, columns, rows, table, numbers, _place_of(request), written.lines)
 
 
 def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
@@ -200,15 +169,12 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
             problem = f"Column {y!r} (target) is a feature of the model"
             raise InputError(problem, hint="Name the column that the model predicts.", code="PG006")
     rows = predictor.table_for(table, y)
-    return make_file_model(predictor, rows, None if y is None else table[y], request.class_names), rows, written
+    return make_file_model(predictor, rows, None if y is None else table[y]), rows, written
 
 
 def check_explained(request: ExplainRequest, *, is_file: bool) -> None:
     """Refuse what is no model, and options that apply only to permgrad's own models, or only to model files."""
     if not is_file:
-        if request.class_names:
-            problem = f"--class-names applies to model files, but {request.model_folder} is not one"
-            raise InputError(problem, hint="Leave it out.", code="PG004")
         predicting.check_model(request.model_folder)
         return
     check_onnx(request.model_folder)
@@ -216,10 +182,8 @@ def check_explained(request: ExplainRequest, *, is_file: bool) -> None:
     if request.table is None:
         problem = f"Missing TABLE: {what}, which has no test rows"
         raise InputError(problem, hint="Name the table to explain.", code="PG005")
-    form, engine = request.form != "tidy", request.engine != "local"
-    given = {"stream": request.stream, "sample": request.sample, "form": form, "engine": engine}
-    if strange := [name for name, value in given.items() if value]:
-        problem = f"--{strange[0]} applies to models of permgrad, but {what}"
+    if request.engine != "local":
+        problem = f"--engine applies to models of permgrad, but {what}"
         raise InputError(problem, hint="Leave it out.", code="PG004")
 
 
@@ -240,6 +204,7 @@ def _explain_in_memory(
         if truth is None:
             tell_no_targets(read.data, read.columns, request.source, named=request.y is not None)
         explained = _with_targets(request, explained, measurable)
+    explained = _at_most(request, explained)
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
     if not streamed and not isinstance(read.model, FileModel):
@@ -272,11 +237,20 @@ def _with_targets(request: ExplainRequest, places: Integers, measurable: Integer
             f"{by_count(left_out, 'has', 'have')} no target and {by_count(left_out, 'is', 'are')} left out. "
             "Leave the target's column out to explain all rows without a loss."
         )
+    explained = _at_most(request, explained)
     if request.method == "permgrad-paper" and len(explained) == 1:
         row = "leave --row out and " if request.row is not None else ""
         problem = "permgrad-paper shuffles each feature among the explained rows and needs several, got 1"
         raise InputError(problem, hint=f"{row}choose more rows, or pass --method permgrad.", code="PG013")
     return explained
+
+
+def _at_most(request: ExplainRequest, places: Integers) -> Integers:
+    """Return the rows, or as many of them as ``--max-rows`` says, drawn at random."""
+    if request.max_rows is None or len(places) <= request.max_rows:
+        return places
+    order = generator(request.seed, "rows explained").permutation(len(places))
+    return places[np.sort(order[: request.max_rows])]
 
 
 def _computed(
@@ -285,8 +259,9 @@ def _computed(
     """Return the explanation of some rows. For a run's model and tables it is cached."""
     rows = read.rows.take(explained)
     names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
-    target = [name if name in names or not name.isdigit() else int(name) for name in request.classes]
-    options = _options(request, read.model, read.data) | {"scope": scope, "target": target or None}
+    target = [name if name in names or not name.isdigit() else int(name) for name in request.target]
+    positive, options = _options(request, read.model, read.data)
+    options |= {"scope": scope, "target": target or None}
     if len(rows) > 1 and not {"row_groups", "row_time"} & {*options}:
         options |= _related(request, read)
     options = _weighed(request, read.data, read.columns, scope) | options
@@ -303,21 +278,25 @@ def _computed(
     few = len(rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):
         options |= {"background": _drawn(read.rows, request.seed)} if few else {}
-        return explain(read.model.predictor, rows, y, **options, **read.model.options)
+        return explain_by(engine, Arguments(Model(read.model.predictor, **read.model.options), rows, y, **options))
+    model = Model(read.model, positive=positive)
     # Saved without rows, or by 0.1 with rows that are images and an encoded table.
     if not rows_in(read.model)[0] or isinstance(read.model.background_, dict):
         drawn = _drawn(read.rows, request.seed) if few or y is None else None
-        return explain(read.model, rows, y, engine=engine, background=drawn, **options)
+        return explain_by(engine, Arguments(model, rows, y, background=drawn, **options))
+
     # The engine changes the result only by rounding, so it is not part of the cache entry.
-    compute = partial(explain, engine=engine)
-    return cache_of(request.model_folder).explain(compute, read.model, rows, y, **options)
+    def compute(model: Model, X: Any, y: Any = None, **asked: Any) -> Explanation:
+        return explain_by(engine, Arguments(model, X, y, **asked))
+
+    return cache_of(request.model_folder).explain(compute, model, rows, y, **options)
 
 
 def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
-    """Return by which column rows depend on each other, as --split-group or --time told the model's run."""
+    """Return by which column rows depend on each other, as --row-group or --time told the model's run."""
     record = None if isinstance(read.model, FileModel) else read_record(run_of(request.model_folder))
     told = {} if record is None else record["configuration"]
-    named = {"row_groups": told.get("group"), "row_time": told.get("time")}
+    named = {"row_groups": told.get("row_group"), "row_time": told.get("time")}
     return dict([(name, str(column)) for name, column in named.items() if column in read.table.columns][:1])
 
 
@@ -376,103 +355,23 @@ def _truth(read: ReadRows, request: ExplainRequest, *, streamed: bool) -> tuple[
     return y, np.flatnonzero(present & ~strange)
 
 
-# ---- chosen rows -----------------------------------------------------------------------------------------------------
-class Conditions:
-    """The conditions of ``--where``, each ``COLUMN=VALUE``. A table can be checked piece by piece."""
-
-    def __init__(self, texts: Sequence[str], columns: Sequence[str]) -> None:
-        self.conditions: list[tuple[str, str]] = []
-        for text in texts:
-            name, sign, value = text.partition("=")
-            if not sign:
-                problem = f"--where must have the form COLUMN=VALUE, got {text!r}"
-                raise InputError(problem, hint="Add the value.", code="PG001")
-            find_column(name, list(columns), "where")
-            self.conditions.append((name, value))
-        #: Other values of a column, for a suggestion. None: some row has the value.
-        self._instead: list[set[str] | None] = [set() for _ in self.conditions]
-
-    def fits(self, frame: pd.DataFrame) -> Booleans:
-        """Return which rows fulfil all conditions."""
-        fits = np.ones(len(frame), dtype=bool)
-        for place, (name, value) in enumerate(self.conditions):
-            # As for the encoder, 1, 1.0 and "1" are the same value.
-            values = frame[name]
-            try:
-                # From 2^53 on, neighbouring integers are equal as floats.
-                number: Any = int(value) if re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()) else float(value)
-            except ValueError:
-                number = value
-            # Text cells must equal the text exactly: "07" is not "7".
-            as_text, as_number = canonical(value), canonical(number)
-            # Object cells are compared one by one: True and 1 are different values.
-            is_object = values.dtype == object
-            codes, distinct = (
-                (np.arange(len(values)), values) if is_object else pd.factorize(values, use_na_sentinel=False)
-            )
-            equal = [
-                canonical(cell) == as_text or (not isinstance(cell, str) and canonical(cell) == as_number)
-                for cell in distinct.tolist()
-            ]
-            fitting = np.array(equal, dtype=bool)[codes]
-            instead = self._instead[place]
-            if fitting.any():
-                self._instead[place] = None
-            elif instead is not None and len(instead) < _GUESSED:
-                instead.update(canonical(cell) for cell in frame[name].dropna().unique()[:_GUESSED].tolist())
-            fits &= fitting
-        return fits
-
-    def check(self, rows: int) -> None:
-        """Refuse conditions that no row fulfils, after the complete table was checked."""
-        for (name, value), instead in zip(self.conditions, self._instead, strict=True):
-            if instead is not None:
-                near = did_you_mean(value, sorted(instead)[:_GUESSED])
-                raise InputError(f"No row has {name} = {value}", hint=near or "Check the value.", code="PG013")
-        if not rows:
-            raise InputError("No row has all values of --where", hint="Pass fewer conditions.", code="PG013")
-
-
-def selected(request: ExplainRequest, table: pd.DataFrame) -> Integers | None:
-    """Return the rows of a table in memory that are chosen by number or value. None: all rows."""
-    if request.row is not None:
-        return np.array([request.row], dtype=np.int64)
-    if not request.where:
-        return None
-    conditions = Conditions(request.where, [str(column) for column in table.columns])
-    places = np.flatnonzero(conditions.fits(table)).astype(np.int64)
-    conditions.check(len(places))
-    return places
-
-
-def read_selected(
+# ---- a chosen row ---------------------------------------------------------------------------------------------------
+def read_row_of_parts(
     request: ExplainRequest, table: PartitionedTable, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, Integers]:
-    """Return the chosen rows of a long table, and their numbers in it. Only these are held in memory."""
+    """Return the chosen row of a long table, and its number in it. Only some rows are held in memory."""
     check_row(request, table.rows)
-    conditions = Conditions(request.where, table.columns)
-    wanted = list(dict.fromkeys([*columns, *(name for name, _ in conditions.conditions)]))
-    frames: list[pd.DataFrame] = []
-    numbers: list[Integers] = []
-    for part in table.parts:
-        if request.row is not None and not part.first_row <= request.row < part.first_row + part.rows:
-            continue
-        for first, frame in table.batches(part, _READ_ROWS, wanted):
-            rows = np.arange(first, first + len(frame), dtype=np.int64)
-            fits = conditions.fits(frame) if request.row is None else rows == request.row
-            if fits.any():
-                frames.append(frame[fits])
-                numbers.append(rows[fits])
-        count = sum(map(len, numbers))
-        if count > MOST_ROWS:
-            raise InputError(
-                f"--where chooses too many rows of a table that is read in parts: {count:,} up to row "
-                f"{part.first_row + part.rows:,}, at most {MOST_ROWS:,} are possible",
-                hint="Add another --where, or explain a sample of all rows with --sample.",
-                code="PG002",
-            )
-    conditions.check(sum(map(len, numbers)))
-    return pd.concat(frames, ignore_index=True), np.concatenate(numbers)
+    row = request.row
+    assert row is not None, "all rows are explained in parts"
+    part = next(part for part in table.parts if part.first_row <= row < part.first_row + part.rows)
+    batches = table.batches(part, _READ_ROWS, columns)
+    first, frame = next((first, frame) for first, frame in batches if first <= row < first + len(frame))
+    return frame.iloc[[row - first]].reset_index(drop=True), np.array([row], dtype=np.int64)
+
+
+def _place_of(request: ExplainRequest) -> Integers | None:
+    """Return the place of the row that is explained. None: all rows."""
+    return None if request.row is None else np.array([request.row], dtype=np.int64)
 
 
 def check_row(request: ExplainRequest, rows: int) -> None:
@@ -500,25 +399,21 @@ def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path
         return
     if named:
         problem = f"Column {name!r} is empty in {table}"
-        raise InputError(problem, hint="Name another column with --target, or leave it out.", code="PG015")
+        raise InputError(problem, hint="Name another column with --option y=, or leave it out.", code="PG015")
     warn_user(
         f"The target's column {name!r} is empty in {table}, so the divergence from the model's own prediction is "
         "explained. Fill the column in to explain the loss."
     )
 
 
-def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of ``pg.explain`` that do not depend on how rows are read.
-
-    The positive class is that of the request or of the run. If neither has one, it is no option.
-    """
-    options: dict[str, Any] = {"method": request.method, "n_repeats": request.donors, "random_state": request.seed}
-    options |= method_options(request)
+def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the run's positive class, or None, and the arguments that do not depend on how rows are read."""
+    method, options = method_options(request)
+    options |= {"method": method, "n_repeats": request.donors, "random_state": request.seed}
+    options |= {} if request.groups is None else {"groups": read_groups(request.groups)}
     classes = getattr(model, "classes_", np.array([])).tolist()
-    if request.positive is not None:
-        return options | {"positive": classes[find_positive(classes, request.positive)]}
     positive = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
-    return options | ({"positive": positive[0]} if positive and len(classes) == 2 else {})
+    return positive[0] if positive and len(classes) == 2 else None, options
 
 
 def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanation, bool]:
@@ -534,23 +429,22 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
     saved = predicting.saved_in(folder)
     written = request.folder / "explanation.json"
     before = written.stat().st_mtime_ns if written.is_file() else None
-    options = _options(request, model, data) | {"scope": request.scope, "form": request.form}
+    positive, options = _options(request, model, data)
+    options |= {"scope": request.scope}
     if not rows_in(model)[0]:
         features = predicting.features_of(model)
         first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
         options["background"] = _drawn(first, request.seed)
     options = _weighed(request, data, opened.columns, request.scope) | options
-    explanation = explain_stream(
-        model,
+    asked = Arguments(None, None, y, max_rows=request.max_rows, target=list(request.target) or None, **options)
+    explanation = stream(
+        Model(model, positive=positive),
         opened,
-        y,
+        asked,
         model_folder=str(saved.absolute()),
         out=request.folder,
         overwrite=request.overwrite,
         na=plain(data.get("na", ())),
-        rows=request.sample,
         engine=engine,
-        target=list(request.classes) or None,
-        **options,
     )
     return explanation, before == written.stat().st_mtime_ns

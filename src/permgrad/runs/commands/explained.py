@@ -115,7 +115,7 @@ def outcome_of(
         row = rows["row"].iloc[0]
         place = "" if in_file is None else f" Row {row} is line {in_file[row]} of {request.source.name}."
         lines.append(f"Rows are counted from 0.{place}")
-    outputs = _shown_outputs(explanation, chosen=bool(request.classes))
+    outputs = _shown_outputs(explanation, chosen=bool(request.target))
     spoken = [one for output in outputs for one in told(explanation, output, _MOST_FEATURES)]
     lines += [line for line, _ in spoken]
     lines += [words] if (words := _UNITS.get(str(meta.get("unit")))) else []

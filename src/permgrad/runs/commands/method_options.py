@@ -1,26 +1,30 @@
-"""Further arguments of ``pg.explain`` on the command line: ``--option NAME=VALUE``."""
+"""The method of ``permgrad explain``, and further arguments of ``pg.explain``: ``--option NAME=VALUE``."""
 
 from __future__ import annotations
 
+import inspect
 import json
-from dataclasses import fields
 from typing import Any
 
+from permgrad.attribution.explain import explain
 from permgrad.attribution.request import methods
-from permgrad.attribution.request.arguments import Arguments
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
 from permgrad.runs.requests import ExplainRequest
 
 #: Arguments that have an option of their own, and those that the command fills in.
-_OWN = {"method": "--method", "scope": "--scope", "target": "--class", "n_repeats": "--repeats"}
-_OWN |= {"random_state": "--seed", "positive": "--positive", "baseline": "--baseline"}
-_FILLED = {"model", "inputs", "y", "background", "progress", "options"}
+_OWN = {"method": "--method", "target": "--target", "groups": "--groups", "n_repeats": "--repeats"}
+_OWN |= {"random_state": "--seed", "max_rows": "--max-rows"}
+_FILLED = {"model", "X", "background", "progress"}
 
 
-def method_options(request: ExplainRequest) -> dict[str, Any]:
-    """Return the arguments that options of a request make. Refuse those that the method does not have."""
-    # Those of --option are JSON where the text is such, else text.
-    choices = {entry.name for entry in fields(Arguments)} | {*methods.get(request.method).options}
+def method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
+    """Return the method with its options, and the arguments that ``--option`` makes. Refuse what neither has.
+
+    ``y`` and ``scope`` are not among them: the request has them.
+    """
+    kind: Any = methods.get(request.method)
+    choices = {*inspect.signature(explain).parameters, *kind.options}
     options: dict[str, Any] = {}
     for text in request.further:
         name, sign, value = text.partition("=")
@@ -33,8 +37,10 @@ def method_options(request: ExplainRequest) -> dict[str, Any]:
         if name not in choices - _FILLED:
             raise unknown("--option", name, sorted(choices - _FILLED - {*_OWN}))
         try:
-            options[name] = json.loads(value)
+            options[name] = json.loads(value)  # JSON where the text is such, else text
         except ValueError:
             options[name] = value
-    options |= {} if request.baseline is None else {"baseline": request.baseline}
-    return options
+    check_choice("scope", options.pop("scope", "auto"), ("auto", "global", "local"))
+    options.pop("y", None)
+    method = kind(**{name: options.pop(name) for name in kind.options if name in options})
+    return method, options

@@ -55,9 +55,8 @@ def predict_table(request: PredictRequest) -> Outcome:
         return Outcome({**facts, "out": None, "predictions": result.to_dict(orient="records")}, text)
     refuse_input(target, {"table": table})
     refuse_run_file(target, request.model_folder)
-    check_free(target, "Predictions", overwrite=request.overwrite)
+    check_free(target, "Predictions")
     with hold_name(target):
-        check_free(target, "Predictions", overwrite=request.overwrite)  # again, now that no other process can write it
         result, facts = _predicted(request, model, data)
         with writing(target, "name another file with --out"):
             quoted = write_csv(result, target)
@@ -93,16 +92,13 @@ def _intervals(request: PredictRequest, model: Any, data: Mapping[str, Any]) -> 
     return {"coverage": coverage, **({"by_class": True} if request.by_class else {})}
 
 
-def check_free(target: Path, what: str, *, overwrite: bool) -> None:
-    """Refuse a folder, an existing file, and a name that is not of CSV. ``what`` is to be written."""
+def check_free(target: Path, what: str) -> None:
+    """Refuse a folder, and a name that is not of CSV. ``what`` is to be written, also over a file that is there."""
     if target.is_dir():
         raise InputError(f"{target} is a folder", hint="Name a file with --out.", code="PG050")
     if not _names_csv(target):
         hint = f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}."
         raise InputError(f"{what} are written as CSV, got --out {target}", hint=hint, code="PG003")
-    if os.path.lexists(target) and not overwrite:
-        problem = f"{target} already exists"
-        raise InputError(problem, hint="Add --overwrite, or choose another file with --out.", code="PG050")
 
 
 def _names_csv(target: Path) -> bool:

@@ -18,7 +18,8 @@ import torch
 
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation.explanation import positive_output
-from permgrad.attribution.request import methods
+from permgrad.attribution.model import Model as ReadModel
+from permgrad.attribution.request import methods, tuned
 from permgrad.base.errors import InputError, one_line
 from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
@@ -29,7 +30,7 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model, loss_of
+from permgrad.runs.compare.plan import MOST_ROWS, N_REPEATS, ComparedTable, ComparisonPlan, Fold, Model, loss_of
 
 #: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
 OWN_DONORS = 200
@@ -79,7 +80,7 @@ def cell_path(folder: Path, model: str, fold: str) -> Path:
 # ---- what a cell is --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Fitted:
-    """A fitted model, the table as it reads it, and the options of ``permgrad.explain`` that say what it predicts.
+    """A fitted model, the table as it reads it, and what ``pg.Model`` says of it.
 
     Donors of few rows come from the training rows, except for a network, which has donors.
     """
@@ -121,10 +122,10 @@ def _fit(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str,
     X, y, is_network = table.X, table.y, model.kind == "network"
     learned = y[fold.train]
     if model.estimator is not None:
-        X, options = blank_codes(X, table.na), {"groups": dict(table.groups) or None, "task": table.task}
+        X = blank_codes(X, table.na)
         rows = X.iloc[fold.train]
         fitted = fit_estimator(model.estimator, model.name, rows, learned, classes=table.classes, seed=seed)
-        return _Fitted(fitted, X, options)
+        return _Fitted(fitted, X, {"task": table.task})
     kind: Any = HyNNClassifier if table.task == "classification" else HyNNRegressor
     if is_network:
         settings = {"preset": model.preset, "branches": model.branches, "progress": False}
@@ -152,23 +153,22 @@ def _explanations(
     rows = fold.test
     if table.task == "classification":
         rows = rows[np.isin(table.y[rows], table.y[fold.train])]
-    if len(rows) > plan.most_rows:
-        rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[: plan.most_rows]])
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[:MOST_ROWS]])
     X, y, background = fitted.X.iloc[rows], table.y[rows], None
     if not fitted.has_donors and len(rows) < OWN_DONORS:
         chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
         background = fitted.X.iloc[fold.train[np.sort(chosen)]]
-    options: dict[str, Any] = {
-        "background": background,
-        "n_repeats": plan.n_repeats,
-        "loss": loss_of(table.task, plan.loss),
-    }
-    options |= {"random_state": seed, "progress": False, **fitted.options}
+    options: dict[str, Any] = {"background": background, "n_repeats": N_REPEATS, "loss": loss_of(table.task)}
+    options |= {"random_state": seed, "progress": False}
+    options |= {"groups": dict(table.groups) or None} if "task" in fitted.options else {}
+    model = ReadModel(fitted.model.model, **fitted.options)
     options |= {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
 
     def numbers_of(method: str) -> dict[str, Any]:
-        off: dict[str, Any] = {name: False for name in ("branches", "direction") if name in methods.get(method).options}
-        explanation = explain(fitted.model.model, X, y, method=method, **options, **(off if fitted.has_donors else {}))
+        chosen: Any = methods.get(method)()
+        off = {name: False for name in ("branches", "direction") if name in chosen.inner and fitted.has_donors}
+        explanation = explain(model, X, y, method=tuned(chosen, **off), **options)
         return _numbers(explanation.to_global("mean_abs") if explanation.scope == "local" else explanation)
 
     of_networks = [method for method in plan.methods if method != "permutation" and fitted.has_donors]

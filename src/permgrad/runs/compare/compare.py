@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.budget import Say
-from permgrad.base.checks import check_choice, check_flag, check_path, check_whole
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, as_lines, warn_user
 from permgrad.base.files import plain, write_json_atomic, writing
 from permgrad.base.folders import believed, now
@@ -22,7 +22,6 @@ from permgrad.base.numerals import compact
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.versions import versions
-from permgrad.data.read.cells import CodesArgument
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.data.types.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
@@ -32,6 +31,9 @@ from permgrad.models.estimators.settings import check_preset, choose_device
 from permgrad.pages.words import clean
 from permgrad.runs.compare.cells import FOLDER, ComparisonCell, cell_path, do_cell, read_cell
 from permgrad.runs.compare.plan import (
+    MOST_ROWS,
+    N_REPEATS,
+    USUAL_FOLDS,
     ComparedTable,
     ComparisonPlan,
     Fold,
@@ -53,8 +55,7 @@ if TYPE_CHECKING:
 # ---- the command -----------------------------------------------------------------------------------------------------
 def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     """Do a comparison, or the part of it that is not finished, and report progress: ``permgrad compare``."""
-    names = ("folds", "repeats", "splits", "explain", "methods", "seed")
-    plan = make_plan(request.models, **{name: getattr(request, name) for name in names})
+    plan = make_plan(request.models, cv=request.cv, explain=request.explain, seed=request.seed)
     if request.metric is not None:
         check_choice("metric", request.metric, metrics)
     choose_device(request.device)
@@ -106,14 +107,11 @@ def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: 
     for model in plan.models:
         if model.kind == "network":
             check_preset(model.preset, table.task)
-    loss_of(table.task, plan.loss)
     metric = primary_metric(table.task, len(table.classes)).name if asked is None else asked
     names = [metric.name for metric in metrics.values() if metric.task == table.task]
     check_choice(f"metric for {table.task}", metric, names)
-    folds = make_folds(
-        table.y, table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
-        groups=table.row_groups,
-    )  # fmt: skip
+    divided = {"folds": plan.folds, "repeats": plan.repeats, "seed": plan.seed}
+    folds = make_folds(table.y, table.task, row_groups=table.row_groups, **divided)
     return _Job(table, plan, folds, metric, asked, device, threads)
 
 
@@ -125,7 +123,7 @@ def _do_job(
     total = len(job.folds) * len(plan.models)
     with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(job.threads):
         for fold, model in itertools.product(job.folds, plan.models):
-            words = f"[{len(done) + 1}/{total}] {model.label}, {'split' if plan.splits else 'fold'} {fold.name}"
+            words = f"[{len(done) + 1}/{total}] {model.label}, fold {fold.name}"
             cell = None if folder is None else read_cell(folder, model.name, fold.name)
             if cell is not None:
                 say(f"{words}: finished before")
@@ -180,9 +178,9 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
     sizes = {part: [len(getattr(fold, part)) for fold in job.folds] for part in ("train", "validation", "test")}
     explained = {
         "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
-        "loss": loss_of(table.task, plan.loss),
-        "donors": plan.n_repeats,
-        "most_rows": plan.most_rows,
+        "loss": loss_of(table.task),
+        "donors": N_REPEATS,
+        "most_rows": MOST_ROWS,
     }
     counts = {str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()}
     about = {
@@ -191,7 +189,6 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
         "classes": counts or None,
         "positive": plain(table.positive),
         "divided": _division(table, plan),
-        "fold_word": "split" if plan.splits else "fold",
         "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},
         "explained": explained if plan.methods else None,
         "seed": plan.seed,
@@ -213,9 +210,6 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
     how = "stratified by class" if table.task == "classification" else "at random"
     how = how if table.row_groups is None else "groups kept together"
-    if plan.splits:
-        seeds = ", ".join(map(str, plan.splits))
-        return f"{len(plan.splits)} splits of 60 % training, 20 % validation, 20 % test, {how}, seeds {seeds}"
     times = "" if plan.repeats == 1 else f", repeated {plan.repeats} times"
     return f"{plan.folds} folds{times}, {how}; 15 % of each training part held out to stop the training"
 
@@ -256,66 +250,35 @@ def _text(value: float | None, digits: int) -> str:
 
 # ---- Python ----------------------------------------------------------------------------------------------------------
 def compare(
+    models: Sequence[Any],
     X: Any,
     y: Any,
     *,
-    models: Sequence[Any] = (),
-    task: str = "auto",
-    folds: int | None = None,
-    repeats: int = 1,
-    splits: Sequence[int] = (),
-    row_groups: npt.ArrayLike | None = None,
+    cv: int | str = USUAL_FOLDS,
     metric: str | None = None,
     explain: bool = True,
-    methods: Sequence[str] = (),
-    loss: str = "auto",
-    n_repeats: int = 5,
-    most_rows: int = 1000,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    na: CodesArgument = (),
+    row_groups: npt.ArrayLike | None = None,
     kinds: Mapping[str, Kind] | None = None,
-    positive: Any = None,
     random_state: Any = 0,
-    device: str = "auto",
-    threads: int | None = None,
-    out: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
     progress: ProgressMode = "auto",
-    name: str = "table",
 ) -> Comparison:
     """Compare models on the same folds of a table, and show what each of them relies on.
 
     Args:
-        X: Table ``(rows, features)``, a frame or an array.
-        y: Target ``(rows,)``.
         models: Presets (names, or paths of preset files) and baselines by name. ``"default:tabular"`` and
-            ``"default:image"`` have only one branch. Default: the default network, LightGBM, a random forest and a
-            linear model, if they are installed. Estimators of scikit-learn's kind, fitted or not, or pairs
+            ``"default:image"`` have only one branch. An empty list: the default network, LightGBM, a random forest and
+            a linear model, if they are installed. Estimators of scikit-learn's kind, fitted or not, or pairs
             ``(name, estimator)``, are also accepted: a copy is fitted on the raw columns of each fold.
-        task: ``"auto"``, ``"classification"`` or ``"regression"``.
-        folds: Number of folds, stratified by class (default 5).
-        repeats: Repeat the division into folds this often.
-        splits: Seeds of 60/20/20 splits instead of folds, those of ``permgrad run --split-seed``.
-        row_groups: ``(rows,)``. Rows of one group stay in one fold.
+        X: Table ``(rows, features)``, a frame or an array. ``pg.read_table`` reads one from a file, with codes for
+            missing cells.
+        y: Target ``(rows,)``: texts, truths and few whole numbers are classes.
+        cv: Number of folds, stratified by class. ``"5x3"`` divides the rows into five folds three times.
         metric: The metric that decides. Default: ROC-AUC for two classes, accuracy for more, RMSE for numbers.
-        explain: Whether models are explained.
-        methods: Methods of explanation (default ``("permutation", "permgrad")``). Permutation importance is computed
-            for every model. Other methods of ``permgrad.explain`` apply to networks only, and a warning names the
-            models that are left out.
-        loss: Loss of the explanations. ``"auto"``: Brier score or squared error, finite for every model.
-        n_repeats: Donors per row and feature.
-        most_rows: Explain at most this many test rows of a fold.
-        groups: Columns that act as one feature.
-        na: Codes that mean missing: one, a list, or a mapping of column to its codes.
+        explain: Whether models are explained: by permutation importance, and networks by permgrad, too.
+        row_groups: ``(rows,)``. Rows of one group stay in one fold.
         kinds: Columns whose kind is declared, for example ``{"postcode": "categorical"}``.
-        positive: The positive class of two, for average precision and lift. None: the rarer one.
         random_state: Seed of folds, models and donors.
-        device: Device of the networks.
-        threads: Number of threads. None: the default of the machine.
-        out: Folder for all results. An interrupted comparison resumes there. None: nothing is written.
-        overwrite: Start again in a folder that holds another comparison.
         progress: A bar on stderr.
-        name: Name of the table, for the page.
 
     Returns:
         A ``Comparison``: frames ``scores, standing, pairs, importances, agreement``, and ``to_html()``, ``save(...)``.
@@ -328,33 +291,13 @@ def compare(
         >>> import numpy as np
         >>> import permgrad as pg
         >>> rows = np.random.default_rng(0).normal(size=(120, 3))
-        >>> comparison = pg.compare(rows, rows[:, 0], models=["extra_trees", "random_forest"], folds=2, progress=False)
+        >>> comparison = pg.compare(["extra_trees", "random_forest"], rows, rows[:, 0], cv=2, progress=False)
         >>> sorted(comparison.standing["model"]), comparison.shares().idxmax().tolist()
         (['extra_trees', 'random_forest'], ['x0', 'x0'])
     """
-    check_flag("overwrite", overwrite)
-    folder = None if out is None else check_path("out", out)
-    columns = {"groups": groups, "na": na, "kinds": kinds}
-    table = from_arrays(X, y, task=task, row_groups=row_groups, name=name, positive=positive, **columns)
-    choose_device(device)
-    plan = make_plan(
-        models,
-        folds=folds,
-        repeats=repeats,
-        splits=splits,
-        explain=explain,
-        methods=methods,
-        seed=resolve_seed(random_state),
-        loss=loss,
-        n_repeats=n_repeats,
-        most_rows=most_rows,
-    )
-    threads = None if threads is None else check_whole("threads", threads, "pass for example 2")
-    job = _job(table, plan, metric, device, threads)
+    table = from_arrays(X, y, row_groups=row_groups, kinds=kinds)
+    plan = make_plan(models, cv=cv, explain=explain, seed=resolve_seed(random_state))
+    job = _job(table, plan, metric, "auto", None)
     for note in plan.notes:
         warn_user(note)
-    if folder is None:
-        return _do_job(job, None, {}, lambda _: None, progress=progress)
-    configuration = {**table.configuration(), **plan.configuration()}
-    with FOLDER.open(folder, configuration, command="permgrad.compare(X, y, ...)", overwrite=overwrite) as record:
-        return _do_job(job, folder, record, lambda _: None, progress=progress)
+    return _do_job(job, None, {}, lambda _: None, progress=progress)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,10 @@ from sklearn import model_selection
 
 from permgrad.base import __version__
 from permgrad.base.arrays import Integers
-from permgrad.base.checks import check_choice, check_flag, check_kind, check_names, check_rows, check_whole, is_whole
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, keeping_warnings, shown
-from permgrad.base.files import plain
+from permgrad.base.checks import check_flag, check_names, check_rows, is_whole
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, shown
 from permgrad.base.random import derive_seed
-from permgrad.data.encode.groups import check_groups
-from permgrad.data.read.cells import Code, MissingCodes, as_frame
-from permgrad.data.splitting import split_rows
+from permgrad.data.read.cells import Code, as_frame
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
 from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
@@ -32,30 +29,29 @@ from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import get_preset, presets
 from permgrad.models.estimators.settings import check_preset
 from permgrad.models.onnx_model import is_onnx
-from permgrad.runs.options import TASKS, table_name
+from permgrad.runs.options import split_preset, table_name
 from permgrad.runs.requests import CompareRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
 from permgrad.runs.run.splitting import choose_task, doubt_on_task, positive_label, target_values
 
-#: Methods of explanation: permutation applies to all models, the others to networks.
-METHODS = ("permutation", "permgrad", "ablation", "gradient", "integrated_gradients", "deeplift", "shapley")
-USUAL_METHODS = ("permutation", "permgrad")
+#: Methods of explanation: permutation applies to all models, the other to networks.
+METHODS = ("permutation", "permgrad")
 USUAL_FOLDS = 5
-#: What can follow a preset's name: a branch of the network.
-BRANCHES = {"tabular": "table only", "image": "image only"}
+#: Donors of each row, and test rows of a fold that are explained at most.
+N_REPEATS, MOST_ROWS = 5, 1000
+#: What a network with one branch reads.
+_READS = {"tabular": "table", "image": "image", "text": "texts", "photo": "photos"}
 #: Models that are compared by default, if they are installed.
 USUAL = ("default", "lightgbm", "random_forest", "linear")
-_LOSSES = {"classification": ("brier", "cross_entropy", "zero_one"), "regression": ("squared_error", "absolute_error")}
 
 
-def loss_of(task: Task, loss: str) -> str:
-    """Return the loss's registered name. ``"auto"`` is one that is finite for every kind of model.
+def loss_of(task: Task) -> str:
+    """Return the registered name of the loss of explanations, which is finite for every kind of model.
 
     NOTE[DIFF]: networks are otherwise explained by their log loss. A forest may give the true class a probability of
     exactly 0, whose log loss is infinite. The Brier score (Brier 1950) is proper too, and bounded.
     """
-    check_choice("loss", loss, ("auto", *_LOSSES[task]))
-    return _LOSSES[task][0] if loss == "auto" else loss
+    return "brier" if task == "classification" else "squared_error"
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -122,18 +118,13 @@ def _parse(name: str) -> Model:
         problem = f"{name} holds a fitted model, which may have been fitted on the rows that it would be scored on"
         hint = "Explain it with permgrad explain on new rows, or pass its estimator to permgrad.compare in Python."
         raise InputError(problem, hint=hint, code="PG031")
-    preset, colon, branch = name.rpartition(":")
-    if not colon or not (preset in presets or preset.endswith(".json")):
-        preset, colon, branch = name, "", ""
-    if colon and branch not in BRANCHES:
-        problem = f"Only {' or '.join(map(repr, BRANCHES))} can follow a preset's name, got {shown(name)}"
-        hint = did_you_mean(branch, BRANCHES, f"Leave {shown(':' + branch)} out for the complete network.")
-        raise InputError(problem, hint=hint, code="PG003")
+    preset, branches = split_preset(name)
     if preset in presets or preset.endswith(".json"):
         check_preset(preset)
         label = f"HyNN {Path(preset).stem if preset.endswith('.json') else preset}"
-        if colon:
-            return Model(name, f"{label} ({BRANCHES[branch]})", "network", preset, (branch,))
+        if branches:
+            read = " and ".join(_READS[branch] for branch in branches)
+            return Model(name, f"{label} ({read} only)", "network", preset, branches)
         return Model(name, label, "network", preset)
     if name in baselines:
         return Model(name, baselines.get(name).label, "baseline")
@@ -156,90 +147,71 @@ class ComparisonPlan:
     models: tuple[Model, ...]
     folds: int = USUAL_FOLDS
     repeats: int = 1
-    splits: tuple[int, ...] = ()
-    methods: tuple[str, ...] = USUAL_METHODS
-    loss: str = "auto"
-    n_repeats: int = 5
-    most_rows: int = 1000
+    methods: tuple[str, ...] = METHODS
     seed: int = 0
     notes: tuple[str, ...] = ()
 
     def configuration(self) -> dict[str, Any]:
-        """Return the plan as JSON. The order of models and methods changes nothing."""
-        divided = {"splits": list(self.splits)} if self.splits else {"folds": self.folds, "repeats": self.repeats}
-        explained = {"loss": self.loss, "donors": self.n_repeats, "rows explained": self.most_rows}
+        """Return the plan as JSON. The order of models changes nothing."""
         return {
             "permgrad": __version__,
             "models": sorted((model.identity() for model in self.models), key=str),
-            **divided,
-            "explain": sorted(self.methods),
-            **(explained if self.methods else {}),
+            "folds": self.folds,
+            "repeats": self.repeats,
+            "explain": bool(self.methods),
             "seed": self.seed,
         }
 
 
 def make_plan(
-    models: Sequence[Any],
-    *,
-    folds: int | None = None,
-    explain: bool = True,
-    methods: Sequence[str] = (),
-    **options: Any,
+    models: Sequence[Any], *, cv: int | str = USUAL_FOLDS, explain: bool = True, seed: int = 0
 ) -> ComparisonPlan:
-    """Check the request of a comparison before any row is read. ``options`` are further fields of the plan."""
+    """Check the request of a comparison before any row is read."""
     check_flag("explain", explain)
-    repeats, splits = options.pop("repeats", 1), options.pop("splits", ())
-    check_kind("splits", splits, Iterable, "a list of seeds", "For example: splits=[42, 43, 44].")
-    splits = tuple(splits)
-    if splits and (folds is not None or repeats != 1):
-        other = "folds" if folds is not None else "repeats"
-        raise InputError(f"splits and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
-    methods = check_names("methods", methods, "pass for example methods=['permutation']")
     # A list with estimators is checked one by one.
     if not isinstance(models, (list, tuple)) or all(isinstance(entry, (str, bytes)) for entry in models):
         models = check_names("models", models, "pass for example models=['default', 'linear']")
-    for name in methods:
-        check_choice("method", name, METHODS)
-    if methods and not explain:
-        raise InputError("--methods and --no-explain cannot be combined", hint="Leave one of them out.", code="PG006")
-    folds = USUAL_FOLDS if folds is None else folds
-    check_numbers(folds=folds, repeats=repeats, splits=splits)
-    for name, example in (("n_repeats", 5), ("most_rows", 1000)):
-        options[name] = check_whole(name, options.get(name, example), f"pass for example {example}")
+    folds, repeats = read_cv(cv)
     absent = {} if models else usual_absent()
-    parsed = parse_models(models or [name for name in USUAL if name not in absent])
     return ComparisonPlan(
-        models=parsed,
-        folds=int(folds),
-        repeats=int(repeats),
-        splits=tuple(int(split) for split in splits),
-        # Only permutation importance is defined for every model, so agreement is measured on it.
-        methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
-        notes=(*absent.values(), *_left_out(parsed, methods)),
-        **options,
+        models=parse_models(models or [name for name in USUAL if name not in absent]),
+        folds=folds,
+        repeats=repeats,
+        methods=METHODS if explain else (),
+        seed=seed,
+        notes=tuple(absent.values()),
     )
 
 
-def _left_out(models: Sequence[Model], methods: Sequence[str]) -> list[str]:
-    """Return a note, or none, on methods that the user named and that do not apply to some models."""
-    named = [name for name in dict.fromkeys(methods) if name != "permutation"]
-    not_networks = [model.label for model in models if model.kind != "network"]
-    if not named or not not_networks:
-        return []
-    words = ("applies", "was") if len(named) == 1 else ("apply", "were")
-    return [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(not_networks)}."]
+def read_cv(cv: int | str) -> tuple[int, int]:
+    """Return the number of folds, and how often they are divided: ``5``, or ``"5x3"``.
+
+    Examples:
+        >>> read_cv(5), read_cv("5x3")
+        ((5, 1), (5, 3))
+    """
+    if is_whole(cv):
+        folds, repeats = int(cv), 1
+    elif isinstance(cv, str) and re.fullmatch(r"\d+(x\d+)?", cv):
+        count, _, times = cv.partition("x")
+        folds, repeats = int(count), int(times or 1)
+    else:
+        problem = f"cv must be a number of folds, also with repeats as in '5x3', got {shown(cv)}"
+        raise InputError(problem, hint="For example: 5.", code="PG001")
+    if folds < 2 or repeats < 1:
+        problem = f"cv must be at least 2 folds and 1 repeat, got {shown(cv)}"
+        raise InputError(problem, hint="For example: 5, or 5x3.", code="PG002")
+    return folds, repeats
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------
 #: Share of each training part that is held out for early stopping.
 VALIDATION_SHARE = 0.15
-#: The largest seed that scikit-learn's splits take.
-LARGEST_SPLIT_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the rows, named ``"3"``, or ``"2.3"`` in the second repeat, or by the seed of a split."""
+    """One division of the rows, named ``"3"``, or ``"2.3"`` in the second repeat."""
 
     name: str
     train: Integers
@@ -251,34 +223,24 @@ def make_folds(
     y: npt.NDArray[Any],
     task: Task,
     *,
-    folds: int = 5,
+    folds: int = USUAL_FOLDS,
     repeats: int = 1,
-    splits: Sequence[int] = (),
     seed: int = 0,
-    groups: npt.NDArray[Any] | None = None,
+    row_groups: npt.NDArray[Any] | None = None,
 ) -> list[Fold]:
-    """Divide rows for a comparison, stratified by class. Every row is tested once per repeat. Groups stay together.
-
-    ``splits`` are seeds of splits instead of folds: 60 % training, 20 % validation, 20 % test, those of
-    ``permgrad run --split-seed``.
-    """
-    if splits:
-        # The command that reads the table has already warned of classes that are too rare.
-        with keeping_warnings():
-            made = {split: split_rows(len(y), y, task=task, seed=split, groups=groups) for split in splits}
-        return [Fold(str(name), split.train, split.validation, split.test) for name, split in made.items()]
+    """Divide rows for a comparison, stratified by class. Every row is tested once per repeat. Groups stay together."""
     # Refuse a table that cannot be divided into this many folds.
-    if groups is not None:
-        count = len(set(np.asarray(groups).tolist()))
+    if row_groups is not None:
+        count = len(set(np.asarray(row_groups).tolist()))
         if count < folds:
             problem = f"There are fewer groups than folds: {count} groups, {folds} folds"
-            raise InputError(problem, hint=f"Use --folds {max(count, 2)}, or leave --split-group out.", code="PG018")
+            raise InputError(problem, hint=f"Take {max(count, 2)} folds (cv), or leave the groups out.", code="PG018")
     elif task == "classification":
         labels, counts = np.unique(y, return_counts=True)
         rarest = int(counts.argmin())
         if counts[rarest] < folds:
             few = int(counts[rarest])
-            fix = f"Use --folds {few}, join" if few >= 2 else "Join"
+            fix = f"Take {few} folds (cv), join" if few >= 2 else "Join"
             problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds"
             raise InputError(problem, hint=f"{fix} rare classes, or leave their rows out.", code="PG013")
     elif len(y) < 2 * folds:
@@ -286,28 +248,12 @@ def make_folds(
         raise InputError(problem, hint="Use fewer folds.", code="PG013")
     divided = []
     for repeat in range(repeats):
-        parts = _cross(y, task, folds, derive_seed(seed, "folds", repeat), groups)
+        parts = _cross(y, task, folds, derive_seed(seed, "folds", repeat), row_groups)
         for number, (training, test) in enumerate(parts):
             name = f"{number + 1}" if repeats == 1 else f"{repeat + 1}.{number + 1}"
-            train, validation = _hold_out(training, y, task, derive_seed(seed, "held out", repeat, number), groups)
+            train, validation = _hold_out(training, y, task, derive_seed(seed, "held out", repeat, number), row_groups)
             divided.append(Fold(name, train, validation, np.sort(test)))
     return divided
-
-
-def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> None:
-    """Refuse numbers of folds and seeds of splits that cannot be used, before any row is read."""
-    check_whole("folds", folds, "pass for example 5", least=2)
-    check_whole("repeats", repeats, "pass for example 1")
-    for seed in splits:
-        if not is_whole(seed) or not 0 <= seed <= LARGEST_SPLIT_SEED:
-            problem = f"splits must be integers from 0 to {LARGEST_SPLIT_SEED}, got {shown(seed)}"
-            raise InputError(problem, hint="For example: 42.", code="PG002")
-    if len(splits) != len(set(splits)):
-        problem = f"splits must be different seeds, got {', '.join(map(str, splits))}"
-        raise InputError(problem, hint="For example: --splits 42,43,44.", code="PG008")
-    if len(splits) == 1:
-        problem = f"A comparison needs at least 2 splits to estimate chance, got only {splits[0]}"
-        raise InputError(problem, hint="Add seeds, as in --splits 42,43,44.", code="PG002")
 
 
 def _cross(
@@ -370,31 +316,13 @@ class ComparedTable:
         """The options of columns for encoders and networks."""
         return {name: getattr(self, name) or None for name in ("na", "groups", "kinds")}
 
-    def configuration(self) -> dict[str, Any]:
-        """Return what decides which rows are compared on, with the content of the frame."""
-        digest = hashlib.sha256(pd.util.hash_pandas_object(self.X, index=False).to_numpy().tobytes())
-        for array in (self.y, self.row_groups):
-            digest.update(b"" if array is None else repr(np.asarray(array).tolist()).encode())
-        return {
-            "table": self.name,
-            "table content": digest.hexdigest(),
-            "columns": [str(name) for name in self.X.columns],
-            # The same cells may be read as text here and as levels there, so the types of columns are part of it.
-            "types": [str(dtype) for dtype in self.X.dtypes],
-            "task": self.task,
-            "groups": self.groups,
-            "na": self.na,
-            **({"kinds": dict(self.kinds)} if self.kinds else {}),
-            "positive": plain(self.positive),
-        }
-
 
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
     """Return what decides which rows are compared on, with the content of files instead of their names."""
     run = request.run_request()
     run.check()
     content = configuration(run)
-    always = ("table", "table content", "groups", "target", "task", "drop", "id", "na", "group")
+    always = ("table", "table content", "groups", "target", "task", "drop", "id", "na", "row_group")
     return {name: content[name] for name in (*always, "kind", "not_na", "positive", "sheet") if name in content}
 
 
@@ -414,11 +342,8 @@ def from_request(request: CompareRequest) -> ComparedTable:
     )
 
 
-def from_arrays(
-    X: Any, y: Any, *, task: str, row_groups: Any, name: str, positive: Any = None, **columns: Any
-) -> ComparedTable:
-    """Check a table passed in Python. ``columns`` are ``groups``, ``na`` and ``kinds``, as in ``compare``."""
-    check_choice("task", task, TASKS)
+def from_arrays(X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None) -> ComparedTable:
+    """Check a table passed in Python."""
     tell_of_other_order(X, y=y, row_groups=row_groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
@@ -434,30 +359,25 @@ def from_arrays(
     if missing := int(target.isna().sum()):
         problem = f"{missing} of {len(target)} values of y {by_count(missing, 'is', 'are')} missing"
         raise InputError(problem, hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.", code="PG015")
-    chosen, _ = choose_task(target, task, title)
+    task, _ = choose_task(target, "auto", title)
     codes = None
     if row_groups is not None:
         labels = np.asarray(row_groups)
         fix = "For example: row_groups=frame['patient'], which keeps rows of one patient in one fold."
         check_rows("row_groups", labels, len(frame), fix)
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
-    kinds = checked_kinds(columns["kinds"], list(frame.columns))
-    declared: dict[str, Any] = {"na": MissingCodes.of(columns["na"]).to_json(), "kinds": kinds}
-    # What the encoders of the folds would refuse is refused here, before anything is computed or written.
-    infer_schema(frame, **declared)
-    groups = check_groups(columns["groups"], list(frame.columns))
-    values = target_values(target, chosen, title)
-    is_open = task == "auto" and chosen == "regression"
-    notes = doubt_on_task(target, title, "task='classification'") if is_open else []
+    declared = checked_kinds(kinds, list(frame.columns))
+    # What the encoders of the folds would refuse is refused here, before anything is computed.
+    infer_schema(frame, kinds=declared)
+    values = target_values(target, task, title)
     return ComparedTable(
-        name=name,
+        name="table",
         target=title,
         X=frame,
         y=values,
-        task=chosen,
+        task=task,
         row_groups=codes,
-        positive=positive_label(values, chosen, positive),
-        groups=groups,
-        notes=tuple(notes),
-        **declared,
+        kinds=declared,
+        positive=positive_label(values, task, None),
+        notes=tuple(doubt_on_task(target, title, "y as text") if task == "regression" else []),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from permgrad.assess.assessment import PLACES, Assessment
 from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
-from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
@@ -25,7 +24,9 @@ from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
-from permgrad.runs.requests import ReportRequest, RunRequest
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.changes import Changes
 
 REPORT, SUMMARY_FILE = "report.html", "report.md"
 #: The baselines' predictions for the test rows, with row numbers and classes in order.
@@ -81,17 +82,13 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
-def look_of(record: Mapping[str, Any], request: RunRequest | ReportRequest) -> dict[str, Any]:
-    """Return the title of a run's page, and whether it holds a network of any size, and single rows.
+def look_of(record: Mapping[str, Any], *, keep_rows: bool, title: str | None = None) -> dict[str, Any]:
+    """Return the title of a run's page, and whether it holds single rows.
 
-    What the user does not ask for now (None) is as the record keeps it.
+    What the user does not ask for now is as the record keeps it.
     """
-    kept = {"title": None, "what_if": False, "keep_rows": True} | record["facts"].get("page", {})
-    return {
-        "title": kept["title"] if request.title is None else request.title,
-        "what_if": request.what_if or kept["what_if"],
-        "keep_rows": request.keep_rows and kept["keep_rows"],
-    }
+    kept = {"title": None, "keep_rows": True} | record["facts"].get("page", {})
+    return {"title": kept["title"] if title is None else title, "keep_rows": keep_rows and kept["keep_rows"]}
 
 
 def write_page(
@@ -102,9 +99,8 @@ def write_page(
     look: Mapping[str, Any],
     *,
     out: Path | None = None,
-    judged: bool = True,
 ) -> Path:
-    """Write ``report.html`` and ``report.md`` into a run's folder, and its verdict into the metrics (``judged``).
+    """Write ``report.html`` and ``report.md`` into a run's folder, and its verdict into the metrics.
 
     With ``out``, only the page is written, to that file.
     """
@@ -113,11 +109,10 @@ def write_page(
     preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
     stored = content
     content = completed(content, model, preset=preset, layout=drawing)
-    content = with_what_if(content, model, large=look["what_if"], keep_rows=look["keep_rows"])
+    content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])
     provenance = ProvenanceSection(
         command=record.get("command", ""),
         seed=seed,
-        split_seed=configuration.get("split_seed"),
         versions=facts.get("versions", {}),
         machine=facts.get("machine", ""),
         configuration=configuration,
@@ -132,17 +127,21 @@ def write_page(
     sentences = plain(content.sentences)
     write_text_atomic(folder / REPORT, render_report(content))
     write_text_atomic(folder / SUMMARY_FILE, markdown(content.title, sentences, effect_lines(content)))
-    if judged:
-        stored.metrics = {**(content.metrics or {}), "verdict": sentences}
-        write_json_atomic(folder / documents.METRICS, stored.metrics)
+    stored.metrics = {**(content.metrics or {}), "verdict": sentences}
+    write_json_atomic(folder / documents.METRICS, stored.metrics)
     return folder / REPORT
 
 
 def rewrite_page(
-    folder: Path, record: Mapping[str, Any], look: Mapping[str, Any], *, positive: str | None, out: Path | None
+    folder: Path,
+    record: Mapping[str, Any],
+    look: Mapping[str, Any],
+    *,
+    out: Path | None,
+    changes: Changes | None = None,
 ) -> Path:
-    """Write the page of a finished run again from its files, also for another positive class."""
+    """Write the page of a finished run again from its files. ``changes``: since an earlier run."""
     model = load(folder / "model")
     content = read_assessment(folder, model)
-    content = content if positive is None else with_positive(content, positive)
-    return write_page(folder, record, content, model, look, out=out, judged=positive is None)
+    content.changes = changes
+    return write_page(folder, record, content, model, look, out=out)

@@ -12,28 +12,20 @@ from permgrad.base.errors import InputError, error_in_words
 from permgrad.evaluation.baselines.fitting import check_savable, check_skops
 from permgrad.evaluation.baselines.settings import read_settings, try_settings
 from permgrad.models.onnx_model import check_onnx, read_onnx
-from permgrad.runs.options import is_file, options_of
+from permgrad.runs.options import is_file
 
 if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
 
-#: Options that are about the network.
-_OF_NETWORK = ("preset", "branches", "row_image", "batch_size", "what_if")
-
 
 def check_model(request: RunRequest) -> None:
     """Refuse a model that a run cannot train, and options that do not apply to it."""
-    name, options = request.model, options_of(request)
-    if request.class_names and not is_file(name):
-        problem = f"--class-names is for --model FILE, and --model is {name}"
-        raise InputError(problem, hint="Leave it out.", code="PG006")
-    applies = {"preset"} if request.preset.endswith(".json") and name != "auto" else set()
-    if applies:
+    name = request.model
+    if request.preset.endswith(".json") and name != "auto":
         try_settings(read_settings(request.preset, name), name, request.preset)
-    for field in _OF_NETWORK:
-        if field not in applies and getattr(request, field) != getattr(type(request), field):
-            problem = f"{options[field].flag(field)} is for permgrad's network, and --model is {name}"
-            raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    elif request.preset != "default":
+        problem = f"--preset {request.preset} is for permgrad's network, and --model is {name}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
     if is_file(name):
         _check_file(request)
     elif ":" in name:

@@ -38,7 +38,7 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_weights
-from permgrad.runs.folder.folder import finished_record, folder_hash
+from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
@@ -56,12 +56,12 @@ if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
 #: Why a column is no feature, in the words of the table of columns.
-TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"
+TIME, _ROW_GROUP = "left out: --time", "left out: --row-group"
 #: Presets of published networks, which read columns as was published.
 _PUBLISHED = ("paper", "ig-example")
 #: Kinds of columns of groups that stay features, and what is read of them.
 _READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
-_KEPT = {(_SPLIT_GROUP, kind) for kind in _READ}
+_KEPT = {(_ROW_GROUP, kind) for kind in _READ}
 
 
 @dataclass
@@ -148,15 +148,15 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     # The version is part of it: a run of another version is neither resumed nor taken for this one.
     content: dict[str, Any] = {"permgrad": __version__, "table": table_name(request.table)}
     content["table content"] = content_of(request.table)
-    for role in ("test", "validation", "groups"):
+    for role in ("test", "groups"):
         path = getattr(request, role)
         content[role] = None if path is None else content_of(path, role)
     content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
-    content |= {"id": list(request.identifier), "na": list(separated(request.na)), "group": request.group}
+    content |= {"id": list(request.identifier), "na": list(separated(request.na)), "row_group": request.row_group}
     content |= {"time": request.time}
-    content |= {"preset": request.preset} if request.model in ("network", "auto") else {}
-    if request.preset.endswith(".json"):
-        content["preset"] = content_of(request.preset, "preset")
+    content |= {"preset": request.network} if request.model in ("network", "auto") else {}
+    if request.network.endswith(".json"):
+        content["preset"] = content_of(request.network, "preset")
     model: Any = None if request.model == "network" else request.model
     if is_file(request.model):
         model = [request.model, content_of(request.model, "model")]
@@ -167,21 +167,18 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     optional: dict[str, Any] = {
         "not_na": sorted(set(separated(request.not_na))),
         "kind": dict(sorted(request.kinds.items())),
-        **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", *_ENCODING)},
-        "class_names": list(request.class_names),
+        **{name: getattr(request, name) for name in ("sheet", "positive", *_ENCODING)},
         "branches": sorted(request.branches),
         "sensitive": sorted(set(request.sensitive)),
         "model": model,
         "cost": None if request.cost is None else list(request.cost),
         "time_limit": request.time_limit and request.seconds_at_most,
-        "thorough": request.thorough or None,
+        "max_rows": request.max_rows,
         "keep_rows": None if request.keep_rows else False,
-        **{name: getattr(request, name) for name in ("interactions", "refits", "weight")},
-        "named_baselines": sorted(set(request.named_baselines)),
-        "against": None if request.against is None else finished_record(request.against)["configuration_hash"],
+        **{name: getattr(request, name) for name in ("refits", "weight")},
     }
     content |= {name: value for name, value in optional.items() if value not in (None, [], {})}
-    return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
+    return content | {"baselines": sorted(set(request.baselines)), "seed": request.seed}
 
 
 def content_of(source: str | Path, role: str = "table") -> str:
@@ -194,7 +191,7 @@ def content_of(source: str | Path, role: str = "table") -> str:
         return f"data set {source}" if file is None else file_hash(file)
     if path.is_file():
         return file_hash(path)
-    if role in ("table", "test", "validation") and is_parquet_folder(path):
+    if role in ("table", "test") and is_parquet_folder(path):
         return folder_hash(path)
     raise no_such_file(path, role, names)
 
@@ -234,12 +231,12 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, groups, request)
-    if request.group is None and request.time is None:
+    if request.row_group is None and request.time is None:
         notes += notes_on_repeats(left_out, types, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
-    dependence = dependence_of(rows.tables, request.group, request.time)
+    dependence = dependence_of(rows.tables, request.row_group, request.time)
     parts = {part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()}
     if without := sum(map(len, tables.values())) - sum(map(len, parts.values())):
         notes.append(f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out")
@@ -279,7 +276,7 @@ def _named_by_target(
 ) -> tuple[Schema, dict[str, Kind]]:
     """Return types and kinds with the numbers that the target shows to be names. ``known``: codes, kinds, left out."""
     codes, kinds, left_out = known
-    if undivided or request.preset in _PUBLISHED:  # rows that will test are not asked
+    if undivided or request.network in _PUBLISHED:  # rows that will test are not asked
         return schema, kinds
     labels = Target.of(rows.truths["train"], rows.task, request.seed)
     schema = with_names(schema, rows.tables["train"], labels.y, labels.classes, codes, {*kinds, *left_out})
@@ -289,12 +286,12 @@ def _named_by_target(
 
 def _check_groups(request: RunRequest, dependence: Mapping[str, Dependence]) -> None:
     """Refuse test rows of one group."""
-    if request.group is not None and "test" in dependence and dependence["test"].count < 2:
+    if request.row_group is not None and "test" in dependence and dependence["test"].count < 2:
         problem = (
-            f"The test rows have one value of {request.group!r} (--split-group), and an explanation compares rows of "
+            f"The test rows have one value of {request.row_group!r} (--row-group), and an explanation compares rows of "
             "several"
         )
-        hint = "Choose a column with at least 4 values, or leave --split-group out."
+        hint = "Choose a column with at least 4 values, or leave --row-group out."
         raise InputError(problem, hint=hint, code="PG018")
 
 
@@ -322,7 +319,7 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
 
 def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
-    card, single = None, [name for name in (request.group, request.time, request.weight) if name is not None]
+    card, single = None, [name for name in (request.row_group, request.time, request.weight) if name is not None]
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
@@ -358,7 +355,7 @@ def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tu
     for option, why, names in (
         ("drop", "left out: --drop", request.drop),
         ("id", "identifier: --id", request.identifier),
-        ("group", _SPLIT_GROUP, () if request.group is None else (request.group,)),
+        ("row_group", _ROW_GROUP, () if request.row_group is None else (request.row_group,)),
         ("weight", "left out: --weight", () if request.weight is None else (request.weight,)),
         ("time", TIME, () if request.time is None else (request.time,)),
     ):
@@ -384,7 +381,7 @@ def _what_returns(
 ) -> bool:
     """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
     time, train = str(request.time), rows.tables["train"]
-    is_anywhere = len(rows.files) < 2 and all(time in table.columns for table in rows.files.values())
+    is_anywhere = all(time in table.columns for table in rows.files.values())
     if left_out.get(time) != TIME or not is_anywhere:
         return False
     later = "the test rows are later than those of training"
@@ -407,8 +404,8 @@ def _what_returns(
 # ---- columns ---------------------------------------------------------------------------------------------------------
 def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, str]) -> list[str]:
     """Keep a column of groups as a feature where it holds free text or images. Return the note that says so."""
-    group = request.group
-    if group is None or left_out.get(group) != _SPLIT_GROUP or group in request.drop or schema[group].kind not in _READ:
+    group = request.row_group
+    if group is None or left_out.get(group) != _ROW_GROUP or group in request.drop or schema[group].kind not in _READ:
         return []
     del left_out[group]
     is_what, content = _READ[schema[group].kind]
@@ -445,9 +442,6 @@ def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str
     known = [dependence[part] for part in ("train", "validation") if part in dependence]
     refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])
     units = np.concatenate([one.codes for one in known]) if known else np.arange(len(refitted))
-    if len(units) < len(refitted):
-        problem = f"--refits needs column {known[0].name!r} in the training and the validation rows"
-        raise InputError(problem, hint="Add it to the file that lacks it.", code="PG020")
     what = "rows" if not known else "times" if known[0].timed else "groups"
     classes = refitted if rows.task == "classification" else None
     check_enough(request.refits, len(np.unique(units)), classes, what)
@@ -459,7 +453,7 @@ def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
     needed = [*columns.names, target, *(() if request.weight is None else (request.weight,))]
-    optional = [*request.identifier, *(name for name in (request.group, request.time) if name is not None)]
+    optional = [*request.identifier, *(name for name in (request.row_group, request.time) if name is not None)]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():
         wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
@@ -519,7 +513,7 @@ def check_images(
             notes.append(
                 f"{count} of {len(index)} test rows show the same image of column {name!r} as a training row, so "
                 "figures on the test rows are too good. Keep equal images together with "
-                f"{option_of('--split-group', name)}."
+                f"{option_of('--row-group', name)}."
             )
     return {"images": list(columns), "image content": digest.hexdigest()} if columns else {}
 

@@ -115,7 +115,7 @@ def notes_on_columns(
         if names:
             flags = {
                 flag.replace("-", "_"): option_of(f"--{flag}", next(iter(names)))
-                for flag in ("kind", "id", "split-group")
+                for flag in ("kind", "id", "row-group")
             }
             shown = list(names.values()) if isinstance(names, Mapping) else names
             story.append(sentence.format(listed(shown), **flags))
@@ -127,7 +127,7 @@ def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[s
     reader = "which your estimator gets as it is" if ":" in request.model else "from whose words the model learns"
     starts = NAMES, MAYBE_NAMES, ALSO_LEVELS
     begun = {start: [one.name for one in undecided if one.reason.startswith(start)] for start in starts}
-    texts = [one.name for one in undecided if one.kind == "text" and one.name != request.group]
+    texts = [one.name for one in undecided if one.kind == "text" and one.name != request.row_group]
     return {
         "whole numbers read as names of things, not as amounts: {}. Pass {kind}=numeric if they are amounts.": (
             begun[NAMES]
@@ -136,7 +136,7 @@ def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[s
             begun[MAYBE_NAMES]
         ),
         "each value is read as a level, too, because equal ones are alike in the target beyond their neighbours: {}. "
-        "If rows with one value belong together, pass {split_group}. {kind}=numeric reads amounts alone.": (
+        "If rows with one value belong together, pass {row_group}. {kind}=numeric reads amounts alone.": (
             begun[ALSO_LEVELS]
         ),
         f"free text, {reader}: {{}}. Pass {{kind}}=identifier to leave a column out, or {{kind}}=categorical to read "
@@ -164,7 +164,7 @@ def notes_on_repeats(left_out: Mapping[str, str], types: Schema, rows: SplitTabl
             words = (
                 f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
             )
-            option = option_of("--split-group", name)
+            option = option_of("--row-group", name)
             return [f"{words}and intervals be too good. Pass {option} if rows with one value belong together."]
     return []
 

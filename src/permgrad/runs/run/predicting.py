@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,17 +101,14 @@ def features_of(model: Any) -> list[str]:
     return [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
 
 
-def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, Any]]:
-    """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one.
-
-    ``trust``: types of an estimator of the user's own that may be loaded.
-    """
+def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one."""
     check_model(folder)
     run = run_of(folder)
     with loading():
-        from permgrad.models.save.saving import load_trusting
+        from permgrad.models.save.saving import load
 
-        model = load_trusting(saved_in(folder), trust=trust)
+        model = load(saved_in(folder))
         if (fitted := getattr(model, "fitted_", None)) is not None:
             _ = fitted.model.predict  # its file is read, or refused, now
     record = read_record(run)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from permgrad.assess.budget import Clock, Say
-from permgrad.base.errors import InputError
-from permgrad.base.folders import believed
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.models.vectors import vectors_kept_in
@@ -23,7 +17,6 @@ from permgrad.runs.folder.folder import (
     RUN,
     STAGES,
     find_finished,
-    finished_record,
     open_run,
     read_record,
     refuse_input,
@@ -34,9 +27,6 @@ from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.summary import read_summary
-
-if TYPE_CHECKING:
-    from permgrad.runs.finished import FinishedRun
 
 
 def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
@@ -58,7 +48,6 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
     settings |= inputs.images  # which columns hold images, and what these show, is known once the table is read
-    against = check_against(request, inputs, settings)
     if not again and inputs.images and find_finished(request.folder, settings) is not None:
         return read_summary(request.folder, already=True)
     with loading():
@@ -93,27 +82,9 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         use_threads(request.threads or folder.record["facts"].get("threads"))
         if folder.lost:
             say(folder.lost)
-        work = stages.RunWork(request, inputs, folder, tell, clock, against)
+        work = stages.RunWork(request, inputs, folder, tell, clock)
         stages.do_stages(work, reading)
     return work.summary()
-
-
-def check_against(request: RunRequest, inputs: Inputs, settings: Mapping[str, Any]) -> FinishedRun | None:
-    """Return the earlier run that this one is compared with, or refuse one of another kind or split."""
-    if (folder := request.against) is None:
-        return None
-    if folder.resolve() == request.folder.resolve():
-        raise InputError(f"--against {folder} is the run itself", hint="Choose another --out.", code="PG006")
-    from permgrad.runs.finished import check_alike, check_rows, read_run  # few runs are compared
-
-    with believed(folder):
-        earlier = read_run(folder, finished_record(folder))
-    classes = [] if inputs.task == "regression" else np.unique(inputs.parts["train"].y).astype(str).tolist()
-    kind = {"target": inputs.target, "task": inputs.task, "classes": sorted(classes)}
-    kind["columns"] = sorted(inputs.feature_types.names)
-    check_alike([folder, request.folder], earlier.kind, kind)
-    check_rows(earlier, settings.get("test") or settings.get("table content"), inputs.parts["test"].numbers)
-    return earlier
 
 
 def replaces_a_model(request: RunRequest) -> bool:

@@ -36,6 +36,8 @@ _HELD_OUT = 0.1
 #: Presets that read the row as a table and as an image. Their settings need not be loaded, and with them torch.
 _HYBRID = ("default", "fast", "paper")
 Task = Literal["classification", "regression"]
+#: Seed of every split, which a run's own seed does not change: other models are tested on the same rows.
+SPLIT_SEED = 42
 POSITIVE = "Average precision and lift are for the positive class {!r} (change it with --positive)."
 
 #: At most this many different whole numbers are read as classes by default.
@@ -81,11 +83,9 @@ def split_table(
     """
     sources, tables = _rows_with_target(request, written, reading, target, notes)
     frame, files = tables["table"], {part: table for part, table in tables.items() if part != "table"}
-    fewest, why = (2, "") if len(files) == 2 else (FEWEST_ROWS, " to be split")
-    if not undivided and len(frame) < fewest:
-        fix = "Add rows" + ("." if len(files) == 2 else ", or pass --test and --validation files.")
-        problem = f"The table needs at least {fewest} rows with a target{why}, got {len(frame)}"
-        raise InputError(problem, hint=fix, code="PG013")
+    if not undivided and len(frame) < FEWEST_ROWS:
+        problem = f"The table needs at least {FEWEST_ROWS} rows with a target to be split, got {len(frame)}"
+        raise InputError(problem, hint="Add rows.", code="PG013")
     if request.task == "auto" and card is not None and target == card.target:
         task, reason = card.task, "by its data card"
     else:
@@ -119,11 +119,10 @@ def _rows_with_target(
     sources, tables = {"table": written}, {}
     texts = {*written.texts, *(set(written.coded) & set(reading.categories))}
     alike = replace(reading, like=written.decimals, units=written.units, texts=texts, categories=(), classes=[target])
-    for part, path in (("test", request.test), ("validation", request.validation)):
-        if path is not None:
-            named, sheet = list(written.frame.columns), sheet_of(path, request.sheet)
-            sources[part] = read_written(path, replace(alike, named=named, sheet=sheet))
-            find_column(target, list(sources[part].frame.columns), f"target of the {part} file")
+    if (path := request.test) is not None:
+        named, sheet = list(written.frame.columns), sheet_of(path, request.sheet)
+        sources["test"] = read_written(path, replace(alike, named=named, sheet=sheet))
+        find_column(target, list(sources["test"].frame.columns), "target of the test file")
     for name, source in sources.items():
         where, frame = "the table" if name == "table" else f"the {name} file", source.frame
         blanked = blank_codes(frame[[target]], reading.codes)[target]
@@ -166,7 +165,7 @@ def _check_truths(
         raise InputError(problem, hint=f"Write them alike in {request.table} and the other files.", code="PG015")
     if len(classes) == 1:
         problem = f"The training rows have only one class in column {target!r}: {learned[0].item()!r}"
-        hint = "Choose another --split-seed, --split-group or --time, or add rows."
+        hint = "Choose another --row-group or --time, or add rows."
         raise InputError(problem, hint=hint, code="PG018")
     if request.cost is not None and len(classes) != 2:
         fact = f"the training rows of {target!r} hold {len(classes)} classes"
@@ -174,72 +173,69 @@ def _check_truths(
         raise InputError(problem, hint="Leave --cost out, or choose another --target.", code="PG004")
     if len(classes) and len(held) and not np.isin(held, classes).any():
         problem = "No validation row has a class of the training rows"
-        raise InputError(problem, hint="Pass another --validation file, or another --split-seed.", code="PG018")
+        raise InputError(problem, hint="Choose another --row-group or --time, or add rows.", code="PG018")
 
 
 def _divide(
     request: RunRequest, frame: pd.DataFrame, y: npt.NDArray[Any], task: Task, files: Mapping[str, pd.DataFrame]
 ) -> tuple[dict[str, Integers], str]:
     """Return the places in the table of each part that is taken from it, and a description of the split."""
-    by: dict[str, Any] = {} if request.group is None else {"groups": frame[request.group].to_numpy()}
+    by: dict[str, Any] = {} if request.row_group is None else {"groups": frame[request.row_group].to_numpy()}
     if request.time is not None:
         by["time"] = frame[request.time]
-    sources = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
-    if len(files) == 2:
-        return {"train": np.arange(len(frame), dtype=np.int64)}, sources
     if not files and not by and task == "classification" and _is_published(request):
         text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
-        places = divide_as_published(len(frame), y, request.split_seed)
-        return places, f"{text}; stratified, seed {request.split_seed}"
+        places = divide_as_published(len(frame), y, SPLIT_SEED)
+        return places, f"{text}; stratified, seed {SPLIT_SEED}"
     # In time, the training rows next to the test rows tell the most of them.
     usual = (0.6, 0.2, 0.2) if request.time is None else (0.7, 0.1, 0.2)
     shares = (0.8, 0.1, 0.1) if files else usual
-    split = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
+    split = split_rows(len(frame), y, task=task, seed=SPLIT_SEED, fractions=shares, **by)
     places = {"train": split.train, "validation": split.validation, "test": split.test}
     text = f"{usual[0] * 100:.0f} % training, {usual[1] * 100:.0f} % validation, 20 % test"
     if files:
-        # Two parts are needed: both halves that were split off serve as the part without a file.
-        wanted = "validation" if "test" in files else "test"
-        places = {"train": split.train, wanted: np.sort(np.concatenate([split.validation, split.test]))}
-        text = f"80 % training, 20 % {wanted}; {sources}"
-    how = f"by groups of {request.group!r}" if request.group else f"by time, {request.time!r}" if request.time else ""
+        # Two parts are needed: both that were split off stop the training.
+        places = {"train": split.train, "validation": np.sort(np.concatenate([split.validation, split.test]))}
+        text = f"80 % training, 20 % validation; test rows from {request.test}"
+    how = (
+        f"by groups of {request.row_group!r}"
+        if request.row_group
+        else f"by time, {request.time!r}"
+        if request.time
+        else ""
+    )
     how = how or ("stratified by class" if split.kind == "stratified" else "at random")
-    seed = "" if request.time is not None else f", seed {request.split_seed}"
+    seed = "" if request.time is not None else f", seed {SPLIT_SEED}"
     return places, f"{text}; {how}{seed}"
 
 
 def _is_published(request: RunRequest) -> bool:
     """Whether a preset is that of the published example, a plain network with one logit."""
-    if request.model != "network" or request.preset in _HYBRID:
+    if request.model != "network" or request.network in _HYBRID:
         return False
     from permgrad.models.estimators.presets import get_preset  # loads torch
 
-    settings = get_preset(request.preset)
-    return settings.network.single_logit and tuple(settings.branches) == ("tabular",)
+    settings = get_preset(request.network)
+    return settings.network.single_logit and (request.branches or tuple(settings.branches)) == ("tabular",)
 
 
 def notes_on_division(
     notes: list[str], request: RunRequest, rows: SplitTable, read: Sequence[str], codes: MissingCodes
 ) -> dict[str, int]:
-    """Note options of the split that have no effect, and what training and test rows have in common.
+    """Note what training and test rows have in common.
 
     Returns how many test rows equal a training row in every column (``shared_rows``), in how many of these every
     feature is missing (``blank_rows``), and how many are equal in the columns ``read``, which are the features and the
     target (``alike_rows``).
     """
     train, test = rows.tables["train"], rows.tables["test"]
-    notes += [
-        f"{flag} has no effect on the split, because --test and --validation are given. The column is left out."
-        for flag, column in (("--split-group", request.group), ("--time", request.time))
-        if len(rows.files) == 2 and column is not None
-    ]
     for part, table in rows.files.items():
-        if request.group is None or request.group not in table.columns:
+        if request.row_group is None or request.row_group not in table.columns:
             continue
-        there, learned = (set(map(canonical, side[request.group].dropna().unique())) for side in (table, train))
+        there, learned = (set(map(canonical, side[request.row_group].dropna().unique())) for side in (table, train))
         if shared := len(there & learned):
             notes.append(
-                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file "
+                f"{shared} of {len(there)} groups of {request.row_group!r} in the {part} file "
                 f"{by_count(shared, 'is', 'are')} also in the training rows"
             )
     # Only columns of both files can be compared.

@@ -50,7 +50,6 @@ from permgrad.evaluation.baselines.fitting import (
     why_absent,
 )
 from permgrad.evaluation.baselines.models import natural_table
-from permgrad.evaluation.changes import Changes
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
@@ -68,7 +67,6 @@ from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
 from permgrad.pages.sentences import leak_words
 from permgrad.pages.words import training_words
-from permgrad.runs.finished import FinishedRun, changed
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, is_file, separated
@@ -104,7 +102,6 @@ class RunWork:
     folder: RunFolder
     say: Say
     clock: Clock = field(default_factory=Clock)
-    earlier: FinishedRun | None = None
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
@@ -191,20 +188,19 @@ class RunWork:
             store=Store(folder),
             fit_others=self.fit_baselines if request.wanted_baselines else None,
             refit=self.refit,
-            against=self.compare if self.earlier is not None else None,
             card_notes=notes,
         )
 
     @cached_property
     def budget(self) -> Budget:
         """What the assessment may cost."""
-        options = {name: getattr(self.request, name) for name in ("seed", "interactions", "refits", "cost")}
-        return Budget(clock=self.clock, say=self.say, **options)
+        options = {name: getattr(self.request, name) for name in ("seed", "refits", "cost")}
+        return Budget(clock=self.clock, say=self.say, most_rows=self.request.most_rows or "auto", **options)
 
     def write_page(self) -> Path:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
-        request, record = self.request, self.folder.record
-        look = record["facts"]["page"] = look_of(record, request)
+        record = self.folder.record
+        look = record["facts"]["page"] = look_of(record, keep_rows=self.request.keep_rows)
         return write_page(self.folder.path, record, self.assessing.content, self.model, look)
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -261,23 +257,6 @@ class RunWork:
         assert self.assessing.content.explanation is not None
         return file_frame(self.assessing.content.explanation)
 
-    def compare(self) -> Changes:
-        """Return what changed since the earlier run, which is read from its files."""
-        assert self.earlier is not None
-        content, predictions = self.assessing.content, self.predictions
-        if content.task == "classification":  # classes are texts, as in the files of the earlier run
-            predictions = predictions.assign(truth=predictions["truth"].astype(str))
-        this = FinishedRun(
-            folder=self.folder.path,
-            record=self.folder.record,
-            data=self.read(DATA),
-            predictions=predictions,
-            explanation=content.explanation,
-            dependence=content.dependence,
-        )
-        self.say(f"  comparing with {self.earlier.folder}")
-        return changed(self.earlier, this, trusted(self.request))
-
     def summary(self) -> Outcome:
         """Return what the terminal shows of the finished run."""
         path = self.folder.path
@@ -316,10 +295,9 @@ class RunWork:
 
 # ---- before the stages -----------------------------------------------------------------------------------------------
 def check_options(request: RunRequest, task: str) -> None:
-    """Refuse a preset, a batch size or a device that cannot be used."""
-    arguments = {name: getattr(request, name) for name in ("preset", "batch_size", "device")}
-    arguments |= {"branches": request.branches or None, "image": request.row_image}
-    arguments |= {"preset": "default"} if request.model != "network" else {}
+    """Refuse a preset or a device that cannot be used."""
+    preset = request.network if request.model == "network" else "default"
+    arguments = {"preset": preset, "branches": request.branches or None, "device": request.device}
     resolve_settings(arguments, task)
 
 

@@ -47,20 +47,20 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
         model: Any = name
         if preset is not None:
             options["settings"] = preset.settings
-        elif request.preset.endswith(".json"):
-            options["settings"] = read_settings(request.preset, name)
+        elif request.network.endswith(".json"):
+            options["settings"] = read_settings(request.network, name)
         if is_file(name):
             from permgrad.evaluation.baselines.file_model import FileEstimator  # few runs are about one
 
-            model = FileEstimator(name, inputs.task, request.class_names, inputs.target)
+            model = FileEstimator(name, inputs.task, target=inputs.target)
         elif ":" in name:
             model = estimator_of(name)
         threads = torch.get_num_threads()
         return table_model(inputs.task, model, encoding=inputs.encoder_options, threads=threads, **options)
-    if preset is None and request.preset == "default" and not request.thorough:
+    if preset is None and request.network == "default" and not request.thorough:
         options |= {"network": {"members": FEWER_MEMBERS}} if len(inputs.parts["train"]) > EPOCH_ROWS else {}
     kind: Any = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
-    options |= {"preset": preset or request.preset, "batch_size": request.batch_size, "image": request.row_image}
+    options |= {"preset": preset or request.network}
     options |= {"branches": request.branches} if request.branches else {}
     return kind(**options, **inputs.encoder_options)
 
@@ -109,7 +109,7 @@ def _plan(
     parts, network = work.inputs.parts, ready.job.network
     planned, turns = options.max_epochs, 1
     if not clock.thorough:
-        most = ROWS_SEEN if work.request.preset == "default" else math.inf
+        most = ROWS_SEEN if work.request.network == "default" else math.inf
         planned, turns = plan_training(options, rows, multiplications(network), most_seen=most)
     measured = measure_training_time(ready.job, ready.device)
     clock.per_row = measured.seconds_per_epoch / rows

@@ -171,7 +171,7 @@ def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     for name in ("preset", "baselines"):
         content.pop(name, None)
     rule = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP}
-    pruning = rule if request.pruning and space.pruning else None
+    pruning = rule if space.pruning else None
     space_name = Path(space.name).name
     return content | {"space": space_name, "space content": configuration_hash(space.content), "pruning": pruning}
 
@@ -303,7 +303,7 @@ def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: 
     preset, folder = check_preset(content), session.folder / TRIALS / str(place)
     request = session.request.run_request(session.space.base_name, seed=seed_of(session.request.seed, place))
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
-    prunes, pruned = session.request.pruning and session.space.pruning, False
+    prunes, pruned = session.space.pruning, False
     set_pruner(session.study, epochs)
     parts, known = inputs.parts, inputs.learned
     model = make_estimator(request, inputs, preset=preset)
@@ -405,7 +405,6 @@ def write_page(session: TuneSession) -> None:
         "again": _again(session, best) if best is not None else "",
         "study": session.request.study,
         "seed": session.request.seed,
-        "split_seed": session.request.split_seed,
         "split": session.inputs.split,
         "test": read_json(metrics)["test"] if metrics.is_file() else {},
         "has_report": (session.folder / "report.html").exists(),
