@@ -49,7 +49,7 @@ def records(folder: Path, count: int) -> np.ndarray:
     return spots
 
 
-def patient(folder: Path, spots: np.ndarray, orders: int) -> str:
+def patient(folder: Path, spots: np.ndarray) -> str:
     """Return HTML of the explanation of one patient with a spot."""
     table = pg.read_table(folder / "records.csv")
     outcome, held_out = table.pop("outcome").to_numpy(), len(table) - 60
@@ -88,7 +88,7 @@ def main() -> None:
         parts = [
             f"<meta charset=utf-8><style>{style}</style>",
             "<h2>Why does the network see pneumonia in this patient?</h2>",
-            f"<div class=card>{patient(folder, spots, 50 if arguments.quick else 400)}</div>",
+            f"<div class=card>{patient(folder, spots)}</div>",
             "<h2>What does the network rely on?</h2>",
             ranking,
         ]

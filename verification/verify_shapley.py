@@ -156,8 +156,8 @@ def coverage(seeds: int, rows: int) -> list[dict[str, object]]:
                 given |= {"tolerance": 0.0, "min_permutations": 2}
             for seed in range(seeds):
                 inputs = draw(rows, 100 + seed)
-                blocks = given.get("blocks")
-                exact = pg.explain(net, inputs, method="shapley", background=background)
+                method = pg.methods.Shapley(blocks=given.get("blocks"))
+                exact = pg.explain(net, inputs, method=method, background=background)
                 found = explain_with(
                     net, inputs, method="shapley", background=background, random_state=seed, exact=0, **given
                 )

@@ -230,18 +230,18 @@ def test_whole_weights_give_what_repeated_rows_give():
         return np.eye(2)[(np.asarray(table)[:, 0] > 2.5).astype(int)]
 
     def mean(rows, y, **given):
-        found = [
-            explain_with(model, rows, y, loss="zero_one", n_repeats=4, random_state=seed, progress=False, returns="probabilities", **given).values[0, 0]
-            for seed in range(8)
-        ]  # fmt: skip
+        asked = {"loss": "zero_one", "n_repeats": 4, "progress": False, "returns": "probabilities", **given}
+        found = [explain_with(model, rows, y, random_state=seed, **asked).values[0, 0] for seed in range(8)]
         return np.mean(found)
 
     again = np.repeat(np.arange(200), weights)
     repeated = mean(rows[again], y[again])
     assert mean(rows, y) > 1.3 * repeated, "weights change the effect"
     assert mean(rows, y, sample_weight=weights) == pytest.approx(repeated, rel=0.06)
+    linear = pg.Model(lambda table: np.asarray(table) @ [1.0, 0.0], task="regression")
+    asked = {"scope": "global", "n_repeats": 8, "progress": False}
     shapley = [
-        explain_with(lambda table: np.asarray(table) @ [1.0, 0.0], *given, method="shapley", scope="global", n_repeats=8, random_state=0, progress=False, task="regression", game=game, **weighted).values[0, 0]
+        explain_with(linear, *given, method="shapley", game=game, **asked, **weighted).values[0, 0]
         for game in ("prediction", "expected")
         for given, weighted in (((rows, rows[:, 0]), {"sample_weight": weights}), ((rows[again], rows[again, 0]), {}))
     ]  # fmt: skip

@@ -165,9 +165,7 @@ class ReadModel:
         inputs, dependence = _dependence(read, X, y, self._related)
         name, self._is_network = label_of(read.model), isinstance(read.model, nn.Module)
         arguments = Arguments(read, inputs, y, scope="global", random_state=seed, **options)
-        chosen = PermGrad()
-        self.request = build_request(arguments, chosen, "permgrad", decided=False)
-        chosen.check(self.request)
+        self.request = build_request(arguments, PermGrad(), "permgrad", decided=False)
         table = self._table(self.request.raw, self.request.inputs)
         numbers, cut = np.arange(len(self.request.inputs[0])), None
         if self.request.subject.model is None and not self._is_network:

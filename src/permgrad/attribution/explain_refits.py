@@ -245,6 +245,7 @@ class _Work:
             random_state=derive_seed(self.seed, "donors", number),
             **changed,
         )
+        chosen: Any
         chosen, name = find_method(arguments.method)
         # Neither is of the procedure.
         chosen = tuned(chosen, **{one: False for one in ("branches", "direction") if one in chosen.inner})

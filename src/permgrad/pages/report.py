@@ -249,7 +249,7 @@ def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) ->
             hint = "Pass train=(X_train, y_train, values), or the name of a column in both tables."
             raise InputError(f"refits= needs {name} of the training rows too", hint=hint, code="PG005")
         further[name] = values
-    arguments = Arguments(estimator, *train[:2], random_state=budget.seed, **further)
+    arguments = Arguments(estimator, X=train[0], y=train[1], random_state=budget.seed, **further)
     return lambda count: refit(arguments, refits=count)
 
 

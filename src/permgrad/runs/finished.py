@@ -194,7 +194,7 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
     groups = old.data.get("groups") if not hasattr(model, "module_") else {}
     common: dict[str, Any] = {"groups": groups, "random_state": seed, "n_repeats": 3, "progress": False}
     both = zip(samples, related, strict=True)
-    sides = (Arguments(model, *sample, scope="global", **common, **told) for sample, told in both)
+    sides = (Arguments(model, X=X, y=y, scope="global", **common, **told) for (X, y), told in both)
     result = changes_between(*sides)
     assert trained is not None
     known, asked = (pd.util.hash_pandas_object(one.astype(str), index=False) for one in (trained, samples[1][0]))

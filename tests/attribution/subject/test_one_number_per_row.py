@@ -51,7 +51,9 @@ def test_shapley_values_of_more_numbers_than_are_enumerated(blocks):
     truth = closed_form(net, own, other)
     assert truth.shape[1] > 12
     assert np.abs(truth).min(axis=0).max() > 0.05, "nobody is close to zero in all rows"
-    found = pg.explain(net, own, method=tuned(pg.methods.Shapley(), exact=0), background=other, progress=False)
+    found = pg.explain(
+        net, own, method=tuned(pg.methods.Shapley(blocks=blocks), exact=0), background=other, progress=False
+    )
     np.testing.assert_allclose(found.values[:, :, 0], truth, rtol=0, atol=1e-9)
 
 

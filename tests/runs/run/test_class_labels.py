@@ -40,6 +40,7 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     assert "400.0 %" in outcome.text
 
 
+NAMES = ["all", "none", "some"]
 ALL_ROWS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 ALL_LABELS = np.array(["all", "none", "some"])[np.arange(60) % 3]
 
@@ -54,8 +55,8 @@ def command(folder):
     [
         command,
         lambda _: pg.HyNNClassifier(preset="fast", max_epochs=1, progress=False).fit(ALL_ROWS, ALL_LABELS),
-        lambda _: pg.explain(pg.Model(nn.Linear(3, 3), class_names=["all", "none", "some"]), ALL_ROWS, method="gradient"),
-        lambda _: pg.explain(pg.Model(lambda rows: rows, class_names=["all", "none", "some"]), ALL_ROWS),
+        lambda _: pg.explain(pg.Model(nn.Linear(3, 3), class_names=NAMES), ALL_ROWS, method="gradient"),
+        lambda _: pg.explain(pg.Model(lambda rows: rows, class_names=NAMES), ALL_ROWS),
     ],
 )  # fmt: skip
 def test_a_class_named_all_is_refused(tmp_path, given):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from permgrad.evaluation.segments import groups_of_rows
 #: The kind of class activation map of hybrid networks. It separates classes best of the three: on Covertype its maps
 #: differ about twice as much between classes as between two trainings, where the image path has 3 % of the branch
 #: weights. Those of Grad-CAM differ less (verification/verify_classes.py).
-MAPS = "layercam"
+MAPS: Literal["layercam"] = "layercam"
 #: Columns of listed rows that are stored, and those of similar rows.
 MOST_COLUMNS, SIMILAR_COLUMNS = 60, 5
 

@@ -242,7 +242,7 @@ def _of_rows(value: Any, part: slice, count: int) -> Any:
     return value[part] if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count else value
 
 
-def find_method(method: Any) -> tuple[Method, str]:
+def find_method(method: Any) -> tuple[Any, str]:
     """Return a method and its name: a registered one by name, class or object, or an adapted Captum object."""
     if isinstance(method, str):
         return methods.get(method)(), method

@@ -207,6 +207,7 @@ def make_plan(model: Model, table: PartitionedTable, arguments: Arguments, *, na
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
     raw = model.model
     is_ours, y = _check_model(raw), arguments.y
+    chosen: Any
     chosen, name = (None, "") if isinstance(arguments.method, Mapping) else find_method(arguments.method)
     if not isinstance(chosen, Configured):
         problem = f"A table in parts needs one of permgrad's methods, got a {type(arguments.method).__name__}"

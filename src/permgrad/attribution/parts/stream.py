@@ -150,6 +150,7 @@ def explain_by(engine: Engine, arguments: Arguments) -> Explanation:
     """Explain rows in memory here, or in parts on an engine's workers."""
     if isinstance(engine, LocalEngine):
         return answer(arguments)
+    chosen: Any
     chosen, name = find_method(arguments.method) if not isinstance(arguments.method, Mapping) else (None, "a dict")
     if not isinstance(chosen, Configured) or arguments.scoring is not None:
         argument = "scoring=" if isinstance(chosen, Configured) else f"method={arguments.method!r}"

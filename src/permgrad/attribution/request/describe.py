@@ -67,7 +67,8 @@ def _kind(model: Any) -> str:
 
 def _inputs(request: Request) -> str:
     """Say what each input is read as."""
-    words, shapes = [], [*request.shapes, *[None] * len(request.inputs)]
+    words = list[str]()
+    shapes = [*request.shapes, *[None] * len(request.inputs)]
     tokens = (request.subject.facts.get("tokens") or {}).get("input")
     for name, tensor, shape in zip(request.space.inputs, request.inputs, shapes, strict=False):
         size = " × ".join(map(str, tensor.shape[1:]))

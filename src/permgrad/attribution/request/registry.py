@@ -38,6 +38,7 @@ class Configured:
     from its fields. ``inner`` are settings that only permgrad's own pages and checks change, see ``tuned``.
     """
 
+    scopes: ClassVar[tuple[Scope, ...]]
     options: ClassVar[Mapping[str, Any]] = {}
     inner: ClassVar[Mapping[str, Any]] = {}
 
@@ -53,8 +54,9 @@ class Configured:
         """Return the options and the inner settings, as ``Request.options`` has them."""
         return {**self.inner, **{name: getattr(self, name) for name in self.options}, **vars(self).get("_tuned", {})}
 
-    def check(self, request: Request) -> None:
-        """Refuse options of a request before any work. Reports call this first."""
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         changed = changed_options(self)
@@ -106,7 +108,8 @@ def configured(name: str, settings: Mapping[str, Any]) -> Any:
 
 def name_of(method: Configured) -> str:
     """Return the name under which a method is registered."""
-    return next(name for name, kind in methods.items() if kind is type(method))
+    kind: Any = type(method)
+    return next(name for name, entry in methods.items() if entry is kind)
 
 
 def refuse_interactions(options: Mapping[str, Any], argument: str) -> None:

@@ -95,10 +95,10 @@ def test_strong_interactions_are_no_worse_than_by_orders(monkeypatch, kind):
     rows, background = (torch.randn(count, 14, generator=drawn, dtype=torch.float64) for count in (6, 20))
 
     def errors() -> tuple[float, float]:
-        found = [
-            pg.explain(pg.Model(net, task="regression"), rows, method=tuned(pg.methods.Shapley(tolerance=0, max_permutations=200), exact=0), background=background, random_state=seed, progress=False)
-            for seed in range(6)
-        ]  # fmt: skip
+        method = tuned(pg.methods.Shapley(tolerance=0, max_permutations=200), exact=0)
+        asked = {"method": method, "background": background, "progress": False}
+        model = pg.Model(net, task="regression")
+        found = [pg.explain(model, rows, random_state=seed, **asked) for seed in range(6)]
         values = np.stack([own.values for own in found])
         told = np.mean([(own.std_error**2).mean() for own in found])
         return float(values.var(axis=0, ddof=1).mean()), float(told)

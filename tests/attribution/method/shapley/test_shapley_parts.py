@@ -193,10 +193,14 @@ def test_losses_take_as_many_samples_in_any_unit():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.times * (x[:, :1] * x[:, 1:2] * x[:, 2:3] + x[:, 3:])
 
+    method = tuned(pg.methods.Shapley(blocks="modality", tolerance=1e-6), exact=0)
+    given = {"scope": "global", "background": background, "n_repeats": 40, "progress": False}
     spent = {
-        times: pg.explain(Products(times), rows, times * (2 + rows[:, 0].numpy()), method=tuned(pg.methods.Shapley(blocks="modality", tolerance=1e-6), exact=0), scope="global", background=background, n_repeats=40, random_state=0, progress=False).meta["permutations"]
+        times: pg.explain(Products(times), rows, times * (2 + rows[:, 0].numpy()), method=method, **given).meta[
+            "permutations"
+        ]
         for times in (1, 64, 1 / 64)
-    }  # fmt: skip
+    }
     assert 2 * 2 < spent[1] < 2 * 40
     assert spent[64] == spent[1 / 64] == spent[1]
 

@@ -202,7 +202,7 @@ def test_players_that_are_alike_are_not_computed(monkeypatch, blocks):
     assert whole.meta["model_rows"] == 6 + 20 + PROBES + 6 * 40 * each
     assert sparing.meta["model_rows"] < 0.6 * whole.meta["model_rows"]
     # A smaller design has other coalitions; along an order, what is left out changes nothing.
-    exact = pg.explain(NET, rows, method="shapley", background=background, progress=False)
+    exact = pg.explain(NET, rows, method=pg.methods.Shapley(blocks=blocks), background=background, progress=False)
     assert np.abs(sparing.values - exact.values).max() < np.abs(whole.values - exact.values).max() * 1.5 + 1e-12
     if blocks is not None:
         np.testing.assert_allclose(sparing.values, whole.values, atol=1e-12)
@@ -296,8 +296,9 @@ def test_intervals_cover_the_exact_values(options):
     given = dict(options)
     background = draw(300, seed=5) if given.pop("large", False) else BACKGROUND
     rows = draw(40, seed=9)
-    blocks = given.get("blocks")
-    exact = pg.explain(NET, rows, method="shapley", background=background, progress=False)
+    exact = pg.explain(
+        NET, rows, method=pg.methods.Shapley(blocks=given.get("blocks")), background=background, progress=False
+    )
     inside, scaled = [], []
     for seed in range(3):
         found = explain(rows, background=background, random_state=seed, min_permutations=2, **given)

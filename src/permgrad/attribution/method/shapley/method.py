@@ -114,10 +114,6 @@ class Shapley(Configured):
         "workers": 1,
     }  # fmt: skip
 
-    def check(self, request: Request) -> None:
-        """Refuse options of a request before any work."""
-        _checked(request, request.options)
-
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
