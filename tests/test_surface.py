@@ -15,14 +15,39 @@ import permgrad as pg
 #: Each function as it is called, with its defaults. A further function is one more line.
 SURFACE = """
 counterfactuals(model, row, X, *, want=None, fixed=(), ranges=None, direction=None, max_changes=None, count=4, random_state=0)
+changes(model, X_old, y_old, X_new, y_new, *, groups=None, loss="auto", method="permgrad", row_groups=None, n_repeats="auto", random_state=0, progress="auto")
+compare(models, X, y, *, cv=5, metric=None, explain=True, row_groups=None, kinds=None, random_state=0, progress="auto")
+explain(model, X, y=None, *, method="permgrad", target=None, scope="auto", scale="logit", groups=None, background=None, loss="auto", scoring=None, sample_weight=None, row_groups=None, row_time=None, max_rows=None, n_repeats="auto", confidence=0.95, random_state=0, progress="auto")
+explain_parts(model, row, *, target=None, scale="logit", background=None, random_state=0, progress="auto")
+explain_refits(estimator, X, y, *, refits=10, method="permgrad", target=None, groups=None, loss="auto", row_groups=None, max_rows=2000, n_repeats="auto", random_state=0, progress="auto")
+explain_stream(model, source, y=None, *, out=None, engine=None, rows_per_part="auto", method="permgrad", target=None, scope="auto", scale="logit", groups=None, background=None, loss="auto", scoring=None, sample_weight=None, row_groups=None, row_time=None, max_rows=None, n_repeats="auto", confidence=0.95, random_state=0, progress="auto")
 load(folder, *, encoders=None, device="auto")
 load_dataset(name)
+missing_modalities(model, X, y, *, groups=None, scoring=None, background=None, loss="auto", row_groups=None, n_repeats="auto", random_state=0, progress="auto")
 read_table(path, *, kinds=None, na=(), not_na=(), decimal=None, sheet=None)
 related_columns(X, *, strength=0.8)
 report(model, X, y=None, *, path=None, train=None, title=None, target=None, groups=None, loss="auto", sample_weight=None, row_groups=None, row_time=None, sensitive=None, refits=None, keep_rows=True, max_rows="auto", random_state=0, progress="auto")
+Explanation.evaluate(model, X, y=None, *, metrics=None, target=None, background=None, n_repeats="auto", random_state=0, progress="auto")
+Model(model, *, task=None, class_names=None, positive=None, returns=None, head=None, hold=(), segments=None, tokenizer=None, layer=None, batch_size="auto")
+RayEngine(*, workers=None, address=None, cpus=1, gpus="auto")
+HyNNClassifier(preset="default", network=None, branches=None, image="auto", layout=None, pixels=20, kinds=None, na=None, groups=None, image_encoder=None, text_encoder=None, class_weight=None, calibration=None, max_epochs=None, batch_size=None, learning_rate=None, validation_fraction=None, device="auto", random_state=None, progress="auto")
+HyNNRegressor(preset="default", network=None, branches=None, image="auto", layout=None, pixels=20, kinds=None, na=None, groups=None, image_encoder=None, text_encoder=None, loss=None, max_epochs=None, batch_size=None, learning_rate=None, validation_fraction=None, device="auto", random_state=None, progress="auto")
+methods.PermGrad(*, sampling="marginal", order=1, pairs="auto", tolerance="auto")
+methods.Permutation(*, sampling="marginal", order=1, pairs="auto", tolerance="auto")
+methods.Ablation(*, baseline="typical")
+methods.PermGradPaper(*, shuffles=5, argmax_class=False, transposed=False, layer=None)
+methods.Shapley(*, max_permutations=2000, tolerance=0.01, references=None, order=1, index="k-SII", sampling="marginal", blocks=None)
+methods.Aggregate(*, members=("gradient", "permutation", "lime", "shapley"))
+methods.IntegratedGradients(*, baseline="auto", references=50, players="features", tolerance=None, steps=None)
+methods.DeepLift(*, baseline="auto", references=50)
+methods.Gradient(*, signed=False)
+methods.SmoothGrad(*, signed=False, samples=50, noise=0.5, variant="smoothgrad")
+methods.GradCam(*, variant="gradcam", layer=None, relu="auto")
+methods.Lime(*, samples=None, kernel_width=None)
+methods.Ale(*, bins=40, pairs=None)
 """  # noqa: E501 — one line for each
 #: Names that were parameters, and near misses of those that are.
-WRONG = ("n_repeat", "rows", "most_rows", "most_changes", "overwrite", "method", "options")
+WRONG = ("n_repeat", "rows", "most_rows", "most_changes", "overwrite", "method", "options", "max_permutation")
 
 
 def public(name: str) -> Callable[..., Any]:
@@ -55,10 +80,35 @@ def test_functions_have_the_parameters_that_are_written_down(name):
 def test_other_names_are_refused_by_python(name):
     function, known = public(name), [one for one, _, _ in FUNCTIONS[name]]
     needed = dict.fromkeys(one for one, _, default in FUNCTIONS[name] if default is inspect.Parameter.empty)
+    needed |= {"self": None} if "." in name and not name.startswith("methods.") else {}
     for other in WRONG:
         if other not in known:
             with pytest.raises(TypeError, match=f"unexpected keyword argument '{other}'"):
                 function(**needed, **{other: 1})
+
+
+def test_there_are_no_further_names():
+    assert len(dir(pg)) <= 25
+    written_down = {name.partition(".")[0] for name in FUNCTIONS}
+    classes = {
+        "EnvironmentProblem",
+        "Explanation",
+        "InputError",
+        "PermgradError",
+        "PermgradWarning",
+        "TableTransformer",
+    }
+    assert set(dir(pg)) == written_down | classes | {"__version__", "methods"}
+    assert {f"methods.{name}" for name in dir(pg.methods)} == {name for name in FUNCTIONS if "." in name} - {
+        "Explanation.evaluate"
+    }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_call_is_open_to_any_name(name):
+    kinds = [one.kind for one in inspect.signature(public(name)).parameters.values()]
+    assert inspect.Parameter.VAR_KEYWORD not in kinds
+    assert len(kinds) <= 22
 
 
 def test_a_line_says_names_kinds_and_defaults():

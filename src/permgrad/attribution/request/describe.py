@@ -98,7 +98,7 @@ def _outputs(request: Request) -> str:
     kind = "labels" if subject.of_labels else _KINDS[subject.kind]
     if subject.task == "classification":
         classes = _names(tuple(map(str, subject.class_names)))
-        one = " in one column" if subject.count == 1 else ""
+        one = " in one column" if subject.count == 1 and getattr(subject, "column", None) is None else ""
         return f"{kind} of the classes {classes}{one}"
     names = tuple(map(str, subject.output_names))
     head = subject.facts.get("head")

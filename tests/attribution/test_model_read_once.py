@@ -1,0 +1,220 @@
+"""``pg.Model``: what it says of a model is what explanations do, and a model is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.svm import LinearSVC
+from torch import Tensor, nn
+
+import permgrad as pg
+
+ROWS = 60
+
+
+class Counted:
+    """A classifier that counts its calls."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.classes_, self.sizes = model, model.classes_, list[int]()
+
+    def fit(self, X: Any, y: Any) -> Counted:
+        return self
+
+    def predict(self, X: Any) -> Any:
+        self.sizes.append(len(X))
+        return self.model.predict(X)
+
+    def predict_proba(self, X: Any) -> Any:
+        self.sizes.append(len(X))
+        return self.model.predict_proba(X)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def net(*layers: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(*layers)
+
+
+class ImageAndTable(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.image, self.table = nn.Conv2d(1, 2, 3), nn.Linear(4, 3)
+
+    def forward(self, image: Tensor, table: Tensor) -> Tensor:
+        return self.table(table) + self.image(image).mean(dim=(1, 2, 3))[:, None]
+
+
+class Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(20, 3)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return (self.words(input_ids) * attention_mask[..., None]).sum(dim=1)
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.shared, self.dose, self.kind = nn.Linear(4, 8), nn.Linear(8, 1), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        inside = self.shared(x).relu()
+        return {"dose": self.dose(inside), "kind": self.kind(inside)}
+
+
+class Quantiles(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(dim=1, keepdim=True) + torch.tensor([[-1.0, 0.0, 1.0]])
+
+
+def lightgbm() -> tuple[Any, Any, Any]:
+    booster = pytest.importorskip("lightgbm")
+    X, y = make_classification(ROWS * 3, 5, random_state=0)
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    return booster.LGBMClassifier(n_estimators=5, min_child_samples=5, verbose=-1).fit(frame, y), frame, y
+
+
+def forest() -> tuple[Any, Any, Any]:
+    X, y = make_classification(ROWS, 5, n_classes=3, n_informative=4, n_redundant=0, random_state=0)
+    return RandomForestClassifier(5, random_state=0).fit(X, y), X, y
+
+
+def text() -> dict[str, Tensor]:
+    ids = torch.randint(1, 20, (ROWS, 6), generator=torch.Generator().manual_seed(1))
+    mask = (torch.arange(6) < torch.randint(3, 7, (ROWS, 1), generator=torch.Generator().manual_seed(2))).long()
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+CLASSES = np.arange(ROWS) % 3
+#: A model, its rows and targets, and what is said of it.
+CASES: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
+    "image and table": lambda: (ImageAndTable(), {"image": draw(ROWS, 1, 6, 6), "table": draw(ROWS, 4)}, CLASSES),
+    "tokens and a mask": lambda: (Words(), text(), CLASSES),
+    "series": lambda: (net(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(24, 1)), draw(ROWS, 2, 10), draw(ROWS).numpy()),
+    "two heads": lambda: (pg.Model(TwoHeads(), head="kind"), draw(ROWS, 4), CLASSES),
+    "quantiles": lambda: (pg.Model(Quantiles(), returns="values"), draw(ROWS, 4), None),
+    "held": lambda: (
+        pg.Model(ImageAndTable(), hold="image"), {"image": draw(ROWS, 1, 6, 6), "table": draw(ROWS, 4)}, CLASSES,
+    ),
+    "segments": lambda: (
+        pg.Model(net(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 2)), segments=("grid", 2)),
+        draw(ROWS, 1, 6, 6), CLASSES % 2,
+    ),
+    "named classes": lambda: (pg.Model(net(nn.Linear(4, 3)), class_names=["low", "mid", "high"]), draw(ROWS, 4), None),
+    "LightGBM": lightgbm,
+    "forest": forest,
+    "labels": lambda: (LinearSVC(random_state=0).fit(*forest()[1:]), *forest()[1:]),
+    "regression": lambda: (
+        LinearRegression().fit(draw(ROWS, 4).numpy(), draw(ROWS, seed=3).numpy()), draw(ROWS, 4).numpy(),
+        draw(ROWS, seed=3).numpy(),
+    ),
+    "function": lambda: (lambda rows: np.asarray(rows)[:, 0], pd.DataFrame(draw(ROWS, 3).numpy()), None),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_what_it_says_is_what_an_explanation_does(name):
+    model, X, y = CASES[name]()
+    model = model if isinstance(model, pg.Model) else pg.Model(model)
+    said = dict(line.split(": ", 1) for line in model.describe(X, y).splitlines()[1:])
+    kind = model.describe(X, y).splitlines()[0]
+    found = pg.explain(model, X, method="shapley" if name != "tokens and a mask" else "permutation", scope="local")
+    assert kind.endswith(found.meta["task"])
+    shown = said["features"].split(" and ")[0].split(", ")
+    assert tuple(shown) == found.names[: len(shown)]
+    assert str(len(found.names)) in said["features"] or len(found.names) <= len(shown)
+    assert f"{ROWS * (3 if name == 'LightGBM' else 1)} rows" in said["inputs"]
+    modalities = list(dict.fromkeys(found.modality))
+    assert said.get("modalities", modalities[0]).split(", ") == modalities
+    assert said.get("held, and no features", "").split(", ") == (found.meta.get("held") or [""])
+    classes = found.meta["task"] == "classification"
+    wanted = [str(one) for one in found.outputs] if classes or len(found.outputs) > 1 else []
+    assert all(one in said["outputs"] for one in wanted)
+    assert ("labels" in said["outputs"]) == (name == "labels")
+    if found.meta.get("head") is not None:
+        assert found.meta["head"] in said["outputs"]
+    np.testing.assert_allclose(model.predict(X)[:, : len(found.outputs)], found.predictions, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["permgrad", "permutation"])
+def test_a_second_explanation_pays_for_itself_alone(method):
+    X, y = make_classification(200, 30, random_state=0)
+    counted = Counted(RandomForestClassifier(10, random_state=0).fit(X, y))
+    model, spent, found = pg.Model(counted), [], []
+    for _ in range(2):
+        counted.sizes.clear()
+        found.append(pg.explain(model, X, y, method=method, n_repeats=2, progress=False))
+        spent.append(list(counted.sizes))
+    np.testing.assert_array_equal(found[0].values, found[1].values)
+    assert len(spent[0]) > len(spent[1])
+    replaced = [size for size in spent[1] if size == 400]
+    assert len(replaced) == 30, "each feature's two donors at once"
+    # The rows themselves, and how far outputs are rounded: one batch in two sizes.
+    assert len(spent[1]) - len(replaced) <= 4
+    assert sum(spent[1]) <= found[1].meta["model_rows"] + 20
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_rows_read_later_are_explained_as_if_first(name):
+    model, X, y = CASES[name]()
+    read = model if isinstance(model, pg.Model) else pg.Model(model)
+    fresh = pg.Model(
+        read.model, **{one: getattr(read, one) for one in ("class_names", "returns", "head", "hold", "segments")}
+    )
+    half = ROWS // 2
+    some = {key: value[:half] for key, value in X.items()} if isinstance(X, dict) else X[:half]
+    others = {key: value[half:ROWS] for key, value in X.items()} if isinstance(X, dict) else X[half:ROWS]
+    given = {"method": "permutation", "n_repeats": 2, "progress": False}
+    pg.explain(read, some, None if y is None else y[:half], **given)
+    found = pg.explain(read, others, None if y is None else y[half:ROWS], **given)
+    alone = pg.explain(fresh, others, None if y is None else y[half:ROWS], **given)
+    np.testing.assert_allclose(found.values, alone.values, rtol=1e-6, atol=1e-9)
+    assert found.names == alone.names
+    assert np.nanmax(np.abs(found.values)) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"task": "classify"}, "task must be one of"),
+        ({"returns": "scores"}, "returns must be one of"),
+        ({"batch_size": 0}, "batch_size must be 'auto' or an integer of at least 1"),
+    ],
+)
+def test_what_fits_no_model_is_refused(options, said):
+    with pytest.raises(pg.InputError, match=said):
+        pg.Model(nn.Linear(2, 1), **options)
+
+
+def test_classes_and_models_within_are_refused():
+    with pytest.raises(pg.InputError, match="got the class LinearRegression"):
+        pg.Model(LinearRegression)
+    with pytest.raises(pg.InputError, match=r"is a pg\.Model already"):
+        pg.Model(pg.Model(nn.Linear(2, 1)))
+
+
+def test_what_describes_networks_is_refused_for_tables():
+    model, X, y = forest()
+    with pytest.raises(pg.InputError, match="segments= describes a torch network, and the model is a predictor"):
+        pg.explain(pg.Model(model, segments="pixels"), X, y)
+    own = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, y)
+    with pytest.raises(pg.InputError, match="task= describes a torch network"):
+        pg.explain(pg.Model(own, task="regression"), X, y)
