@@ -29,7 +29,7 @@ def explain_with(
         return pg.explain_stream(model, X, y, engine=engine, **arguments)
     if row_offset is not None:
         return answer(Arguments(model, X, y, row_offset=row_offset, **arguments))
-    return explain_with(model, X, y, **arguments)
+    return pg.explain(model, X, y, **arguments)
 
 
 def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
