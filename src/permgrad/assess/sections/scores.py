@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.predictions import COVERAGE
+from permgrad.assess.predictions import COVERAGE, Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.thresholds import cuts
 from permgrad.assess.work import Work
@@ -19,6 +20,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.calibration import score_intervals
+from permgrad.evaluation.class_order import classes_in_order, with_kappa
 from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.metrics import scores_of
 from permgrad.evaluation.skill import against_others, skill
@@ -68,6 +70,7 @@ def scores(work: Work) -> None:
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = cuts(work, (held, held_predicted), (test, predicted))
         metrics |= {} if thresholds is None else {"cuts": thresholds}
+    _judge_by_order(work, metrics, (held_predicted, predicted))
     if predicted.training_mean is None and mean is not None:
         predicted = replace(predicted, training_mean=mean)
     work.put(metrics=metrics, **_of_rows(test))
@@ -81,6 +84,21 @@ def _of_rows(test: Rows) -> dict[str, Any]:
     if (weights := test.weights) is not None:
         kept["weights"] = {"column": str(weights.name or "sample_weight"), "weights": weights.tolist()}
     return kept
+
+
+def _judge_by_order(work: Work, metrics: dict[str, Any], told: Sequence[Predictions]) -> None:
+    """Add to the metrics whether classes are in an order (``in_order``), and then every model's quadratic kappa."""
+    model, rows = work.model, work.test if work.train is None else work.train
+    if not model.classes:
+        return
+    held = np.concatenate([one.codes for one in told]), np.concatenate([one.guess for one in told])
+    order = classes_in_order(model.labels, held, (rows.table, model.codes(rows)))
+    if order is None:
+        return
+    metrics["in_order"] = order
+    for part in {"validation", "test", "constant"} & set(metrics):
+        metrics[part] = with_kappa(metrics[part])
+    metrics["baselines"] = {name: with_kappa(one) for name, one in metrics["baselines"].items()}
 
 
 def _tell_of_signs(work: Work) -> None:
