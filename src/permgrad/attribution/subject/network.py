@@ -31,6 +31,7 @@ from permgrad.attribution.subject.outputs import (
     resolve_outputs,
 )
 from permgrad.attribution.subject.positions import Reader
+from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
 from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.attribution.subject.untouched import check_initialised, kept, sums_of_weights
@@ -85,9 +86,12 @@ class ForwardError(BatchError):
         self.words, self.shapes = error_in_words(error), shapes
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
-            hint="Choose method='permutation', 'shapley' or 'lime', which need no gradient"
-            if "requires grad" in self.words
-            else "Fix its forward or its hooks, which accepted other rows",
+            hint=remedy(self.words)
+            or (
+                "Choose method='permutation', 'shapley' or 'lime', which need no gradient"
+                if "requires grad" in self.words
+                else "Fix its forward or its hooks, which accepted other rows"
+            ),
             code="PG032",
         )
 
@@ -252,7 +256,8 @@ class NetworkSubject(Subject):
                 reasons.append(f"{way}it raised {error.words}")
                 first = first or error
         keys = "keys, " * isinstance(self.form.structure, dict)
-        hint = f"Check their {keys}order, shapes and types."
+        hint = first and remedy(first.words)
+        hint = hint or f"Check their {keys}order, shapes and types."
         if is_exported(self.module):
             hint = (
                 "A module of torch.export takes inputs only as in its export, by name or by place, and no other sizes "
@@ -280,19 +285,32 @@ class NetworkSubject(Subject):
                     self._width = outputs.shape[1]
                     try:
                         check_row_independence(self._first_outputs, self._cast(few), outputs)
-                    except InputError:  # of other rows, or of what it remembers of them
+                    except InputError as error:  # of other rows, or of what it remembers of them
                         refuse_memory(self.module, before, changed(outputs, self._first_outputs(self._cast(few))))
-                        raise
+                        hints = [one for one in (of_nested(self.module), error.hint) if one]
+                        raise InputError(error.problem, hint=". ".join(hints), code=error.code) from None
                 return outputs.cpu()
             except ForwardError as error:
                 if self._width is not None:
                     raise
                 first = first or error
         assert first is not None  # there is at least one attempt
-        # All first rows at once, as a user can repeat the call.
-        with contextlib.suppress(RuntimeError, MemoryError), torch.no_grad(), self.open():
-            self._called([tensor[:_PROBE_ROWS] for tensor in tensors])
+        if len(tensors[0]) > _LOOKED_AT and not is_exported(self.module):
+            self._refuse_all_at_once(tensors, first)
         raise first
+
+    def _refuse_all_at_once(self, tensors: Sequence[Tensor], error: ForwardError) -> None:
+        """Refuse a network that takes all rows, but no fewer, as one does whose rows are the nodes of a graph."""
+        with torch.no_grad(), self.open():
+            try:
+                self._called(tensors)
+            except (PermgradError, RuntimeError, MemoryError):
+                return
+        problem = (
+            f"A row's output must depend on that row alone, but the network takes all {len(tensors[0]):,} rows and no "
+            f"fewer: called with {error.shapes} it raised {error.words}"
+        )
+        raise InputError(problem, hint=ONE_GRAPH, code="PG033") from error.__cause__
 
     def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
         """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
@@ -402,7 +420,8 @@ class NetworkSubject(Subject):
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            raise ForwardError(error, shapes_in_words(names or self.input_names, tensors)) from error
+            shapes = shapes_in_words(names or self.input_names, tensors)
+            raise ForwardError(error, shapes) from error
         finally:
             if torch.is_grad_enabled() != followed:
                 torch.set_grad_enabled(followed)
