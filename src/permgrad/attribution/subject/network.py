@@ -23,7 +23,7 @@ from permgrad.attribution.subject.inputs import (
     shapes_in_words,
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.memory import refuse_memory, state_of
+from permgrad.attribution.subject.memory import attributes_of, refuse_first_call, refuse_memory, state_of, written
 from permgrad.attribution.subject.outputs import (
     as_target,
     form_of_places,
@@ -272,7 +272,7 @@ class NetworkSubject(Subject):
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
         first: ForwardError | None = None
-        few = [tensor[:_PROBE_ROWS] for tensor in tensors]
+        few, attributes = [tensor[:_PROBE_ROWS] for tensor in tensors], attributes_of(self.module)
         for casts in self._ways_of_types(tensors):
             self._casts = casts
             try:
@@ -289,28 +289,35 @@ class NetworkSubject(Subject):
                         refuse_memory(self.module, before, changed(outputs, self._first_outputs(self._cast(few))))
                         hints = [one for one in (of_nested(self.module), error.hint) if one]
                         raise InputError(error.problem, hint=". ".join(hints), code=error.code) from None
+                    moved = written(self.module, before)
+                refuse_first_call(self, self._cast(few), moved, attributes)
                 return outputs.cpu()
             except ForwardError as error:
                 if self._width is not None:
                     raise
                 first = first or error
         assert first is not None  # there is at least one attempt
-        if len(tensors[0]) > _LOOKED_AT and not is_exported(self.module):
-            self._refuse_all_at_once(tensors, first)
-        raise first
-
-    def _refuse_all_at_once(self, tensors: Sequence[Tensor], error: ForwardError) -> None:
-        """Refuse a network that takes all rows, but no fewer, as one does whose rows are the nodes of a graph."""
         with torch.no_grad(), self.open():
-            try:
-                self._called(tensors)
-            except (PermgradError, RuntimeError, MemoryError):
-                return
+            if not self._takes(tensors):
+                # All first rows at once, as a user can repeat the call.
+                with contextlib.suppress(RuntimeError, MemoryError):
+                    self._called(few)
+                raise first
+        if len(tensors[0]) <= _LOOKED_AT or is_exported(self.module):
+            raise first
         problem = (
             f"A row's output must depend on that row alone, but the network takes all {len(tensors[0]):,} rows and no "
-            f"fewer: called with {error.shapes} it raised {error.words}"
+            f"fewer: called with {first.shapes} it raised {first.words}"
         )
-        raise InputError(problem, hint=ONE_GRAPH, code="PG033") from error.__cause__
+        raise InputError(problem, hint=ONE_GRAPH, code="PG033") from first.__cause__
+
+    def _takes(self, tensors: Sequence[Tensor]) -> bool:
+        """Return whether the network takes rows all at once, as one does whose rows are the nodes of a graph."""
+        try:
+            self._called(tensors)
+        except (PermgradError, RuntimeError, MemoryError):
+            return False
+        return True
 
     def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
         """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
