@@ -142,13 +142,13 @@ def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
             continue
         numbers = (numbers - numbers.mean()) / numbers.std()
         counts, means = counts[classes], np.bincount(codes, numbers)[classes] / counts[classes]
-        between = counts @ means**2
+        between = float(counts @ means**2)
         by_chance = (len(numbers) - between) / max(len(numbers) - len(classes), 1) * (len(classes) - 1)
         if between < _MATTERS * by_chance:
             continue
         both = (IsotonicRegression(increasing=way) for way in (True, False))
         fits = [one.fit_transform(classes, means, sample_weight=counts) for one in both]
-        monotone += max(between - counts @ (means - fit) ** 2 for fit in fits)
+        monotone += max(between - float(counts @ (means - fit) ** 2) for fit in fits)
         whole += between
     return monotone / whole if whole else None
 
