@@ -17,6 +17,7 @@ from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.base.dependence import Dependence
+from permgrad.evaluation.class_order import classes_in_order, with_kappa
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related
@@ -284,6 +285,20 @@ def _rare(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _ordered(kind: str, rng: np.random.Generator, *, named: bool) -> Situation:
+    """Scores that follow a feature, or the same classes with numbers that only name them."""
+    one, count = _classified(kind, rng, shares=(0.25,) * 4), 4
+    one.classes = [str(place + 1) for place in range(count)]
+    numbers = np.array([3, 1, 4, 2] if named else [1, 2, 3, 4])
+    for part, table in (("learned", one.train), ("truth", one.test)):
+        level = table["x0"] + rng.normal(scale=0.8, size=len(table))
+        setattr(one, part, numbers[np.digitize(level, [-1, 0, 1])].astype(str).astype(object))
+    near = _softmax(-((one.test["x0"].to_numpy()[:, None] - [-1.5, -0.5, 0.5, 1.5]) ** 2))
+    one.guess = near[:, np.argsort(numbers)]
+    one.must, one.must_not = ((), ("in_order",)) if named else (("in_order",), ())
+    return one
+
+
 def _never(kind: str, rng: np.random.Generator) -> Situation:
     one = _classified(kind, rng, shares=(0.88, 0.12), skill_of=0.4)
     one.guess = np.column_stack([np.maximum(one.guess[:, 0], 0.51), np.minimum(one.guess[:, 1], 0.49)])
@@ -361,6 +376,8 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "ahead": lambda kind, rng: _with_baselines(_classified(kind, rng), rng, (-0.5, -0.7)),
     "rare": _rare,
     "never predicted": _never,
+    "whole numbers in an order": lambda kind, rng: _ordered(kind, rng, named=False),
+    "whole numbers that name": lambda kind, rng: _ordered(kind, rng, named=True),
     "unseen": _unseen,
     "one class": _one_class,
     "dummies": _dummies,
@@ -411,6 +428,10 @@ def content_of(one: Situation) -> Assessment:
         metrics["baselines"][name]["ahead"] = facts
     counts = None
     if not regression:
+        labels = [int(label) if label.isdigit() else label for label in one.classes]
+        order = classes_in_order(labels, (codes, one.guess), (one.train, pd.Index(known).get_indexer(one.learned)))
+        if order is not None:
+            metrics |= {"in_order": order, "test": with_kappa(metrics["test"])}
         metrics["never_predicted"] = never_predicted(known, (one.truth, one.guess), (one.truth, one.guess))
         labels = sorted({*one.classes, *one.truth.tolist()})
         counts = pd.DataFrame({"train": [int(np.sum(one.learned == label)) for label in labels]}, index=labels)

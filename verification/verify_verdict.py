@@ -25,6 +25,7 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 import numpy as np
 import pandas as pd
 from scipy import stats
+from sklearn.metrics import cohen_kappa_score
 
 from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.pages.verdict import verdict
@@ -570,6 +571,21 @@ def _never_words(one: Situation, words: str, faults: Faults) -> None:
         faults.claim("never predicted: precision", shares[0] - 0.03 <= int(right) / 100 <= shares[1] + 0.03)
 
 
+def _order_words(one: Situation, words: str, faults: Faults) -> None:
+    numbers = np.array([int(label) for label in one.classes])
+    truth = np.array([int(label) for label in one.truth])
+    far = np.abs(truth[:, None] - numbers)
+    usual = one.guess / one.guess.mean(axis=0)
+    faults.claim("in an order: near classes are no likelier", usual[far == 1].mean() > usual[far > 1].mean())
+    ranks = one.train.rank().assign(y=one.learned.astype(int)).corr()["y"].drop("y").abs()
+    faults.claim("in an order: no feature follows the classes", ("rise or fall" not in words) or ranks.max() > 0.2)
+    kappa = re.search(rf"is ({_NUMBER})\. To predict a number", words)
+    faults.claim("in an order: no kappa", kappa is not None)
+    if kappa is not None:
+        guess = numbers[one.guess.argmax(axis=1)]
+        faults.same("in an order: kappa", kappa[1], cohen_kappa_score(truth, guess, weights="quadratic"))
+
+
 def _duplicate_words(one: Situation, words: str, faults: Faults) -> None:
     match = re.match(r"(\d+) test rows? \((\S+) %\) (?:is|are) also in the training rows", words)
     joined = one.test.assign(y=one.truth).merge(one.train.assign(y=one.learned).drop_duplicates(), how="inner")
@@ -665,6 +681,7 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "few_rows": _few_words,
     "rare": _rare_words,
     "never_predicted": _never_words,
+    "in_order": _order_words,
     "duplicates": _duplicate_words,
     "worse": _worse_words,
     "finds": _finds_words,

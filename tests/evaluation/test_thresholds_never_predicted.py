@@ -60,6 +60,7 @@ def test_of_many_classes_the_largest_are_named():
     table = np.tile([0.4, *[0.1] * 6], (len(y), 1))
     found = never_predicted(classes, (y, table), (y, table))
     assert [facts["class"] for facts in found] == ["g", "f", "e", "d", "c", "b"]
+    assert not any(facts["threshold"] for facts in found), "a threshold decides between two classes"
     said = never_predicted_words(found)
     assert said[-1] == "It also never predicts 3 more classes: 'd', 'c', 'b'."
     assert len(said) == 4

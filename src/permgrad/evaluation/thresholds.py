@@ -113,10 +113,10 @@ def never_predicted(
 ) -> list[dict[str, Any]]:
     """Return facts about each class that occurs in the test rows but is never predicted, the largest first.
 
-    Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is the best for balanced accuracy on
-    the validation rows, or None if they cannot determine it. ``called`` counts the rows that it predicts as the class,
-    and ``found`` those of them that are right. The argument ``called`` has the positions of the classes that the model
-    decides for in the test rows (None: the most probable ones).
+    Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is the best of two classes for
+    balanced accuracy on the validation rows, or None if they cannot determine it. ``called`` counts the rows that it
+    predicts as the class, and ``found`` those of them that are right. The argument ``called`` has the positions of the
+    classes that the model decides for in the test rows (None: the most probable ones).
     """
     missed: list[dict[str, Any]] = []
     predicted = np.unique(test[1].argmax(axis=1) if called is None else called) if len(test[0]) else ()
@@ -125,7 +125,7 @@ def never_predicted(
         if place in predicted or not members.any():
             continue
         facts = {"class": plain(label), "rows": int(members.sum()), "threshold": None, "found": None, "called": None}
-        if held.any() and not held.all():
+        if len(classes) == 2 and held.any() and not held.all():  # a threshold decides between two
             cut = choose_threshold(held, validation[1][:, place], by="balanced_accuracy", positive=True)
             called = cut.apply(test[1][:, place])
             if np.isfinite(cut.value):

@@ -349,6 +349,15 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
 def _scores(content: Assessment) -> Iterator[Spoken]:
     """Say which classes are never predicted, how many test rows are copies, and that probabilities are off."""
     data, (rows, counts), curves = content.data, class_rows(content), curves_of(content)
+    if (order := (content.metrics or {}).get("in_order")) is not None:
+        words = f"The classes of {shorten(content.target, 60)} seem to be in an order, which the model is not told: "
+        words += "it takes near ones for each other more often than distant ones"
+        words += "" if order["along"] is None else ", and the features rise or fall with them"
+        kappa = content.test.get("quadratic_kappa")
+        words += "" if kappa is None else f". Quadratic kappa, by which distant errors count more, is {number(kappa)}"
+        way = "fit a regressor" if content.in_python else "run again with --task regression"
+        words += f". To predict a number instead, {way}."
+        yield words, "in_order", "caution", {**order, "quadratic_kappa": kappa}
     if missed := (content.metrics or {}).get("never_predicted"):
         yield " ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", {"classes": missed}
     if data is not None and data.shared_rows and rows:
@@ -436,7 +445,8 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
         ("drift", "drift" in spoken, "Check how training and test rows were collected before you use the model."),
         (
             "never_predicted",
-            "never_predicted" in spoken,
+            # A threshold decides between two classes.
+            "never_predicted" in spoken and content.positive is not None,
             "Decide what a missed class costs, and set the threshold."
             if content.cuts.get("cost") is None
             else "Set the threshold by the costs that you gave.",

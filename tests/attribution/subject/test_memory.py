@@ -107,3 +107,43 @@ def test_counters_and_chance_are_no_memory(kind, method):
         return x
 
     explain(Net(counting if kind == "counts" else lambda _, x: x + 0.1 * torch.randn_like(x)), method)
+
+
+def once(net: Net, x: Tensor) -> Tensor:
+    """Scaled by the rows of the first call."""
+    if not net.largest:
+        with torch.no_grad():
+            net.largest.copy_(x.abs().mean())
+    return x / net.largest
+
+
+def once_as_a_weight(net: Net, x: Tensor) -> Tensor:
+    if "initialised" not in vars(net):
+        net.layer.bias.data = -net.layer(x).detach().mean(0)
+        net.initialised = True
+    return x
+
+
+def carrying(net: Net, x: Tensor) -> Tensor:
+    """A state that is handed on to the next batch."""
+    before, net.state = getattr(net, "state", torch.zeros(3)), x.detach().mean(0)
+    return x + before
+
+
+@pytest.mark.parametrize("before", [once, once_as_a_weight])
+@pytest.mark.parametrize("method", ["permutation", "gradient"])
+def test_what_the_first_call_sets_is_told_to_be_set_before(before, method):
+    net = Net(before)
+    with pytest.raises(pg.InputError, match="Call it once on typical rows before it is explained"):
+        explain(net, method)
+    with torch.no_grad():
+        wanted = copy.deepcopy(net)(ROWS)
+        assert torch.equal(net(ROWS), wanted), "a refusal leaves nothing behind"
+        assert torch.equal(net(ROWS[3:9]), wanted[3:9]) or torch.allclose(net(ROWS[3:9]), wanted[3:9], atol=1e-6)
+    assert explain(net, method).values.any()
+
+
+def test_a_state_that_is_handed_on_is_not_told_to_call_once():
+    with pytest.raises(pg.InputError, match="must not change later ones") as error:
+        explain(Net(carrying), "shapley")
+    assert "once" not in str(error.value)

@@ -11,7 +11,7 @@ from sklearn.base import RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor, StackingRegressor
 from sklearn.linear_model import PoissonRegressor, QuantileRegressor, Ridge
-from sklearn.metrics import mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
+from sklearn.metrics import log_loss, mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -238,3 +238,51 @@ def test_outputs_and_one_target_that_do_not_fit_are_refused_with_a_way_out(table
         found(twice, X, y, loss=("quantile", LEVELS))
     own = found(twice, X, y, target=0, loss=lambda outputs, truth: np.abs(outputs[:, 0] - truth))
     assert own.values[0, 0] > 0.05, "a callable gets y as it was passed"
+
+
+def logistic(truth, scores):
+    """An objective of the user's own: its slope and its bend."""
+    chance = 1 / (1 + np.exp(-scores))
+    return chance - truth, chance * (1 - chance)
+
+
+def of_set(scores, rows):
+    return logistic(rows.get_label(), scores)
+
+
+def own_booster(X, y):
+    xgboost = imported("xgboost")
+    return xgboost.train({"max_depth": 2}, xgboost.DMatrix(X, y), 25, obj=of_set)
+
+
+OWN = {
+    "xgboost-booster": own_booster,
+    "xgboost": lambda X, y: imported("xgboost").XGBRegressor(objective=logistic, n_estimators=25).fit(X, y),
+    "lightgbm": lambda X, y: lightgbm(objective=logistic).fit(X, y),
+}
+
+
+@pytest.mark.parametrize("library", OWN)
+def test_an_own_logistic_objective_returns_logits_of_classes(table, library):
+    X, y = table[0], (table[1] > np.median(table[1])).astype(int)
+    model = OWN[library](X, y)
+
+    def chances(rows):
+        told = model.predict(imported("xgboost").DMatrix(rows) if library.endswith("booster") else rows)
+        return 1 / (1 + np.exp(-np.asarray(told, dtype=np.float64)))
+
+    result = found(model, X, y)
+    assert (result.meta["loss"], result.meta["output_kind"]) == ("cross_entropy", "logits")
+    score = lambda truth, told: log_loss(truth, told, labels=[0, 1])  # noqa: E731
+    np.testing.assert_allclose(result.values[:, 0], fall(model, X, y, score, chances), rtol=1e-5)
+    assert found(model, X, y, task="regression").meta["loss"] == "squared_error", "the other way"
+
+
+def test_a_number_of_0_and_1_and_an_own_objective_of_numbers_stay_numbers(table):
+    xgboost = imported("xgboost")
+    X, y = table
+    squares = lambda scores, rows: (scores - rows.get_label(), np.ones(len(scores)))  # noqa: E731
+    for target in (y, (y > np.median(y)).astype(int)):
+        for own in (None, squares):
+            model = xgboost.train({"max_depth": 2}, xgboost.DMatrix(X, target), 25, obj=own)
+            assert found(model, X, target).meta["loss"] == "squared_error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -46,3 +47,205 @@ def test_a_forward_through_numpy_is_not_sent_in_a_circle() -> None:
         pg.explain(pg.Model(ThroughNumpy(), returns="logits"), torch.randn(12, 3), method="integrated_gradients")
     found = pg.explain(pg.Model(ThroughNumpy(), returns="logits"), torch.randn(12, 3), method="shapley", progress=False)
     assert found.values.any()
+
+
+QUIET: dict[str, Any] = {"progress": False}
+
+
+class _Force(nn.Module):
+    """Forces of an energy, which are its gradients."""
+
+    def __init__(self, followed: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.energy, self.followed = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1)), followed
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad() if self.followed else torch.set_grad_enabled(torch.is_grad_enabled()):
+            x = x.requires_grad_(True)
+            return torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+def test_a_forward_that_computes_gradients_is_told_to_enable_them() -> None:
+    x = torch.randn(12, 3)
+    with pytest.raises(pg.InputError, match=r"inside `with torch.enable_grad\(\):`"):
+        pg.explain(_Force(False), x, method="shapley", output_kind="values")
+    for method in ("shapley", "gradient", "integrated_gradients"):
+        assert pg.explain(_Force(True), x, method=method, output_kind="values", **QUIET).values.any()
+
+
+def test_mean_slopes_through_torch_func_are_refused_with_what_works() -> None:
+    class Slope(_Force):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.func.vmap(torch.func.grad(lambda row: self.energy(row).sum()))(x)
+
+    x = torch.randn(12, 3)
+    with pytest.raises(pg.InputError, match="pass steps=64"):
+        pg.explain(Slope(True), x, method="integrated_gradients", output_kind="values")
+    for options in ({"method": "integrated_gradients", "steps": 64}, {"method": "gradient"}, {"method": "shapley"}):
+        assert pg.explain(Slope(True), x, output_kind="values", **options, **QUIET).values.any()
+
+
+class _Mode(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor, squash: Any, scale: float = 1.0) -> Tensor:
+        return scale * self.head(torch.tanh(x) if squash else x)
+
+
+@pytest.mark.parametrize("flag", [True, "all", torch.tensor(2)])
+def test_a_setting_of_a_forward_is_given_to_it_by_partial(flag: Any) -> None:
+    x, net = torch.randn(12, 3), _Mode()
+    said = (
+        rf"net.forward = functools.partial\(net.forward, squash={flag.item() if isinstance(flag, Tensor) else flag!r}"
+    )
+    with pytest.raises(pg.InputError, match=said):
+        pg.explain(net, {"x": x, "squash": flag}, method="shapley", output_kind="logits")
+    with pytest.raises(pg.InputError, match=r"functools.partial\(net.forward, squash=…"):
+        pg.explain(net, x, method="shapley", output_kind="logits")
+    net.forward = functools.partial(net.forward, squash=flag)  # type: ignore[method-assign]
+    for method in ("shapley", "gradient"):
+        assert pg.explain(net, x, method=method, output_kind="logits", **QUIET).values.any()
+
+
+class _OfGraph(nn.Module):
+    """Each node has the sum of its neighbours' numbers. The edges are an argument, or a matrix inside."""
+
+    def __init__(self, matrix: Tensor | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.matrix = nn.Linear(3, 2), matrix
+
+    def forward(self, x: Tensor, edge_index: Tensor | None = None) -> Tensor:
+        if edge_index is None:
+            return self.head(self.matrix @ x)
+        return self.head(torch.zeros_like(x).index_add(0, edge_index[1], x[edge_index[0]]))
+
+
+class _EachGraph(nn.Module):
+    def __init__(self, net: nn.Module, *edges: Tensor) -> None:
+        super().__init__()
+        self.net, self.edges = net, edges
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.net(nodes, *self.edges) for nodes in x]).flatten(1)
+
+
+@pytest.mark.parametrize("how", ["edges", "matrix"])
+def test_nodes_of_one_graph_are_no_rows(how: str) -> None:
+    x, edges = torch.randn(9, 3), torch.stack([torch.arange(9), torch.arange(9).roll(1)])
+    matrix = torch.zeros(9, 9).index_put((edges[1], edges[0]), torch.tensor(1.0))
+    net, inputs = (_OfGraph(), {"x": x, "edge_index": edges}) if how == "edges" else (_OfGraph(matrix), {"x": x})
+    for method in ("permutation", "gradient"):
+        with pytest.raises(pg.InputError, match="If rows are nodes of a graph, pass one graph a row"):
+            pg.explain(net, inputs, method=method, output_kind="logits")
+    graphs, given = torch.randn(5, 9, 3), [edges] if how == "edges" else []
+    one = _EachGraph(net, *given)
+    assert torch.equal(one(graphs)[0].reshape(9, 2), net(graphs[0], *given))
+    options: dict[str, Any]
+    for options in ({"method": "shapley", "max_permutations": 4}, {"method": "gradient"}):
+        assert pg.explain(one, graphs, output_kind="values", **options, **QUIET).values.any()
+
+
+class _Padded(nn.Module):
+    """A transformer over vectors with a mask of padded places, whose output is the mean over all places, or few."""
+
+    def __init__(self, reads: str, nested: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder, self.reads = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested), reads
+        self.words, self.head = nn.Embedding(20, 8, padding_idx=0), nn.Linear(8, 2)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        padded = ids == 0
+        places = self.encoder(self.words(ids), src_key_padding_mask=padded)
+        if self.reads == "filled":
+            places = places.masked_fill(padded[:, :, None], 0)
+        return self.head(places.mean(1))
+
+
+def _padded_ids() -> Tensor:
+    torch.manual_seed(1)
+    ids = torch.randint(1, 20, (12, 7))
+    ids[::2, 5:] = 0
+    return ids
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:Attributions of")
+def test_a_fast_path_that_gives_other_outputs_is_switched_off_as_advised() -> None:
+    ids, net = _padded_ids(), _Padded("all").eval()
+    with torch.no_grad():
+        plain = net(ids)
+    assert not torch.allclose(net(ids), plain, atol=1e-2), "a precondition: with gradients it is another function"
+    for method in ("gradient", "integrated_gradients", "deeplift"):
+        with pytest.raises(pg.InputError, match=r"set net\.encoder\.use_nested_tensor = False"):
+            pg.explain(net, ids, method=method, output_kind="logits", **QUIET)
+    net.encoder.use_nested_tensor = False
+    made = _Padded("all", nested=False).eval()
+    for one in (net, made, _Padded("filled").eval()):
+        found = pg.explain(one, ids, method="gradient", output_kind="logits", **QUIET)
+        assert np.isfinite(found.values).all()
+        assert found.values.any()
+
+
+def test_a_forward_that_asks_whether_gradients_are_followed_is_refused() -> None:
+    class Asks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x if torch.is_grad_enabled() else x.round())
+
+    x = torch.randn(12, 3)
+    with pytest.raises(pg.InputError, match="other outputs where gradients are followed"):
+        pg.explain(Asks(), x, method="gradient", output_kind="logits")
+    assert pg.explain(Asks(), x, method="shapley", output_kind="logits", **QUIET).values.any()
+
+
+class _OfSpectrum(nn.Module):
+    def __init__(self, makes: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head, self.makes = (
+            nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU()),
+            nn.Linear(4, 2),
+            makes,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self.makes(x)).mean((2, 3)))
+
+
+def _spectrogram(x: Tensor) -> Tensor:
+    window = torch.hann_window(16)
+    return torch.stft(x.flatten(1), 16, window=window, return_complex=True).abs().unsqueeze(1)
+
+
+_FREQUENCIES = {
+    "series": (_spectrogram, (6, 96)),
+    "series with a channel": (_spectrogram, (6, 1, 96)),
+    "image": (lambda x: torch.fft.fft2(x).abs(), (6, 1, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", _FREQUENCIES)
+def test_a_map_of_an_image_made_inside_is_seen_by_what_follows_it(name: str) -> None:
+    makes, shape = _FREQUENCIES[name]
+    x = torch.randn(shape)
+    with pytest.raises(pg.InputError, match="pass that image to a module of what follows it"):
+        pg.explain(_OfSpectrum(makes), x, method="gradcam", output_kind="logits")
+    seen = makes(x)
+    found = pg.explain(_OfSpectrum(nn.Identity()), seen, method="gradcam", output_kind="logits", **QUIET)
+    (maps,) = (array for key, array in found.maps.items() if key.startswith("maps"))
+    assert maps.shape[2:] == seen.shape[2:]
+
+
+def test_an_image_that_comes_back_from_its_frequencies_has_a_map() -> None:
+    smooth = _OfSpectrum(lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 0.5, s=x.shape[-2:]))
+    assert pg.explain(smooth, torch.randn(6, 1, 8, 8), method="gradcam", output_kind="logits", **QUIET).values.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.predictions import COVERAGE
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.predictions import COVERAGE, Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.thresholds import cuts
 from permgrad.assess.work import Work
@@ -17,6 +19,7 @@ from permgrad.attribution.request.related import tell_of_signs
 from permgrad.base.arrays import Floats
 from permgrad.base.files import plain
 from permgrad.evaluation.calibration import score_intervals
+from permgrad.evaluation.class_order import classes_in_order, with_kappa
 from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.skill import against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
@@ -65,6 +68,7 @@ def scores(work: Work) -> None:
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = cuts(work, (held, held_predicted), (test, predicted))
         metrics |= {} if thresholds is None else {"cuts": thresholds}
+    _judge_by_order(work, metrics, (held_predicted, predicted))
     if predicted.training_mean is None and mean is not None:
         predicted = replace(predicted, training_mean=mean)
     work.put(metrics=metrics, **_of_rows(test))
@@ -78,6 +82,21 @@ def _of_rows(test: Rows) -> dict[str, Any]:
     if (weights := test.weights) is not None:
         kept["weights"] = {"column": str(weights.name or "sample_weight"), "weights": weights.tolist()}
     return kept
+
+
+def _judge_by_order(work: Work, metrics: dict[str, Any], told: Sequence[Predictions]) -> None:
+    """Add to the metrics whether classes are in an order (``in_order``), and then every model's quadratic kappa."""
+    model, rows = work.model, work.test if work.train is None else work.train
+    if not model.classes:
+        return
+    held = np.concatenate([one.codes for one in told]), np.concatenate([one.guess for one in told])
+    order = classes_in_order(model.labels, held, (rows.table, model.codes(rows)))
+    if order is None:
+        return
+    metrics["in_order"] = order
+    for part in {"validation", "test", "constant"} & set(metrics):
+        metrics[part] = with_kappa(metrics[part])
+    metrics["baselines"] = {name: with_kappa(one) for name, one in metrics["baselines"].items()}
 
 
 def _tell_of_signs(work: Work) -> None:

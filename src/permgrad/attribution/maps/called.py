@@ -42,6 +42,8 @@ _ACTIVATIONS: tuple[Any, ...] = (
 #: The functions behind them and behind normalisations, as ``name_of`` gives them.
 _RECTIFYING = frozenset(("leaky_relu", "threshold", *(activation.__name__.lower() for activation in _ACTIVATIONS)))
 _NORMALISING = frozenset(("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"))
+#: What helps where a network makes an image inside, such as a spectrogram.
+MADE_INSIDE = "To see a map of an image that the network makes inside, pass that image to a module of what follows it"
 #: Rows on which it is found out which calls see which input.
 _PROBE_ROWS = 2
 
@@ -86,6 +88,7 @@ class _Listener(TorchFunctionMode):
         self.heard: list[_Heard] = []
         self.returned: list[tuple[Call, Any]] = []
         self.follower = Follower()
+        self.functions: set[str] = set()
         self._counts: Counter[Call] = Counter()
         self._last = Call("", 0)
         self._inside: list[tuple[str, int]] = []
@@ -147,6 +150,7 @@ class _Listener(TorchFunctionMode):
         if not followed:
             return value
         name = name_of(func)
+        self.functions.add(name)
         if mixes(name, len(followed)) and self._inside and self._inside[-1][0]:
             for heard in self.heard[self._inside[-1][1] :]:
                 heard.inward = True
@@ -251,6 +255,8 @@ def image_calls(
                 read_at = _with_views(listener, read_at, value, place, len(outputs), subject.input_names[place])
             size = read_at.taken([value] * len(read_at.calls), len(outputs)).shape[1:]
             places[place] = replace(read_at, shape=tuple(size))
+    for place, read_at in places.items():
+        _refuse_other_axes(listener, read_at, shapes[place].size, subject.input_names[place])
     if not places:
         raise _nothing_to_read(request, list(shapes), layer)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
@@ -268,6 +274,20 @@ def _place(listener: _Listener, call: Call, value: Tensor, place: int, rows: int
         if cells is not None or several == 1:
             return replace(layout, cells=cells)
     return Place(call, None, ())
+
+
+def _refuse_other_axes(listener: _Listener, read: Place, size: tuple[int, ...], name: str) -> None:
+    """Refuse a map whose sides are not those of the input, such as that of a spectrogram made inside."""
+    back = {function for function in listener.functions if "ifft" in function or "irfft" in function}
+    turned = not back and any("fft" in function for function in listener.functions)
+    sides = zip(read.shape[1:], size, strict=True) if len(read.shape) == 1 + len(size) else ()
+    if turned or any(cells > 1 == side for cells, side in sides):
+        raise InputError(
+            f"The network makes another image of {name!r} (a spectrogram, frequencies), and a map {read.shape[1:]} of "
+            f"it has no places in {name!r} {size}",
+            hint=MADE_INSIDE,
+            code="PG034",
+        )
 
 
 def _with_views(listener: _Listener, read: Place, value: Tensor, place: int, rows: int, name: str) -> Place:
@@ -391,7 +411,7 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
         return InputError(
             "There is no image: gradcam needs an image input that enters a convolution or is cut into patches, (rows, "
             f"height, width) or (rows, channels, height, width), got {shapes}",
-            hint="Choose method='integrated_gradients', 'deeplift' or 'permutation'",
+            hint=f"Choose method='integrated_gradients', 'deeplift' or 'permutation'. {MADE_INSIDE}",
             code="PG034",
         )
     inputs = " or ".join(repr(names[place]) for place in images)

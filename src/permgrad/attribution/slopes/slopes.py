@@ -94,17 +94,19 @@ class Slopes:
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs in the quantity explained, ``(b, K)``. Inputs that nobody owns come from ``fixed``."""
+        return self.subject.readout(self.raw(fixed, leaves), self.request.output)
+
+    def raw(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
+        """Return all outputs as the network does, ``(b, K)``."""
         subject = self.subject
         if self._by_path:
             module = subject.module
             embeddings = {path: module.embed(path, leaf) for path, leaf in zip(self.parts, leaves, strict=True)}
-            raw = module.fuse(embeddings)
-        else:
-            tensors = list(fixed)
-            for place, leaf in zip(self.free, leaves, strict=True):
-                tensors[place] = leaf
-            raw = subject.forward(tensors)
-        return subject.readout(raw, self.request.scale)
+            return module.fuse(embeddings)
+        tensors = list(fixed)
+        for place, leaf in zip(self.free, leaves, strict=True):
+            tensors[place] = leaf
+        return subject.forward(tensors)
 
     def walk(self, fixed: Tensors) -> SecantWalk:
         """Return a walk of secants for rows whose other inputs are ``fixed``."""

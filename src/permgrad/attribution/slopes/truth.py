@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from permgrad.attribution.slopes.gradients import output_gradients
+from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.slopes.slopes import Slopes
-from permgrad.base.errors import warn_user
+from permgrad.attribution.subject.inner import InnerSubject
+from permgrad.attribution.subject.remedies import of_nested
+from permgrad.attribution.subject.row_independence import changed
+from permgrad.base.errors import InputError, warn_user
 from permgrad.models.batches import with_fewer
 
 #: Rows and outputs that are looked at.
@@ -51,6 +55,25 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
     return True
 
 
+def _refuse_other_outputs(slopes: Slopes, followed: Tensor) -> None:
+    """Refuse a network whose outputs are others than those of the first rows where gradients are ``followed``."""
+    subject, own = slopes.subject, copied_rows(slopes.subject, slopes.request.inputs, slice(0, len(followed)))
+    whole: Any = subject.outer if slopes.places.lookups and isinstance(subject, InnerSubject) else subject
+    with torch.inference_mode(mode=False), torch.no_grad():
+        plain = whole.forward(own)
+        by = changed(plain, followed)
+        if not by or changed(plain, whole.forward(own)):  # what depends on a chance is warned of elsewhere
+            return
+    problem = (
+        f"The network returns other outputs where gradients are followed (by {by:.3g}), so its gradients are those of "
+        "another function"
+    )
+    hint = of_nested(whole.module) or (
+        "Have its forward not ask torch.is_grad_enabled(), or choose method='shapley', which needs no gradient"
+    )
+    raise InputError(problem, hint=hint, code="PG034")
+
+
 def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
     """Return what gradients tell of the ways to rows, and the changes on both sides and far, ``(rows, outputs)``.
 
@@ -62,7 +85,9 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
     step = _STEP_DOUBLE if precision == torch.float64 else _STEP
     with torch.inference_mode(mode=False), torch.enable_grad():
         points = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-        found = output_gradients(slopes.explained(rows, points), targets, points)
+        raw = slopes.raw(rows, points)
+        found = output_gradients(slopes.subject.readout(raw, slopes.request.output), targets, points)
+    _refuse_other_outputs(slopes, raw.detach())
 
     def moved(share: float) -> list[Tensor]:
         return [leaf + share * way for leaf, way in zip(leaves, ways, strict=True)]

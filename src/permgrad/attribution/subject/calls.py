@@ -31,6 +31,7 @@ class PredictCall:
     one_hot: bool = False  # whether it returns labels: each class is then predicted with 0 or 1
     loss: Any = None  # the one that it was trained with, where that is not the usual one of its task
     labels: Callable[[Any], Any] | None = None  # what returns the classes that the model itself decides for
+    guessed: bool = False  # whether the objective may be the user's own, of which the library says nothing
     ranks: bool = False  # whether it returns scores that are on no scale of y
     one_of: bool = False  # whether a row has one class although the probabilities add up to no 1
 
@@ -144,7 +145,8 @@ def _of_numbers(model: Any) -> PredictCall:
     if call.loss == "poisson" and _returns_scores(last):
         call = replace(call, loss="poisson_log")
     numbers = call.loss or call.ranks or _is(model, "regressor")
-    return replace(call, task="regression" if numbers else None, kind=None)
+    asked = last.get_params().get("objective") if hasattr(last, "get_params") else None
+    return replace(call, task="regression" if numbers else None, kind=None, guessed=callable(asked))
 
 
 def check_fitted(model: Any) -> None:
@@ -172,6 +174,7 @@ def _booster(model: Any) -> PredictCall | None:
     # Of labels the scores that they are made of say more.
     scores = objective == "multi:softmax"
     call = _by_objective(partial(_of_matrix, model, scores), objective, levels)
+    call = replace(call, guessed=objective == "reg:squarederror")  # which it also says of the user's own
     return call if call.task else replace(call, task="regression")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from permgrad.attribution.subject.remedies import ONE_GRAPH, SETTING
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, is_pandas, is_series, pd
@@ -143,12 +144,17 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
     for name, tensor in zip(names, tensors, strict=True):
         if tensor.ndim == 0:
             problem = f"Every input must have one entry per row, got a single number for {name!r}"
-            raise InputError(problem, hint="Pass an array (rows, …)", code="PG007")
+            setting = SETTING.format(f"{name.rpartition('.')[2]}={tensor.item()}")
+            hint = f"Pass an array (rows, …), or leave a setting of the forward out: {setting}"
+            raise InputError(problem, hint=hint, code="PG007")
     lengths = {name: len(tensor) for name, tensor in zip(names, tensors, strict=True)}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         problem = f"All inputs must have the same number of rows, got {listed}"
-        raise InputError(problem, hint="Pass the same rows of each input", code="PG007")
+        # The edges of a graph are pairs of numbers of its nodes.
+        pairs = any(one.ndim == 2 == len(one) and not one.is_floating_point() for one in tensors)
+        hint = "Pass the same rows of each input" + f". {ONE_GRAPH}" * pairs
+        raise InputError(problem, hint=hint, code="PG007")
     if 0 in lengths.values():
         raise InputError("The inputs have no rows", hint="Pass the rows to explain", code="PG013")
 
@@ -405,7 +411,8 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
         raise InputError(
             f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {array.dtype} for "
             f"{name!r}",
-            hint=f"Pass its numbers, or leave {name} out if it is no input of the network",
+            hint=f"Pass its numbers, or leave {name} out if it is no input of the network"
+            + f", or is a setting of its forward: {SETTING.format(f'{name}={value!r}')}" * isinstance(value, str),
             code="PG001",
         )
     if not array.flags.writeable or not array.flags.c_contiguous or array.dtype.byteorder == ">":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.subject.row_independence import changed
+from permgrad.attribution.subject.untouched import is_plain
 from permgrad.base.errors import InputError, listed
 from permgrad.models.batches import with_fewer
 
@@ -17,6 +18,11 @@ from permgrad.models.batches import with_fewer
 _FEW = 8
 #: Names of what has moved that a message shows.
 _SHOWN = 5
+#: What helps against a network that remembers.
+_SWITCH_OFF = (
+    "Switch that off before it is explained (observers of quantisation: "
+    "net.apply(torch.ao.quantization.disable_observer))"
+)
 
 
 @contextmanager
@@ -43,21 +49,72 @@ def check_memory(subject: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
 
 def refuse_memory(module: nn.Module, before: Mapping[str, Any], by: float, *, unseen: bool = False) -> None:
     """Refuse outputs that moved by so much with what calls wrote, or, if ``unseen``, with whatever they remember."""
-    after = state_of(module) if by else {}
-    moved = [name for name in {**before, **after} if not _same(before.get(name), after.get(name))] if by else []
+    moved = written(module, before) if by else []
     if not moved and not (by and unseen):
         return
-    shown = listed([repr(name) for name in moved[:_SHOWN]] + [f"{len(moved) - _SHOWN} more"] * (len(moved) > _SHOWN))
-    what = f"it writes into {shown}" if moved else "what it remembers is no buffer or attribute of its parts"
+    what = f"it writes into {_shown(moved)}" if moved else "what it remembers is no buffer or attribute of its parts"
     problem = (
         f"A call of the network must not change later ones, but the same rows get other outputs later (by {by:.3g}): "
         f"{what}"
     )
-    hint = (
-        "Switch that off before it is explained (observers of quantisation: "
-        "net.apply(torch.ao.quantization.disable_observer))"
+    raise InputError(problem, hint=_SWITCH_OFF, code="PG033")
+
+
+def refuse_first_call(
+    subject: Any, rows: Sequence[Tensor], moved: Sequence[str], attributes: Sequence[Attributes]
+) -> None:
+    """Refuse a network that keeps what it computes from the rows of its first call, into what that call has moved.
+
+    ``attributes`` are those from before that call.
+    """
+    few, others = ([tensor[part] for tensor in rows] for part in (slice(0, _FEW), slice(-_FEW, None)))
+    if not moved or len(rows[0]) < 2:
+        return
+
+    def last_of(*calls: Sequence[Tensor]) -> Tensor:
+        _put_back(attributes)
+        with torch.no_grad(), subject.open():  # which puts back weights and buffers
+            return [subject.forward(call) for call in calls][-1].cpu()
+
+    first = last_of(few)
+    by = changed(first, last_of(others, few))
+    if not by or changed(first, last_of(few, few)):  # what changes with every call is told elsewhere
+        return
+    problem = (
+        "The first call of the network must not change later ones, but rows get other outputs after a call on other "
+        f"rows (by {by:.3g}): it writes into {_shown(moved)}"
     )
-    raise InputError(problem, hint=hint, code="PG033")
+    settled = not changed(last_of(others, few), last_of(others, few, others, few))
+    once = "Call it once on typical rows before it is explained (with torch.no_grad(): net(rows)). " * settled
+    _put_back(attributes)  # so that the network can be called once, as if it had not been here
+    raise InputError(problem, hint=once + _SWITCH_OFF, code="PG033")
+
+
+#: The attributes of a part, and a copy of them.
+Attributes = tuple[dict[str, Any], dict[str, Any]]
+
+
+def attributes_of(module: nn.Module) -> list[Attributes]:
+    """Return the attributes of each part, where a forward may keep a flag or what it has seen."""
+    parts = (part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule))
+    return [(vars(part), dict(vars(part))) for part in parts]
+
+
+def _put_back(attributes: Sequence[Attributes]) -> None:
+    for own, before in attributes:
+        for name in [name for name in own if name[0] != "_" and name not in before]:
+            del own[name]
+        own.update({name: value for name, value in before.items() if name[0] != "_" and own.get(name) is not value})
+
+
+def written(module: nn.Module, before: Mapping[str, Any]) -> list[str]:
+    """Return the names of what has another value than in a state before."""
+    after = state_of(module)
+    return [name for name in {**before, **after} if not _same(before.get(name), after.get(name))]
+
+
+def _shown(names: Sequence[str]) -> str:
+    return listed([repr(name) for name in names[:_SHOWN]] + [f"{len(names) - _SHOWN} more"] * (len(names) > _SHOWN))
 
 
 def state_of(module: nn.Module) -> dict[str, Any]:
@@ -77,5 +134,7 @@ def state_of(module: nn.Module) -> dict[str, Any]:
 
 def _same(one: Any, two: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(two, Tensor):
+        if not (is_plain(one) and is_plain(two)):
+            return True  # nothing is known of them
         return one.shape == two.shape and bool(((one == two) | ((one != one) & (two != two))).all())  # noqa: PLR0124
     return type(one) is type(two) and bool(one == two)

@@ -24,7 +24,7 @@ from permgrad.attribution.subject.inputs import (
     shapes_in_words,
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.memory import refuse_memory, state_of
+from permgrad.attribution.subject.memory import attributes_of, refuse_first_call, refuse_memory, state_of, written
 from permgrad.attribution.subject.outputs import (
     as_target,
     form_of_places,
@@ -32,6 +32,7 @@ from permgrad.attribution.subject.outputs import (
     resolve_outputs,
 )
 from permgrad.attribution.subject.positions import Reader
+from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
 from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.attribution.subject.untouched import check_initialised, kept, sums_of_weights
@@ -85,9 +86,12 @@ class ForwardError(BatchError):
         self.words, self.shapes = error_in_words(error), shapes
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
-            hint="Choose method='permutation', 'shapley' or 'lime', which need no gradient"
-            if "requires grad" in self.words
-            else "Fix its forward or its hooks, which accepted other rows",
+            hint=remedy(self.words)
+            or (
+                "Choose method='permutation', 'shapley' or 'lime', which need no gradient"
+                if "requires grad" in self.words
+                else "Fix its forward or its hooks, which accepted other rows"
+            ),
             code="PG032",
         )
 
@@ -268,7 +272,8 @@ class NetworkSubject(Subject):
                 reasons.append(f"{way}it raised {error.words}")
                 first = first or error
         keys = "keys, " * isinstance(self.form.structure, dict)
-        hint = f"Check their {keys}order, shapes and types."
+        hint = first and remedy(first.words)
+        hint = hint or f"Check their {keys}order, shapes and types."
         if is_exported(self.module):
             hint = (
                 "A module of torch.export takes inputs only as in its export, by name or by place, and no other sizes "
@@ -283,7 +288,7 @@ class NetworkSubject(Subject):
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
         first: ForwardError | None = None
-        few = [tensor[:_PROBE_ROWS] for tensor in tensors]
+        few, attributes = [tensor[:_PROBE_ROWS] for tensor in tensors], attributes_of(self.module)
         for casts in self._ways_of_types(tensors):
             self._casts = casts
             try:
@@ -296,19 +301,39 @@ class NetworkSubject(Subject):
                     self._width = outputs.shape[1]
                     try:
                         check_row_independence(self._first_outputs, self._cast(few), outputs)
-                    except InputError:  # of other rows, or of what it remembers of them
+                    except InputError as error:  # of other rows, or of what it remembers of them
                         refuse_memory(self.module, before, changed(outputs, self._first_outputs(self._cast(few))))
-                        raise
+                        hints = [one for one in (of_nested(self.module), error.hint) if one]
+                        raise InputError(error.problem, hint=". ".join(hints), code=error.code) from None
+                    moved = written(self.module, before)
+                refuse_first_call(self, self._cast(few), moved, attributes)
                 return outputs.cpu()
             except ForwardError as error:
                 if self._width is not None:
                     raise
                 first = first or error
         assert first is not None  # there is at least one attempt
-        # All first rows at once, as a user can repeat the call.
-        with contextlib.suppress(RuntimeError, MemoryError), torch.no_grad(), self.open():
-            self._called([tensor[:_PROBE_ROWS] for tensor in tensors])
-        raise first
+        with torch.no_grad(), self.open():
+            if not self._takes(tensors):
+                # All first rows at once, as a user can repeat the call.
+                with contextlib.suppress(RuntimeError, MemoryError):
+                    self._called(few)
+                raise first
+        if len(tensors[0]) <= _LOOKED_AT or is_exported(self.module):
+            raise first
+        problem = (
+            f"A row's output must depend on that row alone, but the network takes all {len(tensors[0]):,} rows and no "
+            f"fewer: called with {first.shapes} it raised {first.words}"
+        )
+        raise InputError(problem, hint=ONE_GRAPH, code="PG033") from first.__cause__
+
+    def _takes(self, tensors: Sequence[Tensor]) -> bool:
+        """Return whether the network takes rows all at once, as one does whose rows are the nodes of a graph."""
+        try:
+            self._called(tensors)
+        except (PermgradError, RuntimeError, MemoryError):
+            return False
+        return True
 
     def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
         """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
@@ -418,7 +443,8 @@ class NetworkSubject(Subject):
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            raise ForwardError(error, shapes_in_words(names or self.input_names, tensors)) from error
+            shapes = shapes_in_words(names or self.input_names, tensors)
+            raise ForwardError(error, shapes) from error
         finally:
             if torch.is_grad_enabled() != followed:
                 torch.set_grad_enabled(followed)

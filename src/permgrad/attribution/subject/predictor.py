@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
@@ -85,7 +86,8 @@ class PredictorSubject(Subject):
         vars(self).update(vars(self._form_of(outputs, y, returns, task, class_names)))
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
-        call, task, asked = self.call, task or self._usual_task(outputs, y), task
+        call = self.call if task or kind else _with_logits(self.call, outputs, y)
+        task, asked = task or self._usual_task(call, outputs, y), task
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and task != "multilabel" else class_names
         names = self._named_columns(y, names)
@@ -100,11 +102,11 @@ class PredictorSubject(Subject):
         form = replace(form, output_names=_names_of_levels(call.loss, form.output_names))
         self.bounded = form.task != "regression" and form.kind == "probabilities"
         numbered = class_names is not None or call.classes is None
-        return replace(form, inferred=kind is None and call.kind is None, numbered=numbered)
+        return replace(form, inferred=kind is None and self.call.kind is None, numbered=numbered)
 
-    def _usual_task(self, outputs: Tensor, y: Any) -> str | None:
+    @staticmethod
+    def _usual_task(call: PredictCall, outputs: Tensor, y: Any) -> str | None:
         """Return the predictor's task, of probabilities that may belong to several labels by ``y`` and outputs."""
-        call = self.call
         several = call.task == "classification" and call.kind == "probabilities" and not call.one_of
         return "multilabel" if several and _has_labels(outputs, y) else call.task
 
@@ -335,6 +337,20 @@ def _names_of_levels(loss: Any, names: tuple[str, ...]) -> tuple[str, ...]:
     levels = loss[1] if isinstance(loss, tuple) else ()
     several = isinstance(levels, tuple) and len(levels) == len(names) > 1
     return tuple(f"{level:g}" for level in levels) if several else names
+
+
+def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
+    """Return a call whose objective may be the user's own, of scores of classes if y says that they are such."""
+    if not call.guessed or y is None:
+        return call
+    truth = as_target(y)[: len(outputs)]
+    if outputs.shape[1] > 1 or truth.dtype.kind not in "fiub":
+        return replace(call, task=None)  # as of a function
+    if not set(np.unique(truth).tolist()) <= {0, 1}:
+        return call
+    scores = outputs[:, 0].numpy()
+    errors = [np.mean((truth.reshape(len(truth), -1)[:, 0] - guess) ** 2) for guess in (scores, expit(scores))]
+    return replace(call, task="classification", kind="logits") if errors[1] < errors[0] else call
 
 
 def _has_labels(probabilities: Tensor, y: Any) -> bool:

@@ -145,7 +145,7 @@ def _kept_numbers(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any
     wanted = dict(part.named_buffers(recurse=False))
     # Each weight and buffer, its numbers and a copy of them.
     with torch.inference_mode(mode=False):
-        copies = [(one, one.data, one.detach().clone()) for one in (*wanted.values(), *copied) if _is_plain(one)]
+        copies = [(one, one.data, one.detach().clone()) for one in (*wanted.values(), *copied) if is_plain(one)]
 
     def put_back() -> None:
         current = dict(part.named_buffers(recurse=False))
@@ -170,7 +170,7 @@ def _as_written() -> Undo:
     return partial(stance.__exit__, None, None, None)
 
 
-def _is_plain(tensor: Tensor) -> bool:
+def is_plain(tensor: Tensor) -> bool:
     """Return whether a tensor holds its numbers itself.
 
     Others, quantised or divided over processes, do little else than multiply: they are neither copied nor compared.
@@ -180,7 +180,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def sums_of_weights(module: nn.Module) -> list[int]:
     """Return a checksum of each weight, which changes if a forward writes into it. Large networks have none."""
-    weights = [weight.detach() for weight in module.parameters() if _is_plain(weight)]
+    weights = [weight.detach() for weight in module.parameters() if is_plain(weight)]
     if sum(weight.numel() for weight in weights) > _MOST_COPIED:
         return []
     # Sums, not copies: the weights of a network that is explained are in memory once more than they are without this.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.numerals import fixed, number
-from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.class_order import metrics_in
 from permgrad.pages.headline import CONSTANTS
 from permgrad.pages.sentences import baseline_label, blend_words
 from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
@@ -23,6 +23,8 @@ Measured = tuple[str, Mapping[str, Any], Mark]
 #: What the scores mean, for a first reader.
 MEANINGS = {
     "accuracy": "Share of the rows whose class is predicted correctly.",
+    "quadratic_kappa": "Agreement of classes in an order: two classes off counts four times as much as one off. 1: all "
+    "right, 0: as by chance.",
     "balanced_accuracy": "The same for each class, then the mean over classes: rare classes count as much as others.",
     "macro_f1": "Mean over classes of F1: high if few rows of a class are missed and few others are taken for it.",
     "roc_auc": "How often a row of the positive class gets a higher probability than another row. 0.5 is guessing. Of "
@@ -49,7 +51,7 @@ def scores(section: SectionView, content: Assessment) -> None:
     section.text(f"{together}The scores are of test rows.")
     section.table(_metrics_table(content))
     target = shorten(content.target, 40)
-    shown = [one for one in metrics.values() if one.name in content.test and one.name in MEANINGS]
+    shown = [one for one in metrics_in(content.test) if one.name in MEANINGS]
     section.pairs({one.label: MEANINGS[one.name].format(target=target) for one in shown}, "What the scores mean")
     if content.task == "classification" and content.positive is not None:
         section.text(f"Average precision, lift and curves are for the positive class {clean(content.positive)}.")
@@ -97,9 +99,7 @@ def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> Tabl
     labels, entries, marks = zip(*models, strict=True)
     rival = np.array([mark != "quiet" for mark in marks])
     columns = [names(labels, "model", marks)]
-    for metric in metrics.values():
-        if metric.name not in entries[0]:
-            continue
+    for metric in metrics_in(entries[0]):
         values = pd.Series([entry.get(metric.name) for entry in entries], dtype=np.float64)
         best = values[rival].max() if metric.direction == "higher" else values[rival].min()
         leading: list[Mark] = np.where(rival & (values == best) & (rival.sum() > 1), "best", "").tolist()

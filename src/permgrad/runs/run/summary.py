@@ -15,7 +15,7 @@ from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import UNMOVED, clearly, features_tested
 from permgrad.base.stored import TIMES, read_json
-from permgrad.evaluation.metrics import metrics as registry
+from permgrad.evaluation.class_order import metrics_in
 from permgrad.pages.sentences import no_share_words, path_words, related_words
 from permgrad.pages.units import advantage
 from permgrad.pages.words import labels_of, training_words
@@ -104,7 +104,7 @@ def summarise(
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Return lines on the quality of the models, the positive class, and thresholds."""
     models = {metrics.get("model", "permgrad"): metrics["test"], **metrics["baselines"]}
-    labels = {one.name: one.label for one in registry.values() if one.name in metrics["test"]}
+    labels = {one.name: one.label for one in metrics_in(metrics["test"])}
     if len(models) > _MODELS_SIDE_BY_SIDE:
         rows = list(models)
         columns = [

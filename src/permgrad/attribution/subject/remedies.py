@@ -1,0 +1,46 @@
+"""What helps where a user's forward fails, or is no function of single rows: hints that work."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+#: How a setting of a forward, such as a flag, is passed. It is no input, of which each row has its own.
+SETTING = "net.forward = functools.partial(net.forward, {})"
+#: How a network on a graph is explained, whose nodes are no rows.
+ONE_GRAPH = (
+    "If rows are nodes of a graph, pass one graph a row, (graphs, nodes, features), to a module whose forward returns "
+    "torch.stack([net(nodes, edges) for nodes in x]).flatten(1)"
+)
+_MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
+
+
+def remedy(words: str) -> str | None:
+    """Return what helps against an error of a forward by its words, if that is known."""
+    if "does not require grad and does not have a grad_fn" in words:
+        return "Its forward computes gradients: have it do so inside `with torch.enable_grad():`"
+    if "autograd.Function with functorch transforms" in words:
+        return (
+            "Its forward differentiates by torch.func, and mean slopes cannot be followed through that: pass steps=64 "
+            "to integrated_gradients, or choose method='gradient' or 'shapley'"
+        )
+    if missing := _MISSING.search(words):
+        return f"Pass it as an input, or, if it is a setting: {SETTING.format(f'{missing[1]}=…')}"
+    return None
+
+
+def of_nested(module: nn.Module) -> str | None:
+    """Return what helps a network with transformers that write 0 into padded places where no gradient is followed."""
+    parts = module.named_modules()
+    names = [
+        f"net.{name}".removesuffix(".")
+        for name, part in parts
+        if isinstance(part, nn.TransformerEncoder) and getattr(part, "use_nested_tensor", False)
+    ]
+    if not names:
+        return None
+    return (
+        "Without gradients an nn.TransformerEncoder with enable_nested_tensor=True writes 0 into padded places. If the "
+        f"forward reads them, set {' = '.join(f'{name}.use_nested_tensor' for name in names)} = False"
+    )

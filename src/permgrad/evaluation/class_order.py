@@ -1,0 +1,167 @@
+"""Whether classes that are whole numbers are in an order, such as grades or stars, and how such classes are judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.errors import keeping_warnings
+from permgrad.evaluation.levels import cells_of
+from permgrad.evaluation.metrics import Metric, metrics
+
+#: A whole number, also as text. Codes have leading zeros.
+_WHOLE = re.compile(r"-?(0|[1-9]\d*)(\.0)?")
+#: Classes are in an order if this share of what tells them apart follows it.
+_IN_ORDER = 0.9
+#: Neighbours must be taken for each other more often than others by so many standard errors.
+_CLEARLY = 3.0
+#: A feature speaks of the order if its classes differ by so many times what chance makes (an F statistic).
+_MATTERS = 4.0
+#: Classes, rows and columns that are looked at, and levels of a column, each as yes or no.
+_MOST_CLASSES, _MOST_ROWS, _MOST_COLUMNS, _MOST_LEVELS = 30, 20_000, 200, 8
+
+#: How classes in an order are judged beside accuracy.
+QUADRATIC_KAPPA = Metric(
+    "quadratic_kappa",
+    "quadratic kappa",
+    "classification",
+    "higher",
+    (-1.0, 1.0),
+    lambda case: kappa_of({"confusion_matrix": case.confusion, "labels": case.labels}),
+)
+
+
+def kappa_of(scores: Mapping[str, Any]) -> float | None:
+    """Return the quadratic kappa of a confusion matrix, where classes stand in the order of their numbers.
+
+    A row that is two classes off counts four times as much as one that is one off. 1: all right, 0: as by chance.
+
+    Examples:
+        >>> kappa_of({"labels": [1, 2, 3], "confusion_matrix": [[5, 1, 0], [0, 5, 1], [0, 0, 6]]})
+        0.9166666666666666
+    """
+    counts = np.asarray(scores["confusion_matrix"], dtype=np.float64)
+    if not counts.sum():
+        return None
+    labels = pd.to_numeric(pd.Series(list(scores["labels"]), dtype=object), errors="coerce")
+    ranks = labels.rank(na_option="bottom").to_numpy()
+    far = (ranks[:, None] - ranks) ** 2
+    by_chance = (far * np.outer(counts.sum(axis=1), counts.sum(axis=0))).sum() / counts.sum()
+    return float(1 - (far * counts).sum() / by_chance) if by_chance else None
+
+
+def with_kappa(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's scores with the quadratic kappa (None: it was not fitted)."""
+    return {**scores, QUADRATIC_KAPPA.name: kappa_of(scores) if "confusion_matrix" in scores else None}
+
+
+def metrics_in(scores: Mapping[str, Any]) -> list[Metric]:
+    """Return the metrics that scores hold as they are shown, the quadratic kappa behind accuracy."""
+    every = list(metrics.values())
+    every.insert(1, QUADRATIC_KAPPA)
+    return [one for one in every if one.name in scores]
+
+
+def classes_in_order(
+    labels: Sequence[Any], held: tuple[Integers, Floats], rows: tuple[pd.DataFrame | None, Integers]
+) -> dict[str, Any] | None:
+    """Return how closely classes follow the order of their numbers, if they do: ``near`` and ``along``, up to 1.
+
+    ``near``: the share of the differences by which a model takes rows for neighbours of their class rather than for
+    classes beyond these. ``along``: the share of the features' differences between classes that rise or fall with the
+    class (None: no feature differs). A model that is always right says nothing of neighbours.
+
+    Args:
+        labels: the classes, by their positions.
+        held: positions of the classes of rows that the model was not fitted on (-1: none of them), and their
+            probabilities ``(rows, classes)``.
+        rows: a table of features, if there is one, and positions of the classes of its rows.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=900)
+        >>> stars = np.digitize(x + rng.normal(size=900), [-1, 0, 1])
+        >>> chances = np.exp(-((x[:, None] - [-1.5, -0.5, 0.5, 1.5]) ** 2))
+        >>> chances /= chances.sum(axis=1, keepdims=True)
+        >>> sorted(classes_in_order([1, 2, 3, 4], (stars, chances), (pd.DataFrame({"x": x}), stars)))
+        ['along', 'near']
+        >>> names = np.array([2, 0, 3, 1])[stars]
+        >>> print(classes_in_order([1, 2, 3, 4], (names, chances[:, [1, 3, 0, 2]]), (None, names)))
+        None
+    """
+    if not 3 <= len(labels) <= _MOST_CLASSES or not all(_WHOLE.fullmatch(str(label)) for label in labels):
+        return None
+    order = np.argsort(np.asarray(labels, dtype=np.float64))
+    ranks = np.append(np.argsort(order), -1)
+    near, errors = _near(ranks[held[0]], held[1][:, order])
+    if near is None or near < _IN_ORDER or errors < _CLEARLY:
+        return None
+    along = None if rows[0] is None else _along(rows[0], ranks[rows[1]])
+    return None if along is not None and along < _IN_ORDER else {"near": near, "along": along}
+
+
+def _near(ranks: Integers, chances: Floats) -> tuple[float | None, float]:
+    """Return the share of differences in favour of neighbours, and their sum in standard errors.
+
+    Chances are compared with their means, because a frequent class is likely everywhere.
+    """
+    usual, total, size, variance = chances[ranks >= 0].mean(axis=0), 0.0, 0.0, 0.0
+    lifts = chances / np.maximum(usual, np.finfo(np.float64).tiny)
+    for low, middle, high in combinations(np.flatnonzero(usual > 0).tolist(), 3):
+        for own, far in ((low, high), (high, low)):
+            differences = (lifts[:, middle] - lifts[:, far])[ranks == own]
+            if len(differences) > 1:
+                total, size = total + differences.sum(), size + abs(differences.sum())
+                variance += float(np.var(differences, ddof=1)) * len(differences)
+    share = (size + total) / (2 * size) if size else None
+    return share, total / np.sqrt(variance) if variance else 0.0
+
+
+def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
+    """Return which share of the differences between classes, in numbers and frequent levels, rises or falls with them.
+
+    A feature counts by how much its classes differ.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    known = np.flatnonzero(ranks >= 0)
+    known = known[:: 1 + len(known) // _MOST_ROWS]
+    monotone, whole = 0.0, 0.0
+    for values in _numbers(table.iloc[known, :_MOST_COLUMNS]):
+        there = np.isfinite(values)
+        codes, numbers = ranks[known][there], pd.Series(values[there]).rank().to_numpy()
+        counts = np.bincount(codes)
+        classes = np.flatnonzero(counts)
+        if len(classes) < 3 or not np.ptp(numbers):
+            continue
+        numbers = (numbers - numbers.mean()) / numbers.std()
+        counts, means = counts[classes], np.bincount(codes, numbers)[classes] / counts[classes]
+        between = float(counts @ means**2)
+        by_chance = (len(numbers) - between) / max(len(numbers) - len(classes), 1) * (len(classes) - 1)
+        if between < _MATTERS * by_chance:
+            continue
+        both = (IsotonicRegression(increasing=way) for way in (True, False))
+        fits = [one.fit_transform(classes, means, sample_weight=counts) for one in both]
+        monotone += max(between - float(counts @ (means - fit) ** 2) for fit in fits)
+        whole += between
+    return monotone / whole if whole else None
+
+
+def _numbers(table: pd.DataFrame) -> list[Array]:
+    """Return the numbers of a table's columns, and which rows have each of the frequent levels of the others."""
+    found: list[Array] = []
+    with keeping_warnings():
+        for place, name in enumerate(map(str, table.columns)):
+            cells = cells_of(table.iloc[:, place], name)
+            if cells.values is not None:
+                found.append(cells.values)
+            elif (cells.codes >= 0).any():
+                frequent = np.argsort(-np.bincount(cells.codes[cells.codes >= 0]))[:_MOST_LEVELS]
+                found += [np.where(cells.codes >= 0, cells.codes == level, np.nan) for level in frequent]
+    return found
