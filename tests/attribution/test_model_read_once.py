@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import explain_with
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
@@ -183,9 +184,9 @@ def test_rows_read_later_are_explained_as_if_first(name):
     some = {key: value[:half] for key, value in X.items()} if isinstance(X, dict) else X[:half]
     others = {key: value[half:ROWS] for key, value in X.items()} if isinstance(X, dict) else X[half:ROWS]
     given = {"method": "permutation", "n_repeats": 2, "progress": False}
-    pg.explain(read, some, None if y is None else y[:half], **given)
-    found = pg.explain(read, others, None if y is None else y[half:ROWS], **given)
-    alone = pg.explain(fresh, others, None if y is None else y[half:ROWS], **given)
+    explain_with(read, some, None if y is None else y[:half], **given)
+    found = explain_with(read, others, None if y is None else y[half:ROWS], **given)
+    alone = explain_with(fresh, others, None if y is None else y[half:ROWS], **given)
     np.testing.assert_allclose(found.values, alone.values, rtol=1e-6, atol=1e-9)
     assert found.names == alone.names
     assert np.nanmax(np.abs(found.values)) > 0

@@ -272,7 +272,7 @@ def test_an_own_logistic_objective_returns_logits_of_classes(table, library):
         return 1 / (1 + np.exp(-np.asarray(told, dtype=np.float64)))
 
     result = found(model, X, y)
-    assert (result.meta["loss"], result.meta["output_kind"]) == ("cross_entropy", "logits")
+    assert (result.meta["loss"], result.meta["returns"]) == ("cross_entropy", "logits")
     score = lambda truth, told: log_loss(truth, told, labels=[0, 1])  # noqa: E731
     np.testing.assert_allclose(result.values[:, 0], fall(model, X, y, score, chances), rtol=1e-5)
     assert found(model, X, y, task="regression").meta["loss"] == "squared_error", "the other way"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -69,9 +70,9 @@ class _Force(nn.Module):
 def test_a_forward_that_computes_gradients_is_told_to_enable_them() -> None:
     x = torch.randn(12, 3)
     with pytest.raises(pg.InputError, match=r"inside `with torch.enable_grad\(\):`"):
-        pg.explain(_Force(False), x, method="shapley", output_kind="values")
+        pg.explain(pg.Model(_Force(False), returns="values"), x, method="shapley")
     for method in ("shapley", "gradient", "integrated_gradients"):
-        assert pg.explain(_Force(True), x, method=method, output_kind="values", **QUIET).values.any()
+        assert pg.explain(pg.Model(_Force(True), returns="values"), x, method=method, **QUIET).values.any()
 
 
 def test_mean_slopes_through_torch_func_are_refused_with_what_works() -> None:
@@ -81,9 +82,9 @@ def test_mean_slopes_through_torch_func_are_refused_with_what_works() -> None:
 
     x = torch.randn(12, 3)
     with pytest.raises(pg.InputError, match="pass steps=64"):
-        pg.explain(Slope(True), x, method="integrated_gradients", output_kind="values")
+        pg.explain(pg.Model(Slope(True), returns="values"), x, method="integrated_gradients")
     for options in ({"method": "integrated_gradients", "steps": 64}, {"method": "gradient"}, {"method": "shapley"}):
-        assert pg.explain(Slope(True), x, output_kind="values", **options, **QUIET).values.any()
+        assert explain_with(Slope(True), x, **QUIET, returns="values", **options).values.any()
 
 
 class _Mode(nn.Module):
@@ -103,12 +104,12 @@ def test_a_setting_of_a_forward_is_given_to_it_by_partial(flag: Any) -> None:
         rf"net.forward = functools.partial\(net.forward, squash={flag.item() if isinstance(flag, Tensor) else flag!r}"
     )
     with pytest.raises(pg.InputError, match=said):
-        pg.explain(net, {"x": x, "squash": flag}, method="shapley", output_kind="logits")
+        pg.explain(pg.Model(net, returns="logits"), {"x": x, "squash": flag}, method="shapley")
     with pytest.raises(pg.InputError, match=r"functools.partial\(net.forward, squash=…"):
-        pg.explain(net, x, method="shapley", output_kind="logits")
+        pg.explain(pg.Model(net, returns="logits"), x, method="shapley")
     net.forward = functools.partial(net.forward, squash=flag)  # type: ignore[method-assign]
     for method in ("shapley", "gradient"):
-        assert pg.explain(net, x, method=method, output_kind="logits", **QUIET).values.any()
+        assert pg.explain(pg.Model(net, returns="logits"), x, method=method, **QUIET).values.any()
 
 
 class _OfGraph(nn.Module):
@@ -141,13 +142,13 @@ def test_nodes_of_one_graph_are_no_rows(how: str) -> None:
     net, inputs = (_OfGraph(), {"x": x, "edge_index": edges}) if how == "edges" else (_OfGraph(matrix), {"x": x})
     for method in ("permutation", "gradient"):
         with pytest.raises(pg.InputError, match="If rows are nodes of a graph, pass one graph a row"):
-            pg.explain(net, inputs, method=method, output_kind="logits")
+            pg.explain(pg.Model(net, returns="logits"), inputs, method=method)
     graphs, given = torch.randn(5, 9, 3), [edges] if how == "edges" else []
     one = _EachGraph(net, *given)
     assert torch.equal(one(graphs)[0].reshape(9, 2), net(graphs[0], *given))
     options: dict[str, Any]
     for options in ({"method": "shapley", "max_permutations": 4}, {"method": "gradient"}):
-        assert pg.explain(one, graphs, output_kind="values", **options, **QUIET).values.any()
+        assert explain_with(one, graphs, **QUIET, returns="values", **options).values.any()
 
 
 class _Padded(nn.Module):
@@ -183,11 +184,11 @@ def test_a_fast_path_that_gives_other_outputs_is_switched_off_as_advised() -> No
     assert not torch.allclose(net(ids), plain, atol=1e-2), "a precondition: with gradients it is another function"
     for method in ("gradient", "integrated_gradients", "deeplift"):
         with pytest.raises(pg.InputError, match=r"set net\.encoder\.use_nested_tensor = False"):
-            pg.explain(net, ids, method=method, output_kind="logits", **QUIET)
+            pg.explain(pg.Model(net, returns="logits"), ids, method=method, **QUIET)
     net.encoder.use_nested_tensor = False
     made = _Padded("all", nested=False).eval()
     for one in (net, made, _Padded("filled").eval()):
-        found = pg.explain(one, ids, method="gradient", output_kind="logits", **QUIET)
+        found = pg.explain(pg.Model(one, returns="logits"), ids, method="gradient", **QUIET)
         assert np.isfinite(found.values).all()
         assert found.values.any()
 
@@ -204,8 +205,8 @@ def test_a_forward_that_asks_whether_gradients_are_followed_is_refused() -> None
 
     x = torch.randn(12, 3)
     with pytest.raises(pg.InputError, match="other outputs where gradients are followed"):
-        pg.explain(Asks(), x, method="gradient", output_kind="logits")
-    assert pg.explain(Asks(), x, method="shapley", output_kind="logits", **QUIET).values.any()
+        pg.explain(pg.Model(Asks(), returns="logits"), x, method="gradient")
+    assert pg.explain(pg.Model(Asks(), returns="logits"), x, method="shapley", **QUIET).values.any()
 
 
 class _OfSpectrum(nn.Module):
@@ -239,13 +240,15 @@ def test_a_map_of_an_image_made_inside_is_seen_by_what_follows_it(name: str) -> 
     makes, shape = _FREQUENCIES[name]
     x = torch.randn(shape)
     with pytest.raises(pg.InputError, match="pass that image to a module of what follows it"):
-        pg.explain(_OfSpectrum(makes), x, method="gradcam", output_kind="logits")
+        pg.explain(pg.Model(_OfSpectrum(makes), returns="logits"), x, method="gradcam")
     seen = makes(x)
-    found = pg.explain(_OfSpectrum(nn.Identity()), seen, method="gradcam", output_kind="logits", **QUIET)
+    found = pg.explain(pg.Model(_OfSpectrum(nn.Identity()), returns="logits"), seen, method="gradcam", **QUIET)
     (maps,) = (array for key, array in found.maps.items() if key.startswith("maps"))
     assert maps.shape[2:] == seen.shape[2:]
 
 
 def test_an_image_that_comes_back_from_its_frequencies_has_a_map() -> None:
     smooth = _OfSpectrum(lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 0.5, s=x.shape[-2:]))
-    assert pg.explain(smooth, torch.randn(6, 1, 8, 8), method="gradcam", output_kind="logits", **QUIET).values.any()
+    assert pg.explain(
+        pg.Model(smooth, returns="logits"), torch.randn(6, 1, 8, 8), method="gradcam", **QUIET
+    ).values.any()

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE, Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.thresholds import cuts

@@ -94,7 +94,7 @@ class Slopes:
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs in the quantity explained, ``(b, K)``. Inputs that nobody owns come from ``fixed``."""
-        return self.subject.readout(self.raw(fixed, leaves), self.request.output)
+        return self.subject.readout(self.raw(fixed, leaves), self.request.scale)
 
     def raw(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs as the network does, ``(b, K)``."""

@@ -8,6 +8,7 @@ from math import comb
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -98,7 +99,7 @@ def test_strong_interactions_are_no_worse_than_by_orders(monkeypatch, kind):
         method = tuned(pg.methods.Shapley(tolerance=0, max_permutations=200), exact=0)
         asked = {"method": method, "background": background, "progress": False}
         model = pg.Model(net, task="regression")
-        found = [pg.explain(model, rows, random_state=seed, **asked) for seed in range(6)]
+        found = [explain_with(model, rows, random_state=seed, **asked) for seed in range(6)]
         values = np.stack([own.values for own in found])
         told = np.mean([(own.std_error**2).mean() for own in found])
         return float(values.var(axis=0, ddof=1).mean()), float(told)

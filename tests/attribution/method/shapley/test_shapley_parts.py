@@ -196,7 +196,7 @@ def test_losses_take_as_many_samples_in_any_unit():
     method = tuned(pg.methods.Shapley(blocks="modality", tolerance=1e-6), exact=0)
     given = {"scope": "global", "background": background, "n_repeats": 40, "progress": False}
     spent = {
-        times: pg.explain(Products(times), rows, times * (2 + rows[:, 0].numpy()), method=method, **given).meta[
+        times: explain_with(Products(times), rows, times * (2 + rows[:, 0].numpy()), method=method, **given).meta[
             "permutations"
         ]
         for times in (1, 64, 1 / 64)
