@@ -38,7 +38,7 @@ TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catb
 METHODS = (
     # The name with a hyphen stands where no line of --help ends.
     *("permgrad", "permgrad-paper", "permutation", "ablation", "shapley", "lime", "gradient", "smoothgrad"),
-    *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "ale", "aggregate"),
+    *("integrated_gradients", "deeplift", "gradcam", "ale", "aggregate"),
 )
 METRICS = (
     *("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "lift", "log_loss"),

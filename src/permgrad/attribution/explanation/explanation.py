@@ -406,11 +406,11 @@ class Explanation(Numbers):
         """Sum an additive explanation over each modality's players. For others the error names the call to make."""
         if self.method == MIXED:
             problem = "by_modality cannot sum these values: each modality was explained by a different method"
-            hint = 'Call pg.explain(model, inputs, y, method="permgrad", level="modality").'
+            hint = 'Call pg.explain(model, X, y, method="permgrad", groups="modality").'
             raise InputError(problem, hint=hint, code="PG004")
         if not self.additive:
             problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
-            hint = f'Call pg.explain(model, inputs, y, method={self.method!r}, level="modality").'
+            hint = f'Call pg.explain(model, X, y, method={self.method!r}, groups="modality").'
             raise InputError(problem, hint=hint, code="PG004")
         if self.members:
             if (self.order > 1).all():

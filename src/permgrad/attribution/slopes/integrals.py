@@ -98,7 +98,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             qualities.append(quality)
             if isinstance(lines, SecantLines):
                 values = slopes.sums(list(values.permute(1, 3, 0, 2)))
-            result.keep(part, values, outputs, starts, lines.error)
+            result.keep(part, values, outputs, starts)
             progress.advance(part.stop - part.start)
     gap, change, taken = np.concatenate(qualities, axis=1)
     unsettled = int(((gap > tolerance) | (change > tolerance)).sum())

@@ -10,7 +10,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.random import uniform, uniform_integers
+from permgrad.base.random import uniform
 from permgrad.models.batches import halved, in_batches
 
 #: Secants of functions are used where their sums miss less than this share of the output's range.
@@ -24,7 +24,6 @@ class Lines:
     factor = 2
     ahead = 1 / 3  # by how much of the last change the limit is beyond it
     first_row = 0  # of those whose integrals are taken, among the rows explained
-    error: Tensor | None = None  # of the last estimate, where it was drawn: ``(rows, players, targets)``
     first: int
     settled_from: int
 
@@ -163,33 +162,6 @@ class GradientIntegral(Lines):
         start, stop = self.ends(rows, line)
         _, gradients = self.slopes.gradients(self.between(start, stop, times[None]))
         return self.slopes.attributions(gradients, start, stop)
-
-
-class SampledIntegral(GradientIntegral):
-    """Plain gradients at random times of random lines, so many for each row: expected gradients as published."""
-
-    rule = "gradients at random points"
-
-    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — there is one estimate
-        """Return means over the points of each row, with their standard errors in ``error``."""
-        request, total = self.slopes.request, rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
-        squares = torch.zeros_like(total).sum(dim=1)
-
-        def work(part: slice) -> None:
-            row, numbers = sampled_points(request, self.first_row, intervals, part)
-            reference = uniform_integers(request.seed, ("expected gradients", "baseline"), numbers, self.count)
-            times = uniform(request.seed, ("expected gradients", "time"), numbers)
-            row, line = row.to(total.device), (row * self.count + torch.from_numpy(reference)).to(total.device)
-            added = self.products(rows, line, torch.from_numpy(times).to(total.device))
-            total.index_add_(0, row, added)
-            squares.index_add_(0, row, added.sum(dim=1).square())
-
-        self.slopes.batch = in_batches(len(total) * intervals, self.slopes.batch, work)
-        mean = total / intervals
-        variance = (squares / intervals - mean.sum(dim=1).square()).clamp_min(0)
-        # Of a single sample there is none.
-        self.error = (variance / (intervals - 1 or torch.nan)).sqrt()
-        return mean
 
 
 #: Samples of a row, at most: the numbers of their points do not meet.

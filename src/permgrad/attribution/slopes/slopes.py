@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
@@ -188,13 +187,9 @@ class Additive:
         request = slopes.request
         self.values = np.zeros((request.count, len(slopes.parts), len(request.space), len(request.targets)))
         self.predictions, self.base = np.zeros((2, request.count, len(request.targets)))
-        self.std: Floats | None = None
 
-    def keep(self, part: slice, values: Tensor, predictions: Tensor, base: Tensor, error: Tensor | None = None) -> None:
-        """Store the numbers of some rows. ``error``: the standard errors of values that were drawn."""
-        if error is not None:
-            self.std = np.zeros_like(self.values[:, 0]) if self.std is None else self.std
-            self.std[part] = error.cpu().numpy()
+    def keep(self, part: slice, values: Tensor, predictions: Tensor, base: Tensor) -> None:
+        """Store the numbers of some rows."""
         self.values[part] = values.cpu().numpy()
         self.predictions[part] = predictions.double().cpu().numpy()
         self.base[part] = base.double().cpu().numpy()
@@ -205,10 +200,6 @@ class Additive:
         with np.errstate(invalid="ignore"):
             gaps = np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base)) / scale
         parts = self.slopes.parts if self.slopes.parts != ("",) else ()
-        drawn: dict[str, Any] = {}
-        if self.std is not None:
-            ends = interval(self.values.sum(axis=1), self.std, facts["samples"], self.slopes.request.confidence)
-            drawn = {"std_error": self.std, **dict(zip(("low", "high", "p_values"), ends, strict=True))}
         described = {
             "quantity": "output minus the output at the baseline",
             "baseline": self.reference.words,
@@ -226,7 +217,6 @@ class Additive:
             method,
             self.values.sum(axis=1) if parts else self.values[:, 0],
             described,
-            **drawn,
             parts={name: self.values[:, place] for place, name in enumerate(parts)},
             additive=True,
             base_values=self.base[0] if self.slopes.whole else self.base,
