@@ -17,6 +17,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from explaining import refit_with
+
 import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import expected_refits
@@ -53,7 +55,7 @@ def no_fits():
 
 def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(tmp_path):
     X, y = table()
-    explanation = pg.explain_refits(Counted(), X, y, out=tmp_path / "out", **ASKED)
+    explanation = refit_with(Counted(), X, y, out=tmp_path / "out", **ASKED)
     assert len(Counted.fits) == 6
     assert explanation.ranking()[:2] == ["a", "b"]
     held = [pg.Explanation.load(folder).maps["rows"] for folder in sorted((tmp_path / "out" / "refits").iterdir())]
@@ -67,12 +69,12 @@ def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(tmp_pa
 def test_a_stopped_call_resumes_with_the_next_refit(tmp_path):
     X, y = table()
     asked = {"out": tmp_path / "out", **ASKED}
-    first = pg.explain_refits(Counted(), X, y, **asked)
+    first = refit_with(Counted(), X, y, **asked)
     kept = sorted((tmp_path / "out" / "refits").iterdir())
     (kept[2] / "explanation.json").unlink()
     (kept[4] / "values.npz").write_bytes(b"damaged")
     Counted.fits = []
-    again = pg.explain_refits(Counted(), X, y, **asked)
+    again = refit_with(Counted(), X, y, **asked)
     assert len(Counted.fits) == 2
     pd.testing.assert_frame_equal(again.to_frame(), first.to_frame())
     assert again.meta["another_training"] == first.meta["another_training"]
@@ -80,8 +82,8 @@ def test_a_stopped_call_resumes_with_the_next_refit(tmp_path):
     alone = pg.explain_refits(Counted(), X, y, **ASKED)
     pd.testing.assert_frame_equal(alone.to_frame(), first.to_frame())
     with pytest.raises(pg.InputError, match="another one, which differs in parameters"):
-        pg.explain_refits(Counted(alpha=3.0), X, y, **asked)
-    other = pg.explain_refits(Counted(alpha=3.0), X, y, overwrite=True, **asked)
+        refit_with(Counted(alpha=3.0), X, y, **asked)
+    other = refit_with(Counted(alpha=3.0), X, y, overwrite=True, **asked)
     assert (other.values != first.values).any()
 
 
@@ -128,20 +130,16 @@ def test_groups_of_columns_and_of_rows():
     [
         ({"refits": 4}, "PG002", "refits must be an integer of at least 5"),
         ({"refits": 40}, "PG013", "40 refits need at least 160 rows, got 120"),
-        ({"most_rows": 10}, "PG002", "most_rows must be an integer of at least 100"),
+        ({"max_rows": 10}, "PG002", "max_rows must be an integer of at least 100"),
         ({"method": "shapley"}, "PG004", "needs one of the methods ablation, permgrad, permutation"),
-        ({"order": 2}, "PG006", "interactions"),
-        ({"nonsense": 1}, "PG004", "has no option 'nonsense'"),
+        ({"method": pg.methods.PermGrad(order=2)}, "PG006", "order=2 cannot be used with explain_refits"),
         ({"groups": {"g": ["z"]}}, "PG039", "not a feature"),
         ({"loss": "what"}, "PG003", "loss must be one of"),
-        ({"engine": "what"}, "PG003", "engine must be one of"),
-        ({"split_groups": [1, 2]}, "PG007", "one value for each of the 120 rows"),
+        ({"row_groups": [1, 2]}, "PG007", "one value for each of the 120 rows"),
         ({"estimator": Ridge}, "PG031", "an estimator of scikit-learn's kind"),
         ({"estimator": len}, "PG031", "an estimator of scikit-learn's kind"),
         ({"y": np.zeros(7)}, "PG007", "X has 120 rows and y has 7"),
         ({"y": np.full(120, np.nan)}, "PG015", "y has missing values"),
-        ({"out": 3}, "PG001", "out must be a path"),
-        ({"overwrite": "yes"}, "PG001", "overwrite must be True or False"),
         ({"estimator": LogisticRegression(), "y": np.repeat(["a", "b"], [3, 117])}, "PG018", "Class 'a' has 3 rows"),
     ],
 )
@@ -234,7 +232,7 @@ class PlainClassifier(Plain):
 def test_any_object_with_fit_and_predict_works(tmp_path):
     X, y = table()
     numbers, plain = X[["a", "b", "c"]].to_numpy(), Plain()
-    assert pg.explain_refits(plain, numbers, y, **ASKED, out=tmp_path / "out").ranking()[0] == "x0"
+    assert refit_with(plain, numbers, y, **ASKED, out=tmp_path / "out").ranking()[0] == "x0"
     assert not vars(plain)
     labels = np.where(y > 0, "yes", "no")
     assert pg.explain_refits(PlainClassifier(), numbers, labels, **ASKED).ranking()[0] == "x0"

@@ -8,12 +8,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 import permgrad as pg
+from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
-from permgrad.evaluation.changes import changes_of_models
+from permgrad.evaluation.changes import changes_between, changes_of_models
 from permgrad.evaluation.skill import Predicted, metric_by_rows
 
-OPTIONS = {"task": "regression", "random_state": 0, "n_repeats": 2, "progress": False}
+OPTIONS = {"n_repeats": 2, "progress": False}
 
 
 def predict(table):
@@ -130,43 +131,16 @@ def test_rows_of_groups_say_less_and_groups_of_columns_are_one(moved):
         alone.loc["loss", "std_error"], rel=0.01
     )
     times = (np.arange(300), np.arange(300))
-    timed = pg.changes(predict, old, y_old, new, y_new, row_time=times, **OPTIONS)
+    sides = zip((old, new), (y_old, y_new), times, strict=True)
+    given = {"scope": "global", "n_repeats": 2, "progress": False}
+    timed = changes_between(*(Arguments(predict, X, y, row_time=time, **given) for X, y, time in sides))
     assert np.isfinite(timed.to_frame()[["change", "std_error"]].to_numpy()).all()
-
-
-def test_weighted_rows_count_as_often_as_rows_repeated(moved):
-    (old, y_old), (new, y_new) = ((x.head(400), y[:400]) for x, y in moved)
-    often = np.where(old["age"] > 0, 2, 1)
-    found = pg.changes(predict, old, y_old, new, y_new, sample_weight=(often, None), **OPTIONS)
-    scores = lines_of(found, "score")
-    assert scores.index.tolist() == ["loss"]
-    losses = [(predict(x) - y) ** 2 for x, y in ((old, y_old), (new, y_new))]
-    assert scores.loc["loss", "old"] == pytest.approx(np.average(losses[0], weights=often))
-    assert scores.loc["loss", "new"] == pytest.approx(losses[1].mean())
-    places = np.repeat(np.arange(400), often)
-    groups = (places, np.arange(400))
-    repeated = pg.changes(predict, old.iloc[places], y_old[places], new, y_new, row_groups=groups, **OPTIONS)
-    same = lines_of(repeated, "score").loc["loss"]
-    assert scores.loc["loss", ["change", "std_error"]].tolist() == pytest.approx(
-        same[["change", "std_error"]].tolist(), rel=0.01
-    )
 
 
 def predict_named(table):
     if list(table.columns) != ["income", "age", "noise"]:
         raise ValueError("other columns")
     return table["age"].to_numpy()
-
-
-def test_two_explanations_have_their_importances_compared(moved):
-    before, after = (explain_with(predict, x, y, **OPTIONS) for x, y in moved)
-    found = pg.changes(before, after)
-    whole = lines_of(pg.changes(predict, *moved[0], *moved[1], **OPTIONS), "importance")
-    pd.testing.assert_frame_equal(lines_of(found, "importance"), whole)
-    assert found.summary().startswith("Importance: 0 of 3 features changed clearly.")
-    for other in (moved[0][0], explain_with(predict, *moved[1], method="permutation", **OPTIONS)):
-        with pytest.raises(InputError, match="of the same features by the same method"):
-            pg.changes(before, other)
 
 
 def test_what_cannot_be_compared_is_refused():
@@ -179,10 +153,6 @@ def test_what_cannot_be_compared_is_refused():
         ((x, y, new, y_new), {"row_groups": np.arange(100)}, "pair for old and new"),
         ((x, y, new, y_new), {"row_groups": (np.arange(100) % 3,) * 2}, "4 groups"),
         ((x, y, new.rename(columns={"age": "years"}), y_new), {}, "the same features"),
-        ((x, y, new, y_new), {"sample_weight": y}, "pair for old and new"),
-        ((x, y, new, y_new), {"sample_weight": (-np.ones(100), None)}, "sample_weight must be"),
-        ((x, y, new, y_new), {"scoring": "r2"}, "does not take scoring"),
-        ((x, y, new, y_new), {"wrong_name": 1}, "wrong_name"),
     ):
         with pytest.raises(InputError, match=words):
             pg.changes(predict, *arguments, **OPTIONS, **further)

@@ -111,12 +111,7 @@ def test_sensitivity_of_slopes_of_a_linear_network_is_zero():
     if np.ptp(explanation.values[:, 0, 0]) < 1e-6:  # slopes; else slopes times inputs, which move with them
         assert lines(explanation.evaluate(net, rows, **plain)).loc["sensitivity", "value"] < 1e-6
     values = pg.explain(net, rows, method=pg.methods.IntegratedGradients(baseline="zeros"), **QUIET)
-    near, far = (
-        lines(values.evaluate(net, rows, radius=radius, **plain)).loc["sensitivity", "value"] for radius in (0.01, 0.1)
-    )
-    assert 0 < near < far
-    assert far == pytest.approx(10 * near, rel=1e-2)
-    assert lines(values.evaluate(net, rows, radius=0.0, **plain)).loc["sensitivity", "value"] == 0
+    assert 0 < lines(values.evaluate(net, rows, **plain)).loc["sensitivity", "value"] < 0.5
 
 
 def test_sparsity_and_complexity_are_those_of_the_values():
@@ -143,13 +138,6 @@ def test_explanations_change_as_weights_are_drawn_anew():
     assert abs(found.loc["randomisation", "value"]) < 0.6
     assert found.loc["randomisation", "direction"] == "lower"
     assert all(torch.equal(weights[name], value) for name, value in model.module_.state_dict().items())
-
-
-def test_an_explanation_that_does_not_look_at_the_network_agrees_with_itself():
-    net, inputs = fusion()
-    explanation = pg.explain(net, inputs, method="integrated_gradients", **QUIET)
-    frame = lines(explanation.evaluate(net, inputs, metrics="randomisation", explain=lambda *_: explanation, **QUIET))
-    assert frame.loc["randomisation", "value"] == 1.0
 
 
 # ---- any model -------------------------------------------------------------------------------------------------------
@@ -294,32 +282,19 @@ def test_other_rows_and_another_background_are_refused():
 
 # ---- rows that depend on each other ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("argument", ["row_groups", "row_time"])
-@pytest.mark.parametrize("scope", ["global", "local"])
-def test_groups_and_times_lend_to_others_and_are_behind_the_errors(argument, scope):
+def test_groups_and_times_of_single_rows_are_behind_the_errors(argument):
     """Rows of a group are one row repeated, so that errors must be those of the groups."""
     few, code = np.random.default_rng(1).normal(size=(50, 4)), np.repeat(np.arange(50.0), 5)
-    rows, y = few[code.astype(int)], None if scope == "local" else linear(few)[code.astype(int)]
-    table = pd.DataFrame(rows, columns=list("abcd"))
-    named = {argument: "visit"}
-    wide = table.assign(visit=code)
+    rows, model = few[code.astype(int)], pg.Model(linear, task="regression")
+    explanation = pg.explain(model, rows, method="permutation", scope="local", **{argument: code}, **QUIET)
+    told = lines(explanation.evaluate(model, rows, metrics="deletion", **QUIET)).loc["deletion"]
+    alone = pg.explain(model, rows, method="permutation", scope="local", **QUIET)
+    plain = lines(alone.evaluate(model, rows, metrics="deletion", **QUIET)).loc["deletion"]
+    assert told["std_error"] > 1.7 * plain["std_error"]
+    whole = pg.explain(model, rows, linear(rows), **{argument: code}, **QUIET)
+    with pytest.raises(pg.InputError, match=f"made with {argument}=, which it does not store"):
+        whole.evaluate(model, rows, linear(rows), **QUIET)
 
-    def found(inputs, **related):
-        explanation = explain_with(linear, inputs, y, scope=scope, **QUIET, task="regression", **related)
-        return explanation, lines(
-            explanation.evaluate(pg.Model(linear, task="regression"), inputs, y, n_repeats=4, **QUIET, **related)
-        )
-
-    explanation, by_values = found(table, **{argument: code})
-    plain = found(table)[1]
-    assert by_values["std_error"]["deletion"] > 1.5 * plain["std_error"]["deletion"], (
-        "250 rows tell what 50 groups tell"
-    )
-    pd.testing.assert_frame_equal(found(wide, **named)[1], by_values)
-    assert list(wide.columns) == [*"abcd", "visit"]
-    with pytest.raises(InputError, match=f"was made with {argument}=.* Pass the same {argument}="):
-        explanation.evaluate(linear, table, y, **QUIET)
-    with pytest.raises(InputError, match=f"{argument} must be one of"):
-        explanation.evaluate(linear, table, y, **{argument: "visits"}, **QUIET)
 
 
 def test_rows_of_a_group_do_not_lend_to_each_other():
@@ -328,7 +303,7 @@ def test_rows_of_a_group_do_not_lend_to_each_other():
     rows = np.where(code[:, None] == 0, 0.0, [5.0, 1.0, 1.0, 1.0])
     options = {"task": "regression", **QUIET}
     own = explain_with(linear, rows, scope="local", row_groups=code, **options)
-    found = own.evaluate(linear, rows, row_groups=code, metrics="deletion", **options).estimates["deletion"]
+    found = own.evaluate(pg.Model(linear, task="regression"), rows, metrics="deletion", **QUIET).estimates["deletion"]
     first, last = linear(rows[[0, -1]])
     assert abs(first - last) > 1
     assert found.curve[1, 0] == pytest.approx((10 * first + 50 * last) / 60)

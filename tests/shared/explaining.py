@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import permgrad as pg
 from permgrad.attribution.explain import answer
+from permgrad.attribution.explain_refits import refit
 from permgrad.attribution.method.captum import CaptumMethod, find_method
+from permgrad.attribution.parts.engines import LocalEngine
+from permgrad.attribution.parts.plan import make_plan
+from permgrad.attribution.parts.stream import stream
 from permgrad.attribution.request import Configured, configured
 from permgrad.attribution.request.arguments import Arguments
 
@@ -57,3 +62,38 @@ def with_settings(method: Any, **settings: Any) -> Any:
     chosen, name = find_method(method)
     assert isinstance(chosen, Configured)
     return configured(name, {**chosen.settings(), **settings})
+
+
+def stream_with(
+    model: Any, table: Any, y: Any = None, *, overwrite: bool = False, na: Any = (), **options: Any
+) -> pg.Explanation:
+    """Explain files as ``pg.explain_stream``, with options in one dict, or as the command does."""
+    out, per_part = options.pop("out", None), options.pop("rows_per_part", "auto")
+    model = load_read(model)
+    model, arguments = parted(model, options)
+    if not overwrite and not na:
+        return pg.explain_stream(model, table, y, out=out, rows_per_part=per_part, **arguments)
+    size = None if per_part == "auto" else per_part
+    asked = Arguments(None, None, y, **arguments)
+    return stream(model, table, asked, out=out, engine=LocalEngine(), rows_per_part=size, overwrite=overwrite, na=na)
+
+
+def load_read(model: Any) -> Any:
+    """Return a model, loaded if it is a folder: what ``pg.Model`` says is said of a model."""
+    return pg.load(model) if isinstance(model, (str, os.PathLike)) else model
+
+
+def plan_with(model: Any, table: Any, y: Any = None, **options: Any) -> Any:
+    """Return the plan of an explanation of files."""
+    model, arguments = parted(model, options)
+    return make_plan(pg.Model(model) if not isinstance(model, pg.Model) else model, table, Arguments(y=y, **arguments))
+
+
+def refit_with(
+    estimator: Any, X: Any, y: Any, *, out: Any = None, overwrite: bool = False, row_time: Any = None, **options: Any
+) -> pg.Explanation:
+    """Explain a training procedure as a run does, in a folder, or with times of rows."""
+    sizes = {name: options.pop(name) for name in ("refits", "max_rows") if name in options}
+    model, arguments = parted(estimator, options)
+    asked = Arguments(model, X, y, row_time=row_time, **arguments)
+    return refit(asked, **{"refits": 10, **sizes}, out=out, overwrite=overwrite)

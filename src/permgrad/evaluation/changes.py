@@ -138,7 +138,7 @@ def changes(
 
 
 def changes_between(old: Arguments, new: Arguments) -> Changes:
-    """Compare two samples of rows, which may have weights and times, for one model."""
+    """Compare two samples of rows, which may have times, for one model."""
     with sparing(), full_float32():
         requests = [_request(sample) for sample in (old, new)]
         losses, guesses = zip(*map(_predicted, requests), strict=True)
@@ -223,11 +223,7 @@ def _scores_and_drift(
     units = requests[0].units, requests[1].units
     tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
     drift = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
-    weights: list[Floats | None] = [request.sample_weight for request in requests]
-    if any(each is not None for each in weights):  # on one scale: each sample has a mean weight of 1
-        pairs = zip(requests, weights, strict=True)
-        weights = [np.ones(one.count) if each is None else each / each.mean() for one, each in pairs]
-    lines = _scores(losses, guesses, units, requests[0].confidence, weights=weights)
+    lines = _scores(losses, guesses, units, requests[0].confidence)
     return lines, {"same_rows": False, "rows": [request.count for request in requests], "drift": drift}
 
 
@@ -238,26 +234,24 @@ def _scores(
     confidence: float,
     *,
     paired: bool = False,
-    weights: Sequence[Floats | None] = (None, None),
 ) -> list[dict[str, Any]]:
     """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
-    both = {"loss": [(float(np.average(loss, weights=own)), loss) for loss, own in zip(losses, weights, strict=True)]}
-    known = [guess for guess in guesses if guess is not None and weights[0] is None]
+    both = {"loss": [(float(loss.mean()), loss) for loss in losses]}
+    known = [guess for guess in guesses if guess is not None]
     for name in () if len(known) < 2 else ("accuracy", "roc_auc") if known[0].classes else ("rmse",):
         both[name] = [metric_by_rows(name, guess) for guess in known]
     lines = []
     for name, sides in both.items():
         old, new = (
-            (np.array([value]), *_means(rows[None], unit, own)[1:])
-            for (value, rows), unit, own in zip(sides, units, weights, strict=True)
+            (np.array([value]), *_means(rows[None], unit)[1:]) for (value, rows), unit in zip(sides, units, strict=True)
         )
         apart = _means((sides[1][1] - sides[0][1])[None], units[0])[1:] if paired else ()
         lines += _lines("score", [name], old, new, confidence, apart)
     return lines
 
 
-def _means(scores: Floats, units: Dependence | None, weights: Floats | None = None) -> Estimate:
-    return mean_over_rows(scores.T, weights, units)
+def _means(scores: Floats, units: Dependence | None) -> Estimate:
+    return mean_over_rows(scores.T, units=units)
 
 
 def _lines(

@@ -415,6 +415,10 @@ def _check_given(explanation: Explanation, y: Any, background: Any) -> None:
         raise InputError(f"evaluate needs one method, but {why}", hint="Evaluate one at a time.", code="PG004")
     if explanation.scope == "global" and y is None and meta.get("loss", "divergence") != "divergence":
         raise InputError("The explanation measures the loss and needs y", hint="Pass its targets.", code="PG005")
+    by = meta.get("independent", {}).get("by")
+    if by is not None and by not in meta:
+        problem = f"The explanation was made with {by}=, which it does not store"
+        raise InputError(problem, hint="Evaluate a local explanation.", code="PG005")
     if background is None and meta.get("background", {}).get("kind") == "given":
         used = f"a background of {counted(meta['background']['rows'], 'row')}"
         raise InputError(f"The explanation was made with {used}", hint="Pass the same background=.", code="PG005")
@@ -441,6 +445,7 @@ def _call(explanation: Explanation, model: Model, X: Any, y: Any, background: An
         n_repeats=meta.get("n_repeats", 10),
         random_state=meta.get("seed", 0),
         progress=False,
+        **{name: meta[name] for name in ("row_groups", "row_time") if name in meta},
     )
 
 

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with
+from explaining import explain_with, plan_with, stream_with
 from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import LocalEngine
 from permgrad.attribution.parts.folder import difference
 from permgrad.attribution.parts.part import explain_part, merge
-from permgrad.attribution.parts.plan import StreamPlan, make_plan, model_digest
+from permgrad.attribution.parts.plan import StreamPlan, model_digest
 from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.request import methods
@@ -131,7 +131,7 @@ def test_a_folder_is_explained_as_the_table_in_memory(
     folder = write(tmp_path / "t", frame.assign(y=y), (13, 0, 200, 1, 330))
     background = features(40, seed=9)
     options: dict[str, Any] = {"method": method, "background": background, "random_state": 4, "n_repeats": 3}
-    found = pg.explain_stream(classifier, folder, "y" if known else None, rows_per_part=150, **options)
+    found = stream_with(classifier, folder, "y" if known else None, rows_per_part=150, **options)
     assert found.meta["streamed"]["parts"] > 5
     assert_equal(found, explain_with(classifier, frame, y if known else None, **options))
 
@@ -143,7 +143,7 @@ def test_regression_with_weights_and_one_branch(tmp_path: Path, regressor: pg.Hy
     weights[:150] = 0
     folder = write(tmp_path / "t", frame.assign(y=y, w=weights), (150,))
     options: dict[str, Any] = {"background": features(40, seed=9), "random_state": 4, "n_repeats": 2}
-    found = explain_with(regressor, folder, "y", sample_weight="w", **options)
+    found = stream_with(regressor, folder, "y", sample_weight="w", **options)
     # Rows of weight 0 are no receivers; in memory they are counted as rows all the same.
     kept = weights > 0
     expected = explain_with(regressor, frame, y, sample_weight=weights, **options)
@@ -156,7 +156,7 @@ def test_regression_with_weights_and_one_branch(tmp_path: Path, regressor: pg.Hy
 def test_donors_default_to_the_models_own_background(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
     """Never to the rows explained: they are not all in memory."""
     folder = write(tmp_path / "t", features())
-    found = pg.explain_stream(regressor, folder, random_state=0, n_repeats=1)
+    found = stream_with(regressor, folder, random_state=0, n_repeats=1)
     assert found.meta["background"] == {"kind": "training rows", "rows": 60}
 
 
@@ -172,34 +172,25 @@ def test_groups_levels_and_classes(tmp_path: Path, classifier: pg.HyNNClassifier
         "n_repeats": 2,
         "branches": False,
     }
-    found = pg.explain_stream(classifier, folder, "y", rows_per_part=100, **options)
+    found = stream_with(classifier, folder, "y", rows_per_part=100, **options)
     assert found.outputs == ("all", "middle")
     assert found.groups == {"numbers": ["a", "b"]}
     assert_equal(found, explain_with(classifier, frame, y, **options))
 
 
-@pytest.mark.parametrize("form", ["tidy", "wide"])
-def test_rows_are_written_while_they_are_made(
-    tmp_path: Path, classifier: pg.HyNNClassifier, form: Literal["tidy", "wide"]
-) -> None:
+def test_rows_are_written_while_they_are_made(tmp_path: Path, classifier: pg.HyNNClassifier) -> None:
     frame = features(300)
     folder = write(tmp_path / "t", frame, (110,))
     options: dict[str, Any] = {"method": "integrated_gradients", "random_state": 2}
-    found = pg.explain_stream(classifier, folder, out=tmp_path / "out", form=form, rows_per_part=100, **options)
+    found = stream_with(classifier, folder, out=tmp_path / "out", rows_per_part=100, **options)
     expected = explain_with(classifier, frame, background=None, **options)
     lines = pd.read_parquet(tmp_path / "out" / "local")
-    if form == "tidy":
-        own = expected.to_frame()
-        assert lines.columns.tolist() == own.columns.tolist()
-        assert lines["row"].tolist() == own["row"].tolist()
-        assert lines["feature"].astype(str).tolist() == own["feature"].tolist()
-        assert lines["class"].astype(str).tolist() == own["class"].tolist()
-        np.testing.assert_allclose(lines["importance"], own["importance"], atol=1e-5)
-    else:
-        assert lines.columns.tolist() == ["row", "class", "prediction", "base", *expected.names]
-        values = lines[list(expected.names)].to_numpy().reshape(300, 3, -1).transpose(0, 2, 1)
-        np.testing.assert_allclose(values, expected.values, atol=1e-5)
-        np.testing.assert_allclose(lines["prediction"].to_numpy().reshape(300, 3), expected.predictions, atol=1e-5)
+    own = expected.to_frame()
+    assert lines.columns.tolist() == own.columns.tolist()
+    assert lines["row"].tolist() == own["row"].tolist()
+    assert lines["feature"].astype(str).tolist() == own["feature"].tolist()
+    assert lines["class"].astype(str).tolist() == own["class"].tolist()
+    np.testing.assert_allclose(lines["importance"], own["importance"], atol=1e-5)
     summary = expected.to_global("mean_abs")
     np.testing.assert_allclose(found.values, summary.values, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found.std_error, summary.std_error, rtol=1e-5, atol=1e-7)
@@ -214,7 +205,7 @@ def test_the_largest_gap_of_all_parts_is_told(tmp_path: Path, regressor: pg.HyNN
     folder = write(tmp_path / "t", frame)
     options: dict[str, Any] = {"method": "shapley", "scope": "local", "background": features(40, seed=5)}
     options |= {"exact": 0, "max_permutations": 40, "tolerance": 1.0, "random_state": 3}
-    found = pg.explain_stream(regressor, folder, rows_per_part=25, out=tmp_path / "out", **options)
+    found = stream_with(regressor, folder, rows_per_part=25, out=tmp_path / "out", **options)
     expected = explain_with(regressor, frame, **options).meta["completeness_gap"]
     assert expected > 1e-3
     assert found.meta["completeness_gap"] == pytest.approx(expected, rel=1e-4)
@@ -232,7 +223,7 @@ def test_every_local_method(tmp_path: Path, regressor: pg.HyNNRegressor, classif
         "background": features(12, seed=5),
         "random_state": 3,
     }
-    pg.explain_stream(model, folder, out=tmp_path / "out", rows_per_part=5, n_repeats=2, **options)
+    stream_with(model, folder, out=tmp_path / "out", rows_per_part=5, n_repeats=2, **options)
     expected = explain_with(model, frame, n_repeats=2, **options)
     found = pd.read_parquet(tmp_path / "out" / "local")["importance"].to_numpy().reshape(expected.values.shape)
     scale = np.abs(expected.values).max()
@@ -250,7 +241,7 @@ def test_a_sample_is_the_rows_with_the_smallest_lots(tmp_path: Path, regressor: 
     lots = uniform(6, ("receivers",), np.arange(ROWS))
     chosen = np.sort(np.argsort(lots)[:30])
     folder = write(tmp_path / "t", frame.assign(y=y), (100, 311))
-    found = pg.explain_stream(regressor, folder, "y", max_rows=30, rows_per_part=100, **options)
+    found = stream_with(regressor, folder, "y", max_rows=30, rows_per_part=100, **options)
     assert found.meta["rows_explained"] == 30
     # The slow way: every chosen row alone, at its own number.
     effects = [
@@ -260,9 +251,9 @@ def test_a_sample_is_the_rows_with_the_smallest_lots(tmp_path: Path, regressor: 
         for row in chosen.tolist()
     ]
     np.testing.assert_allclose(found.values[:, 0], np.mean(effects, axis=0), rtol=1e-5, atol=1e-7)
-    more = pg.explain_stream(regressor, folder, "y", max_rows=30, rows_per_part=5000, **options)
+    more = stream_with(regressor, folder, "y", max_rows=30, rows_per_part=5000, **options)
     np.testing.assert_allclose(more.values, found.values, rtol=1e-5, atol=1e-7)
-    everything = pg.explain_stream(regressor, folder, "y", max_rows=10_000, **options)
+    everything = stream_with(regressor, folder, "y", max_rows=10_000, **options)
     assert everything.meta["rows_explained"] == ROWS
 
 
@@ -271,7 +262,7 @@ def test_the_sample_is_uniform_and_of_the_size_wanted(tmp_path: Path, regressor:
     table = open_partitioned(folder)
     counts = np.zeros(ROWS)
     for seed in range(60):
-        plan = make_plan(regressor, table, rows=90, random_state=seed)
+        plan = plan_with(regressor, table, max_rows=90, random_state=seed)
         chosen = np.flatnonzero(plan.is_chosen(np.arange(ROWS)))
         assert len(chosen) == 90
         counts[chosen] += 1
@@ -286,7 +277,7 @@ def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classif
     frame = features(400)
     folder = write(tmp_path / "t", frame.assign(y=target_of(classifier, frame)))
     table = open_partitioned(folder, rows_per_part=80)
-    plan = make_plan(classifier, table, "y", random_state=1, n_repeats=2)
+    plan = plan_with(classifier, table, "y", random_state=1, n_repeats=2)
     sent: StreamPlan = pickle.loads(pickle.dumps(plan))
     assert sent.key == plan.key
     results = [explain_part(classifier, plan, table, part) for part in table.parts]
@@ -306,7 +297,7 @@ def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor)
     for rows in (100, 800):
         folder = write(tmp_path / str(rows), features(rows))
         table = open_partitioned(folder)
-        plan = make_plan(regressor, table, random_state=1, n_repeats=1)
+        plan = plan_with(regressor, table, random_state=1, n_repeats=1)
         sums = pack(explain_part(regressor, plan, table, table.parts[0]).sums)
         sizes.append(sum(array.nbytes for array in sums.values()))
     assert sizes[0] == sizes[1]
@@ -352,19 +343,19 @@ def test_stopped_half_way_and_gone_on_with(
     options: dict[str, Any] = {"method": method, "scope": scope, "rows_per_part": 80, "random_state": 1}
     options |= {"n_repeats": 2, "out": tmp_path / "out"}
     with pytest.raises(KeyboardInterrupt):
-        pg.explain_stream(classifier, folder, "y", engine=Stopping(2), **options)
+        stream_with(classifier, folder, "y", engine=Stopping(2), **options)
     # What a process leaves that is killed while it writes.
     (tmp_path / "out" / "parts" / f".part-00002.npz{_UNDER_WAY}abc.npz").write_bytes(b"half")
     (tmp_path / "out" / "local").mkdir(exist_ok=True)
     (tmp_path / "out" / "local" / f".part-00002.parquet{_UNDER_WAY}abc.parquet").write_bytes(b"half")
     going_on = Stopping(99)
-    found = pg.explain_stream(classifier, folder, "y", engine=going_on, **options)
+    found = stream_with(classifier, folder, "y", engine=going_on, **options)
     assert going_on.done == [2, 3, 4, 5]
-    at_once = pg.explain_stream(classifier, folder, "y", **{**options, "out": tmp_path / "other"})
+    at_once = stream_with(classifier, folder, "y", **{**options, "out": tmp_path / "other"})
     np.testing.assert_array_equal(found.values, at_once.values)
     np.testing.assert_array_equal(found.std_error, at_once.std_error)
     nothing = Stopping(0)
-    third = pg.explain_stream(classifier, folder, "y", engine=nothing, **options)
+    third = stream_with(classifier, folder, "y", engine=nothing, **options)
     np.testing.assert_array_equal(third.values, found.values)
     assert not (tmp_path / "out" / "parts").exists()
     assert not list((tmp_path / "out" / "local").glob(".*"))
@@ -378,7 +369,7 @@ def test_a_damaged_part_is_computed_again(tmp_path: Path, regressor: pg.HyNNRegr
     folder = write(tmp_path / "t", features(300))
     options: dict[str, Any] = {"method": "gradient", "rows_per_part": 80, "random_state": 1, "out": tmp_path / "out"}
     with pytest.raises(KeyboardInterrupt):
-        pg.explain_stream(regressor, folder, engine=Stopping(3), **options)
+        stream_with(regressor, folder, engine=Stopping(3), **options)
     (tmp_path / "out" / "parts" / "part-00000.npz").write_bytes(b"PK nothing")
     (tmp_path / "out" / "local" / "part-00001.parquet").unlink()
     last = tmp_path / "out" / "local" / "part-00002.parquet"
@@ -386,7 +377,7 @@ def test_a_damaged_part_is_computed_again(tmp_path: Path, regressor: pg.HyNNRegr
     assert no_text != last.read_bytes()
     last.write_bytes(no_text)
     going_on = Stopping(99)
-    pg.explain_stream(regressor, folder, engine=going_on, **options)
+    stream_with(regressor, folder, engine=going_on, **options)
     assert going_on.done == [0, 1, 2, 3, 4]
 
 
@@ -404,13 +395,13 @@ def test_a_damaged_finished_explanation_is_made_again(
 ) -> None:
     folder = write(tmp_path / "t", features(300))
     options: dict[str, Any] = {"method": "gradient", "rows_per_part": 80, "random_state": 1, "out": tmp_path / "out"}
-    first = pg.explain_stream(regressor, folder, **options)
+    first = stream_with(regressor, folder, **options)
     unchanged = Stopping(99)
-    pg.explain_stream(regressor, folder, engine=unchanged, **options)
+    stream_with(regressor, folder, engine=unchanged, **options)
     assert unchanged.done == [], "it is finished"
     damage(tmp_path / "out")
     again = Stopping(99)
-    found = pg.explain_stream(regressor, folder, engine=again, **options)
+    found = stream_with(regressor, folder, engine=again, **options)
     assert again.done
     np.testing.assert_array_equal(found.values, first.values)
 
@@ -427,13 +418,13 @@ def test_sums_of_another_part_are_not_taken(tmp_path: Path, regressor: pg.HyNNRe
     options: dict[str, Any] = {"method": "permutation", "rows_per_part": 80, "random_state": 1, "n_repeats": 1}
     options["out"] = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        pg.explain_stream(regressor, folder, engine=Stopping(3), **options)
+        stream_with(regressor, folder, engine=Stopping(3), **options)
     parts = tmp_path / "out" / "parts"
     (parts / "part-00001.npz").write_bytes((parts / "part-00002.npz").read_bytes())
     going_on = Stopping(99)
-    found = pg.explain_stream(regressor, folder, engine=going_on, **options)
+    found = stream_with(regressor, folder, engine=going_on, **options)
     assert going_on.done == [1, 3, 4]
-    at_once = pg.explain_stream(regressor, folder, **{**options, "out": tmp_path / "other"})
+    at_once = stream_with(regressor, folder, **{**options, "out": tmp_path / "other"})
     np.testing.assert_array_equal(found.values, at_once.values)
 
 
@@ -443,21 +434,21 @@ def test_a_changed_table_option_or_version_is_not_gone_on_with(
     frame = features(300)
     folder = write(tmp_path / "t", frame, (150,))
     options: dict[str, Any] = {"random_state": 1, "n_repeats": 1, "out": tmp_path / "out"}
-    pg.explain_stream(regressor, folder, **options)
+    stream_with(regressor, folder, **options)
     with pytest.raises(pg.InputError) as found:
-        pg.explain_stream(regressor, folder, **{**options, "random_state": 2})
+        stream_with(regressor, folder, **{**options, "random_state": 2})
     assert found.value.message == (
-        f"{tmp_path / 'out'} holds another explanation, which differs in seed. Replace it with --overwrite "
-        "(overwrite=True), or name another folder with --out (out=)."
+        f"{tmp_path / 'out'} holds another explanation, which differs in seed. Replace it with --overwrite, "
+        "remove it, or name another folder with --out (out=)."
     )
     with monkeypatch.context() as later:
         later.setattr("permgrad.attribution.parts.plan.__version__", "99.0")
         with pytest.raises(pg.InputError, match=r"which differs in the version of permgrad\. Replace it"):
-            pg.explain_stream(regressor, folder, **options)
+            stream_with(regressor, folder, **options)
     frame.iloc[150:].assign(a=0.5).to_parquet(folder / "001.parquet")
     with pytest.raises(pg.InputError, match=r"differs in the table's files, which have changed since\. Replace it"):
-        pg.explain_stream(regressor, folder, **options)
-    again = pg.explain_stream(regressor, folder, overwrite=True, **options)
+        stream_with(regressor, folder, **options)
+    again = stream_with(regressor, folder, overwrite=True, **options)
     assert json.loads((tmp_path / "out" / "_stream.json").read_text())["finished"]
     np.testing.assert_array_equal(pg.Explanation.load(tmp_path / "out").values, again.values)
 
@@ -467,7 +458,7 @@ def test_tables_among_the_options_are_told_by_all_their_cells(
     tmp_path: Path, regressor: pg.HyNNRegressor, kind: Callable[[pd.DataFrame], Any]
 ) -> None:
     table = open_partitioned(write(tmp_path / "t", features(300)))
-    plan = make_plan(regressor, table, method="integrated_gradients", random_state=0)
+    plan = plan_with(regressor, table, method="integrated_gradients", random_state=0)
     rows = features(1100)
     other = rows.assign(a=rows["a"].where(rows.index != 400, 0.5))
     tables = [kind(rows), kind(rows.copy()), kind(other)]
@@ -483,13 +474,13 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(pg.InputError, match=r"holds other files \(thesis.tex\)\. Name a new or empty folder"):
-            pg.explain_stream(regressor, folder, out=tmp_path / "mine", overwrite=overwrite)
+            stream_with(regressor, folder, out=tmp_path / "mine", overwrite=overwrite)
     with pytest.raises(pg.InputError, match=r"thesis.tex is a file, not a folder"):
-        pg.explain_stream(regressor, folder, out=tmp_path / "mine" / "thesis.tex")
+        stream_with(regressor, folder, out=tmp_path / "mine" / "thesis.tex")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(pg.InputError, match=r"link is a link that leads nowhere, not a folder"):
-        pg.explain_stream(regressor, folder, out=tmp_path / "link")
+        stream_with(regressor, folder, out=tmp_path / "link")
 
 
 # ---- refusals --------------------------------------------------------------------------------------------------------
@@ -504,11 +495,9 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
         ({"method": "gradient"}, r"explains single rows, .* and out is missing\. Pass out='a folder'"),
         ({"scoring": "accuracy"}, "scoring= needs all rows at once"),
         ({"tolerance": 0.1}, r"tolerance= needs .*\. Leave it out, or read a sample of the rows"),
-        ({"rows": 0}, "rows must be an integer of at least 1, got 0"),
-        ({"form": "long"}, "form must be one of 'tidy', 'wide', got 'long'"),
+        ({"max_rows": 0}, "max_rows must be an integer of at least 1, got 0"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),
         ({"loss": "squared_error"}, "loss='squared_error' cannot be used for classification"),
-        ({"branch": False}, "method='permgrad' has no option 'branch'.* Did you mean 'branches'"),
         ({"y": "targt"}, r"Column 'targt' not found in .* Did you mean 'target'\?"),
         ({"y": "gone"}, "No row of .*/t' has a value of y in column 'gone'. Name another column"),
         (
@@ -519,9 +508,9 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
         ({"y": "halves"}, "y must hold classes of the model .* column 'halves' holds 0.5 in row 0 of .*. Leave such"),
         (
             {"background": "train.parquet"},
-            "background must be rows in memory, got the path 'train.parquet'",
+            "background must be rows like X, got 'train.parquet'. Pass a table",
         ),
-        ({"background": Path("a/train.parquet")}, r"got the path 'a/train.parquet'\. Read some of its"),
+        ({"background": Path("a/train.parquet")}, r"background must be rows like X, got .*train.parquet"),
         (
             {"background": pd.DataFrame({"z": [1.0]})},
             "^background must have the columns .* but it lacks .* has 'z'\\.",
@@ -549,7 +538,7 @@ def test_refusals(tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[s
     columns = {"target": y, "gone": None, "strange": strange, "visits": 7, "halves": 0.5, "negative": -1.0, "never": 0}
     folder = write(tmp_path / "t", frame.assign(**columns))
     with pytest.raises(pg.InputError, match=message):
-        pg.explain_stream(classifier, folder, **{"random_state": 0, "n_repeats": 1, **options})
+        stream_with(classifier, folder, **{"random_state": 0, "n_repeats": 1, **options})
 
 
 @pytest.mark.slow
@@ -580,14 +569,14 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         same = {"n_repeats": 2, "random_state": 3, "background": background}
         said = f"{int(gone.sum())} of 300 rows of {folder} have no 'y' and are left out where the loss is explained"
         with pytest.warns(pg.PermgradWarning) as told:
-            found = pg.explain_stream(model, folder, "y", na=codes, rows_per_part=60, **same)
+            found = stream_with(model, folder, "y", na=codes, rows_per_part=60, **same)
         assert [str(one.message).partition(";")[0] for one in told] == [said]
         known = frame[~gone].reset_index(drop=True)
         assert_equal(found, explain_with(model, known, y[~gone].to_numpy(), **same))
         with pytest.warns(pg.PermgradWarning, match="are left out"):
-            sampled = pg.explain_stream(model, folder, "y", na=codes, max_rows=50, rows_per_part=60, **same)
+            sampled = stream_with(model, folder, "y", na=codes, max_rows=50, rows_per_part=60, **same)
         known.assign(y=y[~gone].to_numpy()).to_parquet(folder / "whole.parquet")
-        expected = pg.explain_stream(model, folder / "whole.parquet", "y", max_rows=50, **same)
+        expected = stream_with(model, folder / "whole.parquet", "y", max_rows=50, **same)
         assert sampled.meta["rows_explained"] == 50
         np.testing.assert_allclose(sampled.values, expected.values, atol=1e-5)
 
@@ -606,7 +595,7 @@ def test_conditional_models_are_fitted_once(
     folder = write(tmp_path / "t", frame.assign(y=effect(frame)), rows_per_group=40)
     same: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "sampling": "conditional", "method": "permutation"}
     same["groups"] = {"both": ["b", "steps"]}
-    found = pg.explain_stream(regressor, folder, "y", rows_per_part=40, background=features(60, seed=9), **same)
+    found = stream_with(regressor, folder, "y", rows_per_part=40, background=features(60, seed=9), **same)
     assert found.meta["streamed"]["parts"] == 3
     assert sorted(fitted) == ["a", "both", "colour", "when"]
     expected = explain_with(regressor, frame, effect(frame), background=features(60, seed=9), **same)
@@ -619,16 +608,16 @@ def test_targets_of_other_types(tmp_path: Path, regressor: pg.HyNNRegressor) -> 
     frame = features(80)
     y = [Decimal(f"{value:.3f}") for value in effect(frame)]
     same: dict[str, Any] = {"n_repeats": 1, "random_state": 0}
-    found = pg.explain_stream(regressor, write(tmp_path / "a", frame.assign(y=y)), "y", **same)
+    found = stream_with(regressor, write(tmp_path / "a", frame.assign(y=y)), "y", **same)
     plain = frame.assign(y=[float(value) for value in y])
-    assert_equal(found, pg.explain_stream(regressor, write(tmp_path / "b", plain), "y", **same))
+    assert_equal(found, stream_with(regressor, write(tmp_path / "b", plain), "y", **same))
     for bad, what in ((frame["when"], "dates"), (["1"] * 80, "text")):
         folder = write(tmp_path / what, frame.assign(y=bad))
         with pytest.raises(pg.InputError, match=rf"y must hold numbers as in training, .* column 'y' holds {what}\."):
-            pg.explain_stream(regressor, folder, "y", **same)
+            stream_with(regressor, folder, "y", **same)
     folder = write(tmp_path / "c", frame.assign(y=[[1, 2]] * 80))
     with pytest.raises(pg.InputError, match=r"column 'y' of .* holds list<.*. Name another column, or leave y out"):
-        pg.explain_stream(regressor, folder, "y", **same)
+        stream_with(regressor, folder, "y", **same)
 
 
 def test_a_bad_cell_is_named_by_file_column_and_row(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
@@ -643,12 +632,12 @@ def test_a_bad_cell_is_named_by_file_column_and_row(tmp_path: Path, regressor: p
     said = f"Column 'b' holds an infinite value (inf) {row}"
     for options in ({}, {"method": "gradient", "out": tmp_path / "out"}):
         with pytest.raises(pg.InputError) as caught:
-            pg.explain_stream(regressor, folder, **same, **options)
+            stream_with(regressor, folder, **same, **options)
         assert str(caught.value).startswith(said)
     frame["b"] = 0.0
     frame.to_parquet(folder / "one.parquet", index=False)
     with pytest.raises(pg.InputError, match=r"column 'y' holds -inf in row 171 of '.*one.parquet'. Correct it"):
-        pg.explain_stream(regressor, folder / "one.parquet", "y", **same)
+        stream_with(regressor, folder / "one.parquet", "y", **same)
     frame["a"] = frame["a"].astype(object)
     frame.loc[30, "a"] = "many"
     frame["a"] = frame["a"].astype(str)
@@ -656,7 +645,7 @@ def test_a_bad_cell_is_named_by_file_column_and_row(tmp_path: Path, regressor: p
     with pytest.raises(
         pg.InputError, match=r"'a' must be numeric, but holds 'many' in row 30 of '.*one.parquet'. Corr"
     ):
-        pg.explain_stream(regressor, folder / "one.parquet", **same)
+        stream_with(regressor, folder / "one.parquet", **same)
 
 
 def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
@@ -664,11 +653,11 @@ def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegresso
 
     folder = write(tmp_path / "t", features(50).drop(columns="b"))
     with pytest.raises(pg.InputError, match=r" lacks 1 column of training, such as 'b'"):
-        pg.explain_stream(regressor, folder)
+        stream_with(regressor, folder)
     with pytest.raises(pg.InputError, match=r"model is a Linear\. For a network read rows into memory"):
-        pg.explain_stream(torch.nn.Linear(2, 1), folder)
+        stream_with(torch.nn.Linear(2, 1), folder)
     with pytest.raises(pg.InputError, match=r"model is not fitted\. Call fit first"):
-        pg.explain_stream(pg.HyNNRegressor(), folder)
+        stream_with(pg.HyNNRegressor(), folder)
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(pg.InputError, match="must be Parquet, but"):
         pg.explain(regressor, str(tmp_path / "t.csv"))
@@ -678,7 +667,7 @@ def test_notes_of_many_parts_are_said_once(tmp_path: Path, regressor: pg.HyNNReg
     frame = features(200).assign(colour="mauve")
     folder = write(tmp_path / "t", frame, rows_per_group=20)
     with pytest.warns(pg.PermgradWarning) as said:
-        pg.explain_stream(regressor, folder, rows_per_part=20, n_repeats=1, engine=LocalEngine())
+        stream_with(regressor, folder, rows_per_part=20, n_repeats=1, engine=LocalEngine())
     assert len(said) == 1
     assert "In part 0 of the table: 20 of 20 values of 'colour' are unseen categories" in str(said[0].message)
 
@@ -725,7 +714,7 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
     folder = write(tmp_path / "t", frame.iloc[chosen].assign(y=y[chosen]), (250, 0, 17))
     options: dict[str, Any] = {"background": frame.iloc[:100], "random_state": 1, "n_repeats": 2}
     for known in (True, False):
-        found = pg.explain_stream(model, folder, "y" if known else None, rows_per_part=100, **options)
+        found = stream_with(model, folder, "y" if known else None, rows_per_part=100, **options)
         rows = frame.iloc[chosen].reset_index(drop=True)
         assert_equal(found, explain_with(model, rows, y[chosen] if known else None, direction=False, **options))
 

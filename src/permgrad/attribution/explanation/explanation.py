@@ -173,8 +173,7 @@ class Explanation(Numbers):
         ``random_high``. Curves show whether a ranking fits this model. None of these measures shows whether an
         importance is true.
 
-        In a local explanation, each row is judged by the output that the model predicts for it. Rows count as
-        independent of each other.
+        In a local explanation, each row is judged by the output that the model predicts for it.
 
         Args:
             model: the model that was explained, as it was passed. Sensitivity and randomisation explain it, and copies

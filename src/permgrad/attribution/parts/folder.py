@@ -89,7 +89,7 @@ class StreamKind(FolderKind):
 
     def _of_other_work(self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> InputError:
         problem = f"{folder} holds another {self.owner}, which differs in {difference(old, new)}"
-        hint = "Replace it with --overwrite (overwrite=True), or name another folder with --out (out=)"
+        hint = "Replace it with --overwrite, remove it, or name another folder with --out (out=)"
         return InputError(problem, hint=hint, code="PG051")
 
     @contextmanager

@@ -66,7 +66,7 @@ class SummedMoments:
                     "Two parts have different donors, classes or quantities: their "
                     f"{name} are {array.shape} and {further.shape}"
                 )
-                raise InputError(problem, hint="Start again with --overwrite (overwrite=True)", code="PG052")
+                raise InputError(problem, hint="Start again with --overwrite, or remove the folder", code="PG052")
         mean = _mean(self.total + other.total, self.weight + other.weight)
         one, two = self.about(mean), other.about(mean)
         return SummedMoments(**{name: array + getattr(two, name) for name, array in vars(one).items()})
