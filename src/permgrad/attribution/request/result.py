@@ -196,7 +196,7 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, Arra
 
 
 #: Methods that depend on an input only through the gradient.
-_BY_GRADIENT = ("gradient", "smoothgrad", "integrated_gradients", "expected_gradients", "deeplift", "gradcam")
+_BY_GRADIENT = ("gradient", "smoothgrad", "integrated_gradients", "deeplift", "gradcam")
 
 
 def _tell_of_unused(request: Request, explanation: Explanation) -> None:
