@@ -43,7 +43,7 @@ class Model:
         InputError: an argument cannot be used with any model. What does not fit this one is refused when it is read.
 
     Examples:
-        >>> import permgrad as pg
+        >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(300, 3))
         >>> model = pg.Model(lambda rows: rows[:, 0] > 0, task="classification", class_names=["low", "high"])
         >>> pg.explain(model, X, X[:, 0] > 0).ranking()[0]
