@@ -52,7 +52,7 @@ class Model:
         function of a table, classification
         inputs: table (300 rows, 3 columns)
         features: x0, x1, x2
-        outputs: probabilities of the classes low, high
+        outputs: probabilities of the classes low, high in one column (positive: high)
         rows that depend on each other: no sign in the columns
     """
 
