@@ -71,16 +71,17 @@ print(f"accuracy on new rows: {(net.eval()(**test).argmax(1).numpy() == truth).m
 #
 # Each method has its unit, so shares are compared.
 
-options = {"random_state": 0, "progress": False}
+read = pg.Model(net, task="classification", segments=("grid", 4))
 background = {name: values[:50] for name, values in inputs.items()}
 some = {name: values[:40] for name, values in test.items()}
-local = {"background": background, "target": 1, "task": "classification", "segments": ("grid", 4), **options}
+local = {"background": background, "target": 1, "progress": False}
+permutation = pg.explain(net, test, truth, method="permutation", groups="modality", progress=False)
 shares = pd.DataFrame(
     {
-        "permutation": pg.explain(net, test, truth, method="permutation", groups="modality", **options).values[:, 0],
-        "shapley": explain_with(net, some, method="shapley", groups="modality", **local).to_global().values[:, 0],
-        "lime": explain_with(net, some, method="lime", groups="modality", **local).to_global().values[:, 0],
-        "gradient": explain_with(net, some, method="gradient", **local).by_modality().to_global().values[:, 0],
+        "permutation": permutation.values[:, 0],
+        "shapley": pg.explain(read, some, method="shapley", groups="modality", **local).to_global().values[:, 0],
+        "lime": pg.explain(read, some, method="lime", groups="modality", **local).to_global().values[:, 0],
+        "gradient": pg.explain(read, some, method="gradient", **local).by_modality().to_global().values[:, 0],
     },
     index=list(inputs),
 )
@@ -97,17 +98,17 @@ plt.show()
 # %%
 # Which words, patches and columns?
 
-parts = explain_with(net, some, method="shapley", **local)
+parts = pg.explain(read, some, method="shapley", **local)
 parts.to_global().to_frame()[["feature", "modality", "importance"]].nlargest(6, "importance").round(3)
 
 # %%
 # What if an input is missing?
 # ----------------------------
 #
-# ``pg.missing`` measures the loss and the accuracy with every subset of the inputs. A missing input is taken from
-# another row.
+# ``pg.missing_modalities`` measures the loss and the accuracy with every subset of the inputs. A missing input is
+# taken from another row.
 
-missing = pg.missing_modalities(net, test, truth, scoring="accuracy", **options)
+missing = pg.missing_modalities(net, test, truth, scoring="accuracy", progress=False)
 missing.to_frame()[["present", "loss", "ci_low", "ci_high", "accuracy"]].round(3)
 
 # %%

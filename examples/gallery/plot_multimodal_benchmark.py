@@ -81,12 +81,12 @@ def squared_change(outputs, log_odds):
 
 with torch.no_grad():
     logits = net(**test).numpy().astype(float)
-game = {"loss": squared_change, "groups": "modality", "random_state": 0, "progress": False}
+game = {"loss": squared_change, "groups": "modality", "progress": False}
 log_odds = logits[:, 1] - logits[:, 0]
-permutation = explain_with(net, test, log_odds, method="permutation", **game)
-shapley = explain_with(net, test, log_odds, method="shapley", scope="global", **game)
-options = {"random_state": 0, "progress": False}
-gradient = pg.explain(pg.Model(net, task="classification"), test, method="gradient", target=1, **options)
+permutation = pg.explain(net, test, log_odds, method="permutation", **game)
+shapley = pg.explain(net, test, log_odds, method="shapley", scope="global", **game)
+read = pg.Model(net, task="classification")
+gradient = pg.explain(read, test, method="gradient", target=1, progress=False)
 slopes = gradient.by_modality().to_global("mean_abs")
 shares = truth.assign(gradient=slopes.values[:, 0], permutation=permutation.values[:, 0], shapley=shapley.values[:, 0])
 shares /= shares.sum()

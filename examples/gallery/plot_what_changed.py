@@ -72,10 +72,12 @@ def income_alone(rows):
     return rows["income"].to_numpy()
 
 
-asked = {"method": "shapley", "task": "regression", "background": X_old, "random_state": 0, "progress": False}
+read = pg.Model(income_alone, task="regression")
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
 for shift, sampling in enumerate(("marginal", "conditional")):
-    explanation = explain_with(income_alone, X_old[:200], sampling=sampling, **asked).to_global("mean_abs")
+    method = pg.methods.Shapley(sampling=sampling)
+    local = pg.explain(read, X_old[:200], method=method, background=X_old, progress=False)
+    explanation = local.to_global("mean_abs")
     low, high = explanation.ci()
     drawn(axes, X_old.columns, explanation.values[:, 0], low[:, 0], high[:, 0], sampling, 0.2 * shift)
 axes.set_xlabel("mean absolute Shapley value")

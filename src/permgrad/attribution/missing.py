@@ -219,7 +219,7 @@ def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
         raise InputError("hold= names every modality, so none can be missing", hint="Leave one out.", code="PG039")
     if len(space) > EXACT_PLAYERS:
         problem = f"missing_modalities works with at most {EXACT_PLAYERS} modalities, got {len(space)}"
-        raise InputError(problem, hint="Join some with groups=, or keep some with hold=.", code="PG002")
+        raise InputError(problem, hint="Join some with groups=, or keep some with pg.Model(..., hold=).", code="PG002")
     return space
 
 

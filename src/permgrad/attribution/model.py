@@ -43,7 +43,7 @@ class Model:
         InputError: an argument cannot be used with any model. What does not fit this one is refused when it is read.
 
     Examples:
-        >>> import permgrad as pg
+        >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(300, 3))
         >>> model = pg.Model(lambda rows: rows[:, 0] > 0, task="classification", class_names=["low", "high"])
         >>> pg.explain(model, X, X[:, 0] > 0).ranking()[0]
@@ -52,7 +52,7 @@ class Model:
         function of a table, classification
         inputs: table (300 rows, 3 columns)
         features: x0, x1, x2
-        outputs: probabilities of the classes low, high
+        outputs: probabilities of the classes low, high in one column (positive: high)
         rows that depend on each other: no sign in the columns
     """
 

@@ -1,4 +1,4 @@
-"""``pg.evaluate``: the quality of an explanation. Curves, infidelity, sensitivity, randomised weights, sparsity.
+"""``Explanation.evaluate``: curves, infidelity, sensitivity, randomised weights, sparsity and complexity.
 
 A measure is a function of a ``Tested``, registered with the direction that is better. It raises ``InputError`` where it
 cannot be computed.

@@ -105,7 +105,7 @@ def test_by_modality_sums_additive_and_names_the_call_for_others():
     assert summed.names == ("table",)
     np.testing.assert_allclose(summed.values[:, 0], local.values.sum(axis=1))
     np.testing.assert_allclose(summed.parts["image"][:, 0], local.parts["image"].sum(axis=1))
-    with pytest.raises(InputError, match='level="modality"'):
+    with pytest.raises(InputError, match='groups="modality"'):
         make_global().by_modality()
 
 

@@ -64,8 +64,8 @@ def test_wrong_arguments(fitted, arguments, message):
     ("change", "message"),
     [
         (lambda X: X.assign(z=1), "also has 'z'. Pass background[model.feature_names_in_]. [PG038]"),
-        (lambda X: X[["a"]], "lacks 'b', 'c'. Pass rows like the inputs. [PG038]"),
-        (lambda X: X[["a", "c"]].assign(z=1), "lacks 'b' and also has 'z'. Pass rows like the inputs. [PG038]"),
+        (lambda X: X[["a"]], "lacks 'b', 'c'. Pass rows like X. [PG038]"),
+        (lambda X: X[["a", "c"]].assign(z=1), "lacks 'b' and also has 'z'. Pass rows like X. [PG038]"),
         (lambda X: X[["c", "b", "a"]], "has them in another order. Pass background[model.feature_names_in_]. [PG038]"),
     ],
 )
@@ -80,7 +80,7 @@ def test_columns_of_a_background_are_said_to_be_its_own(fitted, change, message)
 def test_other_faults_of_a_background_are_said_to_be_its_own(fitted):
     model, X, y = fitted
     for background, words in (
-        (X[:0], ("background has no rows. Pass rows like the inputs.",)),
+        (X[:0], ("background has no rows. Pass rows like X.",)),
         (X.assign(a="t"), ("'a'", "'t'")),
         (X.set_axis(["a", "a", "c"], axis=1), ("'a'",)),
         (X.to_numpy()[:, :2], ("2 features", "3 features")),

@@ -338,7 +338,9 @@ def test_an_output_that_has_no_row_for_each_is_passed_over():
 
 def test_one_of_several_outputs_is_named_unless_its_name_says_it():
     both = Fixed(lambda x: (x, 10 * x[:, :2]))
-    with pytest.warns(pg.PermgradWarning, match=r"several outputs\. 0 is explained\. Pass head= to choose it or 1\."):
+    with pytest.warns(
+        pg.PermgradWarning, match=r"several outputs\. 0 is explained\. Pass head= to pg\.Model to choose it or 1\."
+    ):
         explain(both, TABLE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -162,7 +162,7 @@ def test_ids_are_split_by_the_signs_of_their_pieces():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"The inputs hold text.*Pass tokenizer=\."),
+        ({}, r"The inputs hold text.*Pass tokenizer= to pg\.Model\."),
         ({"tokenizer": lambda _: ["a"]}, "must return a list of token ids"),
     ],
 )

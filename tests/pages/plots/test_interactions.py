@@ -126,5 +126,7 @@ def test_rounding_is_drawn_and_said_as_0():
 
 
 def test_an_explanation_without_pairs_is_refused_with_the_remedy():
-    with pytest.raises(InputError, match=r"This explanation has no interactions. Pass interactions=2 to pg.explain"):
+    with pytest.raises(
+        InputError, match=r"This explanation has no interactions. Explain with method=pg.methods.PermGrad\(order=2\)"
+    ):
         global_explanation().plot.interactions()

@@ -65,7 +65,7 @@ class Explanation(Numbers):
         base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``, for local methods only.
         predictions: the model's output for the explained rows, ``(rows, outputs)``, for local methods only.
         maps: named image-space arrays, for display.
-        members: with ``interactions=``, the positions of each name's players: ``(3,)`` for a player, ``(0, 3)`` for a
+        members: with interactions, the positions of each name's players: ``(3,)`` for a player, ``(0, 3)`` for a
             pair. Players come first. Empty: every name is a player.
         meta: seed, repeats, background, baseline, quantity, completeness gap, run time, versions.
 
@@ -405,7 +405,7 @@ class Explanation(Numbers):
         """Sum an additive explanation over each modality's players. For others the error names the call to make."""
         if self.method == MIXED:
             problem = "by_modality cannot sum these values: each modality was explained by a different method"
-            hint = 'Call pg.explain(model, X, y, method="permgrad", groups="modality").'
+            hint = 'Call pg.explain(model, X, y, groups="modality").'
             raise InputError(problem, hint=hint, code="PG004")
         if not self.additive:
             problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
@@ -464,7 +464,7 @@ class Explanation(Numbers):
         """Return one ``shapiq.InteractionValues`` with the same numbers. Needs the package shapiq.
 
         Args:
-            order: 1 for the features alone, or the order that was computed (``interactions=2``), with all orders below.
+            order: 1 for the features alone, or the computed one (``order=2`` of the method), with all orders below.
             row: position of the row in a local explanation.
             target: name or position of the output. None: the first.
 

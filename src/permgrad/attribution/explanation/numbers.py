@@ -17,7 +17,7 @@ from permgrad.base.significance import adjusted, adjusted_within
 def no_order(orders: list[int], order: Any) -> InputError:
     """Return the error for an order that an explanation does not have."""
     problem = f"order must be one of {', '.join(map(str, orders))}, got {shown(order)}"
-    return InputError(problem, hint="Pass interactions=2 to pg.explain for pairs.", code="PG002")
+    return InputError(problem, hint="Explain with method=pg.methods.PermGrad(order=2) for pairs.", code="PG002")
 
 
 def arrays_like_values(explanation: Numbers) -> dict[str, Floats]:

@@ -195,7 +195,9 @@ class CaptumMethod(Method):
             f"{self.name} must return attributions of shapes {[tuple(row.shape) for row in rows]}, as the inputs, got "
             f"{[tuple(part.shape) for part in parts]}"
         )
-        raise InputError(problem, hint="To explain the units of a layer, also pass layer= with its name.", code="PG007")
+        raise InputError(
+            problem, hint="To explain the units of a layer, also pass layer= with its name to pg.Model.", code="PG007"
+        )
 
 
 def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ class Permutation(PairedMethod):
     Options:
         sampling, order, pairs, tolerance: as for ``permgrad``.
 
-    For any other network the players are columns, image segments, groups or whole modalities. With ``layer=`` they are
-    the units of a named layer, so importance can be compared between layers.
+    For any other network the players are columns, image segments, groups or whole modalities. With
+    ``pg.Model(net, layer=…)`` they are the units of a named layer, so importance can be compared between layers.
 
     Sources: Breiman (2001), and Fisher, Rudin & Dominici (2019).
 

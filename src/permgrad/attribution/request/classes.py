@@ -50,16 +50,16 @@ def check_classes(subject: Subject, inputs: Sequence[Tensor], classes: Integers)
         )
         hint = (
             "Pass loss=('quantile', levels) with a level for each, loss= a function (outputs, y) -> (rows,), "
-            "returns='values' and target= for one of them, or returns='logits' if they are classes"
+            "pg.Model(..., returns='values') and target= for one of them, or returns='logits' if they are classes"
         )
         raise InputError(problem, hint=hint, code="PG015")
     told = min(_told(score[:, k], y == k) for k in np.flatnonzero(counts >= _FEW_ROWS))
     if excess.mean() > _ERRORS * excess.std() / len(y) ** 0.5 and told < _TOLD:
         warn_user(
             f"The {subject.count} outputs are taken for logits of the classes 0 … {subject.count - 1}, but "
-            "as such they predict y worse than its frequencies. Pass returns='values' and target= for one of them, "
-            "or loss= a function (outputs, y) -> (rows,), if they are other numbers (a mean and a variance, "
-            "quantiles), class_names= in their order if it is another than that of y, or returns='logits'."
+            "as such they predict y worse than its frequencies. Pass pg.Model(..., returns='values') and target= for "
+            "one of them, or loss= a function (outputs, y) -> (rows,), if they are other numbers (a mean and a "
+            "variance, quantiles), class_names= in their order if it is another than that of y, or returns='logits'."
         )
 
 

@@ -190,7 +190,7 @@ def _read_network(arguments: Arguments, scope: Scope, options: Mapping[str, Any]
     if not len(space):
         words = shapes_in_words(subject.input_names, inputs)
         problem = f"X has no feature to explain ({words})"
-        raise InputError(problem, hint="Pass inputs with at least one column or pixel.", code="PG007")
+        raise InputError(problem, hint="Pass X with at least one column or pixel.", code="PG007")
     return {
         "subject": subject,
         "inputs": inputs,
@@ -346,11 +346,11 @@ def encode_background(model: Any, background: Any) -> Floats32:
         raise InputError(
             "background must have the columns of the training data in the same order, but it "
             f"{' and '.join(faults) or 'has them in another order'}",
-            hint=f"Pass {'rows like the inputs' if missing else 'background[model.feature_names_in_]'}.",
+            hint=f"Pass {'rows like X' if missing else 'background[model.feature_names_in_]'}.",
             code="PG038",
         )
     if hasattr(background, "__len__") and len(background) == 0:
-        raise InputError("background has no rows", hint="Pass rows like the inputs.", code="PG038")
+        raise InputError("background has no rows", hint="Pass rows like X.", code="PG038")
     try:
         encoded: Floats32 = model.encode_rows(background).encoded
     except InputError as error:

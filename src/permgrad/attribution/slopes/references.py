@@ -120,7 +120,7 @@ def _users_rows(request: Request, rows: Any, reference_class: Any) -> Reference:
                 raise _unknown(request, rows)
             rows = np.atleast_2d(np.asarray(rows))
         if len(rows) == 0:
-            raise InputError("baseline has no rows", hint="Pass a row like the inputs", code="PG038")
+            raise InputError("baseline has no rows", hint="Pass a row like X", code="PG038")
     tensors = request.subject.read(rows)
     count = len(tensors[0])
     words = "a row given by the user" if count == 1 else f"average over {count:,} rows given by the user"

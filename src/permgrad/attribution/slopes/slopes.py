@@ -39,7 +39,7 @@ class Slopes:
         self.free = tuple(place for place, owners in enumerate(segments) if bool((owners >= 0).any()))
         if not self.free:
             problem = f"{method} needs features to attribute to, and none owns a position of the inputs"
-            raise InputError(problem, hint="Pass segments= or inputs with columns", code="PG039")
+            raise InputError(problem, hint="Pass pg.Model(..., segments=), or X with columns", code="PG039")
         self.subject.check_slopes(method, self.free)
         self._by_path = by_path and bool(self.subject.paths)
         self.parts = tuple(self.subject.paths) if self._by_path else ("",)

@@ -229,8 +229,8 @@ class NetworkSubject(Subject):
         rows_seen = min(rows, _PROBE_ROWS)
         if self._other_heads:
             warn_user(
-                f"The network returns several outputs. {self.picked!r} is explained. Pass head= to choose it or "
-                f"{listed(self._other_heads)}."
+                f"The network returns several outputs. {self.picked!r} is explained. Pass head= to pg.Model to "
+                f"choose it or {listed(self._other_heads)}."
             )
         if keys := in_doubt(self.module, self.form, self.inputs):
             pairs = ", ".join(f"{key} as {name}" for key, name in keys)
@@ -238,7 +238,7 @@ class NetworkSubject(Subject):
         if self.by_target and rows < _FEW_ROWS:
             warn_user(
                 f"y of {counted(rows, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
-                f"task='classification' or task='regression' for fewer than {_FEW_ROWS} rows."
+                f"task='classification' or task='regression' to pg.Model for fewer than {_FEW_ROWS} rows."
             )
         if self.by_values and self.kind != "logits" and background is not None:
             few = [tensor[:_PROBE_ROWS] for tensor in background]
@@ -249,7 +249,7 @@ class NetworkSubject(Subject):
         if self.by_values and self.kind == "probabilities" and self.count == 1 and rows_seen < _FEW_ROWS:
             warn_user(
                 f"The outputs of {counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities. Pass "
-                f"returns='probabilities' or returns='logits' for fewer than {_FEW_ROWS} rows."
+                f"returns='probabilities' or returns='logits' to pg.Model for fewer than {_FEW_ROWS} rows."
             )
 
     def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -422,7 +422,7 @@ class NetworkSubject(Subject):
                     f"The network must return the same outputs for every batch, got {picked!r} for "
                     f"{counted(rows, 'row')} after {self.picked!r} before"
                 )
-                raise OtherOutputsError(problem, hint="Fix its forward, or pass head=", code="PG032")
+                raise OtherOutputsError(problem, hint="Fix its forward, or pass head= to pg.Model", code="PG032")
         self.picked = picked
         # A forward can switch gradients on, or return a tensor that asks for them, where nobody follows any.
         return output if torch.is_grad_enabled() else output.detach()
@@ -484,8 +484,8 @@ def _check_width(output: Tensor, width: int, rows: int) -> None:
         raise OtherOutputsError(
             f"The network must return as many numbers for every batch, got {output.shape[1]} for "
             f"{counted(rows, 'row')} after {width} before",
-            hint="Fix its forward, choose another of several outputs by head=, or wrap the network in a module that "
-            "returns one row of numbers for each row",
+            hint="Fix its forward, choose another of several outputs by pg.Model(..., head=), or wrap the network in a "
+            "module that returns one row of numbers for each row",
             code="PG032",
         )
 

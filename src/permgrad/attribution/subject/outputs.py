@@ -213,11 +213,11 @@ class OutputForm:
                 f"y must hold 0 or 1 for each of the {self.count} labels, got the shape {values.shape} of "
                 f"{values.dtype}",
                 hint=f"Pass an array (rows, {self.count}) with 1 for the second class of each label, or "
-                "task='regression' for other numbers",
+                "pg.Model(..., task='regression') for other numbers",
                 code="PG015",
             )
         if numbers is None:
-            hint = "Pass such numbers, or task='classification' (an estimator: fit a classifier)"
+            hint = "Pass such numbers, or task='classification' to pg.Model (an estimator: fit a classifier)"
             if self.task == "regression" and wide.shape[1] == 1 < self.count and values.dtype.kind in "fiub":
                 hint = (
                     "Pass such numbers, or target=0 (permgrad explain: --target 0) to compare y with the first output"
@@ -266,7 +266,7 @@ class OutputForm:
             raise InputError(
                 f"y must hold classes of the model ({', '.join(self.class_names[:10])}), got "
                 f"{values[strange].tolist()[0]!r}",
-                hint="Pass y as in fit, or class_names= in the order of the outputs",
+                hint="Pass y as in fit, or class_names= to pg.Model in the order of the outputs",
                 code="PG015",
             )
         if values.dtype.kind in "fiub":
@@ -280,11 +280,11 @@ class OutputForm:
             f"y must hold class numbers from 0 to {count - 1} or class names ({', '.join(self.class_names[:10])}), got "
             f"{values[strange].tolist()[0]!r}"
         )
-        hint = "Pass class_names= in the order of the outputs"
+        hint = "Pass class_names= to pg.Model in the order of the outputs"
         if values.dtype.kind in "fiu" and self.by_values:
             hint += (
-                ", or, where these are no classes, returns='values' and target= for one of them, or loss= a "
-                "function (outputs, y) -> (rows,)"
+                ", or, where these are no classes, returns='values' and for one of them target= of the call, or loss= "
+                "a function (outputs, y) -> (rows,)"
             )
         raise InputError(problem, hint=hint, code="PG015")
 
@@ -362,7 +362,7 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
     if kind == "values":
         problem = "returns='values' does not suit a classifier, whose outputs are logits or probabilities"
-        hint = "Pass returns='logits' or 'probabilities', or task='regression'"
+        hint = "Pass returns='logits' or 'probabilities' to pg.Model, or task='regression'"
         raise InputError(problem, hint=hint, code="PG006")
     chosen: Any = _infer_kind(outputs) if kind is None else kind
     _check_kind(outputs, chosen, _tolerance(outputs))
@@ -440,8 +440,8 @@ def _warn_of_two_values(count: int, y: Any) -> None:
     if len(values) == 2 < len(y) and (values == np.round(values)).all():
         low, high = (f"{value:.0f}" for value in values.tolist())
         warn_user(
-            f"y holds only {low} and {high}, and is taken for numbers. Pass class_names=['{low}', '{high}'] if these "
-            "are classes, or task='regression'."
+            f"y holds only {low} and {high}, and is taken for numbers. Pass class_names=['{low}', '{high}'] to "
+            "pg.Model if these are classes, or task='regression'."
         )
 
 
@@ -467,10 +467,10 @@ def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool 
     but = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
         problem = f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}"
-        raise InputError(problem, hint="Pass returns='logits'", code="PG032")
+        raise InputError(problem, hint="Pass returns='logits' to pg.Model", code="PG032")
     if kind == "log_probabilities" and high > max(tolerance, 1e-3):
         problem = f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}"
-        raise InputError(problem, hint="Pass returns='logits'", code="PG032")
+        raise InputError(problem, hint="Pass returns='logits' to pg.Model", code="PG032")
 
 
 #: What outputs of one and the same row may differ by, as a share of their size: batches of other sizes round otherwise,

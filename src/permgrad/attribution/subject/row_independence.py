@@ -43,8 +43,8 @@ NETWORK = Advice(
     "The network gives a row different outputs each time, also in eval mode, and this looks like an effect of the "
     "features. Switch off its randomness, or what it remembers between calls.",
     "Take out what mixes rows (a mean, sort or attention over the first dimension, batch normalisation without running "
-    "statistics), or, if it is rounding, pass the network and its inputs in float64, or batch_size=1 where a batch "
-    "sets scales (dynamic quantisation)",
+    "statistics), or, if it is rounding, pass the network and its inputs in float64, or pg.Model(..., batch_size=1) "
+    "where a batch sets scales (dynamic quantisation)",
     "Take out what mixes rows, or, if it is rounding, pass the network and its inputs in float64",
     (_FEW, _FEW_MIXED),
 )

@@ -137,7 +137,7 @@ def as_tokens(
     if tokenizer is None:
         read = [] if alone else [str(key) for key, value in inputs.items() if is_text(value)]
         others = not alone and len(read) < len(inputs)
-        hint = "Pass tokenizer=" + f", or leave {', '.join(read)} out" * others
+        hint = "Pass tokenizer= to pg.Model" + f", or leave {', '.join(read)} out" * others
         raise InputError("The inputs hold text, which needs a tokenizer", hint=hint, code="PG005")
     parameters = list(inspect.signature(module.forward).parameters)
     usual = "input_ids" if "input_ids" in parameters else next(iter(parameters), "input0")

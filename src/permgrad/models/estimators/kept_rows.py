@@ -26,7 +26,7 @@ def kept_rows(model: Any) -> Any:
     if rows_in(model)[0]:
         return model.background_
     problem = "This model was saved without rows of its training table, from which replacement values would come"
-    hint = "Pass background= with rows like the inputs, or save the model with its rows."
+    hint = "Pass background= with rows like X, or save the model with its rows."
     raise InputError(problem, hint=hint, code="PG038")
 
 

@@ -48,7 +48,7 @@ def interactions(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw how pairs of features work together. Needs an explanation with ``interactions=2``.
+    """Draw how pairs of features work together. Needs an explanation with them (``order=2`` of the method).
 
     Pairs of a local explanation are means of absolute values.
 
@@ -71,7 +71,7 @@ def interactions(
     check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
         problem = "This explanation has no interactions"
-        raise InputError(problem, hint="Pass interactions=2 to pg.explain.", code="PG004")
+        raise InputError(problem, hint="Explain with method=pg.methods.PermGrad(order=2).", code="PG004")
     if kind == "effect":
         return _effect_of(explanation, pair, model, X, target, title)
     if pair is not None or model is not None or X is not None:

@@ -102,7 +102,7 @@ def words_of(explanation: Explanation, row: int, column: int) -> tuple[list[str]
     texts = list(texts_of(explanation, row).values())
     if not texts:
         problem = "plot.text() shows tokens, but this explanation has none"
-        raise InputError(problem, hint="Explain a network of token ids or texts at level='feature'.", code="PG004")
+        raise InputError(problem, hint="Explain a network of token ids or texts without groups=.", code="PG004")
     places, words = (list(itertools.chain.from_iterable(each)) for each in zip(*texts, strict=True))
     return words, np.asarray(explanation.values[row, places, column], dtype=np.float64)
 

@@ -55,14 +55,14 @@ class RowInteractions(RowValues):
 
     def _check(self, players: int) -> None:
         """Refuse more names than are estimated, and interactions without shapiq."""
-        more = f"more than the {self.exact} whose coalitions are all played (exact={self.exact})"
+        more = f"more than the {self.exact} whose coalitions are all played"
         names = len(InteractionIndex(self.interactions.index, self.interactions.order, players).members)
         if names > _MOST_NAMES:
             problem = (
                 f"{players} players differ in a row and its background, {more}, and at most {_MOST_NAMES:,} features "
                 f"and interactions are estimated, got {names:,}"
             )
-            raise InputError(problem, hint="Join players with groups=, or pass interactions=2.", code="PG002")
+            raise InputError(problem, hint="Join players with groups=, or pass order=2.", code="PG002")
         try:
             import shapiq  # noqa: F401 — imported in the first row otherwise
         except ImportError as error:

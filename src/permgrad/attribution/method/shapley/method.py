@@ -296,10 +296,9 @@ def _check_interactions(request: Request, options: dict[str, Any], exact: int) -
         )
         raise InputError(problem, hint="Join players with groups=.", code="PG002")
     if options["order"] > 1 and request.scope == "global" and len(request.space) > exact:
-        way = f"pass exact={len(request.space)}, " if len(request.space) <= _MOST_EXACT else ""
         raise InputError(
             f"Interactions of the loss need every coalition, and {len(request.space)} players are more than {exact}",
-            hint=f"To change that, {way}join players with groups=, or choose method='permutation'.",
+            hint="Join players with groups=, or choose pg.methods.Permutation(order=2).",
             code="PG006",
         )
 

@@ -70,7 +70,7 @@ def make_engine(engine: str | Engine, *, workers: int | None = None, address: st
             f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), got "
             f"{shown(engine)}"
         )
-        raise InputError(problem, hint="Pass engine='local'", code="PG003")
+        raise InputError(problem, hint="Leave it out, or pass engine='ray'", code="PG003")
     if workers is not None or address is not None:
         problem = "workers and address go with the name of an engine, and engine is an object"
         raise InputError(problem, hint="Pass them to the engine's class", code="PG006")

@@ -248,7 +248,7 @@ def _share(ray: ModuleType, work: Any) -> Any:
         return ray.put(work)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         text = " ".join(str(error).split())
-        hint = "Define its classes and functions in a module, or explain it with engine='local'"
+        hint = "Define its classes and functions in a module, or explain it in this process, without engine='ray'"
         raise InputError(f"The model cannot be sent to workers: {text[:300]}", hint=hint, code="PG031") from error
 
 
