@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from explaining import explain_with
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 

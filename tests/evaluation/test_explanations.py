@@ -296,7 +296,6 @@ def test_groups_and_times_of_single_rows_are_behind_the_errors(argument):
         whole.evaluate(model, rows, linear(rows), **QUIET)
 
 
-
 def test_rows_of_a_group_do_not_lend_to_each_other():
     """With all replaced, each row of the ten has the output of the fifty, and the other way around."""
     code = np.repeat(np.arange(2), [10, 50])

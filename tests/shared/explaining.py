@@ -19,6 +19,8 @@ from permgrad.attribution.request.arguments import Arguments
 
 #: Arguments of ``pg.explain`` and what ``pg.Model`` says.
 ARGUMENTS = set(inspect.signature(pg.explain).parameters)
+#: Further arguments of ``pg.explain_stream``.
+_OF_FILES: dict[str, Any] = {"out": None, "rows_per_part": "auto", "engine": None}
 READING = set(inspect.signature(pg.Model).parameters) - {"model"}
 
 
@@ -29,6 +31,8 @@ def explain_with(
 
     ``row_offset``: the rows are a part of a longer table. ``engine``: of ``pg.explain_stream``.
     """
+    if isinstance(X, (str, os.PathLike)):
+        return stream_with(model, X, y, engine=engine, **options)
     model, arguments = parted(model, options)
     if engine is not None:
         return pg.explain_stream(model, X, y, engine=engine, **arguments)
@@ -68,11 +72,11 @@ def stream_with(
     model: Any, table: Any, y: Any = None, *, overwrite: bool = False, na: Any = (), **options: Any
 ) -> pg.Explanation:
     """Explain files as ``pg.explain_stream``, with options in one dict, or as the command does."""
-    out, per_part = options.pop("out", None), options.pop("rows_per_part", "auto")
+    out, per_part, engine = (options.pop(name, usual) for name, usual in _OF_FILES.items())
     model = load_read(model)
     model, arguments = parted(model, options)
     if not overwrite and not na:
-        return pg.explain_stream(model, table, y, out=out, rows_per_part=per_part, **arguments)
+        return pg.explain_stream(model, table, y, out=out, rows_per_part=per_part, engine=engine, **arguments)
     size = None if per_part == "auto" else per_part
     asked = Arguments(None, None, y, **arguments)
     return stream(model, table, asked, out=out, engine=LocalEngine(), rows_per_part=size, overwrite=overwrite, na=na)

@@ -71,7 +71,7 @@ class Progress(ExitStack):
         ):
             few, rows, self.rows = min(10_000, self.rows // 10), self.rows, 0
             _ = self._bar is None or self._bar.clear()
-            words = f"{self._label}: about {readable(left)} left. In Python, rows={few} explains a random part"
+            words = f"{self._label}: about {readable(left)} left. In Python, max_rows={few} explains a random part"
             _write_line(sys.stderr, f"{words} in about {readable((spent + left) * few / rows)}\n")
 
     def note(self, text: str) -> None:

@@ -125,7 +125,7 @@ def test_row_targets_are_taken_behind_the_branches():
     inputs = drawn(ROWS, 0)
     options = {"method": "shapley", "background": drawn(DONORS, 1), "groups": "modality", "task": "classification"}
     every = explain_with(net, inputs, random_state=0, progress=False, **options)
-    chosen = explain_with(net, inputs, target=[2, 0, 1], random_state=0, progress=False, **options)
+    chosen = explain_with(net, inputs, target=np.array([2, 0, 1]), random_state=0, progress=False, **options)
     expected = every.values[np.arange(ROWS), :, [2, 0, 1]]
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(chosen.values[:, :, 0], expected, rtol=0, atol=1e-9)

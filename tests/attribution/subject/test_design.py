@@ -155,10 +155,3 @@ def test_what_cannot_be_drawn_is_refused(column, words):
             method=pg.methods.PermGrad(sampling="conditional"),
             **QUIET,
         )
-
-
-@pytest.mark.parametrize("method", ["ale", "ablation", "lime"])
-def test_methods_that_draw_nothing_say_so(method):
-    frame = table(60)[["age", "region"]]
-    with pytest.raises(InputError, match="sampling"):
-        explain_with(lambda rows: rows["age"], frame, frame["age"], method=method, **QUIET, sampling="conditional")

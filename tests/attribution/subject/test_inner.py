@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.attribution.request import tuned
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject
 
@@ -162,14 +161,12 @@ def test_layers_that_cannot_be_explained(case):
         pg.explain(pg.Model(Lazy(), layer="spare"), torch.randn(5, 3), method="permutation")
 
 
-def test_a_network_without_parts_has_no_layer_and_options_are_listed_where_one_is_unknown():
+def test_a_network_without_parts_has_no_layer():
     net, rows = torch.nn.Linear(3, 1), torch.zeros(5, 3)
     with pytest.raises(pg.InputError, match=r"layer='zz' names .*, but Linear has no parts\. Leave layer out\."):
         pg.explain(pg.Model(net, layer="zz"), rows, progress=False)
     with pytest.raises(pg.InputError, match=r"tolerance must be .*, got -1\. Pass for example 0\.01, or None\."):
         pg.explain(net, rows, method=pg.methods.PermGrad(tolerance=-1), progress=False)
-    with pytest.raises(pg.InputError, match=r"has no option 'toler' .*A network also takes: head,"):
-        pg.explain(net, rows, method=tuned(pg.methods.PermGrad(), toler=1), progress=False)
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")

@@ -492,11 +492,7 @@ def test_one_hot_targets_are_classes():
 
 def test_what_only_estimators_can_do_is_said():
     for options, message in (
-        ({"sampling": "conditional", "method": "ablation"}, "'ablation' does not support sampling='conditional'"),
         ({"method": "permgrad-paper"}, "[Cc]hoose method='permgrad'"),
-        ({"paths": ("image",)}, "level='modality'"),
-        ({"level": "group"}, "Pass groups="),
-        ({"strange": 1}, "A network also takes: head"),
         ({"layer": "nowhere"}, "layer must be one of 'head'"),
         ({"segments": "hexagons"}, "segments must be one of 'pixels', 'grid', 'windows', 'superpixels'"),
         ({"segments": {"table": "pixels"}}, "'table' is not an image"),
@@ -577,7 +573,7 @@ def test_levels_are_one_tree():
 
 def test_each_input_by_its_own_method():
     net, inputs = Two(), {"image": IMAGE, "table": TABLE}
-    own = {"image": "permutation", "table": ("ablation", {"baseline": "zeros"})}
+    own = {"image": "permutation", "table": pg.methods.Ablation(baseline="zeros")}
     given = {"segments": ("grid", 2), "random_state": 0, "n_repeats": 2, "progress": False}
     found = explain_with(net, inputs, method=own, **given)
     assert found.method == "mixed"

@@ -72,17 +72,17 @@ def test_explained_or_refused(name, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("level", ["feature", "modality"])
-def test_names_and_levels(method, level):
-    if (method, level) == ("ale", "modality"):
+@pytest.mark.parametrize("groups", [None, "modality"])
+def test_names_and_levels(method, groups):
+    if (method, groups) == ("ale", "modality"):
         pytest.skip("ale is of single columns")
     net, inputs, y = STRANGERS["images_first"]()
-    explanation = explain(net, inputs, y, method, level=level, segments={"image": ("grid", 3)})
+    explanation = explain(net, inputs, y, method, groups=groups, segments={"image": ("grid", 3)})
     of_table = (
-        [] if method == "gradcam" else ["clinical"] if level == "modality" else [f"clinical[{k}]" for k in range(4)]
+        [] if method == "gradcam" else ["clinical"] if groups == "modality" else [f"clinical[{k}]" for k in range(4)]
     )
     of_image = (
-        ["image"] if level == "modality" else [f"image[{row},{column}]" for row in range(3) for column in range(3)]
+        ["image"] if groups == "modality" else [f"image[{row},{column}]" for row in range(3) for column in range(3)]
     )
     assert list(explanation.names) == of_image + of_table
     assert set(explanation.modality) == {"image", *(["clinical"] if of_table else [])}
@@ -231,10 +231,10 @@ def test_an_embedding_can_be_explained_where_it_is_read():
 
 def test_branches_change_no_number():
     net, inputs, y = STRANGERS["shared_encoder"]()
-    for level in ("feature", "modality"):
+    for groups in (None, "modality"):
         for method in ("permgrad", "permutation"):
-            quick = explain(net, inputs, y, method, level=level, n_repeats=6)
-            dense = explain(net, inputs, y, method, level=level, n_repeats=6, incremental=False)
+            quick = explain(net, inputs, y, method, groups=groups, n_repeats=6)
+            dense = explain(net, inputs, y, method, groups=groups, n_repeats=6, incremental=False)
             np.testing.assert_allclose(quick.values, dense.values, rtol=0, atol=1e-6)
 
 

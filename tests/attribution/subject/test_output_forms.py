@@ -140,7 +140,7 @@ def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, 
     for kind, last in (("logits", torch.nn.Identity()), ("log_probabilities", torch.nn.LogSigmoid())):
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), last).double()
-        options = {"method": method, "output": output, "returns": kind, "random_state": 0, "progress": False}
+        options = {"method": method, "scale": output, "returns": kind, "random_state": 0, "progress": False}
         found.append(explain_with(net, SCORES, Y % 2, **options).values)
     assert np.nanmax(np.abs(found[0])) > 1e-2
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6, atol=1e-8)
@@ -325,9 +325,9 @@ def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
     output = torch.arange(int(np.prod(shape)), dtype=torch.float32).reshape(shape)
     if expected is None:
         with pytest.raises(pg.InputError, match=r"out must have the shape \(rows,\) or \(rows, outputs\)"):
-            _flat(output, rows, "out")
+            _flat(output, rows, "out", places=False)
         return
-    found = _flat(output, rows, "out")
+    found = _flat(output, rows, "out", places=False)
     assert tuple(found.shape) == expected
     assert found.flatten().tolist() == output.flatten().tolist()
 
@@ -375,7 +375,7 @@ def test_masks_are_compared_with_maps_pixel_by_pixel_as_torch_compares_them():
 
 def test_masks_that_do_not_fit_are_refused_with_a_hint_that_works():
     net, images, masks = _masked(3)
-    for y, options in ((masks, {"reduce": "mean"}), (masks[:, :3], {}), (masks[:, :, :5], {})):
+    for y, options in ((masks[:, :3], {}), (masks[:, :, :5], {})):
         with pytest.raises(pg.InputError, match="Masks as y, of the size of the maps, are compared with them place by"):
             _of_masks(net, images, y, **options)
     with pytest.raises(pg.InputError, match=r"^y must hold class numbers from 0 to 2 or class names .* got 5"):
@@ -386,10 +386,10 @@ def test_masks_that_do_not_fit_are_refused_with_a_hint_that_works():
 
 
 def test_outputs_of_other_kinds():
-    assert _flat(torch.tensor([1, 2]), 2, "out").dtype == torch.float32
+    assert _flat(torch.tensor([1, 2]), 2, "out", places=False).dtype == torch.float32
     for wrong in (torch.ones(2, 2, dtype=torch.complex64), torch.ones(2, 2).to_sparse()):
         with pytest.raises(pg.InputError, match="out must be a dense tensor of real numbers"):
-            _flat(wrong, 2, "out")
+            _flat(wrong, 2, "out", places=False)
     both = {"loss": torch.ones(()), "logits": torch.ones(2, 3), "hidden": torch.ones(2, 5)}
     assert pick_head(both, None, 2)[1] == "logits"
     assert pick_head(both, "hidden", 2)[0].shape == (2, 5)

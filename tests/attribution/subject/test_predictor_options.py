@@ -160,7 +160,7 @@ def test_rows_in_parts_are_explained_one_by_one(tmp_path):
     frame, _ = table(60)
     frame.to_parquet(tmp_path / "table.parquet")
     asked = {**CLASSES, **QUIET, "method": "ablation", "scope": "local", "background": frame[:20]}
-    parts = explain_with(chance, tmp_path / "table.parquet", out=tmp_path / "out", form="wide", **asked)
+    parts = explain_with(chance, tmp_path / "table.parquet", out=tmp_path / "out", **asked)
     piece = explain_with(chance, frame, **asked)
     np.testing.assert_allclose(parts.values, np.abs(piece.values).mean(axis=0), rtol=1e-9)
     assert np.abs(piece.values).max() > 0.01

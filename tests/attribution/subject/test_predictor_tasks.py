@@ -472,7 +472,7 @@ def test_one_label_of_each_row():
     model = LABELLED["chain"]().fit(X, y)
     asked = {"method": "shapley", "background": X[50:60], "progress": False, "random_state": 0}
     every = explain_with(model, X[:3], y[:3], **asked)
-    explanation = explain_with(model, X[:3], y[:3], target=["w", "u", "v"], **asked)
+    explanation = explain_with(model, X[:3], y[:3], target=np.array(["w", "u", "v"]), **asked)
     np.testing.assert_allclose(explanation.values[:, :, 0], every.values[range(3), :, [2, 0, 1]], atol=1e-9)
     with pytest.raises(InputError, match="needs a classifier"):
         explain_with(model, X[:3], y[:3], target="true", **asked)

@@ -62,7 +62,7 @@ def two_inputs():
 @pytest.mark.parametrize("method", LOCAL)
 def test_network_of_one_input(one_input, method, output):
     net, rows = one_input
-    asked = {"method": method, "output": output, **LOCAL[method], **QUIET}
+    asked = {"method": method, "scale": output, **LOCAL[method], **QUIET}
     places = net(rows).argmax(dim=1).numpy()
     assert len(set(places.tolist())) > 2
     full = explain_with(net, rows, **asked)
@@ -180,9 +180,9 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
         ({"target": "true"}, "y is missing"),
         ({"target": "best"}, "got 'best'"),
         ({"target": [0, 1]}, "one value for each of the 24 rows"),
-        ({"target": [7] * 24}, "got 7"),
-        ({"target": ["x"] * 24}, "got 'x'"),
-        ({"target": [0.5] * 24}, "got 0.5"),
+        ({"target": np.array([7] * 24)}, "got 7"),
+        ({"target": np.array(["x"] * 24)}, "got 'x'"),
+        ({"target": np.array([0.5] * 24)}, "got 0.5"),
         ({"target": "predicted", "method": "permgrad"}, "scope='local'"),
         ({"target": "predicted", "task": "regression"}, "needs a classifier"),
         ({"target": "predicted", "engine": "ray"}, "Leave engine= out"),

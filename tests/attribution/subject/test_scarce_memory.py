@@ -242,7 +242,7 @@ def test_predictions_in_parts(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     frame.to_parquet(tmp_path / "rows" / "a.parquet")
     call("predict", run, tmp_path / "rows", "--out", tmp_path / "whole")
-    encode = pg.HyNNClassifier.encode
+    encode = pg.HyNNClassifier.encode_rows
 
     def scarce(self: Any, rows: Any) -> Any:
         if len(rows) > 20:
@@ -250,7 +250,7 @@ def test_predictions_in_parts(tmp_path: Path) -> None:
         return encode(self, rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pg.HyNNClassifier, "encode", scarce)
+        patch.setattr(pg.HyNNClassifier, "encode_rows", scarce)
         call("predict", run, tmp_path / "rows", "--out", tmp_path / "cut")
     found, expected = (pd.read_parquet(tmp_path / name / "part-00000.parquet") for name in ("cut", "whole"))
     pd.testing.assert_frame_equal(found, expected)

@@ -110,7 +110,7 @@ def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
     X = pd.DataFrame(rng.normal(size=(400, 2)), columns=list("ab"))
     X.to_parquet(tmp_path / "table.parquet")
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X["a"])
-    options = {"method": "gradient", "random_state": 5, "rows": 40}
+    options = {"method": "gradient", "random_state": 5, "max_rows": 40}
     local = explain_with(model, X, scope="local", **options)
     pg.explain_stream(model, tmp_path / "table.parquet", scope="local", out=tmp_path / "out", **options)
     parts = [pd.read_parquet(part) for part in sorted((tmp_path / "out" / "local").glob("*.parquet"))]
@@ -145,8 +145,8 @@ def test_a_sentence_says_what_would_shorten_minutes(monkeypatch):
         for _ in range(5):
             clock[0] += 10
             bar.advance(2)
-    said = [line for line in stream.getvalue().replace("\r", "\n").splitlines() if "rows=" in line]
-    assert said == ["permgrad: about 83 min left. In Python, rows=10000 explains a random part in about 50 s"]
+    said = [line for line in stream.getvalue().replace("\r", "\n").splitlines() if "max_rows=" in line]
+    assert said == ["permgrad: about 83 min left. In Python, max_rows=10000 explains a random part in about 50 s"]
     for rows, seconds in ((1_000_000, 0.01), (500, 10)):  # quick enough, or few rows
         stream.truncate(0)
         with progress.Progress(1000, "permgrad", True) as bar:
@@ -154,4 +154,4 @@ def test_a_sentence_says_what_would_shorten_minutes(monkeypatch):
             for _ in range(5):
                 clock[0] += seconds
                 bar.advance(2)
-        assert "rows=" not in stream.getvalue()
+        assert "max_rows=" not in stream.getvalue()

@@ -7,9 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression, Ridge
-
 from explaining import refit_with
+from sklearn.linear_model import LinearRegression, Ridge
 
 import permgrad as pg
 from permgrad.runs.commands.explain import explain_table

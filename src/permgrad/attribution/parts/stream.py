@@ -302,7 +302,9 @@ class StreamFolder:
             problem = (
                 f"The parts in {self.folder} do not fit together, or are damaged ({type(error).__name__}: {error})"
             )
-            raise InputError(problem, hint="Start again with --overwrite, or remove the folder", code="PG052") from error
+            raise InputError(
+                problem, hint="Start again with --overwrite, or remove the folder", code="PG052"
+            ) from error
 
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
