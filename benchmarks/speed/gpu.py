@@ -46,7 +46,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "aggregate": {"members": {"permutation": {}, "gradient": {}}},
 }
 #: Rows explained on both sides; the GPU also explains ten times as many.
-ROWS = {"shapley": 40, "lime": 40, "integrated_gradients": 100, "deeplift": 100, "expected_gradients": 50}
+ROWS = {"shapley": 40, "lime": 40, "integrated_gradients": 100, "deeplift": 100}
 USUAL_ROWS = 300
 SECTION_SECONDS = 55
 #: Methods that are fast enough for ten times the rows.

@@ -28,7 +28,6 @@ METHODS: dict[str, tuple[dict[str, object], str | None, tuple[int, ...]]] = {
     "smoothgrad": ({"target": 0, "samples": 2}, "NoiseTunnel", (1, 2)),
     "integrated_gradients": ({"target": 0, "steps": 2}, "IntegratedGradients", (32, 64)),
     "integrated_gradients, until settled": ({"target": 0, "max_steps": 8}, None, ()),
-    "expected_gradients": ({"target": 0, "samples": 2, "references": 8}, "GradientShap", (1, 4)),
     "deeplift": ({"target": 0}, "DeepLift", (1, 4, 32)),
     "gradcam": ({"target": 0}, "LayerGradCam", (1, 4, 32)),
     "ablation": ({"target": 0, "scope": "local"}, "FeatureAblation", (1, 4, 8)),

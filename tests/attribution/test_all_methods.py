@@ -28,7 +28,6 @@ FAST = {
     "shapley": {"references": 10},
     "lime": {"samples": 60},
     "smoothgrad": {"samples": 5},
-    "expected_gradients": {"samples": 20},
     "aggregate": {"members": ("permutation", pg.methods.Lime(samples=60), pg.methods.Shapley(references=10))},
 }
 
@@ -208,7 +207,7 @@ def test_chance(fitted, plain, name, scope):
 
 
 #: Methods of which it is known whether they draw by chance with their default options.
-BY_CHANCE = {"permgrad", "permutation", "permgrad-paper", "smoothgrad", "expected_gradients"}
+BY_CHANCE = {"permgrad", "permutation", "permgrad-paper", "smoothgrad"}
 SETTLED = {*BY_CHANCE, "ablation", "gradcam", "integrated_gradients", "gradient", "deeplift"}
 
 

@@ -77,7 +77,6 @@ FEW = {
     "shapley": {"min_permutations": 20, "max_permutations": 20, "references": 8},
     "lime": {"samples": 120},
     "smoothgrad": {"samples": 4},
-    "expected_gradients": {"samples": 8},
     "aggregate": {"members": ("gradient", "permutation")},
 }
 CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]

@@ -92,7 +92,6 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("aggregate", "global"): {"members", "member_quantities", "left_out", "model_rows"},
     ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
     ("gradcam", "local"): {"variant", "layer", "upsample", "rectified", "empty_maps"},
-    ("expected_gradients", "local"): INTEGRAL | {"model_rows", "samples"},
     ("gradient", "local"): {"signed", "model_rows", "gradient_evaluations"},
     ("smoothgrad", "local"): {"signed", "model_rows", "gradient_evaluations", "samples", "noise", "variant"},
     ("integrated_gradients", "local"): INTEGRAL
@@ -111,7 +110,6 @@ HYBRID = {
     **{(name, "global"): {"not_identifiable"} for name in ("permgrad", "permutation", "ablation")},
     ("gradcam", "local"): {"background_share"},
     ("integrated_gradients", "local"): {"players"},
-    ("expected_gradients", "local"): {"players"},
 }
 ON_NETWORKS = {
     **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation")},
@@ -129,7 +127,6 @@ QUANTITIES = {
     ("aggregate", "global"): ("mean share of the importance over methods", "share"),
     ("deeplift", "local"): (BASELINE, "logit"),
     ("integrated_gradients", "local"): (BASELINE, "logit"),
-    ("expected_gradients", "local"): (BASELINE, "logit"),
     ("smoothgrad", "local"): ("absolute mean slope of the output near the row", "logit per unit of the input"),
     ("gradient", "local"): ("absolute slope of the output", "logit per unit of the input"),
     ("lime", "local"): ("effect of keeping the feature in a linear model around the row", "logit"),

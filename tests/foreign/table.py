@@ -33,7 +33,6 @@ SHORT: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"baseline": "zeros"},
     "deeplift": {"baseline": "zeros"},
     "smoothgrad": {"samples": 3},
-    "expected_gradients": {"samples": 3},
 }
 #: A refusal names what to do instead.
 REMEDY = re.compile(r"\b(choose|pass|wrap|mend|name|use|leave|give|explain)\b", re.IGNORECASE)

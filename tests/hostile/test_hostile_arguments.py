@@ -29,7 +29,6 @@ LITTLE: dict[str, dict[str, Any]] = {
     "aggregate": {"members": ("gradient", "permutation")},
     "lime": {"samples": 40},
     "smoothgrad": {"samples": 2},
-    "expected_gradients": {"samples": 4},
     "integrated_gradients": {"max_steps": 8},
 }
 

@@ -49,7 +49,6 @@ FEW: dict[str, dict[str, Any]] = {
     "shapley": {"exact": 4, "min_permutations": 24, "max_permutations": 24, "tolerance": 0.5, "references": 6},
     "lime": {"samples": 100},
     "smoothgrad": {"samples": 4},
-    "expected_gradients": {"samples": 8},
 }
 FAST: dict[str, dict[str, Any]] = {
     **FEW,

@@ -49,7 +49,6 @@ FEW: dict[str, dict[str, Any]] = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
     "lime": {"samples": 60},
     "smoothgrad": {"samples": 4},
-    "expected_gradients": {"samples": 8},
 }
 # The members of an aggregate are methods that have cases of their own: two of them, of one scope each, are enough here.
 FAST = {**FEW, "aggregate": {"members": ("gradient", "permutation")}}

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from permgrad.base.errors import InputError
 
-_GRADIENTS = ("gradient", "integrated_gradients", "deeplift", "smoothgrad", "expected_gradients")
+_GRADIENTS = ("gradient", "integrated_gradients", "deeplift", "smoothgrad")
 
 
 def _explained(net: nn.Module, rows: Any, method: str, **options: Any) -> np.ndarray[Any, Any]:
-    drawn = {"samples": 3, "random_state": 0} if method in ("smoothgrad", "expected_gradients") else {}
+    drawn = {"samples": 3, "random_state": 0} if method == "smoothgrad" else {}
     explained = explain_with(net.eval(), rows, method=method, progress=False, returns="logits", **drawn, **options)
     return explained.values
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import permgrad as pg
 
-ON_TABLES = ("gradient", "smoothgrad", "integrated_gradients", "expected_gradients", "deeplift")
+ON_TABLES = ("gradient", "smoothgrad", "integrated_gradients", "deeplift")
 UNTRUE = "gradients are not the slopes of its outputs.*method='shapley'"
 
 

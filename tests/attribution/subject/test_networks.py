@@ -25,7 +25,6 @@ FEW = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
     "lime": {"samples": 120},
     "smoothgrad": {"samples": 4},
-    "expected_gradients": {"samples": 8},
 }
 FAST: dict[str, dict[str, Any]] = {**FEW, "aggregate": {"members": {"gradient": {}, "permutation": {}}}}
 

@@ -10,7 +10,6 @@ import pytest
 
 from permgrad.data.parts.partitions import open_partitioned
 from permgrad.data.read.table import read_table
-from permgrad.runs.commands.explain import Conditions
 from permgrad.runs.run.predicting import prediction_table
 
 FIRST = 2**53 + 1
@@ -65,16 +64,6 @@ def test_small_numbers_in_parts_are_floats_as_in_memory(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": pa.array([1, None, 3])}), tmp_path / "table.parquet")
     assert open_partitioned(tmp_path).read_all()["a"].dtype == np.float64
     assert read_table(tmp_path / "table.parquet")["a"].dtype == np.float64
-
-
-def test_a_choice_of_rows_tells_neighbours_apart() -> None:
-    frame = pd.DataFrame({"nr": [FIRST - 1, FIRST, FIRST + 1], "x": [1.0, 10.0, 100.0]})
-    for place in range(3):
-        assert Conditions([f"nr={FIRST - 1 + place}"], ["nr", "x"]).fits(frame).tolist() == [
-            other == place for other in range(3)
-        ]
-    assert Conditions(["x=1e1"], ["nr", "x"]).fits(frame).tolist() == [False, True, False]
-    assert Conditions(["x=010"], ["nr", "x"]).fits(frame).tolist() == [False, True, False]
 
 
 def test_predictions_write_identifiers_as_they_were() -> None:
