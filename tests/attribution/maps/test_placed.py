@@ -44,30 +44,44 @@ def _zoom(image: Tensor, turn: float = 0.0) -> Tensor:
 
 @pytest.mark.parametrize("layer", [None, "encode.0"])
 @pytest.mark.parametrize(
-    ("move", "back", "rows", "columns"),
+    ("move", "rows", "columns"),
     [
-        (lambda image: image[:, :, 3:9], lambda cells: cells, slice(3, 9), slice(0, 20)),
-        (lambda image: image[:, :, 6:20, 2:].flip(-1), lambda cells: cells[..., ::-1], slice(6, 20), slice(2, 20)),
-        (lambda image: image[..., 4:16].mT, lambda cells: cells.swapaxes(-1, -2), slice(0, 24), slice(4, 16)),
-        (lambda image: image.roll(5, 2), lambda cells: np.roll(cells, -5, -2), slice(0, 24), slice(0, 20)),
-        (lambda image: functional.pad(image, (0, 9, 4, 0)), lambda cells: cells[..., 4:, :20], slice(24), slice(20)),
-        (_zoom, lambda cells: cells, slice(12, 24), slice(5, 15)),
+        (lambda image: image[:, :, 3:9], slice(3, 9), slice(0, 20)),
+        (lambda image: image[:, :, 6:20, 2:].flip(-1), slice(6, 20), slice(2, 20)),
+        (lambda image: image[..., 4:16].mT, slice(0, 24), slice(4, 16)),
+        (lambda image: image.roll(5, 2), slice(0, 24), slice(0, 20)),
+        (lambda image: functional.pad(image, (0, 9, 4, 0)), slice(0, 24), slice(0, 20)),
+        (_zoom, slice(12, 24), slice(5, 15)),
     ],
-)  # fmt: skip
-def test_a_map_lies_on_the_part_that_the_network_looks_at(move, back, rows, columns, layer) -> None:
+)
+def test_a_map_lies_on_the_part_that_the_network_looks_at(move, rows, columns, layer) -> None:
     scan = _scan()
     maps = _cam(_Net(move), scan, layer=layer).maps["maps:scan"]
+    # The cells in the order of the image, with those of the padding.
     cells = _cam(_Net(move), scan, layer=layer, upsample="none").maps["maps:scan"]
-    wanted = np.zeros_like(maps)
-    wanted[..., rows, columns] = back(cells)
-    assert np.abs(cells).max() > 1e-3
-    assert maps.shape[2:] == (24, 20)
-    inside = np.zeros(maps.shape, dtype=bool)
-    inside[..., rows, columns] = True
-    if move is not _zoom:
-        np.testing.assert_allclose(maps, wanted, atol=1e-6)
-    else:  # between its pixels lie the grid's places
-        np.testing.assert_allclose(maps[inside], wanted[inside], atol=0.2 * np.abs(wanted).max())
+    cells = cells[..., 4:, :20] if cells.shape[3] == 29 else cells
+    assert np.abs(cells).max() > 1e-4
+    outside = np.ones((24, 20), dtype=bool)
+    outside[rows, columns] = False
+    if move is _zoom:  # the grid's places lie between pixels, of which it sees those on both sides
+        outside[11], outside[:, [4, 15]] = False, False
+        off = np.abs(maps[..., rows, columns] - cells).max()
+        assert off < 0.6 * np.abs(cells).max()
+        assert np.corrcoef(maps[..., rows, columns].ravel(), cells.ravel())[0, 1] > 0.8
+    else:
+        np.testing.assert_allclose(maps[..., rows, columns], cells, atol=1e-6)
+    assert not maps[..., outside].any()
+
+
+def test_a_turned_and_rolled_map_is_turned_back() -> None:
+    """A bright spot lies where it is, whatever is done to the image before."""
+    scan = _scan() * 0.05
+    scan[:, :, 15:17, 4:6] = 1
+    for move in (lambda image: image.roll(5, 2), lambda image: image.flip(-1), lambda image: image[..., :16].mT):
+        maps = np.abs(_cam(_Net(move), scan).maps["maps:scan"]).sum(axis=(0, 1))
+        row, column = np.unravel_index(maps.argmax(), maps.shape)
+        assert 13 <= row <= 18
+        assert 2 <= column <= 7
 
 
 def test_pooled_cells_of_a_crop_lie_evenly_on_it_and_outside_is_nothing() -> None:

@@ -401,10 +401,12 @@ class TableEncoder:
 
     def raw_columns_of(self, feature: str) -> list[str]:
         """Return the raw columns behind a column, variable or group."""
-        blocks = {**{name: [name] for name in self.feature_names_in_}, **self.groups_, **self.variables_}
-        if feature not in blocks:
+        for blocks in (self.variables_, self.groups_):
+            if feature in blocks:
+                return list(blocks[feature])
+        if feature not in self.feature_names_in_:
             raise unknown("feature", feature, [*self.feature_names_in_, *self.variables_, *self.groups_])
-        return list(blocks[feature])
+        return [feature]
 
     def parts_of(self, column: str) -> list[str]:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
