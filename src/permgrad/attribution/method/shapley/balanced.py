@@ -192,7 +192,7 @@ def _seen(
 ) -> Booleans:
     """Return for each row and player, also if not ``doubted``, whether it was seen to move what ``play`` gives.
 
-    ``all_or_none``: where a first player of a row is never seen, the row's others are not asked for any further.
+    ``all_or_none``: of a row in which one player is never seen, the others are not asked for to the end.
     """
 
     def ask(row: Integers, player: Integers, trials: int) -> None:
@@ -204,13 +204,14 @@ def _seen(
 
     for trials in _TRIALS:
         row, player = np.nonzero(doubted)
-        if all_or_none and trials == _TRIALS[-1]:
-            first = np.unique(row, return_index=True)[1]
-            ask(row[first], player[first], trials)
-            further = ~np.isin(row, row[first][doubted[row[first], player[first]]])
-            further[first] = False
-            row, player = row[further], player[further]
-        ask(row, player, trials)
+        if not (all_or_none and trials == _TRIALS[-1]):
+            ask(row, player, trials)
+            continue
+        # Of each row one player, then two, four and so on, until one was not seen.
+        waves = np.log2(np.arange(len(row)) - np.searchsorted(row, row) + 1).astype(np.int64)
+        for wave in range(int(waves.max(initial=-1)) + 1):
+            asked = (waves == wave) & ~np.isin(row, row[(waves < wave) & doubted[row, player]])
+            ask(row[asked], player[asked], trials)
     return np.logical_not(doubted)
 
 
