@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import threading
 
 import numpy as np
@@ -168,19 +169,46 @@ def test_a_larger_work_knows_what_is_left_of_all_parts(hands, monkeypatch):
         hands[0] += 10
         assert whole.left() == 40, "by the plan"
         with Progress(4, "steps") as bar:
+            hands[0] += 10
             bar.advance(2)
-            assert whole.left() == pytest.approx(0.5 * 10 + 0.5 * 30 + 10), "half by its own pace"
+            assert whole.left() == 30, "as planned: further works may follow in this part"
+            hands[0] += 30
+            assert whole.left() == pytest.approx(0.5 * 40 + 0.5 * 0.25 * 50 + 10), "half by its own pace"
+        assert whole.left() == 0.25 * 50 + 10, "the pace of a work that has ended says nothing of the next"
         whole.expect(60.0)
         hands[0] += 20
         assert whole.left() == 50, "who knows better is believed"
-        assert whole.line() == (30 / 80, "run: 38 % done after 30 s, about 50 s left\n")
-        hands[0] += 100
-        assert whole.left() == 10
+        assert whole.line() == (70 / 120, "run: 58 % done after 70 s, about 50 s left\n")
     assert whole.left() == 10
     with whole.part("report"):
         hands[0] += 30
-        assert whole.left() == 1, "what takes longer than expected has a little left"
+        assert whole.left() == 7.5, "what takes longer than expected is likely to take longer still"
     assert whole.left() == 0
+
+
+@pytest.mark.parametrize("works", [(), (5.0,), (2.0, 80.0)])
+def test_a_larger_work_never_says_for_long_that_little_is_left(hands, monkeypatch, works):
+    monkeypatch.setattr(Whole, "_write", lambda self: None)
+    whole, said = Whole("run"), list[tuple[float, str]]()
+
+    def look(seconds: float) -> None:
+        for _ in range(int(2 * seconds)):
+            hands[0] += 0.5
+            said.append((hands[0], whole.line()[1].partition("about ")[2]))
+
+    whole.expect(explanation=1.0, report=3.0)
+    with whole.part("explanation"):
+        for seconds in works:
+            with Progress(10, "work") as bar:
+                for _ in range(10):
+                    look(seconds / 10)
+                    bar.advance()
+            look(10)
+        look(60)
+    with whole.part("report"):
+        look(30)
+    short = [time for time, words in said if words == "3 s left\n"]
+    assert all(later - time > 10 for time, later in itertools.pairwise(short))
 
 
 def test_a_larger_work_shows_one_line_in_the_place_of_those_within(monkeypatch):

@@ -23,7 +23,7 @@ from permgrad.attribution.method.gradcam import GradCam
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.model import Model
-from permgrad.attribution.request import tuned
+from permgrad.attribution.request import changed, tuned
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_user
@@ -297,6 +297,11 @@ class Network(Trained):
         )
 
 
+def orders_of_features(features: int) -> int:
+    """Return in how many orders features are replaced for the Shapley values of a predictor's row."""
+    return max(_FEWEST_ORDERS, int(_SHAPLEY.max_permutations) * _WIDE // max(features, _WIDE))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainedOther(Trained):
     """A model of another library that a run trained.
@@ -339,7 +344,7 @@ class TrainedOther(Trained):
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
         usual, per_order = int(_SHAPLEY.max_permutations), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
-        most = max(_FEWEST_ORDERS, usual * _WIDE // max(self.width, _WIDE))
+        most = orders_of_features(self.width)
         in_time = int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
         orders = max(_FEWEST_ORDERS, in_time)
         if orders < most:
@@ -348,5 +353,6 @@ class TrainedOther(Trained):
             )
         if orders < usual:
             with keeping_warnings():  # of the errors that this leaves
-                return self.explain(rows, method=replace(_SHAPLEY, max_permutations=orders), scope="local", **options)
+                fewer = changed(_SHAPLEY, max_permutations=orders)
+                return self.explain(rows, method=fewer, scope="local", **options)
         return super().attribute(rows, tolerance=tolerance, **options)

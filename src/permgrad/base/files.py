@@ -24,6 +24,8 @@ import numpy as np
 
 from permgrad.base.errors import EnvironmentProblem, did_you_mean
 
+#: Characters from which on a document of JSON is one line.
+_LONG = 2**20
 #: In the names of files and folders under way, so that leftovers of a stopped process are recognised.
 _UNDER_WAY = ".permgrad-"
 #: Linux' numbers for "relative to this folder" and "take each other's name".
@@ -177,7 +179,10 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 
 def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON in one step. NaN and infinity become null, NumPy values become plain ones."""
-    write_text_atomic(path, json_text(plain(content), indent=1) + "\n")
+    content = plain(content)
+    text = json_text(content)
+    # Of a long document, such as thousands of columns, nobody reads the lines, and indenting takes most of the time.
+    write_text_atomic(path, (json_text(content, indent=1) if len(text) < _LONG else text) + "\n")
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
@@ -194,8 +199,11 @@ def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value
     """Turn NumPy scalars and arrays, paths and tuples into JSON types. NaN and infinity become None."""
-    if value is None or isinstance(value, str):
+    kind = type(value)
+    if value is None or isinstance(value, str) or kind in (bool, int):
         return value
+    if kind is float:
+        return value if math.isfinite(value) else None
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (float, np.floating)):

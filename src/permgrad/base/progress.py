@@ -20,6 +20,8 @@ FIRST, AGAIN = 10.0, 30.0
 LONG, FEW = 60.0, 1000
 #: Seconds after which the line of a larger work is renewed.
 LOOK = 0.5
+#: The share of the time taken that a work is expected to take further once it has taken longer than planned.
+_OVERDUE = 0.25
 
 
 class Progress(ExitStack):
@@ -40,6 +42,9 @@ class Progress(ExitStack):
         self._bar: Any = None
         # Within a larger work there is one line, that of the larger work.
         self._within = _whole if wanted == "auto" and total > 0 else None
+        if self._within is not None:
+            self._within.work()
+            self.callback(self._within.work)
         self._total = total
         if self._within is not None or total <= 0:
             return
@@ -83,8 +88,9 @@ class Progress(ExitStack):
 class Whole(ExitStack):
     """One line of progress over several works, with the time left of all of them.
 
-    What each work will take is expected in seconds, and corrected while it runs. ``Progress`` of the mode ``"auto"``
-    within a ``part`` shows nothing, and sets which ``share`` of it is done.
+    What each part will take is expected in seconds, and corrected while it runs. ``Progress`` of the mode ``"auto"``
+    within a ``part`` shows nothing, and sets which ``share`` of its own work is done: a part has several, one after the
+    other.
     """
 
     def __init__(self, label: str) -> None:
@@ -93,7 +99,7 @@ class Whole(ExitStack):
         self.expected: dict[str, float] = {}
         self._ended, self._shown, self._stream = threading.Event(), 0.0, sys.stderr
         self._rewrites = not startup.silent and _rewrites(self._stream)
-        self._name, self._since, self.share = "", self.started, 0.0
+        self._name, self._since, self._work_since, self.share = "", self.started, self.started, 0.0
         self._left: tuple[float, float] | None = None  # the seconds that a part has left, and when this was said
         self._writer: threading.Thread | None = None
         self.callback(self.clear)
@@ -118,13 +124,18 @@ class Whole(ExitStack):
             return
         global _whole  # noqa: PLW0603 — a property of the process
         before, _whole = _whole, self
-        self._name, self._since, self.share, self._left = name, time.monotonic(), 0.0, None
+        self._name, self._since, self._left = name, time.monotonic(), None
+        self.work()
         try:
             yield
         finally:
             _whole = before
             self._name = ""
             self.expected.pop(name, None)
+
+    def work(self) -> None:
+        """Begin or end a work within the part."""
+        self._work_since, self.share = time.monotonic(), 0.0
 
     def left(self) -> float:
         """Return the seconds that all parts will still take."""
@@ -134,13 +145,15 @@ class Whole(ExitStack):
         now, planned = time.monotonic(), self.expected.get(self._name, 0.0)
         spent = now - self._since
         if self._left is not None:
-            return later + max(self._left[0] - (now - self._left[1]), 0.0)
-        by_plan = max(planned - spent, 0.1 * planned)
-        if not 0 < self.share <= 1:
+            since = now - self._left[1]
+            return later + max(self._left[0] - since, _OVERDUE * since)
+        # What took longer than planned is likely to take longer still, the more so the longer it has taken.
+        by_plan = max(planned - spent, _OVERDUE * spent)
+        if not 0 < self.share < 1:
             return later + by_plan
-        # The further a work is, the more its own pace counts.
-        by_pace = spent * (1 - self.share) / self.share
-        return later + self.share * by_pace + (1 - self.share) * by_plan
+        # The further a work is, the more its own pace counts. Further works of the part may follow.
+        by_pace = (now - self._work_since) * (1 - self.share) / self.share
+        return later + max(self.share * by_pace + (1 - self.share) * by_plan, planned - spent)
 
     def clear(self) -> None:
         """Remove the line, so that another can be written in its place."""

@@ -62,9 +62,12 @@ def generator(seed: int, *keys: object) -> np.random.Generator:
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """SplitMix64's finaliser (Steele, Lea & Flood 2014): a bijection of 64-bit words with full avalanche."""
-    values = (values ^ (values >> np.uint64(30))) * _MIX_1
-    values = (values ^ (values >> np.uint64(27))) * _MIX_2
-    return values ^ (values >> np.uint64(31))
+    values = values ^ (values >> np.uint64(30))
+    values *= _MIX_1
+    values ^= values >> np.uint64(27)
+    values *= _MIX_2
+    values ^= values >> np.uint64(31)
+    return values
 
 
 def uniform_integers(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int) -> Integers:
@@ -76,9 +79,15 @@ def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> Flo
     """Draw float64 in [0, 1) with 53 bits, one for each counter of at least 0, independent of every other counter."""
     key = np.uint64(derive_seed(seed, *keys))
     with np.errstate(over="ignore"):
-        words = np.asarray(counters).astype(np.uint64)
-        words = _mix(_mix(words * _GOLDEN + key) + _GOLDEN)
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        words = np.array(counters, dtype=np.uint64)
+        words *= _GOLDEN
+        words += key
+        words = _mix(words)
+        words += _GOLDEN
+        words = _mix(words)
+    drawn = (words >> np.uint64(11)).astype(np.float64)
+    drawn *= 2.0**-53
+    return drawn
 
 
 def content_keys(arrays: Iterable[Array]) -> npt.NDArray[np.uint64]:

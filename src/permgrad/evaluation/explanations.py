@@ -27,7 +27,7 @@ from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import loss_value
-from permgrad.attribution.request import Request, configured, methods
+from permgrad.attribution.request import Request, changed, configured, methods
 from permgrad.attribution.request.arguments import REPEATS, Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
@@ -464,7 +464,7 @@ def _request(explanation: Explanation, arguments: Arguments) -> Request:
     chosen = None
     if explanation.method in methods:
         chosen = arguments.method
-        chosen = replace(chosen, sampling="marginal") if "sampling" in chosen.options else chosen
+        chosen = changed(chosen, sampling="marginal") if "sampling" in chosen.options else chosen
     request = build_request(arguments, chosen, explanation.method)
     rows = len(explanation.values) if explanation.scope == "local" else explanation.meta.get("rows_explained")
     if rows not in (None, request.count):

@@ -102,9 +102,10 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     ``effects`` are entries with ``level, rows`` and, for each output, ``effect, low, high, clear``. ``words`` says
     whether they are those of words, ``picture`` is there for places, ``pooled`` how many further levels occur once.
     """
-    encoder, rows = work.model.encoder, work.explained.take(work.drawn[:MOST_ROWS])
+    encoder = work.model.encoder
     if encoder is None or name not in encoder.scores_.columns or encoder.schema_[name].kind == "numeric":
         return {}
+    rows = work.explained.take(work.drawn[:MOST_ROWS])
     text, seed, further = name in work.texts, work.budget.seed, dict[str, Any]()
     related: dict[str, Any] = {} if rows.dependence is None else dict([rows.dependence.argument])
     try:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from permgrad.attribution.maps.drawn import Picture, Read, enlarged, weighted_maps
+from permgrad.attribution.maps.drawn import Picture, Read, weighted_maps
+from permgrad.attribution.maps.placed import ROUNDING, Lie, Lines, even_lines, measured
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
@@ -203,6 +204,15 @@ class Place:
         ]
         return torch.cat(taken, dim=at + (1 if self.along is None else 2 + self.along))
 
+    def lines(self, size: tuple[int, ...]) -> Lines:
+        """Return where the lines of cells lie in an image, by dimension. Where it is not known, they cover it."""
+        if self.cells is None:
+            return even_lines(self.shape[1:], size)
+        lines = list(self.cells.lines)
+        if self.along is not None:
+            lines[self.along] = torch.cat([own.lines[self.along] for _, own in self.views])
+        return (*even_lines((), size[: len(size) - len(lines)]), *lines)
+
     def __str__(self) -> str:
         """Return the name of the call, or of the function whose calls are read."""
         alone = replace(self.call, number=0, again=0)
@@ -253,6 +263,8 @@ def image_calls(
             read_at = _place(listener, call, value, place, len(outputs))
             if read_at.cells is not None:
                 read_at = _with_views(listener, read_at, value, place, len(outputs), subject.input_names[place])
+            elif place in listener.follower.of(value) and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
+                raise _lies_elsewhere(subject.input_names[place], read_at)
             size = read_at.taken([value] * len(read_at.calls), len(outputs)).shape[1:]
             places[place] = replace(read_at, shape=tuple(size))
     for place, read_at in places.items():
@@ -403,6 +415,49 @@ def _rectified(call: Call, value: Tensor, heard: list[_Heard]) -> tuple[Call, Te
     return (current.call, current.value) if rectified and current is not None else (call, value)
 
 
+def _lie(request: Request, place: int, read: Place, shape: ImageShape) -> Lie | None:
+    """Return where a map lies in its image, or None where its value is none of a map, which is refused when read."""
+    subject: Any = request.subject
+    if not 2 <= len(read.shape) <= 1 + len(shape.size):
+        return None
+    modules = dict(subject.module.named_modules())
+    rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
+    rows = rows if len(rows[0]) > 1 else twice(rows)
+    image, low, high = rows[place], rows[place].amin(), rows[place].amax()
+
+    def cells(disturbed: Tensor) -> Tensor | None:
+        listener = _Listener(read.calls)
+        with torch.no_grad(), listening(modules, listener.leave, listener.enter), listener:
+            count = len(subject.forward([*rows[:place], disturbed, *rows[place + 1 :]]))
+        values = [listener.values.get(call) for call in read.calls]
+        whole = all(value is not None and len(value) == read.copies * count for value in values)
+        return read.taken(values, count) if whole else None
+
+    def changes(block: Tensor) -> Tensor | None:
+        block = block.to(image.device)
+        block = block if shape.channels is None else block.unsqueeze(shape.channels)
+        after = None if before is None else cells(torch.where(block, high + low - image, image))
+        if before is None or after is None:
+            return None
+        change = (before - after).abs().nan_to_num(0, 0, 0)
+        return (change * (change > ROUNDING * before.abs().amax())).sum(dim=1).cpu()
+
+    before = cells(image)
+    found = measured(shape, read.lines(shape.size), changes)
+    if found is None:
+        raise _lies_elsewhere(subject.input_names[place], read)
+    return found
+
+
+def _lies_elsewhere(name: str, read: Place) -> InputError:
+    return InputError(
+        f"Cannot tell where in {name!r} a class activation map of layer {str(read)!r} lies: its cells are not a grid "
+        "over the input, or parts of the input change cells in other places",
+        hint="Pass layer= with the name of an earlier layer, or choose method='integrated_gradients'",
+        code="PG034",
+    )
+
+
 def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> InputError:
     subject: Any = request.subject
     names = subject.form.names  # what keeps the row's tokens follows the user's inputs
@@ -440,6 +495,7 @@ class CalledMaps:
         self._places, numbers = image_calls(
             request, options["layer"], self._shapes, before_activation=options["before_activation"]
         )
+        self._lies = {place: _lie(request, place, read, self._shapes[place]) for place, read in self._places.items()}
         self.pictures = []
         for place, read in self._places.items():
             name, empty = inputs[place], np.zeros((request.count, len(request.targets)), dtype=bool)
@@ -494,7 +550,8 @@ class CalledMaps:
                 value, gradient = (place.taken(each, len(outputs), at) for at, each in enumerate(own))
                 cells = weighted_maps(value, gradient, options["variant"], relu=options["relu"])
             maps.append(cells.float())
-            wide = enlarged(maps[-1], shape.size, options["upsample"])
+            lie = self._lies[number] or Lie(even_lines(cells.shape[2:], shape.size), ())
+            wide = lie.enlarged(maps[-1], shape.size, options["upsample"])
             large.append(wide)
             if shape.channels is not None:
                 wide = wide.unsqueeze(2 + shape.channels).expand(*wide.shape[:2], *request.inputs[number].shape[1:])

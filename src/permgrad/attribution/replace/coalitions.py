@@ -60,8 +60,10 @@ def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
     if width is None or one.device.type != "cpu" or one.dtype != other.dtype:
         return torch.where(mask, one, other)
     first, second = one.view(width), other.view(width)
-    # Its shape is that of all three together, so that the last step needs no further tensor.
-    chosen = torch.bitwise_and(mask.to(width).neg_(), first ^ second)
+    bits, differing = mask.to(width).neg_(), first ^ second
+    # The shape of all three together, so that the last step needs no further tensor. Often the mask has it.
+    whole = torch.broadcast_shapes(bits.shape, differing.shape) == bits.shape
+    chosen = bits.bitwise_and_(differing) if whole else torch.bitwise_and(bits, differing)
     return chosen.bitwise_xor_(second).view(one.dtype)
 
 

@@ -106,6 +106,11 @@ def configured(name: str, settings: Mapping[str, Any]) -> Any:
     return tuned(kind(**own), **{key: value for key, value in settings.items() if key not in own})
 
 
+def changed(method: Configured, **settings: Any) -> Any:
+    """Return a method with some settings changed."""
+    return configured(name_of(method), {**method.settings(), **settings})
+
+
 def name_of(method: Configured) -> str:
     """Return the name under which a method is registered."""
     kind: Any = type(method)

@@ -296,6 +296,9 @@ class FrameForm:
                 f"got {listed(names, show=repr)}"
             )
             raise InputError(problem, hint="Reorder or add columns", code="PG038")
+        array = np.asarray(table) if type(library) is Library else None
+        if array is not None and array.dtype.kind == "f" and array.dtype == np.asarray(self.like).dtype:
+            return torch.from_numpy(array.astype(np.float64))  # without a look at each of thousands of columns
         cells = [column.read(library, own) for column, own in zip(self.columns, library.columns(table), strict=True)]
         return torch.from_numpy(np.stack(cells, axis=1) if cells else np.empty((len(table), 0)))
 
@@ -327,5 +330,7 @@ class FrameForm:
     def frame(self, rows: Tensor) -> pd.DataFrame:
         """Return rows as a pandas frame, for display."""
         table = self.write(rows)
+        if type(self.library) is Library and np.asarray(table).dtype.kind in "fiu":
+            return pd.DataFrame(np.asarray(table), columns=list(self.names))
         columns = [self.library.series(column) for column in self.library.columns(table)]
         return pd.concat(columns, axis=1, ignore_index=True).set_axis(list(self.names), axis=1)

@@ -48,7 +48,14 @@ class Lookup:
 class _Copies(Follower):
     """Knows which numbers are an input's own, moved or changed one by one."""
 
-    def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:
+    def handed_on(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],  # noqa: ARG002 — numbers that are copied need none
+        sources: Sources,
+        result: Tensor,
+    ) -> Coordinates | None:
         """Return where each number of a result comes from, if it is made of that number alone."""
         table = sources[0][1][0].to(result.device)
         if name == "pad":

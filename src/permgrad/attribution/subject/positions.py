@@ -40,6 +40,8 @@ _ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_fo
 _RECURRENT = frozenset(f"{name}{cell}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 #: Cells whose positions differ by less than this, in pixels, are one.
 _SAME = 0.01
+#: Lines of cells are equally far apart if no distance differs from the median one by more than this share.
+_UNEVEN = 0.25
 
 
 def name_of(func: Any) -> str:
@@ -110,7 +112,7 @@ class Follower:
                 there: Sequence[Coordinates | None] = (
                     self._moved(func, args, kwargs, place, len(results))
                     if name in MOVING
-                    else [self.handed_on(name, args, sources, result) for result in results]
+                    else [self.handed_on(name, args, kwargs, sources, result) for result in results]
                 )
                 for axes_of, axes in zip(by_result, there, strict=False):
                     if axes is not None:
@@ -119,7 +121,9 @@ class Follower:
             if axes_of:
                 self.keep(result, axes_of)
 
-    def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:
+    def handed_on(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], sources: Sources, result: Tensor
+    ) -> Coordinates | None:
         """Return a result's coordinates, where it has a number for each of an argument's or is its map resampled."""
         source, axes = sources[0]
         if result.dtype == torch.int64 and all(
@@ -128,8 +132,11 @@ class Follower:
             return None  # whole numbers made of real ones are indexes
         if name == "pad":
             return tuple(_padded(axis, args[1]) for axis in axes) if len(args) > 1 else None
-        if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold", "grid_sample"):
-            return _resampled(axes, result) if source.ndim == result.ndim >= 3 else None
+        if name == "grid_sample":
+            return _sampled(axes, *args, **kwargs) if args and source is args[0] else None
+        if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold"):
+            strides = _strides(name, args, kwargs, result.ndim - 2)
+            return _resampled(axes, result, strides) if source.ndim == result.ndim >= 3 else None
         weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
         if name == "linear" or weights:
             return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
@@ -195,17 +202,55 @@ def _padded(axis: Tensor, amounts: Sequence[int]) -> Tensor:
     return axis
 
 
-def _resampled(axes: Coordinates, result: Tensor) -> Coordinates:
-    """Return the coordinates of a map's cells after a convolution or a pooling of ``(rows, channels, *cells)``."""
-    cells = result.shape[2:]
-    how = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(cells)]
+def _strides(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], dims: int) -> list[float | None]:
+    """Return by how many numbers the window of a convolution or pooling moves (None: as many as make it even)."""
+    transposed = name.startswith("conv_transpose")
+    if name.startswith("conv"):
+        stride: Any = kwargs.get("stride", args[3] if len(args) > 3 else 1)
+    elif name.startswith(("max_pool", "avg_pool")):
+        # Without a stride it is the window's size.
+        stride = kwargs.get("stride", args[2] if len(args) > 2 else None)
+        stride = stride or kwargs.get("kernel_size", args[1] if len(args) > 1 else None)
+    else:
+        return [None] * dims
+    strides = [stride] * dims if isinstance(stride, int) else list(stride)
+    return [1 / one if transposed else one for one in (strides * dims if len(strides) == 1 else strides)]
+
+
+def _resampled(axes: Coordinates, result: Tensor, strides: Sequence[float | None]) -> Coordinates:
+    """Return the coordinates of a map's cells after a convolution or a pooling of ``(rows, channels, *cells)``.
+
+    Cells lie a stride apart, in the middle of what was there before.
+    """
     resampled = []
     for axis in axes:
-        mean = axis.nanmean(dim=1, keepdim=True)
-        if mean.shape[2:] != cells:
-            mean = functional.interpolate(mean, size=cells, mode=how, align_corners=False)
-        resampled.append((mean if len(mean) == len(result) else mean[:1]).expand(result.shape))
+        line = axis.nanmean(dim=1, keepdim=True)
+        for dim, stride in enumerate(strides, start=2):
+            before, cells = line.shape[dim], result.shape[dim]
+            if before in (cells, 1):
+                line = line if before == cells else line.expand(*line.shape[:dim], cells, *line.shape[dim + 1 :])
+                continue
+            step = before / cells if stride is None else stride
+            index = (before - 1) / 2 + (torch.arange(cells, device=line.device) - (cells - 1) / 2) * step
+            low = index.floor().clamp(0, before - 2).long()
+            share = (index - low).reshape([-1 if each == dim else 1 for each in range(line.ndim)]).to(line.dtype)
+            left, right = line.index_select(dim, low), line.index_select(dim, low + 1)
+            line = left + share * (right - left)
+        resampled.append((line if len(line) == len(result) else line[:1]).expand(result.shape))
     return tuple(resampled)
+
+
+def _sampled(
+    axes: Coordinates, image: Tensor, grid: Tensor, mode: str = "bilinear", *more: Any, **options: Any
+) -> Coordinates:
+    """Return the coordinates of a map whose numbers are read on a grid. Beyond the image they are those of its edge."""
+    align = options.get("align_corners", more[1] if len(more) > 1 else None)
+    found = []
+    for axis in axes:
+        line = axis.nanmean(dim=1, keepdim=True).to(grid.dtype)
+        read = functional.grid_sample(line, grid, mode, "border", align)
+        found.append(read.to(axis.dtype).expand(-1, image.shape[1], *read.shape[2:]))
+    return tuple(found)
 
 
 def _spread(axes: Coordinates) -> bool:
@@ -217,12 +262,17 @@ def _spread(axes: Coordinates) -> bool:
 # ---- a value as a map ------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """How a value is read as a map of ``size`` cells: ``order`` is their places in the flattened spatial dimensions."""
+    """How a value is read as a map of cells: ``order`` is their places in the flattened spatial dimensions."""
 
-    size: tuple[int, ...]
+    lines: tuple[Tensor, ...]  # where the lines of cells lie in the image, by dimension, rising
     features: tuple[int, ...]
     spatial: tuple[int, ...]
     order: Tensor
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The number of cells along each dimension."""
+        return tuple(map(len, self.lines))
 
     def take(self, values: Tensor) -> Tensor:
         """Return values ``(*, rows, *dimensions)`` as ``(*, rows, features, *size)``."""
@@ -245,18 +295,25 @@ def cells_of(axes: Coordinates) -> Cells | None:
     flat = [axis.permute(*features, *spatial).reshape(-1, *(axis.shape[dim] for dim in spatial))[0].flatten()
             for axis in first]  # fmt: skip
     places = torch.nonzero(~torch.isnan(flat[0])).flatten()
-    size, number = [], torch.zeros(len(places), dtype=torch.int64, device=places.device)
+    lines, number = [], torch.zeros(len(places), dtype=torch.int64, device=places.device)
     for axis in flat:
         line = axis[places].sort().values
         starts = torch.cat([line[:1], line[1:][line.diff() > _SAME]])
-        size.append(len(starts))
+        lines.append(starts.cpu())
         number = number * len(starts) + torch.searchsorted(starts, axis[places] + _SAME / 2) - 1
-    if len(places) < 2 or math.prod(size) != len(places) or len(number.unique()) != len(places):
+    cells = math.prod(map(len, lines))
+    if len(places) < 2 or cells != len(places) or len(number.unique()) != cells or not all(map(_even, lines)):
         return None
-    if axes[0].ndim == 3 and size[0] == 1 and len(size) == 2:
-        size = size[1:]  # a series has a line of cells
+    if axes[0].ndim == 3 and len(lines[0]) == 1 and len(lines) == 2:
+        lines = lines[1:]  # a series has a line of cells
     behind, along = (tuple(dim + 1 for dim in dims) for dims in (features, spatial))
-    return Cells(tuple(size), behind, along, places[number.argsort()].cpu())
+    return Cells(tuple(lines), behind, along, places[number.argsort()].cpu())
+
+
+def _even(line: Tensor) -> bool:
+    """Return whether positions are equally far apart. A cell that sees both ends of a rolled image is not."""
+    steps = line.diff()
+    return not len(steps) or bool((steps - steps.median()).abs().max() <= _UNEVEN * steps.median())
 
 
 def _alike(axis: Tensor, dim: int) -> bool:

@@ -36,8 +36,9 @@ _PROBE_ROWS = 256
 _LEAST = float(np.finfo(np.float64).eps)
 #: How far from 1 the sum of probabilities of classes that exclude each other may be.
 _ADD_UP = 1e-3
-#: Cells that are handed over at once: enough that a call's own cost does not count.
-_CELLS = 2**21
+#: Cells that are handed over at once, and the fewest rows: enough that a call's own cost does not count, and not so
+#: many that the memory of each batch is taken from the system anew.
+_CELLS, _FEWEST = 2**21, 512
 
 
 class PredictorSubject(Subject):
@@ -303,7 +304,7 @@ class PredictorSubject(Subject):
 
     def most_rows(self) -> int:
         """Return how many rows are predicted together."""
-        size = max(1024, _CELLS // max(len(self.form.names), self.width or 0))
+        size = max(_FEWEST, _CELLS // max(len(self.form.names), self.width or 0))
         return min(size, self._largest_batch)
 
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:

@@ -397,10 +397,11 @@ class TableEncoder:
 
     def raw_columns_of(self, feature: str) -> list[str]:
         """Return the raw columns behind a column or group."""
-        known = {**{name: [name] for name in self.feature_names_in_}, **self.groups_}
-        if feature not in known:
+        if feature in self.groups_:
+            return list(self.groups_[feature])
+        if feature not in self.feature_names_in_:
             raise unknown("feature", feature, [*self.feature_names_in_, *self.groups_])
-        return list(known[feature])
+        return [feature]
 
     def parts_of(self, column: str) -> list[str]:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""

@@ -298,7 +298,9 @@ def is_native_number(dtype: Any) -> bool:
 
 def native_names(frame: pd.DataFrame) -> list[str]:
     """Return the names of the columns whose dtype is numeric or boolean."""
-    return [str(name) for name, dtype in frame.dtypes.items() if is_native_number(dtype)]
+    kinds = frame.dtypes
+    native = {dtype: is_native_number(dtype) for dtype in set(kinds)}
+    return [str(name) for name, dtype in kinds.items() if native[dtype]]
 
 
 def text_numbers(texts: Sequence[str]) -> Floats:
@@ -315,7 +317,7 @@ def native_cells(frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes)
 
     Complex values are refused, and infinite ones that are no code.
     """
-    picked = frame[list(names)]
+    picked = frame if list(names) == list(frame.columns) else frame[list(names)]
     if name := next((name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c"), None):
         problem = f"Complex data not supported: column {name!r} is complex"
         raise InputError(problem, hint="Split it into its real and imaginary part.", code="PG014")

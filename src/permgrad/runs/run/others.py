@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from permgrad.assess.budget import PAIR, REPORT
+from permgrad.assess.model import orders_of_features
 from permgrad.assess.rows import Rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
@@ -70,13 +71,17 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     if model.blend_ is not None:
         work.say(f"  {blend_words(model.blend_)}")
     work.model = model
-    test = work.encoded["test"].table.iloc[:_MEASURED]
+    # As many rows as explanations predict together, so that a call's own cost does not count for each row.
+    test = work.encoded["test"]
+    test = test.take(np.resize(np.arange(len(test)), _MEASURED))
     started = time.perf_counter()
     model.predict_parts(test)
     # What an explanation takes is expected from it.
     clock.per_row = (time.perf_counter() - started) / len(test) / PAIR
-    outputs = len(getattr(model, "classes_", "1"))
-    explanation = work.budget.expected(len(parts["test"]), len(model.feature_names_in_), outputs)
+    tested, features, outputs = len(parts["test"]), len(model.feature_names_in_), len(getattr(model, "classes_", "1"))
+    explanation = work.budget.expected(tested, features, outputs)
+    rows = min(tested, work.budget.swarm_rows(outputs))
+    explanation += clock.per_row * PAIR * rows * orders_of_features(features) * features
     expected = {"baselines": others} if others else {}
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
 

@@ -81,3 +81,21 @@ def test_players_that_cannot_differ_do_not_count(blocks, references):
     assert found.std_error[[2, 4]].min() > 0
     alone = explain(net, rows[3:], background, **given)
     np.testing.assert_allclose(alone.values, found.values[3:], rtol=0, atol=1e-12)
+
+
+def test_players_that_change_nothing_end_the_question_whether_all_do():
+    """Of a function of three columns among many, the pilot costs less than the values."""
+    columns, orders = 300, 20
+    rows = np.random.default_rng(0).normal(size=(2, columns))
+
+    def few(table: np.ndarray) -> np.ndarray:
+        return table[:, 0] * table[:, 5] + table[:, 9]
+
+    found = pg.explain(
+        few, rows, method="shapley", background=rows[:1] * 0, output_kind="values", max_permutations=orders,
+        random_state=0, progress=False,
+    )  # fmt: skip
+    assert found.meta["estimator"] == "pairs of an order and its reverse"
+    assert found.meta["model_rows"] < len(rows) * columns * (orders + 4) + 1000
+    np.testing.assert_allclose(found.values[:, 9, 0], rows[:, 9], atol=1e-12)
+    np.testing.assert_allclose(found.values[:, 0, 0], rows[:, 0] * rows[:, 5] / 2, atol=1e-12)

@@ -179,18 +179,39 @@ def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integ
         drawn = uniform(game.request.seed, ("used", trials), numbered)
         return game.values(rows[row], donors[row], _with_and_without(player, drawn[:, 0], drawn[:, 1:]))
 
-    return np.asarray(_seen(game.differs(rows, donors), game.rounding(rows, 1), play).all(axis=1))
+    seen = _seen(game.differs(rows, donors), game.rounding(rows, 1), play, all_or_none=True)
+    return np.asarray(seen.all(axis=1))
 
 
-def _seen(doubted: Booleans, rounding: Floats, play: Callable[[Integers, Integers, int], Floats]) -> Booleans:
-    """Return for each row and player, also if not ``doubted``, whether it was seen to move what ``play`` gives."""
-    for trials in _TRIALS:
-        row, player = np.nonzero(doubted)
+def _seen(
+    doubted: Booleans,
+    rounding: Floats,
+    play: Callable[[Integers, Integers, int], Floats],
+    *,
+    all_or_none: bool = False,
+) -> Booleans:
+    """Return for each row and player, also if not ``doubted``, whether it was seen to move what ``play`` gives.
+
+    ``all_or_none``: of a row in which one player is never seen, the others are not asked for to the end.
+    """
+
+    def ask(row: Integers, player: Integers, trials: int) -> None:
         for part in slices(len(row), max(1, _NUMBERS // (trials * (doubted.shape[1] + 1)))):
             which, whose = np.repeat(row[part], trials), np.repeat(player[part], trials)
             steps = np.abs(np.diff(play(which, whose, trials), axis=1))[:, 0]
             moved = np.asarray(steps > rounding[which]).reshape(-1, trials, steps.shape[1])
             doubted[row[part], player[part]] = ~moved.any(axis=1).all(axis=-1)
+
+    for trials in _TRIALS:
+        row, player = np.nonzero(doubted)
+        if not (all_or_none and trials == _TRIALS[-1]):
+            ask(row, player, trials)
+            continue
+        # Of each row one player, then two, four and so on, until one was not seen.
+        waves = np.log2(np.arange(len(row)) - np.searchsorted(row, row) + 1).astype(np.int64)
+        for wave in range(int(waves.max(initial=-1)) + 1):
+            asked = (waves == wave) & ~np.isin(row, row[(waves < wave) & doubted[row, player]])
+            ask(row[asked], player[asked], trials)
     return np.logical_not(doubted)
 
 

@@ -22,8 +22,9 @@ from permgrad.base.random import content_keys, generator, uniform, uniform_integ
 
 ENUMERATION = "enumeration of all coalitions"
 ORDERS, DESIGNS = "pairs of an order and its reverse", "balanced coalitions and their complements"
-#: Bytes of the masks, and numbers of the sums, that are held at once.
-_MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
+#: Bytes of the masks, and numbers of the sums, that are held at once. Larger masks are memory that the system hands out
+#: anew each time, which takes longer than the masks.
+_MASK_BYTES, _BLOCK_NUMBERS = 2**23, 2**22
 #: Share of a row's progress that its least number of rounds makes up.
 _BEFORE_SETTLED = 0.9
 #: Walks of a round where the background has too many rows for one walk each.
