@@ -24,7 +24,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from explaining import explain_with
 from torch import nn
 
 import permgrad as pg

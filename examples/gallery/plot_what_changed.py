@@ -16,7 +16,6 @@ for another.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from explaining import explain_with
 from sklearn.linear_model import LogisticRegression
 
 import permgrad as pg

@@ -286,12 +286,12 @@ def test_groups_and_times_of_single_rows_are_behind_the_errors(argument):
     """Rows of a group are one row repeated, so that errors must be those of the groups."""
     few, code = np.random.default_rng(1).normal(size=(50, 4)), np.repeat(np.arange(50.0), 5)
     rows, model = few[code.astype(int)], pg.Model(linear, task="regression")
-    explanation = pg.explain(model, rows, method="permutation", scope="local", **{argument: code}, **QUIET)
+    explanation = explain_with(model, rows, method="permutation", scope="local", **QUIET, **{argument: code})
     told = lines(explanation.evaluate(model, rows, metrics="deletion", **QUIET)).loc["deletion"]
     alone = pg.explain(model, rows, method="permutation", scope="local", **QUIET)
     plain = lines(alone.evaluate(model, rows, metrics="deletion", **QUIET)).loc["deletion"]
     assert told["std_error"] > 1.7 * plain["std_error"]
-    whole = pg.explain(model, rows, linear(rows), **{argument: code}, **QUIET)
+    whole = explain_with(model, rows, linear(rows), **QUIET, **{argument: code})
     with pytest.raises(pg.InputError, match=f"made with {argument}=, which it does not store"):
         whole.evaluate(model, rows, linear(rows), **QUIET)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explaining import explain_with
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,8 +33,8 @@ def _scan(rows: int = 3, height: int = 24, width: int = 20) -> Tensor:
 
 
 def _cam(net: nn.Module, scan: Tensor, **options: Any) -> Any:
-    options = {"method": "gradcam", "output_kind": "logits", "variant": "hirescam", "progress": False, **options}
-    return pg.explain(net.eval(), {"scan": scan}, **options)
+    options = {"method": "gradcam", "returns": "logits", "variant": "hirescam", "progress": False, **options}
+    return explain_with(net.eval(), {"scan": scan}, **options)
 
 
 def _zoom(image: Tensor, turn: float = 0.0) -> Tensor:
@@ -141,5 +142,5 @@ def test_what_lies_on_no_grid_or_elsewhere_is_refused_and_the_hint_works(move: C
         with pytest.raises(pg.InputError, match="Cannot tell where in 'scan' a class activation map") as caught:
             _cam(net, scan, layer=layer)
     assert "method='integrated_gradients'" in str(caught.value)
-    options = {"method": "integrated_gradients", "output_kind": "logits", "progress": False}
-    assert pg.explain(net, {"scan": scan}, **options).values.shape[0] == 3
+    options = {"method": "integrated_gradients", "returns": "logits", "progress": False}
+    assert explain_with(net, {"scan": scan}, **options).values.shape[0] == 3

@@ -92,9 +92,13 @@ def test_players_that_change_nothing_end_the_question_whether_all_do():
         return table[:, 0] * table[:, 5] + table[:, 9]
 
     found = pg.explain(
-        few, rows, method="shapley", background=rows[:1] * 0, output_kind="values", max_permutations=orders,
-        random_state=0, progress=False,
-    )  # fmt: skip
+        pg.Model(few, returns="values"),
+        rows,
+        method=pg.methods.Shapley(max_permutations=orders),
+        background=rows[:1] * 0,
+        random_state=0,
+        progress=False,
+    )
     assert found.meta["estimator"] == "pairs of an order and its reverse"
     assert found.meta["model_rows"] < len(rows) * columns * (orders + 4) + 1000
     np.testing.assert_allclose(found.values[:, 9, 0], rows[:, 9], atol=1e-12)
