@@ -217,7 +217,7 @@ class Distinct:
         """Read any column as text. Blank text counts as missing."""
         try:
             codes, uniques = pd.factorize(series, use_na_sentinel=True)
-        except TypeError:
+        except (TypeError, NotImplementedError):  # lists, also as Arrow types
             raise _container_error(series, name) from None
         values: list[Hashable] = list(uniques)
         if any(isinstance(value, _CONTAINERS) for value in values):
@@ -365,7 +365,7 @@ def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
             values = column.map(lambda cell: f"{cell} {stamp_of(cell)}" if isinstance(cell, ImageCell) else cell)
         try:
             codes = pd.util.hash_pandas_object(values, index=False)
-        except TypeError:  # objects of mixed kinds
+        except (TypeError, NotImplementedError):  # objects of mixed kinds, lists
             codes = pd.util.hash_pandas_object(values.map(repr), index=False)
         total.update(np.ascontiguousarray(codes.to_numpy(dtype=np.uint64)).tobytes())
     return total.hexdigest()

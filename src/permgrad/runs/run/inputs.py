@@ -205,9 +205,10 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
 
     ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows.
     """
-    kinds = request.kinds
     card, codes, reading, written = read_request(request)
-    target, left_out = _roles(request, card, list(written.frame.columns))
+    kinds = {name: kind for name, kind in request.kinds.items() if name not in written.unread}
+    target, left_out = _roles(request, card, [*written.frame.columns, *written.unread])
+    left_out = {name: why for name, why in left_out.items() if name not in written.unread}
     request = replace(request, task=task_of_target(kinds, target, request.task))
     notes = [*written.notes]
     notes += missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
@@ -328,6 +329,7 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
 
         card = get_card(request.table)
     codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
+    named_kinds = [name for name, kind in request.kinds.items() if kind == "identifier"]
     reading = Reading(
         codes=MissingCodes.of(codes),
         classes=request.target[:1],
@@ -339,6 +341,7 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         images=[name for name, kind in request.kinds.items() if kind == "image"],
         not_na=separated(request.not_na),
         sheet=request.sheet,
+        dropped={*request.drop, *named_kinds}.difference(request.target, request.identifier, request.sensitive, single),
     )
     if card is not None:
         return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
