@@ -96,11 +96,15 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
         views.append(sheet.iter_rows())
     cells = (pair for rows in zip(*views, strict=True) for pair in zip(*rows, strict=True))
     # The result of type "str" without text is an empty text.
-    without = [one for one, result in cells if one.data_type == "f" and result.value is None and result.data_type == "n"]
+    without = [
+        one.coordinate
+        for one, result in cells
+        if one.data_type == "f" and result.value is None and result.data_type == "n"
+    ]
     if without:
         problem = (
             f"Sheet {title!r} of {str(file)!r} has {counted(len(without), 'formula')} whose "
-            f"{by_count(len(without), 'result is', 'results are')} not stored, the first in cell {without[0].coordinate}"
+            f"{by_count(len(without), 'result is', 'results are')} not stored, the first in cell {without[0]}"
         )
         hint = "Open it in a spreadsheet program and save it, which stores the results."
         raise InputError(problem, hint=hint, code="PG011")
