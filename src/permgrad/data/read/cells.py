@@ -309,6 +309,11 @@ def text_numbers(texts: Sequence[str]) -> Floats:
     return np.array(pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce"), dtype=np.float64)
 
 
+def first_no_number(cells: Sequence[Any]) -> Any:
+    """Return the first cell that is no number, also as text, for an error: the first one if all are."""
+    return next((cell for cell, is_odd in zip(cells, np.isnan(text_numbers(cells)), strict=True) if is_odd), cells[0])
+
+
 # ---- whole matrices -------------------------------------------------------------------------------------------------
 def native_cells(frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes) -> tuple[Floats, Kinds]:
     """Take numeric and boolean columns as one float64 matrix, NaN where missing or a code, and the kinds of missing.

@@ -17,7 +17,7 @@ from permgrad.base.checks import check_class_names, check_rows, is_number
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
 from permgrad.base.random import generator
-from permgrad.data.read.cells import check_characters
+from permgrad.data.read.cells import check_characters, first_no_number
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.splitting import dependence_of
 
@@ -209,7 +209,7 @@ def number_target(y: Array) -> Floats:
         with contextlib.suppress(TypeError, ValueError):
             numbers = y.astype(np.float64)
     if numbers is None:
-        problem = f"y must be numbers for regression, but it holds {y.tolist()[0]!r} (type {y.dtype})"
+        problem = f"y must be numbers for regression, but it holds {first_no_number(y.tolist())!r} (type {y.dtype})"
         raise InputError(problem, hint="Use HyNNClassifier for labels, or turn the text into numbers.", code="PG015")
     if not np.isfinite(numbers).all():
         count = int((~np.isfinite(numbers)).sum())

@@ -15,7 +15,7 @@ from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_class_names
 from permgrad.base.errors import InputError, by_count, counted, listed, option_of
 from permgrad.base.numerals import percent
-from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
+from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical, first_no_number
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written, sheet_of
@@ -288,7 +288,7 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
         odd = odd_among_numbers(texts, cells.to_numpy())
         fix = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell."
         if wanted == "regression":
-            text = texts[0] if odd is None else odd[0]
+            text = first_no_number(texts) if odd is None else odd[0]
             problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
             raise InputError(problem, hint=fix or "Choose another target, or --task classification.", code="PG015")
         # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-' are hardly meant as classes.
