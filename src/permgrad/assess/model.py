@@ -243,7 +243,7 @@ class Trained(EvaluatedModel):
             classes=self.classes,
             positive=self.positive,
             inside=parts.get("inside"),
-            training_mean=None if self.classes else float(self.model.target_mean_),
+            training_mean=None if self.classes else float(self.model.training_mean_),
             before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
         )
 

@@ -93,6 +93,11 @@ class TableModel(_Learned):
     device: Any = "cpu"
 
     @property
+    def training_mean_(self) -> float:
+        """Mean of the training targets."""
+        return self.target_mean_
+
+    @property
     def label(self) -> str:
         """The model's name for people."""
         if self.blend_ is not None:
