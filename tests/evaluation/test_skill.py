@@ -170,11 +170,11 @@ def test_p_values_against_several_are_adjusted_for_their_number():
         str(k): Predicted(ours.truth, softmax(np.log(ours.guess) + 0.7 * rng.normal(size=ours.guess.shape)))
         for k in range(4)
     }
-    found = against_others("classification", ours, others, seed=0)
+    found = against_others(ours, others, seed=0)
     assert {one["metric"] for one in found.values()} == {"accuracy"}
     plain = sorted(one["p_value"] for one in found.values())
     assert min(one["p_holm"] for one in found.values()) == pytest.approx(min(1, 4 * plain[0]))
-    assert against_others("classification", ours, {}, seed=0) == {}
+    assert against_others(ours, {}, seed=0) == {}
 
 
 @pytest.mark.parametrize("each", [5, 20])

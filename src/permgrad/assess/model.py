@@ -129,6 +129,7 @@ class EvaluatedModel:
         has_slopes: its outputs have gradients.
         has_one_logit: a plain network of two classes with one logit, which is explained by its gradients first.
         several_inputs: it is a network whose inputs can be missing one by one.
+        counts: it predicts counts or rates, which are judged by their deviance.
     """
 
     name: str
@@ -150,6 +151,7 @@ class EvaluatedModel:
     has_slopes: bool = False
     has_one_logit: bool = False
     several_inputs: bool = False
+    counts: bool = False
 
     def targets(self, rows: Rows) -> Array:
         """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""
@@ -177,6 +179,7 @@ class EvaluatedModel:
         called = guess.argmax(axis=1) if self.labels_only else called
         decided = None if called is None else np.asarray(self.labels, dtype=object)[called]
         options: dict[str, Any] = {"weights": rows.weights, "classes": self.labels, "positive": self.positive_label}
+        options |= {"counts": True} if self.counts else {}
         known = None if self.labels_only else guess
         return scores_of(self.task, self.targets(rows), known, called=decided, **options)
 
@@ -244,6 +247,7 @@ class Trained(EvaluatedModel):
             positive=self.positive,
             inside=parts.get("inside"),
             training_mean=None if self.classes else float(self.model.training_mean_),
+            counts=self.counts,
             before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
         )
 
@@ -287,6 +291,7 @@ class Network(Trained):
             paths=paths,
             draws_maps="image" in paths and getattr(renderer, "differentiable", True),
             has_slopes=True,
+            counts=model.module_.rates,
             has_one_logit=bool(options.get("single_logit")) and paths == ("tabular",) and len(names) == 2,
             **{"name": type(model).__name__, **facts},
         )

@@ -91,12 +91,15 @@ _FURTHER = (
     "Further argument of pg.explain or option of the method, such as output=probability or max_permutations=4000; may "
     "be given several times (docs/methods.md)."
 )
+_TASK = "Whether classes or numbers are predicted, or counts of at least 0 (by the Poisson loss)."
+_OFFSET = "With --task counts: column of the logarithm of each row's exposure: no feature. Rates are then predicted."
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
     ("thorough", "time_limit", ""),
     ("refits", "time_limit", ""),
     *(("weight", other, " ({} counts each row once)") for other in ("cost", "sensitive", "refits", "against")),
+    *(("offset", other, " ({} counts each row once)") for other in ("sensitive", "refits", "against")),
     ("group", "time", " (with --time, a group within one period stays together)"),
 )
 
@@ -240,6 +243,8 @@ class RunRequest(SplitRequest):
     title: str | None = option(_TITLE, None, "TEXT")
     what_if: bool = option(_WHAT_IF, False)
     open_page: bool = option(_OPEN, False, name="--open")
+    task: str = option(_TASK, "auto", choices=(*TASKS, "counts"))
+    offset: str | None = option(_OFFSET, None, "COL")
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
@@ -298,11 +303,14 @@ class RunRequest(SplitRequest):
     @property
     def weighed(self) -> bool:
         """Whether rows have weights. Refuses models that are not trained with them."""
-        without = [name for name in (self.model, *self.named_baselines) if self.weight and name in UNWEIGHED]
+        if self.offset is not None and self.task != "counts":
+            raise InputError("--offset is for --task counts", hint="Add it, or leave --offset out.", code="PG006")
+        flag = "--weight" if self.weight else "--offset" if self.offset else ""
+        without = [name for name in (self.model, *self.named_baselines) if flag and name in UNWEIGHED]
         if without:
-            problem = f"--weight and the model {without[0]} cannot be combined: it is not trained with weights"
-            raise InputError(problem, hint="Choose another model, or leave --weight out.", code="PG006")
-        return self.weight is not None
+            problem = f"{flag} and the model {without[0]} cannot be combined: it is not trained with weights"
+            raise InputError(problem, hint=f"Choose another model, or leave {flag} out.", code="PG006")
+        return bool(flag)
 
     @property
     def wanted_baselines(self) -> Names:

@@ -316,7 +316,7 @@ def test_wrong_arguments_are_listed_together():
         "  - max_epochs must be None or a whole number of at least 1, got 0. Pass for example max_epochs=50." in lines
     )
     assert "  - optimizer must be one of 'adamw', 'adam', 'sgd', got 'adam w'. Did you mean 'adamw'?" in lines
-    assert "  - loss must be one of 'squared_error', got 'mse'. Choose one of these." in lines
+    assert "  - loss must be one of 'squared_error', 'poisson', got 'mse'. Choose one of these." in lines
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,15 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
     """
 
     def __init__(self, model: Any, rows: Any, y: Any = None, **options: Any) -> None:
-        self.encode, self.label = model.encode_rows, str(model.label)
+        self.encode, self.label, self.counts = model.encode_rows, str(model.label), getattr(model, "counts", False)
         PredictorSubject.__init__(self, model.of_encoded(), self.encode(rows).encoded, y, **options)
         self.preprocessor = model.preprocessor_
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
+
+    @property
+    def usual_loss(self) -> Any:
+        """The loss that the model is judged by."""
+        return "poisson" if self.counts else super().usual_loss
 
     @property
     def facts(self) -> dict[str, Any]:
