@@ -66,9 +66,20 @@ def test_regression_equals_scikit_learn():
         "mape": reference.mean_absolute_percentage_error(y, guess),
         "r2": reference.r2_score(y, guess),
     }
-    assert list(ours) == REGRESSION == list(expected)
+    assert list(ours) == [*expected]
+    assert [*expected, "poisson_deviance"] == REGRESSION
     for name, value in expected.items():
         assert ours[name] == pytest.approx(value, rel=1e-12), name
+
+
+def test_the_deviance_of_counts_equals_scikit_learn():
+    rng = np.random.default_rng(1)
+    y, guess, weights = rng.poisson(1.5, 200), rng.uniform(0.1, 3, 200), rng.uniform(0.1, 2, 200)
+    ours = evaluate("regression", y, predictions=guess, weights=weights, counts=True)["poisson_deviance"]
+    assert ours == pytest.approx(reference.mean_poisson_deviance(y, guess, sample_weight=weights), rel=1e-12)
+    assert evaluate("regression", y, predictions=guess - 1, counts=True)["poisson_deviance"] is None
+    assert evaluate("regression", y, predictions=np.where(y > 0, 0.0, guess), counts=True)["poisson_deviance"] is None
+    assert evaluate("regression", [0, 2], predictions=[0.0, 2.0], counts=True)["poisson_deviance"] == 0
 
 
 def test_probability_of_zero_counts_as_in_scikit_learn():
@@ -178,8 +189,9 @@ def test_every_metric_states_direction_and_range_and_keeps_them(name):
         worse = evaluate("classification", codes, probabilities=probabilities, classes=[0, 1, 2])[name]
     else:
         y = np.random.default_rng(0).normal(3, 1, 50)
-        perfect = evaluate("regression", y, predictions=y)[name]
-        worse = evaluate("regression", y, predictions=y + 0.5)[name]
+        y = np.abs(y)
+        perfect = evaluate("regression", y, predictions=y, counts=True)[name]
+        worse = evaluate("regression", y, predictions=y + 0.5, counts=True)[name]
     assert low <= worse <= high
     if name == "lift":
         # The end of its range needs classes of at most a tenth of the rows; theirs are larger.

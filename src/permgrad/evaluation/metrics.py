@@ -315,9 +315,9 @@ def evaluate(
     if task == "classification":
         result["confusion_matrix"] = plain(case.confusion)
         result["labels"] = [plain(label) for label in case.labels]
-        counts = np.bincount(case.truth, minlength=len(case.labels))[case.n_classes :]
-        if counts.any():
-            strangers = zip(case.labels[case.n_classes :], counts.tolist(), strict=True)
+        unknown = np.bincount(case.truth, minlength=len(case.labels))[case.n_classes :]
+        if unknown.any():
+            strangers = zip(case.labels[case.n_classes :], unknown.tolist(), strict=True)
             result["unseen"] = {str(label): count for label, count in strangers if count}
     return result
 

@@ -91,7 +91,7 @@ _FURTHER = (
     "Further argument of pg.explain or option of the method, such as output=probability or max_permutations=4000; may "
     "be given several times (docs/methods.md)."
 )
-_TASK = "Whether classes or numbers are predicted, or counts of at least 0 (by the Poisson loss)."
+_TASK = "Whether classes or numbers are predicted, or counts of at least 0 (by the Poisson loss; permgrad run alone)."
 _OFFSET = "With --task counts: column of the logarithm of each row's exposure: no feature. Rates are then predicted."
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
@@ -122,7 +122,7 @@ class TableRequest(ComputingRequest, CommandRequest):
     table: str = argument(_TABLE, "TABLE", table=True, choices=DATA_SETS)
     target: Names = option("Column to predict (known for named data sets).", (), "COL")
     sheet: str | None = option(_SHEET, None, "NAME")
-    task: str = option("Whether classes or numbers are predicted.", "auto", choices=TASKS)
+    task: str = option(_TASK, "auto", choices=TASKS)
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     drop: Names = option("Column to leave out; may be given several times.", (), "COL")
     identifier: Names = option("Column that names rows: not a feature, kept in predictions.", (), "COL", name="--id")
@@ -162,6 +162,9 @@ class TableRequest(ComputingRequest, CommandRequest):
 
     def run_request(self, preset: str = "default", **changed: Any) -> RunRequest:
         """Return the request of a run on the same table, which reads and refuses the same."""
+        if self.task == "counts":
+            problem = f"--task counts is for permgrad run, not for permgrad {self.command_name}"
+            raise InputError(problem, hint="Leave it out, or pass --task regression.", code="PG004")
         names = {entry.name for entry in fields(self)} & {entry.name for entry in fields(RunRequest)}
         shared = {name: getattr(self, name) for name in names} | {"overwrite": False, "preset": preset}
         return RunRequest(**(shared | changed))
@@ -243,7 +246,6 @@ class RunRequest(SplitRequest):
     title: str | None = option(_TITLE, None, "TEXT")
     what_if: bool = option(_WHAT_IF, False)
     open_page: bool = option(_OPEN, False, name="--open")
-    task: str = option(_TASK, "auto", choices=(*TASKS, "counts"))
     offset: str | None = option(_OFFSET, None, "COL")
 
     def check(self) -> None:

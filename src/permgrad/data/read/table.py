@@ -173,7 +173,7 @@ def _read_parquet(path: Path, reading: Reading) -> Written:
     if not unread:
         return written
     note = f"left out without being read, because {by_count(len(unread), 'its', 'their')} cells are lists or records"
-    return written._replace(unread=unread, notes=(f"{note}: {listed(unread)}",))
+    return Written(*written[:-2], (f"{note}: {listed(unread)}",), unread)
 
 
 def is_parquet_folder(path: Path) -> bool:

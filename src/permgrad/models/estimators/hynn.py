@@ -247,8 +247,8 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         >>> claims = np.random.default_rng(2).poisson(years * np.exp(X[:, 0]))
         >>> model = HyNNRegressor(preset="fast", loss="poisson", max_epochs=2, random_state=0)
         >>> model = model.fit(X, claims, offset=np.log(years))
-        >>> bool((model.predict(X, offset=np.log(years)) >= 0).all())
-        True
+        >>> bool((model.predict(X, offset=np.log(years)) >= 0).all()), model.training_mean_ > 0
+        (True, True)
     """
 
     task = "regression"

@@ -108,7 +108,7 @@ def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: 
             check_preset(model.preset, table.task)
     loss_of(table.task, plan.loss)
     metric = primary_metric(table.task, len(table.classes)).name if asked is None else asked
-    names = [metric.name for metric in metrics.values() if metric.task == table.task]
+    names = [metric.name for metric in metrics.values() if metric.task == table.task and not metric.counts]
     check_choice(f"metric for {table.task}", metric, names)
     folds = make_folds(
         table.y, table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
@@ -166,7 +166,7 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
             f"{cells[0].problem}"
         )
         raise InputError(problem, hint="Correct the table or the options, or choose other models.", code="PG032")
-    names = [metric.name for metric in metrics.values() if metric.task == table.task]
+    names = [metric.name for metric in metrics.values() if metric.task == table.task and not metric.counts]
     seconds = ["fit_seconds", "processor_seconds", "explain_seconds"]
     lines, frames = [], []
     for cell in cells:

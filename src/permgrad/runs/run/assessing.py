@@ -53,7 +53,7 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     if data["task"] == "regression":
         numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.training_mean_)
         of_counts = "poisson_deviance" in (metrics.get("test") or {})
-        known = {"training_mean": mean, "counts": of_counts}
+        known: dict[str, Any] = {"training_mean": mean, "counts": of_counts}
         content.predictions = Predictions(truth=table["truth"].to_numpy(), guess=numbers, **known)
     else:
         guess = table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64)

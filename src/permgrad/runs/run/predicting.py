@@ -190,7 +190,8 @@ def as_rates(table: pd.DataFrame, data: Mapping[str, Any]) -> tuple[pd.DataFrame
     exposure = read_exposures(table[offset])
     weights = exposure * (1.0 if weight not in table.columns else table[weight].to_numpy(dtype=np.float64))
     rates = pd.to_numeric(table[target], errors="coerce") / exposure
-    return table.assign(**{target: rates, offset: weights}), {**data, "weight": offset}
+    changed: dict[str, Any] = {str(target): rates, str(offset): weights}
+    return table.assign(**changed), {**data, "weight": offset}
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:
