@@ -10,7 +10,8 @@ import pytest
 from sklearn import metrics as reference
 
 from permgrad.base.dependence import Dependence
-from permgrad.evaluation.skill import Predicted, against_others, paired, skill
+from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.skill import Predicted, against_others, metric_by_rows, paired, skill
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -194,3 +195,16 @@ def test_a_large_difference_is_shown_although_rows_repeat_patients(each):
         "regression", Predicted(truth, truth + 1.1 * error), Predicted(truth, np.zeros(400)), seed=0, dependence=known
     )
     assert not bad["learnt"]
+
+
+def test_counts_are_judged_by_their_deviance():
+    rng = np.random.default_rng(0)
+    rate = np.exp(rng.normal(size=800))
+    y = rng.poisson(rate).astype(float)
+    ours, constant = (Predicted(y, guess, counts=True) for guess in (rate, np.full(800, y.mean())))
+    found = skill("regression", ours, constant, seed=0)
+    assert found["learnt"]
+    measured = evaluate("regression", y, predictions=rate, counts=True)["poisson_deviance"]
+    assert metric_by_rows("poisson_deviance", ours)[0] == pytest.approx(measured, rel=1e-9)
+    assert metric_by_rows("rmse", ours)[0] == pytest.approx(np.sqrt(np.mean((y - rate) ** 2)), rel=1e-9)
+    assert list(found["ahead"]) == ["poisson_deviance"]

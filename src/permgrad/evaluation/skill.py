@@ -88,7 +88,9 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
     """
     none, weights = np.zeros(0), np.ones(len(model.truth)) if model.weights is None else model.weights
     weights = weights / weights.mean()
-    if metric in ("rmse", "log_loss", "poisson_deviance"):
+    if metric == "rmse":
+        return np.column_stack([(model.truth - model.guess) ** 2, np.ones(len(weights))]) * weights[:, None], none
+    if metric in ("log_loss", "poisson_deviance"):
         return np.column_stack(model.losses) * weights[:, None], none
     if metric == "accuracy":
         return np.column_stack([(model.decided == model.truth) * weights, weights]), none
