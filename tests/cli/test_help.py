@@ -36,7 +36,7 @@ def test_the_names_known_without_imports_are_those_that_exist():
     assert sorted(options.METHODS) == sorted(methods)
     assert sorted(options.PRESETS[:-1]) == sorted(presets)
     assert list(options.BASELINES) == list(baselines)
-    assert list(options.METRICS) == list(metrics)
+    assert list(options.METRICS) == [name for name in metrics if not metrics.get(name).counts]
     assert list(options.DATA_SETS) == list_datasets()
 
 

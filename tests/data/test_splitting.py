@@ -143,6 +143,13 @@ def test_time_goes_forward_and_moments_stay_together(form):
             ),
         ),
         (
+            {"n": 4, "time": ["1990", "early", "spring", "late"]},
+            (
+                "time must be a number or a date in every row, but it holds text such as 'early'. Choose another "
+                "column, or split at random."
+            ),
+        ),
+        (
             {"n": 3, "time": pd.Series(["Ulm", "Bonn", "Ulm"], name="town")},
             (
                 "time must be a number or a date in every row, but column 'town' holds text such as 'Ulm'. "

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from explaining import explain_with
 from scipy import stats
@@ -120,3 +121,9 @@ def test_groups_are_columns_of_which_every_two_move_together():
 def test_what_cannot_be_grouped_is_refused(X, strength):
     with pytest.raises(InputError, match=r"at least 4 rows|strength must be above 0"):
         pg.related_columns(X, strength=strength)
+
+
+def test_columns_of_lists_are_like_nothing():
+    frame = table()[["x", "copy"]].assign(vector=[[1.0, 2.0]] * ROWS)
+    arrow = frame.assign(vector=pd.Series(frame["vector"].tolist(), dtype=pd.ArrowDtype(pa.list_(pa.float64()))))
+    assert pg.related_columns(frame) == pg.related_columns(arrow) == {"x + copy": ["x", "copy"]}

@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics as reference
 
 from permgrad.base.dependence import Dependence
-from permgrad.evaluation.skill import Predicted, against_others, paired, skill
+from permgrad.evaluation.skill import Predicted, against_others, metric_by_rows, paired, skill
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -170,11 +170,11 @@ def test_p_values_against_several_are_adjusted_for_their_number():
         str(k): Predicted(ours.truth, softmax(np.log(ours.guess) + 0.7 * rng.normal(size=ours.guess.shape)))
         for k in range(4)
     }
-    found = against_others("classification", ours, others, seed=0)
+    found = against_others(ours, others, seed=0)
     assert {one["metric"] for one in found.values()} == {"accuracy"}
     plain = sorted(one["p_value"] for one in found.values())
     assert min(one["p_holm"] for one in found.values()) == pytest.approx(min(1, 4 * plain[0]))
-    assert against_others("classification", ours, {}, seed=0) == {}
+    assert against_others(ours, {}, seed=0) == {}
 
 
 @pytest.mark.parametrize("each", [5, 20])
@@ -194,3 +194,16 @@ def test_a_large_difference_is_shown_although_rows_repeat_patients(each):
         "regression", Predicted(truth, truth + 1.1 * error), Predicted(truth, np.zeros(400)), seed=0, dependence=known
     )
     assert not bad["learnt"]
+
+
+def test_counts_are_judged_by_their_deviance():
+    rng = np.random.default_rng(0)
+    rate = np.exp(rng.normal(size=800))
+    y = rng.poisson(rate).astype(float)
+    ours, constant = (Predicted(y, guess, counts=True) for guess in (rate, np.full(800, y.mean())))
+    found = skill("regression", ours, constant, seed=0)
+    assert found["learnt"]
+    measured = "regression".evaluate(y, predictions=rate, counts=True)["poisson_deviance"]
+    assert metric_by_rows("poisson_deviance", ours)[0] == pytest.approx(measured, rel=1e-9)
+    assert metric_by_rows("rmse", ours)[0] == pytest.approx(np.sqrt(np.mean((y - rate) ** 2)), rel=1e-9)
+    assert list(found["ahead"]) == ["poisson_deviance"]

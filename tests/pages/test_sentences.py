@@ -25,8 +25,8 @@ def test_the_best_baseline_is_named_with_its_difference():
     ahead = {"metric": "rmse", "difference": -0.4, "ci_low": -0.6, "ci_high": -0.2, "p_holm": 0.001}
     models = {"linear": {"rmse": 2.0, "ahead": ahead}}
     assert against_baselines("regression", {"test": {"rmse": 2.4}, "baselines": models}) == (
-        "The best baseline, logistic or ridge regression, does better: RMSE 2.00 against 2.40 (difference 0.400, "
-        "95 % interval 0.200 to 0.600)."
+        "The best baseline, logistic, ridge or Poisson regression, does better: RMSE 2.00 against 2.40 "
+        "(difference 0.400, 95 % interval 0.200 to 0.600)."
     )
     better = {name: {"rmse": 3.0 + at, "ahead": {**ahead, "difference": 0.6}} for at, name in enumerate("ab")}
     words = against_baselines("regression", {"test": {"rmse": 2.4}, "baselines": better})

@@ -100,6 +100,14 @@ def test_text_target_for_regression(here):
     assert said.endswith(". Choose another target, or --task classification. [PG015]")
 
 
+def test_a_text_target_shows_a_cell_that_is_no_number(here):
+    frame = table()
+    frame["sold"] = np.resize(["12.5", "on request", "7", "later", "ask"], len(frame))
+    frame.to_csv("sold.csv", index=False)
+    said = refused(here, "run", "sold.csv", "--target", "sold", "--task", "regression")
+    assert "column 'sold' holds text such as 'on request'" in said
+
+
 @pytest.mark.parametrize("task", ["auto", "regression"])
 def test_a_target_of_numbers_with_a_cell_that_is_none(here, task):
     frame = table()

@@ -131,6 +131,7 @@ class EvaluatedModel:
         has_slopes: its outputs have gradients.
         has_one_logit: a plain network of two classes with one logit, which is explained by its gradients first.
         several_inputs: it is a network whose inputs can be missing one by one.
+        counts: it predicts counts or rates, which are judged by their deviance.
     """
 
     name: str
@@ -153,6 +154,7 @@ class EvaluatedModel:
     has_slopes: bool = False
     has_one_logit: bool = False
     several_inputs: bool = False
+    counts: bool = False
 
     @cached_property
     def read(self) -> Model:
@@ -185,6 +187,7 @@ class EvaluatedModel:
         called = guess.argmax(axis=1) if self.labels_only else called
         decided = None if called is None else np.asarray(self.labels, dtype=object)[called]
         options: dict[str, Any] = {"weights": rows.weights, "classes": self.labels, "positive": self.positive_label}
+        options |= {"counts": True} if self.counts else {}
         known = None if self.labels_only else guess
         return scores_of(self.task, self.targets(rows), known, called=decided, **options)
 
@@ -248,7 +251,8 @@ class Trained(EvaluatedModel):
             classes=self.classes,
             positive=self.positive,
             inside=parts.get("inside"),
-            training_mean=None if self.classes else float(self.model.target_mean_),
+            training_mean=None if self.classes else float(self.model.training_mean_),
+            counts=self.counts,
             before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
         )
 
@@ -292,6 +296,7 @@ class Network(Trained):
             paths=paths,
             draws_maps="image" in paths and getattr(renderer, "differentiable", True),
             has_slopes=True,
+            counts=model.module_.rates,
             has_one_logit=bool(options.get("single_logit")) and paths == ("tabular",) and len(names) == 2,
             **{"name": type(model).__name__, **facts},
         )

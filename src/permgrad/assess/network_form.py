@@ -18,7 +18,7 @@ from torch import nn
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
-from permgrad.models.network.blocks import SHARPNESS, Dropout, RandomKernels
+from permgrad.models.network.blocks import SHARPNESS, Dropout, RandomKernels, Rate
 from permgrad.models.network.branches import TableBranch
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
@@ -98,6 +98,8 @@ def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:
             forms.append({"kind": "dense", "weight": add(weights, layer.weight), "bias": add(weights, bias)})
         elif type(layer) in _NAMES:
             forms.append({"kind": "activation", "name": _NAMES[type(layer)]})
+        elif type(layer) is Rate:
+            forms.append({"kind": "activation", "name": "rate"})
         elif isinstance(layer, nn.BatchNorm1d):
             affine = Affine(layer)
             forms.append({"kind": "affine", "scale": add(weights, affine.scale), "shift": add(weights, affine.shift)})

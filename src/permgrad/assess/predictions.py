@@ -31,6 +31,7 @@ class Predictions:
         before_calibration: the probabilities before they were calibrated.
         called: positions of the classes that the model decides for, where these are not the most probable ones.
         weights: how much each row counts ``(rows,)``. None: all alike.
+        counts: the numbers are counts or rates.
 
     Examples:
         >>> chances = np.array([[0.9, 0.1], [0.4, 0.6]])
@@ -49,6 +50,7 @@ class Predictions:
     before_calibration: npt.NDArray[np.floating] | None = None
     called: npt.NDArray[np.integer] | None = None
     weights: npt.NDArray[np.float64] | None = None
+    counts: bool = False
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -73,7 +75,7 @@ class Predictions:
     @property
     def scored(self) -> Predicted:
         """The predictions as tests of differences take them."""
-        return Predicted(self.codes, self.guess, self.called, self.weights)
+        return Predicted(self.codes, self.guess, self.called, self.weights, self.counts)
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:

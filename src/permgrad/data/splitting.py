@@ -14,7 +14,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
 from permgrad.base.startup import loading
-from permgrad.data.read.cells import MissingCodes, as_frame
+from permgrad.data.read.cells import MissingCodes, as_frame, first_no_number
 from permgrad.data.types.column_types import infer_schema, odd_among_numbers, read_numbers
 from permgrad.data.types.duplicates import column_levels
 
@@ -172,8 +172,10 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
         except InputError:
             which = f"column {series.name!r}" if series.name is not None else "it"
             counts = series.dropna().astype(str).value_counts(sort=False)
-            odd = odd_among_numbers(counts.index.tolist(), counts.to_numpy()) or counts.index
-            problem = f"time must be a number or a date in every row, but {which} holds text such as {odd[0]!r:.60}"
+            texts = counts.index.tolist()
+            odd = odd_among_numbers(texts, counts.to_numpy())
+            text = first_no_number(texts) if odd is None else odd[0]
+            problem = f"time must be a number or a date in every row, but {which} holds text such as {text!r:.60}"
             raise InputError(problem, hint="Choose another column, or split at random.", code="PG018") from None
     moments = read_numbers(frame["time"], column, MissingCodes())[0]
     bad = int(np.isnan(moments).sum())

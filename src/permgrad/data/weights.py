@@ -14,6 +14,8 @@ from permgrad.data.read.cells import CellError
 
 #: Only ratios of weights count. Beyond these their squares, and those of their sums, are no longer float64's.
 LEAST, MOST = 1e-100, 1e100
+#: Logarithms of exposures are no larger: e¹⁰⁰ is beyond any time, area or number of people.
+MOST_OFFSET = 100
 
 
 def are_weights(values: Floats) -> Booleans:
@@ -42,6 +44,29 @@ def check_weights(sample_weight: Any, rows: int) -> Floats:
         problem = "sample_weight must be above 0 for some row, but all weights are zero"
         raise InputError(problem, hint="Leave it out.", code="PG020")
     return weights
+
+
+def exposures(offset: Any, rows: int) -> Floats:
+    """Return the exposures of rows, ``(rows,)``, from their logarithms."""
+    logs = as_numbers("offset", offset, "pass the logarithm of each row's exposure")
+    check_rows("offset", logs, rows, "Pass one number for each row.")
+    if (wrong := np.flatnonzero(~(np.abs(logs) <= MOST_OFFSET))).size:
+        ends = f"between -{MOST_OFFSET} and {MOST_OFFSET}"
+        problem = f"offset must lie {ends}, but that of row {wrong[0]} is {logs[wrong[0]]:g}"
+        raise InputError(problem, hint="It is the logarithm of the exposure: np.log(years).", code="PG015")
+    return np.exp(logs)
+
+
+def read_exposures(values: pd.Series[Any]) -> Floats:
+    """Return the exposures of the rows of a table from a column of logarithms. A ``CellError`` names a wrong one."""
+    logs = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if (wrong := np.flatnonzero(~(np.abs(logs) <= MOST_OFFSET))).size:
+        place, name = int(wrong[0]), str(values.name)
+        rule = f"a number between -{MOST_OFFSET} and {MOST_OFFSET}"
+        fact = f"The offset must be {rule}, but column {name!r} holds {str(values.iloc[place])!r}"
+        fix = "It is the logarithm of the exposure. Correct it, or leave the row out."
+        raise CellError.at(place, values.index, fact, fix, code="PG015")
+    return np.exp(logs)
 
 
 def read_weights(values: pd.Series[Any]) -> Floats:

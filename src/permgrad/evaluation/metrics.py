@@ -84,6 +84,7 @@ class Metric:
         range: Smallest and largest possible value.
         compute: Function of a ``Case``. None, NaN or infinity mean undefined.
         probabilistic: True if it needs class probabilities and is undefined without.
+        counts: True if it is for counts and rates alone.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Metric:
     range: tuple[float, float]
     compute: Compute
     probabilistic: bool = False
+    counts: bool = False
 
     def better(self, left: float | None, right: float | None) -> bool:
         """Return whether ``left`` is strictly better than ``right``. A defined value is better than None."""
@@ -219,6 +221,20 @@ def r2(case: Case) -> float | None:
     return 1.0 - mse(case) / case.mean((case.truth - case.mean(case.truth)) ** 2)
 
 
+def deviances(truth: Array, means: Array) -> Floats:
+    """Return the Poisson deviance 2 (y log(y / μ) − y + μ) of each row, infinite where μ is 0 and y is not."""
+    with np.errstate(divide="ignore"):
+        logs = np.where(truth > 0, truth * (np.log(np.where(truth > 0, truth, 1.0)) - np.log(means)), 0.0)
+    return np.asarray(2 * (logs - truth + means))
+
+
+def poisson_deviance(case: Case) -> float | None:
+    """Mean Poisson deviance (McCullagh & Nelder 1989), undefined for numbers below 0."""
+    if min(case.truth.min(), case.predictions.min()) < 0:
+        return None
+    return case.mean(deviances(case.truth, case.predictions))
+
+
 _UNIT, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
 for _metric in (
     Metric("accuracy", "accuracy", "classification", "higher", _UNIT, accuracy),
@@ -233,6 +249,7 @@ for _metric in (
     Metric("mse", "MSE", "regression", "lower", _POSITIVE, mse),
     Metric("mape", "MAPE (fraction)", "regression", "lower", _POSITIVE, mape),
     Metric("r2", "R²", "regression", "higher", (-math.inf, 1.0), r2),
+    Metric("poisson_deviance", "Poisson deviance", "regression", "lower", _POSITIVE, poisson_deviance, counts=True),
 ):
     metrics.register(_metric.name)(_metric)
 
@@ -249,6 +266,7 @@ def evaluate(
     classes: Sequence[Any] | Array = (),
     positive: Any = None,
     weights: npt.ArrayLike | None = None,
+    counts: bool = False,
 ) -> dict[str, Any]:
     """Compute every metric of a task, in the form of ``metrics.json`` for one part of the rows.
 
@@ -260,6 +278,7 @@ def evaluate(
         classes: Classification: the classes that the model knows, in its order.
         positive: The class of two that average precision and lift describe. None: the second.
         weights: How much each row counts ``(rows,)``, above 0. Integers count as copies of rows. None: all alike.
+        counts: Whether the numbers are counts, or rates. Adds their deviance.
 
     Returns:
         ``{name: value or None}`` in order of registration. For classification also ``confusion_matrix`` (rows are the
@@ -290,15 +309,15 @@ def evaluate(
     defined = len(case.truth) > 0 and bool(np.all(np.isfinite(case.predictions)))
     chances = case.probabilities is not None and bool(np.all(np.isfinite(case.probabilities)))
     for metric in metrics.values():
-        if metric.task == task:
+        if metric.task == task and (counts or not metric.counts):
             value = metric.compute(case) if defined and (chances or not metric.probabilistic) else None
             result[metric.name] = value if value is not None and math.isfinite(value) else None
     if task == "classification":
         result["confusion_matrix"] = plain(case.confusion)
         result["labels"] = [plain(label) for label in case.labels]
-        counts = np.bincount(case.truth, minlength=len(case.labels))[case.n_classes :]
-        if counts.any():
-            strangers = zip(case.labels[case.n_classes :], counts.tolist(), strict=True)
+        unknown = np.bincount(case.truth, minlength=len(case.labels))[case.n_classes :]
+        if unknown.any():
+            strangers = zip(case.labels[case.n_classes :], unknown.tolist(), strict=True)
             result["unseen"] = {str(label): count for label, count in strangers if count}
     return result
 
@@ -310,10 +329,10 @@ def scores_of(task: Task, y: Any, guess: Any, *, called: Any = None, **options: 
     return evaluate(task, y, probabilities=guess, predictions=called, **options)
 
 
-def primary_metric(task: Task, n_classes: int = 0) -> Metric:
-    """Return the main metric of a task: ROC-AUC for two classes, accuracy for more, RMSE for regression."""
+def primary_metric(task: Task, n_classes: int = 0, *, counts: bool = False) -> Metric:
+    """Return the main metric of a task: ROC-AUC for two classes, accuracy for more, RMSE, for counts the deviance."""
     if task == "regression":
-        return metrics.get("rmse")
+        return metrics.get("poisson_deviance" if counts else "rmse")
     return metrics.get("roc_auc" if n_classes == 2 else "accuracy")
 
 

@@ -144,9 +144,13 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
     categories = [name for name in frame.columns if name not in set(numeric)]
     wanted = [name for name in names if name in categories]
     for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
-        levels = levels_of(frame[name])
+        try:
+            different = frame[name].nunique()
+        except (TypeError, NotImplementedError):  # lists, also as Arrow types
+            continue
         # A column with different values in most rows is skipped.
-        if levels is None or len(levels[1]) < 2 or frame[name].nunique() > len(frame) / 2:
+        levels = levels_of(frame[name]) if different <= len(frame) / 2 else None
+        if levels is None or len(levels[1]) < 2:
             continue
         indicators = np.eye(len(levels[1]))[levels[0]]
         indicators = indicators[:, indicators.any(axis=0)]

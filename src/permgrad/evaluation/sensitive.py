@@ -117,7 +117,7 @@ def _measures(predicted: Predicted, positive: int, labels_only: bool) -> dict[st
     truth, guess, every = predicted.truth, predicted.guess, np.ones(len(predicted.truth), dtype=bool)
     if not predicted.classes:
         means = {"mean_prediction": guess, "observed_mean": truth, "mean_error": truth - guess}
-        return {key: (one, every) for key, one in {**means, "rmse": predicted.losses[0]}.items()}
+        return {key: (one, every) for key, one in {**means, "rmse": (truth - guess) ** 2}.items()}
     measures: dict[str, tuple[Array, Booleans]] = {}
     if predicted.classes == 2:
         observed, called, chance = truth == positive, predicted.decided == positive, guess[:, positive]

@@ -18,7 +18,7 @@ from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, NORMAL_95, holm
-from permgrad.evaluation.metrics import Task, metrics, primary_metric
+from permgrad.evaluation.metrics import Task, deviances, metrics, primary_metric
 
 #: Draws of rows. With 1,999 of them, p-values are multiples of 0.001.
 DRAWS = 1999
@@ -33,12 +33,19 @@ class Predicted:
     Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``guess`` holds probabilities ``(rows, classes)``,
     and ``truth`` the column of each row's class. Positions outside are classes that the model does not know. ``called``
     are the columns that the model decides for (None: the most probable ones). ``weights``: of the rows (None: alike).
+    ``counts``: the numbers are counts or rates, judged by their deviance.
     """
 
     truth: Array
     guess: Floats
     called: Array | None = None
     weights: Floats | None = None
+    counts: bool = False
+
+    @property
+    def metric(self) -> str:
+        """The name of the main metric."""
+        return primary_metric("classification" if self.classes else "regression", self.classes, counts=self.counts).name
 
     @property
     def classes(self) -> int:
@@ -52,7 +59,9 @@ class Predicted:
 
     @property
     def losses(self) -> tuple[Floats, Floats]:
-        """Squared error or log loss of each row, and 1 for rows of a known class, 0 for others ``(rows,)``."""
+        """Squared error, deviance or log loss of each row, and 1 for rows of a known class, else 0 ``(rows,)``."""
+        if self.counts:
+            return deviances(self.truth, self.guess), np.ones(len(self.truth))
         if not self.classes:
             return (self.truth - self.guess) ** 2, np.ones(len(self.truth))
         has_class = ((self.truth >= 0) & (self.truth < self.classes)).astype(np.float64)
@@ -63,7 +72,7 @@ class Predicted:
     def take(self, places: Integers) -> Predicted:
         """Return the predictions for some of the rows."""
         called, weights = (None if one is None else one[places] for one in (self.called, self.weights))
-        return Predicted(self.truth[places], self.guess[places], called, weights)
+        return Predicted(self.truth[places], self.guess[places], called, weights, self.counts)
 
     def independent(self, rows: Booleans) -> float:
         """Return how many rows of equal weight say as much on a mean as some rows do (Kish 1965)."""
@@ -79,7 +88,9 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
     """
     none, weights = np.zeros(0), np.ones(len(model.truth)) if model.weights is None else model.weights
     weights = weights / weights.mean()
-    if metric in ("rmse", "log_loss"):
+    if metric == "rmse":
+        return np.column_stack([(model.truth - model.guess) ** 2, np.ones(len(weights))]) * weights[:, None], none
+    if metric in ("log_loss", "poisson_deviance"):
         return np.column_stack(model.losses) * weights[:, None], none
     if metric == "accuracy":
         return np.column_stack([(model.decided == model.truth) * weights, weights]), none
@@ -123,8 +134,9 @@ def paired(
     """Compare two models on the same rows. None where the metric is undefined.
 
     Returns ``metric, difference``, above 0 if the first is better, its 95 % interval ``ci_low, ci_high``, ``p_value``.
-    Metrics are rmse, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest, as they occur).
-    Where rows depend on each other, interval and p-value are widened by what the rows' parts in the difference say.
+    Metrics are rmse, poisson_deviance, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest,
+    as they occur). Where rows depend on each other, interval and p-value are widened by what the rows' parts in the
+    difference say.
     """
     if len(one.truth) < 2:
         return None
@@ -223,7 +235,7 @@ def skill(
     """
     if len(np.unique(ours.truth)) < 2:
         return None
-    first = primary_metric(task, ours.classes).name
+    first = ours.metric
     names = names or ([first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"])))
     if not np.isin(np.arange(ours.classes), ours.truth).all():
         names = [name for name in names if name != "roc_auc"]
@@ -243,10 +255,10 @@ def skill(
 
 
 def against_others(
-    task: Task, ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int, dependence: Dependence | None = None
+    ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int, dependence: Dependence | None = None
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number."""
-    metric = primary_metric(task, ours.classes).name
+    metric = ours.metric
     tests = {name: paired(metric, ours, rival, seed=seed, dependence=dependence) for name, rival in rivals.items()}
     defined = {name: test for name, test in tests.items() if test is not None}
     adjusted = holm([test["p_value"] for test in defined.values()]).tolist()

@@ -11,8 +11,8 @@ from permgrad.assess.assessment import entries_of, is_hybrid
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.significance import UNMOVED, features_tested
-from permgrad.evaluation.metrics import metrics, primary_metric
-from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
+from permgrad.evaluation.metrics import metrics
+from permgrad.pages.sentences import baseline_label, best_baseline, main_metric, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
 from permgrad.pages.words import (
@@ -86,14 +86,14 @@ def headline(content: Assessment) -> str:
     if content.subject:
         is_blend = "blend" in (content.metrics or {})
         subject = f"The {'' if is_blend else 'model '}{shorten(content.subject, 60)}"
-    metric = primary_metric(content.task, known_classes(content.test))
+    metric = main_metric(content.task, content.test)
     value, target = content.test.get(metric.name), shorten(content.target, 60)
     if value is None or len(class_rows(content)[1]) == 1:  # any constant is right in rows of one class
         return f"{subject} predicts {target}."
     rows = ((content.metrics or {}).get("rows") or {}).get("test")
     where = f" on {counted(rows, 'test row')}" if isinstance(rows, int) else " on the test rows"
     value_words = percent(value) if metric.name == "accuracy" else number(value)
-    article = "a" if metric.name == "roc_auc" else "an"
+    article = "a" if metric.name in ("roc_auc", "poisson_deviance") else "an"
     measure = f"{article} {metric.label}".replace("-", "\u2011")  # the hyphen that does not break the line
     return f"{subject} predicts {target} with {measure} of {value_words}{where}."
 
@@ -112,7 +112,7 @@ def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
     if "learnt" not in judged:
         return ""
     ahead = judged["ahead"]
-    first = next(iter(ahead), None) or primary_metric(content.task, known_classes(test)).name
+    first = next(iter(ahead), None) or main_metric(content.task, test).name
     pairs = {
         name: f"{metrics.get(name).label} {number(test.get(name))} against {number(judged.get(name))}"
         for name in (first, "log_loss", "roc_auc", "accuracy")
@@ -199,7 +199,7 @@ def _largest_words(explanation: Explanation, place: int, whole: float | None) ->
 def facts(content: Assessment) -> list[Fact]:
     """Choose a few key figures."""
     chosen: list[Fact] = []
-    metric = primary_metric(content.task, known_classes(content.test))
+    metric = main_metric(content.task, content.test)
     if (value := content.test.get(metric.name)) is not None:
         units = f" (in units of {shorten(content.target, 30)})" if metric.name == "rmse" else ""
         chosen.append(Fact(number(value), f"{metric.label}, this {content.noun}{units}"))

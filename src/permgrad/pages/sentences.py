@@ -14,7 +14,7 @@ from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL, deserves_words
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.calibration import Reliability
-from permgrad.evaluation.metrics import Task, primary_metric
+from permgrad.evaluation.metrics import Metric, Task, primary_metric
 from permgrad.evaluation.segments import worse_groups
 from permgrad.pages.words import clean, labels_of, listed, names_apart, shorten, value_text
 
@@ -33,6 +33,11 @@ def known_classes(measured: Mapping[str, Any]) -> int:
     return len(measured.get("labels") or ()) - len(measured.get("unseen") or ())
 
 
+def main_metric(task: Task, test: Mapping[str, Any]) -> Metric:
+    """Return the main metric of some test metrics: of counts their deviance."""
+    return primary_metric(task, known_classes(test), counts="poisson_deviance" in test)
+
+
 def baseline_label(name: str) -> str:
     """Return a baseline's display name."""
     from permgrad.evaluation.baselines.fitting import baselines  # few runs have any
@@ -42,7 +47,7 @@ def baseline_label(name: str) -> str:
 
 def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
     """Return name and value of the best baseline by the main metric."""
-    metric = primary_metric(task, known_classes(measured.get("test") or {}))
+    metric = main_metric(task, measured.get("test") or {})
     best: tuple[str, float] | None = None
     for name, entry in (measured.get("baselines") or {}).items():
         value = entry.get(metric.name) if isinstance(entry, Mapping) else None
@@ -54,7 +59,7 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
 def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
     """Say whether the model is significantly better or worse than its best baseline, or neither."""
     test = measured.get("test") or {}
-    metric = primary_metric(task, known_classes(test))
+    metric = main_metric(task, test)
     best, value = best_baseline(task, measured), test.get(metric.name)
     if best is None or value is None:
         return ""

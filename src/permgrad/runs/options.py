@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from permgrad.base.errors import unknown
 
 Names = tuple[str, ...]
-TASKS = ("auto", "classification", "regression")
+TASKS = ("auto", "classification", "regression", "counts")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
 BRANCHES = ("tabular", "image", "text", "photo")

@@ -65,7 +65,11 @@ _GROUPS = 'JSON of columns that act as one: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
     ("refits", "time_limit", ""),
-    *(("weight", other, " ({} counts each row once)") for other in ("cost", "sensitive", "refits")),
+    *(
+        (column, other, " ({} counts each row once)")
+        for column, others in (("weight", ("cost", "sensitive", "refits")), ("offset", ("sensitive", "refits")))
+        for other in others
+    ),
     ("row_group", "time", " (with --time, a group within one period stays together)"),
 )
 
@@ -91,7 +95,7 @@ class TableRequest(ComputingRequest, CommandRequest):
     command_name: ClassVar[str] = "run"
     table: str = argument(_TABLE, "TABLE", table=True, choices=DATA_SETS)
     target: Names = option("Column to predict (known for named data sets).", (), "COL")
-    task: str = option("auto, classification or regression.", "auto", "TASK", choices=TASKS, named=True)
+    task: str = option("auto, classification, regression or counts.", "auto", "TASK", choices=TASKS, named=True)
     positive: str | None = option("The positive class of two (default: the rarer one).", None, "LEVEL")
     drop: Names = option("Column to leave out (repeatable).", (), "COL")
     identifier: Names = option("Column that names rows, no feature (repeatable).", (), "COL", name="--id")
@@ -132,6 +136,9 @@ class TableRequest(ComputingRequest, CommandRequest):
 
     def run_request(self, preset: str = "default", **changed: Any) -> RunRequest:
         """Return the request of a run on the same table, which reads and refuses the same."""
+        if self.task == "counts":
+            problem = f"--task counts is for permgrad run, not for permgrad {self.command_name}"
+            raise InputError(problem, hint="Leave it out, or pass --task regression.", code="PG004")
         names = {entry.name for entry in fields(self)} & {entry.name for entry in fields(RunRequest)}
         shared = {name: getattr(self, name) for name in names} | {"overwrite": False, "preset": preset}
         return RunRequest(**(shared | changed))
@@ -200,6 +207,7 @@ class RunRequest(SplitRequest):
     refits: int | None = option("Train N networks more: what would other trainings say?", None, "N", least=5)
     sensitive: Names = option("Column by whose levels the model is judged (repeatable).", (), "COL")
     weight: str | None = option("Column of weights of rows, no feature.", None, "COL")
+    offset: str | None = option("Column of log exposures, for --task counts.", None, "COL")
     time_limit: str | None = option("Time for the complete run: seconds, 90s, 5m or 1h.", None, "TIME")
     max_rows: str | None = option("Explain at most N test rows; all: train on and explain all.", None, "N")
     from_stage: str | None = option(
@@ -298,11 +306,14 @@ class RunRequest(SplitRequest):
     @property
     def weighed(self) -> bool:
         """Whether rows have weights. Refuses models that are not trained with them."""
-        without = [name for name in (self.model, *self.baselines) if self.weight and name in UNWEIGHED]
+        if self.offset is not None and self.task != "counts":
+            raise InputError("--offset is for --task counts", hint="Add it, or leave --offset out.", code="PG006")
+        flag = "--weight" if self.weight is not None else "--offset" if self.offset is not None else ""
+        without = [name for name in (self.model, *self.baselines) if flag and name in UNWEIGHED]
         if without:
-            problem = f"--weight and the model {without[0]} cannot be combined: it is not trained with weights"
-            raise InputError(problem, hint="Choose another model, or leave --weight out.", code="PG006")
-        return self.weight is not None
+            problem = f"{flag} and the model {without[0]} cannot be combined: it is not trained with weights"
+            raise InputError(problem, hint=f"Choose another model, or leave {flag} out.", code="PG006")
+        return bool(flag)
 
     @property
     def wanted_baselines(self) -> Names:

@@ -99,3 +99,15 @@ def test_amounts_of_one_unit_have_one_decimal_sign_where_columns_differ(tmp_path
         frame = read_written(file).frame
     assert len(told) == 1
     assert frame.iloc[0].tolist() == [1.5, 1100.5, 1000, 1]
+
+
+@pytest.mark.parametrize("title", ["", "Umsatz 2018;;;\n", '"Bericht,\nvorläufig"\n'])
+@pytest.mark.parametrize("first", ['"Region\n(kurz)"', '"Region\r\n(kurz; mit Strichpunkt)"'])
+def test_a_first_name_of_several_lines_is_read(tmp_path, title, first):
+    file = tmp_path / "export.csv"
+    file.write_bytes((title + first + TABLE.removeprefix("Region")).encode())
+    written = read_written(file)
+    assert written.frame.columns.tolist() == [first.strip('"'), "Umsatz", "Stufe", "Note"]
+    assert len(written.frame) == len(ROWS)
+    assert written.lines.lines[0] == 3 + title.count("\n")
+    assert len(written.notes) == bool(title)

@@ -193,6 +193,8 @@ def test_nothing_is_told_where_nothing_was_taken_as_missing(tmp_path):
         (["$64,000", "$900", ""], [64000, 900, np.nan], "$"),
         (["€ 1.250,50", "3 €", "€7"], [1250.5, 3, 7], "€"),
         (["12.50 EUR", "3 EUR"], [12.5, 3], "EUR"),
+        (["Rs. 12,34,567", "Rs. 900"], [1234567, 900], "Rs."),
+        (["₹ 1,00,00,000.50", "-₹ 2,500"], [10000000.5, -2500], "₹"),
         (["US$5", "US$ 7.5"], [5, 7.5], "US$"),
         (["12 %", "7.4%"], [12, 7.4], "%"),
         (["1.2k", "950", "3M"], [1200, 950, 3e6], "k"),
@@ -226,12 +228,22 @@ def test_numbers_with_a_unit_are_numbers(tmp_path, cells, numbers, unit, delimit
     [["$5", "€6"], ["$5", "6"], ["$5", "5%"], ["2B", "14B"], ["10M", "11M", "9"], ["1.5m", "2m"], ["5k%", "6%"],
      ["$5$", "$6"], ["1.2k", "2.4kg"], ["71 kg", "150 lb"], ["71 kg", "80"], ["1 room", "2 rooms"], ["12A", "14A"],
      ["5 m", "7 m"], ["0.png", "1.png"], ["$5 kg", "$6 kg"], ["30 min", "45 min", "90 min"],
-     ["$", "$5"], ["USD", "USD 5"], ["$-5-", "$5"]],
+     ["£1,2,3", "£45,6", "£7"], ["₹1,23,4567", "₹12,345", "₹9"], ["$", "$5"], ["USD", "USD 5"], ["$-5-", "$5"]],
 )  # fmt: skip
 def test_units_in_doubt_stay_text(tmp_path, cells):
     written = read(tmp_path, pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False))
     assert written.frame["a"].tolist() == cells
     assert written.units == {}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_groups_of_two_as_in_india_are_numbers(tmp_path, delimiter):
+    cells = ["1,23,456", "12,345", "98,76,543.25", "-5", ""]
+    written = read(tmp_path, pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False, sep=delimiter))
+    np.testing.assert_array_equal(written.frame["a"].to_numpy(float), [123456, 12345, 9876543.25, -5, np.nan])
+    assert written.decimals["a"] == "."
+    spoiled = read(tmp_path, 'a;b\n"1,23,456";1\nmany;2\n', like=written.decimals).frame["a"].tolist()
+    assert spoiled == ["123456", "many"]
 
 
 def test_a_later_table_is_read_in_the_units_that_were_learned(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import zipfile
 
 import pandas as pd
@@ -70,3 +71,21 @@ def test_what_is_no_readable_workbook_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(pg.EnvironmentProblem, match=r"pip install 'permgrad\[excel\]'"):
         pg.read_table(tmp_path / "b.xlsx")
+
+
+def test_formulas_without_stored_results_are_named(tmp_path):
+    sums = [["kg", "both"], *([k, f"=A{k + 2}+1"] for k in range(4)), [None, "=SUM(B2:B5)"]]
+    file = workbook(tmp_path / "a.xlsx", data=sums, others=[["x"], [1], [2]])
+    words = r"'data' of '.*a.xlsx' has 5 formulas whose results are not stored, the first in cell B2\. Open it in a"
+    with pytest.raises(pg.InputError, match=words):
+        pg.read_table(file, sheet="data")
+    assert pg.read_table(file, sheet="others")["x"].tolist() == [1, 2]
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
+        for name in old.namelist():  # as a spreadsheet saves it: one result is an empty text
+            text = old.read(name).decode()
+            text = re.sub(r"(<f>.*?</f>)<v ?/>|(<f>.*?</f>)<v></v>", r"\1\2<v>7</v>", text)
+            text = re.sub(r'"B3">(<f>.*?</f>)<v>7</v>', r'"B3" t="str">\1<v></v>', text)
+            new.writestr(name, text)
+    found = pg.read_table(tmp_path / "b.xlsx", sheet="data")["both"]
+    assert found.isna().tolist() == [False, True, False, False, False]
+    assert found.dropna().tolist() == [7, 7, 7, 7]

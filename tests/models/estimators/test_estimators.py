@@ -271,6 +271,7 @@ WRONG = {
     "continuous": (HyNNClassifier, {}, X4, X4[:, 0], "y must hold classes: Unknown label type: continuous"),
     "several targets": (HyNNRegressor, {}, X4, X4[:, :2], r"y must be one target of shape \(rows,\), got shape \(40, 2\) \(y should be a 1d array\)"),
     "text": (HyNNRegressor, {}, X4, np.array(["a", "b"])[Y4], r"y must be numbers for regression, but it holds 'a' \(type <U1\)"),
+    "text among numbers": (HyNNRegressor, {}, X4, np.array(["1.5", "a"])[Y4], "but it holds 'a'"),
     "missing": (HyNNRegressor, {}, X4, np.where(Y4 == 0, np.nan, 1.0), r"20 of 40 values of y are missing \(NaN\). Leave those rows out"),
     "infinite": (HyNNRegressor, {}, X4, np.where(Y4 == 0, np.inf, 1.0), r"y must be finite, but 20 values are infinite \(inf\). Leave those rows out"),
     "no target": (HyNNRegressor, {}, X4, None, "requires y to be passed, but the target y is None"),
@@ -316,7 +317,7 @@ def test_wrong_arguments_are_listed_together():
         "  - max_epochs must be None or a whole number of at least 1, got 0. Pass for example max_epochs=50." in lines
     )
     assert "  - The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'?" in lines
-    assert "  - loss must be one of 'squared_error', got 'mse'. Choose one of these." in lines
+    assert "  - loss must be one of 'squared_error', 'poisson', got 'mse'. Choose one of these." in lines
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -244,3 +246,22 @@ def test_money_is_no_code(here):
     prices = pd.DataFrame({"price": draw.integers(10**5, 10**6, 200), "x": draw.normal(size=200)})
     assert len(notes_of(prices)) == 1
     assert notes_of(prices.assign(price=[f"${price:,}" for price in prices["price"]])) == []
+
+
+def test_lists_and_records_of_parquet_files_are_left_out_unread(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = table().assign(tags=[[("a", 1.0)]] * ROWS, words=[["x", "y"]] * ROWS)
+    kinds = {"tags": pa.map_(pa.string(), pa.float64()), "words": pa.large_list(pa.string())}
+    schema = pa.Schema.from_pandas(frame.drop(columns=list(kinds)), preserve_index=False)
+    for name, kind in kinds.items():
+        schema = schema.append(pa.field(name, kind))
+    pq.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False), "t.parquet")
+    asked = replace(ASKED, table="t.parquet", drop=("tags",))
+    with pytest.raises(InputError, match=r"column 'words' holds a ndarray\. Turn it into .* or drop the column"):
+        load_inputs(asked)
+    inputs = load_inputs(replace(asked, kind=("words=identifier",)))
+    assert list(inputs.parts["train"].frame.columns) == ["kg", "garage"]
+    said = "left out without being read, because their cells are lists or records: tags, words"
+    assert said in inputs.notes
+    with pytest.raises(InputError, match=r"Column 'word' \(drop\) not found"):
+        load_inputs(replace(asked, drop=("word",)))

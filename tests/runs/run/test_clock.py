@@ -70,7 +70,7 @@ def test_of_a_preset_that_sees_all_rows_every_epoch_is_trained():
     ],
 )
 def test_a_large_table_is_trained_on_by_fewer_members(rows, options, members):
-    inputs = SimpleNamespace(parts={"train": range(rows)}, task="regression", encoder_options={})
+    inputs = SimpleNamespace(parts={"train": range(rows)}, task="regression", encoder_options={}, counts=False)
     network = training.make_estimator(RunRequest(table="t.csv", **options), inputs).network
     assert network == (None if members is None else {"members": members})
 

@@ -16,7 +16,7 @@ from permgrad.runs.compare.plan import CompareRequest, from_request
 from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.inputs import load_inputs
 
-LINEAR = "logistic or ridge regression"
+LINEAR = "logistic, ridge or Poisson regression"
 WORDS = ("--target", "risk", "--preset", "preset.json")
 
 

@@ -70,6 +70,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
     )
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
+    units["poisson"] = "Poisson deviance of the rate over its mean"
     training = TrainingSection(
         history=model.history_,
         best_epoch=int(model.best_epoch_),

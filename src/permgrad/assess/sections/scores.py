@@ -59,9 +59,7 @@ def scores(work: Work) -> None:
         )
     if guesses:
         competitors = {name: replace(predicted.scored, guess=guess, called=None) for name, guess in guesses.items()}
-        compared = against_others(
-            model.task, predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence
-        )
+        compared = against_others(predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence)
         for name, facts in compared.items():
             metrics["baselines"][name]["ahead"] = facts
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):

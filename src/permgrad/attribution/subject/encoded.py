@@ -77,10 +77,15 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
     """
 
     def __init__(self, model: Any, rows: Any, y: Any = None, **options: Any) -> None:
-        self.encode, self.label = model.encode_rows, str(model.label)
+        self.encode, self.label, self.counts = model.encode_rows, str(model.label), getattr(model, "counts", False)
         PredictorSubject.__init__(self, model.of_encoded(), self.encode(rows).encoded, y, **options)
         self.preprocessor = model.preprocessor_
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
+
+    @property
+    def usual_loss(self) -> Any:
+        """The loss that the model is judged by."""
+        return "poisson" if self.counts else super().usual_loss
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -144,19 +149,25 @@ class HybridSubject(EncodedSubject):
         return evaluation_mode(self.module)
 
     @property
+    def usual_loss(self) -> Any:
+        """The loss that the network was trained with."""
+        return "poisson" if self.module.rates else super().usual_loss
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Return the features as they stand in the image of a row if they have an order: ``order``, a list a line.
 
-        Of a layout with channels, each place is a list of them.
+        Of a layout with channels, each place is a list of them. ``offset``: that of a model of counts is held at 0.
         """
+        held = {"offset": 0.0} if getattr(self.model, "has_offset_", False) else {}
         layout = getattr(self.model.renderer_, "layout", None)
         if "image" not in self.paths or layout is None or not is_ordered(layout):
-            return {}
+            return held
         grid, names = np.full(layout.shape, "").astype(object), self.preprocessor.feature_names_in_
         for place, owner in zip(layout.positions.tolist(), self.preprocessor.feature_of_.tolist(), strict=True):
             if place[0] >= 0:
                 grid[tuple(place)] = str(names[owner])
-        return {"order": grid.tolist()}
+        return {"order": grid.tolist(), **held}
 
     # ---- rows --------------------------------------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:

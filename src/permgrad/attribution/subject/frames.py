@@ -202,7 +202,7 @@ def _same_cells(cells: pd.Series[Any]) -> Integers:
         cells = pd.Series(keys)
     try:
         codes, _ = pd.factorize(cells, use_na_sentinel=False)
-    except TypeError:  # lists and the like, which nothing can look up
+    except (TypeError, NotImplementedError):  # lists, also as Arrow types, which nothing can look up
         return np.arange(len(cells), dtype=np.int64)
     return codes.astype(np.int64)
 

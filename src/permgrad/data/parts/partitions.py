@@ -158,15 +158,20 @@ class PartitionedTable:
         """Refuse a table that is too large to be read as a whole and trained on, with an ``InputError``."""
         check_fits(max(self.bytes, 8 * self.rows * len(self.columns)), self.path)
 
-    def read_all(self) -> pd.DataFrame:
-        """Return the whole table, rows numbered from 0. ``InputError``: it is too large for the memory that is free."""
+    def read_all(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the whole table, or some columns, rows numbered from 0. ``InputError``: memory cannot hold it."""
         self.check_memory()
-        return stacked([self.read(part) for part in self.parts])
+        return stacked([self.read(part, columns) for part in self.parts])
+
+    @property
+    def nested(self) -> list[str]:
+        """Names of the columns whose cells hold several values each, by their types."""
+        return [column.name for column in self.schema if pa.types.is_nested(column.type)]
 
     def check_cells(self, columns: Sequence[str], hint: str) -> None:
         """Refuse columns whose cells hold several values each, by their types, before any row is read."""
         for name in columns:
-            if name in self.schema.names and pa.types.is_nested(self.schema.field(name).type):
+            if name in self.nested:
                 problem = (
                     f"Cells must be numbers, text, booleans or dates, but column {name!r} of {self.path!r} holds "
                     f"{self.schema.field(name).type}"

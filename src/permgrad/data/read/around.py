@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 
 import numpy as np
@@ -32,17 +33,31 @@ def lines_above(text: str) -> tuple[int, int, str]:
     """
     head, titles = text[:_HEAD], list[str]()
     delimiter, width = _parted(head)
-    for count, line in enumerate(islice(LINE.finditer(head), _MOST_LINES if width > 1 else 0)):
-        cells = [cell.strip() for cell in next(csv.reader([line[0]], delimiter=delimiter), [])]
+    for count, start, record in _first_records(head, delimiter) if width > 1 else ():
+        cells = [cell.strip() for cell in record]
         filled = [cell for cell in cells if cell]
-        is_comment = line[0].startswith(COMMENTS) and len(cells) < width
+        is_comment = head.startswith(COMMENTS, start) and len(cells) < width
         if not is_comment and len(filled) > width // 2:
             if not titles or len(cells) != width or not _are_names(filled, width):
                 break
             said = f"{counted(len(titles), 'line')} above the header {by_count(len(titles), 'is', 'are')} left out"
-            return count, line.start(), f"{said}: {listed(titles, 3, show=repr)}"
-        titles += [" ".join(filled)[:60]] if filled else []
+            return count, start, f"{said}: {listed(titles, 3, show=repr)}"
+        titles += [" ".join(" ".join(filled).split())[:60]] if filled else []
     return 0, 0, ""
+
+
+def _first_records(head: str, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield how many lines stand above each of the first records, where it begins, and its cells.
+
+    A quoted cell may have several lines.
+    """
+    lines = list(islice(LINE.finditer(head), _MOST_LINES))
+    reader = csv.reader((line[0] for line in lines), delimiter=delimiter, skipinitialspace=True)
+    above = 0
+    with suppress(csv.Error):
+        for record in reader:
+            yield above, lines[above].start(), record
+            above = reader.line_num
 
 
 def _parted(head: str) -> tuple[str, int]:

@@ -217,7 +217,7 @@ class Distinct:
         """Read any column as text. Blank text counts as missing."""
         try:
             codes, uniques = pd.factorize(series, use_na_sentinel=True)
-        except TypeError:
+        except (TypeError, NotImplementedError):  # lists, also as Arrow types
             raise _container_error(series, name) from None
         values: list[Hashable] = list(uniques)
         if any(isinstance(value, _CONTAINERS) for value in values):
@@ -311,6 +311,11 @@ def text_numbers(texts: Sequence[str]) -> Floats:
     return np.array(pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce"), dtype=np.float64)
 
 
+def first_no_number(cells: Sequence[Any]) -> Any:
+    """Return the first cell that is no number, also as text, for an error: the first one if all are."""
+    return next((cell for cell, is_odd in zip(cells, np.isnan(text_numbers(cells)), strict=True) if is_odd), cells[0])
+
+
 # ---- whole matrices -------------------------------------------------------------------------------------------------
 def native_cells(frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes) -> tuple[Floats, Kinds]:
     """Take numeric and boolean columns as one float64 matrix, NaN where missing or a code, and the kinds of missing.
@@ -367,7 +372,7 @@ def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
             values = column.map(lambda cell: f"{cell} {stamp_of(cell)}" if isinstance(cell, ImageCell) else cell)
         try:
             codes = pd.util.hash_pandas_object(values, index=False)
-        except TypeError:  # objects of mixed kinds
+        except (TypeError, NotImplementedError):  # objects of mixed kinds, lists
             codes = pd.util.hash_pandas_object(values.map(repr), index=False)
         total.update(np.ascontiguousarray(codes.to_numpy(dtype=np.uint64)).tobytes())
     return total.hexdigest()

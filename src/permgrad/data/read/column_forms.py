@@ -261,8 +261,8 @@ def _read_texts(column: _Column, reading: Reading) -> None:
         [text for text in texts if text.strip() not in words], reading.units.get(name)
     )
     column.ways, column.proven = written_numbers.ways_of(list(column.bare.values()))
-    if not column.ways and column.unit is None and name not in reading.like:
-        column.values, column.is_text = column.as_written(), True
+    if not column.ways and name not in {*reading.like, *reading.units}:
+        column.values, column.is_text, column.unit = column.as_written(), True, None
 
 
 def _is_text(column: _Column, reading: Reading) -> bool:

@@ -16,12 +16,23 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import EnvironmentProblem, InputError, did_you_mean, error_in_words, listed, warn_user
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    InputError,
+    by_count,
+    counted,
+    did_you_mean,
+    error_in_words,
+    listed,
+    warn_user,
+)
 from permgrad.data.read.parquet import DAMAGE
 from permgrad.data.read.text_files import check_fits
 
 #: A decimal number that could also be a whole one with a sign between its thousands.
 _LIKE_THOUSANDS = re.compile(r"-?\d{1,3}\.\d{3}")
+#: A cell of a sheet has a formula.
+_FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
 #: A workbook unpacks to at most this many bytes, or this many times its size.
 _MOST_UNPACKED, _MOST_TIMES = 2**26, 200
 
@@ -33,7 +44,8 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
 
     Raises:
         EnvironmentProblem: openpyxl is not installed.
-        InputError: The workbook is damaged or unpacks to too much, or has no such sheet or an empty one.
+        InputError: The workbook is damaged or unpacks to too much, has no such sheet or an empty one, or formulas
+            without results.
     """
     if importlib.util.find_spec("openpyxl") is None:
         problem = f"{str(file)!r} is an Excel file, and openpyxl is not installed"
@@ -48,6 +60,7 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
         # Files of other programs may give the size of a sheet wrong.
         chosen.reset_dimensions()
         rows = [(place, row) for place, row in enumerate(chosen.iter_rows(values_only=True), start=1) if _holds(row)]
+        _check_formulas(content, file, chosen.title)
     except InputError:
         raise
     except (*DAMAGE, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
@@ -66,6 +79,35 @@ def _check_size(content: bytes, file: Path) -> None:
         problem = f"{str(file)!r} has {len(content):,} bytes and unpacks to {unpacked:,}"
         raise InputError(problem, hint="If you trust it, open it and save the sheet as CSV.", code="PG011")
     check_fits(unpacked, str(file))
+
+
+def _check_formulas(content: bytes, file: Path, title: str) -> None:
+    """Refuse formulas whose results are not stored, as other programs than spreadsheets write them: they look empty."""
+    import openpyxl
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        sheets = [name for name in archive.namelist() if name.lower().startswith("xl/worksheets/")]
+        if not any(_FORMULA.search(archive.read(name)) for name in sheets):
+            return
+    views = []
+    for only_results in (False, True):
+        sheet = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=only_results)[title]
+        sheet.reset_dimensions()
+        views.append(sheet.iter_rows())
+    cells = (pair for rows in zip(*views, strict=True) for pair in zip(*rows, strict=True))
+    # The result of type "str" without text is an empty text.
+    without = [
+        one.coordinate
+        for one, result in cells
+        if one.data_type == "f" and result.value is None and result.data_type == "n"
+    ]
+    if without:
+        problem = (
+            f"Sheet {title!r} of {str(file)!r} has {counted(len(without), 'formula')} whose "
+            f"{by_count(len(without), 'result is', 'results are')} not stored, the first in cell {without[0]}"
+        )
+        hint = "Open it in a spreadsheet program and save it, which stores the results."
+        raise InputError(problem, hint=hint, code="PG011")
 
 
 def _choose(sheets: list[Any], file: Path, name: str | None) -> Any:

@@ -47,7 +47,7 @@ class Reading:
     units. ``decimal`` is the sign that the user named. In ``classes`` 01 and 1 may differ, and no name stands twice.
     ``categories`` and ``identifiers`` stay text where numbers would lose something. ``images`` hold names of files. Of
     columns without a name those ``named`` by their place are not left out. ``sheet`` is that of an Excel file. None:
-    the first.
+    the first. Of Parquet files those ``dropped`` are not read if their cells are lists or records.
     """
 
     na: MissingCodes = field(default_factory=MissingCodes)
@@ -64,6 +64,7 @@ class Reading:
     images: Collection[str] = ()
     named: Collection[str] = ()
     sheet: str | None = None
+    dropped: Collection[str] = ()
 
 
 class Written(NamedTuple):
@@ -74,7 +75,8 @@ class Written(NamedTuple):
     tables in which they hold numbers alone, ``coded`` those of nothing but numbers and codes, ``padded`` columns of
     numbers that are written like codes. Of the classes ``alike`` has two cells that are one number (001 and 1).
     ``missing`` is the share of cells with each text that was taken as missing, by column. ``lines`` where each row
-    begins in the file. ``notes`` what a user should know of the columns' names.
+    begins in the file. ``notes`` what a user should know of the columns' names. ``unread`` are columns that were left
+    out before their cells were read.
     """
 
     frame: pd.DataFrame
@@ -87,6 +89,7 @@ class Written(NamedTuple):
     missing: Mapping[str, Mapping[str, float]] = MappingProxyType({})
     lines: RowLines = RowLines()
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @classmethod
     def typed(cls, frame: pd.DataFrame, codes: CodesArgument | MissingCodes = ()) -> Written:

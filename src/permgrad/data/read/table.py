@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from permgrad.base import startup
 from permgrad.base.checks import check_kind, check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
+from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, listed, shown, warn_user
 from permgrad.base.files import near_file, why_missing
 from permgrad.data.read import cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes
@@ -172,8 +172,15 @@ def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:
 def _read_parquet(path: Path, reading: Reading) -> Written:
     from permgrad.data.parts.partitions import open_partitioned
 
-    frame = open_partitioned(path, rows_per_part=_ALL_ROWS).read_all()
-    return Written.typed(blank_codes(frame, reading.na), reading.codes)
+    table = open_partitioned(path, rows_per_part=_ALL_ROWS)
+    # No cell of lists or records can be used, so that nobody needs them of a column that is left out.
+    unread = tuple(name for name in table.nested if name in reading.dropped)
+    frame = table.read_all([name for name in table.columns if name not in unread])
+    written = Written.typed(blank_codes(frame, reading.na), reading.codes)
+    if not unread:
+        return written
+    note = f"left out without being read, because {by_count(len(unread), 'its', 'their')} cells are lists or records"
+    return Written(*written[:-2], (f"{note}: {listed(unread)}",), unread)
 
 
 def is_parquet_folder(path: Path) -> bool:

@@ -13,18 +13,20 @@ from permgrad.data.read.dates import are_durations
 SCALED = "k"
 
 _SIGN, _POWER, _GROUP = r"[+\-−]?", r"(?:[eE][+-]?\d+)?", r"[1-9]\d{0,2}"
+#: Beside groups of three, as in India: 1,23,456.
+_INDIAN = r"|[1-9]\d?(?:,\d{2})+,\d{3}"
 _SPACES = " \u00a0\u2009\u202f'’"
 #: A sign that may stand between thousands, or before decimals.
 _MARKED = re.compile(r"[.,]")
 _NUMBER_BEGINS = re.compile(r"\s*[+\-−]?[.,]?\d")
 #: A sign, also with the letters of its country (US$, R$), or a code.
-_CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
+CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|Rs\.?|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
 #: Other units, such as kg, mg/dL, °C, or g after a blank: letters alone, as in 12A, are often parts of codes.
 MEASURE = r"(?<=\s)[^\W\d_kKmMbB]|(?<![.,])(?:[^\W\d_]|°)[^\s\d.,;()]{1,9}"
 _CELL = re.compile(
-    rf"(?P<minus>[+\-−]?)\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+\-−]?)"
+    rf"(?P<minus>[+\-−]?)\s*(?P<before>{CURRENCY})?\s*(?P<inner>[+\-−]?)"
     rf"(?P<number>\d[\d.,{_SPACES}]*(?:[eE][+-]?\d+)?|[.,]\d+)"
-    rf"\s*(?:(?P<scale>[kKmMbB])?\s*(?P<after>%|{_CURRENCY})?|(?P<measure>{MEASURE}))"
+    rf"\s*(?:(?P<scale>[kKmMbB])?\s*(?P<after>%|{CURRENCY})?|(?P<measure>{MEASURE}))"
 )
 _POWERS = {"": "", "k": "E+3", "m": "E+6", "b": "E+9"}
 
@@ -41,7 +43,8 @@ class Way(NamedTuple):
 WAYS = tuple(
     Way(
         re.compile(
-            rf"{_SIGN}(?:(?:\d+{sign}?\d*|{sign}\d+){_POWER}|{_GROUP}(?:[{between}]\d{{3}})+(?:{sign}\d*)?(?:E\+\d)?)"
+            rf"{_SIGN}(?:(?:\d+{sign}?\d*|{sign}\d+){_POWER}|"
+            rf"(?:{_GROUP}(?:[{between}]\d{{3}})+{_INDIAN if between == ',' else ''})(?:{sign}\d*)?(?:E\+\d)?)"
         ),
         between,
         point,
@@ -106,7 +109,7 @@ def choose_way(
         return ways[0], None
     points_only = not any("," in text for text in texts)
     # Of money three digits behind a sign are thousands, unless all cells have them, as the prices of fuel do.
-    is_money = unit is not None and re.fullmatch(_CURRENCY, unit.removesuffix(SCALED)) is not None
+    is_money = unit is not None and re.fullmatch(CURRENCY, unit.removesuffix(SCALED)) is not None
     is_clear = is_money and not all(map(_MARKED.search, texts))
     is_comma = points_only if is_clear else not (comma_parts or points_only)
     sign = signs[0] or signs[1] or ("," if is_comma else ".")

@@ -19,7 +19,7 @@ from permgrad.data.read import cells, dates
 from permgrad.data.read.cells import BLANK, PRESENT, CellError, CodesArgument, Distinct, Kinds, MissingCodes
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
-from permgrad.data.read.written_numbers import MEASURE, WAYS
+from permgrad.data.read.written_numbers import CURRENCY, MEASURE, WAYS
 from permgrad.data.types import identifiers
 from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, NAMES, is_free_text
 
@@ -44,9 +44,9 @@ ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
 WHOLE_DATES = "dates as whole numbers"
 _SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
-_UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
+_UNIT = rf"%|{CURRENCY}"
 _AROUND = re.compile(
-    rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?:(?P<after>{_UNIT}|-)|(?P<measure>{MEASURE}))?\s*\)?"
+    rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?:(?P<after>{_UNIT}|-|/-)|(?P<measure>{MEASURE}))?\s*\)?"
 )
 
 

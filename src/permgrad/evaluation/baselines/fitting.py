@@ -71,7 +71,7 @@ class BaselineRows:
 
 @dataclass(frozen=True)
 class Job:
-    """Rows and settings for the fit of a baseline."""
+    """Rows and settings for the fit of a baseline. ``counts``: by the Poisson loss, where its library has it."""
 
     task: Task
     train: BaselineRows
@@ -80,6 +80,7 @@ class Job:
     seed: int
     threads: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    counts: bool = False
 
     @property
     def classify(self) -> bool:
@@ -126,10 +127,10 @@ class Baseline:
     takes_natural: bool = False
     file: str = ""
 
-    def label_for(self, task: Task) -> str:
-        """Return what it is called in a task: of two kinds, ``label`` names both."""
-        kind = "logistic" if task == "classification" else "ridge"
-        return self.label.replace("logistic or ridge", kind)
+    def label_for(self, task: Task, *, counts: bool = False) -> str:
+        """Return what it is called in a task: of several kinds, ``label`` names all."""
+        kind = "logistic" if task == "classification" else "Poisson" if counts else "ridge"
+        return self.label.replace("logistic, ridge or Poisson", kind)
 
     def available(self) -> bool:
         """Return whether its package is installed."""
@@ -142,7 +143,7 @@ class Baseline:
         are, so that the library's file predicts them without permgrad.
         """
         y, held = job.train.y, job.validation
-        if job.classify or self.name == BLEND or not 0 < np.std(y) < np.abs(np.mean(y)) / _FAR:
+        if job.classify or job.counts or self.name == BLEND or not 0 < np.std(y) < np.abs(np.mean(y)) / _FAR:
             return self.fit(job)
         by = float(np.mean(y))
         held = held and replace(held, y=held.y - by)
@@ -211,6 +212,7 @@ class FittedBaseline:
     seen: Array
     processor_seconds: float
     natural: bool
+    counts: bool = False
 
     def guess(self, rows: Array | BaselineRows) -> Floats:
         """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``, 0 for classes not trained on."""
@@ -225,6 +227,7 @@ class FittedBaseline:
         """Compute the metrics on some rows. ``guess``: the predictions, where they are known."""
         task: Task = "classification" if len(self.classes) else "regression"
         options: dict[str, Any] = {"classes": list(self.classes), "positive": positive, "weights": rows.weights}
+        options |= {"counts": True} if self.counts else {}
         return scores_of(task, rows.y, self.guess(rows) if guess is None else guess, **options)
 
     def _readable(self, rows: Array | BaselineRows) -> Any:
@@ -244,12 +247,13 @@ def fit_baseline(
     seed: int = 0,
     threads: int = 1,
     options: Mapping[str, Any] = MappingProxyType({}),
+    counts: bool = False,
 ) -> FittedBaseline:
     """Fit one baseline and time it.
 
     Boosting and networks stop early by the validation rows. Without them the number of rounds is fixed, and TabM and
     RealMLP split off their own validation rows. ``classes`` are all classes in the order of the metrics, by default
-    those of the training rows. ``options`` replace arguments of the library's model.
+    those of the training rows. ``options`` replace arguments of the library's model. ``counts``: y is counts or rates.
     """
     check_available([name])
     baseline = baselines.get(name)
@@ -261,13 +265,13 @@ def fit_baseline(
     else:
         labels = np.asarray(classes) if len(classes) else np.unique(np.asarray(train.y))
         seen, train, validation = _numbered(labels, train, validation)
-    job = Job(task, train, validation, len(seen), derive_seed(seed, "baseline", name) % 2**31, threads, options)
+    job = Job(task, train, validation, len(seen), derive_seed(seed, "baseline", name) % 2**31, threads, options, counts)
     started, worked = time.perf_counter(), time.process_time()
     # Boosting libraries change the process's OpenMP thread count. The limit restores the caller's afterwards.
     with threadpool_limits(limits=threads):
         model = baseline.train(job)
     took, used = time.perf_counter() - started, time.process_time() - worked
-    return FittedBaseline(name, model, took, labels, seen, used, natural)
+    return FittedBaseline(name, model, took, labels, seen, used, natural, counts)
 
 
 def fit_estimator(
@@ -337,6 +341,7 @@ def run_baselines(
     threads: int = 1,
     positive: Any = None,
     guesses: dict[str, Array] | None = None,
+    counts: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Fit and score baselines on ``train``, ``validation`` (if any) and ``test``: ``baselines`` of ``metrics.json``.
 
@@ -353,13 +358,13 @@ def run_baselines(
         for baseline in chosen:
             bar.note(baseline.label)
             if not baseline.available():
-                names_of_task = (metric.name for metric in metrics.values() if metric.task == task)
+                those = [metric for metric in metrics.values() if metric.task == task and (counts or not metric.counts)]
+                names_of_task = (metric.name for metric in those)
                 empty: dict[str, Any] = dict.fromkeys([*names_of_task, *FIT_TIMES])
                 result[baseline.name] = {**empty, "problem": two_sentences(*_missing(baseline))}
             else:
-                fitted = fit_baseline(
-                    baseline.name, task, train, validation, classes=classes, seed=seed, threads=threads
-                )
+                options: dict[str, Any] = {"classes": classes, "seed": seed, "threads": threads, "counts": counts}
+                fitted = fit_baseline(baseline.name, task, train, validation, **options)
                 guess = fitted.guess(test)
                 if guesses is not None:
                     guesses[baseline.name] = guess

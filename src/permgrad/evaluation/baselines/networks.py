@@ -203,6 +203,7 @@ def fit_blend(job: Job) -> Blend:
     network = job.options.get("network")
     if network is None:
         network = (HyNNClassifier if job.classify else HyNNRegressor)(random_state=job.seed, progress=False)
+        network.loss = "poisson" if job.counts else None
     if not hasattr(network, "history_"):
         with torch_threads(job.threads):
             network.fit(train.source, train.y, eval_set=None if held is None else (held.source, held.y))

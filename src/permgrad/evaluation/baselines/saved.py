@@ -24,11 +24,15 @@ from permgrad.models.save.saving import load, read_part
 from permgrad.models.save.writing import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, write_model
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
+_LOSSES = ("BinomialLoss", "MultinomialLoss", "SquaredError", "PoissonLoss")
 _TREES = (
     *("numpy.dtype", "sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"),
-    *(f"sklearn._loss.link.{name}" for name in ("Interval", "LogitLink", "MultinomialLogit", "IdentityLink")),
-    *(f"sklearn._loss.loss.Half{name}" for name in ("BinomialLoss", "MultinomialLoss", "SquaredError")),
-    *(f"sklearn._loss._loss.CyHalf{name}" for name in ("BinomialLoss", "MultinomialLoss", "SquaredError")),
+    *(
+        f"sklearn._loss.link.{name}"
+        for name in ("Interval", "LogitLink", "MultinomialLogit", "IdentityLink", "LogLink")
+    ),
+    *(f"sklearn._loss.loss.Half{name}" for name in _LOSSES),
+    *(f"sklearn._loss._loss.CyHalf{name}" for name in _LOSSES),
 )
 #: What holds the checksums of the other files of a blend's network.
 _NETWORK_FILE = f"{NETWORK}/{DESCRIPTION}"
@@ -55,6 +59,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         "encoders": [one if isinstance(one, str) else None for one in (model.text_encoder, model.image_encoder)],
         "preprocessor": model.preprocessor_.to_dict(),
         "target_mean": getattr(model, "target_mean_", None),
+        **({"loss": model.loss} if model.counts else {}),
         **({} if shift is None else {"shift": shift}),
         **({} if blend is None else {"blend": blend}),
         **({} if file is None else {"file": file}),

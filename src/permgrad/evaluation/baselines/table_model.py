@@ -72,6 +72,7 @@ class TableModel(_Learned):
         random_state: seed of the fit. An estimator's seeds that are None get it.
         threads: number of threads.
         device: where images and texts are encoded.
+        loss: ``"poisson"`` for counts and rates, which a baseline minimises where its library can. None: the usual one.
 
     Attributes:
         preprocessor_: the fitted ``TableEncoder``.
@@ -91,6 +92,17 @@ class TableModel(_Learned):
     random_state: int = 0
     threads: int = 1
     device: Any = "cpu"
+    loss: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it predicts counts or rates."""
+        return self.loss == "poisson"
+
+    @property
+    def training_mean_(self) -> float:
+        """Mean of the training targets."""
+        return self.target_mean_
 
     @property
     def label(self) -> str:
@@ -98,7 +110,7 @@ class TableModel(_Learned):
         if self.blend_ is not None:
             return f"blend of network and {baselines.get(self.blend_['boosted']).label}"
         if isinstance(self.model, str):
-            return baselines.get(self.model).label_for(self.task)
+            return baselines.get(self.model).label_for(self.task, counts=self.counts)
         if self.model is None:  # it was read from a file
             return str(self.fitted_.name)
         if isinstance(self.model, FileEstimator):
@@ -116,6 +128,7 @@ class TableModel(_Learned):
 
         options = {name: getattr(self, name) for name in ("random_state", "text_encoder", "image_encoder", "device")}
         kind = HyNNClassifier if self.task == "classification" else HyNNRegressor
+        options |= {"loss": self.loss} if self.counts else {}
         return kind(progress=False, **options, **self.encoding or {})
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
@@ -176,7 +189,7 @@ class TableModel(_Learned):
         options: dict[str, Any] = {"classes": getattr(self, "classes_", ()), "seed": int(self.random_state)}
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
-            options["options"] = self.settings or {}
+            options |= {"options": self.settings or {}, "counts": self.counts}
             if self.model == BLEND:
                 network = self.network() if network is None else network
                 options["options"] = {"network": network, "dependence": dependence}
@@ -256,6 +269,8 @@ class TableModel(_Learned):
                 if self.task == "classification"
                 else held.ends(nothing, guess, coverage, _NOWHERE)
             )
+            if self.counts:
+                inside["inside"] = np.maximum(inside["inside"], 0.0)
         if self.task == "regression":
             return {"prediction": guess, **inside}
         return {"prediction": self.classes_[guess.argmax(axis=1)], "probabilities": guess, **inside}
@@ -333,7 +348,8 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     arrays: dict[str, Array] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     name, task = description["model"], description["task"]
     texts, images = description["encoders"]
-    model = table_model(task, name, text_encoder=texts, image_encoder=images, random_state=int(description["seed"]))
+    options: dict[str, Any] = {"text_encoder": texts, "image_encoder": images, "loss": description.get("loss")}
+    model = table_model(task, name, random_state=int(description["seed"]), **options)
     encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     # Encoders of images that were not trained here have no weights, and there is no file of them.
     has_weights = WEIGHTS in description["checksums"]
@@ -351,6 +367,6 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     lazy, (seconds, processor) = LazyModel(source, description, trust), map(float, description["seconds"])
     model.fitted_ = FittedBaseline(
         name or str(description["label"]), lazy, seconds, getattr(model, "classes_", classes), arrays["seen"],
-        processor, model.is_natural,
+        processor, model.is_natural, model.counts,
     )  # fmt: skip
     return model

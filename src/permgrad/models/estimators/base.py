@@ -18,23 +18,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from permgrad.base.arrays import Array, Floats, Floats32
 from permgrad.base.checks import check_choice, check_confidence, check_names
-from permgrad.base.dependence import Dependence, mean_widening
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
-from permgrad.base.random import generator, resolve_seed
+from permgrad.base.random import resolve_seed
 from permgrad.data.encode.scores import Target
 from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order, tell_of_scores
 from permgrad.data.types.column_types import Schema
-from permgrad.data.weights import check_weights
+from permgrad.data.weights import check_weights, exposures
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, known_types, make_encoder, tensor_rows
-from permgrad.models.estimators.calibration import Calibration, fit_calibration
-from permgrad.models.estimators.intervals import CELLS, MOST_HELD, MOST_LEARNED, HeldOut, Places, Sample
+from permgrad.models.estimators.calibration import Calibration
+from permgrad.models.estimators.intervals import HeldOut, Places
+from permgrad.models.estimators.learned import learn_from_held_out
 from permgrad.models.estimators.prepared import EncodedRows, Prepared, check_hooks, nothing_varies
 from permgrad.models.estimators.presets import get_preset
-from permgrad.models.estimators.random_kernels import add_random_kernels
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
@@ -113,6 +113,7 @@ class HyNNBase(BaseEstimator):
         *,
         row_groups: npt.ArrayLike | None = None,
         row_time: npt.ArrayLike | None = None,
+        offset: npt.ArrayLike | None = None,
         checkpoint_folder: str | os.PathLike[str] | None = None,
         on_epoch: EpochWatcher | None = None,
     ) -> Self:
@@ -123,10 +124,12 @@ class HyNNBase(BaseEstimator):
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``. Rows of weight 0 are left out.
             eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``. Never
-                trained on. A third item has the weights of its rows.
+                trained on. A third item has the weights of its rows (or None), a fourth their offset.
             row_groups: rows that depend on each other, such as those of one patient: a label per row ``(rows,)``.
                 ``validation_fraction`` holds whole groups out, and intervals and sets of predictions count groups.
             row_time: the time of each row ``(rows,)``. The latest rows are held out.
+            offset: with ``loss="poisson"`` the logarithm of each row's exposure ``(rows,)``: years, area, people. It is
+                no feature. Rates are learned, whose rows count by their exposure.
             checkpoint_folder: folder for the state after each epoch. The same call resumes from it.
             on_epoch: called with each epoch's line of the history. True ends the training, and a number is that of all
                 epochs from now on.
@@ -135,7 +138,8 @@ class HyNNBase(BaseEstimator):
             InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
         """
         check_hooks(checkpoint_folder, on_epoch)
-        prepared = self.prepare(X, y, sample_weight, eval_set, row_groups=row_groups, row_time=row_time)
+        dependence: dict[str, Any] = {"row_groups": row_groups, "row_time": row_time}
+        prepared = self.prepare(X, y, sample_weight, eval_set, **dependence, offset=offset)
         return self.train(prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
 
     def fit_stream(
@@ -275,6 +279,7 @@ class HyNNBase(BaseEstimator):
         *,
         row_groups: npt.ArrayLike | None = None,
         row_time: npt.ArrayLike | None = None,
+        offset: npt.ArrayLike | None = None,
     ) -> Prepared:
         """Do all of ``fit`` that comes before the first step: check, fit encoder and layout, build the network.
 
@@ -289,6 +294,7 @@ class HyNNBase(BaseEstimator):
             eval_set: as for ``fit``. Its rows may be ``EncodedRows`` of the same encoder.
             row_groups: as for ``fit``.
             row_time: as for ``fit``.
+            offset: as for ``fit``.
 
         Returns:
             What ``train`` takes. ``prepared.with_epochs(10)`` is the same training, at most so many epochs long.
@@ -303,7 +309,8 @@ class HyNNBase(BaseEstimator):
             frame = inputs.as_frame(self, table, reset=True)
             target = inputs.one_column(y, estimator=self, rows=len(frame))
             weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
-            self.seed_ = resolve_seed(self.random_state)
+            self.has_offset_, self.seed_ = offset is not None, resolve_seed(self.random_state)
+            target, weights = inputs.per_exposure(settings.training.loss, target, weights, offset)
 
             weighty = np.flatnonzero(weights > 0)
             if len(weighty) < 2:
@@ -326,7 +333,7 @@ class HyNNBase(BaseEstimator):
             training, held = weighty[divided[0]], weighty[divided[1]]
 
             mean = weights[training].mean()
-            coded = inputs.learn_target(self, target[training], settings.class_weight)
+            coded = inputs.learn_target(self, target[training], settings, weights[training])
             held_coded = inputs.code_target(self, target[held])
             x: Any = None
             if isinstance(X, EncodedRows):
@@ -341,7 +348,7 @@ class HyNNBase(BaseEstimator):
                 train, x = self._fit_encoder(rows, settings, None, known, beside, later=later)
             validation, plain = None, np.zeros(0)
             if eval_set is not None:
-                validation, plain = self._judged_rows(eval_set)
+                validation, plain = self._judged_rows(eval_set, settings.training.loss)
             elif x is not None:
                 plain = weights[held] / mean
                 validation = tensor_rows(self, x, held_coded, plain)
@@ -380,70 +387,24 @@ class HyNNBase(BaseEstimator):
             self.history_ = history.assign(epoch=history["epoch"].astype(int))
             self.best_epoch_ = outcome.best_epoch
             self.training_options_ = dataclasses.asdict(job.options)
-            self._learn_from_held_out(prepared)
+            learn_from_held_out(self, prepared)
         return self
 
-    def _judged_rows(self, eval_set: Any) -> tuple[Rows, Floats]:
+    def _judged_rows(self, eval_set: Any, loss: str) -> tuple[Rows, Floats]:
         """Return the rows of an ``eval_set`` as tensors, and their weights without those of classes."""
-        if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
+        if not isinstance(eval_set, (tuple, list)) or not 2 <= len(eval_set) <= 4:
             problem = f"eval_set must be a pair (X, y), got {type(eval_set).__name__}"
             raise InputError(problem, hint="Pass eval_set=(X_validation, y_validation).", code="PG001")
         tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
         judged = self.encode_rows(eval_set[0])
         held_y = inputs.one_column(eval_set[1], estimator=self, rows=len(judged), what="eval_set's y")
-        weights = check_weights(eval_set[2], len(judged)) if len(eval_set) == 3 else np.ones(len(judged))
+        given, offset = (*eval_set[2:], None, None)[:2]
+        weights = np.ones(len(judged)) if given is None else check_weights(given, len(judged))
+        held_y, weights = inputs.per_exposure(loss, held_y, weights, offset)
+        if loss == "poisson":
+            inputs.check_counts(inputs.number_target(held_y))
         plain = weights / weights.mean()
         return tensor_rows(self, judged.encoded, inputs.code_target(self, held_y), plain), plain
-
-    def _learn_from_held_out(self, prepared: Prepared) -> None:
-        """Learn how outputs become probabilities, and how large errors are."""
-        held, learned = prepared.job.validation_rows, prepared.job.train_rows
-        add_random_kernels(self, prepared)
-        if self.task == "classification":
-            self.calibration_ = Calibration()
-            if self.calibration is not None:
-                outputs = y = None
-                if held is not None and self.calibration != "prior":
-                    outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
-                weights = prepared.validation_weight
-                self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
-        self.held_out_, self.raised_ = None, 0.0
-        if held is None or not len(held):
-            return
-        if self.task == "regression" and prepared.dependence is not None and prepared.dependence.timed:
-            self.raised_ = self._raise_to(held, prepared.validation_weight, prepared.dependence)
-        if not isinstance(learned, Rows):  # rows of files are not in memory, but some of them are, for explanations
-            kept = torch.from_numpy(self.background_target_)
-            learned = Rows(torch.from_numpy(self.background_), kept, weight=kept)
-        samples: list[Sample] = []
-        between = prepared.dependence
-        for rows, most in ((held, MOST_HELD), (learned, MOST_LEARNED)):
-            count = min(most, max(CELLS // rows.x.shape[1], 1))
-            chosen = np.sort(generator(self.seed_, "rows of errors").permutation(len(rows))[:count])
-            if rows is held and between is not None:
-                between = between.take(chosen)
-            x, y = rows.x.cpu().numpy()[chosen], rows.y.cpu().numpy()[chosen]
-            outputs = self.predict_encoded(x)
-            if self.task == "classification":
-                codes = y.astype(np.int64)
-                scores = 1 - self.calibration_.probabilities(outputs)[np.arange(len(y)), codes]
-                self.held_out_ = HeldOut(x, scores, codes=codes, dependence=between)
-                return
-            samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
-        self.held_out_ = HeldOut.of_numbers(samples[0], samples[1], between)
-
-    def _raise_to(self, held: Rows, weights: Floats, between: Dependence) -> float:
-        """Raise predictions by their mean error on held-out rows that are later than those of training.
-
-        The level of many targets drifts, and the next rows are nearest to the latest. What chance may have made of the
-        mean is left out: it is multiplied by 1 − (standard error / mean)², at least 0. Returns it in units of y.
-        """
-        errors = held.y.numpy().astype(np.float64) - self.predict_encoded(held.x.numpy())[:, 0]
-        mean = float(np.average(errors, weights=weights))
-        doubt = mean_widening(between, errors) * float(errors.std()) / np.sqrt(len(errors))
-        shift = mean * max(0.0, 1.0 - (doubt / mean) ** 2) if mean else 0.0
-        self.module_.raise_outputs(shift)
-        return shift * self.target_scale_
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:
@@ -465,7 +426,13 @@ class HyNNBase(BaseEstimator):
         return EncodedRows(frame, self.preprocessor_, self.preprocessor_.transform(frame))
 
     def predict_parts(
-        self, X: Any, coverage: float | None = None, *, groups: Any = None, by_class: bool = False
+        self,
+        X: Any,
+        coverage: float | None = None,
+        *,
+        groups: Any = None,
+        by_class: bool = False,
+        offset: npt.ArrayLike | None = None,
     ) -> dict[str, Array]:
         """Return predictions with all that belongs to them, for which the network runs once.
 
@@ -474,6 +441,7 @@ class HyNNBase(BaseEstimator):
             coverage: share of rows whose truth their intervals or sets hold, above 0 and below 1. None: without them.
             groups: columns in whose groups the share is to hold as well, as in ``predict_interval``.
             by_class: whether it is to hold in each class as well, as in ``predict_set``.
+            offset: of counts the logarithm of each row's exposure ``(rows,)``. None: rates are predicted.
 
         Returns:
             ``"prediction"`` ``(rows,)``, as ``predict``. Of classes ``"probabilities"`` ``(rows, classes)``. With a
@@ -507,7 +475,14 @@ class HyNNBase(BaseEstimator):
         if calibrated is not None:
             ends = calibrated[0].ends(encoded, predicted, *calibrated[1:])
             parts["inside"] = ends * self.target_scale_ + self.target_mean_
-        return parts
+            if self.module_.rates:
+                parts["inside"] = np.maximum(parts["inside"], 0.0)
+        if offset is None:
+            return parts
+        if not self.module_.rates:
+            raise InputError("offset is for models of loss='poisson'", hint="Leave it out.", code="PG006")
+        exposure = exposures(offset, len(predicted))
+        return {name: (part.T * exposure).T for name, part in parts.items()}
 
     def predict_encoded(self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto") -> Floats32:
         """Return logits, or standardised predictions, of encoded rows, float32 ``(rows, outputs)``.

@@ -150,6 +150,7 @@ def build_network(
     settings, fitted = place_columns(model, settings, encoded, coded)
     encoder, layout = model.preprocessor_, settings.layout
     network = dataclasses.replace(settings.network, random_kernels=0)  # they come after training
+    rates = settings.training.loss == "poisson"
     names = list(encoder.encoded_names_)
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
@@ -178,6 +179,7 @@ def build_network(
             score_blocks=list(pooled.values()),
             products=encoder.slopes_,
             absent_blocks=[list(chain(*pooled[kind])) for kind in ("text", "image") if kind in pooled],
+            rates=rates,
         )
     model.network_options_ = network.to_dict()
     draw_background(model, encoded, coded)
@@ -186,5 +188,5 @@ def build_network(
         check_calibration(model.calibration, model.class_weights_, model.classes_, held)
     options, seed = settings.training_for(len(rows)), derive_seed(model.seed_, "training")
     job = TrainingJob(model.module_, rows, validation, options, seed, model.progress, columns=encoder.encoded_names_)
-    kernels = settings.network.random_kernels
+    kernels = 0 if rates else settings.network.random_kernels  # a sum with theirs could fall below 0
     return Prepared(job, model.module_, settings.device, validation_weight, random_kernels=kernels)

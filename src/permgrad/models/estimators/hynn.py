@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from permgrad.base.arrays import Array, Booleans, Floats
@@ -204,10 +205,16 @@ class HyNNRegressor(RegressorMixin, _Arguments):
     Args:
         preset: as in ``HyNNClassifier``, and so are all others. There is no ``class_weight`` and no
             ``calibration``.
-        loss: ``"squared_error"``. None: the preset's, which is the same.
+        loss: ``"squared_error"``, or ``"poisson"`` for counts: the network says the logarithm of a rate, exact 0 is
+            allowed as y, and predictions are rates of at least 0. ``fit`` and ``predict`` then take the ``offset`` of
+            each row, the logarithm of its exposure. ``permgrad.explain`` holds the offset at 0, and so explains rates:
+            pass ``y=counts / exposure`` and ``sample_weight=exposure`` there, which gives the deviance of the counts.
+            None: the preset's, which is the squared error.
 
     Attributes:
-        target_mean_, target_scale_ (float): mean and standard deviation of y over training rows.
+        target_mean_, target_scale_ (float): mean and standard deviation of y over training rows. With
+            ``loss="poisson"`` 0 and the mean rate.
+        training_mean_ (float): mean of y over training rows.
         background_target_ (array): standardised target of the rows in ``background_``.
 
     The other attributes are those of ``HyNNClassifier``.
@@ -217,6 +224,12 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         >>> model = HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit(X, X[:, 0])
         >>> model.predict(X).shape
         (200,)
+        >>> years = np.random.default_rng(1).uniform(0.5, 2, 200)
+        >>> claims = np.random.default_rng(2).poisson(years * np.exp(X[:, 0]))
+        >>> model = HyNNRegressor(preset="fast", loss="poisson", max_epochs=2, random_state=0)
+        >>> model = model.fit(X, claims, offset=np.log(years))
+        >>> bool((model.predict(X, offset=np.log(years)) >= 0).all()), model.training_mean_ > 0
+        (True, True)
     """
 
     task = "regression"
@@ -224,11 +237,22 @@ class HyNNRegressor(RegressorMixin, _Arguments):
     class_weight: None = field(init=False)
     calibration: None = field(init=False)
 
-    def predict(self, X: Any) -> Floats:
-        """Return predictions in the units of y, float64 ``(rows,)``."""
-        return self.predict_parts(X)["prediction"]
+    @property
+    def training_mean_(self) -> float:
+        """Mean of y over training rows, of counts their mean rate."""
+        return self.target_scale_ if self.module_.rates else self.target_mean_
 
-    def predict_interval(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> Floats:
+    def predict(self, X: Any, *, offset: npt.ArrayLike | None = None) -> Floats:
+        """Return predictions in the units of y, float64 ``(rows,)``.
+
+        With ``loss="poisson"`` these are rates, or the counts that rows of these exposures have on average, where the
+        logarithms of the exposures are given as ``offset`` ``(rows,)``.
+        """
+        return self.predict_parts(X, offset=offset)["prediction"]
+
+    def predict_interval(
+        self, X: Any, coverage: float = 0.9, *, groups: Any = None, offset: npt.ArrayLike | None = None
+    ) -> Floats:
         """Return the ends of an interval for each row in the units of y, float64 ``(rows, 2)``.
 
         The intervals hold the truth of at least the share ``coverage`` of new rows, if these are drawn like the rows
@@ -242,6 +266,7 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             coverage: share of rows whose truth is to be inside, above 0 and below 1.
             groups: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
                 a column with more than eight values. Groups of too few held-out rows use all of them, with a warning.
+            offset: as for ``predict``.
 
         Raises:
             InputError: The model has no rows held out of training, or too few for the coverage.
@@ -255,7 +280,8 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             >>> bool(0.7 < ((low < y[1000:]) & (y[1000:] < high)).mean() < 0.9)
             True
         """
-        return self.predict_parts(X, check_confidence(coverage, "coverage"), groups=groups)["inside"]
+        share = check_confidence(coverage, "coverage")
+        return self.predict_parts(X, share, groups=groups, offset=offset)["inside"]
 
     def interval_width(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> Floats:
         """Return the width of ``predict_interval`` ``(rows,)``, an output that every method explains.

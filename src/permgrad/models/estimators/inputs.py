@@ -7,7 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,13 @@ from permgrad.base.checks import check_class_names, check_rows, is_number
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
 from permgrad.base.random import generator
-from permgrad.data.read.cells import check_characters
+from permgrad.data.read.cells import check_characters, first_no_number
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.splitting import dependence_of
+from permgrad.data.weights import exposures
+
+if TYPE_CHECKING:
+    from permgrad.models.estimators.settings import FitSettings
 
 #: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these the optimiser's steps suffer.
 LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
@@ -209,7 +213,7 @@ def number_target(y: Array) -> Floats:
         with contextlib.suppress(TypeError, ValueError):
             numbers = y.astype(np.float64)
     if numbers is None:
-        problem = f"y must be numbers for regression, but it holds {y.tolist()[0]!r} (type {y.dtype})"
+        problem = f"y must be numbers for regression, but it holds {first_no_number(y.tolist())!r} (type {y.dtype})"
         raise InputError(problem, hint="Use HyNNClassifier for labels, or turn the text into numbers.", code="PG015")
     if not np.isfinite(numbers).all():
         count = int((~np.isfinite(numbers)).sum())
@@ -225,14 +229,35 @@ def number_target(y: Array) -> Floats:
     return numbers
 
 
-def learn_target(model: Any, y: Array, class_weight: Any) -> Array:
+def check_counts(y: Floats) -> None:
+    """Refuse numbers that no count or rate can be."""
+    if (y < 0).any():
+        problem = f"loss='poisson' needs y of at least 0, but it holds {float(y[y < 0][0]):g}"
+        raise InputError(problem, hint="Leave loss out, or correct y.", code="PG036")
+
+
+def per_exposure(loss: str, y: Array, weights: Floats, offset: Any) -> tuple[Array, Floats]:
+    """Return counts per unit of exposure, and the weights of such rates, where a log of the exposure is given.
+
+    The Poisson likelihood of counts with an offset is that of their rates with the exposures as weights.
+    """
+    if offset is None:
+        return y, weights
+    if loss != "poisson":
+        raise InputError("offset is for loss='poisson'", hint="Leave it out, or pass loss='poisson'.", code="PG006")
+    exposure = exposures(offset, len(y))
+    return number_target(y) / exposure, weights * exposure
+
+
+def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -> Array:
     """Give a model what it must know of the training rows' target, and return it as the network sees it.
 
-    Of classes ``classes_`` and ``class_weights_``. Of numbers ``target_mean_`` and ``target_scale_``, the deviation.
+    Of classes ``classes_`` and ``class_weights_``. Of numbers ``target_mean_`` and ``target_scale_``, the deviation. Of
+    counts, by ``loss``, the scale is their mean rate, which the ``weights`` of the rows belong to, and the mean is 0.
     """
     if model.task == "classification":
         model.classes_, coded = class_target(y)
-        model.class_weights_ = class_weights(class_weight, model.classes_, np.bincount(coded))
+        model.class_weights_ = class_weights(settings.class_weight, model.classes_, np.bincount(coded))
         return coded
     numbers = number_target(y)
     mean, spread = float(numbers.mean()), float(numbers.std())
@@ -241,6 +266,9 @@ def learn_target(model: Any, y: Array, class_weight: Any) -> Array:
             f"All {len(y)} training values of y are {mean:.6g}. There is nothing to learn, and predictions stay near "
             "that value."
         )
+    if settings.training.loss == "poisson":
+        check_counts(numbers)
+        mean, spread = 0.0, float(np.average(numbers, weights=weights))
     model.target_mean_, model.target_scale_ = mean, spread if spread > 0 else 1.0
     return np.asarray((numbers - mean) / model.target_scale_)
 

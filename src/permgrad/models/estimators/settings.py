@@ -26,7 +26,7 @@ from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
 
 NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
-TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
+TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error", "poisson")}
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 #: When rows are drawn as images.
 IMAGES = ("auto", "always", "never")
@@ -180,7 +180,7 @@ def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
     """Return an error for each training option that is wrong."""
     faults = [fault for rule in _PRESET for fault in rule.faults(training)]
     if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
-        problem = f"The loss of a {task} must be {TASK_LOSSES[task][0]!r}, got {training['loss']!r}"
+        problem = f"The loss of a {task} must be {' or '.join(map(repr, TASK_LOSSES[task]))}, got {training['loss']!r}"
         faults.append(InputError(problem, hint="Leave loss out, or choose another task.", code="PG036"))
     return faults
 

@@ -56,6 +56,14 @@ class _Masked(torch.autograd.Function):
         return ctx.saved_tensors[0] * slopes[0], None, None
 
 
+class Rate(nn.Module):
+    """The exponential, for networks that say the logarithm of a rate: it is above 0, from e⁻³⁰ to e³⁰."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Exponential."""
+        return values.clamp(-30, 30).exp()
+
+
 class Dropout(nn.Dropout):
     """torch's, with 16 random bits a number on a processor, where drawing torch's masks is a sixth of training.
 

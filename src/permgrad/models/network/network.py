@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
-from permgrad.models.network.blocks import RandomKernels, dense_stack, initialize_
+from permgrad.models.network.blocks import RandomKernels, Rate, dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch, shift_images
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
@@ -33,7 +33,8 @@ class HybridNetwork(nn.Module):
     ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for some rows, which is
     what a missing or unseen cell is, so that a network learns to do without. ``image_shape``: size of the images
     ``(channels, height, width)`` where the ``renderer`` is set later. What ``kernels`` say of the image stands behind
-    the image branch's vector, and is added to what the head says.
+    the image branch's vector, and is added to what the head says. ``rates``: outputs are exponentials, of each
+    member's.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
@@ -57,9 +58,10 @@ class HybridNetwork(nn.Module):
         score_blocks: Sequence[Sequence[Sequence[int]]] = (),
         absent_blocks: Sequence[Sequence[int]] = (),
         products: Sequence[Sequence[int]] = (),
+        rates: bool = False,
     ) -> None:
         super().__init__()
-        self.paths = check_paths(paths)
+        self.paths, self.rates = check_paths(paths), rates
         self.options = options if isinstance(options, NetworkOptions) else NetworkOptions.from_mapping(options or {})
         self.options.check()
         self.encoded, self.outputs = int(encoded), int(outputs)
@@ -102,10 +104,11 @@ class HybridNetwork(nn.Module):
         # The output is linear: He's factor for rectifiers would double its variance.
         initializer = self.options.initializer
         for_output = "torch" if initializer == "torch" else "glorot_uniform"
+        rate = [Rate()] if self.rates else []
         if self.members == 1:
             last = nn.Linear(width, self.outputs)
             initialize_(last, for_output)
-            return nn.Sequential(*layers, last)
+            return nn.Sequential(*layers, last, *rate)
         entries = {path: size // (self.members if path == "tabular" else 1) for path, size in self.widths.items()}
         members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
         if layers:
@@ -114,7 +117,7 @@ class HybridNetwork(nn.Module):
             entries = {"tabular": width}
             layers.append(nn.Flatten())
         last_layer = MemberLinear(entries, self.outputs, shared=False, initializer=for_output, **members)
-        return nn.Sequential(*layers, last_layer, MemberMean(self.members))
+        return nn.Sequential(*layers, last_layer, *rate, MemberMean(self.members))
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
         """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what ``kernels`` say behind it."""
@@ -150,7 +153,7 @@ class HybridNetwork(nn.Module):
         return out + (kernels if out.ndim == 2 else kernels[:, None])
 
     def forward(self, encoded: Tensor) -> Tensor:
-        """Return logits, or the standardised prediction, ``(rows, outputs)``."""
+        """Return logits, or the standardised prediction, ``(rows, outputs)``: of ``rates`` multiples of their mean."""
         if self.training and len(self.absent):
             encoded = self._with_absent(encoded)
         return self.fuse({path: self.embed(path, encoded) for path in self.paths})

@@ -274,6 +274,7 @@ def _rebuild(
         model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
     model.background_ = arrays["background"]
     model.held_out_ = HeldOut.from_arrays(arrays, len(model.preprocessor_.encoded_names_))
+    model.has_offset_ = bool(description.get("offset", False))
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])
     return model
@@ -313,7 +314,7 @@ def _rebuild_network(
     elif renderer is not None:
         size = renderer(torch.zeros(1, encoded)).shape[1:]
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
-    columns["products"] = products
+    columns |= {"products": products, "rates": content.get("rates", False)}
     outputs = int(content["outputs"])
     module = built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
     if "image" in module.paths:

@@ -145,6 +145,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         "network": {
             **{name: getattr(module, name) for name in ("encoded", "outputs", "numeric_columns", "level_blocks")},
             **({"score_blocks": module.score_blocks} if module.score_blocks else {}),
+            **({"rates": True} if module.rates else {}),
             **({"products": branch.products} if branch is not None and branch.products else {}),
             "paths": list(module.paths),
             "options": module.options.to_dict(),
@@ -153,6 +154,8 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     }
     if model.order_ is not None:
         content["order"] = asdict(model.order_)
+    if getattr(model, "has_offset_", False):
+        content["offset"] = True
     if hasattr(model, "classes_"):
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
         content["calibration"] = model.calibration_.to_dict()

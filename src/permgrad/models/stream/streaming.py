@@ -49,6 +49,9 @@ def prepare_stream(
     """Check the arguments of ``fit_stream``, read the table once, fit encoder and layout, build the network."""
     settings = resolve_settings(model.get_params(deep=False), model.task)
     _check(path, target, sample_weight, block_rows)
+    if settings.training.loss == "poisson":
+        problem = "fit_stream does not train with loss='poisson'"
+        raise InputError(problem, hint="Pass a table in memory to fit, or leave loss out.", code="PG004")
     seed, held_out = resolve_seed(model.random_state), settings.validation_fraction if validation is None else 0.0
     table = open_partitioned(path, rows_per_part=_ROWS_PER_PART)
     source = _source(table, _features(table, target, sample_weight, features), target, sample_weight, held_out, seed)

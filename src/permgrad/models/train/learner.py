@@ -329,6 +329,9 @@ def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingO
     """Return the mean weighted loss of a batch. Weights have mean 1 over all training rows."""
     if options.loss == "squared_error":
         each = (outputs[:, 0] - y).square()
+    elif options.loss == "poisson":
+        # Not of y / outputs: at 0 its slope is no number.
+        each = 2 * (torch.xlogy(y, y) - y * outputs[:, 0].log() - y + outputs[:, 0])
     elif outputs.shape[1] == 1:
         share = y.to(outputs.dtype)
         if options.label_smoothing:
@@ -342,6 +345,8 @@ def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingO
 def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
     """Return the weighted mean loss of some rows' outputs in float64."""
     weight = rows.weight.double()
+    if loss == "poisson" and bool(outputs.isnan().any()):
+        return math.nan
     return float((losses.get(loss)(outputs, rows.y) * weight).sum() / weight.sum())
 
 

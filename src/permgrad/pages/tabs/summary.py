@@ -38,6 +38,8 @@ MEANINGS = {
     "mae": "Mean size of the errors, in the units of {target}.",
     "mse": "Mean squared error, in squared units of {target}.",
     "mape": "Mean size of the errors as a share of the true value: 0.1 is 10\u00a0%.",
+    "poisson_deviance": "Twice the log likelihood of counts that is lost per row, or per unit of exposure, against a "
+    "model that is right in every row. 0: nothing is lost.",
     "r2": "Share of the differences between rows that the model predicts. 0: no better than the mean.",
 }
 

@@ -139,7 +139,8 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         model, data = predicting.open_model(request.model_folder)
         data = with_target(model, data, request.y) | {"sheet": request.sheet}
         rows, written = predicting.read_rows(model, data, request.source)
-    table = written.frame
+    with written.lines.named():
+        table, data = predicting.as_rates(written.frame, data)
     if len(table) < 2 and (isinstance(model, FileModel) or not rows_in(model)[0]):
         problem = "The table has one row, so there are no other rows to take replacements from"
         raise InputError(problem, hint="Add rows, and use --row.", code="PG013")

@@ -61,7 +61,8 @@ def predict_table(request: PredictRequest) -> Outcome:
         with writing(target, "name another file with --out"):
             quoted = write_csv(result, target)
     _say_quoted(quoted)
-    return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} predicted: {target}")
+    what = "predicted" if data.get("offset") is None else "predicted, as rates of an exposure of 1"
+    return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} {what}: {target}")
 
 
 def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -80,8 +81,9 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
 
 def _intervals(request: PredictRequest, model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the intervals or sets that were asked for."""
-    if request.coverage is not None and data.get("weight"):
-        problem = f"--coverage counts each held-out row once, and the run weighs rows by {data['weight']!r}"
+    weight = data.get("weight") or data.get("offset")
+    if request.coverage is not None and weight:
+        problem = f"--coverage counts each held-out row once, and the run weighs rows by {weight!r}"
         raise InputError(problem, hint="Leave it out.", code="PG006")
     if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
         problem = "--by-class is for sets of classes, which --coverage adds"
@@ -146,6 +148,10 @@ def open_streamed(
     opened = open_partitioned(table)
     model, data = predicting.open_model(request.model_folder)
     data = with_target(model, data, y)
+    if isinstance(request, ExplainRequest) and data.get("offset") and data.get("target") in opened.columns:
+        problem = "Counts with an offset are explained of a table in memory, and this one is read in parts"
+        hint = f"Leave {data['target']!r} out of it, or take fewer rows."
+        raise InputError(problem, hint=hint, code="PG004")
     silent, features = set(predicting.known_columns(data)), predicting.features_of(model)
     shown = [name for name in opened.columns if name in features or name not in silent]
     align_columns(pd.DataFrame(columns=shown), features)

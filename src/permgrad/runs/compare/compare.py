@@ -108,7 +108,7 @@ def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: 
         if model.kind == "network":
             check_preset(model.preset, table.task)
     metric = primary_metric(table.task, len(table.classes)).name if asked is None else asked
-    names = [metric.name for metric in metrics.values() if metric.task == table.task]
+    names = [metric.name for metric in metrics.values() if metric.task == table.task and not metric.counts]
     check_choice(f"metric for {table.task}", metric, names)
     divided = {"folds": plan.folds, "repeats": plan.repeats, "seed": plan.seed}
     folds = make_folds(table.y, table.task, row_groups=table.row_groups, **divided)
@@ -164,7 +164,7 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
             f"{cells[0].problem}"
         )
         raise InputError(problem, hint="Correct the table or the options, or choose other models.", code="PG032")
-    names = [metric.name for metric in metrics.values() if metric.task == table.task]
+    names = [metric.name for metric in metrics.values() if metric.task == table.task and not metric.counts]
     seconds = ["fit_seconds", "processor_seconds", "explain_seconds"]
     lines, frames = [], []
     for cell in cells:

@@ -52,8 +52,10 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     table = documents.read_predictions(folder, data)
     weights = None if content.weights is None else np.asarray(content.weights["weights"], dtype=np.float64)
     if data["task"] == "regression":
-        numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.target_mean_)
-        content.predictions = Predictions(truth=table["truth"].to_numpy(), guess=numbers, training_mean=mean)
+        numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.training_mean_)
+        of_counts = "poisson_deviance" in (metrics.get("test") or {})
+        known: dict[str, Any] = {"training_mean": mean, "counts": of_counts}
+        content.predictions = Predictions(truth=table["truth"].to_numpy(), guess=numbers, **known)
     else:
         guess = table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64)
         before = before_calibration(getattr(model, "calibration_", None), guess)

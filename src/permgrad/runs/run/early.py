@@ -30,7 +30,12 @@ def refuse_early(request: RunRequest) -> None:
 
 def _named(request: RunRequest) -> dict[str, Sequence[str]]:
     """Return the columns that options name, by option."""
-    single = {"row_group": request.row_group, "time": request.time, "weight": request.weight}
+    single = {
+        "row_group": request.row_group,
+        "time": request.time,
+        "weight": request.weight,
+        "offset": request.offset,
+    }
     named = {option: () if name is None else (name,) for option, name in single.items()}
     listed_ones = {"drop": request.drop, "id": request.identifier, "sensitive": request.sensitive}
     return {**listed_ones, **named, "--kind": tuple(request.kinds)}

@@ -37,7 +37,7 @@ from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
-from permgrad.data.weights import read_weights
+from permgrad.data.weights import read_exposures, read_weights
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import RunRequest
@@ -48,6 +48,7 @@ from permgrad.runs.run.noting import (
     notes_on_cells,
     notes_on_codes,
     notes_on_columns,
+    notes_on_counts,
     notes_on_repeats,
 )
 from permgrad.runs.run.splitting import SplitTable, Task, notes_on_division, positive_label, split_table, task_of_target
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
 #: Why a column is no feature, in the words of the table of columns.
-TIME, _ROW_GROUP = "left out: --time", "left out: --row-group"
+TIME, OFFSET, _ROW_GROUP = "left out: --time", "left out: --offset", "left out: --row-group"
 #: Presets of published networks, which read columns as was published.
 _PUBLISHED = ("paper", "ig-example")
 #: Kinds of columns of groups that stay features, and what is read of them.
@@ -73,7 +74,7 @@ class Inputs:
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
     without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
     are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
-    what the configuration holds of the images.
+    what the configuration holds of the images. ``counts``: the target is counts or rates.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Inputs:
     kinds: dict[str, Kind]
     positive: Any
     images: dict[str, Any]
+    counts: bool = False
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         "time_limit": request.time_limit and request.seconds_at_most,
         "max_rows": request.max_rows,
         "keep_rows": None if request.keep_rows else False,
-        **{name: getattr(request, name) for name in ("refits", "weight")},
+        **{name: getattr(request, name) for name in ("refits", "weight", "offset")},
     }
     content |= {name: value for name, value in optional.items() if value not in (None, [], {})}
     return content | {"baselines": sorted(set(request.baselines)), "seed": request.seed}
@@ -202,9 +204,10 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
 
     ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows.
     """
-    kinds = request.kinds
     card, codes, reading, written = read_request(request)
-    target, left_out = _roles(request, card, list(written.frame.columns))
+    kinds = {name: kind for name, kind in request.kinds.items() if name not in written.unread}
+    target, left_out = _roles(request, card, [*written.frame.columns, *written.unread])
+    left_out = {name: why for name, why in left_out.items() if name not in written.unread}
     request = replace(request, task=task_of_target(kinds, target, request.task))
     notes = [*written.notes]
     notes += missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
@@ -231,6 +234,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, groups, request)
+    notes += notes_on_counts(request, target, rows)
     if request.row_group is None and request.time is None:
         notes += notes_on_repeats(left_out, types, rows)
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
@@ -264,6 +268,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         kinds={name: kind for name, kind in kinds.items() if name in features},
         positive=positive,
         images=images,
+        counts=request.task == "counts",
     )
 
 
@@ -305,9 +310,17 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
         if not weights.any():
             problem = f"Column {request.weight!r} (weight) is above 0 in none of the {part} rows"
             raise InputError(problem, hint="Correct it, or leave --weight out.", code="PG020")
+    y = rows.truths[part]
+    if request.offset is not None:
+        # The likelihood of counts with an offset is that of their rates, weighted by the exposures.
+        with rows.lines[part].named():
+            exposure = read_exposures(columns[request.offset])
+        y, name = y / exposure, f"exp({request.offset})"
+        name = name if request.weight is None else f"{request.weight} × {name}"
+        weights = pd.Series(exposure * (1.0 if weights is None else weights.to_numpy()), columns.index, name=name)
     chosen = Rows(
         inputs=table,
-        y=rows.truths[part],
+        y=y,
         numbers=columns.index.to_numpy(dtype=np.int64),
         table=table,
         identifiers=columns.filter(items=request.identifier),
@@ -320,12 +333,14 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
 
 def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
-    card, single = None, [name for name in (request.row_group, request.time, request.weight) if name is not None]
+    names = request.row_group, request.time, request.weight, request.offset
+    card, single = None, [name for name in names if name is not None]
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
         card = get_card(request.table)
     codes: tuple[str | int | float, ...] = separated(request.na) or (card.na if card else ())
+    named_kinds = [name for name, kind in request.kinds.items() if kind == "identifier"]
     reading = Reading(
         codes=MissingCodes.of(codes),
         classes=request.target[:1],
@@ -337,6 +352,7 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         images=[name for name, kind in request.kinds.items() if kind == "image"],
         not_na=separated(request.not_na),
         sheet=request.sheet,
+        dropped={*request.drop, *named_kinds}.difference(request.target, request.identifier, request.sensitive, single),
     )
     if card is not None:
         return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na)
@@ -358,6 +374,7 @@ def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tu
         ("id", "identifier: --id", request.identifier),
         ("row_group", _ROW_GROUP, () if request.row_group is None else (request.row_group,)),
         ("weight", "left out: --weight", () if request.weight is None else (request.weight,)),
+        ("offset", OFFSET, () if request.offset is None else (request.offset,)),
         ("time", TIME, () if request.time is None else (request.time,)),
     ):
         for name in names:
@@ -453,7 +470,7 @@ def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, 
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
-    needed = [*columns.names, target, *(() if request.weight is None else (request.weight,))]
+    needed = [*columns.names, target, *(name for name in (request.weight, request.offset) if name is not None)]
     optional = [*request.identifier, *(name for name in (request.row_group, request.time) if name is not None)]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.errors import keeping_warnings, listed, option_of
+from permgrad.base.numerals import percent
 from permgrad.data.encode.groups import propose_one_hot_blocks
 from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import Written
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
 #: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
 _SEVERAL, _SHARED = 1.5, 0.05
+#: Whole numbers of which this share is 0, and with more levels than so many, look like counts.
+_ZEROS, _LEAST_COUNT = 0.1, 3
 #: Features whose values may name persons, rather than shops: so many values, and this share of the training rows.
 _KINDS_NAMED, _FEWEST_NAMED, _SHARE_NAMED = ("numeric", "categorical"), 20, 0.1
 
@@ -75,6 +78,24 @@ def notes_on_cells(
     decided |= {} if request.time is None else {request.time: "date"}
     notes += several_ways_said(schema, decided)
     return notes + fused_said(schema, "say {1}=categorical", left_out)
+
+
+def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[str]:
+    """Name ``--task counts`` for a target that looks like counts with many zeros, and say what an offset does."""
+    if request.offset is not None:
+        said = f"{request.offset!r} is the logarithm of each row's exposure, and {target!r} is divided by the exposure"
+        return [f"{said}: predictions, errors and importances are those of rates. Rows count by their exposure."]
+    y = rows.truths["train"]
+    if request.task != "auto" or y.dtype.kind not in "if" or (y < 0).any() or (y != np.rint(y)).any():
+        return []
+    zeros, most = float((y == 0).mean()), float((y == y.max()).mean())
+    # Codes of classes have no zeros, or few levels, or as many rows in the last as in the first.
+    if zeros < _ZEROS or len(np.unique(y)) <= _LEAST_COUNT or most > zeros / 2:
+        return []
+    looks = f"the target {target!r} looks like a count: whole numbers, {percent(zeros)} of them 0"
+    how = "predicted as classes" if rows.task == "classification" else "trained and judged by squared error"
+    fix = "--task counts takes the Poisson loss, and --offset COLUMN the logarithm of an exposure"
+    return [f"{looks}. It is {how}; {fix}."]
 
 
 def notes_on_columns(

@@ -27,7 +27,7 @@ from permgrad.evaluation.baselines.fitting import (
     check_savable,
     estimate_seconds,
 )
-from permgrad.evaluation.metrics import Task, metrics, scores_of
+from permgrad.evaluation.metrics import Task, metrics, primary_metric, scores_of
 from permgrad.evaluation.skill import Predicted, paired
 from permgrad.models.estimators.mix import Mix
 from permgrad.pages.sentences import blend_words
@@ -120,7 +120,7 @@ def choose(work: RunWork) -> dict[str, Any]:
     inputs, seed, train = work.inputs, work.request.seed, work.inputs.parts["train"]
     train = train.take(np.sort(generator(seed, "rows of auto").permutation(len(train))[:_MOST_ROWS]))
     classes = np.unique(train.y) if inputs.task == "classification" else None
-    metric = metrics.get("rmse" if classes is None else "log_loss")
+    metric = primary_metric("regression", counts=inputs.counts) if classes is None else metrics.get("log_loss")
     truth = np.asarray(train.y, dtype=np.float64) if classes is None else np.searchsorted(classes, train.y)
     part = _parts(train.y, inputs.task, seed, train.dependence)
     tried, losses, late = dict[str, Predicted](), dict[str, float](), list[str]()
@@ -134,9 +134,10 @@ def choose(work: RunWork) -> dict[str, Any]:
         if guess is None:
             late.append(label)
             continue
-        tried[name] = Predicted(truth, guess)
+        tried[name] = Predicted(truth, guess, counts=inputs.counts)
         known = () if classes is None else classes.tolist()
-        losses[name] = float(scores_of(inputs.task, train.y, guess, classes=known)[metric.name])
+        further: dict[str, Any] = {"counts": True} if inputs.counts else {}
+        losses[name] = float(scores_of(inputs.task, train.y, guess, classes=known, **further)[metric.name] or np.inf)
         seconds = time.monotonic() - started
         work.say(f"  {label}: {metric.label} {number(losses[name])} on training rows ({seconds:.1f} s)")
     if late:
@@ -167,7 +168,11 @@ def _candidates(work: RunWork) -> dict[str, str]:
             work.say(f"note: auto leaves {name} out: {error}")
         else:
             network = name == "network"
-            labels[name] = "permgrad's network" if network else baselines.get(name).label_for(work.inputs.task)
+            labels[name] = (
+                "permgrad's network"
+                if network
+                else baselines.get(name).label_for(work.inputs.task, counts=work.inputs.counts)
+            )
     return labels
 
 

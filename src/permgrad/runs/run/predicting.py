@@ -23,9 +23,11 @@ from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import sheet_of
 from permgrad.data.read.whole_numbers import without_points
+from permgrad.data.weights import read_exposures
 from permgrad.runs.folder.documents import DATA, read_like
 from permgrad.runs.folder.folder import CACHE, read_record
 from permgrad.runs.requests import run_of
+from permgrad.runs.run.early import find_column
 from permgrad.runs.run.inputs import content_of
 
 if TYPE_CHECKING:
@@ -174,6 +176,19 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[pd.DataF
         for note in pages_said(name, [source for source in sources if isinstance(source, Path)]):
             warn_user(note)
     return aligned, written
+
+
+def as_rates(table: pd.DataFrame, data: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return a table of counts as one of rates, as a run with an offset read them, with their weights in its column."""
+    target, offset, weight = data.get("target"), data.get("offset"), data.get("weight")
+    if offset is None or target not in table.columns:
+        return table, dict(data)
+    find_column(offset, list(table.columns), "offset")
+    exposure = read_exposures(table[offset])
+    weights = exposure * (1.0 if weight not in table.columns else table[weight].to_numpy(dtype=np.float64))
+    rates = pd.to_numeric(table[target], errors="coerce") / exposure
+    changed: dict[str, Any] = {str(target): rates, str(offset): weights}
+    return table.assign(**changed), {**data, "weight": offset}
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:

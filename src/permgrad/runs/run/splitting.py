@@ -15,7 +15,7 @@ from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_class_names
 from permgrad.base.errors import InputError, by_count, counted, listed, option_of
 from permgrad.base.numerals import percent
-from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
+from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical, first_no_number
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written, sheet_of
@@ -283,14 +283,20 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
             raise InputError(problem, hint=hint, code="PG015")
         odd = odd_among_numbers(texts, cells.to_numpy())
         fix = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell."
-        if wanted == "regression":
-            text = texts[0] if odd is None else odd[0]
+        if wanted in ("regression", "counts"):
+            text = first_no_number(texts) if odd is None else odd[0]
             problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
             raise InputError(problem, hint=fix or "Choose another target, or --task classification.", code="PG015")
         # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-' are hardly meant as classes.
         if odd is not None and len(texts) > MOST_CLASSES + 1:
             problem = f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
             raise InputError(problem, hint=f"{fix} If all are classes, pass --task classification.", code="PG015")
+    if wanted == "counts":
+        if is_flag or (values < 0).any():
+            example = "True and False" if is_flag else f"{values[values < 0].iloc[0]:g}"
+            problem = f"Counts must be numbers of at least 0, but column {name!r} holds {example}"
+            raise InputError(problem, hint="Choose another target, or --task.", code="PG015")
+        return "regression", "counts, as requested"
     if wanted == "regression":
         return "regression", "as requested"
     return ("classification", "its values are not numbers") if is_text or is_flag else _task_of_numbers(values)
@@ -387,6 +393,8 @@ def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
     if kind_task is None:
         hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
         raise InputError(f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015")
+    if task == "counts" and kind == "numeric":
+        return task
     if task not in ("auto", kind_task):
         problem = f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")

@@ -163,6 +163,7 @@ class RunWork:
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
             facts["options"] |= {"groups": inputs.groups} if inputs.groups else {}
+            facts["counts"] = inputs.counts
             model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
         content = Assessment(
             title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
@@ -234,6 +235,7 @@ class RunWork:
             threads=torch.get_num_threads(),
             positive=inputs.positive,
             guesses=guesses,
+            counts=inputs.counts,
         )
         times = {name: {key: one.pop(key) for key in FIT_TIMES} for name, one in scores.items()}
         self.write(TIMES, {"baselines": times})
@@ -363,6 +365,7 @@ def data_stage(work: RunWork) -> None:
         "columns": columns,
         "identifiers": list(request.identifier),
         "weight": request.weight,
+        **({"offset": request.offset} if request.offset is not None else {}),
         "na": list(inputs.na),
         "not_na": list(separated(request.not_na)),
         "leaks": leaks,

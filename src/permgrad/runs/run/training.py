@@ -40,6 +40,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
     name = name or request.model
     encoders = {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **encoders}
+    options |= {"loss": "poisson"} if inputs.counts else {}
     if name != "network":
         from permgrad.evaluation.baselines.settings import read_settings
         from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
@@ -91,6 +92,7 @@ def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.ND
     order = getattr(model, "order_", None)
     ready = model.prepare(train, parts["train"].y, parts["train"].weights, eval_set=judged_rows(work, judging))
     model.order_ = model.order_ if order is None else order
+    model.has_offset_ = work.request.offset is not None  # the rows are rates already
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     between = parts["validation"].dependence
     ready = ready.with_epochs(*plan)
@@ -138,6 +140,7 @@ def _plan(
     held = cast("Rows", ready.job.validation_rows)
     # The loss of a constant prediction: how frequent the classes are, or the mean.
     logits = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
+    logits = logits.clamp(min=1e-6) if work.inputs.counts else logits
     constant = mean_loss(logits.expand(len(held), -1), held, options.loss)
     options = replace(options, max_epochs=planned)
     return (planned, turns), watch_epochs(clock, options, math.ceil(rows / turns), reserved, constant)

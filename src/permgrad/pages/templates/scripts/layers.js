@@ -47,6 +47,7 @@ const Layers = (() => {
     },
     selu: (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * Math.expm1(x)),
     tanh: Math.tanh,
+    rate: (x) => Math.exp(Math.min(Math.max(x, -30), 30)),
   };
 
   /** Apply an activation to the first numbers of an array. @param {string} name @param {Float32Array} values @param {number} count */
