@@ -180,14 +180,16 @@ def listed(work: Work) -> None:
         taken = rows.take(further)
         attributions = work.model.attribute(taken, tolerance=TOLERANCE_OF_NOTABLE)
         work.put(notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist()))
-    names = [name for name in columns_by_rank(main, rows.frame) if name in rows.frame.columns][:MOST_COLUMNS]
     taken, told = rows.take(places), seen.take(places)
+    shown = work.model.with_parts(taken.frame)
+    names = [name for name in columns_by_rank(main, shown) if name in shown.columns][:MOST_COLUMNS]
+    columns = [name for name in names if name in taken.frame.columns]
     with keeping_warnings():
-        groups = groups_of_rows(work.test.frame, work.places[places], names, work.model.na_codes)
+        groups = groups_of_rows(work.test.frame, work.places[places], columns, work.model.na_codes)
     named = taken.identifiers
     work.put(
         listed=ListedSection(
-            table=taken.frame[names].reset_index(drop=True),
+            table=shown[names].reset_index(drop=True),
             identifiers=None if named is None or not len(named.columns) else named.reset_index(drop=True),
             numbers=taken.numbers,
             random=random,
@@ -237,5 +239,5 @@ def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None
         beside_distance=beside_distance,
         numbers=found.numbers,
         truth=work.model.codes(found),
-        table=found.frame[list(names)].reset_index(drop=True),
+        table=work.model.with_parts(found.frame)[list(names)].reset_index(drop=True),
     )
