@@ -108,7 +108,8 @@ def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int
     """Return a part of dates that are split by ``calendar_parts``.
 
     ``"year"`` is 0 to 1 between the years of training. ``"month sin"`` and ``"month cos"`` are a cycle: December and
-    January are neighbours. ``"minute sin 2"`` is one that goes round twice a day. ``"month 0"`` is 1 in January. ``"weekend"`` is 1 on Saturdays and Sundays.
+    January are neighbours. ``"minute sin 2"`` is one that goes round twice a day. ``"month 0"`` is 1 in January,
+    ``"weekend"`` on Saturdays and Sundays.
     """
     if part == "year":
         return np.asarray((calendar["year"] - years[0]) / (years[1] - years[0]))
