@@ -153,7 +153,13 @@ def _round_points(column: pd.Series[Any], numbers: Floats, count: int, period: i
     labels, levels = [written(value) for value in column.iloc[picked].tolist()], len(picked) <= _FEW
     if levels or not closed:
         at = list(map(float, range(len(at)))) if levels else at
-        return picked, {"numeric": not levels, "at": at, "label": labels, "dates": not levels, "levels": len(at)}
+        return picked, {
+            "numeric": not levels,
+            "at": at,
+            "label": labels,
+            "dates": not levels,
+            "levels": len(at) * levels,
+        }
     axis = {"numeric": True, "at": [*at, at[0] + period], "label": [*labels, labels[0]], "dates": True, "levels": 0}
     return np.append(picked, picked[:1]), axis | {"circle": True}
 

@@ -25,9 +25,10 @@ _VALUES: dict[str, Sequence[str]] = {
     "weekday": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
     "hour": [f"hour {number}" for number in range(24)],
 }
-#: Days after which a part has had all its values, and how many training rows each value of a category needs on average.
+#: Days after which a part has had all its values, and how many training rows and days each value of a category needs on
+#: average: the rows of one day have more in common than its number.
 _DAYS = {"month": 365, "yearday": 365, "day": 30, "weekday": 7, "weekend": 7, "hour": 1, "minute": 1}
-_ROWS_OF_A_VALUE = 20
+_ROWS_OF_A_VALUE, _DAYS_OF_A_VALUE = 20, 8
 _DAY = 86_400
 #: How many rows each minute of the day that occurs has on average, where minutes return.
 _ROWS_OF_A_MINUTE = 5
@@ -155,6 +156,7 @@ def returning_parts(
             yield part, float(values.min()), float(values.max())
     for period, seen in varied.items():
         is_category = period in _VALUES and not (monthly and period == "weekday")
+        is_category &= period == "hour" or len(seen) <= len(days) / _DAYS_OF_A_VALUE
         if is_category and 1 < len(seen) <= counts[period].sum() / _ROWS_OF_A_VALUE:
             yield from ((f"{period} {value}", 0.0, 1.0) for value in seen.tolist())
     if monthly:
