@@ -30,8 +30,8 @@ _VALUES: dict[str, Sequence[str]] = {
 _DAYS = {"month": 365, "yearday": 365, "day": 30, "weekday": 7, "weekend": 7, "hour": 1, "minute": 1}
 _ROWS_OF_A_VALUE, _DAYS_OF_A_VALUE = 20, 8
 _DAY = 86_400
-#: How many rows each minute of the day that occurs has on average, where minutes return.
-_ROWS_OF_A_MINUTE = 5
+#: How many rows each minute of the day that occurs has on average, and how many days there are, where minutes return.
+_TIMES_OF_A_MINUTE = 5
 #: How often the cycles of the minute go round in a day: a day has more than one peak.
 _TIMES = ("", " 2", " 3", " 4")
 #: The time since the start, at most that of the latest training row: what no model learned of later times is not asked.
@@ -146,7 +146,7 @@ def returning_parts(
         varied.pop("yearday", None)
     # Minutes are read where they return, such as every five minutes, and say more than the hour does.
     minutes = varied.get("minute", ())
-    returning = counts["minute"].sum() >= _ROWS_OF_A_MINUTE * len(minutes)
+    returning = min(len(days), counts["minute"].sum() / max(len(minutes), 1)) >= _TIMES_OF_A_MINUTE
     if len(minutes) == np.count_nonzero(counts["hour"]) or not returning:
         varied.pop("minute", None)
     for period, seen in varied.items():
