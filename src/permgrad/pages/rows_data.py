@@ -406,7 +406,7 @@ def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     output = int(np.ptp(means, axis=0).argmax())
     axis = card["at"] if card["numeric"] else np.arange(len(means))
     ends = [0, len(axis) - 1]
-    if card.get("circle"):  # both ends are the same
+    if card.get("said"):  # a day ends as it began
         ends = [int(means[:, output].argmin()), int(means[:, output].argmax())]
     # Where both curves are drawn.
     at = np.array([axis[end] for end in ends], dtype=np.float64).clip(spots[0], spots[-1])
