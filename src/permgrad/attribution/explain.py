@@ -77,8 +77,8 @@ def explain(
         target: outputs to explain, by position or class name. None: all.
         output: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
             units).
-        level: ``"feature"`` (a one-hot block is one feature, and an image's features are its segments), ``"column"``
-            (raw columns), ``"group"`` or ``"modality"`` (a network's inputs, an estimator's table, texts and images).
+        level: ``"feature"`` (a one-hot block is one feature, what a date says are several, such as its weekday, and an
+            image's features are its segments), ``"column"`` (raw columns), ``"group"`` or ``"modality"`` (a network's inputs, an estimator's table, texts and images).
             ``"part"``: of one row of an estimator, the words of its texts and the patches of its images beside its
             other features (Shapley values; parts add up to their column).
         groups: columns that are replaced together: group name to feature names. Implies ``level="group"``. Only
