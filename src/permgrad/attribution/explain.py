@@ -78,9 +78,10 @@ def explain(
         output: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
             units).
         level: ``"feature"`` (a one-hot block is one feature, what a date says are several, such as its weekday, and an
-            image's features are its segments), ``"column"`` (raw columns), ``"group"`` or ``"modality"`` (a network's inputs, an estimator's table, texts and images).
-            ``"part"``: of one row of an estimator, the words of its texts and the patches of its images beside its
-            other features (Shapley values; parts add up to their column).
+            image's features are its segments), ``"column"`` (raw columns), ``"group"`` or ``"modality"`` (a network's
+            inputs, an estimator's table, texts and images). ``"part"``: of one row of an estimator, the words of its
+            texts and the patches of its images beside its other features (Shapley values; parts add up to their
+            column).
         groups: columns that are replaced together: group name to feature names. Implies ``level="group"``. Only
             ``level="group"`` or ``"feature"`` may be passed with it.
         background: rows that donors or baselines are drawn from, in the form of ``inputs``. Default: the rows explained

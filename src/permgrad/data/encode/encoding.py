@@ -72,8 +72,8 @@ class TableEncoder:
     - Booleans are one column of 0 and 1, whatever the capitals of yes and no. A third word counts as missing.
     - Dates give time, year, month, day of the year and of the month, weekday, hour and weekend, as far as they vary in
       training: months, weekdays, days and hours as a cycle (sine and cosine) and, with 20 training rows and 8 days for
-      each value, as a category; minutes where they return. What they say are features of their own (``date_parts_``). As text they may come in any form that leaves no doubt. Other text is refused where the training
-      rows had none.
+      each value, as a category; minutes where they return. What they say are features of their own (``date_parts_``).
+      As text they may come in any form that leaves no doubt. Other text is refused where the training rows had none.
     - Free text, images, and categories beyond ``max_levels``, get scores where ``learn`` is told the target: what a
       penalised linear model of all columns says of the cell, one per output. See ``scores.Scores``. Images are turned
       into vectors by ``images_``, which the estimators set.
