@@ -85,7 +85,7 @@ def feature_of(part: str) -> str:
     return _FEATURES[part.split(maxsplit=1)[0]]
 
 
-def words_of(feature: str, seconds: Floats) -> pd.Categorical:
+def words_of(feature: str, seconds: Floats) -> pd.Categorical[str]:
     """Return how a feature of dates is written, in its order: ``"14:35"``, ``"Tuesday"``, ``"5 March"``.
 
     ``seconds`` are those since 1970, NaN where a date is missing.
@@ -102,7 +102,7 @@ def words_of(feature: str, seconds: Floats) -> pd.Categorical:
         "weekday": calendar["weekday"],
         "time of day": calendar["minute"],
     }[feature]
-    return pd.Categorical.from_codes(np.where(known, values, -1), list(_WORDS[feature]), ordered=True)
+    return pd.Categorical.from_codes(np.where(known, values, -1), pd.Index(_WORDS[feature]), ordered=True)
 
 
 def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int]) -> Floats:

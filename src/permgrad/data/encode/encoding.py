@@ -443,7 +443,7 @@ class TableEncoder:
                 shown[name] = frame[column].array
             elif part == "missing":
                 codes = np.isnan(seconds[column]).astype(np.int64)
-                shown[name] = pd.Categorical.from_codes(codes, ["present", "missing"], ordered=True)
+                shown[name] = pd.Categorical.from_codes(codes, pd.Index(["present", "missing"]), ordered=True)
             else:
                 shown[name] = words_of(part, seconds[column])
         return pd.DataFrame(shown, index=frame.index)
