@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
+from permgrad.assess.model import Network
 from permgrad.attribution.replace.direction import around
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.cards import points_of
@@ -118,3 +119,12 @@ def test_a_model_relies_on_the_part_that_tells():
     assert "at: time of day" in pg.explain(model, rows, y[rows.index], level="group", groups=parts, **common).names
     local = pg.explain(model, rows[:3], scope="local", method="shapley", random_state=0, progress=False)
     assert local.feature_values["at: weekday"].tolist() == rows["at"][:3].dt.day_name().tolist()
+    # A card sets one of the parts: all of them together are the other date.
+    trained, changed = Network.of(model), rows[:50].reset_index(drop=True)
+    other = pd.Series(X["at"][-50:].to_numpy())
+    every = changed.assign(**dict.fromkeys((name for name in found.names if name != "x"), other))
+    moved = trained.predict_changed(None, None, every)[:, 0]
+    np.testing.assert_allclose(moved, model.predict(changed.assign(at=other)), rtol=1e-6)
+    week = changed.assign(**{"at: weekday": changed["at"] + pd.Timedelta(days=7)})
+    np.testing.assert_allclose(trained.predict_changed(None, None, week)[:, 0], model.predict(changed), rtol=1e-6)
+    assert np.abs(moved - model.predict(changed)).max() > 0.1
