@@ -75,6 +75,26 @@ def edited_table(
     return edited
 
 
+def players_of(model: Any, name: str) -> list[str]:
+    """Return the raw columns of a feature, or itself if it is what a date says."""
+    encoder = model.preprocessor_
+    return [name] if name in encoder.date_parts_ else encoder.raw_columns_of(name)
+
+
+def edited_rows(
+    model: Any, table: pd.DataFrame, columns: Iterable[str], donors: pd.DataFrame, numbers: np.ndarray
+) -> Any:
+    """Return the table with the donors' cells, encoded where only what their dates say is taken."""
+    parts = {name: part for name, part in model.preprocessor_.date_parts_.items() if name in columns}
+    edited = edited_table(table, [name for name in columns if name not in parts], donors, numbers)
+    if not parts:
+        return edited
+    rows = model.encode_rows(edited)
+    for date, _, places in parts.values():
+        rows.encoded[:, places] = model.encode(edited_table(table, [date], donors, numbers))[:, places]
+    return rows
+
+
 def row_losses(model: Any, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Return the loss of each row from what ``predict`` (numbers) or ``predict_proba`` (classes) gives."""
     if hasattr(model, "classes_"):
@@ -94,7 +114,7 @@ def in_float64(model: Any) -> Any:
     return exact
 
 
-def network_outputs(model: Any, table: pd.DataFrame, edited: pd.DataFrame, paths: Iterable[str]) -> np.ndarray:
+def network_outputs(model: Any, table: pd.DataFrame, edited: Any, paths: Iterable[str]) -> np.ndarray:
     """Return what the whole network gives with the edited rows in some paths and the original rows in the others."""
     network: HybridNetwork = model.module_
     dtype = next(network.parameters()).dtype
@@ -110,7 +130,7 @@ def slow_effects(
     model: Any, table: pd.DataFrame, y: np.ndarray, columns: list[str], donors: pd.DataFrame, numbers: np.ndarray
 ) -> np.ndarray:
     """Return total, tabular, image and interaction of each row against its donor, ``(rows, 4)``."""
-    edited = edited_table(table, columns, donors, numbers)
+    edited = edited_rows(model, table, columns, donors, numbers)
     paths = model.module_.paths
     plain = [network_outputs(model, table, edited, own) for own in ((), paths)]
     outputs = plain
@@ -159,7 +179,7 @@ def largest_difference(
     worst = largest = 0.0
     numbers = np.arange(len(table))
     for position, name in enumerate(explained.names):
-        columns = list(groups[name]) if groups and name in groups else model.preprocessor_.raw_columns_of(name)
+        columns = list(groups[name]) if groups and name in groups else players_of(model, name)
         pairs = []
         for repeat in range(repeats):
             chosen = donor_rows(seed, name, repeat, numbers, len(donors), shared=shared)
@@ -198,7 +218,7 @@ def largest_difference_of_pairs(
         own = table.iloc[[row]], y[[row]]
         one = explain_with(exact, *own, background=donors, n_repeats=1, row_offset=row, **common)
         for position, name in enumerate(one.names):
-            columns = list(groups[name]) if groups and name in groups else model.preprocessor_.raw_columns_of(name)
+            columns = list(groups[name]) if groups and name in groups else players_of(model, name)
             donor = donor_rows(seed, name, 0, np.array([row]), len(donors), shared=False)
             expected = slow_effects(exact, *own, columns, donors, donor)[0]
             found = np.array([one.values[position, 0], *(part[position, 0] for part in one.parts.values())])

@@ -30,7 +30,6 @@ from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline
 from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.baselines.table_model import table_model
-from permgrad.evaluation.metrics import evaluate
 from permgrad.models.estimators.presets import Preset, get_preset, presets
 
 SETS = {
@@ -302,10 +301,10 @@ def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
         truth = y.iloc[own].to_numpy()
         if regression:
             predicted[part] = np.asarray(model.predict(X.iloc[own]), dtype=np.float64)
-            found[part] = evaluate("regression", truth, predictions=predicted[part])
+            found[part] = "regression".evaluate(truth, predictions=predicted[part])
         else:
             predicted[part] = model.predict_proba(X.iloc[own])
-            found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
+            found[part] = "classification".evaluate(truth, probabilities=predicted[part], classes=list(model.classes_))
     losses = model.history_["validation_loss"].tolist()
     return found, predicted, {**times, "losses": losses, "best_epoch": int(model.best_epoch_)}
 
@@ -349,10 +348,10 @@ def _unseen(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]
     for part, (X, truth) in parts.items():
         if task == "regression":
             predicted[part] = np.asarray(model.predict(X), dtype=np.float64)
-            found[part] = evaluate("regression", truth, predictions=predicted[part])
+            found[part] = "regression".evaluate(truth, predictions=predicted[part])
         else:
             predicted[part] = model.predict_proba(X)
-            found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
+            found[part] = "classification".evaluate(truth, probabilities=predicted[part], classes=list(model.classes_))
     return found, predicted, {**times, **more}
 
 
@@ -377,9 +376,9 @@ def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, An
     found = {}
     for part, own in parts.items():
         if task == "regression":
-            found[part] = evaluate(task, own.y, predictions=predicted[part])
+            found[part] = task.evaluate(own.y, predictions=predicted[part])
         else:
-            found[part] = evaluate(task, own.y, probabilities=predicted[part], classes=list(classes))
+            found[part] = task.evaluate(own.y, probabilities=predicted[part], classes=list(classes))
     return found, predicted, {"processor_seconds": fitted.processor_seconds, "seconds": fitted.seconds}
 
 

@@ -15,7 +15,6 @@ from sklearn.model_selection import cross_val_predict
 
 import permgrad as pg
 from permgrad.evaluation.class_order import classes_in_order, kappa_of, metrics_in, with_kappa
-from permgrad.evaluation.metrics import evaluate
 
 
 def asked(X, y):
@@ -74,8 +73,8 @@ def test_quadratic_kappa_is_that_of_scikit_learn_and_stands_behind_accuracy():
     rng = np.random.default_rng(3)
     y, guess = rng.integers(0, 4, (2, 300))
     classes = [10, 2, 3, 7]  # not in their order
-    scores = evaluate(
-        "classification", np.array(classes)[y], predictions=np.array(classes)[(y + guess // 2) % 4], classes=classes
+    scores = "classification".evaluate(
+        np.array(classes)[y], predictions=np.array(classes)[(y + guess // 2) % 4], classes=classes
     )
     truth, called = np.array(classes)[y], np.array(classes)[(y + guess // 2) % 4]
     assert kappa_of(scores) == pytest.approx(cohen_kappa_score(truth, called, weights="quadratic"))

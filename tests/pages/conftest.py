@@ -22,7 +22,6 @@ from permgrad.assess.sections.together import TogetherSection
 from permgrad.attribution.explanation import Explanation
 from permgrad.evaluation.cards import Sample, feature_cards
 from permgrad.evaluation.listing import nearest_rows
-from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.pair_effects import pair_effects
 from permgrad.evaluation.skill import Predicted, skill
 
@@ -218,12 +217,12 @@ def constant_of(task: str, truth, said, classes=(), learned=None) -> dict:
             np.asarray(truth, dtype=float),
             np.full(len(truth), np.mean(truth) if learned is None else learned),
         )
-        scores = evaluate(task, codes, predictions=guess)
+        scores = task.evaluate(codes, predictions=guess)
     else:
         codes = np.array([list(classes).index(label) for label in truth])
         counts = np.bincount(codes, minlength=len(classes)) if learned is None else np.asarray(learned)
         guess = np.tile(counts / counts.sum(), (len(truth), 1))
-        scores = evaluate(task, truth, probabilities=guess, classes=list(classes))
+        scores = task.evaluate(truth, probabilities=guess, classes=list(classes))
     compared = skill(task, Predicted(codes, np.asarray(said, dtype=float)), Predicted(codes, guess), seed=0)
     return {**scores, **compared}
 
@@ -242,14 +241,14 @@ def report_content(
         logits = rng.normal(size=(rows, len(classes))) + 1.3 * np.eye(len(classes))[codes]
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         truth = np.asarray(classes, dtype=object)[codes]
-        test = evaluate("classification", truth, probabilities=probabilities, classes=list(classes))
+        test = "classification".evaluate(truth, probabilities=probabilities, classes=list(classes))
         predictions = Predictions(truth=truth, classes=tuple(classes), guess=probabilities)
         counts = pd.DataFrame({"train": 4000, "validation": 1300, "test": np.bincount(codes)}, index=list(classes))
         constant = constant_of(task, truth, probabilities, classes, np.ones(len(classes)))
     else:
         truth = rng.normal(3, 5, rows)
         guess = truth + rng.normal(0, 3, rows)
-        test = evaluate("regression", truth, predictions=guess)
+        test = "regression".evaluate(truth, predictions=guess)
         predictions = Predictions(truth=truth, guess=guess, training_mean=3.0)
         counts = None
         constant = constant_of(task, truth, guess, learned=3.0)

@@ -129,10 +129,14 @@ def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> N
         # The rows are their own background: none is its own donor.
         chosen = donor_rows(0, name, 0, np.arange(len(table)), len(donors), shared=True)
         edited = table.copy()
-        for column in model.preprocessor_.raw_columns_of(name):
+        parts = model.preprocessor_.date_parts_
+        for column in [parts[name].column] if name in parts else model.preprocessor_.raw_columns_of(name):
             own = [str(given) for given in table.columns].index(column)
             cells = donors.iloc[chosen, own].set_axis(edited.index)
             edited.isetitem(own, cells)
+        if name in parts:  # of the other dates only what they say is taken
+            taken, edited = model.encode(edited)[:, parts[name].places], model.encode_rows(table.copy())
+            edited.encoded[:, parts[name].places] = taken
         after = _losses(model, edited, y)
         slow, found = float(np.mean(after - before)), float(explained.values[position, 0])
         # What rounding does to a difference is a share of what it is the difference of.

@@ -31,6 +31,7 @@ from permgrad.base.files import atomic_path, file_hash, write_json_atomic
 from permgrad.base.folders import configuration_hash
 from permgrad.base.random import generator
 from permgrad.base.stored import TIMES, read_json
+from permgrad.data.encode.calendar import CIRCLES
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import rows_hash
 from permgrad.data.types.column_types import read_numbers
@@ -229,6 +230,14 @@ class EvaluatedModel:
         """Return the columns of dates as numbers."""
         raise NotImplementedError
 
+    def date_parts(self, table: pd.DataFrame) -> dict[str, tuple[str, int | None]]:  # noqa: ARG002
+        """Return the features of dates, their columns, and after how many values they begin again (None: never)."""
+        return {}
+
+    def with_parts(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table with the features that its dates are, in words."""
+        return table
+
     @property
     def is_own_network(self) -> bool:
         """Whether it is a network of permgrad."""
@@ -257,15 +266,50 @@ class Trained(EvaluatedModel):
         )
 
     def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
-        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed.
+
+        Further columns are features of dates: they hold the date that has their value.
+        """
+        assert self.encoder is not None
+        changed = [name for name in table if name in self.encoder.date_parts_]
+        if changed:
+            table = self._with_parts_of(table.drop(columns=changed), {name: table[name] for name in changed})
         guess = self.model.predict_proba(table) if self.classes else self.model.predict(table)
         return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
 
+    def _with_parts_of(self, table: pd.DataFrame, dates: Mapping[str, pd.Series[Any]]) -> Any:
+        """Return rows, encoded, that have what other dates say."""
+        rows = self.model.encode_rows(table)
+        for name, column in dates.items():
+            date, _, places = rows.encoder.date_parts_[name]
+            other = self.model.encode_rows(table.assign(**{date: column.array}))
+            rows.encoded[:, places] = other.encoded[:, places]
+        return rows
+
+    def date_parts(self, table: pd.DataFrame) -> dict[str, tuple[str, int | None]]:
+        """Return the features of dates, their columns, and after how many values they begin again."""
+        assert self.encoder is not None
+        parts = self.encoder.date_parts_ if hasattr(self.model, "encode_rows") else {}
+        return {name: (one.column, CIRCLES.get(one.part)) for name, one in parts.items() if one.column in table}
+
+    def with_parts(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table with the features that its dates are, in words."""
+        assert self.encoder is not None
+        wanted = self.date_parts(table)
+        return table if not wanted else pd.concat([table, self.encoder.cells_of_parts(table)], axis=1)
+
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
-        """Return the columns of dates as numbers."""
+        """Return the columns of dates, and what they say, as numbers."""
         assert self.encoder is not None
         columns = [column for column in self.encoder.schema_ if column.kind == "date" and column.name in table]
-        return {column.name: read_numbers(table[column.name], column, self.encoder.codes_)[0] for column in columns}
+        dates = {column.name: read_numbers(table[column.name], column, self.encoder.codes_)[0] for column in columns}
+        parts = self.date_parts(table)
+        if parts:
+            cells = self.encoder.cells_of_parts(table)
+            for name, (date, _) in parts.items():
+                codes = cells[name].cat.codes if isinstance(cells[name].dtype, pd.CategoricalDtype) else None
+                dates[name] = dates[date] if codes is None else np.where(codes < 0, np.nan, codes)
+        return dates
 
 
 @dataclass(frozen=True, kw_only=True)

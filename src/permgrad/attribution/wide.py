@@ -475,6 +475,7 @@ class _Row:
         self.donors = kept_rows(model) if background is None else model.encode_rows(background).encoded
         self.cells: list[_Words | _Patches] = []
         self.features, self.names, shown = {}, list[str](), dict[str, Any]()
+        cells = pd.concat([rows.table, encoder.cells_of_parts(rows.table)], axis=1)
         for name, columns in encoder.features("feature").items():
             kind = encoder.schema_[name].kind if name in encoder.scores_.columns else ""
             cell = next(iter(encoder.texts_of(rows.table, name)[0]), "") if kind in ("text", "image") else ""
@@ -484,7 +485,7 @@ class _Row:
                 self.cells.append(words := _Words(encoder, name, cell, spans))
                 shown |= dict(zip(words.parts, words.shown, strict=True))
             elif len(columns):
-                self.features[name], shown[name] = columns, rows.table[name].iloc[0] if name in rows.table else None
+                self.features[name], shown[name] = columns, cells[name].iloc[0] if name in cells else None
                 self.names.append(name)
                 continue
             else:

@@ -7,13 +7,14 @@ The curve of one row is its prediction with the feature set to each of a few val
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from permgrad.attribution.replace.direction import around
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.significance import NORMAL_95
@@ -28,6 +29,8 @@ Predict = Callable[[Integers, pd.DataFrame], Floats]
 MOST_CARDS, MOST_CURVES, MOST_PREDICTIONS = 40, 50, 12_000
 #: Values of a number at which a curve is evaluated, and most levels of anything else.
 POINTS, LEVELS = 10, 10
+#: Most values of a circle that are levels: weekdays.
+_FEW = 7
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Sample:
 
     ``raw``: the rows as the model reads them. ``table``: the same, with declared codes missing. ``outcome`` and
     ``predicted`` ``(rows, outputs)``: for each class whether a row has it, and its probability, or the target.
-    ``numbers``: columns of dates as numbers. ``outputs``: positions of the outputs in predictions (``...``: all).
+    ``numbers``: columns of dates as numbers. ``parts``: the columns of ``table`` that are what a date of ``raw`` says,
+    by name: this date, and after how many values they begin again (None: they do not). ``outputs``: positions of the
+    outputs in predictions (``...``: all).
     ``dependence``: which rows depend on each other. ``texts``: columns of free text, whose cells are no levels.
     """
 
@@ -48,12 +53,21 @@ class Sample:
     outputs: Sequence[int] | EllipsisType = ...
     dependence: Dependence | None = None
     texts: Sequence[str] = ()
+    parts: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+
+    def period(self, name: str) -> int | None:
+        """Return after how many values a feature begins again, or None."""
+        return self.parts[name][1] if name in self.parts else None
 
     def predicted_with(self, predict: Predict, places: Integers, donors: Mapping[str, Integers]) -> Floats:
-        """Return what is predicted of rows, repeated or not, with the values that other rows have of some columns."""
+        """Return what is predicted of rows, repeated or not, with the values that other rows have of some columns.
+
+        Of what a date says, the column holds the date that says it.
+        """
         changed = self.raw.iloc[places].reset_index(drop=True)
         for name, rows in donors.items():
-            changed[name] = self.raw[name].iloc[rows].reset_index(drop=True)
+            column = self.parts[name][0] if name in self.parts else name
+            changed[name] = self.raw[column].iloc[rows].reset_index(drop=True)
         return np.asarray(predict(places, changed), dtype=np.float64)[:, self.outputs]
 
 
@@ -74,9 +88,7 @@ def feature_cards(
         if name not in named:
             continue
         column, dates = sample.table[name], sample.numbers.get(name)
-        levels = levels_of(column if dates is None else pd.Series(dates))
-        if levels is not None and dates is not None:
-            levels = levels[0], _dated(column, dates, levels)
+        levels = levels_of(column) if dates is None else dated_levels(column, dates)
         card["values"] = distribution(column, dates)
         if name in sample.texts:
             card["values"] = {"missing": card["values"]["missing"]}
@@ -84,10 +96,10 @@ def feature_cards(
         card["outcome"] = (
             [] if levels is None else outcome_table(levels, sample.outcome, sample.predicted, sample.dependence)
         )
-        donors, axis = points_of(column, dates)
+        donors, axis = points_of(column, dates, period=sample.period(name))
         if len(donors) < 2 or not len(rows):
             continue
-        card |= axis
+        card |= axis | ({"said": True} if column.dtype == "category" and name in sample.parts else {})
         outputs = sample.predicted_with(predict, np.repeat(rows, len(donors)), {name: np.tile(donors, len(rows))})
         curves[name] = outputs.reshape(len(rows), len(donors), -1)
         card["mean"] = curves[name].mean(axis=0).tolist()
@@ -105,13 +117,18 @@ def as_numbers(column: pd.Series[Any], dates: Floats | None = None) -> Floats | 
     return None
 
 
-def points_of(column: pd.Series[Any], dates: Floats | None, count: int = POINTS) -> tuple[Integers, dict[str, Any]]:
+def points_of(
+    column: pd.Series[Any], dates: Floats | None, count: int = POINTS, *, period: int | None = None
+) -> tuple[Integers, dict[str, Any]]:
     """Choose values that a feature is set to: quantiles (number, date), or the most frequent levels (all else).
 
     Returns rows that have them, and ``numeric``, the places ``at`` on an axis, how each is written (``label``), whether
-    they are ``dates``, and the number of ``levels`` of a feature without order.
+    they are ``dates``, and the number of ``levels`` of a feature without order. With a ``period`` the values are spread
+    evenly, and where they go all the way round, the first is the last one, too (``circle``).
     """
     numbers = as_numbers(column, dates)
+    if numbers is not None and period is not None:
+        return _round_points(column, numbers, count, period)
     present = np.flatnonzero(np.isfinite(numbers)) if numbers is not None else np.flatnonzero(column.notna().to_numpy())
     if numbers is not None and (dates is not None or len(np.unique(numbers[present])) > count):
         order = present[np.argsort(numbers[present], kind="stable")]
@@ -128,6 +145,23 @@ def points_of(column: pd.Series[Any], dates: Floats | None, count: int = POINTS)
     at = list(map(float, range(len(shown))))
     axis = {"numeric": False, "at": at, "label": levels[shown].tolist(), "dates": False, "levels": len(levels)}
     return present[first[shown]], axis
+
+
+def _round_points(column: pd.Series[Any], numbers: Floats, count: int, period: int) -> tuple[Integers, dict[str, Any]]:
+    """Choose values on a circle. Seven or fewer, such as weekdays, are levels in their order."""
+    picked, at, closed = around(numbers, ~np.isfinite(numbers), count, period)
+    labels, levels = [written(value) for value in column.iloc[picked].tolist()], len(picked) <= _FEW
+    if levels or not closed:
+        at = list(map(float, range(len(at)))) if levels else at
+        return picked, {
+            "numeric": not levels,
+            "at": at,
+            "label": labels,
+            "dates": not levels,
+            "levels": len(at) * levels,
+        }
+    axis = {"numeric": True, "at": [*at, at[0] + period], "label": [*labels, labels[0]], "dates": True, "levels": 0}
+    return np.append(picked, picked[:1]), axis | {"circle": True}
 
 
 def written(value: Any) -> str:
@@ -183,6 +217,12 @@ def outcome_table(
     return table
 
 
+def dated_levels(column: pd.Series[Any], dates: Floats) -> Levels | None:
+    """Return the ranges of a column of ``dates``, with the first and last date of each as its name."""
+    levels = levels_of(pd.Series(dates))
+    return None if levels is None else (levels[0], _dated(column, dates, levels))
+
+
 def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
     """Return names of ranges of dates: the first and last date of each, as the table has them."""
     codes, names = levels
@@ -192,6 +232,7 @@ def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
         if not len(member):
             texts.append(name)
             continue
-        ends = [written(column.iloc[member[pick(dates[member])]])[:10] for pick in (np.argmin, np.argmax)]
+        ends = [written(column.iloc[member[pick(dates[member])]]) for pick in (np.argmin, np.argmax)]
+        ends = ends if isinstance(column.dtype, pd.CategoricalDtype) else [end[:10] for end in ends]
         texts.append(ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
     return texts

@@ -66,7 +66,10 @@ def add_local_effects(
         card["ale"] = {"at": (spots if card["numeric"] else np.interp(spots, at, np.arange(len(at)))).tolist()}
         for key, each in (("mean", mean), ("low", low), ("high", high)):
             card["ale"][key] = (_along(axis, each, spots) + level).tolist()
-        left = _left(name, columns, at)
+        # What one date says belongs together.
+        date = sample.parts.get(name, (name,))[0]
+        others = {one: each for one, each in columns.items() if one == name or date != sample.parts.get(one, (one,))[0]}
+        left = _left(name, others, at)
         if left is not None:
             centred = single - np.einsum("p,rpo->ro", weights, single)[:, None]
             apart = _apart(centred, [_along(axis, each, at) for each in (mean, error)], left.pop("points"))

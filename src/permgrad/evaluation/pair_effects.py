@@ -38,7 +38,7 @@ def pair_effects(
 
 
 def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Predict) -> dict[str, Any] | None:
-    points = [points_of(sample.table[name], sample.numbers.get(name), VALUES) for name in pair]
+    points = [_points(sample, name) for name in pair]
     shape = tuple(len(donors) for donors, _ in points)
     if min(shape) < 2 or not len(rows):
         return None
@@ -50,9 +50,18 @@ def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Pred
     eps = np.finfo(np.float32 if np.array_equal(outputs, outputs.astype(np.float32)) else np.float64).eps
     rounding = 8 * float(eps) * float(np.abs(outputs).max(initial=0.0))
     dots = [_places(sample, name, axis)[:MOST_DOTS].tolist() for name, (_, axis) in zip(pair, points, strict=True)]
-    axes = [{key: axis[key] for key in ("numeric", "at", "label", "dates")} for _, axis in points]
+    kept = ("numeric", "at", "label", "dates", "circle")
+    axes = [{key: axis[key] for key in kept if key in axis} for _, axis in points]
     facts = {"pair": list(pair), "axes": axes, "mean": mean.tolist(), "dots": dots}
     return {**facts, "rows": len(rows), "rounding": rounding}
+
+
+def _points(sample: Sample, name: str) -> tuple[Integers, dict[str, Any]]:
+    """Return the points of a feature. On a circle the first is not the last one, too."""
+    donors, axis = points_of(sample.table[name], sample.numbers.get(name), VALUES, period=sample.period(name))
+    if not axis.get("circle"):
+        return donors, axis
+    return donors[:-1], axis | {key: axis[key][:-1] for key in ("at", "label")}
 
 
 def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:

@@ -405,13 +405,18 @@ def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     means, spots, write = np.asarray(card["mean"]), card["ale"]["at"], percent if classes else number
     output = int(np.ptp(means, axis=0).argmax())
     axis = card["at"] if card["numeric"] else np.arange(len(means))
+    ends = [0, len(axis) - 1]
+    if card.get("said"):  # a day ends as it began
+        ends = [int(means[:, output].argmin()), int(means[:, output].argmax())]
     # Where both curves are drawn.
-    at = np.array([axis[0], axis[-1]], dtype=np.float64).clip(spots[0], spots[-1])
+    at = np.array([axis[end] for end in ends], dtype=np.float64).clip(spots[0], spots[-1])
     curves = (np.array(card["ale"][key], dtype=np.float64)[:, output] for key in ("mean", "low", "high"))
     local = [np.interp(at, spots, curve) for curve in curves]
     say = date_text if card["dates"] else value_text
     named = map(say, at) if card["numeric"] else (card["label"][round(place)] for place in at)
+    if card.get("said"):
+        named = (card["label"][end] for end in ends)
     name = card["feature"] + (f" (class {classes[output]})" if len(classes) > 1 else "")
     single = map(write, np.interp(at, axis, means[:, output]))
-    ends = [f"{write(mean)} ({write(low)} to {write(high)})" for mean, low, high in zip(*local, strict=True)]
-    return [name, *(" → ".join(both) for both in (named, single, ends))]
+    local_ends = [f"{write(mean)} ({write(low)} to {write(high)})" for mean, low, high in zip(*local, strict=True)]
+    return [name, *(" → ".join(both) for both in (named, single, local_ends))]

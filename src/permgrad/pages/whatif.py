@@ -186,7 +186,8 @@ def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) ->
     groups = None
     if OTHERS in known:
         rest = [name for name, held in encoder.features("feature").items() if len(held) and name not in known]
-        groups = {OTHERS: [column for name in rest for column in encoder.raw_columns_of(name)]}
+        members = ([name] if name in encoder.date_parts_ else encoder.raw_columns_of(name) for name in rest)
+        groups = {OTHERS: [member for each in members for member in each]}
     explanation = divided(model, table.iloc[places], rows.encoded[places], background, groups=groups)
     before = ", before calibration," if form["network"]["result"].get("calibration") else ""
     typical = f"the mean prediction{before} of {len(background)} typical training rows"
@@ -239,6 +240,8 @@ def what_if(
         "walks": [len(background), *WALKS],
         "range": spread,
     }
+    if encoder.date_parts_:
+        form["dated"] = {name: [one.column, one.part] for name, one in encoder.date_parts_.items()}
     return {
         "form": json.dumps(form, separators=(",", ":")),  # as text, so that no number of it is rounded
         "weights": packed(np.concatenate(weights)),

@@ -21,6 +21,7 @@ def test_values_of_the_strongest_features_come_back_by_row(tmp_path):
     explanation = Explanation(values, names, ("table",) * 5, ("all",), "permutation", "global")
     X = pd.DataFrame({"d": [1, 2, 3], "c": [0.5, -9.0, 1.5], "town": ["a,b", "x\ny", None], "row": [7, 8, 9]})
     model = SimpleNamespace(
+        with_parts=lambda table: table,
         classes=(),
         na=["-9"],
         images=0,

@@ -597,7 +597,8 @@ def test_conditional_models_are_fitted_once(
     same["groups"] = {"both": ["b", "steps"]}
     found = stream_with(regressor, folder, "y", rows_per_part=40, background=features(60, seed=9), **same)
     assert found.meta["streamed"]["parts"] == 3
-    assert sorted(fitted) == ["a", "both", "colour", "when"]
+    dates = [f"when: {part}" for part in ("day of the month", "season", "time of day", "trend", "weekday")]
+    assert sorted(fitted) == ["a", "both", "colour", *dates]
     expected = explain_with(regressor, frame, effect(frame), background=features(60, seed=9), **same)
     assert_equal(found, expected)
 

@@ -24,7 +24,7 @@ def test_dates_are_set_in_the_order_of_time(days, form):
     y = (days - days.min()).dt.days.to_numpy() / 900
     model = pg.HyNNRegressor(preset="fast", max_epochs=30, random_state=0, progress=False).fit(X, y)
     explained = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
-    own = explained.direction["day"]
+    own = explained.direction["day: trend"]
     times = pd.to_datetime(pd.Series(own["label"]), format=form or "ISO8601")
     assert len(times) == 8
     assert times.is_monotonic_increasing

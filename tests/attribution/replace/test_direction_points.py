@@ -173,7 +173,7 @@ def test_dates_are_shown_at_a_few_moments_from_the_first_to_the_last():
     frame = pd.DataFrame({"day": days, "x": np.arange(60.0)})
     encoder = TableEncoder().fit(frame)
     subject = SimpleNamespace(preprocessor=encoder)
-    request = SimpleNamespace(raw=frame, subject=subject, encoded=encoder.transform(frame))
+    request = SimpleNamespace(raw=frame, shown=frame, subject=subject, encoded=encoder.transform(frame))
     found = _points(request, "day", np.ones(60))
     assert (found["label"][0], found["label"][-1]) == ("2020-01-01", "2020-02-29")
     assert [str(days[row].date()) for row in found["rows"]] == found["label"]

@@ -109,7 +109,7 @@ def test_rows_weigh_what_they_are_given(task, classifier, regressor):
     scale = explained.meta["loss_scale"]
     for position, name in enumerate(explained.names):
         donors = by_weight(uniform(3, ("donor", name, 0), np.arange(ROWS)), weights)
-        effects = verify.slow_effects(model, TEST, y, model.preprocessor_.raw_columns_of(name), TEST, donors)
+        effects = verify.slow_effects(model, TEST, y, verify.players_of(model, name), TEST, donors)
         expected = np.average(effects, axis=0, weights=weights)
         found = [explained.values[position, 0], *(part[position, 0] for part in explained.parts.values())]
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale)
@@ -136,7 +136,7 @@ def test_local_effects_are_differences_of_public_predictions(task, classifier, r
         after = []
         for repeat in range(repeats):
             donors = donor_rows(9, name, repeat, np.arange(len(some)), len(background), shared=False)
-            edited = verify.edited_table(some, model.preprocessor_.raw_columns_of(name), background, donors)
+            edited = verify.edited_rows(model, some, verify.players_of(model, name), background, donors)
             after.append(verify.public_outputs(model, edited).reshape(len(some), -1))
         expected = before - np.mean(after, axis=0)
         np.testing.assert_allclose(explained.values[:, position], expected, rtol=0, atol=TOLERANCE * spread)

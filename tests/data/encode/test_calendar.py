@@ -55,6 +55,7 @@ def test_parts_are_those_of_the_calendar():
             "day": one.day - 1,
             "weekday": one.weekday(),
             "hour": one.hour,
+            "minute": 60 * one.hour + one.minute,
         }
         assert all(found[part] < size for part, size in PERIODS.items())
 

@@ -186,7 +186,8 @@ def test_dates_in_parts():
     weekday = np.array([2, 2, 4, 4])  # Wednesday, Wednesday, Friday, Friday
     np.testing.assert_allclose(out["weekday sin"], np.sin(2 * np.pi * weekday / 7), atol=1e-7)
     np.testing.assert_allclose(out["time"][1], 182 / 821, atol=1e-6)
-    assert len(encoder.features()) == 1
+    assert list(encoder.features("column")) == ["d"]
+    assert list(encoder.features()) == ["d: trend", "d: season", "d: weekday"]
     # Text and dates with a time zone mean the same moments.
     for other in (train["d"].dt.strftime("%Y-%m-%d"), train["d"].dt.tz_localize("UTC")):
         again = TableEncoder("minmax").fit(pd.DataFrame({"d": other}))

@@ -67,7 +67,9 @@ def test_the_method_gives_each_of_few_values(gaps):
     values[:80] = np.nan if gaps else values[:80]
     X = pd.DataFrame({"quality": values, "other": draw.normal(size=600)})
     encoder = TableEncoder().fit(X)
-    request = SimpleNamespace(raw=X, encoded=encoder.transform(X), subject=SimpleNamespace(preprocessor=encoder))
+    request = SimpleNamespace(
+        raw=X, shown=X, encoded=encoder.transform(X), subject=SimpleNamespace(preprocessor=encoder)
+    )
     found = _points(request, "quality", np.ones(600))
     known = np.unique(values[~np.isnan(values)])
     assert [float(label) for label in found["label"][: len(known)]] == known.tolist()

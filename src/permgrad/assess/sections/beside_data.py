@@ -22,6 +22,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.numerals import compact
 from permgrad.base.significance import LEAST_SHARE, deserves_words
 from permgrad.data.read.table import blank_codes
+from permgrad.evaluation.cards import dated_levels
 from permgrad.evaluation.levels import level_table, levels_of
 
 #: Number of features that are looked at.
@@ -50,7 +51,7 @@ def beside_data(work: Work) -> None:
     if work.model.classes:
         words = f"share of {work.content.target} = {label}"
         outcome = np.array(work.seen.truth == label, dtype=np.float64)
-    blanked = blank_codes(rows.frame, work.model.na)
+    blanked = work.model.with_parts(blank_codes(rows.frame, work.model.na))
     # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
     # are of all rows.
     of_classes = main.outputs[1:]
@@ -61,6 +62,9 @@ def beside_data(work: Work) -> None:
     assert undated is not None
     countable = undated.columns.drop(work.texts, errors="ignore")
     cut = {name: levels_of(blanked[name]) if name in countable else None for name in looked_at}
+    said = [name for name in work.model.date_parts(rows.frame) if isinstance(blanked[name].dtype, pd.CategoricalDtype)]
+    moments = work.model.dates(rows.frame) if said else {}
+    cut |= {name: dated_levels(blanked[name], moments[name]) for name in said if name in looked_at}
     between, every = rows.dependence, np.ones(len(outcome), dtype=bool)
     count = None if between is None else between.rows(every, between.correlation(outcome))
     association = {name: explained_share(one[0], outcome, count) for name, one in cut.items() if one is not None}

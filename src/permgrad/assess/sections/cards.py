@@ -48,7 +48,7 @@ def cards(work: Work) -> None:
     main = work.content.explanation
     assert main is not None
     sample, predict, classes = card_sample(work)
-    features, curves = feature_cards(sample, columns_by_rank(main, sample.raw), np.arange(len(sample.raw)), predict)
+    features, curves = feature_cards(sample, columns_by_rank(main, sample.table), np.arange(len(sample.raw)), predict)
     add_local_effects(sample, features, curves, predict)
     for card in features:
         card.update(effects_of(work, card["feature"], classes))
@@ -75,13 +75,14 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     outcome = seen.codes[:, None] == np.arange(classes) if classes else seen.codes[:, None]
     sample = Sample(
         raw=raw,
-        table=blank_codes(raw, work.model.na),
+        table=work.model.with_parts(blank_codes(raw, work.model.na)),
         outcome=outcome[:, outputs].astype(np.float64),
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),
         outputs=outputs,
         dependence=rows.dependence,
         texts=work.texts,
+        parts=work.model.date_parts(raw),
     )
     predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None

@@ -63,8 +63,9 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
     pairs, matrix = related(cells, clear, ranked[:MATRIX_FEATURES])
     work.put(related=pairs, matrix=matrix)
     if not work.model.classes and work.test.table is not None and main.level == "feature":
-        names = [name for name in main.ranking() if name in work.test.table.columns][:MOST_STRONGEST]
-        strongest = blank_codes(work.test.table[names], work.model.na)
+        table = work.model.with_parts(work.test.table)
+        names = [name for name in main.ranking() if name in table.columns][:MOST_STRONGEST]
+        strongest = blank_codes(table[names], work.model.na)
         work.put(residual_features=strongest.reset_index(drop=True))
     return main
 

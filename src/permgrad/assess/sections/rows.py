@@ -181,14 +181,16 @@ def listed(work: Work) -> None:
         taken = rows.take(further)
         attributions = work.model.attribute(taken, tolerance=TOLERANCE_OF_NOTABLE)
         work.put(notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist()))
-    names = [name for name in columns_by_rank(main, rows.frame) if name in rows.frame.columns][:MOST_COLUMNS]
     taken, told = rows.take(places), seen.take(places)
+    shown = work.model.with_parts(taken.frame)
+    names = [name for name in columns_by_rank(main, shown) if name in shown.columns][:MOST_COLUMNS]
+    columns = [name for name in names if name in taken.frame.columns]
     with keeping_warnings():
-        groups = groups_of_rows(work.test.frame, work.places[places], names, work.model.na)
+        groups = groups_of_rows(work.test.frame, work.places[places], columns, work.model.na)
     named = taken.identifiers
     work.put(
         listed=ListedSection(
-            table=taken.frame[names].reset_index(drop=True),
+            table=shown[names].reset_index(drop=True),
             identifiers=None if named is None or not len(named.columns) else named.reset_index(drop=True),
             numbers=taken.numbers,
             random=random,
@@ -238,5 +240,5 @@ def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None
         beside_distance=beside_distance,
         numbers=found.numbers,
         truth=work.model.codes(found),
-        table=found.frame[list(names)].reset_index(drop=True),
+        table=work.model.with_parts(found.frame)[list(names)].reset_index(drop=True),
     )

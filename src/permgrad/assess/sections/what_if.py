@@ -135,8 +135,10 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     if rows is None or listed is None or not texts:
         return None
     place = {number: at for at, number in enumerate(rows.numbers.tolist())}
-    table = listed.table.reindex(columns=encoder.feature_names_in_).set_axis(np.asarray(listed.numbers).tolist())
-    table[encoder.schema_.of_kind("image")] = None  # their files may be gone, and the rows are encoded
+    table = listed.table.set_axis(np.asarray(listed.numbers).tolist())
+    table = table.assign(
+        **dict.fromkeys(encoder.schema_.of_kind("image"))
+    )  # their files may be gone, and the rows are encoded
     printed = [] if content.explained is None else content.explained.numbers[: len(content.chosen or ())]
     shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
     shown = [number for number in shown if number in table.index][:MOST_TEXTS]
@@ -159,6 +161,9 @@ def divided(
     ``parts``: the players of the one row are the words of its texts beside its other features.
     """
     encoder, names = model.preprocessor_, list(model.preprocessor_.feature_names_in_)
+    # What is listed of a date is what it says, and the date itself as its trend.
+    trends = {part.column: name for name, part in encoder.date_parts_.items() if part.part == "trend"}
+    table = table.assign(**{date: table[name] for date, name in trends.items() if name in table and date not in table})
     donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(names))), columns=names), encoder, background)
     method = tuned(Shapley(tolerance=0, max_permutations=2 * WALKS[2]), exact=0, same_orders=not parts)
     arguments = Arguments(

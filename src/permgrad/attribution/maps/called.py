@@ -260,19 +260,23 @@ def image_calls(
                 read = {place: _rectified(call, value, listener.heard) for place, (call, value) in read.items()}
         places = {}
         for place, (call, value) in read.items():
-            read_at = _place(listener, call, value, place, len(outputs))
-            if read_at.cells is not None:
-                read_at = _with_views(listener, read_at, value, place, len(outputs), subject.input_names[place])
-            elif place in listener.follower.of(value) and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
-                raise _lies_elsewhere(subject.input_names[place], read_at)
-            size = read_at.taken([value] * len(read_at.calls), len(outputs)).shape[1:]
-            places[place] = replace(read_at, shape=tuple(size))
+            places[place] = _read_at(listener, call, value, place, len(outputs), subject.input_names[place])
     for place, read_at in places.items():
         _refuse_other_axes(listener, read_at, shapes[place].size, subject.input_names[place])
     if not places:
         raise _nothing_to_read(request, list(shapes), layer)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
     return places, -(-numbers // len(rows[0]))
+
+
+def _read_at(listener: _Listener, call: Call, value: Tensor, place: int, rows: int, name: str) -> Place:
+    """Return how a value is read as maps of an image, with the shape of one row's. Refuse one that lies elsewhere."""
+    read = _place(listener, call, value, place, rows)
+    if read.cells is not None:
+        read = _with_views(listener, read, value, place, rows, name)
+    elif place in listener.follower.of(value) and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
+        raise _lies_elsewhere(name, read)
+    return replace(read, shape=tuple(read.taken([value] * len(read.calls), rows).shape[1:]))
 
 
 def _place(listener: _Listener, call: Call, value: Tensor, place: int, rows: int) -> Place:
@@ -429,8 +433,8 @@ def _lie(request: Request, place: int, read: Place, shape: ImageShape) -> Lie | 
         listener = _Listener(read.calls)
         with torch.no_grad(), listening(modules, listener.leave, listener.enter), listener:
             count = len(subject.forward([*rows[:place], disturbed, *rows[place + 1 :]]))
-        values = [listener.values.get(call) for call in read.calls]
-        whole = all(value is not None and len(value) == read.copies * count for value in values)
+        values = [listener.values[call] for call in read.calls if call in listener.values]
+        whole = len(values) == len(read.calls) and all(len(value) == read.copies * count for value in values)
         return read.taken(values, count) if whole else None
 
     def changes(block: Tensor) -> Tensor | None:

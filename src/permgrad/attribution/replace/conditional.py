@@ -79,7 +79,9 @@ class ConditionalSampler:
         self.lenders = lenders or Lenders(len(background), shared)
         self.not_identifiable: list[str] = []
         self.residuals_dependent: list[str] = []
-        self._features = dict(preprocessor.features("feature"))
+        # Dates first: what they say is drawn together where all of it is.
+        dates = dict.fromkeys(part.column for part in getattr(preprocessor, "date_parts_", {}).values())
+        self._features = {name: preprocessor.columns_of(name) for name in dates} | preprocessor.features("feature")
         self._numeric = {int(column) for column in np.asarray(preprocessor.numeric_columns_)}
         self._models: dict[str, list[_Conditional]] = {}
         self._fitting = Fitting(background, encoded, seed, shared)
@@ -183,8 +185,12 @@ class ConditionalSampler:
     # ---- fitting -------------------------------------------------------------------------------------------------
     def _fit_player(self, player: str, columns: Indexes) -> list[_Conditional]:
         owned = {int(column) for column in columns}
-        parts = [block for block in self._features.values() if len(block) and owned.issuperset(block.tolist())]
-        covered = {int(column) for block in parts for column in block}
+        parts, covered = list[Indexes](), set[int]()
+        for block in self._features.values():
+            if len(block) and owned.issuperset(block.tolist()) and covered.isdisjoint(block.tolist()):
+                parts.append(block)
+                covered.update(block.tolist())
+        parts.sort(key=lambda block: int(block[0]))
         uncovered = np.array(sorted(owned - covered), dtype=np.intp)
         predictors = [column for column in range(self.background.shape[1]) if column not in owned]
         models = []

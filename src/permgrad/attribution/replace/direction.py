@@ -16,6 +16,7 @@ from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Booleans, Floats, Indexes
 from permgrad.base.late import pd
+from permgrad.data.encode.calendar import CIRCLES
 from permgrad.data.types.column_types import read_numbers
 
 #: Rows that are set, points of a number, levels, and moments that are shown of dates.
@@ -50,11 +51,16 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
 
 def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | None:
     """Choose rows that show the feature at its quantiles or levels, each row counted by its weight."""
-    if request.raw is None or name not in request.raw.columns:
+    if request.shown is None or name not in request.shown.columns:
         return None
-    column = request.raw[name]
+    column = request.shown[name]
     numbers, missing, dates = numbers_and_missing(request, name)
     missing |= weights == 0
+    if numbers is not None and dates and (period := circle_of(request.subject.preprocessor, name)) is not None:
+        picked, _, closed = around(numbers, missing, _MOMENTS, period)
+        labels, count = column.iloc[picked].astype(str).tolist(), len(picked)
+        points = {"kind": "levels", "rows": picked, "at": list(range(count)), "label": labels, "levels": count}
+        return points | ({"circle": True} if closed else {})
     if numbers is not None and dates:
         picked, _ = _spread(numbers, missing | ~np.isfinite(numbers), weights, _MOMENTS)
         # Without the time of day.
@@ -83,16 +89,21 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
 def numbers_and_missing(request: Request, name: str) -> tuple[Floats | None, Booleans, bool]:
     """Return the numbers of a raw column ``(rows,)`` (None: levels), which cells are missing, and if they are dates.
 
-    Dates are seconds since 1970.
+    Dates are seconds since 1970, what dates say are the places of its words.
     """
-    assert request.raw is not None
-    column, encoder = request.raw[name], request.subject.preprocessor
+    assert request.shown is not None
+    column, encoder = request.shown[name], request.subject.preprocessor
+    part = getattr(encoder, "date_parts_", {}).get(name)
+    if part is not None and part.part != "trend":
+        codes = np.asarray(column.cat.codes, dtype=np.float64)
+        return np.where(codes < 0, np.nan, codes), codes < 0, True
+    name = name if part is None else part.column
     missing = column.isna().to_numpy()
     if encoder is not None:
         # Declared codes for missing: one of the feature's indicator columns is set.
         flags = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "missing"]
         missing = missing | (request.encoded[:, flags] > 0.5).any(axis=1)
-        column_type = {each.name: each for each in encoder.schema_}.get(str(column.name))
+        column_type = {each.name: each for each in encoder.schema_}.get(name)
         if column_type is not None and column_type.kind == "date":
             return read_numbers(column, column_type, encoder.codes_)[0], missing, True
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
@@ -101,6 +112,31 @@ def numbers_and_missing(request: Request, name: str) -> tuple[Floats | None, Boo
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan), missing, False
     return None, missing, False
+
+
+def circle_of(encoder: Any, name: str) -> int | None:
+    """Return after how many values a feature of a date begins again, or None."""
+    part = getattr(encoder, "date_parts_", {}).get(name)
+    return None if part is None else CIRCLES.get(part.part)
+
+
+def around(values: Floats, missing: Booleans, points: int, period: int) -> tuple[Indexes, list[float], bool]:
+    """Return rows at values that are spread evenly over a circle, these values, and whether they go all the way round.
+
+    Of a circle with few values these are all.
+    """
+    usable = np.flatnonzero(~missing & np.isfinite(values))
+    found, first = np.unique(values[usable], return_index=True)
+    if not len(found):
+        return usable, [], False
+    gaps = np.diff(np.append(found, found[0] + period))
+    # All the way round if the gap behind the last value is like the others: no closed hours, no season left out.
+    closed = len(found) > 2 and gaps[-1] <= max(period / points, gaps[:-1].max())
+    if len(found) > max(points, 7):
+        wanted = found[0] + np.arange(points) * (period if closed else np.ptp(found)) / (points - (not closed))
+        near = np.unique(np.abs(found[:, None] - wanted).argmin(axis=0))
+        found, first = found[near], first[near]
+    return usable[first], found.tolist(), bool(closed)
 
 
 def _spread(values: Floats, missing: Booleans, weights: Floats, points: int) -> tuple[Indexes, list[float]]:

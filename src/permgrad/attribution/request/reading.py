@@ -307,6 +307,12 @@ def _table_space(encoder: Any, arguments: Arguments, options: Mapping[str, Any])
     """Return the players of an encoder's columns: features, raw columns, groups of them, or the kinds of columns."""
     count, groups = len(encoder.encoded_names_), arguments.grouped
     players, modality = _table_players(encoder, "column" if groups is not None else arguments.level)
+    if groups is not None:
+        # What a date says is a feature outside groups, too.
+        parts = {name: encoder.parts_by_name(name) or {name: places} for name, places in players.items()}
+        modality = tuple(kind for kind, split in zip(modality, parts.values(), strict=True) for _ in split)
+        players = {part: places for split in parts.values() for part, places in split.items()}
+        groups = _with_parts(encoder, groups)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
         owner[torch.as_tensor(columns, dtype=torch.int64)] = index
@@ -317,6 +323,19 @@ def _table_space(encoder: Any, arguments: Arguments, options: Mapping[str, Any])
         declared = {column: name for name, columns in encoder.groups_.items() for column in columns}
         space = space.grouped(groups, {column: declared.get(column, column) for column in space.names})
     return space
+
+
+def _with_parts(encoder: Any, groups: Any) -> Any:
+    """Return groups in which a date stands for all that it says. What is no mapping of lists is refused later."""
+    if not encoder.date_parts_ or not isinstance(groups, Mapping):
+        return groups
+    listed_of = {name: [each] if isinstance(each, str) else each for name, each in groups.items()}
+    return {
+        name: [part for member in members for part in encoder.parts_by_name(str(member)) or (member,)]
+        if isinstance(members, (list, tuple))
+        else members
+        for name, members in listed_of.items()
+    }
 
 
 def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -95,6 +95,15 @@ class Request:
         return self.donors is self.inputs
 
     @cached_property
+    def shown(self) -> pd.DataFrame | None:
+        """``raw``, with the features that its dates are, in words."""
+        encoder = getattr(self.subject, "preprocessor", None)
+        if self.raw is None or not getattr(encoder, "date_parts_", None):
+            return self.raw
+        assert encoder is not None
+        return pd.concat([self.raw, encoder.cells_of_parts(self.raw)], axis=1)
+
+    @cached_property
     def encoded(self) -> Floats32:
         """The rows explained as the network sees them, ``(rows, encoded)``."""
         return self.inputs[0].detach().cpu().numpy()

@@ -157,8 +157,8 @@ def shown_values(request: Request) -> pd.DataFrame | None:
 
     Players of several columns have missing values. For a network, only players of one number each have values.
     """
-    if request.raw is not None:
-        raw = request.raw.reindex(columns=list(request.space.columns))
+    if request.shown is not None:
+        raw = request.shown.reindex(columns=list(request.space.columns))
         return pd.DataFrame({name: column.to_numpy() for name, column in raw.items()}, columns=raw.columns)
     sizes, shown = request.space.sizes(), {}
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):

@@ -1,15 +1,20 @@
-"""The parts of a date: what returns, such as weekday, season and hour, and what does not, which are time and year."""
+"""The parts of a date: what returns, such as weekday, season and hour, and what does not, which are time and year.
+
+Several encoded parts say the same thing in two ways, such as the month and the day of the year. People are shown what
+they say together: the features of ``feature_of``, whose cells ``words_of`` writes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
 
 #: Parts that return, and how many values each has.
-PERIODS = {"month": 12, "yearday": 366, "day": 31, "weekday": 7, "hour": 24}
+PERIODS = {"month": 12, "yearday": 366, "day": 31, "weekday": 7, "hour": 24, "minute": 1440}
 #: Names of the values of those that are also a category, numbered from 0.
 _VALUES: dict[str, Sequence[str]] = {
     "month": [
@@ -20,12 +25,36 @@ _VALUES: dict[str, Sequence[str]] = {
     "weekday": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
     "hour": [f"hour {number}" for number in range(24)],
 }
-#: Days after which a part has had all its values, and how many training rows each value of a category needs on average.
-_DAYS = {"month": 365, "yearday": 365, "day": 30, "weekday": 7, "weekend": 7, "hour": 1}
-_ROWS_OF_A_VALUE = 20
+#: Days after which a part has had all its values, and how many training rows and days each value of a category needs on
+#: average: the rows of one day have more in common than its number.
+_DAYS = {"month": 365, "yearday": 365, "day": 30, "weekday": 7, "weekend": 7, "hour": 1, "minute": 1}
+_ROWS_OF_A_VALUE, _DAYS_OF_A_VALUE = 20, 8
 _DAY = 86_400
+#: How many rows each minute of the day that occurs has on average, and how many days there are, where minutes return.
+_TIMES_OF_A_MINUTE = 5
+#: How often the cycles of the minute go round in a day: a day has more than one peak.
+_TIMES = ("", " 2", " 3", " 4")
 #: The time since the start, at most that of the latest training row: what no model learned of later times is not asked.
 HELD = "held"
+#: What the encoded parts of a date say, as people call it.
+_FEATURES = {
+    **dict.fromkeys(("time", HELD, "year"), "trend"),
+    **dict.fromkeys(("month", "yearday"), "season"),
+    "day": "day of the month",
+    **dict.fromkeys(("weekday", "weekend"), "weekday"),
+    **dict.fromkeys(("hour", "minute"), "time of day"),
+}
+#: The days of a leap year before each month.
+_BEFORE = np.cumsum([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30])
+#: How each value of these features is written, numbered from 0.
+_WORDS = {
+    "season": [f"{day.day} {day.month_name()}" for day in pd.date_range("2024-01-01", "2024-12-31")],
+    "day of the month": [str(number) for number in range(1, 32)],
+    "weekday": _VALUES["weekday"],
+    "time of day": [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1440)],
+}
+#: The features that are circles, and after how many values they begin again.
+CIRCLES = {"season": 366, "weekday": 7, "time of day": 1440}
 
 
 def calendar_parts(seconds: Floats) -> dict[str, Integers]:
@@ -33,7 +62,7 @@ def calendar_parts(seconds: Floats) -> dict[str, Integers]:
 
     Examples:
         >>> {part: int(value[0]) for part, value in calendar_parts(np.array([-1.0])).items()}
-        {'date': -1, 'year': 1969, 'month': 11, 'yearday': 364, 'day': 30, 'weekday': 2, 'hour': 23}
+        {'date': -1, 'year': 1969, 'month': 11, 'yearday': 364, 'day': 30, 'weekday': 2, 'hour': 23, 'minute': 1439}
     """
     at_second = np.floor(seconds).astype(np.int64)
     days = at_second // _DAY
@@ -47,23 +76,50 @@ def calendar_parts(seconds: Floats) -> dict[str, Integers]:
         "day": (dates - months.astype("datetime64[D]")).astype(np.int64),
         "weekday": (days + 3) % 7,
         "hour": (at_second % _DAY) // 3_600,
+        "minute": (at_second % _DAY) // 60,
     }
+
+
+def feature_of(part: str) -> str:
+    """Return what a part that is encoded says: ``"season"`` for ``"month sin"``."""
+    return _FEATURES[part.split(maxsplit=1)[0]]
+
+
+def words_of(feature: str, seconds: Floats) -> pd.Categorical[str]:
+    """Return how a feature of dates is written, in its order: ``"14:35"``, ``"Tuesday"``, ``"5 March"``.
+
+    ``seconds`` are those since 1970, NaN where a date is missing.
+
+    Examples:
+        >>> list(words_of("weekday", np.array([0.0, np.nan])))
+        ['Thursday', nan]
+    """
+    known = ~np.isnan(seconds)
+    calendar = calendar_parts(np.where(known, seconds, 0.0))
+    values = {
+        "season": _BEFORE[calendar["month"]] + calendar["day"],
+        "day of the month": calendar["day"],
+        "weekday": calendar["weekday"],
+        "time of day": calendar["minute"],
+    }[feature]
+    return pd.Categorical.from_codes(np.where(known, values, -1), pd.Index(_WORDS[feature]), ordered=True)
 
 
 def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int]) -> Floats:
     """Return a part of dates that are split by ``calendar_parts``.
 
     ``"year"`` is 0 to 1 between the years of training. ``"month sin"`` and ``"month cos"`` are a cycle: December and
-    January are neighbours. ``"month 0"`` is 1 in January. ``"weekend"`` is 1 on Saturdays and Sundays.
+    January are neighbours. ``"minute sin 2"`` is one that goes round twice a day. ``"month 0"`` is 1 in January,
+    ``"weekend"`` on Saturdays and Sundays.
     """
     if part == "year":
         return np.asarray((calendar["year"] - years[0]) / (years[1] - years[0]))
     if part == "weekend":
         return (calendar["weekday"] > 4).astype(np.float64)
-    period, which = part.split()
+    period, which, *times = part.split()
     if which not in ("sin", "cos"):
         return (calendar[period] == int(which)).astype(np.float64)
-    angle = 2.0 * np.pi * calendar[period] / PERIODS[period]
+    angle = 2.0 * np.pi * float(times[0] if times else 1) * calendar[period] / PERIODS[period]
     return np.asarray(np.sin(angle) if which == "sin" else np.cos(angle))
 
 
@@ -88,12 +144,19 @@ def returning_parts(
     monthly = np.count_nonzero(counts["day"]) == 1
     if monthly:
         varied.pop("yearday", None)
+    # Minutes are read where they return, such as every five minutes, and say more than the hour does.
+    minutes = varied.get("minute", ())
+    returning = min(len(days), counts["minute"].sum() / max(len(minutes), 1)) >= _TIMES_OF_A_MINUTE
+    if len(minutes) == np.count_nonzero(counts["hour"]) or not returning:
+        varied.pop("minute", None)
     for period, seen in varied.items():
-        for part in (f"{period} sin", f"{period} cos") if len(seen) > 1 else ():
+        times = _TIMES if period == "minute" else ("",)
+        for part in (f"{period} {wave}{each}" for each in times for wave in ("sin", "cos")) if len(seen) > 1 else ():
             values = date_part(part, {period: seen}, (0, 1))
             yield part, float(values.min()), float(values.max())
     for period, seen in varied.items():
         is_category = period in _VALUES and not (monthly and period == "weekday")
+        is_category &= period == "hour" or len(seen) <= len(days) / _DAYS_OF_A_VALUE
         if is_category and 1 < len(seen) <= counts[period].sum() / _ROWS_OF_A_VALUE:
             yield from ((f"{period} {value}", 0.0, 1.0) for value in seen.tolist())
     if monthly:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, asdict, astuple, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, listed, nearest, unknown, warn_user
 from permgrad.base.files import plain
-from permgrad.data.encode.calendar import HELD, calendar_parts, date_part
+from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, feature_of, words_of
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_groups
 from permgrad.data.encode.planning import OTHER, Slot, plan_slots
@@ -24,7 +24,7 @@ from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
-from permgrad.data.types.column_types import Kind, Schema, infer_schema
+from permgrad.data.types.column_types import Kind, Schema, infer_schema, read_numbers
 from permgrad.data.types.identifiers import ALSO_LEVELS
 
 Level: TypeAlias = Literal["column", "feature"]
@@ -37,6 +37,14 @@ _LESS = -1
 _MOST_NAMED, _LONGEST = 5, 80
 #: Columns whose unseen categories were reported. None: they are reported each time.
 _told: ContextVar[set[str] | None] = ContextVar("permgrad_told_of_surprises", default=None)
+
+
+class DatePart(NamedTuple):
+    """A feature that a date is: its raw column, what it says (``"weekday"``), and its encoded columns."""
+
+    column: str
+    part: str
+    places: Places
 
 
 @contextmanager
@@ -63,9 +71,9 @@ class TableEncoder:
       all zeros.
     - Booleans are one column of 0 and 1, whatever the capitals of yes and no. A third word counts as missing.
     - Dates give time, year, month, day of the year and of the month, weekday, hour and weekend, as far as they vary in
-      training: months, weekdays, days and hours as a cycle (sine and cosine) and, with 20 training rows for each value,
-      as a category. As text they may come in any form that leaves no doubt. Other text is refused where the training
-      rows had none.
+      training: months, weekdays, days and hours as a cycle (sine and cosine) and, with 20 training rows and 8 days for
+      each value, as a category; minutes where they return. What they say are features of their own (``date_parts_``).
+      As text they may come in any form that leaves no doubt. Other text is refused where the training rows had none.
     - Free text, images, and categories beyond ``max_levels``, get scores where ``learn`` is told the target: what a
       penalised linear model of all columns says of the cell, one per output. See ``scores.Scores``. Images are turned
       into vectors by ``images_``, which the estimators set.
@@ -90,6 +98,7 @@ class TableEncoder:
             the product is added to that one: it is a number less its mean within a level.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
         groups_: the raw columns of each declared group, by name.
+        date_parts_: the features that dates are, by name, such as ``"sold: weekday"``: see ``DatePart``.
         scores_: what ``learn`` fitted, of the columns that have scores. ``scoreless_``: wide columns for which it found
             no score that helps. Not stored.
         images_: what turns images into vectors. None: images are left out.
@@ -273,7 +282,22 @@ class TableEncoder:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
         # Places of times that later rows keep at their end.
         self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
+        self._set_date_parts()
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
+
+    def _set_date_parts(self) -> None:
+        """Name what each date says as a feature of its own, unless it says one thing alone or a name is taken."""
+        self.date_parts_ = dict[str, DatePart]()
+        taken = {*self.feature_names_in_, *self.groups_}
+        for column in self.schema_.of_kind("date"):
+            places: dict[str, list[int]] = {}
+            for place in np.flatnonzero(self.feature_of_ == self.feature_names_in_.index(column)).tolist():
+                slot = self.slots_[place]
+                said = "missing" if slot.kind == "missing" else feature_of(str(slot.detail))
+                places.setdefault(said, []).append(place)
+            named = {f"{column}: {part}": DatePart(column, part, np.array(at)) for part, at in places.items()}
+            if len(places.keys() - {"missing"}) > 1 and taken.isdisjoint(named):
+                self.date_parts_ |= named
 
     def _slope_at(self, target: int) -> list[tuple[int, ...]]:
         """Return a slope, the number it is on, and where the number less its mean stands, if a score is a slope."""
@@ -385,33 +409,63 @@ class TableEncoder:
         """Return the players of a level in order: name to encoded columns, none for constants and identifiers."""
         check_choice("level", level, ("column", "feature"))
         groups = {} if level == "column" else self.groups_
-        group_of = {column: name for name, columns in groups.items() for column in columns}
-        members: dict[str, list[int]] = {}
-        for i, name in enumerate(self.feature_names_in_):
-            members.setdefault(group_of.get(name, name), []).append(i)
+        block_of = {column: name for name, columns in groups.items() for column in columns}
+        # Dates are whole at level "column" and in groups.
+        whole = set(self.feature_names_in_) if level == "column" else set(block_of)
         bounds = np.searchsorted(self.feature_of_, np.arange(self.n_features_in_ + 1))
-        return {
-            name: np.concatenate([np.arange(bounds[i], bounds[i + 1], dtype=np.int64) for i in columns])
-            for name, columns in members.items()
-        }
+        players: dict[str, list[Places]] = {}
+        for i, name in enumerate(self.feature_names_in_):
+            parts = {} if name in whole else self.parts_by_name(name)
+            own = {block_of.get(name, name): np.arange(bounds[i], bounds[i + 1], dtype=np.int64)}
+            for player, places in (parts or own).items():
+                players.setdefault(player, []).append(places)
+        return {name: np.concatenate(places) for name, places in players.items()}
+
+    def parts_by_name(self, column: str) -> dict[str, Places]:
+        """Return the features that a date is, with their encoded columns. Empty: the column is one feature."""
+        return {name: part.places for name, part in self.date_parts_.items() if part.column == column}
+
+    def cells_of_parts(self, X: Any) -> pd.DataFrame:
+        """Return what is shown of the features of dates: words in their order, and the date itself of its trend."""
+        frame = as_frame(X, allow_empty=True)
+        dates = {one.column: self.schema_[one.column] for one in self.date_parts_.values()}
+        seconds = {name: read_numbers(frame[name], column, self.codes_)[0] for name, column in dates.items()}
+        shown: dict[str, Any] = {}
+        for name, (column, part, _) in self.date_parts_.items():
+            if part == "trend":
+                shown[name] = frame[column].array
+            elif part == "missing":
+                codes = np.isnan(seconds[column]).astype(np.int64)
+                shown[name] = pd.Categorical.from_codes(codes, pd.Index(["present", "missing"]), ordered=True)
+            else:
+                shown[name] = words_of(part, seconds[column])
+        return pd.DataFrame(shown, index=frame.index)
 
     def raw_columns_of(self, feature: str) -> list[str]:
-        """Return the raw columns behind a column or group."""
-        if feature in self.groups_:
-            return list(self.groups_[feature])
-        if feature not in self.feature_names_in_:
-            raise unknown("feature", feature, [*self.feature_names_in_, *self.groups_])
-        return [feature]
+        """Return the raw columns behind a column or group, or a feature of a date."""
+        if feature in self.date_parts_:
+            return [self.date_parts_[feature].column]
+        blocks = {**{name: [name] for name in self.feature_names_in_}, **self.groups_}
+        if feature not in blocks:
+            raise unknown("feature", feature, [*self.feature_names_in_, *self.date_parts_, *self.groups_])
+        return list(blocks[feature])
 
     def parts_of(self, column: str) -> list[str]:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
         slots = [self.slots_[place] for place in self.columns_of(column)]
         parts = dict.fromkeys(str(slot.detail).split()[0] for slot in slots if slot.kind != "missing")
-        words = {HELD: "time", "yearday": "day of the year", "day": "day of the month"}
+        words = {
+            HELD: "time",
+            "yearday": "day of the year",
+            "day": "day of the month",
+            "minute": "minute of the day",
+        }
         return [words.get(part, part) for part in parts]
 
     def columns_of(self, feature: str) -> Places:
-        """Return the encoded column indexes of a raw column or group."""
+        """Return the encoded column indexes of a raw column or group, or a feature of a date."""
+        if feature in self.date_parts_:
+            return self.date_parts_[feature].places
         wanted = [self.feature_names_in_.index(name) for name in self.raw_columns_of(feature)]
         return np.flatnonzero(np.isin(self.feature_of_, wanted)).astype(np.int64)
 

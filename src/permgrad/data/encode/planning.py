@@ -94,7 +94,7 @@ def _date_slots(
     if not returning and years[0] < years[1]:
         yield Slot(i, f"{name}=year", "date_part", "year")
     for part, *extremes in returning_parts(statistics.calendar[name], statistics.days[name], whole=returning):
-        kind = "date_part" if part.endswith((" sin", " cos")) else "level"
+        kind = "level" if {"sin", "cos"}.isdisjoint(part.split()) else "date_part"
         yield Slot(i, f"{name}={part_name(part)}", kind, part, *extremes)
 
 

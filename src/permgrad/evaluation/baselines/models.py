@@ -188,7 +188,9 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
         numbers, flags = columns[continuous[columns]], columns[~continuous[columns]]
         for column in numbers:
             made[encoder.encoded_names_[column]] = np.asarray(encoded)[:, column]
-        is_date = any(encoder.kinds_[column] == "date_part" for column in columns)
+        said = encoder.date_parts_.get(name)
+        is_date = said is not None or any(encoder.kinds_[column] == "date_part" for column in columns)
+        source = name if said is None else said.column
         parts: dict[str, list[int]] = {}
         for column in flags.tolist():
             parts.setdefault(str(encoder.slots_[column].detail).split()[0] if is_date else "", []).append(column)
@@ -196,7 +198,7 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
             raised = np.asarray(encoded)[:, places] > 0.5
             level = np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, 0)
             # All levels are declared, so that rows that lack some of them have the same categories.
-            made[f"{name}=?{part}"] = pd.Categorical(level, categories=range(len(places) + 1))
+            made[f"{source}=?{part}"] = pd.Categorical(level, categories=range(len(places) + 1))
     return pd.DataFrame(made)
 
 

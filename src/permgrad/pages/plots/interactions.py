@@ -243,7 +243,9 @@ def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[floa
     """
     mean = np.asarray(effect["mean"], dtype=np.float64)[:, :, output]
     sides = [
-        [(0, len(axis["at"]) - 1)] if axis["numeric"] else list(combinations(range(len(axis["at"])), 2))
+        [(0, len(axis["at"]) - 1)]
+        if axis["numeric"] and not axis.get("circle")
+        else list(combinations(range(len(axis["at"])), 2))
         for axis in effect["axes"]
     ]
 

@@ -141,6 +141,10 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
             ends = np.asarray([entry["low"], entry["high"]], dtype=np.float64)[:, : len(mean), k]
             axes.vlines(range(len(mean)), *ends, color=style.LINES[line]["color"], linewidth=1)
     words = labels_of(list(entry.get("label", entry["at"]))[: len(mean)], 14)
+    if entry.get("circle"):  # it goes all the way round, so that the first value is the next one, too
+        for line, k in enumerate(chosen):
+            axes.plot(np.append(mean[:, k], mean[:1, k]), color=style.LINES[line]["color"], alpha=0.6)
+        words = [*words, words[0]]
     base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)
     left = int(entry.get("levels", len(entry["at"]))) - len(words)

@@ -134,6 +134,8 @@ def described_columns(content: Assessment, stored: DataSection) -> list[dict[str
     ranking = [] if content.explanation is None else content.explanation.ranking()
     first = [one["column"] for one in stored.drift if one["clear"]]
     places = {name: place for place, name in enumerate(dict.fromkeys([*first, *ranking]))}
+    for name, place in [*places.items()]:  # a date is ranked by the strongest of what it says
+        places.setdefault(name.rpartition(": ")[0], place)
     order = sorted(stored.described.get("columns", ()), key=lambda one: places.get(one["column"], len(places)))
     described = []
     for one in order[:MOST_COLUMNS]:

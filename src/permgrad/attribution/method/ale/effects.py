@@ -211,11 +211,12 @@ class Column:
     labels: tuple[str, ...] = ()  # of levels, by their codes
     nominal: bool = False  # whether its levels have no order
     dates: bool = False
+    words: tuple[str, ...] = ()  # of numbers that count words in their order, such as minutes of the day
 
     def written(self, value: float) -> str:
         """Write a value as people read it."""
-        if self.labels:
-            return self.labels[int(value)]
+        if self.labels or self.words:
+            return (self.labels or self.words)[int(value)]
         if self.dates:
             return str(np.datetime64(0, "s") + np.timedelta64(round(value), "s")).removesuffix("T00:00:00")
         return f"{value:.6g}"
@@ -224,7 +225,7 @@ class Column:
 def read_columns(request: Request) -> dict[int, Column]:
     """Return the players that are one column of a table, or one number of an input, by their positions."""
     encoder, space, columns = request.subject.preprocessor, request.space, dict[int, Column]()
-    frame = shown_values(request) if request.raw is None else request.raw
+    frame = shown_values(request) if request.shown is None else request.shown
     for player, (name, size) in enumerate(zip(space.names, space.sizes(), strict=True)):
         if frame is None or name not in frame:
             continue
@@ -242,7 +243,8 @@ def read_columns(request: Request) -> dict[int, Column]:
                 columns[player] = _levels(name, cells, missing)
             else:
                 numbers = np.where(missing | ~np.isfinite(numbers), np.nan, numbers)
-                columns[player] = Column(name, numbers, dates=dates)
+                words = tuple(cells.cat.categories) if dates and isinstance(cells.dtype, pd.CategoricalDtype) else ()
+                columns[player] = Column(name, numbers, dates=dates and not words, words=words)
     return columns
 
 

@@ -217,7 +217,7 @@ def _fields(
 
 def _points(axis: Axis) -> dict[str, Any]:
     """Return the points of an axis, and how many rows are nearest to each."""
-    numeric = not (axis.levels or axis.column.dates)
+    numeric = not (axis.levels or axis.column.dates or axis.column.words)
     nearest = np.rint(axis.places[np.isfinite(axis.places)]).astype(np.int64)
     return {
         "kind": "numeric" if numeric else "levels",

@@ -217,7 +217,7 @@ const Features = (() => {
   const effectWords = (/** @type {any} */ data, /** @type {any} */ card, /** @type {number} */ output) => {
     const mean = card.mean.map((/** @type {number[]} */ outputs) => outputs[output]);
     const what = data.classes ? `the mean probability of ${data.classes[output]}` : `the mean prediction of ${data.target}`;
-    if (card.numeric) {
+    if (card.numeric && !card.said) {
       const last = mean.length - 1;
       const [from, to] = [card.label[0], card.label[last]].map((label) => (card.dates ? label : label.replace("-", "−")));
       const [first, end] = [say(data, mean[0]), say(data, mean[last])];

@@ -242,12 +242,12 @@ const Network = (() => {
     const date = new Date(Math.floor(seconds) * 1000), days = Math.floor(seconds / 86400), weekday = (date.getUTCDay() + 6) % 7;
     if (part === "year") return years ? (date.getUTCFullYear() - years[0]) / (years[1] - years[0]) : 0;
     if (part === "weekend") return weekday > 4 ? 1 : 0;
-    const [period, which] = part.split(" ");
+    const [period, which, times] = part.split(" ");
     /** @type {Record<string, [number, number]>} */
-    const places = { month: [date.getUTCMonth(), 12], day: [date.getUTCDate() - 1, 31], weekday: [weekday, 7], hour: [date.getUTCHours(), 24] };
+    const places = { month: [date.getUTCMonth(), 12], day: [date.getUTCDate() - 1, 31], weekday: [weekday, 7], hour: [date.getUTCHours(), 24], minute: [60 * date.getUTCHours() + date.getUTCMinutes(), 1440] };
     const [place, length] = places[period] || [days - Math.floor(new Date(date).setUTCMonth(0, 1) / 86400000), 366];
     if (which !== "sin" && which !== "cos") return place === Number(which) ? 1 : 0;
-    const angle = (2 * Math.PI * place) / length;
+    const angle = (2 * Math.PI * Number(times ?? 1) * place) / length;
     return which === "sin" ? Math.sin(angle) : Math.cos(angle);
   };
 

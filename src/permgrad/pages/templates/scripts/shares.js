@@ -293,6 +293,8 @@ const Shares = (() => {
       walks: form.walks,
       /** Names of the players, in the order of values. @type {string[]} */
       players: form.players.map((/** @type {[string, number[]]} */ [name]) => name),
+      /** The column of each player that is what a date says, and what it says. @type {Record<string, [string, string]>} */
+      dated: form.dated ?? {},
       /** A listed row as the network sees it, with some of its cells changed. @param {number} place @param {Record<string, any>} changes */
       encode: (place, changes) => {
         const row = new Float32Array(network.encoded);

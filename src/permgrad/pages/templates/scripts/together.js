@@ -145,7 +145,7 @@ const Together = (() => {
   /** All choices of two places, of numbers only the first and the last. @param {any} one */
   const twos = (one) => {
     const last = one.at.length - 1;
-    if (one.numeric) return [[0, last]];
+    if (one.numeric && !one.circle) return [[0, last]];
     return one.at.flatMap((/** @type {number} */ _, /** @type {number} */ a) =>
       one.at.slice(a + 1).map((/** @type {number} */ __, /** @type {number} */ b) => [a, a + 1 + b]));
   };

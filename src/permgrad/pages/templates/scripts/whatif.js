@@ -80,6 +80,17 @@ const WhatIf = (() => {
     return code ? `missing (${code[1]})` : "missing";
   };
 
+  /** What a date says, as Python writes it (`words_of` in calendar.py). @param {any} column @param {string} part @param {any} cell */
+  const partWords = (column, part, cell) => {
+    if (part === "missing") return typeof cell === "number" ? "present" : "missing";
+    if (typeof cell !== "number" || part === "trend") return words(column.form, cell);
+    const date = new Date(Math.floor(cell) * 1000);
+    const say = (/** @type {Intl.DateTimeFormatOptions} */ form) => date.toLocaleString("en-GB", { ...form, timeZone: "UTC" });
+    if (part === "time of day") return date.toISOString().slice(11, 16);
+    if (part === "weekday") return say({ weekday: "long" });
+    return part === "season" ? say({ day: "numeric", month: "long" }) : String(date.getUTCDate());
+  };
+
   /** A date as its input wants it. @param {number} seconds */
   const dateText = (seconds) => {
     const text = new Date(seconds * 1000).toISOString().slice(0, 19);
@@ -117,7 +128,7 @@ const WhatIf = (() => {
   };
 
   /** Whether a date has hours. @param {any} form */
-  const dates = (form) => Object.keys(form.value).some((part) => part.startsWith("hour"));
+  const dates = (form) => Object.keys(form.value).some((part) => /^(hour|minute)/.test(part));
 
   /** @param {HTMLInputElement} input @param {number} seconds */
   const dateInput = (input, seconds) => new Date(seconds * 1000).toISOString().slice(0, input.type === "date" ? 10 : 19);
@@ -341,9 +352,11 @@ const WhatIf = (() => {
       const scale = classes ? 100 : 1, unit = classes ? " percentage points" : "";
       const row = { ...changes };
       const told = (/** @type {string} */ player) => {
-        const column = model.columns.find((/** @type {any} */ one) => one.name === player);
+        const [source, part] = model.dated[player] ?? [player, ""];
+        const column = model.columns.find((/** @type {any} */ one) => one.name === source);
         if (!column) return player;
-        const cell = player in row ? row[player] : cellOf(column, place);
+        const cell = source in row ? row[source] : cellOf(column, place);
+        if (part) return `${player} = ${partWords(column, part, cell)}`;
         return `${column.label} = ${cell === OTHER && !(player in row) ? writtenIn(column, content.rows[place]) : words(column.form, cell)}`;
       };
       const steps = Rows.strongest(model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
