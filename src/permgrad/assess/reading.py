@@ -180,6 +180,8 @@ class ReadModel:
         self.request = _request(model, inputs, y, options, seed=seed, method=method, method_options=self.method_options)
         if isinstance(chosen, Configured):
             chosen.check(self.request)
+        if not self._is_network and self.request.subject.model is None and options.get("groups") is None:
+            options["groups"] = dict(self.request.as_one)  # all sections are of the same features
         table = self._table(self.request.raw, self.request.inputs)
         numbers, cut = np.arange(len(self.request.inputs[0])), None
         if self.request.subject.model is None and not self._is_network:

@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +62,9 @@ from permgrad.base.folders import FolderKind
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.read.cells import as_frame, rows_hash
+from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.data.types.column_types import infer_schema
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -176,7 +178,10 @@ def explain_refits(
     tell_of_other_order(X, y=y, split_groups=split_groups)
     if row_groups is not None or row_time is not None:
         X, split_groups = _related(X, y, count, row_groups=row_groups, row_time=row_time)
-    work = _Work(estimator, X, np.asarray(y), arguments, seed, split_groups)
+    fixed: dict[str, Any] = {}
+    if (groups, level) == (None, "feature") and hasattr(X, "columns"):
+        fixed = _as_one(estimator, as_frame(X), arguments)
+    work = _Work(estimator, X, np.asarray(y), arguments, seed, split_groups, fixed)
     work.check()
     what = "rows" if split_groups is None else "groups" if row_time is None else "times"
     units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
@@ -202,6 +207,21 @@ def explain_refits(
         return explanation
 
 
+def _as_one(estimator: Any, frame: pd.DataFrame, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Let all refits have the same columns as one feature: parts of the rows may say other things.
+
+    Returns what an estimator of permgrad is told for it.
+    """
+    if not is_estimator(estimator):
+        arguments["groups"] = columns_as_one(frame)
+        return {}
+    if estimator.variables is not None:
+        return {}
+    schema = infer_schema(frame, na_codes=estimator.na_codes, kinds=estimator.kinds)
+    declared = (column for columns in (estimator.groups or {}).values() for column in columns)
+    return {"variables": columns_as_one(frame, {*schema.of_kind("identifier"), *declared})}
+
+
 # ---- one refit -------------------------------------------------------------------------------------------------------
 @dataclass
 class _Work:
@@ -213,6 +233,7 @@ class _Work:
     arguments: dict[str, Any]
     seed: int
     groups: Any = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> npt.NDArray[Any] | None:
@@ -277,7 +298,7 @@ class _Work:
             name: derive_seed(self.seed, "fit", number, name) % 2**31 for name in names if name.endswith("random_state")
         }
         if hasattr(model, "set_params"):
-            model.set_params(**seeds, **({"progress": False} if is_estimator(model) else {}))
+            model.set_params(**seeds, **({"progress": False, **self.fixed} if is_estimator(model) else {}))
         else:
             vars(model).update(seeds)
         try:

@@ -335,6 +335,7 @@ def explain_parts(arguments: Arguments) -> Explanation:
         "background": background,
         "scope": "local",
         "level": "feature",
+        "groups": arguments.groups or {},
     }
     with sparing(), full_float32():
         request = build_request(replace(arguments, **about, options=options), methods.get("shapley")(), "shapley")

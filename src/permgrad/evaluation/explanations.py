@@ -509,7 +509,8 @@ def _call(explanation: Explanation, y: Any, background: Any, related: Any, optio
         "target": list(explanation.outputs) if local and asked.get("row_target") is None else None,
         "output": meta.get("output", "logit"),
         "level": explanation.level,
-        "groups": explanation.groups or None,
+        # Without any, none is searched for: changed inputs could have others.
+        "groups": explanation.groups or (None if "as_one" in meta or explanation.level != "feature" else {}),
         "background": background,
         "sampling": meta.get("sampling", "marginal"),
         "loss": "auto" if local or loss == "divergence" else loss,

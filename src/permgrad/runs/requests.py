@@ -91,7 +91,12 @@ _FURTHER = (
     "Further argument of pg.explain or option of the method, such as output=probability or max_permutations=4000; may "
     "be given several times (docs/methods.md)."
 )
-_GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
+#: What ``--groups`` says where each column is a feature.
+NO_GROUPS = "none"
+_GROUPS = (
+    'JSON file of columns that act as one feature: {"name": ["column", ...]}; none: not even columns that encode one '
+    "variable or repeat another."
+)
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
     ("thorough", "time_limit", ""),
@@ -137,6 +142,7 @@ class TableRequest(ComputingRequest, CommandRequest):
         """The files and folders to read, by role. None: not used."""
         files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test", "validation")}
         preset = str(getattr(self, "preset", ""))
+        files |= {"groups file": None} if str(files["groups file"]) == NO_GROUPS else {}
         files |= {"preset": Path(preset) if preset.endswith(".json") else None, "run": getattr(self, "against", None)}
         return {"table": None if self.table in DATA_SETS else Path(self.table), **files}
 

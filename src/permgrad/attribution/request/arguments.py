@@ -75,7 +75,10 @@ class Arguments:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse arguments that fit no model, before anything is read. With ``groups``, the groups are the players."""
+        """Refuse arguments that fit no model, before anything is read.
+
+        With ``groups``, the groups are the players. With none of them, ``{}``, each column is a feature.
+        """
         method, options = with_options(self.method, self.options)
         object.__setattr__(self, "method", method)
         object.__setattr__(self, "options", options)
@@ -103,7 +106,7 @@ class Arguments:
             problem = f"groups= cannot be used with level={self.level!r}, which explains {players} separately"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
         # Owen values are of features, and groups are their blocks.
-        if groups is not None and self.level == "feature" and self.options.get("structure") != "owen":
+        if groups and self.level == "feature" and self.options.get("structure") != "owen":
             object.__setattr__(self, "level", "group")
 
 

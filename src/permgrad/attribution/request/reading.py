@@ -42,9 +42,10 @@ from permgrad.attribution.subject.row_target import each_row_by_itself
 from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, replaced, vocabulary_of, with_tokens
 from permgrad.attribution.subject.words import as_tokens
 from permgrad.base.arrays import Floats32
-from permgrad.base.errors import InputError, listed
+from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
+from permgrad.data.types.as_one import as_one_said, columns_as_one
 from permgrad.data.weights import check_weights
 from permgrad.models.estimators.kept_rows import kept_rows
 from permgrad.models.losses import of_output
@@ -223,7 +224,7 @@ def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
             )
             raise InputError("level='group' needs groups=", hint=hint, code="PG005")
         return space.grouped(arguments.groups)
-    return space if arguments.groups is None else space.in_blocks(arguments.groups)
+    return space.in_blocks(arguments.groups) if arguments.groups else space
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
@@ -245,17 +246,25 @@ def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Map
     donors: Tensors = subject.inputs
     if arguments.background is not None:
         donors = _own_background(subject.inputs, subject.read(arguments.background), scope, settings)
+    as_one: dict[str, list[str]] = {}
     if encoded:
         space = _table_space(subject.preprocessor, arguments.level, arguments.groups)
+        as_one = subject.preprocessor.variables_ if arguments.groups is None and arguments.level == "feature" else {}
     else:
         names = subject.form.names
         space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
-        space = _at_level(space, arguments)
+        if arguments.groups is None and arguments.level == "feature" and subject.form.named:
+            # The background of a table in parts is the same for all of them.
+            as_one = columns_as_one(subject.form.frame(donors[0]))
+        space = space.grouped(as_one) if as_one else _at_level(space, arguments)
+    if as_one and not encoded:
+        warn_user(as_one_said(as_one, "To explain each by itself, pass groups={}."))
     return {
         "subject": subject,
         "inputs": subject.inputs,
         "donors": donors,
         "space": space,
+        "as_one": as_one,
         "background_kind": "rows explained" if arguments.background is None else "given",
         "raw": subject.table(arguments.inputs) if encoded else subject.form.frame(subject.inputs[0]),
     }
@@ -284,6 +293,7 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
         "inputs": inputs,
         "donors": donors,
         "space": _table_space(encoder, arguments.level, arguments.groups),
+        "as_one": encoder.variables_ if arguments.groups is None and arguments.level == "feature" else {},
         "background_kind": kind,
         "raw": subject.table(arguments.inputs),
     }
@@ -292,16 +302,17 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
 def _table_space(encoder: Any, level: str, groups: Any) -> PlayerSpace:
     """Return the players of an encoder's columns: columns, groups of them, or the kinds: table, text and photo."""
     count = len(encoder.encoded_names_)
-    players, modality = _table_players(encoder, "column" if groups is not None and level == "group" else level)
+    level = "column" if groups is not None and not groups and level == "feature" else level
+    players, modality = _table_players(encoder, "column" if groups and level == "group" else level)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
         owner[torch.as_tensor(columns, dtype=torch.int64)] = index
     members = getattr(encoder, "groups_", {}) if level == "group" and groups is None else {}
     declared = {name: list(columns) for name, columns in members.items()}
     space = PlayerSpace(tuple(players), modality, ("table",), (owner,), declared)
-    if groups is not None and level == "feature":
+    if groups and level == "feature":
         space = space.in_blocks(groups)
-    elif groups is not None:
+    elif groups:
         variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
         space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
     return space

@@ -98,7 +98,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         numeric: how numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"``, ``"quantile"``. None: the preset's.
         na_codes: codes that stand for missing values, as ``TableEncoder`` takes them.
         groups: columns that act as one in explanations at level "group", as ``TableEncoder`` takes them.
-        variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
+        variables: columns that are one feature, as ``TableEncoder`` takes them. None: of a table with names, columns of
+            0 and 1 that encode one variable (``color=red``, ``color=blue``) and columns that repeat another. ``{}``:
+            each column is a feature.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.
         max_levels: levels of a category that are columns of their own. A category with more has scores instead, see
             ``TableEncoder``. In published networks, and in a stream, the rarer ones share one "other". None: 50, or 256

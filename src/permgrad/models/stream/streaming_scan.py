@@ -28,6 +28,7 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import counts_rows, is_running
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators import inputs
+from permgrad.models.estimators.building import find_as_one
 
 #: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
 READ_ROWS, _SAMPLED_ROWS, MOST_VALIDATION_ROWS = 16_384, 20_000, 50_000
@@ -94,6 +95,7 @@ class Scan:
 
     ``target`` has the moments of numbers. Of classes ``labels`` says how many rows each has. ``sample`` is a uniform
     sample of the rows in the table's order, or all of them if they are few. ``held`` are those held out of training.
+    ``as_one``: columns that are one feature.
     """
 
     statistics: TableStatistics
@@ -105,6 +107,7 @@ class Scan:
     weight: float = 0.0
     sample: RowBatch = dataclasses.field(init=False)
     held: RowBatch | None = None
+    as_one: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def count(self, values: Array) -> None:
         """Add some rows' target to the moments, or to the classes' counts."""
@@ -192,12 +195,14 @@ def scan(
         tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
     )
     variables = check_blocks(estimator.variables, schema.names, "variable")
-    together = [*variables.values(), *check_blocks(estimator.groups, schema.names, "group", variables).values()]
-    rows = "row that types are read from"
-    tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
+    groups = check_blocks(estimator.groups, schema.names, "group", variables)
+    found = find_as_one(estimator, typed.frame, schema, groups)
+    told: dict[str, Any] = {"together": [*variables.values(), *groups.values(), *found.values()], "found": found}
+    told |= {"suspects": typed.suspects, "rows": "row that types are read from"}
+    tell_of_columns(typed.frame, schema, chosen, **told)
     sample, held = _BottomK(max(size, int(estimator.background_size)), ("stream sample",)), list[RowBatch]()
     target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
-    result = Scan(TableStatistics(schema, na_codes=estimator.na_codes), target)
+    result = Scan(TableStatistics(schema, na_codes=estimator.na_codes), target, as_one=found)
     for part in source.table.parts:
         before = result.rows
         for training, held_out in source.batches(part):

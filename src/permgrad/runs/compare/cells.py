@@ -121,7 +121,7 @@ def _fit(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str,
     X, y, is_network = table.X, table.y, model.kind == "network"
     learned = y[fold.train]
     if model.estimator is not None:
-        X, options = blank_codes(X, table.na_codes), {"groups": dict(table.variables) or None, "task": table.task}
+        X, options = blank_codes(X, table.na_codes), {"groups": dict(table.variables), "task": table.task}
         rows = X.iloc[fold.train]
         fitted = fit_estimator(model.estimator, model.name, rows, learned, classes=table.classes, seed=seed)
         return _Fitted(fitted, X, options)

@@ -305,7 +305,8 @@ def compare(
         loss: Loss of the explanations. ``"auto"``: Brier score or squared error, finite for every model.
         n_repeats: Donors per row and feature.
         most_rows: Explain at most this many test rows of a fold.
-        variables: Columns that act as one feature.
+        variables: Columns that act as one feature. None: those that encode one variable or repeat another, as
+            ``HyNNClassifier`` finds them. ``{}``: none.
         na_codes: Codes that mean missing: one, a list, or a mapping of column to its codes.
         kinds: Columns whose kind is declared, for example ``{"postcode": "categorical"}``.
         positive: The positive class of two, for average precision and lift. None: the rarer one.

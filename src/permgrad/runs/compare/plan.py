@@ -23,6 +23,7 @@ from permgrad.base.random import derive_seed
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.read.cells import Code, MissingCodes, as_frame
 from permgrad.data.splitting import split_rows
+from permgrad.data.types.as_one import as_one_said, columns_as_one
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
 from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
@@ -368,7 +369,8 @@ class ComparedTable:
     @property
     def encoding(self) -> dict[str, Any]:
         """The options of columns for encoders and networks."""
-        return {name: getattr(self, name) or None for name in ("na_codes", "variables", "kinds")}
+        # No variables: none is searched for in the rows of a fold.
+        return {"na_codes": self.na_codes or None, "variables": self.variables, "kinds": self.kinds or None}
 
     def configuration(self) -> dict[str, Any]:
         """Return what decides which rows are compared on, with the content of the frame."""
@@ -444,11 +446,14 @@ def from_arrays(
     kinds = checked_kinds(columns["kinds"], list(frame.columns))
     declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns["na_codes"]).to_json(), "kinds": kinds}
     # What the encoders of the folds would refuse is refused here, before anything is computed or written.
-    infer_schema(frame, **declared)
-    variables = check_blocks(columns["variables"], list(frame.columns), "variable")
+    schema = infer_schema(frame, **declared)
+    variables, found = check_blocks(columns["variables"], list(frame.columns), "variable"), {}
+    if columns["variables"] is None and hasattr(X, "columns"):
+        variables = found = columns_as_one(frame, schema.of_kind("identifier"))
     values = target_values(target, chosen, title)
     is_open = task == "auto" and chosen == "regression"
     notes = doubt_on_task(target, title, "task='classification'") if is_open else []
+    notes += [as_one_said(found, "To read each by itself, pass variables={}.")] if found else []
     return ComparedTable(
         name=name,
         target=title,

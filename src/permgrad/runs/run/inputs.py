@@ -33,6 +33,7 @@ from permgrad.data.read.table import blank_codes, is_parquet_folder, read_writte
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
+from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import NAMES
@@ -40,7 +41,7 @@ from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_weights
 from permgrad.runs.folder.folder import finished_record, folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
-from permgrad.runs.requests import RunRequest
+from permgrad.runs.requests import NO_GROUPS, RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
@@ -103,7 +104,7 @@ class Inputs:
     def encoder_options(self) -> dict[str, Any]:
         """The options of columns for a table encoder, or for an estimator that makes one."""
         codes = list(self.na_codes) or None
-        return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
+        return {"na_codes": codes, "variables": self.variables, "kinds": self.kinds or None}
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
@@ -150,7 +151,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content["table content"] = content_of(request.table)
     for role in ("test", "validation", "groups"):
         path = getattr(request, role)
-        content[role] = None if path is None else content_of(path, role)
+        content[role] = NO_GROUPS if str(path) == NO_GROUPS else None if path is None else content_of(path, role)
     content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
     content |= {"id": list(request.identifier), "na": list(separated(request.na)), "group": request.group}
     content |= {"time": request.time}
@@ -229,11 +230,11 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
     _match(request, rows, types, target, reading.codes)
-    variables = _variables(request, card, features)
+    variables, found = _variables(request, card, features, train)
     notes += notes_on_cells(request, target, rows, written, schema, left_out)
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
-    notes += notes_on_blocks(train[features], types, variables, request)
+    notes += notes_on_blocks(train[features], types, variables, found)
     if request.group is None and request.time is None:
         notes += notes_on_repeats(left_out, types, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
@@ -475,11 +476,18 @@ def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, 
                 numeric_cells(table[[column.name for column in read]], read, codes)
 
 
-def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
+def _variables(
+    request: RunRequest, card: DataCard | None, features: Sequence[str], train: pd.DataFrame
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the columns that act as one feature, and those of them that nobody declared."""
+    if str(request.groups) == NO_GROUPS:
+        return {}, {}
     if request.groups is None:
         members = {} if card is None else card.variables
         present = {name: [column for column in names if column in features] for name, names in members.items()}
-        return {name: names for name, names in present.items() if names}
+        declared = {name: names for name, names in present.items() if names}
+        found = columns_as_one(train[list(features)], {column for names in declared.values() for column in names})
+        return declared | found, found
     groups = read_groups(request.groups)
     for name, names in groups.items():
         for column in names:
@@ -490,7 +498,7 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
         check_blocks(groups, list(features), "group")
     except InputError as error:
         raise InputError(f"{error.message.rstrip('.')} (in {request.groups})", code=error.code) from None
-    return groups
+    return groups, {}
 
 
 def check_images(

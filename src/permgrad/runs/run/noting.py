@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from permgrad.base.errors import keeping_warnings, listed, option_of
-from permgrad.data.encode.groups import propose_one_hot_blocks
+from permgrad.base.errors import listed, option_of
 from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import unused_codes
 from permgrad.data.read.written_numbers import units_said
+from permgrad.data.types.as_one import as_one_said
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
 from permgrad.data.types.column_types import WHOLE_AS_TEXT, ColumnType, Kind, Schema
 from permgrad.data.types.duplicates import same_columns
@@ -29,7 +29,7 @@ from permgrad.data.types.identifiers import (
     names_things,
 )
 from permgrad.runs.options import separated
-from permgrad.runs.requests import RunRequest
+from permgrad.runs.requests import NO_GROUPS, RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
 
 if TYPE_CHECKING:
@@ -187,23 +187,16 @@ def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Ki
 
 
 def notes_on_blocks(
-    features: pd.DataFrame, types: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
+    features: pd.DataFrame,
+    types: Schema,
+    variables: Mapping[str, Sequence[str]],
+    found: Mapping[str, Sequence[str]],
 ) -> list[str]:
-    """Note columns that look like one-hot blocks, and columns that duplicate each other."""
-    notes = []
-    declared = {column for columns in variables.values() for column in columns}
-    blocks: dict[str, list[str]] = {}
-    if request.groups is None:
-        with keeping_warnings():
-            blocks = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
-    if blocks:
-        shown = "; ".join(f"{name}: {listed(columns)}" for name, columns in list(blocks.items())[:5])
-        notes.append(
-            f"these columns look like one-hot blocks, each of one variable: {shown}. To treat each as one feature, "
-            'list them in a JSON file {"name": ["column", ...]} and pass it with --groups.'
-        )
+    """Note columns that were ``found`` to be one feature, and others that duplicate each other."""
+    undo = f"To read each by itself, pass --groups {NO_GROUPS}."
+    notes = [as_one_said(found, undo)] if found else []
     # Columns of one group may duplicate each other.
-    if groups := same_columns(features, types, [*variables.values(), *blocks.values()]):
+    if groups := same_columns(features, types, variables.values()):
         fix = (
             "drop all but one with --drop, or treat them as one feature: put them in a JSON file "
             f"{json.dumps(as_groups(groups), ensure_ascii=False)} and pass it with --groups"

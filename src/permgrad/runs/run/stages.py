@@ -163,7 +163,7 @@ class RunWork:
         if self.chosen == "network":
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
-            facts["options"] |= {"groups": inputs.variables} if inputs.variables else {}
+            facts["options"] |= {"groups": inputs.variables}  # if none, none is searched for
             model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
         content = Assessment(
             title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
