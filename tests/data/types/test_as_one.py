@@ -78,6 +78,15 @@ def test_a_copy_is_found_whatever_it_is_written_in_and_the_column_that_dummies_e
     assert columns_as_one(frame, ["code", "town_Ulm"]) == {"score": ["score", "centred"]}
 
 
+def test_what_was_measured_once_for_each_farm_is_no_copy_of_what_else_was():
+    rng = np.random.default_rng(0)
+    farm = rng.integers(0, 25, 400)
+    soil, rain = (rng.normal(size=25)[farm] for _ in range(2))
+    frame = pd.DataFrame({"farm": [f"farm {k}" for k in farm], "soil": soil, "rain": rain, "wet": 2 + 3 * rain})
+    assert columns_as_one(frame) == {"rain": ["rain", "wet"]}
+    assert columns_as_one(frame.assign(number=farm)) == {"farm": ["farm", "number"], "rain": ["rain", "wet"]}
+
+
 def test_words_that_few_rows_have_agree_by_chance():
     rng = np.random.default_rng(0)
     rare = pd.DataFrame({f"{chr(97 + k // 26)}{chr(97 + k % 26)}": np.zeros(300, dtype=int) for k in range(200)})

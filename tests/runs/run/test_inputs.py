@@ -622,6 +622,6 @@ def test_a_feature_that_names_persons_with_several_rows_is_told(here):
     inputs = load()
     assert {"staff no", "shop no"} <= {one.name for one in inputs.feature_types}
     (said,) = [note for note in inputs.notes if "--split-group" in note]
-    assert said.startswith("'staff no' names ")
-    assert said.endswith("Pass --split-group 'staff no' if rows with one value belong together.")
+    assert said.startswith("'staff no' names rows (3 rows each on average), which may depend on each other.")
+    assert said.endswith("If they do depend on each other, run again with --split-group 'staff no'.")
     assert not any("--split-group" in note for note in load(group="staff no").notes)

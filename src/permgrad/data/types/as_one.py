@@ -19,6 +19,8 @@ from permgrad.data.types.duplicates import alike_columns, column_levels
 _CHANCE = 1e-3
 #: Rows, spread over the table, in which a column must be 0 or 1 before all rows are looked at.
 _LOOKED_AT = 1000
+#: How many times as wide as there are levels the range of whole numbers may be that are their codes.
+_OF_CODES = 10
 #: Features, and columns of each, that a sentence names.
 _MOST = 5
 
@@ -30,9 +32,10 @@ def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[s
       (``edlevel1``, ``soil_type_3``, ``color=red``). In every row exactly one of them is set; or at most one, of three
       columns or more. If the columns were independent, with the shares that they have, so many rows would do so with a
       probability below 1 in 1,000: flags that are rare say nothing. The stem is the name.
-    - **Copies**: columns that determine each other one to one in every row, as ``same_columns`` says: a number less a
-      constant, its logarithm, the name of a code, the column that dummies were made of. Of all pairs of columns, fewer
-      than 1 in 1,000 would agree so by chance. The name is that of the dummies, else of the first column.
+    - **Copies**: columns that determine each other one to one in every row, as ``same_columns`` says, if they are
+      numbers in the same or the opposite order (a number less a constant, its logarithm), or a category and its codes
+      or dummies. Of all pairs of columns, fewer than 1 in 1,000 would agree so by chance. The name is that of the
+      dummies, else of the first column.
 
     Columns of ``but_for`` are left out. Columns whose names are no text are not looked at.
 
@@ -52,7 +55,7 @@ def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[s
         searched = frame[[name for name in names if name in members or name not in inside]].copy(deep=False)
         for first, (_, columns) in members.items():
             searched[first] = _category(frame, columns)
-        groups = _copies(searched)
+        groups = _copies(searched, list(members))
     place = {name: at for at, name in enumerate(frame.columns)}
     found: dict[str, list[str]] = {}
     for group in [*groups, *([first] for first in members if not any(first in group for group in groups))]:
@@ -134,11 +137,34 @@ def _category(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
 
 
 # ---- copies ----------------------------------------------------------------------------------------------------------
-def _copies(frame: pd.DataFrame) -> list[list[str]]:
-    """Return groups of columns that determine each other, where so many columns would not by chance."""
+def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
+    """Return groups of columns that repeat each other, where so many columns would not by chance."""
     names = [name for name in frame.columns if _can_repeat(frame[name])]
     least = math.log(max(len(names) * (len(names) - 1) / 2, 1) / _CHANCE)
-    return [group for group in alike_columns(frame, names) if _ways(frame[group[0]]) > least]
+    alike = [group for group in alike_columns(frame, names) if _ways(frame[group[0]]) > least]
+    return [copies for group in alike for copies in _of_one_meaning(frame, group, blocks)]
+
+
+def _of_one_meaning(frame: pd.DataFrame, group: Sequence[str], blocks: Collection[str]) -> list[list[str]]:
+    """Divide columns with the same rows alike: numbers in one order, and a category with its codes.
+
+    What was measured once for each of a few farms differs between the same rows as anything else of farms.
+    """
+    category, orders = list[str](), dict[bytes, list[str]]()
+    coded: set[bytes] = set()
+    for name in group:
+        _, levels = column_levels(frame[name], name)
+        if name in blocks or not isinstance(levels, np.ndarray):
+            category.append(name)
+            continue
+        rising = levels if np.argmin(levels) < np.argmax(levels) else -levels
+        order = np.argsort(rising, kind="stable").tobytes()
+        orders.setdefault(order, []).append(name)
+        if (levels == np.round(levels)).all() and np.ptp(levels) < _OF_CODES * len(levels):
+            coded.add(order)
+    found = [names for order, names in orders.items() if not (category and order in coded)]
+    found.append(category + [name for order in coded if category for name in orders[order]])
+    return [names for names in found if len(names) > 1]
 
 
 def _can_repeat(column: pd.Series[Any]) -> bool:

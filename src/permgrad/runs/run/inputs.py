@@ -39,17 +39,19 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_weights
+from permgrad.evaluation.kept_together import Together
+from permgrad.pages.sentences import together_words
 from permgrad.runs.folder.folder import finished_record, folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import NO_GROUPS, RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
+    find_together,
     notes_on_blocks,
     notes_on_cells,
     notes_on_codes,
     notes_on_columns,
-    notes_on_repeats,
 )
 from permgrad.runs.run.splitting import SplitTable, Task, notes_on_division, positive_label, split_table, task_of_target
 
@@ -74,7 +76,7 @@ class Inputs:
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
     without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
     are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
-    what the configuration holds of the images.
+    what the configuration holds of the images, ``together`` what may say that rows belong together.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Inputs:
     kinds: dict[str, Kind]
     positive: Any
     images: dict[str, Any]
+    together: Together | None = None
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -235,8 +238,10 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, variables, found)
+    together = None
     if request.group is None and request.time is None:
-        notes += notes_on_repeats(left_out, types, rows)
+        together = find_together(replace(request, target=(target,)), rows, types, left_out, codes)
+        notes += [] if together is None else [together_words(together.facts())]
     tables = {part: table[features] for part, table in rows.tables.items()}
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
@@ -267,6 +272,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         kinds={name: kind for name, kind in kinds.items() if name in features},
         positive=positive,
         images=images,
+        together=together,
     )
 
 

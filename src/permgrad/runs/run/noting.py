@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from permgrad.base.errors import listed, option_of
 from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import Written
-from permgrad.data.read.table import unused_codes
+from permgrad.data.read.table import blank_codes, unused_codes
 from permgrad.data.read.written_numbers import units_said
 from permgrad.data.types.as_one import as_one_said
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
@@ -28,6 +28,7 @@ from permgrad.data.types.identifiers import (
     maybe_missing,
     names_things,
 )
+from permgrad.evaluation.kept_together import Together, rows_together
 from permgrad.runs.options import separated
 from permgrad.runs.requests import NO_GROUPS, RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
@@ -37,9 +38,7 @@ if TYPE_CHECKING:
 
 #: Why a column is no feature, in the words of the table of columns.
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
-#: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
-_SEVERAL, _SHARED = 1.5, 0.05
-#: Features whose values may name persons, rather than shops: so many values, and this share of the training rows.
+#: Features whose values may name persons, rather than shops: so many values, and this share of the rows.
 _KINDS_NAMED, _FEWEST_NAMED, _SHARE_NAMED = ("numeric", "categorical"), 20, 0.1
 
 
@@ -144,29 +143,38 @@ def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[s
     }
 
 
-def notes_on_repeats(left_out: Mapping[str, str], types: Schema, rows: SplitTable) -> list[str]:
-    """Note the first column that names rows, such as persons, and whose values occur several times."""
-    train, test = rows.tables["train"], rows.tables["test"]
+def find_together(
+    request: RunRequest,
+    rows: SplitTable,
+    types: Schema,
+    left_out: Mapping[str, str],
+    codes: Sequence[Any],
+) -> Together | None:
+    """Return which columns may say that rows belong together, where the user did not say so."""
+    tables = [table for table in rows.tables.values() if len(table)]
+    target = request.target[0] if request.target else None
+    weight = [name for name in (target, request.weight) if name is not None]
+    both = [name for name in tables[0] if all(name in table for table in tables) and name not in weight]
+    table = blank_codes(pd.concat([table[both] for table in tables]), codes)
     named = [
         name for name, why in left_out.items() if "identifier" in why or (why.endswith("--drop") and names_things(name))
     ]
     # Of a feature with few values, such as shops, new rows have the same ones.
-    fewest = max(_FEWEST_NAMED, _SHARE_NAMED * len(train))
+    fewest = max(_FEWEST_NAMED, _SHARE_NAMED * len(table))
     named += [
-        one.name for one in types if one.n_levels >= fewest and names_things(one.name) and one.kind in _KINDS_NAMED
+        one.name
+        for one in types
+        if one.kind in _KINDS_NAMED and names_things(one.name) and table[one.name].nunique() >= fewest
     ]
-    for name in filter(train.__contains__, named):
-        known = train[name].dropna()
-        values = known.unique()
-        each, shared = len(known) / max(len(values), 1), int(test[name].isin(values).sum()) if name in test else 0
-        if len(values) > 1 and (each >= _SEVERAL or shared >= max(_SEVERAL, _SHARED * len(test))):
-            also = f", and {shared:,} of {len(test):,} test rows have one of the training rows" if shared else ""
-            words = (
-                f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
-            )
-            option = option_of("--split-group", name)
-            return [f"{words}and intervals be too good. Pass {option} if rows with one value belong together."]
-    return []
+    return rows_together(
+        table,
+        np.concatenate([rows.truths[part] for part, table in rows.tables.items() if len(table)]),
+        rows.task,
+        np.repeat([part == "train" for part in rows.tables], [len(table) for table in rows.tables.values()]),
+        [name for name in types.names if name in both],
+        [name for name in named if name in both],
+        types.of_kind("image"),
+    )
 
 
 def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:

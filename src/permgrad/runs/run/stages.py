@@ -356,6 +356,16 @@ def _notes(work: RunWork) -> list[str]:
     return notes
 
 
+def _together(request: RunRequest, inputs: Inputs) -> dict[str, Any] | None:
+    """Return what may say that rows belong together, with the command of a run that keeps them together."""
+    if inputs.together is None:
+        return None
+    facts = inputs.together.facts()
+    group = facts["columns"][0] if len(facts["columns"]) == 1 else None
+    command = replace(request, group=group, out=Path(f"{request.folder}-together")).command
+    return facts | {"command": None if group is None else command}
+
+
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, request = work.inputs, work.request
@@ -387,6 +397,7 @@ def data_stage(work: RunWork) -> None:
         "na_codes": list(inputs.na_codes),
         "not_na": list(separated(request.not_na)),
         "leaks": leaks,
+        "together": _together(request, inputs),
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": counts,
         "positive": plain(inputs.positive),
