@@ -7,7 +7,7 @@ The curve of one row is its prediction with the feature set to each of a few val
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import Any
 
@@ -38,6 +38,7 @@ class Sample:
     ``predicted`` ``(rows, outputs)``: for each class whether a row has it, and its probability, or the target.
     ``numbers``: columns of dates as numbers. ``outputs``: positions of the outputs in predictions (``...``: all).
     ``dependence``: which rows depend on each other. ``texts``: columns of free text, whose cells are no levels.
+    ``members``: the columns of features that have several, which ``table`` shows as one.
     """
 
     raw: pd.DataFrame
@@ -48,12 +49,14 @@ class Sample:
     outputs: Sequence[int] | EllipsisType = ...
     dependence: Dependence | None = None
     texts: Sequence[str] = ()
+    members: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def predicted_with(self, predict: Predict, places: Integers, donors: Mapping[str, Integers]) -> Floats:
-        """Return what is predicted of rows, repeated or not, with the values that other rows have of some columns."""
+        """Return what is predicted of rows, repeated or not, with the values that other rows have of some features."""
         changed = self.raw.iloc[places].reset_index(drop=True)
-        for name, rows in donors.items():
-            changed[name] = self.raw[name].iloc[rows].reset_index(drop=True)
+        for feature, rows in donors.items():
+            for name in self.members.get(feature, (feature,)):
+                changed[name] = self.raw[name].iloc[rows].reset_index(drop=True)
         return np.asarray(predict(places, changed), dtype=np.float64)[:, self.outputs]
 
 

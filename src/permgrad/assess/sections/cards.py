@@ -19,6 +19,7 @@ from permgrad.attribution.wide import level_effects, word_effects
 from permgrad.base.errors import InputError
 from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
+from permgrad.data.types.as_one import as_features
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
 from permgrad.evaluation.local_effects import add_local_effects
 
@@ -67,6 +68,8 @@ def cards(work: Work) -> None:
 
 def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     """Return drawn rows, how they are predicted, and the classes whose probabilities are shown (None: a number)."""
+    main = work.content.explanation
+    members = work.members if main is not None and main.level == "feature" else {}  # of groups the columns are shown
     chosen = work.drawn[:MOST_ROWS]
     rows, seen = work.explained.take(chosen), work.seen.take(chosen)
     raw, classes = rows.frame.reset_index(drop=True), len(seen.classes)
@@ -75,13 +78,14 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     outcome = seen.codes[:, None] == np.arange(classes) if classes else seen.codes[:, None]
     sample = Sample(
         raw=raw,
-        table=blank_codes(raw, work.model.na_codes),
+        table=as_features(blank_codes(raw, work.model.na_codes), members),
         outcome=outcome[:, outputs].astype(np.float64),
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),
         outputs=outputs,
         dependence=rows.dependence,
         texts=work.texts,
+        members=members,
     )
     predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None

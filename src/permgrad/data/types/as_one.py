@@ -75,6 +75,33 @@ def as_one_said(found: Mapping[str, Sequence[str]], undo: str) -> str:
     return f"Columns that encode one variable, or repeat another column, are one feature: {shown}{more}. {undo}"
 
 
+def as_features(frame: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return a table with one column for each feature: without columns that repeat another, dummies as their category.
+
+    Other columns that are one feature stay as they are.
+
+    Examples:
+        >>> frame = pd.DataFrame({"c=red": [1, 0, 0], "c=blue": [0, 1, 0], "x": [1, 2, 3], "y": [2, 4, 6]})
+        >>> as_features(frame, {"c": ["c=red", "c=blue"], "x": ["x", "y"]}).values.tolist()
+        [['red', 1], ['blue', 2], ['none', 3]]
+    """
+    for name, columns in members.items():
+        if not set(columns) <= set(frame.columns):
+            continue
+        if name in columns:
+            frame = frame.drop(columns=[column for column in columns if column != name])
+            continue
+        flags = [_flags(frame[column]) for column in columns]
+        if any(flag is None for flag in flags) or np.sum(flags, axis=0).max(initial=0) > 1:
+            continue
+        words = np.array([*(column.removeprefix(name).lstrip("_=.:- ") for column in columns), "none"], dtype=object)
+        at = np.where(np.any(flags, axis=0), np.argmax(flags, axis=0), len(columns))
+        place = int(frame.columns.get_loc(columns[0]))  # type: ignore[arg-type]
+        frame = frame.drop(columns=list(columns))
+        frame.insert(place, name, pd.Series(words[at], index=frame.index))
+    return frame
+
+
 # ---- dummies ---------------------------------------------------------------------------------------------------------
 def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
     """Return the columns of each stem that are dummies of one variable."""

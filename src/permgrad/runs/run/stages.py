@@ -520,7 +520,11 @@ def explanation_stage(work: RunWork) -> None:
     cells = work.assessing.undated
     assert cells is not None
     # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
-    work.write(GROUPS, related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {})
+    found = related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {}
+    members = work.assessing.members
+    work.write(
+        GROUPS, {name: [one for own in names for one in members.get(own, (own,))] for name, names in found.items()}
+    )
     if content.refits is not None:
         work.say(f"  {training_words(content.refits)}")
 
