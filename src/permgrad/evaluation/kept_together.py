@@ -27,8 +27,9 @@ _FEWEST, _FEW_ROWS, _SHARE = 30, (10.0, 100.0), 0.01
 _IN_COMPANY = 0.2
 #: How much of the target's variance equal values share at least, beyond that.
 _ALIKE = 0.05
-#: Columns whose pairs are looked at, rows up to which they are, and how many candidates the model tries.
-_MOST_PAIRED, _MOST_ROWS, _TRIED = 15, 200_000, 8
+#: Columns up to which a table is searched, columns whose pairs are looked at, rows up to which they are, and how many
+#: candidates the model tries.
+_MOST_COLUMNS, _MOST_PAIRED, _MOST_ROWS, _TRIED = 500, 15, 200_000, 8
 #: Rows, folds, trees and columns at a split of the model. A fall counts from so many standard errors, and of so much of
 #: what it explains.
 _MODEL_ROWS, _FOLDS, _TREES, _MOST_SPLIT = 3000, 3, 20, 20
@@ -91,14 +92,17 @@ def rows_together(
         learned: which of them are training rows.
         features: columns that a model reads.
         named: columns whose values name something, by their name.
-        but_for: columns that are no candidates.
+        but_for: columns that are no candidates. Of very wide tables, only those ``named`` are.
     """
+    chosen = [name for name in table if name not in set(but_for)]
+    if len(chosen) > _MOST_COLUMNS:
+        chosen = list(named)
     kept = np.arange(len(table))
     with suppress(TypeError):  # of cells that nothing can look up
         kept = np.flatnonzero(
             ~table.assign(**{"\0target": y}).duplicated().to_numpy()
         )  # copies of a row have a note of their own
-    cells = {name: cells_of(table[name].iloc[kept], name) for name in table.columns if name not in set(but_for)}
+    cells = {name: cells_of(table[name].iloc[kept], name) for name in chosen}
     y, learned = np.asarray(y)[kept], learned[kept]
     classes = 0
     if task == "classification":
@@ -107,7 +111,8 @@ def rows_together(
     else:
         y = pd.Series(y).rank(pct=True).to_numpy()  # a few large values would decide all
     found = _candidates(cells, y, classes, learned)
-    trial = _Trial(np.column_stack([_numbers(cells[name]) for name in features if name in cells]), y, classes)
+    read = [_numbers(cells[name]) for name in features if name in cells]
+    trial = _Trial(np.column_stack([np.zeros((len(y), 0)), *read]), y, classes)
     tried = [(alike, trial.of(columns, codes)) for alike, columns, codes in found[:_TRIED]]
     falls = [(alike, one) for alike, one in tried if one.clear]
     if falls:
@@ -125,19 +130,19 @@ def _candidates(
 ) -> list[tuple[float, list[str], Integers]]:
     """Return how much of the target rows of one value share, the columns and each row's value, the most first."""
     found: list[tuple[float, list[str], Integers]] = []
-    shares: dict[str, float] = {}
-    for name, one in cells.items():
-        ordered = one.values if one.kind != "levels" and one.values is not None else None
-        if not _repeats(one.codes):
+    repeated = [name for name, one in cells.items() if _repeats(one.codes)]
+    for name in repeated:
+        one = cells[name]
+        if not _are_few(one.codes):
             continue
+        ordered = one.values if one.kind != "levels" and one.values is not None else None
         own, neighbours = _shared(one.codes if ordered is None else ordered, one.codes, y, classes, learned)
-        shares[name] = own
         alike = own if ordered is None else own * (1 - min(neighbours, 1.0))
-        if alike >= _ALIKE and _are_few(one.codes):
+        if alike >= _ALIKE:
             found.append((alike, [name], one.codes))
     # Amounts, and few levels, that cross are what a model learns from, and no names.
-    names = {name for name in shares if cells[name].kind == "levels" and int(cells[name].codes.max()) >= _FEWEST}
-    paired = sorted(shares, key=lambda name: -int(cells[name].codes.max()))[:_MOST_PAIRED]
+    names = {name for name in repeated if cells[name].kind == "levels" and int(cells[name].codes.max()) >= _FEWEST}
+    paired = sorted(repeated, key=lambda name: -int(cells[name].codes.max()))[:_MOST_PAIRED]
     for pair in combinations(paired, 2) if len(y) <= _MOST_ROWS else ():
         if not names.intersection(pair):
             continue

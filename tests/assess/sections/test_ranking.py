@@ -24,6 +24,7 @@ def test_values_of_the_strongest_features_come_back_by_row(tmp_path):
         classes=(),
         na_codes=["-9"],
         images=0,
+        options={},
         encoder=None,
         dates=lambda table: {},
         explain=lambda *_, **__: explanation,

@@ -166,7 +166,7 @@ def _category(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
 # ---- copies ----------------------------------------------------------------------------------------------------------
 def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
     """Return groups of columns that repeat each other, where so many columns would not by chance."""
-    names = [name for name in frame.columns if _can_repeat(frame[name])]
+    names = [str(name) for name, column in frame.items() if _can_repeat(column)]
     least = math.log(max(len(names) * (len(names) - 1) / 2, 1) / _CHANCE)
     alike = [group for group in alike_columns(frame, names) if _ways(frame[group[0]]) > least]
     return [copies for group in alike for copies in _of_one_meaning(frame, group, blocks)]
@@ -198,7 +198,10 @@ def _can_repeat(column: pd.Series[Any]) -> bool:
     """Return whether a column has different cells that can be compared: numbers, dates, text, categories."""
     if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in ("string", "boolean", "date"):
         return False
-    return len(column) > 0 and not bool((column == column.iloc[0]).all())
+    if isinstance(column.dtype, np.dtype) and column.dtype != object:
+        cells = column.to_numpy()
+        return not bool((cells == cells[0]).all())
+    return not bool((column == column.iloc[0]).all())
 
 
 def _ways(column: pd.Series[Any]) -> float:
