@@ -92,16 +92,15 @@ def rows_together(
         learned: which of them are training rows.
         features: columns that a model reads.
         named: columns whose values name something, by their name.
-        but_for: columns that are no candidates. Of very wide tables, only those ``named`` are.
+        but_for: columns that are no candidates. Of very wide tables only those ``named`` are, without scores.
     """
-    chosen = [name for name in table if name not in set(but_for)]
+    chosen = [str(name) for name in table if name not in set(but_for)]
     if len(chosen) > _MOST_COLUMNS:
-        chosen = list(named)
+        chosen, features = list(named), ()
     kept = np.arange(len(table))
     with suppress(TypeError):  # of cells that nothing can look up
-        kept = np.flatnonzero(
-            ~table.assign(**{"\0target": y}).duplicated().to_numpy()
-        )  # copies of a row have a note of their own
+        # Copies of a row have a note of their own.
+        kept = np.flatnonzero(~table.assign(**{"\0target": y}).duplicated().to_numpy())
     cells = {name: cells_of(table[name].iloc[kept], name) for name in chosen}
     y, learned = np.asarray(y)[kept], learned[kept]
     classes = 0
@@ -253,8 +252,9 @@ class _Trial:
         if skill <= 0:  # what is not learned cannot be half known
             return found
         clear = bool(fall > _SURE * error and fall > _LEAST_FALL * skill)
-        scores = [1 - float(one.mean()) / (1 if self.classes else usual) for one in (apart, together)]
-        return Together(columns, found.each, found.metric, *scores, clear=clear)
+        whole_loss = 1 if self.classes else usual
+        first, second = (1 - float(one.mean()) / whole_loss for one in (apart, together))
+        return Together(columns, found.each, found.metric, first, second, clear)
 
     def _losses(self, rows: Integers, folds: Integers) -> Floats:
         """Return the loss of each row: whether it is not recognised, or its squared error."""

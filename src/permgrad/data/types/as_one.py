@@ -91,8 +91,8 @@ def as_features(frame: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd
         if name in columns:
             frame = frame.drop(columns=[column for column in columns if column != name])
             continue
-        flags = [_flags(frame[column]) for column in columns]
-        if any(flag is None for flag in flags) or np.sum(flags, axis=0).max(initial=0) > 1:
+        flags = [flag for column in columns if (flag := _flags(frame[column])) is not None]
+        if len(flags) < len(columns) or np.sum(flags, axis=0).max(initial=0) > 1:
             continue
         words = np.array([*(column.removeprefix(name).lstrip("_=.:- ") for column in columns), "none"], dtype=object)
         at = np.where(np.any(flags, axis=0), np.argmax(flags, axis=0), len(columns))
@@ -145,7 +145,7 @@ def _are_exclusive(flags: Sequence[Array]) -> bool:
         return False
     none = float(np.prod(1 - shares))
     one = none * float((shares / (1 - shares)).sum())
-    return len(per_row) * math.log(one if complete else none + one) < math.log(_CHANCE)
+    return len(flags[0]) * math.log(one if complete else none + one) < math.log(_CHANCE)
 
 
 def _stems(name: str) -> list[tuple[str, bool]]:
