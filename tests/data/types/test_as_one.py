@@ -120,3 +120,18 @@ def test_a_predictor_and_an_estimator_have_one_feature_and_say_so_and_groups_und
     model.set_params(variables={}).fit(frame, y)
     assert pg.explain(model, frame, y, **call).names == tuple(frame)
     assert model.fit(frame.to_numpy(), y).preprocessor_.variables_ == {}, "columns without names"
+
+
+def test_curves_of_a_feature_of_several_columns_set_them_all():
+    rng = np.random.default_rng(0)
+    frame = one_hot("size", ["S", "M", "L"], n=400).assign(x=rng.normal(size=400), other=rng.normal(size=400))
+    frame["y"] = 1 - 2 * frame["x"]
+
+    def function(table):
+        return 3.0 * table["size_L"] + table["x"] - table["y"]
+
+    with pytest.warns(PermgradWarning, match="one feature: size .* x \\(x, y\\)"):
+        curves = pg.explain(function, frame, method="ale", random_state=0, progress=False)
+    assert curves.names == ("size", "x", "other")
+    spread = [np.std(3.0 * frame["size_L"]), np.std(frame["x"] - frame["y"]), 0.0]
+    np.testing.assert_allclose(curves.values[:, 0], spread, rtol=0.02, atol=1e-9)
