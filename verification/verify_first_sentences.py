@@ -117,7 +117,7 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
     data, metrics = (json.loads((out / name).read_text()) for name in ("data.json", "metrics.json"))
     leaks = tuple(one["column"] for one in data["leaks"])
     learnt = metrics["constant"]["learnt"]
-    named = [note for note in data["notes"] if "one to one" in note]
+    named = [note for note in data["notes"] if "one to one" in note or "repeat another column" in note]
     pairs = all(name in named[0] for name in table.pairs) if named else not table.pairs
     alarm = leak_words(data["target"], data["leaks"])
     content = Assessment(title=table.name, target=data["target"], task=data["task"], metrics=metrics)

@@ -68,3 +68,20 @@ def test_copies_without_a_value_are_said_to_be_none_and_need_no_advice(blank, ad
     assert ("every feature is missing" in sentences["duplicates"]) == bool(blank)
     assert ("copies of one case" in sentences["next"]) == advised
     assert "--row-group" not in sentences["next"]
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_rows_that_may_belong_together_come_first_if_scores_fall_and_advice_is_the_whole_command(clear):
+    content = report_content(NAMES[:3])
+    facts = {"columns": ["visit"], "each": 2.5, "metric": "accuracy", "apart": 0.9, "together": 0.6, "clear": clear}
+    facts["command"] = "permgrad run t.csv --target y --row-group visit --out t-together"
+    content.data = DataSection(rows=content.metrics["rows"], together=facts)
+    said = verdict(content)
+    (one,) = [one for one in said if one["facts"]["kind"] == "together"]
+    assert (one is said[0], one["facts"]["part"]) == ((True, "alarm") if clear else (False, "caution"))
+    assert ("0.90 on rows left out at random, and 0.60 if such rows are kept together" in one["sentence"]) == clear
+    assert "--row-group visit" in one["sentence"]
+    assert said[-1]["facts"]["reason"] == "together"
+    assert said[-1]["sentence"].endswith(facts["command"])
+    content.data = DataSection(rows=content.metrics["rows"], together=facts | {"columns": ["a", "b"], "command": None})
+    assert "add a column that holds both" in " ".join(one["sentence"] for one in verdict(content))

@@ -166,6 +166,8 @@ class ReadModel:
         name, self._is_network = label_of(read.model), isinstance(read.model, nn.Module)
         arguments = Arguments(read, inputs, y, scope="global", random_state=seed, **options)
         self.request = build_request(arguments, PermGrad(), "permgrad", decided=False)
+        if not self._is_network and self.request.subject.model is None and "groups" not in options:
+            options["groups"] = dict(self.request.as_one)  # all sections are of the same features
         table = self._table(self.request.raw, self.request.inputs)
         numbers, cut = np.arange(len(self.request.inputs[0])), None
         if self.request.subject.model is None and not self._is_network:

@@ -21,6 +21,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import by_count, counted
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
+from permgrad.data.types.as_one import as_features
 from permgrad.data.types.column_types import infer_schema, with_categories
 
 
@@ -110,10 +111,16 @@ class Work:
         return generator(self.budget.seed, "swarm rows").permutation(len(self.explained))
 
     @cached_property
+    def members(self) -> dict[str, list[str]]:
+        """The columns of features that have several."""
+        encoder = self.model.encoder
+        return dict(encoder.groups_ if encoder is not None else self.model.options.get("groups") or {})
+
+    @cached_property
     def undated(self) -> pd.DataFrame | None:
         """The training rows without columns of dates and with missing codes blanked, else the test rows.
 
-        Written as text, dates have nearly as many values as there are rows.
+        They have one column for each feature. Written as text, dates have nearly as many values as there are rows.
         """
         rows = self.test if self.train is None or self.train.table is None else self.train
         if rows.table is None:
@@ -123,7 +130,8 @@ class Work:
             dates = set(encoder.schema_.of_kind("date"))
         else:
             dates = set() if self.test.table is None else set(self.model.dates(self.test.table))
-        return blank_codes(rows.table, self.model.na).drop(columns=[name for name in rows.table if name in dates])
+        table = blank_codes(rows.table, self.model.na).drop(columns=[name for name in rows.table if name in dates])
+        return as_features(table, self.members)
 
     @cached_property
     def texts(self) -> list[str]:

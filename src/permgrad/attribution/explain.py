@@ -75,8 +75,9 @@ def explain(
         scale: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
             units).
         groups: columns that act as one: group name to feature names. ``"modality"``: a network's inputs, or an
-            estimator's table, texts and photos, are the features. ``{}``: raw columns. None: features (a one-hot block
-            is one, what a date says are several, such as its weekday, and an image's are its segments).
+            estimator's table, texts and photos, are the features. ``{}``: raw columns. None: features (columns that
+            encode one variable or repeat another are one, what a date says are several, such as its weekday, and an
+            image's are its segments).
         background: rows that donors or baselines are drawn from, in the form of ``X``. Default: the rows explained if
             there are at least 200, else the training rows kept in the model. For a network: the rows explained.
         loss: loss computed for each row. ``"auto"`` is the model's own (cross entropy, or squared error in units of

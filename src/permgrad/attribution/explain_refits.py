@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +62,9 @@ from permgrad.base.folders import FolderKind
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.read.cells import as_frame, rows_hash
+from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.data.types.column_types import infer_schema
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -159,7 +161,15 @@ def refit(
         X, together = _related(arguments, count)
     progress = arguments.progress
     arguments = replace(arguments, X=None, y=None, row_groups=None, row_time=None, progress=False)
-    work = _Work(arguments, X, y, seed, together)
+    estimator, fixed = arguments.model.model, dict[str, Any]()
+    if arguments.groups is None and hasattr(X, "columns"):
+        # Parts of the rows may say other things of the columns. All refits have the same as one feature.
+        if not is_estimator(estimator):
+            arguments = replace(arguments, groups=columns_as_one(as_frame(X)))
+        elif estimator.groups is None:
+            schema = infer_schema(as_frame(X), na=estimator.na, kinds=estimator.kinds)
+            fixed = {"groups": columns_as_one(as_frame(X), schema.of_kind("identifier"))}
+    work = _Work(arguments, X, y, seed, together, fixed)
     work.check()
     what = "rows" if together is None else "times" if timed else "groups"
     units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
@@ -194,6 +204,7 @@ class _Work:
     y: npt.NDArray[Any]
     seed: int
     groups: Any = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def estimator(self) -> Any:
@@ -264,7 +275,7 @@ class _Work:
             name: derive_seed(self.seed, "fit", number, name) % 2**31 for name in names if name.endswith("random_state")
         }
         if hasattr(model, "set_params"):
-            model.set_params(**seeds, **({"progress": False} if is_estimator(model) else {}))
+            model.set_params(**seeds, **({"progress": False, **self.fixed} if is_estimator(model) else {}))
         else:
             vars(model).update(seeds)
         try:

@@ -43,6 +43,7 @@ class Sample:
     by name: this date, and after how many values they begin again (None: they do not). ``outputs``: positions of the
     outputs in predictions (``...``: all).
     ``dependence``: which rows depend on each other. ``texts``: columns of free text, whose cells are no levels.
+    ``members``: the columns of features that have several, which ``table`` shows as one.
     """
 
     raw: pd.DataFrame
@@ -54,20 +55,22 @@ class Sample:
     dependence: Dependence | None = None
     texts: Sequence[str] = ()
     parts: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+    members: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def period(self, name: str) -> int | None:
         """Return after how many values a feature begins again, or None."""
         return self.parts[name][1] if name in self.parts else None
 
     def predicted_with(self, predict: Predict, places: Integers, donors: Mapping[str, Integers]) -> Floats:
-        """Return what is predicted of rows, repeated or not, with the values that other rows have of some columns.
+        """Return what is predicted of rows, repeated or not, with the values that other rows have of some features.
 
         Of what a date says, the column holds the date that says it.
         """
         changed = self.raw.iloc[places].reset_index(drop=True)
-        for name, rows in donors.items():
-            column = self.parts[name][0] if name in self.parts else name
-            changed[name] = self.raw[column].iloc[rows].reset_index(drop=True)
+        for feature, rows in donors.items():
+            for name in self.members.get(feature, (feature,)):
+                column = self.parts[name][0] if name in self.parts else name
+                changed[name] = self.raw[column].iloc[rows].reset_index(drop=True)
         return np.asarray(predict(places, changed), dtype=np.float64)[:, self.outputs]
 
 

@@ -29,7 +29,7 @@ from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import loss_value
 from permgrad.attribution.request import Request, changed, configured, methods
 from permgrad.attribution.request.arguments import REPEATS, Arguments
-from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.request.reading import build_request, is_estimator
 from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names, check_whole
@@ -429,7 +429,9 @@ def _call(explanation: Explanation, model: Model, X: Any, y: Any, background: An
     _check_given(explanation, y, background)
     meta, local = explanation.meta, explanation.scope == "local"
     loss, level, by_row = meta.get("loss", "auto"), explanation.level, meta.get("row_target")
-    groups = {"modality": "modality", "column": {}}.get(level, explanation.groups or None)
+    # Where none were found none are searched for: changed rows could have others.
+    network = isinstance(model.model, nn.Module) or is_estimator(model.model)
+    groups = {"modality": "modality", "column": {}}.get(level, explanation.groups or (None if network else {}))
     return Arguments(
         model,
         X,

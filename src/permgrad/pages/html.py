@@ -97,6 +97,7 @@ _HELP = {
     "one_class": ("table",),
     "few_rows": ("table",),
     "baselines": ("scores",),
+    "together": ("table",),
     "duplicates": ("table",),
     "drift": ("columns",),
     "never_predicted": ("threshold",),

@@ -127,6 +127,25 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
     )
 
 
+def together_words(facts: Mapping[str, Any]) -> str:
+    """Say which rows may belong together, and what a model scores if they are kept together."""
+    columns = facts["columns"]
+    names, several = " and ".join(map(repr, columns)), f"{facts['each']:.2g} rows each on average"
+    known = facts["apart"] is not None
+    if facts["clear"]:
+        measure = MEASURES_OF_LEAKS.get(facts["metric"], facts["metric"])
+        words = f"Rows with the same {names} may belong together ({several}). A forest has {measure} "
+        words += f"{facts['apart']:.2f} on rows left out at random, and {facts['together']:.2f} if such rows are kept "
+        words += "together. If they do belong together, scores and intervals here are too good: "
+    else:
+        words = f"{names} names rows ({several}), which may depend on each other. "
+        words += "A forest is not clearly worse if they are kept together, but " * known
+        words += f"{'i' if known else 'I'}ntervals can be too narrow. If they do depend on each other, "
+    if len(columns) > 1:
+        return f"{words}add a column that holds both, and run again with it as --row-group."
+    return f"{words}run again with {option_of('--row-group', columns[0])}."
+
+
 def _filled_words(leaks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say, for each class without a full stop, which columns tell it by having a value."""
     words = []

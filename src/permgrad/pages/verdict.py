@@ -46,6 +46,7 @@ from permgrad.pages.sentences import (
     related_words,
     reliability_words,
     segment_words,
+    together_words,
     unchecked_words,
 )
 from permgrad.pages.words import clean, listed, names_apart, shorten, texts_of
@@ -147,6 +148,8 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
     if leaks := list(data.leaks) if data is not None else []:
         words = leak_words(content.target, leaks, in_python=content.in_python)
         yield words, "leak", "alarm", {"columns": leaks}
+    if data is not None and data.together and data.together["clear"]:
+        yield together_words(data.together), "together", "alarm", dict(data.together)
     facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
     yield headline(content), "skill", "score", {"rows": class_rows(content)[0], **facts}
     ahead = constant.get("ahead") or {}
@@ -360,6 +363,8 @@ def _scores(content: Assessment) -> Iterator[Spoken]:
         yield words, "in_order", "caution", {**order, "quadratic_kappa": kappa}
     if missed := (content.metrics or {}).get("never_predicted"):
         yield " ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", {"classes": missed}
+    if data is not None and data.together and not data.together["clear"]:
+        yield together_words(data.together), "together", "caution", dict(data.together)
     if data is not None and data.shared_rows and rows:
         shared, blank = data.shared_rows, data.blank_rows
         words = f"{counted(shared, 'test row')} ({percent(shared / rows)}) {by_count(shared, 'is', 'are')} also in the "
@@ -416,8 +421,12 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
     best = baseline_label(baselines["best"]) if baselines else ""
     less, more = spoken.get("cut", {}).get("training"), "Train again with more time (--time-limit or --max-rows all)."
     late = shorten(dominant["feature"], 40) if dominant and dominant["noted"] else ""
+    together = spoken.get("together", {})
+    kept = "Run again with such rows kept together, if they belong together"
+    kept += f": {together['command']}" if together.get("command") else " (--row-group)."
     advice = (
         ("leak", "leak" in spoken, "Find out when each column of the alarm is known. Then run again without it."),
+        ("together", together.get("clear"), kept),
         ("cut", less and not content.learnt, more),
         ("skill", too_few_words(content), "Test it on more rows before you use its predictions."),
         (
@@ -428,6 +437,7 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
         ("unchecked", spoken.get("unchecked", {}).get("needs") == "train", "Pass train=(X_train, y_train) too."),
         ("dominant", late, f"Train again without {late}, unless it is known when you predict."),
         ("one_class", "one_class" in spoken, "Test it on rows of every class."),
+        ("together", together, kept),
         ("few_rows", "few_rows" in spoken and content.in_python, "Test it on more rows."),
         ("few_rows", "few_rows" in spoken, "Repeat the split (permgrad compare), or test it on more rows."),
         (

@@ -61,7 +61,9 @@ _PARQUET = "CSV, Excel or Parquet file, folder of Parquet files, or named data s
 _TABLE = "CSV, Excel or Parquet file, or named data set (permgrad datasets list)."
 _SHEET = "Sheet of Excel files (default: the first)."
 _OPEN = "Open the report in a browser."
-_GROUPS = 'JSON of columns that act as one: {"name": ["column", ...]}.'
+#: What ``--groups`` says where each column is a feature.
+NO_GROUPS = "none"
+_GROUPS = 'JSON of columns that act as one: {"name": ["column", ...]}; none: not even copies.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
     ("refits", "time_limit", ""),
@@ -115,6 +117,7 @@ class TableRequest(ComputingRequest, CommandRequest):
         files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test")}
         preset = getattr(self, "network", "")
         files["preset"] = Path(preset) if preset.endswith(".json") else None
+        files |= {"groups file": None} if str(files["groups file"]) == NO_GROUPS else {}
         return {"table": None if self.table in DATA_SETS else Path(self.table), **files}
 
     @property

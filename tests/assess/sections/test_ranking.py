@@ -25,6 +25,7 @@ def test_values_of_the_strongest_features_come_back_by_row(tmp_path):
         classes=(),
         na=["-9"],
         images=0,
+        options={},
         encoder=None,
         dates=lambda table: {},
         explain=lambda *_, **__: explanation,

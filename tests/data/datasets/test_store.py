@@ -16,8 +16,8 @@ from permgrad import EnvironmentProblem, InputError, PermgradWarning, load_datas
 from permgrad.data.datasets import cards, fetch_dataset, get_card, list_datasets, store
 from permgrad.data.datasets.sets import convert_bank
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.encode.groups import propose_one_hot_blocks
 from permgrad.data.splitting import count_shared_rows, split_rows
+from permgrad.data.types.as_one import columns_as_one
 
 FOLDER = Path(os.environ.get("PERMGRAD_DATA", "no such folder"))
 
@@ -103,7 +103,7 @@ def test_facts_of_the_cards():
     assert len(encoder.features("feature")) == 12
     assert len(encoder.features("column")) == 54
     # The blocks would have been found without the card.
-    proposed = propose_one_hot_blocks(cover.X)
+    proposed = columns_as_one(cover.X)
     assert {tuple(own) for own in proposed.values()} == {tuple(own) for own in cover.groups.values()}
     assert abs((load_dataset("bank").y == "yes").mean() - 0.117) < 0.001
     # Whole-number codes with few values stay numbers unless declared.

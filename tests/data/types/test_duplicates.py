@@ -112,13 +112,22 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model.fit(frame, y)
-    assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [
+    one_feature, split = (
+        (
+            "Columns that encode one variable, or repeat another column, are one feature: x (x, x_copy). To read each "
+            "by itself, pass groups={}."
+        ),
         (
             "These columns determine each other one to one in every training row, so importance is split between them: "
             "x = x_copy. Leave out all but one, or explain them together: "
             "pg.explain(..., groups={'x': ['x', 'x_copy']})."
-        )
-    ]
+        ),
+    )
+    assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [one_feature]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model.set_params(groups={}).fit(frame, y)
+    assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [split]
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
         model.set_params(groups={"both": ["x", "x_copy"]}).fit(frame, y)
@@ -131,8 +140,11 @@ def test_a_long_table_names_them_by_the_rows_that_it_looked_at(tmp_path):
     frame = table(200)[["x", "x_copy", "lab_1"]]
     frame.assign(y=frame["x"] * 2).to_parquet(tmp_path / "table.parquet")
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
-    with pytest.warns(PermgradWarning, match=r"in every row that types are read from, .* them: x = x_copy\. Leave"):
+    with pytest.warns(PermgradWarning, match=r"are one feature: x \(x, x_copy\)\. To"):
         model.fit_stream(tmp_path / "table.parquet", "y")
+    assert model.preprocessor_.groups_ == {"x": ["x", "x_copy"]}
+    with pytest.warns(PermgradWarning, match=r"in every row that types are read from, .* them: x = x_copy\. Leave"):
+        model.set_params(groups={}).fit_stream(tmp_path / "table.parquet", "y")
 
 
 def test_what_a_command_has_said_is_not_said_again():

@@ -46,7 +46,7 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
         in said
     )
     assert "ward_id. Leave them out with --id or --drop, or confirm with --kind ward_id=numeric" in said
-    assert usual.encoder_options == {"na": None, "groups": None, "kinds": None}
+    assert usual.encoder_options == {"na": None, "groups": {}, "kinds": None}
     inputs = load_inputs(request("id_code=categorical", "ward=categorical", "ward_id=identifier", "age = numeric"))
     assert inputs.kinds == {"id_code": "categorical", "ward": "categorical", "age": "numeric"}
     assert inputs.notes == []

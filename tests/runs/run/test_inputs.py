@@ -202,27 +202,36 @@ def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
     assert not {"code", "weight"} & set(inputs.parts["test"].frame.columns)
 
 
-def test_one_hot_blocks_are_proposed_and_declared_groups_are_variables(here):
-    assert any("one-hot blocks" in note and "colour: colour_red" in note for note in load().notes)
+def test_dummies_are_one_feature_and_declared_groups_are_variables(here):
+    found = load()
+    assert found.groups == {"colour": ["colour_red", "colour_green", "colour_blue"]}
+    assert any("are one feature: colour (colour_red" in note and "--groups none" in note for note in found.notes)
+    none = load(groups=Path("none"))
+    assert none.groups == none.encoder_options["groups"] == {}
+    assert not any("one feature" in note for note in none.notes)
     Path("groups.json").write_text(json.dumps({"colour": ["colour_red", "colour_green", "colour_blue"]}))
     inputs = load(groups=Path("groups.json"))
     assert inputs.groups == {"colour": ["colour_red", "colour_green", "colour_blue"]}
-    assert not any("one-hot" in note for note in inputs.notes)
+    assert not any("are one feature" in note for note in inputs.notes)
 
 
 def test_columns_that_say_the_same_are_named(here):
-    assert not any("one to one" in note for note in load().notes)
+    assert not any("age_copy" in note for note in load().notes)
     blocks = table().assign(sex_m=[i % 2 for i in range(200)], sex_f=[1 - i % 2 for i in range(200)])
     blocks.assign(age_copy=blocks["age"]).to_csv("table.csv", index=False)
-    said = [note for note in load().notes if "one to one" in note]
-    assert any("sex: sex_m, sex_f" in note for note in load().notes), "complementary columns are a block, and no copies"
-    assert said == [
-        (
-            "These columns determine each other one to one in every training row, so importance is split between them: "
-            "age = age_copy. Drop all but one with --drop, or treat them as one feature: put them in a "
-            'JSON file {"age": ["age", "age_copy"]} and pass it with --groups.'
-        )
-    ]
+    found = load()
+    assert {name: found.groups[name] for name in ("sex", "age")} == {
+        "sex": ["sex_m", "sex_f"],
+        "age": ["age", "age_copy"],
+    }
+    (said,) = [note for note in found.notes if "age_copy" in note]
+    assert "sex (sex_m, sex_f)" in said
+    (said,) = [note for note in load(groups=Path("none")).notes if "one to one" in note]
+    assert said == (
+        "These columns determine each other one to one in every training row, so importance is split between them: "
+        "age = age_copy; sex_m = sex_f. Drop all but one with --drop, or treat them as one feature: put them in a "
+        'JSON file {"age": ["age", "age_copy"]} and pass it with --groups.'
+    )
     Path("groups.json").write_text('{"age": ["age", "age_copy"]}')
     assert not any("age_copy" in note for note in load(groups=Path("groups.json")).notes)
     assert not any("age_copy" in note for note in load(drop=("age_copy",)).notes)
@@ -597,6 +606,6 @@ def test_a_feature_that_names_persons_with_several_rows_is_told(here):
     inputs = load()
     assert {"staff no", "shop no"} <= {one.name for one in inputs.feature_types}
     (said,) = [note for note in inputs.notes if "--row-group" in note]
-    assert said.startswith("'staff no' names ")
-    assert said.endswith("Pass --row-group 'staff no' if rows with one value belong together.")
+    assert said.startswith("'staff no' names rows (3 rows each on average), which may depend on each other.")
+    assert said.endswith("If they do depend on each other, run again with --row-group 'staff no'.")
     assert not any("--row-group" in note for note in load(row_group="staff no").notes)

@@ -22,6 +22,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.numerals import compact
 from permgrad.base.significance import LEAST_SHARE, deserves_words
 from permgrad.data.read.table import blank_codes
+from permgrad.data.types.as_one import as_features
 from permgrad.evaluation.cards import dated_levels
 from permgrad.evaluation.levels import level_table, levels_of
 
@@ -51,7 +52,7 @@ def beside_data(work: Work) -> None:
     if work.model.classes:
         words = f"share of {work.content.target} = {label}"
         outcome = np.array(work.seen.truth == label, dtype=np.float64)
-    blanked = work.model.with_parts(blank_codes(rows.frame, work.model.na))
+    blanked = as_features(work.model.with_parts(blank_codes(rows.frame, work.model.na)), work.members)
     # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
     # are of all rows.
     of_classes = main.outputs[1:]

@@ -19,6 +19,7 @@ from permgrad.attribution.wide import level_effects, word_effects
 from permgrad.base.errors import InputError
 from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
+from permgrad.data.types.as_one import as_features
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
 from permgrad.evaluation.local_effects import add_local_effects
 
@@ -67,6 +68,8 @@ def cards(work: Work) -> None:
 
 def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     """Return drawn rows, how they are predicted, and the classes whose probabilities are shown (None: a number)."""
+    main = work.content.explanation
+    members = work.members if main is not None and main.level == "feature" else {}  # of groups the columns are shown
     chosen = work.drawn[:MOST_ROWS]
     rows, seen = work.explained.take(chosen), work.seen.take(chosen)
     raw, classes = rows.frame.reset_index(drop=True), len(seen.classes)
@@ -75,7 +78,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     outcome = seen.codes[:, None] == np.arange(classes) if classes else seen.codes[:, None]
     sample = Sample(
         raw=raw,
-        table=work.model.with_parts(blank_codes(raw, work.model.na)),
+        table=as_features(work.model.with_parts(blank_codes(raw, work.model.na)), members),
         outcome=outcome[:, outputs].astype(np.float64),
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),
@@ -83,6 +86,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
         dependence=rows.dependence,
         texts=work.texts,
         parts=work.model.date_parts(raw),
+        members=members,
     )
     predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None

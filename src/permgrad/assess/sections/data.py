@@ -32,7 +32,8 @@ class DataSection:
     columns. ``leaks`` are columns or formulas that predict the target, and ``drift`` compares columns of both parts,
     see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts
     that were compared and their ``columns``, see ``permgrad.evaluation.drift``. ``unchecked`` is what the
-    search for leaks, drift and copies of rows needs and does not have.
+    search for leaks, drift and copies of rows needs and does not have. ``together`` says which rows may belong
+    together, see ``permgrad.evaluation.kept_together``, with the ``command`` that keeps them so.
     """
 
     rows: Mapping[str, int | None]
@@ -49,6 +50,7 @@ class DataSection:
     drift: Sequence[Mapping[str, Any]] = ()
     described: Mapping[str, Any] = field(default_factory=dict)
     unchecked: str = ""
+    together: Mapping[str, Any] | None = None
 
 
 def describe_data(work: Work) -> DataSection:

@@ -43,9 +43,10 @@ from permgrad.attribution.subject.row_target import each_row_by_itself
 from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, pad_of, with_tokens
 from permgrad.attribution.subject.words import as_tokens
 from permgrad.base.arrays import Floats32
-from permgrad.base.errors import InputError, listed
+from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
+from permgrad.data.types.as_one import as_one_said, columns_as_one
 from permgrad.data.weights import check_weights
 from permgrad.models.estimators.kept_rows import kept_rows
 from permgrad.models.losses import of_output
@@ -242,17 +243,25 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
         donors = _own_background(
             subject.inputs, subject.read(arguments.background), scope, part=arguments.row_offset is not None
         )
+    as_one: dict[str, list[str]] = {}
     if encoded:
         space = _table_space(subject.preprocessor, arguments, options)
+        as_one = subject.preprocessor.groups_ if arguments.level == "feature" else {}
     else:
         names = subject.form.names
         space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
-        space = _at_level(space, arguments, options)
+        if arguments.level == "feature" and subject.form.named:
+            # The background of a table in parts is the same for all of them.
+            as_one = columns_as_one(subject.form.frame(donors[0]))
+        space = _at_level(space.grouped(as_one) if as_one else space, arguments, options)
+    if as_one and not encoded:
+        warn_user(as_one_said(as_one, "To explain each by itself, pass groups={}."))
     return {
         "subject": subject,
         "inputs": subject.inputs,
         "donors": donors,
         "space": space,
+        "as_one": as_one,
         "background_kind": "rows explained" if arguments.background is None else "given",
         "raw": subject.table(arguments.X) if encoded else subject.form.frame(subject.inputs[0]),
     }
@@ -298,6 +307,7 @@ def _read_table(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) 
         "inputs": inputs,
         "donors": donors,
         "space": _table_space(encoder, arguments, options),
+        "as_one": encoder.groups_ if arguments.level == "feature" else {},
         "background_kind": kind,
         "raw": subject.table(arguments.X),
     }

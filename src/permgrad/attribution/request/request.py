@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -46,6 +47,7 @@ class Request:
     ``raw`` are the user's rows, or None where no table has an encoder. ``y`` holds class indexes, numbers in y's units,
     or the targets that a loss takes. In the last case ``classes`` holds the class indexes, if there are any. ``labels``
     are the classes as the user's y holds them.
+    ``as_one``: columns of a table that are one feature, because an encoder says so or because they say one thing.
     ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
     does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
     is the number of its first row.
@@ -62,6 +64,7 @@ class Request:
     classes: Integers | None = None
     labels: Array | None = None
     raw: pd.DataFrame | None = None
+    as_one: Mapping[str, list[str]] = field(default_factory=dict)
     shapes: tuple[ImageShape | None, ...] = ()
     scale: Literal["logit", "probability"] = "logit"
     level: str = "feature"

@@ -67,6 +67,7 @@ def build(
         if request.scope == "local" and request.positive_by_y:
             about["positive_by"] = "y"
     about |= {"paths": list(subject.paths), **subject.facts}
+    about |= {"as_one": dict(request.as_one)} if request.as_one else {}
     read = {name: shape for name, shape in zip(request.space.inputs, request.shapes, strict=False) if shape is not None}
     if read:
         about["read_as"] = {name: {"size": list(each.size), "channels": each.channels} for name, each in read.items()}

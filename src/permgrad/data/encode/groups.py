@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-import numpy as np
-
 from permgrad.base.errors import InputError, did_you_mean, shown
 from permgrad.base.stored import read_user_json
-from permgrad.data.read.cells import MissingCodes, as_frame, native_cells, native_names
-
-_LEAST_SHARE_SET = 0.05
 
 
 def check_groups(groups: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> dict[str, list[str]]:
@@ -56,42 +50,6 @@ def _check_owners(groups: Mapping[str, Sequence[str]]) -> None:
                 problem = f"Column {column!r} is listed in two groups, {owner[column]!r} and {group!r}"
                 raise InputError(problem, hint="List it once.", code="PG039")
             owner[column] = group
-
-
-def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
-    """Find 0/1 columns with a common stem of which each row sets at most one, and 5 % of the rows exactly one."""
-    frame = as_frame(X)
-    names = native_names(frame)
-    if len(names) < 2:
-        return {}
-    matrix, _ = native_cells(frame, names, MissingCodes(("inf", "-inf")))
-    binary = ((matrix == 0) | (matrix == 1)).all(axis=0)
-    stems: dict[str, list[int]] = {}
-    for j in np.flatnonzero(binary).tolist():
-        for stem in _stems(names[j]):
-            stems.setdefault(stem, []).append(j)
-    blocks: dict[str, list[str]] = {}
-    taken: set[int] = set()
-    # The largest family first, then the longest stem: "Soil_Type" before "Soil".
-    for stem, members in sorted(stems.items(), key=lambda item: (-len(item[1]), -len(item[0]))):
-        if len(members) < 2 or taken.intersection(members):
-            continue
-        per_row = matrix[:, members].sum(axis=1)
-        # Two columns of which a row may have none or one say little: they must be complementary.
-        complete = bool((per_row == 1).all())
-        if per_row.max() <= 1 and (complete or (len(members) > 2 and (per_row == 1).mean() >= _LEAST_SHARE_SET)):
-            taken.update(members)
-            blocks[stem] = [names[j] for j in members]
-    return dict(sorted(blocks.items(), key=lambda item: names.index(item[1][0])))
-
-
-def _stems(name: str) -> list[str]:
-    """Possible stems: what stands before a separator, or before final digits."""
-    separators = re.finditer(r"[_=.:\- ]+", name)
-    stems = [name[: match.start()] for match in separators if match.start() > 0 and match.end() < len(name)]
-    if digits := re.fullmatch(r"(.*\D)\d+", name):
-        stems.append(digits[1].rstrip("_=.:- ") or digits[1])
-    return list(dict.fromkeys(stems))
 
 
 def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:

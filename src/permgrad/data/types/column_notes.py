@@ -15,6 +15,7 @@ import numpy as np
 from permgrad.base.errors import counted, listed, option_of, two_sentences, warn_user
 from permgrad.base.late import is_frame, pd
 from permgrad.data.read.whole_numbers import FUSED
+from permgrad.data.types.as_one import as_one_said
 from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, WHOLE_AS_TEXT, Schema
 from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import NAMES, SUSPECT
@@ -43,10 +44,14 @@ def tell_of_columns(
     kinds: Mapping[str, Any],
     *,
     together: Iterable[Sequence[str]] = (),
+    found: Mapping[str, Sequence[str]] | None = None,
     suspects: Sequence[str] | None = None,
     rows: str = "training row",
 ) -> None:
-    """Warn of identifiers, odd spellings, too many digits, and columns that determine each other one to one."""
+    """Warn of identifiers, odd spellings, too many digits, and columns that determine each other one to one.
+
+    Columns act ``together`` as the user said, or as was ``found``, which is told.
+    """
     if _told.get():
         return
     sentences = [*_identifiers_said(schema, kinds, suspects), *several_ways_said(schema, kinds)]
@@ -71,6 +76,7 @@ def tell_of_columns(
             f"Images are left out of a table that is read in parts: {listed(images)}. To use them, call fit."
         )
     sentences += fused_said(schema, "Declare kinds={{{0!r}: 'categorical'}}")
+    sentences += [as_one_said(found, "To read each by itself, pass groups={}.")] if found else []
     if groups := same_columns(frame, schema, together):
         fix = f"Leave out all but one, or explain them together: pg.explain(..., groups={as_groups(groups)!r})"
         sentences.append(duplicates_said(groups, fix, rows=rows))

@@ -29,17 +29,21 @@ def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequenc
     If nearly each row has a different value, all columns are codes of each other: there numbers must rise, or fall,
     strictly together, and texts be equal. Constants, identifiers and groups that act ``together`` are passed over.
     """
-    # Names in a schema are text, whatever they are in the frame.
-    frame = as_frame(frame)
+    # Names in a schema are text, whatever they are in the frame, and as_frame makes them so.
     names = [column.name for column in schema if column.kind not in ("constant", "identifier")]
+    blocks = [set(block) for block in together]
+    order = {name: place for place, name in enumerate(schema.names)}
+    groups = [tuple(sorted(group, key=order.__getitem__)) for group in alike_columns(as_frame(frame), names)]
+    apart = [group for group in groups if not any(block.issuperset(group) for block in blocks)]
+    return sorted(apart, key=lambda group: order[group[0]])
+
+
+def alike_columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
+    """Return groups of columns that determine each other, as ``same_columns`` says."""
     if len(frame) > _LOOKED_AT:
         some = frame.iloc[np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)]
         names = [name for group in _alike(some, names, _ALL_DIFFERENT) for name in group]
-    blocks = [set(block) for block in together]
-    order = {name: place for place, name in enumerate(schema.names)}
-    groups = [tuple(sorted(group, key=order.__getitem__)) for group in _alike(frame, names, _OFTEN_ALIKE)]
-    apart = [group for group in groups if not any(block.issuperset(group) for block in blocks)]
-    return sorted(apart, key=lambda group: order[group[0]])
+    return _alike(frame, names, _OFTEN_ALIKE)
 
 
 def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[str]]:

@@ -29,7 +29,7 @@ from permgrad.data.weights import check_weights, exposures
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.building import build_network, known_types, make_encoder, tensor_rows
+from permgrad.models.estimators.building import build_network, find_as_one, known_types, make_encoder, tensor_rows
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.intervals import HeldOut, Places
 from permgrad.models.estimators.learned import learn_from_held_out
@@ -251,9 +251,11 @@ class HyNNBase(BaseEstimator):
             from permgrad.models.images.features import ImageFeatures  # few tables have images
 
             encoder.images_ = ImageFeatures(self.image_encoder, settings.device)
+        found = find_as_one(self, frame, encoder.schema_)
+        encoder.groups_ |= found
         if schema is None:  # who knows the types has told of them
             together = list(encoder.groups_.values())
-            tell_of_columns(frame, encoder.schema_, dict(encoder.kinds or {}), together=together)
+            tell_of_columns(frame, encoder.schema_, dict(encoder.kinds or {}), together=together, found=found)
         self.preprocessor_ = encoder
         rows = frame if held is None or later else pd.concat([frame, held])
         if target is None:

@@ -15,6 +15,7 @@ from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
+from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_types import Schema, infer_schema
 from permgrad.data.types.names_by_target import with_names
 from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, is_foreign, make_layout
@@ -54,6 +55,13 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
 
         encoder.texts_ = TextFeatures(model.text_encoder, settings.device)
     return encoder
+
+
+def find_as_one(model: Any, frame: pd.DataFrame, schema: Schema) -> dict[str, list[str]]:
+    """Return columns that are one feature where the user declared none. Arrays have no names that could say so."""
+    if model.groups is not None or not hasattr(model, "feature_names_in_"):
+        return {}
+    return columns_as_one(frame[[one.name for one in schema if one.kind != "identifier"]])
 
 
 def known_types(

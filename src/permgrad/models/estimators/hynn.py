@@ -77,7 +77,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         pixels: side of the square image. It grows if the encoded columns need more room.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.
         na: codes that stand for missing values, as ``TableEncoder`` takes them.
-        groups: columns that act as one feature, as ``TableEncoder`` takes them.
+        groups: columns that act as one feature, as ``TableEncoder`` takes them. None: of a table with names, columns of
+            0 and 1 that encode one variable (``color=red``, ``color=blue``) and columns that repeat another. ``{}``:
+            each column is a feature.
         image_encoder: what turns images into vectors: ``"efficientnet-lite0"`` (extra ``vision``), a
             ``torch.nn.Module``, which is copied and not trained, or a function, from images ``(n, 3, height, width)``,
             float32 in 0 … 1, to vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the one that is

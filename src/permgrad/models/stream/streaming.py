@@ -70,6 +70,7 @@ def prepare_stream(
     model.seed_ = seed
     _learn_target(model, scanned, settings)
     model.preprocessor_ = encoder.update(scanned.statistics)
+    encoder.groups_ |= scanned.as_one
     mean_weight, values = scanned.weight / scanned.rows, source.values_of(scanned.sample, model)
     weights = source.weights_of(scanned.sample) / mean_weight
     # Nothing reads images here: they would be read again in every epoch.

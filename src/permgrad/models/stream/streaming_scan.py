@@ -28,6 +28,7 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import counts_rows, is_running
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators import inputs
+from permgrad.models.estimators.building import find_as_one
 from permgrad.models.estimators.presets import get_preset
 
 #: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
@@ -95,6 +96,7 @@ class Scan:
 
     ``target`` has the moments of numbers. Of classes ``labels`` says how many rows each has. ``sample`` is a uniform
     sample of the rows in the table's order, or all of them if they are few. ``held`` are those held out of training.
+    ``as_one``: columns that are one feature.
     """
 
     statistics: TableStatistics
@@ -106,6 +108,7 @@ class Scan:
     weight: float = 0.0
     sample: RowBatch = dataclasses.field(init=False)
     held: RowBatch | None = None
+    as_one: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def count(self, values: Array) -> None:
         """Add some rows' target to the moments, or to the classes' counts."""
@@ -192,15 +195,16 @@ def scan(
     schema = Schema(
         tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
     )
-    together = list(check_groups(estimator.groups, schema.names).values())
-    rows = "row that types are read from"
-    tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
+    groups = check_groups(estimator.groups, schema.names)
+    found = find_as_one(estimator, typed.frame, schema)
+    told: dict[str, Any] = {"together": [*groups.values(), *found.values()], "found": found}
+    tell_of_columns(typed.frame, schema, chosen, suspects=typed.suspects, rows="row that types are read from", **told)
     sample, held = (
         _BottomK(max(size, get_preset(estimator.preset).background_size), ("stream sample",)),
         list[RowBatch](),
     )
     target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
-    result = Scan(TableStatistics(schema, na=estimator.na), target)
+    result = Scan(TableStatistics(schema, na=estimator.na), target, as_one=found)
     for part in source.table.parts:
         before = result.rows
         for training, held_out in source.batches(part):

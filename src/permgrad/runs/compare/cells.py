@@ -161,7 +161,7 @@ def _explanations(
         background = fitted.X.iloc[fold.train[np.sort(chosen)]]
     options: dict[str, Any] = {"background": background, "n_repeats": N_REPEATS, "loss": loss_of(table.task)}
     options |= {"random_state": seed, "progress": False}
-    options |= {"groups": dict(table.groups) or None} if "task" in fitted.options else {}
+    options |= {"groups": dict(table.groups)} if "task" in fitted.options else {}
     model = ReadModel(fitted.model.model, **fitted.options)
     options |= {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
 

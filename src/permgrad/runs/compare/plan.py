@@ -20,6 +20,7 @@ from permgrad.base.checks import check_flag, check_names, check_rows, is_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, shown
 from permgrad.base.random import derive_seed
 from permgrad.data.read.cells import Code, as_frame
+from permgrad.data.types.as_one import as_one_said, columns_as_one
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
 from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
@@ -314,7 +315,8 @@ class ComparedTable:
     @property
     def encoding(self) -> dict[str, Any]:
         """The options of columns for encoders and networks."""
-        return {name: getattr(self, name) or None for name in ("na", "groups", "kinds")}
+        # No groups: none is searched for in the rows of a fold.
+        return {"na": self.na or None, "groups": self.groups, "kinds": self.kinds or None}
 
 
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
@@ -368,7 +370,8 @@ def from_arrays(X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None) ->
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
     declared = checked_kinds(kinds, list(frame.columns))
     # What the encoders of the folds would refuse is refused here, before anything is computed.
-    infer_schema(frame, kinds=declared)
+    schema = infer_schema(frame, kinds=declared)
+    found = columns_as_one(frame, schema.of_kind("identifier")) if hasattr(X, "columns") else {}
     values = target_values(target, task, title)
     return ComparedTable(
         name="table",
@@ -378,6 +381,10 @@ def from_arrays(X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None) ->
         task=task,
         row_groups=codes,
         kinds=declared,
+        groups=found,
         positive=positive_label(values, task, None),
-        notes=tuple(doubt_on_task(target, title, "y as text") if task == "regression" else []),
+        notes=(
+            *(doubt_on_task(target, title, "y as text") if task == "regression" else ()),
+            *([as_one_said(found, "To read one by itself, leave the others out.")] if found else ()),
+        ),
     )

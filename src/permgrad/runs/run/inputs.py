@@ -33,23 +33,26 @@ from permgrad.data.read.table import blank_codes, is_parquet_folder, read_writte
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
+from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_exposures, read_weights
+from permgrad.evaluation.kept_together import Together
+from permgrad.pages.sentences import together_words
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
-from permgrad.runs.requests import RunRequest
+from permgrad.runs.requests import NO_GROUPS, RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
+    find_together,
     notes_on_blocks,
     notes_on_cells,
     notes_on_codes,
     notes_on_columns,
     notes_on_counts,
-    notes_on_repeats,
 )
 from permgrad.runs.run.splitting import SplitTable, Task, notes_on_division, positive_label, split_table, task_of_target
 
@@ -74,7 +77,8 @@ class Inputs:
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
     without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
     are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
-    what the configuration holds of the images. ``counts``: the target is counts or rates.
+    what the configuration holds of the images, ``together`` what may say that rows belong together. ``counts``: the
+    target is counts or rates.
     """
 
     name: str
@@ -100,12 +104,13 @@ class Inputs:
     positive: Any
     images: dict[str, Any]
     counts: bool = False
+    together: Together | None = None
 
     @property
     def encoder_options(self) -> dict[str, Any]:
         """The options of columns for a table encoder, or for an estimator that makes one."""
         codes = list(self.na) or None
-        return {"na": codes, "groups": self.groups or None, "kinds": self.kinds or None}
+        return {"na": codes, "groups": self.groups, "kinds": self.kinds or None}
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
@@ -152,7 +157,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content["table content"] = content_of(request.table)
     for role in ("test", "groups"):
         path = getattr(request, role)
-        content[role] = None if path is None else content_of(path, role)
+        content[role] = NO_GROUPS if str(path) == NO_GROUPS else None if path is None else content_of(path, role)
     content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
     content |= {"id": list(request.identifier), "na": list(separated(request.na)), "row_group": request.row_group}
     content |= {"time": request.time}
@@ -229,14 +234,16 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
     _match(request, rows, types, target, reading.codes)
-    groups = _groups(request, card, features)
+    groups, found = _groups(request, card, features, train)
     notes += notes_on_cells(request, target, rows, written, schema, left_out)
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
-    notes += notes_on_blocks(train[features], types, groups, request)
+    notes += notes_on_blocks(train[features], types, groups, found)
     notes += notes_on_counts(request, target, rows)
+    together = None
     if request.row_group is None and request.time is None:
-        notes += notes_on_repeats(left_out, types, rows)
+        together = find_together(replace(request, target=(target,)), rows, types, left_out, codes)
+        notes += [] if together is None else [together_words(together.facts())]
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
     tables = {part: table[features].copy() for part, table in rows.tables.items()}
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)
@@ -269,6 +276,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         positive=positive,
         images=images,
         counts=request.task == "counts",
+        together=together,
     )
 
 
@@ -487,11 +495,18 @@ def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, 
                 numeric_cells(table[[column.name for column in read]], read, codes)
 
 
-def _groups(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
+def _groups(
+    request: RunRequest, card: DataCard | None, features: Sequence[str], train: pd.DataFrame
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the columns that act as one feature, and those of them that nobody declared."""
+    if str(request.groups) == NO_GROUPS:
+        return {}, {}
     if request.groups is None:
         members = {} if card is None else card.groups
         present = {name: [column for column in names if column in features] for name, names in members.items()}
-        return {name: names for name, names in present.items() if names}
+        declared = {name: names for name, names in present.items() if names}
+        found = columns_as_one(train[list(features)], {column for names in declared.values() for column in names})
+        return declared | found, found
     groups = read_groups(request.groups)
     for name, names in groups.items():
         for column in names:
@@ -502,7 +517,7 @@ def _groups(request: RunRequest, card: DataCard | None, features: Sequence[str])
         check_groups(groups, list(features))
     except InputError as error:
         raise InputError(f"{error.message.rstrip('.')} (in {request.groups})", code=error.code) from None
-    return groups
+    return groups, {}
 
 
 def check_images(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from permgrad.base.errors import keeping_warnings, listed, option_of
+from permgrad.base.errors import listed, option_of
 from permgrad.base.numerals import percent
-from permgrad.data.encode.groups import propose_one_hot_blocks
 from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import Written
-from permgrad.data.read.table import unused_codes
+from permgrad.data.read.table import blank_codes, unused_codes
 from permgrad.data.read.written_numbers import units_said
+from permgrad.data.types.as_one import as_one_said
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
 from permgrad.data.types.column_types import WHOLE_AS_TEXT, ColumnType, Kind, Schema
 from permgrad.data.types.duplicates import same_columns
@@ -29,8 +29,9 @@ from permgrad.data.types.identifiers import (
     maybe_missing,
     names_things,
 )
+from permgrad.evaluation.kept_together import Together, rows_together
 from permgrad.runs.options import separated
-from permgrad.runs.requests import RunRequest
+from permgrad.runs.requests import NO_GROUPS, RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
 
 if TYPE_CHECKING:
@@ -38,11 +39,9 @@ if TYPE_CHECKING:
 
 #: Why a column is no feature, in the words of the table of columns.
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
-#: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
-_SEVERAL, _SHARED = 1.5, 0.05
 #: Whole numbers of which this share is 0, and with more levels than so many, look like counts.
 _ZEROS, _LEAST_COUNT = 0.1, 3
-#: Features whose values may name persons, rather than shops: so many values, and this share of the training rows.
+#: Features whose values may name persons, rather than shops: so many values, and this share of the rows.
 _KINDS_NAMED, _FEWEST_NAMED, _SHARE_NAMED = ("numeric", "categorical"), 20, 0.1
 
 
@@ -165,29 +164,38 @@ def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[s
     }
 
 
-def notes_on_repeats(left_out: Mapping[str, str], types: Schema, rows: SplitTable) -> list[str]:
-    """Note the first column that names rows, such as persons, and whose values occur several times."""
-    train, test = rows.tables["train"], rows.tables["test"]
+def find_together(
+    request: RunRequest,
+    rows: SplitTable,
+    types: Schema,
+    left_out: Mapping[str, str],
+    codes: Sequence[Any],
+) -> Together | None:
+    """Return which columns may say that rows belong together, where the user did not say so."""
+    tables = [table for table in rows.tables.values() if len(table)]
+    target = request.target[0] if request.target else None
+    weight = [name for name in (target, request.weight) if name is not None]
+    both = [name for name in tables[0] if all(name in table for table in tables) and name not in weight]
+    table = blank_codes(pd.concat([table[both] for table in tables]), codes)
     named = [
         name for name, why in left_out.items() if "identifier" in why or (why.endswith("--drop") and names_things(name))
     ]
     # Of a feature with few values, such as shops, new rows have the same ones.
-    fewest = max(_FEWEST_NAMED, _SHARE_NAMED * len(train))
+    fewest = max(_FEWEST_NAMED, _SHARE_NAMED * len(table))
     named += [
-        one.name for one in types if one.n_levels >= fewest and names_things(one.name) and one.kind in _KINDS_NAMED
+        one.name
+        for one in types
+        if one.kind in _KINDS_NAMED and names_things(one.name) and table[one.name].nunique() >= fewest
     ]
-    for name in filter(train.__contains__, named):
-        known = train[name].dropna()
-        values = known.unique()
-        each, shared = len(known) / max(len(values), 1), int(test[name].isin(values).sum()) if name in test else 0
-        if len(values) > 1 and (each >= _SEVERAL or shared >= max(_SEVERAL, _SHARED * len(test))):
-            also = f", and {shared:,} of {len(test):,} test rows have one of the training rows" if shared else ""
-            words = (
-                f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
-            )
-            option = option_of("--row-group", name)
-            return [f"{words}and intervals be too good. Pass {option} if rows with one value belong together."]
-    return []
+    return rows_together(
+        table,
+        np.concatenate([rows.truths[part] for part, table in rows.tables.items() if len(table)]),
+        rows.task,
+        np.repeat([part == "train" for part in rows.tables], [len(table) for table in rows.tables.values()]),
+        [name for name in types.names if name in both],
+        [name for name in named if name in both],
+        types.of_kind("image"),
+    )
 
 
 def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:
@@ -208,23 +216,16 @@ def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Ki
 
 
 def notes_on_blocks(
-    features: pd.DataFrame, types: Schema, groups: Mapping[str, Sequence[str]], request: RunRequest
+    features: pd.DataFrame,
+    types: Schema,
+    groups: Mapping[str, Sequence[str]],
+    found: Mapping[str, Sequence[str]],
 ) -> list[str]:
-    """Note columns that look like one-hot blocks, and columns that duplicate each other."""
-    notes = []
-    declared = {column for columns in groups.values() for column in columns}
-    blocks: dict[str, list[str]] = {}
-    if request.groups is None:
-        with keeping_warnings():
-            blocks = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
-    if blocks:
-        shown = "; ".join(f"{name}: {listed(columns)}" for name, columns in list(blocks.items())[:5])
-        notes.append(
-            f"these columns look like one-hot blocks, each of one variable: {shown}. To treat each as one feature, "
-            'list them in a JSON file {"name": ["column", ...]} and pass it with --groups.'
-        )
+    """Note columns that were ``found`` to be one feature, and others that duplicate each other."""
+    undo = f"To read each by itself, pass --groups {NO_GROUPS}."
+    notes = [as_one_said(found, undo)] if found else []
     # Columns of one group may duplicate each other.
-    if alike := same_columns(features, types, [*groups.values(), *blocks.values()]):
+    if alike := same_columns(features, types, groups.values()):
         fix = (
             "drop all but one with --drop, or treat them as one feature: put them in a JSON file "
             f"{json.dumps(as_groups(alike), ensure_ascii=False)} and pass it with --groups"

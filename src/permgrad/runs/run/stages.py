@@ -162,7 +162,10 @@ class RunWork:
         if self.chosen == "network":
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
-            facts["options"] |= {"groups": inputs.groups} if inputs.groups else {}
+            # If none, none is searched for. What dates say are features of their own.
+            facts["options"] = (
+                {"groups": inputs.groups} if inputs.groups or not hasattr(self.model, "of_encoded") else {}
+            )
             facts["counts"] = inputs.counts
             model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
         content = Assessment(
@@ -337,6 +340,16 @@ def _notes(work: RunWork) -> list[str]:
     return notes
 
 
+def _together(request: RunRequest, inputs: Inputs) -> dict[str, Any] | None:
+    """Return what may say that rows belong together, with the command of a run that keeps them together."""
+    if inputs.together is None:
+        return None
+    facts = inputs.together.facts()
+    group = facts["columns"][0] if len(facts["columns"]) == 1 else None
+    command = replace(request, row_group=group, out=Path(f"{request.folder}-together")).command
+    return facts | {"command": None if group is None else command}
+
+
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, request = work.inputs, work.request
@@ -369,6 +382,7 @@ def data_stage(work: RunWork) -> None:
         "na": list(inputs.na),
         "not_na": list(separated(request.not_na)),
         "leaks": leaks,
+        "together": _together(request, inputs),
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": counts,
         "positive": plain(inputs.positive),
@@ -491,7 +505,11 @@ def explanation_stage(work: RunWork) -> None:
     cells = work.assessing.undated
     assert cells is not None
     # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
-    work.write(GROUPS, related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {})
+    found = related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {}
+    members = work.assessing.members
+    work.write(
+        GROUPS, {name: [one for own in names for one in members.get(own, (own,))] for name, names in found.items()}
+    )
     if content.refits is not None:
         work.say(f"  {training_words(content.refits)}")
 

@@ -91,7 +91,7 @@ def summarise(
     lines = [f"This run is already finished ({folder}). Nothing was changed."] if already else []
     # Features that move together are named below, after the features.
     shown = [one for one in verdict if one["facts"]["kind"] != "related"]
-    lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in shown]
+    lines += [f"ALARM: {one['sentence']}" if one["facts"]["part"] == "alarm" else one["sentence"] for one in shown]
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
     lines += _metric_lines(metrics)
     groups = folder / GROUPS if grouped else None

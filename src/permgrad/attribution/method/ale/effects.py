@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 
 from permgrad.attribution.explanation.statistics import independent, interval, most_waves, spread, too_few
+from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.direction import numbers_and_missing
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import shown_values
@@ -33,6 +34,7 @@ from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.dependence import FEWEST_GROUPS, Dependence
 from permgrad.base.late import pd
 from permgrad.base.significance import t_quantile, t_two_sided
+from permgrad.data.types.as_one import as_features
 
 
 class Curve(NamedTuple):
@@ -225,7 +227,7 @@ class Column:
 def read_columns(request: Request) -> dict[int, Column]:
     """Return the players that are one column of a table, or one number of an input, by their positions."""
     encoder, space, columns = request.subject.preprocessor, request.space, dict[int, Column]()
-    frame = shown_values(request) if request.shown is None else request.shown
+    frame = shown_values(request) if request.shown is None else as_features(request.shown, request.as_one)
     for player, (name, size) in enumerate(zip(space.names, space.sizes(), strict=True)):
         if frame is None or name not in frame:
             continue
@@ -237,7 +239,9 @@ def read_columns(request: Request) -> dict[int, Column]:
             real = request.subject.real[space.inputs.index(modality)]
             missing = cells.isna().to_numpy()  # whole numbers of a network are mostly codes
             columns[player] = Column(name, cells.to_numpy(float)) if real else _levels(name, cells, missing)
-        elif size == 1 if encoder is None else set(space.columns[name]) == set(encoder.columns_of(name)):
+        elif name in request.as_one and name not in request.raw:  # the category that dummies encode
+            columns[player] = _levels(name, cells, cells.isna().to_numpy())
+        elif size == 1 or name in request.as_one if encoder is None else _is_column(space, encoder, name):
             numbers, missing, dates = numbers_and_missing(request, name)
             if numbers is None:
                 columns[player] = _levels(name, cells, missing)
@@ -246,6 +250,11 @@ def read_columns(request: Request) -> dict[int, Column]:
                 words = tuple(cells.cat.categories) if dates and isinstance(cells.dtype, pd.CategoricalDtype) else ()
                 columns[player] = Column(name, numbers, dates=dates and not words, words=words)
     return columns
+
+
+def _is_column(space: PlayerSpace, encoder: Any, name: str) -> bool:
+    """Whether a player is what is encoded of a column, with the columns that repeat it."""
+    return set(space.columns[name]) == set(encoder.columns_of(name))
 
 
 def _levels(name: str, cells: pd.Series[Any], missing: Booleans) -> Column:

@@ -1,0 +1,210 @@
+"""Columns that are one feature though nobody said so: dummies of one variable, and columns that repeat another."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.arrays import Array, Floats
+from permgrad.base.errors import keeping_warnings, listed
+from permgrad.base.late import pd
+from permgrad.data.read.cells import is_native_number
+from permgrad.data.types.duplicates import alike_columns, column_levels
+
+#: What is found could be chance with at most this probability.
+_CHANCE = 1e-3
+#: Rows, spread over the table, in which a column must be 0 or 1 before all rows are looked at.
+_LOOKED_AT = 1000
+#: How many times as wide as there are levels the range of whole numbers may be that are their codes.
+_OF_CODES = 10
+#: Features, and columns of each, that a sentence names.
+_MOST = 5
+
+
+def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[str, list[str]]:
+    """Find the columns of a table that are one feature: its name to its columns, in the order of the table.
+
+    - **Dummies**: columns of 0 and 1, or of True and False, with one stem before a separator or final digits
+      (``edlevel1``, ``soil_type_3``, ``color=red``). In every row exactly one of them is set; or at most one, of three
+      columns or more. If the columns were independent, with the shares that they have, so many rows would do so with a
+      probability below 1 in 1,000: flags that are rare say nothing. The stem is the name.
+    - **Copies**: columns that determine each other one to one in every row, as ``same_columns`` says, if they are
+      numbers in the same or the opposite order (a number less a constant, its logarithm), or a category and its codes
+      or dummies. Of all pairs of columns, fewer than 1 in 1,000 would agree so by chance. The name is that of the
+      dummies, else of the first column.
+
+    Columns of ``but_for`` are left out. Columns whose names are no text are not looked at.
+
+    Examples:
+        >>> color = pd.get_dummies(pd.Series(["red", "blue", "green"] * 10), prefix="color", prefix_sep="=")
+        >>> columns_as_one(color.assign(size=range(30), cm=range(100, 130)))
+        {'color': ['color=blue', 'color=green', 'color=red'], 'size': ['size', 'cm']}
+    """
+    if not frame.columns.is_unique or not all(isinstance(name, str) for name in frame.columns) or len(frame) < 2:
+        return {}
+    names = [name for name in frame.columns if name not in set(but_for)]
+    with keeping_warnings():
+        blocks = _dummies(frame, names)
+        members = {columns[0]: (stem, columns) for stem, columns in blocks.items()}
+        inside = {column for columns in blocks.values() for column in columns}
+        # A block takes part in the search for copies as the category that it encodes.
+        searched = frame[[name for name in names if name in members or name not in inside]].copy(deep=False)
+        for first, (_, columns) in members.items():
+            searched[first] = _category(frame, columns)
+        groups = _copies(searched, list(members))
+    place = {name: at for at, name in enumerate(frame.columns)}
+    found: dict[str, list[str]] = {}
+    for group in [*groups, *([first] for first in members if not any(first in group for group in groups))]:
+        every = [column for name in group for column in (members[name][1] if name in members else [name])]
+        columns = sorted(every, key=place.__getitem__)
+        stems = [members[name][0] for name in group if name in members]
+        name = stems[0] if stems else columns[0]
+        taken = {*found, *(set(place) - set(columns))}
+        found[name if name not in taken else f"{name} ({columns[0]} … {columns[-1]})"] = columns
+    return dict(sorted(found.items(), key=lambda item: place[item[1][0]]))
+
+
+def as_one_said(found: Mapping[str, Sequence[str]], undo: str) -> str:
+    """Return the sentence that names what ``columns_as_one`` found. ``undo`` says how to read each column by itself."""
+    shown = "; ".join(f"{name} ({listed(columns, 2 * _MOST)})" for name, columns in list(found.items())[:_MOST])
+    more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
+    return f"Columns that encode one variable, or repeat another column, are one feature: {shown}{more}. {undo}"
+
+
+def as_features(frame: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return a table with one column for each feature: without columns that repeat another, dummies as their category.
+
+    Other columns that are one feature stay as they are.
+
+    Examples:
+        >>> frame = pd.DataFrame({"c=red": [1, 0, 0], "c=blue": [0, 1, 0], "x": [1, 2, 3], "y": [2, 4, 6]})
+        >>> as_features(frame, {"c": ["c=red", "c=blue"], "x": ["x", "y"]}).values.tolist()
+        [['red', 1], ['blue', 2], ['none', 3]]
+    """
+    for name, columns in members.items():
+        if not set(columns) <= set(frame.columns):
+            continue
+        if name in columns:
+            frame = frame.drop(columns=[column for column in columns if column != name])
+            continue
+        flags = [flag for column in columns if (flag := _flags(frame[column])) is not None]
+        if len(flags) < len(columns) or np.sum(flags, axis=0).max(initial=0) > 1:
+            continue
+        words = np.array([*(column.removeprefix(name).lstrip("_=.:- ") for column in columns), "none"], dtype=object)
+        at = np.where(np.any(flags, axis=0), np.argmax(flags, axis=0), len(columns))
+        place = int(frame.columns.get_loc(columns[0]))  # type: ignore[arg-type]
+        frame = frame.drop(columns=list(columns))
+        frame.insert(place, name, pd.Series(words[at], index=frame.index))
+    return frame
+
+
+# ---- dummies ---------------------------------------------------------------------------------------------------------
+def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the columns of each stem that are dummies of one variable."""
+    flags = {name: cells for name in names if (cells := _flags(frame[name])) is not None}
+    families: dict[tuple[str, bool], list[str]] = {}
+    for name in flags:
+        for family in _stems(name):
+            families.setdefault(family, []).append(name)
+    found: dict[str, list[str]] = {}
+    taken: set[str] = set()
+    # The largest family first, then the longest stem: "soil_type" before "soil".
+    for (stem, _), members in sorted(families.items(), key=lambda item: (-len(item[1]), -len(item[0][0]))):
+        if len(members) < 2 or taken.intersection(members) or stem in found:
+            continue
+        if _are_exclusive([flags[name] for name in members]):
+            taken.update(members)
+            found[stem] = members
+    return found
+
+
+def _flags(column: pd.Series[Any]) -> Array | None:
+    """Return a column of 0 and 1, or of True and False, as booleans, or None for any other."""
+    is_bool = pd.api.types.is_bool_dtype(column.dtype)
+    if not is_bool and not is_native_number(column.dtype):
+        return None
+    if not is_bool and len(column) > _LOOKED_AT and not column.iloc[:: len(column) // _LOOKED_AT].isin((0, 1)).all():
+        return None
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return numbers == 1 if np.isin(numbers, (0, 1)).all() else None
+
+
+def _are_exclusive(flags: Sequence[Array]) -> bool:
+    """Return whether one flag is set in each row, or at most one of three or more, and that is no chance."""
+    per_row = np.sum(flags, axis=0, dtype=np.int64)
+    if per_row.max() > 1:
+        return False
+    shares = np.array([flag.mean() for flag in flags])
+    shares = shares[shares > 0]  # a level that none of these rows has is of the block, but shows nothing
+    complete = bool(per_row.all())
+    if len(shares) < (2 if complete else 3):
+        return False
+    none = float(np.prod(1 - shares))
+    one = none * float((shares / (1 - shares)).sum())
+    return len(flags[0]) * math.log(one if complete else none + one) < math.log(_CHANCE)
+
+
+def _stems(name: str) -> list[tuple[str, bool]]:
+    """Return what stands before a separator, and before final digits (True)."""
+    separators = re.finditer(r"[_=.:\- ]+", name)
+    stems = [(name[: match.start()], False) for match in separators if match.start() > 0 and match.end() < len(name)]
+    if digits := re.fullmatch(r"(.*\D)\d+", name):
+        stems.append((digits[1].rstrip("_=.:- ") or digits[1], True))
+    return list(dict.fromkeys(stems))
+
+
+def _category(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
+    """Return which of its dummies each row sets: the place of one, or NaN for none."""
+    matrix = frame[list(columns)].to_numpy(dtype=np.float64)
+    return np.where(matrix.any(axis=1), matrix.argmax(axis=1), np.nan)
+
+
+# ---- copies ----------------------------------------------------------------------------------------------------------
+def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
+    """Return groups of columns that repeat each other, where so many columns would not by chance."""
+    names = [str(name) for name, column in frame.items() if _can_repeat(column)]
+    least = math.log(max(len(names) * (len(names) - 1) / 2, 1) / _CHANCE)
+    alike = [group for group in alike_columns(frame, names) if _ways(frame[group[0]]) > least]
+    return [copies for group in alike for copies in _of_one_meaning(frame, group, blocks)]
+
+
+def _of_one_meaning(frame: pd.DataFrame, group: Sequence[str], blocks: Collection[str]) -> list[list[str]]:
+    """Divide columns with the same rows alike: numbers in one order, and a category with its codes.
+
+    What was measured once for each of a few farms differs between the same rows as anything else of farms.
+    """
+    category, orders = list[str](), dict[bytes, list[str]]()
+    coded: set[bytes] = set()
+    for name in group:
+        _, levels = column_levels(frame[name], name)
+        if name in blocks or not isinstance(levels, np.ndarray):
+            category.append(name)
+            continue
+        rising = levels if np.argmin(levels) < np.argmax(levels) else -levels
+        order = np.argsort(rising, kind="stable").tobytes()
+        orders.setdefault(order, []).append(name)
+        if (levels == np.round(levels)).all() and np.ptp(levels) < _OF_CODES * len(levels):
+            coded.add(order)
+    found = [names for order, names in orders.items() if not (category and order in coded)]
+    found.append(category + [name for order in coded if category for name in orders[order]])
+    return [names for names in found if len(names) > 1]
+
+
+def _can_repeat(column: pd.Series[Any]) -> bool:
+    """Return whether a column has different cells that can be compared: numbers, dates, text, categories."""
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in ("string", "boolean", "date"):
+        return False
+    if isinstance(column.dtype, np.dtype) and column.dtype != object:
+        cells = column.to_numpy()
+        return not bool((cells == cells[0]).all())
+    return not bool((column == column.iloc[0]).all())
+
+
+def _ways(column: pd.Series[Any]) -> float:
+    """Return the logarithm of the number of orders that a column's cells can be in."""
+    codes, _ = column_levels(column, str(column.name))
+    return math.lgamma(len(codes) + 1) - float(sum(math.lgamma(count + 1) for count in np.bincount(codes + 1).tolist()))

@@ -1,0 +1,273 @@
+"""Rows that belong together though nobody said so: those of one person, incident or storm.
+
+Of such rows a model learns some and is tested on the others, so that scores are those of rows that it half knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.random import generator
+from permgrad.data.types.names_by_target import shared_by_equal
+from permgrad.evaluation.levels import ColumnCells, cells_of
+from permgrad.evaluation.metrics import Task
+
+#: Of so many values a column may say which rows belong together, and so many rows may have one value on average:
+#: within these bounds a share of all rows. A value of more rows comes again in new ones, like a town.
+_FEWEST, _FEW_ROWS, _SHARE = 30, (10.0, 100.0), 0.01
+#: Share of the rows that have another row of their value.
+_IN_COMPANY = 0.2
+#: How much of the target's variance equal values share at least, beyond that.
+_ALIKE = 0.05
+#: Columns up to which a table is searched, columns whose pairs are looked at, rows up to which they are, and how many
+#: candidates the model tries.
+_MOST_COLUMNS, _MOST_PAIRED, _MOST_ROWS, _TRIED = 500, 15, 200_000, 8
+#: Rows, folds, trees and columns at a split of the model. A fall counts from so many standard errors, and of so much of
+#: what it explains.
+_MODEL_ROWS, _FOLDS, _TREES, _MOST_SPLIT = 3000, 3, 20, 20
+_SURE, _LEAST_FALL = 4.0, 0.05
+#: A fall is about as large as another from this share of it on. Rows with one value of a name, so that it is noted.
+_ABOUT, _SEVERAL = 0.8, 1.5
+
+
+@dataclass(frozen=True)
+class Together:
+    """Columns whose equal values may say which rows belong together.
+
+    Attributes:
+        columns: one column, or two.
+        each: how many rows have one value on average.
+        metric: ``"accuracy"`` or ``"r2_of_ranks"``, of a forest on rows that it has not seen.
+        apart, together: its score if rows are divided at random, and if rows with one value stay together. None: there
+            are too few rows, or values, to say.
+        clear: whether the second is clearly lower.
+    """
+
+    columns: list[str]
+    each: float
+    metric: str
+    apart: float | None = None
+    together: float | None = None
+    clear: bool = False
+
+    @property
+    def fall(self) -> float:
+        """By how much the score is lower if rows with one value stay together, 0 where that is not known."""
+        return 0.0 if self.apart is None or self.together is None else self.apart - self.together
+
+    def facts(self) -> dict[str, Any]:
+        """Return the attributes for JSON."""
+        return asdict(self)
+
+
+def rows_together(
+    table: pd.DataFrame,
+    y: Array,
+    task: Task,
+    learned: Booleans,
+    features: Sequence[str],
+    named: Collection[str] = (),
+    but_for: Collection[str] = (),
+) -> Together | None:
+    """Find the column, or pair of columns, whose equal values most probably say which rows belong together.
+
+    A candidate has 30 values or more, each in a few rows: on average 10, or 1 % of the rows up to 100. A pair has a
+    name of 30 different ones. On training rows, equal values share a part of the target's variance beyond what their
+    neighbours share, and those of a pair beyond what both columns say each by itself (analysis of variance). It is
+    found if a forest is clearly worse where rows with one value stay in one part. Columns that are ``named`` like
+    persons or things are found without that, where no other is.
+
+    Args:
+        table: all rows.
+        y: their target.
+        task: what is predicted.
+        learned: which of them are training rows.
+        features: columns that a model reads.
+        named: columns whose values name something, by their name.
+        but_for: columns that are no candidates. Of very wide tables only those ``named`` are, without scores.
+    """
+    chosen = [str(name) for name in table if name not in set(but_for)]
+    if len(chosen) > _MOST_COLUMNS:
+        chosen, features = list(named), ()
+    kept = np.arange(len(table))
+    with suppress(TypeError):  # of cells that nothing can look up
+        # Copies of a row have a note of their own.
+        kept = np.flatnonzero(~table.assign(**{"\0target": y}).duplicated().to_numpy())
+    cells = {name: cells_of(table[name].iloc[kept], name) for name in chosen}
+    y, learned = np.asarray(y)[kept], learned[kept]
+    classes = 0
+    if task == "classification":
+        y, labels = pd.factorize(y)
+        classes = len(labels)
+    else:
+        y = pd.Series(y).rank(pct=True).to_numpy()  # a few large values would decide all
+    found = _candidates(cells, y, classes, learned)
+    read = [_numbers(cells[name]) for name in features if name in cells]
+    trial = _Trial(np.column_stack([np.zeros((len(y), 0)), *read]), y, classes)
+    tried = [(alike, trial.of(columns, codes)) for alike, columns, codes in found[:_TRIED]]
+    falls = [(alike, one) for alike, one in tried if one.clear]
+    if falls:
+        # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
+        largest = max(one.fall for _, one in falls)
+        return max((pair for pair in falls if pair[1].fall >= _ABOUT * largest), key=lambda pair: pair[0])[1]
+    repeated = (name for name in named if _rows_each(cells[name].codes) >= _SEVERAL)
+    name = next(repeated, None)
+    return None if name is None else trial.of([name], cells[name].codes)
+
+
+# ---- candidates ------------------------------------------------------------------------------------------------------
+def _candidates(
+    cells: dict[str, ColumnCells], y: Array, classes: int, learned: Booleans
+) -> list[tuple[float, list[str], Integers]]:
+    """Return how much of the target rows of one value share, the columns and each row's value, the most first."""
+    found: list[tuple[float, list[str], Integers]] = []
+    repeated = [name for name, one in cells.items() if _repeats(one.codes)]
+    for name in repeated:
+        one = cells[name]
+        if not _are_few(one.codes):
+            continue
+        ordered = one.values if one.kind != "levels" and one.values is not None else None
+        own, neighbours = _shared(one.codes if ordered is None else ordered, one.codes, y, classes, learned)
+        alike = own if ordered is None else own * (1 - min(neighbours, 1.0))
+        if alike >= _ALIKE:
+            found.append((alike, [name], one.codes))
+    # Amounts, and few levels, that cross are what a model learns from, and no names.
+    names = {name for name in repeated if cells[name].kind == "levels" and int(cells[name].codes.max()) >= _FEWEST}
+    paired = sorted(repeated, key=lambda name: -int(cells[name].codes.max()))[:_MOST_PAIRED]
+    for pair in combinations(paired, 2) if len(y) <= _MOST_ROWS else ():
+        if not names.intersection(pair):
+            continue
+        first, second = (cells[name].codes for name in pair)
+        codes = np.where((first < 0) | (second < 0), -1, first * (int(second.max()) + 1) + second)
+        codes = np.unique(codes, return_inverse=True)[1] - int((codes < 0).any())
+        if not _are_few(codes):
+            continue
+        left = _beyond(first, second, y, classes, learned)
+        if left is not None and (own := _shared(codes, codes, left, 0, learned)[0]) >= _ALIKE:
+            found.append((own, list(pair), codes))
+    return sorted(found, key=lambda one: -one[0])
+
+
+def _shared(values: Array, codes: Integers, y: Array, classes: int, learned: Booleans) -> tuple[float, float]:
+    """Return what ``shared_by_equal`` says of training rows with a value."""
+    rows = learned & (codes >= 0)
+    levels = len(np.unique(codes[rows]))
+    if levels < 2 or rows.sum() - levels < _FEWEST:
+        return 0.0, 1.0
+    return shared_by_equal(np.asarray(values[rows], dtype=np.float64), y[rows], classes)
+
+
+def _beyond(first: Integers, second: Integers, y: Array, classes: int, learned: Booleans) -> Floats | None:
+    """Return what two columns do not tell of the target each by itself, added up: a number ``(rows,)``.
+
+    Of classes it is the direction in which the rests of rows differ most. None: nothing is left.
+    """
+    left = (y[:, None] == np.arange(classes) if classes else y[:, None]).astype(np.float64)
+    left[~learned] = 0.0
+    for codes in (first, second) * 3:
+        member = codes[learned] + 1
+        sums = np.stack([np.bincount(member, column) for column in left[learned].T], axis=1)
+        left[learned] -= (sums / np.maximum(np.bincount(member), 1)[:, None])[member]
+    direction = np.linalg.eigh(left.T @ left)[1][:, -1]
+    rest = left @ direction
+    return rest if rest.any() else None
+
+
+def _repeats(codes: Integers) -> bool:
+    """Whether enough rows have a value that another row has, too."""
+    counts = np.bincount(codes + 1)[1:]
+    return len(counts) > 1 and counts[counts > 1].sum() >= _IN_COMPANY * len(codes)
+
+
+def _are_few(codes: Integers) -> bool:
+    """Whether there are many values, each of a few rows, and enough rows are not alone."""
+    return (
+        int(codes.max(initial=-1)) + 1 >= _FEWEST
+        and _repeats(codes)
+        and _rows_each(codes) <= np.clip(_SHARE * len(codes), *_FEW_ROWS)
+    )
+
+
+def _rows_each(codes: Integers) -> float:
+    """Return how many rows have one value on average."""
+    count = int(codes.max(initial=-1)) + 1
+    return float((codes >= 0).sum() / count) if count > 1 else 0.0
+
+
+def _numbers(cells: ColumnCells) -> Floats:
+    """Return a column as a forest reads it."""
+    values = cells.codes.astype(np.float64) if cells.values is None else cells.values
+    present = values[np.isfinite(values) & (cells.codes >= 0)]
+    least = float(present.min() - np.ptp(present) - 1) if len(present) else 0.0
+    return np.where(np.isfinite(values) & (cells.codes >= 0), values, least)
+
+
+# ---- one cheap model, both ways --------------------------------------------------------------------------------------
+@dataclass
+class _Trial:
+    """A forest on the features ``x``, which is tested on rows at random, and on whole groups of rows."""
+
+    x: Floats
+    y: Array
+    classes: int
+    known: dict[bytes, Floats] = field(default_factory=dict)  # losses of rows apart
+
+    def of(self, columns: list[str], codes: Integers) -> Together:
+        """Return the scores of both ways, by the values ``codes`` ``(rows,)`` of some columns."""
+        found = Together(columns, _rows_each(codes), "accuracy" if self.classes else "r2_of_ranks")
+        alone = codes < 0
+        groups = np.where(alone, int(codes.max(initial=-1)) + 1 + np.cumsum(alone), codes)
+        order = generator(0, "rows kept together", *columns).permutation(int(groups.max()) + 1)
+        ranks = order[groups]
+        # Whole groups, as many as there are rows for.
+        rows = (
+            np.flatnonzero(ranks < np.sort(ranks)[_MODEL_ROWS]) if len(groups) > _MODEL_ROWS else np.arange(len(groups))
+        )
+        groups, y = np.unique(ranks[rows], return_inverse=True)[1], self.y[rows]
+        count = int(groups.max()) + 1
+        if count < _FEWEST or not self.x.shape[1] or len(np.unique(y)) < 2:
+            return found
+        # Groups are in random order already. Their fold is where the middle of their rows falls.
+        ends = np.cumsum(np.bincount(groups))
+        fold_of = np.minimum((ends - np.bincount(groups) / 2) * _FOLDS / len(rows), _FOLDS - 1).astype(np.int64)
+        whole = fold_of[groups]
+        together = self._losses(rows, whole)
+        key = rows.tobytes()
+        if key not in self.known:
+            self.known[key] = self._losses(rows, generator(0, "rows apart").permutation(len(rows)) % _FOLDS)
+        apart = self.known[key]
+        usual = 1 - np.bincount(y).max() / len(y) if self.classes else float(np.var(y))
+        fall = float((together - apart).mean())
+        spread = np.bincount(groups, together - apart - fall)
+        error = float(np.sqrt((spread**2).sum())) / len(rows)
+        skill = usual - float(apart.mean())
+        if skill <= 0:  # what is not learned cannot be half known
+            return found
+        clear = bool(fall > _SURE * error and fall > _LEAST_FALL * skill)
+        whole_loss = 1 if self.classes else usual
+        first, second = (1 - float(one.mean()) / whole_loss for one in (apart, together))
+        return Together(columns, found.each, found.metric, first, second, clear)
+
+    def _losses(self, rows: Integers, folds: Integers) -> Floats:
+        """Return the loss of each row: whether it is not recognised, or its squared error."""
+        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+        x, y, losses = self.x[rows], self.y[rows], np.empty(len(rows))
+        most = min(x.shape[1], _MOST_SPLIT)
+        for fold in range(_FOLDS):
+            held, options = folds == fold, {"n_estimators": _TREES, "random_state": 0, "max_features": most}
+            if self.classes:
+                guess = RandomForestClassifier(**options).fit(x[~held], y[~held]).predict(x[held])
+                losses[held] = guess != y[held]
+            else:
+                guess = RandomForestRegressor(**options).fit(x[~held], y[~held]).predict(x[held])
+                losses[held] = (guess - y[held]) ** 2
+        return losses
