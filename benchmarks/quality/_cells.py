@@ -30,6 +30,7 @@ from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline
 from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.baselines.table_model import table_model
+from permgrad.evaluation.metrics import evaluate
 from permgrad.models.estimators.presets import Preset, get_preset, presets
 
 SETS = {
@@ -376,9 +377,9 @@ def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, An
     found = {}
     for part, own in parts.items():
         if task == "regression":
-            found[part] = task.evaluate(own.y, predictions=predicted[part])
+            found[part] = evaluate(task, own.y, predictions=predicted[part])
         else:
-            found[part] = task.evaluate(own.y, probabilities=predicted[part], classes=list(classes))
+            found[part] = evaluate(task, own.y, probabilities=predicted[part], classes=list(classes))
     return found, predicted, {"processor_seconds": fitted.processor_seconds, "seconds": fitted.seconds}
 
 

@@ -25,7 +25,7 @@ from benchmarks.quality._cells import CACHE, METRICS, SEED, SPLITS, Cells, conte
 from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.comparison import corrected_paired_test
-from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.metrics import evaluate, metrics
 from permgrad.runs.run.clock import ROWS_SEEN, rises
 
 
@@ -44,9 +44,9 @@ def fit_by_rule(name: str, split: int) -> float:
     model.fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=held, on_epoch=watch)
     truth, test = y.iloc[rows.test].to_numpy(), X.iloc[rows.test]
     if task == "regression":
-        scores = task.evaluate(truth, predictions=model.predict(test))
+        scores = evaluate(task, truth, predictions=model.predict(test))
     else:
-        scores = task.evaluate(truth, probabilities=model.predict_proba(test), classes=list(model.classes_))
+        scores = evaluate(task, truth, probabilities=model.predict_proba(test), classes=list(model.classes_))
     return float(scores[METRICS[name]])
 
 

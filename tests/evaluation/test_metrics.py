@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.evaluation.metrics import metrics, primary_metric
+from permgrad.evaluation.metrics import evaluate, metrics, primary_metric
 
 CLASSIFICATION = [name for name in metrics if metrics.get(name).task == "classification"]
 REGRESSION = [name for name in metrics if metrics.get(name).task == "regression"]
@@ -221,7 +221,7 @@ def test_primary_metric():
     ("call", "message"),
     [
         (
-            lambda: "ranking".evaluate([1]),
+            lambda: evaluate("ranking", [1]),
             "task must be one of 'classification', 'regression', got 'ranking'. Choose one of these.",
         ),
         (

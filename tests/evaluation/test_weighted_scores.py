@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from permgrad.evaluation.baselines.fitting import BaselineRows, fit_baseline
-from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.metrics import evaluate, metrics
 from permgrad.evaluation.skill import Predicted, metric_by_rows, paired, skill
 
 
@@ -34,9 +34,9 @@ def test_every_metric_of_weighted_rows_is_that_of_repeated_rows(case):
     name, further = "predictions", {}
     if task == "classification":
         name, further = "probabilities", {"classes": list(range(guess.shape[1]))}
-    weighted = task.evaluate(truth, **{name: guess}, weights=weights, **further)
-    repeated = task.evaluate(truth[again], **{name: guess[again]}, **further)
-    plain = task.evaluate(truth, **{name: guess}, **further)
+    weighted = evaluate(task, truth, **{name: guess}, weights=weights, **further)
+    repeated = evaluate(task, truth[again], **{name: guess[again]}, **further)
+    plain = evaluate(task, truth, **{name: guess}, **further)
     for one in (metric.name for metric in metrics.values() if metric.task == task and not metric.counts):
         assert weighted[one] == pytest.approx(repeated[one], rel=1e-9), one
         assert weighted[one] != pytest.approx(plain[one], rel=1e-3), f"{one}: weights must count in this case"

@@ -22,6 +22,7 @@ from permgrad.assess.sections.together import TogetherSection
 from permgrad.attribution.explanation import Explanation
 from permgrad.evaluation.cards import Sample, feature_cards
 from permgrad.evaluation.listing import nearest_rows
+from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.pair_effects import pair_effects
 from permgrad.evaluation.skill import Predicted, skill
 
@@ -217,12 +218,12 @@ def constant_of(task: str, truth, said, classes=(), learned=None) -> dict:
             np.asarray(truth, dtype=float),
             np.full(len(truth), np.mean(truth) if learned is None else learned),
         )
-        scores = task.evaluate(codes, predictions=guess)
+        scores = evaluate(task, codes, predictions=guess)
     else:
         codes = np.array([list(classes).index(label) for label in truth])
         counts = np.bincount(codes, minlength=len(classes)) if learned is None else np.asarray(learned)
         guess = np.tile(counts / counts.sum(), (len(truth), 1))
-        scores = task.evaluate(truth, probabilities=guess, classes=list(classes))
+        scores = evaluate(task, truth, probabilities=guess, classes=list(classes))
     compared = skill(task, Predicted(codes, np.asarray(said, dtype=float)), Predicted(codes, guess), seed=0)
     return {**scores, **compared}
 

@@ -160,7 +160,7 @@ class EvaluatedModel:
     @cached_property
     def read(self) -> Model:
         """The model as explanations read it, once."""
-        return Model(self.model) if self.described is None else self.described
+        return Model(self.model, positive=self.positive_label) if self.described is None else self.described
 
     def targets(self, rows: Rows) -> Array:
         """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""
@@ -326,8 +326,6 @@ class Network(Trained):
             # The one that the user names, else the rarer one in the training rows that the model keeps.
             place = usual_positive(labels, np.asarray(model.background_target_) == labels[1])
             facts |= {"positive": names[place]}
-        if facts.get("positive") is not None:
-            facts |= {"described": Model(model, positive=facts["positive"])}
         renderer, options = getattr(model, "renderer_", None), getattr(model, "network_options_", {})
         return cls(
             model=model,

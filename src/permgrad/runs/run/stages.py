@@ -154,7 +154,6 @@ class RunWork:
         inputs, request, folder = self.inputs, self.request, self.folder.path
         facts: dict[str, Any] = {
             "positive": None if inputs.positive is None else str(inputs.positive),
-            "options": {"positive": inputs.positive},
             "seed": request.seed,
             # This file holds the checksums of the other files of the model.
             "cache": Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
