@@ -2,7 +2,7 @@ import inspect
 
 import numpy as np
 import pytest
-from explaining import explain_with
+from explaining import with_settings
 
 import permgrad as pg
 from permgrad.attribution.request import methods, tuned
@@ -28,44 +28,42 @@ def test_every_method_is_a_class_whose_signature_is_its_options():
         assert repr(method()) == f"{name}()"
 
 
-def test_an_object_with_options_is_the_same_as_a_name_and_options():
-    method = pg.methods.Shapley(exact=0, max_permutations=40, references=5)
-    wanted = pg.explain(
-        predict,
-        X,
-        method=tuned(pg.methods.Shapley(max_permutations=40, references=5), exact=0),
-        random_state=0,
-        progress=False,
-    )
-    usual = pg.explain(predict, X, method="shapley", random_state=0, progress=False)
-    assert not np.array_equal(wanted.values, usual.values)  # the options matter
-    explanation = pg.explain(predict, X, method=method, random_state=0, progress=False)
-    assert np.array_equal(explanation.values, wanted.values)
-    assert explanation.method == "shapley"
-    assert explanation.meta["options"] == wanted.meta["options"]
-    of_class = pg.explain(predict, X, method=pg.methods.Shapley, random_state=0, progress=False)
-    assert np.array_equal(of_class.values, usual.values)
+def test_a_name_a_class_and_an_object_are_one_method_and_options_of_an_object_count():
+    call = {"random_state": 0, "progress": False}
+    method = tuned(pg.methods.Shapley(max_permutations=40, references=5), exact=0)
+    explanation = pg.explain(predict, X, method=method, **call)
+    usual = pg.explain(predict, X, method="shapley", **call)
+    assert not np.array_equal(explanation.values, usual.values)  # the options matter
+    assert explanation.method == usual.method == "shapley"
+    assert explanation.meta["options"] == {"exact": 0, "max_permutations": 40, "references": 5}
+    assert "options" not in usual.meta
+    for same in (pg.methods.Shapley, pg.methods.Shapley()):
+        assert np.array_equal(pg.explain(predict, X, method=same, **call).values, usual.values)
 
 
-def test_an_option_is_passed_once():
-    method = pg.methods.Shapley(max_permutations=40)
-    with pytest.raises(pg.InputError, match="max_permutations is passed twice"):
-        explain_with(predict, X, method=method, max_permutations=50)
+def test_inner_settings_are_no_options_and_unknown_ones_are_refused():
+    with pytest.raises(TypeError, match="exact"):
+        pg.methods.Shapley(exact=0)
+    with pytest.raises(TypeError, match="Shapley has no inner setting max_permutations, strange"):
+        tuned(pg.methods.Shapley(), exact=0, max_permutations=40, strange=1)
 
 
 def test_objects_with_options_are_members_and_methods_of_single_inputs():
     torch = pytest.importorskip("torch")
     net, inputs = torch.nn.Bilinear(2, 3, 1), (torch.randn(40, 2), torch.randn(40, 3))
     call = {"random_state": 0, "progress": False}
-    lime, options = pg.methods.Lime(samples=300, ridge=2.0), {"samples": 300, "ridge": 2.0}
-    members = {"lime": options, "permutation": {}}
-    wanted = explain_with(net, inputs, method="aggregate", members=members, **call)
-    usual = explain_with(net, inputs, method="aggregate", members=("lime", "permutation"), **call)
-    assert not np.array_equal(wanted.values, usual.values)
-    several = pg.methods.Aggregate(members=(lime, "permutation"))
-    assert np.array_equal(explain_with(net, inputs, method=several, **call).values, wanted.values)
-    by_input = explain_with(net, inputs, method={"input1": ("lime", options)}, **call)
-    assert np.array_equal(explain_with(net, inputs, method={"input1": lime}, **call).values, by_input.values)
+    lime = with_settings("lime", samples=300, ridge=2.0)
+
+    def shares(member):
+        several = pg.methods.Aggregate(members=(member, "permutation"))
+        return pg.explain(net, inputs, method=several, **call).parts["lime"]
+
+    alone = np.abs(pg.explain(net, inputs, method=lime, **call).values).mean(axis=0)[:, 0]
+    assert not np.array_equal(shares(lime), shares("lime"))  # the options matter
+    np.testing.assert_allclose(shares(lime)[:, 0], alone / alone.sum(), rtol=1e-9)
+    by_input = [pg.explain(net, inputs, method={"input1": own}, **call).values for own in (lime, "lime", tuned(lime))]
+    assert not np.array_equal(by_input[0], by_input[1])
+    assert np.array_equal(by_input[0], by_input[2])
 
 
 def test_public_names_are_all_that_dir_shows():

@@ -203,7 +203,7 @@ def test_probabilities_are_told_as_such(case, name, scope):
     if case[0] == "regression":
         pytest.skip("a regression has no probabilities")
     found = explain(case, name, scope, scale="probability")
-    assert found.meta["output"] == "probability"
+    assert found.meta["scale"] == "probability"
     assert found.meta["unit"].startswith("probability")
     if found.predictions is not None:
         np.testing.assert_allclose(found.predictions.sum(axis=1), 1, rtol=1e-6)

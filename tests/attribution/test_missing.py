@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,7 @@ def test_scores_stand_behind_with_their_intervals():
     net, inputs, y = case(rows=200)
     result = pg.missing_modalities(net, inputs, y, scoring=["roc_auc", "accuracy"], n_repeats=2, **QUIET)
     frame = result.to_frame().set_index("present")
-    assert list(frame.columns[4:8]) == ["roc_auc", "roc_auc_std", "roc_auc_ci_low", "roc_auc_ci_high"]
+    assert list(frame.columns[4:8]) == ["roc_auc", "roc_auc_std_error", "roc_auc_ci_low", "roc_auc_ci_high"]
     plain = pg.missing_modalities(net, inputs, y, n_repeats=2, **QUIET).to_frame().set_index("present")
     np.testing.assert_allclose(frame[["loss", "std_error"]], plain[["loss", "std_error"]], rtol=1e-12)
     rows = np.arange(len(y))
@@ -237,30 +238,29 @@ def test_the_plot_draws_the_best_on_top_and_scores_too():
         ({"hold": tuple(SIZES)}, "hold= names every modality"),
         ({"hold": 3}, "hold must list names"),
         ({"groups": {"table": ["image"]}}, "Group 'table' has the name of an input"),
-        ({"branches": True}, "has no option 'branches'"),
         ({"scoring": "acuracy"}, "scoring must be one of|Did you mean"),
-        ({"y": None}, "missing needs y to measure the loss"),
+        ({"y": None}, "missing_modalities needs y to measure the loss"),
         ({"n_repeats": 0}, "n_repeats must be an integer"),
     ],
     ids=lambda value: "",
 )
 def test_bad_arguments_are_refused(words, message):
     net, inputs, y = case(rows=20)
+    given = {"y": y, "progress": False, **words}
     with pytest.raises(InputError, match=message):
-        pg.missing_modalities(net, inputs, **{"y": y, "progress": False, **words})
+        pg.missing_modalities(pg.Model(net, hold=given.pop("hold", ())), inputs, **given)
 
 
 def test_one_modality_and_too_many_are_refused_with_the_remedy():
     X = np.random.default_rng(0).normal(size=(50, 14))
-    options = {"task": "regression", "progress": False}
+    first, options = pg.Model(lambda t: t[:, 0], task="regression"), {"progress": False}
     with pytest.raises(InputError, match=r"'table' is the only one. Pass groups="):
-        pg.missing_modalities(lambda t: t[:, 0], X, X[:, 0], **options)
+        pg.missing_modalities(first, X, X[:, 0], **options)
     groups = {f"g{place}": [f"x{place}"] for place in range(14)}
     with pytest.raises(InputError, match=r"at most 12 modalities, got 14. Join some with groups=, or keep some with"):
-        pg.missing_modalities(lambda t: t[:, 0], X, X[:, 0], groups=groups, **options)
-    result = pg.missing_modalities(
-        pg.Model(lambda t: t[:, 0], hold=list(groups)[4:]), X, X[:, 0], groups=groups, **options
-    )
+        pg.missing_modalities(first, X, X[:, 0], groups=groups, **options)
+    kept = replace(first, hold=list(groups)[4:])
+    result = pg.missing_modalities(kept, X, X[:, 0], groups=groups, **options)
     assert len(result.to_frame()) == 16
 
 

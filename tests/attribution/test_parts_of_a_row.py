@@ -6,15 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with
+from explaining import with_settings
 
 import permgrad as pg
-from permgrad.attribution.wide import _Row, place_effects
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.wide import _Row, divide, place_effects
 from permgrad.models.images.features import ImageFeatures
 
 VOCABULARY = np.array(["Alpha", "beta", "gamma", "delta", "omega", "sigma"])
 FAST = {"preset": "fast", "random_state": 0, "progress": False, "branches": ("tabular",)}
-QUIET = {"method": "shapley", "level": "part", "random_state": 0, "progress": False}
+QUIET = {"random_state": 0, "progress": False}
 #: The patch of a scan, and the word of a note, that have an effect.
 PATCH, PATCHES = 6, 16
 
@@ -52,9 +53,9 @@ def test_parts_of_a_row_add_up_to_its_columns(fitted):
     table, _ = made(1, 40)
     bright = np.array([scan[4, 8] for scan in table["scan"]])
     row = int(np.argmax(bright))
-    options = {"background": table[20:], "exact": 12}
-    parts = explain_with(fitted, table[row : row + 1], **options, **QUIET)
-    whole = explain_with(fitted, table[row : row + 1], **options, **QUIET | {"level": "feature"})
+    asked, method = {"background": table[20:], **QUIET}, with_settings("shapley", exact=12)
+    parts = divide(Arguments(fitted, table[row : row + 1], **asked), method)
+    whole = pg.explain(fitted, table[row : row + 1], method=method, **asked)
     assert not parts.std_error.any(), "all coalitions are enumerated"
     of = np.array(parts.modality)
     assert set(of) == {"table", "note", "scan"}
@@ -69,8 +70,8 @@ def test_parts_of_a_row_add_up_to_its_columns(fitted):
 def test_sampled_parts_add_up_within_their_errors_and_are_drawn(classifier, tmp_path):
     table, _ = made(2, 30)
     for output in ("logit", "probability"):
-        parts = explain_with(classifier, table[3:4], scale=output, **QUIET)
-        whole = explain_with(classifier, table[3:4], scale=output, **QUIET | {"level": "feature"})
+        parts = pg.explain_parts(classifier, table[3:4], scale=output, **QUIET)
+        whole = pg.explain(classifier, table[3:4], method="shapley", scale=output, **QUIET)
         assert parts.std_error.any()
         of = np.array(parts.modality)
         np.testing.assert_allclose(parts.values[0].sum(axis=0), parts.predictions[0] - parts.base_values, atol=1e-5)
@@ -128,7 +129,7 @@ def test_a_covered_patch_has_the_mean_colour_and_few_pictures_are_encoded():
     assert np.flatnonzero(np.abs(vectors[0] - vectors[1]) > 1e-6).tolist() == [PATCH]
     assert vectors[1, PATCH] == pytest.approx(vectors[0].mean(), abs=0.01)
     seen.clear()
-    explain_with(model, table[:1], **QUIET)
+    pg.explain_parts(model, table[:1], **QUIET)
     pictures = torch.cat(seen).numpy()
     assert len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) <= 464
     assert len(pictures) <= 464 + 2 * 32
@@ -137,8 +138,8 @@ def test_a_covered_patch_has_the_mean_colour_and_few_pictures_are_encoded():
 def test_a_row_without_text_or_image_keeps_its_cells(fitted):
     table, _ = made(5, 20)
     empty = table[:1].assign(note=None, scan=None)
-    parts = explain_with(fitted, empty, background=table[1:], **QUIET)
-    whole = explain_with(fitted, empty, background=table[1:], **QUIET | {"level": "feature"})
+    parts = pg.explain_parts(fitted, empty, background=table[1:], **QUIET)
+    whole = pg.explain(fitted, empty, method="shapley", background=table[1:], **QUIET)
     assert parts.names == whole.names == ("x", "note", "scan")
     np.testing.assert_allclose(parts.values, whole.values, atol=1e-5)
 

@@ -35,7 +35,7 @@ FAST: dict[str, dict[str, Any]] = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 10},
     "lime": {"samples": 150},
     "smoothgrad": {"samples": 4},
-    "aggregate": {"members": {"permutation": {}, "gradient": {}}},
+    "aggregate": {"members": ("permutation", "gradient")},
 }
 Work = Callable[[], np.ndarray]
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.wide import level_effects, word_effects
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.wide import divide, level_effects, word_effects
 from permgrad.data.encode.designs import Levels, spans_of, without
 
 VOCABULARY = np.array(["Alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa", "theta", "zeta", "iota"])
@@ -117,14 +117,14 @@ def test_classes_have_effects_that_sum_to_nothing_and_other_columns_are_refused(
             word_effects(model, table[400:], column)
 
 
-@pytest.mark.parametrize("output", ["logit", "probability"])
-def test_words_of_a_row_add_up_to_what_its_text_does(output):
+@pytest.mark.parametrize("scale", ["logit", "probability"])
+def test_words_of_a_row_add_up_to_what_its_text_does(scale):
     table, score = made(6, 500)
     model = pg.HyNNClassifier(**FAST).fit(table[:400], score[:400] > 1)
-    options = {"method": "shapley", "output": output, "random_state": 0, "progress": False}
+    options = {"scale": scale, "random_state": 0, "progress": False}
     for row in (410, 411):
-        parts = explain_with(model, table[row : row + 1], **options)
-        whole = explain_with(model, table[row : row + 1], **options)
+        parts = pg.explain_parts(model, table[row : row + 1], **options)
+        whole = pg.explain(model, table[row : row + 1], method="shapley", **options)
         assert parts.level == "part"
         np.testing.assert_allclose(parts.base_values, whole.base_values, atol=1e-6)
         np.testing.assert_allclose(parts.predictions[0], whole.predictions[0], atol=1e-6)
@@ -145,18 +145,16 @@ def test_words_of_a_row_refuse_what_they_cannot_explain(fitted):
     table, _ = made(7, 3)
     with pytest.raises(pg.InputError, match="explains one row"):
         pg.explain_parts(fitted, table)
-    with pytest.raises(pg.InputError, match="needs method='shapley'"):
-        pg.explain_parts(fitted, table[:1])
     with pytest.raises(pg.InputError, match="that reads texts"):
         pg.explain_parts(lambda rows: rows["x"], table[:1])
-    with pytest.raises(pg.InputError, match="Leave level out: the features of a network are columns, patches"):
+    with pytest.raises(pg.InputError, match="Call pg.explain: the features of a network are columns, patches"):
         pg.explain_parts(torch.nn.Linear(2, 1), torch.ones(1, 2))
 
 
 def test_a_long_text_is_told_apart_in_stretches_of_words(fitted):
-    table, options = made(8, 1)[0], {"random_state": 0, "progress": False, "max_permutations": 8, "tolerance": 1}
+    table, method = made(8, 1)[0], pg.methods.Shapley(max_permutations=8, tolerance=1)
     table["text"] = " ".join(np.tile(VOCABULARY, 20))
-    found = explain_with(fitted, table, method="shapley", **options)
+    found = divide(Arguments(fitted, table, random_state=0, progress=False), method)
     assert len(found.names) == 61
     assert " ".join(found.feature_values.iloc[0, :60]) == table["text"][0]
 

@@ -15,6 +15,7 @@ from sklearn.model_selection import cross_val_predict
 
 import permgrad as pg
 from permgrad.evaluation.class_order import classes_in_order, kappa_of, metrics_in, with_kappa
+from permgrad.evaluation.metrics import evaluate
 
 
 def asked(X, y):
@@ -73,8 +74,8 @@ def test_quadratic_kappa_is_that_of_scikit_learn_and_stands_behind_accuracy():
     rng = np.random.default_rng(3)
     y, guess = rng.integers(0, 4, (2, 300))
     classes = [10, 2, 3, 7]  # not in their order
-    scores = "classification".evaluate(
-        np.array(classes)[y], predictions=np.array(classes)[(y + guess // 2) % 4], classes=classes
+    scores = evaluate(
+        "classification", np.array(classes)[y], predictions=np.array(classes)[(y + guess // 2) % 4], classes=classes
     )
     truth, called = np.array(classes)[y], np.array(classes)[(y + guess // 2) % 4]
     assert kappa_of(scores) == pytest.approx(cohen_kappa_score(truth, called, weights="quadratic"))
@@ -87,7 +88,7 @@ def test_a_run_says_so_in_terminal_page_and_report(tmp_path):
     table, y = stars(800, seed=4)
     table.assign(rating=y).to_csv(tmp_path / "hotels.csv", index=False)
     words = ("run", tmp_path / "hotels.csv", "--target", "rating", "--preset", "fast", "--out", tmp_path / "run")
-    said = call(*map(str, words), "--competitor", "linear")
+    said = call(*map(str, words), "--baselines", "linear")
     sentence = "The classes of rating seem to be in an order"
     report, page = ((tmp_path / "run" / name).read_text() for name in ("report.md", "report.html"))
     assert all(sentence in text and "--task regression" in text for text in (said, page, report))
@@ -105,6 +106,6 @@ def test_a_report_in_python_names_a_regressor():
     table, y = stars(600, seed=5)
     X = pd.get_dummies(table).astype(float)
     model = ExtraTreesClassifier(60, min_samples_leaf=3, random_state=0).fit(X[:400], y[:400])
-    page = pg.report(model, X[400:], y[400:], train=(X[:400], y[:400]), n_repeats=2, progress=False)
+    page = pg.report(model, X[400:], y[400:], train=(X[:400], y[:400]), progress=False)
     assert "seem to be in an order" in page.markdown
     assert "fit a regressor" in page.markdown

@@ -12,7 +12,6 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.evaluation.metrics import evaluate, metrics, primary_metric
 
@@ -33,7 +32,7 @@ def random_case(n_classes: int, rows: int = 400, seed: int = 0):
 def test_classification_equals_scikit_learn(n_classes):
     classes, codes, probabilities = random_case(n_classes)
     y, guess = classes[codes], classes[probabilities.argmax(axis=1)]
-    ours = "classification".evaluate(y, probabilities=probabilities, classes=classes)
+    ours = evaluate("classification", y, probabilities=probabilities, classes=classes)
     assert 0.4 < ours["accuracy"] < 0.95, "the case must be neither trivial nor perfect"
     one_hot = np.eye(n_classes)[codes]
     expected = {
@@ -59,7 +58,7 @@ def test_regression_equals_scikit_learn():
     rng = np.random.default_rng(1)
     y = rng.normal(5, 2, 300)
     guess = y + rng.normal(size=300)
-    ours = "regression".evaluate(y, predictions=guess)
+    ours = evaluate("regression", y, predictions=guess)
     expected = {
         "rmse": reference.root_mean_squared_error(y, guess),
         "mae": reference.mean_absolute_error(y, guess),
@@ -76,23 +75,23 @@ def test_regression_equals_scikit_learn():
 def test_the_deviance_of_counts_equals_scikit_learn():
     rng = np.random.default_rng(1)
     y, guess, weights = rng.poisson(1.5, 200), rng.uniform(0.1, 3, 200), rng.uniform(0.1, 2, 200)
-    ours = "regression".evaluate(y, predictions=guess, weights=weights, counts=True)["poisson_deviance"]
+    ours = evaluate("regression", y, predictions=guess, weights=weights, counts=True)["poisson_deviance"]
     assert ours == pytest.approx(reference.mean_poisson_deviance(y, guess, sample_weight=weights), rel=1e-12)
-    assert "regression".evaluate(y, predictions=guess - 1, counts=True)["poisson_deviance"] is None
-    assert "regression".evaluate(y, predictions=np.where(y > 0, 0.0, guess), counts=True)["poisson_deviance"] is None
-    assert "regression".evaluate([0, 2], predictions=[0.0, 2.0], counts=True)["poisson_deviance"] == 0
+    assert evaluate("regression", y, predictions=guess - 1, counts=True)["poisson_deviance"] is None
+    assert evaluate("regression", y, predictions=np.where(y > 0, 0.0, guess), counts=True)["poisson_deviance"] is None
+    assert evaluate("regression", [0, 2], predictions=[0.0, 2.0], counts=True)["poisson_deviance"] == 0
 
 
 def test_probability_of_zero_counts_as_in_scikit_learn():
     probabilities = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    ours = "classification".evaluate([0, 1, 1], probabilities=probabilities, classes=[0, 1])
+    ours = evaluate("classification", [0, 1, 1], probabilities=probabilities, classes=[0, 1])
     assert ours["log_loss"] == pytest.approx(reference.log_loss([0, 1, 1], probabilities))
 
 
 def test_a_class_missing_from_the_rows_makes_only_its_own_metrics_undefined():
     _, _, probabilities = random_case(3)
     codes = np.random.default_rng(0).integers(2, size=len(probabilities))
-    ours = "classification".evaluate(codes, probabilities=probabilities, classes=[0, 1, 2])
+    ours = evaluate("classification", codes, probabilities=probabilities, classes=[0, 1, 2])
     assert ours["roc_auc"] is None
     assert ours["average_precision"] is None
     assert ours["accuracy"] > 0
@@ -101,16 +100,17 @@ def test_a_class_missing_from_the_rows_makes_only_its_own_metrics_undefined():
 
 
 def test_one_class_only_and_no_row():
-    one = "classification".evaluate(["a", "a"], probabilities=[[0.8, 0.2], [0.4, 0.6]], classes=["a", "b"])
+    one = evaluate("classification", ["a", "a"], probabilities=[[0.8, 0.2], [0.4, 0.6]], classes=["a", "b"])
     assert (one["accuracy"], one["roc_auc"], one["average_precision"]) == (0.5, None, None)
-    none = "classification".evaluate([], probabilities=np.zeros((0, 2)), classes=["a", "b"])
+    none = evaluate("classification", [], probabilities=np.zeros((0, 2)), classes=["a", "b"])
     assert all(none[name] is None for name in CLASSIFICATION)
     assert none["confusion_matrix"] == [[0, 0], [0, 0]]
-    assert all(value is None for value in "regression".evaluate([], predictions=[]).values())
+    assert all(value is None for value in evaluate("regression", [], predictions=[]).values())
 
 
 def test_a_class_the_model_has_never_seen_is_wrong_and_listed():
-    ours = "classification".evaluate(
+    ours = evaluate(
+        "classification",
         np.array(["a", "z", "b", "z"]),
         probabilities=[[0.6, 0.4], [0.5, 0.5], [0.8, 0.2], [0.9, 0.1]],
         classes=np.array(["b", "a"]),
@@ -121,30 +121,30 @@ def test_a_class_the_model_has_never_seen_is_wrong_and_listed():
     assert ours["unseen"] == {"z": 2}
     assert ours["log_loss"] == pytest.approx(-(np.log(0.4) + np.log(0.8)) / 2), "of the rows whose class is known"
     assert all(ours[name] is not None for name in CLASSIFICATION)
-    strangers = "classification".evaluate(["z"], probabilities=[[0.5, 0.5]], classes=["b", "a"])
+    strangers = evaluate("classification", ["z"], probabilities=[[0.5, 0.5]], classes=["b", "a"])
     assert strangers["log_loss"] is None
-    assert "unseen" not in "classification".evaluate(["a"], probabilities=[[0.5, 0.5]], classes=["b", "a"])
+    assert "unseen" not in evaluate("classification", ["a"], probabilities=[[0.5, 0.5]], classes=["b", "a"])
 
 
 @pytest.mark.parametrize("missing", [np.nan, None, pd.NA])
 def test_missing_labels_do_not_crash(missing):
-    ours = "classification".evaluate(
-        pd.Series(["a", missing, "b"], dtype=object), predictions=["a", "b", "b"], classes=["a", "b"]
+    ours = evaluate(
+        "classification", pd.Series(["a", missing, "b"], dtype=object), predictions=["a", "b", "b"], classes=["a", "b"]
     )
     assert ours["accuracy"] == pytest.approx(2 / 3)
     json.dumps(ours, allow_nan=False)
 
 
 def test_undefined_regression_metrics():
-    assert "regression".evaluate([0.0, 1.0], predictions=[0.5, 1.0])["mape"] is None
-    assert "regression".evaluate([2.0, 2.0], predictions=[1.0, 2.0])["r2"] is None
-    assert "regression".evaluate([2.0], predictions=[1.0])["r2"] is None
-    broken = "regression".evaluate([1.0, 2.0], predictions=[np.nan, 2.0])
+    assert evaluate("regression", [0.0, 1.0], predictions=[0.5, 1.0])["mape"] is None
+    assert evaluate("regression", [2.0, 2.0], predictions=[1.0, 2.0])["r2"] is None
+    assert evaluate("regression", [2.0], predictions=[1.0])["r2"] is None
+    broken = evaluate("regression", [1.0, 2.0], predictions=[np.nan, 2.0])
     assert all(value is None for value in broken.values())
 
 
 def test_non_finite_probabilities_are_undefined_but_labels_still_count():
-    ours = "classification".evaluate([0, 1], predictions=[0, 1], probabilities=[[np.nan, 1], [0, 1]], classes=[0, 1])
+    ours = evaluate("classification", [0, 1], predictions=[0, 1], probabilities=[[np.nan, 1], [0, 1]], classes=[0, 1])
     assert ours["accuracy"] == 1.0
     assert ours["log_loss"] is None
     assert ours["roc_auc"] is None
@@ -154,14 +154,16 @@ def test_non_finite_probabilities_are_undefined_but_labels_still_count():
     "y", [pd.Categorical(["x", "y", "x"]), pd.Series(["x", "y", "x"], index=[7, 8, 9]), ["x", "y", "x"]]
 )
 def test_any_kind_of_label_column(y):
-    assert "classification".evaluate(y, predictions=["x", "y", "y"], classes=["x", "y"])["accuracy"] == pytest.approx(
+    assert evaluate("classification", y, predictions=["x", "y", "y"], classes=["x", "y"])["accuracy"] == pytest.approx(
         2 / 3
     )
 
 
 def test_integer_float_and_boolean_classes_are_the_same_labels():
-    assert "classification".evaluate([0.0, 1.0], predictions=[0, 1], classes=[0, 1])["accuracy"] == 1
-    ours = "classification".evaluate(np.array([True, False]), predictions=np.array([True, True]), classes=[False, True])
+    assert evaluate("classification", [0.0, 1.0], predictions=[0, 1], classes=[0, 1])["accuracy"] == 1
+    ours = evaluate(
+        "classification", np.array([True, False]), predictions=np.array([True, True]), classes=[False, True]
+    )
     assert ours["confusion_matrix"] == [[0, 1], [0, 1]]
 
 
@@ -170,8 +172,8 @@ def test_integer_float_and_boolean_classes_are_the_same_labels():
 def test_renaming_and_reordering_classes_changes_nothing(n_classes, rows, seed, order):
     classes, codes, probabilities = random_case(n_classes, rows, seed)
     order = [k for k in order if k < n_classes]
-    before = "classification".evaluate(classes[codes], probabilities=probabilities, classes=classes)
-    after = "classification".evaluate(classes[codes], probabilities=probabilities[:, order], classes=classes[order])
+    before = evaluate("classification", classes[codes], probabilities=probabilities, classes=classes)
+    after = evaluate("classification", classes[codes], probabilities=probabilities[:, order], classes=classes[order])
     for name in set(CLASSIFICATION) - {"roc_auc", "average_precision", "lift"} if n_classes == 2 else CLASSIFICATION:
         assert after[name] == (None if before[name] is None else pytest.approx(before[name], abs=1e-12)), name
 
@@ -183,13 +185,13 @@ def test_every_metric_states_direction_and_range_and_keeps_them(name):
     assert low < high
     if metric.task == "classification":
         _, codes, probabilities = random_case(3)
-        perfect = "classification".evaluate(codes, probabilities=np.eye(3)[codes], classes=[0, 1, 2])[name]
-        worse = "classification".evaluate(codes, probabilities=probabilities, classes=[0, 1, 2])[name]
+        perfect = evaluate("classification", codes, probabilities=np.eye(3)[codes], classes=[0, 1, 2])[name]
+        worse = evaluate("classification", codes, probabilities=probabilities, classes=[0, 1, 2])[name]
     else:
         y = np.random.default_rng(0).normal(3, 1, 50)
         y = np.abs(y)
-        perfect = "regression".evaluate(y, predictions=y, counts=True)[name]
-        worse = "regression".evaluate(y, predictions=y + 0.5, counts=True)[name]
+        perfect = evaluate("regression", y, predictions=y, counts=True)[name]
+        worse = evaluate("regression", y, predictions=y + 0.5, counts=True)[name]
     assert low <= worse <= high
     if name == "lift":
         # The end of its range needs classes of at most a tenth of the rows; theirs are larger.
@@ -205,9 +207,9 @@ def test_every_metric_states_direction_and_range_and_keeps_them(name):
 def test_a_single_column_is_one_target():
     rng = np.random.default_rng(3)
     truth, guess = rng.normal(size=30), rng.normal(size=30)
-    flat = "regression".evaluate(truth, predictions=guess)
+    flat = evaluate("regression", truth, predictions=guess)
     assert flat["rmse"] > 0.5
-    assert "regression".evaluate(truth[:, None], predictions=guess[:, None]) == flat
+    assert evaluate("regression", truth[:, None], predictions=guess[:, None]) == flat
 
 
 def test_primary_metric():
@@ -225,42 +227,42 @@ def test_primary_metric():
             "task must be one of 'classification', 'regression', got 'ranking'. Choose one of these.",
         ),
         (
-            lambda: "regression".evaluate([1.0]),
+            lambda: evaluate("regression", [1.0]),
             "Regression needs predictions=. Pass model.predict(X).",
         ),
         (
-            lambda: "regression".evaluate([1.0], predictions=[1.0, 2.0]),
+            lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),
             "predictions must have one value for each of the 1 rows, got the shape (2,). Pass one prediction per row.",
         ),
         (
-            lambda: "regression".evaluate([1.0, 2.0], predictions=[[1.0, 2.0], [3.0, 4.0]]),
+            lambda: evaluate("regression", [1.0, 2.0], predictions=[[1.0, 2.0], [3.0, 4.0]]),
             "predictions must have shape (rows,), got (2, 2). Pass one value per row.",
         ),
         (
-            lambda: "regression".evaluate([1.0, math.inf], predictions=[1.0, 2.0]),
+            lambda: evaluate("regression", [1.0, math.inf], predictions=[1.0, 2.0]),
             "y has missing or infinite values. Leave those rows out.",
         ),
         (
-            lambda: "classification".evaluate([["a"], ["b"]], predictions=["a", "b"], classes=["a", "b"]),
+            lambda: evaluate("classification", [["a"], ["b"]], predictions=["a", "b"], classes=["a", "b"]),
             "y must have shape (rows,), got (2, 1). Pass one class per row.",
         ),
         (
-            lambda: "classification".evaluate(["a", "b"], predictions=["a"], classes=["a", "b"]),
+            lambda: evaluate("classification", ["a", "b"], predictions=["a"], classes=["a", "b"]),
             "predictions must have one value for each of the 2 rows, got the shape (1,). Pass one prediction per row.",
         ),
         (
-            lambda: "classification".evaluate(["a"], probabilities=[[0.5, 0.5]], classes=["a"]),
+            lambda: evaluate("classification", ["a"], probabilities=[[0.5, 0.5]], classes=["a"]),
             (
                 "probabilities must have one row per row of y and one column per class, (1, 1), "
                 "got (1, 2). Pass predict_proba(X)."
             ),
         ),
         (
-            lambda: "classification".evaluate(["a"], predictions=["a"], classes=["a", "a"]),
+            lambda: evaluate("classification", ["a"], predictions=["a"], classes=["a", "a"]),
             "classes must name each class of the model once, got ['a', 'a']. Pass model.classes_.",
         ),
         (
-            lambda: "classification".evaluate(["a"], classes=["a", "b"]),
+            lambda: evaluate("classification", ["a"], classes=["a", "b"]),
             "Classification needs predictions= or probabilities=. Pass predict_proba(X).",
         ),
     ],
@@ -278,8 +280,8 @@ def test_average_precision_and_lift_are_of_the_positive_class(labels, place):
     codes = (rng.random(200) < 0.8).astype(int)
     scores = np.clip(rng.normal(0.4 + 0.2 * codes, 0.25), 0.01, 0.99)
     y, table = np.array(labels)[codes], np.stack([1 - scores, scores], axis=1)
-    found = "classification".evaluate(pg.Model(y, positive=labels[place]), probabilities=table, classes=labels)
-    other = "classification".evaluate(pg.Model(y, positive=labels[1 - place]), probabilities=table, classes=labels)
+    found = evaluate("classification", y, probabilities=table, classes=labels, positive=labels[place])
+    other = evaluate("classification", y, probabilities=table, classes=labels, positive=labels[1 - place])
     own = table[:, place]
     assert found["average_precision"] == pytest.approx(reference.average_precision_score(codes == place, own))
     tenth = np.argsort(-own)[:20]
@@ -288,4 +290,4 @@ def test_average_precision_and_lift_are_of_the_positive_class(labels, place):
     for name in set(found) - {"average_precision", "lift", "roc_auc"}:
         assert found[name] == other[name]
     assert found["roc_auc"] == pytest.approx(other["roc_auc"])
-    assert "classification".evaluate(y, probabilities=table, classes=labels) == (found if place else other)
+    assert evaluate("classification", y, probabilities=table, classes=labels) == (found if place else other)

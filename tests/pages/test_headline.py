@@ -16,6 +16,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
 from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import percent
+from permgrad.evaluation.metrics import evaluate
 from permgrad.pages import plots
 from permgrad.pages.headline import facts, headline, lack_of_skill, reliance_sentence
 from permgrad.pages.html import render_report
@@ -38,7 +39,7 @@ OUTSIDE = {
 
 def classified(probabilities: np.ndarray, truth: np.ndarray, train=(700, 300), **changes) -> Assessment:
     """A report whose network says these probabilities."""
-    test = "classification".evaluate(truth, probabilities=probabilities, classes=CLASSES)
+    test = evaluate("classification", truth, probabilities=probabilities, classes=CLASSES)
     counts = pd.DataFrame({"train": train}, index=CLASSES)
     return Assessment(
         title="t",
@@ -69,7 +70,7 @@ def regression(guess: np.ndarray, truth: np.ndarray, mean: float) -> Assessment:
         task="regression",
         metrics={
             "rows": {"test": len(truth)},
-            "test": "regression".evaluate(truth, predictions=guess),
+            "test": evaluate("regression", truth, predictions=guess),
             "constant": constant_of("regression", truth, guess, learned=mean),
         },
         predictions=Predictions(truth=truth, guess=guess, training_mean=mean),

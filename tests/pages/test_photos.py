@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from browsing import data_of, needs_browser, visit
+from explaining import with_settings
 from PIL import Image
 
 import permgrad as pg
 from permgrad.assess.sections import photos
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.wide import divide
 
 pytestmark = pytest.mark.usefixtures("undrawn_file")
 BRIGHT = 6  # the patch that matters: row 2, column 3
@@ -62,11 +65,12 @@ def test_listed_rows_have_their_images_small(page, fitted):
 def test_patches_of_explained_rows_add_up_and_the_bright_one_leads(page, fitted):
     rows = data_of(page)["rows"]
     model, table, _ = fitted
+    method = with_settings("shapley", exact=0, tolerance=0, max_permutations=192)
     assert 3 <= len(rows["patches"]) <= 4  # one row has no image
     for one in rows["patches"]:
         assert len(one["values"]) == 16
         row = table.iloc[[rows["numbers"][one["row"]]]]
-        parts = pg.explain_parts(model, row, scale="probability", random_state=0, progress=False)  # fmt: skip
+        parts = divide(Arguments(model, row, scale="probability", progress=False), method)
         at = [place for place, whose in enumerate(parts.modality) if whose == "<b>scan"]
         np.testing.assert_allclose(one["values"], parts.values[0, at, 0], rtol=1e-4, atol=1e-5)
     largest = [int(np.argmax(np.abs(one["values"]))) for one in rows["patches"]]

@@ -10,10 +10,10 @@ from permgrad.base import style
 from permgrad.pages.words import MOST_ORDERED, order_words, rank_texts, shown_ranks
 
 
-def explained(values, std=0.1, **fields):
+def explained(values, std_error=0.1, **fields):
     values = np.asarray(values, dtype=float)[:, None]
     names = tuple(f"f{place}" for place in range(len(values)))
-    fields = {"std_error": np.full(values.shape, std), **fields}
+    fields = {"std_error": np.full(values.shape, std_error), **fields}
     return Explanation(values, names, ("table",) * len(names), ("all",), "permutation", "global", **fields)
 
 

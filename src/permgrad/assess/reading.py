@@ -18,7 +18,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.permgrad import PermGrad
-from permgrad.attribution.model import Model
+from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
@@ -161,7 +161,7 @@ class ReadModel:
             raise InputError(problem, hint="Pass the targets.", code="PG005")
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED and value is not None}
-        read = Model.of(model)
+        read = as_model(model)
         inputs, dependence = _dependence(read, X, y, self._related)
         name, self._is_network = label_of(read.model), isinstance(read.model, nn.Module)
         arguments = Arguments(read, inputs, y, scope="global", random_state=seed, **options)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from permgrad.attribution.alternatives import Goal, RowCells, Search, same
-from permgrad.attribution.model import Model
+from permgrad.attribution.model import as_model, said_of_outputs
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans
 from permgrad.base.checks import check_whole
@@ -133,7 +133,7 @@ def counterfactuals(
     check_whole("count", count, "The default is 4.")
     if max_changes is not None:
         check_whole("max_changes", max_changes, "Pass for example 3, or None.")
-    read = Model.of(model)
+    read = as_model(model)
     model = read.model
     if isinstance(model, nn.Module):
         hint = "Pass a function that takes a table and returns the network's outputs."
@@ -141,7 +141,7 @@ def counterfactuals(
     seed = resolve_seed(random_state)
     row = _one_row(row)
     with sparing(), full_float32():
-        subject = PredictorSubject(model, X, alone=False, **read.outputs)  # see Goal.again
+        subject = PredictorSubject(model, X, alone=False, **said_of_outputs(read))  # see Goal.again
         form, table, cells_of_row = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
         drawn = table[generator(seed, "rows").permutation(len(table))[:_ROWS]]
         codes = getattr(getattr(model, "preprocessor_", None), "codes_", MissingCodes())

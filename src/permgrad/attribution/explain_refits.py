@@ -45,6 +45,7 @@ from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER
 from permgrad.attribution.explanation.statistics import error_correlation, interval, two_parts
 from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.model import described
 from permgrad.attribution.replace.game import Played, play_losses
 from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
@@ -294,11 +295,11 @@ class _Work:
     def configuration(self, refits: int, max_rows: int) -> dict[str, Any]:
         """Return everything that changes the result."""
         params = {name: _identity(value) for name, value in sorted(_params(self.estimator).items())}
-        asked, described = self.arguments, self.arguments.model.described()
+        asked, known = self.arguments, described(self.arguments.model)
         explained = {
             name: _identity(getattr(asked, name)) for name in ("method", "target", "groups", "loss", "n_repeats")
         }
-        explained |= {name: _identity(value) for name, value in described.items()}
+        explained |= {name: _identity(value) for name, value in known.items()}
         groups = {} if self.groups is None else {"row_groups": _identity(np.asarray(self.groups).tolist())}
         return {
             "permgrad": __version__,

@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
-from permgrad.attribution.model import Model
+from permgrad.attribution.model import as_model
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
@@ -184,7 +184,7 @@ def missing_modalities(
     if y is None:
         hint = "Pass the targets of the rows."
         raise InputError("missing_modalities needs y to measure the loss", hint=hint, code="PG005")
-    scorers, read = None if scoring is None else resolve_scorers(scoring), Model.of(model)
+    scorers, read = None if scoring is None else resolve_scorers(scoring), as_model(model)
     held = check_names("hold", read.hold or (), "pass for example hold=('attention_mask',)")
     # Modalities are held here and not where inputs are read: those of a table are no inputs.
     read = replace(read, hold=() if read.hold is not None else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
@@ -54,6 +54,8 @@ class Model:
         features: x0, x1, x2
         outputs: probabilities of the classes low, high in one column (positive: high)
         rows that depend on each other: no sign in the columns
+        >>> model.predict(X[:5]).shape
+        (5, 2)
     """
 
     model: Any
@@ -87,21 +89,6 @@ class Model:
             problem = f"batch_size must be 'auto' or an integer of at least 1, got {shown(self.batch_size)}"
             raise InputError(problem, hint="Pass for example 'auto'.", code="PG002")
 
-    @classmethod
-    def of(cls, model: Any) -> Model:
-        """Return a model as it is read by default, or as the user described it."""
-        return model if isinstance(model, Model) else cls(model)
-
-    @property
-    def outputs(self) -> dict[str, Any]:
-        """What is said about the outputs."""
-        return {"returns": self.returns, "task": self.task, "class_names": self.class_names}
-
-    def described(self) -> Mapping[str, Any]:
-        """Return what differs from the default, as a record keeps it."""
-        names = ("task", "class_names", "positive", "returns", "head", "hold", "segments", "layer")
-        return {name: value for name in names if not _is(value := getattr(self, name), _DEFAULTS.get(name))}
-
     def describe(self, X: Any, y: Any = None) -> str:
         """Return a few lines: what is taken for inputs, features, outputs, classes and rows that depend on each other.
 
@@ -125,6 +112,22 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+
+
+def as_model(model: Any) -> Model:
+    """Return a model as it is read by default, or as the user described it."""
+    return model if isinstance(model, Model) else Model(model)
+
+
+def said_of_outputs(model: Model) -> dict[str, Any]:
+    """Return what is said about the outputs."""
+    return {"returns": model.returns, "task": model.task, "class_names": model.class_names}
+
+
+def described(model: Model) -> dict[str, Any]:
+    """Return what differs from the default, as a record keeps it."""
+    names = ("task", "class_names", "positive", "returns", "head", "hold", "segments", "layer")
+    return {name: value for name in names if not _is(value := getattr(model, name), _DEFAULTS.get(name))}
 
 
 _DEFAULTS: dict[str, Any] = {"hold": ()}

@@ -22,7 +22,7 @@ from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
 from permgrad.attribution.explanation.statistics import mean_over_rows
-from permgrad.attribution.model import Model
+from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.donors import Lenders
@@ -379,7 +379,7 @@ def evaluate(
         check_choice("metric", name, list(explanation_measures))
     repeats = REPEATS if isinstance(n_repeats, str) and n_repeats == "auto" else n_repeats
     check_whole("n_repeats", repeats, "pass for example 10")
-    read = Model.of(model)
+    read = as_model(model)
     arguments = _call(explanation, read, X, y, background)
     explanation = explanation.of_order(1)
     with sparing(), full_float32():

@@ -24,6 +24,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import refit
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.model import described
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.checks import check_flag, check_whole
 from permgrad.base.errors import InputError, shown
@@ -255,7 +256,7 @@ def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) ->
 
 def _call(model: EvaluatedModel, train: Any, options: Mapping[str, Any], seed: int) -> str:
     """Return the call in words, for the page."""
-    said = [f"{key}={shown(value)}" for key, value in model.read.described().items() if key != "positive"]
+    said = [f"{key}={shown(value)}" for key, value in described(model.read).items() if key != "positive"]
     called = f"Model({', '.join([model.name, *said])})" if said else model.name
     arguments = [called, "X", "y", *(["train=(X_train, y_train)"] if train is not None else [])]
     arguments += [f"{key}={shown(value)}" for key, value in options.items() if key != "progress"]

@@ -183,7 +183,7 @@ def test_the_frame_says_every_number_where_it_belongs():
 def test_it_says_what_it_is():
     assert repr(local()) == "<Explanation: integrated_gradients, local, 5 rows, 3 features × 2 outputs>"
     assert repr(overall()) == "<Explanation: permgrad, global, 3 features × 1 output>"
-    assert repr(local(groups="modality")).endswith("3 modalities × 2 outputs>")
+    assert repr(local(level="modality")).endswith("3 modalities × 2 outputs>")
 
 
 @pytest.mark.parametrize("name", ["std_error", "low", "high", "p_values"])

@@ -280,8 +280,9 @@ def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classif
     plan = plan_with(classifier, table, "y", random_state=1, n_repeats=2)
     sent: StreamPlan = pickle.loads(pickle.dumps(plan))
     assert sent.key == plan.key
-    results = [explain_part(classifier, plan, table, part) for part in table.parts]
-    again = explain_part(classifier, sent, pickle.loads(pickle.dumps(table)), table.parts[2])
+    read = plan.described(classifier)
+    results = [explain_part(read, plan, table, part) for part in table.parts]
+    again = explain_part(sent.described(classifier), sent, pickle.loads(pickle.dumps(table)), table.parts[2])
     for name, array in pack(results[2].sums).items():
         np.testing.assert_array_equal(pack(again.sums)[name], array)
     assert sum(result.rows for result in results) == 400
@@ -298,7 +299,7 @@ def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor)
         folder = write(tmp_path / str(rows), features(rows))
         table = open_partitioned(folder)
         plan = plan_with(regressor, table, random_state=1, n_repeats=1)
-        sums = pack(explain_part(regressor, plan, table, table.parts[0]).sums)
+        sums = pack(explain_part(plan.described(regressor), plan, table, table.parts[0]).sums)
         sizes.append(sum(array.nbytes for array in sums.values()))
     assert sizes[0] == sizes[1]
 
@@ -464,7 +465,8 @@ def test_tables_among_the_options_are_told_by_all_their_cells(
     tables = [kind(rows), kind(rows.copy()), kind(other)]
     # As text, which leaves most cells out, they are the same.
     assert len({str(own) for own in tables}) == 1
-    keys = [replace(plan, arguments=replace(plan.arguments, options={"baseline": own})).key for own in tables]
+    asked = [replace(plan.arguments, method=pg.methods.IntegratedGradients(baseline=own)) for own in tables]
+    keys = [replace(plan, arguments=arguments).key for arguments in asked]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -525,7 +527,7 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
             r"sample_weight 'never' is 0 in every row explained\. Name another",
         ),
         (
-            {"sample_weight": "never", "rows": 20},
+            {"sample_weight": "never", "max_rows": 20},
             r"sample_weight 'never' is 0 in every row drawn\. Draw more rows, or",
         ),
     ],
@@ -661,6 +663,8 @@ def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegresso
         stream_with(pg.HyNNRegressor(), folder)
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(pg.InputError, match="must be Parquet, but"):
+        stream_with(regressor, tmp_path / "t.csv")
+    with pytest.raises(pg.InputError, match=r"X must be rows in memory, got the path '.*t.csv'\. Call pg.explain_stream"):
         pg.explain(regressor, str(tmp_path / "t.csv"))
 
 

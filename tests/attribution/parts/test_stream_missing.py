@@ -76,11 +76,11 @@ def test_the_threshold_leaves_as_many_rows_as_are_wanted(monkeypatch, rows, draw
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 def test_a_sample_is_drawn_among_rows_with_a_target(case, tmp_path):
     model, frame = case
-    found = stream(model, frame, tmp_path, rows=25)
+    found = stream(model, frame, tmp_path, max_rows=25)
     assert found.meta["rows_explained"] == 25
-    every = stream(model, frame, tmp_path, rows=ROWS)
+    every = stream(model, frame, tmp_path, max_rows=ROWS)
     assert every.meta["rows_explained"] == frame["y"].notna().sum()
-    other = stream(model, frame, tmp_path, rows=25, random_state=4)
+    other = stream(model, frame, tmp_path, max_rows=25, random_state=4)
     assert not np.array_equal(found.values, other.values)
 
 
@@ -89,12 +89,11 @@ def test_a_sample_is_drawn_among_rows_with_a_target(case, tmp_path):
     ("changed", "said"),
     [
         ({"method": "gradient"}, "method"),
-        ({"form": "wide"}, "form"),
         ({"n_repeats": 3}, "arguments"),
         ({"confidence": 0.9}, "arguments"),
         ({"target": 0}, "arguments"),
         ({"random_state": 4}, "seed"),
-        ({"rows": 20}, "sample"),
+        ({"max_rows": 20}, "sample"),
         ({"background": "first"}, "background"),
         ({"frame": "changed"}, "the table's files, which have changed since"),
         ({"model": "other"}, "background, the model"),

@@ -267,10 +267,10 @@ def test_moments_of_other_rows_do_not_merge():
     confidence=st.sampled_from([0.9, 0.95, 0.99]),
 )
 @settings(max_examples=100, deadline=None)
-def test_p_values_agree_with_intervals(mean, std, count, confidence):
-    low, high, p_value = interval(np.array([mean]), np.array([std]), count, confidence)
+def test_p_values_agree_with_intervals(mean, std_error, count, confidence):
+    low, high, p_value = interval(np.array([mean]), np.array([std_error]), count, confidence)
     assert (p_value[0] < 1 - confidence) == (low[0] > 0 or high[0] < 0)
-    width = stats.t.ppf((1 + confidence) / 2, count - 1) * std
+    width = stats.t.ppf((1 + confidence) / 2, count - 1) * std_error
     np.testing.assert_allclose((low[0], high[0]), (mean - width, mean + width), rtol=1e-12, atol=1e-12)
 
 

@@ -475,12 +475,13 @@ def test_networks_of_chance_are_named():
 def test_inputs_that_are_none():
     for inputs, message in (
         (None, "got None for 'input'"),
-        ("x", "got str of .* for 'input'"),
         ({}, "hold no tensor, array or table"),
         ([], "hold no tensor"),
     ):
         with pytest.raises(pg.InputError, match=message):
             explain(nn.Linear(4, 2), inputs)
+    with pytest.raises(pg.InputError, match="X must be rows in memory, got the path 'x'"):
+        pg.explain(nn.Linear(4, 2), "x")
     assert np.isfinite(explain(nn.Linear(2, 1), [[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]]).values).all()
 
 
@@ -595,7 +596,7 @@ def test_each_input_by_its_own_method():
         ({}, "empty dict"),
         ({"imag": "permutation"}, "Did you mean 'image'"),
         ({"image": "permutatio"}, "Did you mean 'permutation'"),
-        ({"image": ("permutation", 3)}, "a dict of options"),
+        ({"image": ("permutation", 3)}, "one of pg.methods, .* got tuple"),
         ({"table": "gradcam"}, "gradcam|convolution"),
     ):
         with pytest.raises(pg.InputError, match=message):

@@ -216,7 +216,7 @@ def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -
         return pg.explain_stream(model, tmp_path, y, out=next(outs), **given, **more).values
 
     compare(values)
-    encode = type(model).encode
+    encode = type(model).encode_rows
 
     def scarce(self: Any, rows: Any) -> Any:
         if len(rows) > 40:
@@ -225,7 +225,7 @@ def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -
 
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pg.PermgradWarning)
-        patch.setattr(type(model), "encode", scarce)
+        patch.setattr(type(model), "encode_rows", scarce)
         # The first rows are tried before anything is written; these are few enough.
         patch.setattr("permgrad.attribution.parts.plan._FEWEST_ROWS", 16)
         cut = values(background=X[:40])

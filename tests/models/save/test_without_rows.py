@@ -176,7 +176,7 @@ def test_a_run_without_rows_finds_the_same_and_can_be_continued(runs: Path) -> N
     # A page of the run stays without rows, and that of the other one can be written without.
     page = runs / "page.html"
     for name, more in (("without", []), ("with", ["--no-rows"])):
-        words = ["report", str(runs / name), "--out", str(page), "--overwrite", *more]
+        words = ["report", str(runs / name), "--out", str(page), *more]
         assert CliRunner().invoke(app, words).exit_code == 0
         assert incomes_in(page.read_text(encoding="utf-8"), X) < 40
     # With rows, this is another run.

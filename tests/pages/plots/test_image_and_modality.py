@@ -42,7 +42,7 @@ def local(channels: int = 1, rows: int = 3, **changes) -> Explanation:
 def modalities(values=(0.6, 0.3, -0.1), **changes) -> Explanation:
     names = ("X1", "X2", "X3")
     return Explanation(
-        np.array(values)[:, None], names, names, ("all",), "permgrad", "global", groups="modality", **changes
+        np.array(values)[:, None], names, names, ("all",), "permgrad", "global", level="modality", **changes
     )
 
 

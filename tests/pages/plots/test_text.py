@@ -36,7 +36,7 @@ def explanation():
     """Explain four texts."""
     vocabulary = {word: place + 1 for place, word in enumerate(dict.fromkeys(" ".join(TEXTS).split()))}
     net, tokenizer = Bag(), lambda text: [vocabulary[word] for word in text.split()]
-    options = {"method": "permutation", "scope": "local", "n_repeats": 1, "replace": "pad", "task": "regression"}
+    options = {"method": "permutation", "scope": "local", "n_repeats": 1, "task": "regression"}
     return explain_with(net, TEXTS, random_state=0, progress=False, tokenizer=tokenizer, **options)
 
 

@@ -12,6 +12,7 @@ from tests.pages.conftest import HOSTILE
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
+from permgrad.evaluation.metrics import evaluate
 from permgrad.pages import plots
 from permgrad.pages.html import render_report
 
@@ -74,7 +75,7 @@ def test_many_classes_out_of_calibration_are_not_described_one_by_one():
 def test_pictures_of_many_classes_stand_one_below_the_other(count):
     classes = tuple("abcd")[:count]
     truth, said = classified(classes)
-    test = "classification".evaluate(truth, probabilities=said, classes=classes)
+    test = evaluate("classification", truth, probabilities=said, classes=classes)
     text = render_report(
         Assessment(
             title="t",

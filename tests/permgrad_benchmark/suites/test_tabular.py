@@ -111,7 +111,7 @@ def test_sage_meets_the_closed_form_and_its_intervals_hold():
         np.arange(12), walks=600, rng=rng,
     )  # fmt: skip
     known = truth.known("sage").values
-    assert (np.abs(found.values - known) < 5 * found.std_error + 0.03 * known.sum()).all()
+    assert (np.abs(found.values - known) < 5 * found.std + 0.03 * known.sum()).all()
     assert (found.values[6:] == 0).all()
     assert (found.p_values()[6:] == 1).all()
     assert (found.p_values()[:6] < 0.001).sum() >= 5
@@ -139,7 +139,7 @@ def test_sage_of_two_features_by_enumeration():
         lambda rows: (rows[:, 0] * rows[:, 1])[:, None], lambda said, y: (said[:, 0] - y) ** 2, x, y, background,
         np.arange(2), walks=8000, rng=rng,
     )  # fmt: skip
-    assert found.values[0] == pytest.approx(first, abs=4 * found.std_error[0])
+    assert found.values[0] == pytest.approx(first, abs=4 * found.std[0])
     assert found.values.sum() == pytest.approx(loss[()], rel=1e-6)
 
 

@@ -189,7 +189,7 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
     said = call("predict", run, folder, "--out", tmp_path / "out", code=2)
     assert said.startswith(
         f"error: {tmp_path / 'out'} holds another prediction, which differs in the table's files, which have changed "
-        "since. Replace it with --overwrite (overwrite=True), or name another folder with --out (out=)."
+        "since. Replace it with --overwrite, remove it, or name another folder with --out (out=)."
     )
     call("predict", run, folder, "--out", tmp_path / "out", "--overwrite")
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))

@@ -110,20 +110,6 @@ def test_rows_without_a_target_hinder_no_explanation_of_outputs(tmp_path: Path, 
     assert call("explain", run, folder, "--out", tmp_path / "loss").startswith("59 rows in 1 part.\n")
 
 
-def test_names_that_clash_with_the_wide_form_leave_nothing_behind(tmp_path: Path, rows: Path) -> None:
-    frame = table().rename(columns={"dose": "base"})
-    frame["base"] = frame["age"] + frame["base"]
-    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=0, progress=False)
-    model.fit(frame[["age", "base"]], frame["age"])
-    folder = tmp_path / "rows"
-    folder.mkdir()
-    frame.to_parquet(folder / "a.parquet", index=False)
-    words = {"method": "gradient", "form": "wide", "out": tmp_path / "made" / "for" / "it"}
-    with pytest.raises(pg.InputError, match=r"The wide form has its own columns .* a feature is named 'base'"):
-        pg.explain_stream(model, folder, **words)
-    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
-
-
 @pytest.mark.parametrize("command", ["predict", "explain"])
 def test_a_refusal_half_way_leaves_nothing_and_a_mended_table_begins_anew(
     tmp_path: Path, run: Path, command: str
@@ -158,30 +144,32 @@ def test_a_file_that_is_gone_for_now_keeps_what_is_finished(tmp_path: Path, run:
     for path in sorted(rows.iterdir()):
         (folder / path.name).write_bytes(path.read_bytes())
     away = folder / "120.parquet"
-    given = {"model": run / "model", "table": folder, "out": tmp_path / "out", "n_repeats": 1, "random_state": 0}
+    given = {"out": tmp_path / "out", "n_repeats": 1, "random_state": 0}
+    model = pg.load(run / "model")
     with pytest.raises(pg.InputError, match=r"120\.parquet' disappeared while the table was read. Bring it back"):
-        pg.explain_stream(**given, engine=Interrupted())
+        pg.explain_stream(model, folder, **given, engine=Interrupted())
     assert (tmp_path / "out" / "parts" / "part-00000.npz").is_file()
     (tmp_path / "away").rename(away)
-    assert pg.explain_stream(**given).meta["rows_explained"] == 200
+    assert pg.explain_stream(model, folder, **given).meta["rows_explained"] == 200
 
 
 @pytest.mark.parametrize("finished", [False, True])
 def test_two_at_once_in_one_folder_are_noticed(tmp_path: Path, run: Path, rows: Path, finished: bool) -> None:
     out = tmp_path / "out"
-    given = {"model": run / "model", "table": rows, "out": out, "n_repeats": 1, "random_state": 0}
+    given = {"out": out, "n_repeats": 1, "random_state": 0}
+    model = pg.load(run / "model")
     if finished:
-        pg.explain_stream(**given)
+        pg.explain_stream(model, rows, **given)
         (out / "importance.csv").unlink()
     out.mkdir(exist_ok=True)
     with (
         hold_folder(out),
         pytest.raises(pg.InputError, match=rf"one process at a time .* process {os.getpid()} is at work in .*out"),
     ):
-        pg.explain_stream(**given)
+        pg.explain_stream(model, rows, **given)
     # A lock file that a killed process left does not block, and goes.
     (out / ".lock").write_text("4194305\n")
-    assert pg.explain_stream(**given).meta["rows_explained"] == 200
+    assert pg.explain_stream(model, rows, **given).meta["rows_explained"] == 200
     assert not (out / ".lock").exists()
 
 

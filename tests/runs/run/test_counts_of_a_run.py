@@ -38,7 +38,7 @@ def quiet(request):
 
 
 def test_a_run_of_counts_trains_and_judges_rates(here):
-    quiet(replace(ASKED, task="counts", offset="log_years", named_baselines=("lightgbm",)))
+    quiet(replace(ASKED, task="counts", offset="log_years", baselines=("lightgbm",)))
     metrics, model = json.loads(Path("run/metrics.json").read_text()), pg.load("run/model")
     rows, table = pd.read_csv("run/predictions.csv"), pd.read_csv("t.csv")
     taken = table.iloc[rows["row"]].reset_index(drop=True)

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from permgrad.attribution.method.captum import find_method
-from permgrad.attribution.model import Model
+from permgrad.attribution.model import Model, described
 from permgrad.attribution.replace.plays import loss_game, loss_games
 from permgrad.attribution.request import Configured, Request, methods, name_of, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
@@ -99,7 +99,7 @@ class StreamPlan:
                 "scope": arguments.scope,
                 "arguments": {name: getattr(arguments, name) for name in _SHARED},
                 "options": _identified(changed_options(arguments.method)),
-                "described": _identified(arguments.model.described()),
+                "described": _identified(described(arguments.model)),
                 "seed": arguments.random_state,
                 "y": arguments.y,
                 "na": self.na,

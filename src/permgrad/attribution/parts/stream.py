@@ -19,7 +19,7 @@ from permgrad.attribution.explain import answer, explain_some
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.method.captum import find_method
-from permgrad.attribution.model import Model
+from permgrad.attribution.model import as_model
 from permgrad.attribution.parts.engines import Engine, LocalEngine, make_engine, settle_model
 from permgrad.attribution.parts.engines.frames import explain_on
 from permgrad.attribution.parts.folder import (
@@ -139,7 +139,7 @@ def explain_stream(
     if isinstance(source, (str, os.PathLike, PartitionedTable)):
         per_part = None if rows_per_part == "auto" else rows_per_part
         return stream(further["model"], source, arguments, out=out, engine=made, rows_per_part=per_part)
-    arguments = replace(arguments, model=Model.of(model), X=source)
+    arguments = replace(arguments, model=as_model(model), X=source)
     if out is not None or rows_per_part != "auto":
         problem = f"{'out=' if out is not None else 'rows_per_part='} is for tables in files, and source is in memory"
         raise InputError(problem, hint="Leave it out, and save the result.", code="PG006")
@@ -195,7 +195,7 @@ def stream(
     if isinstance(model, (str, os.PathLike)):
         model_folder = os.fspath(Path(model).absolute())
         model = load(model_folder)
-    read, progress = Model.of(model), arguments.progress
+    read, progress = as_model(model), arguments.progress
     check_flag("overwrite", overwrite)
     if not isinstance(table, PartitionedTable):
         table = open_partitioned(table, rows_per_part=rows_per_part)

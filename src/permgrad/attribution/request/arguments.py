@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from permgrad.attribution.model import Model
+from permgrad.attribution.model import as_model
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.request import Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
@@ -77,7 +77,7 @@ class Arguments:
 
     def __post_init__(self) -> None:
         """Refuse arguments that fit no model, before anything is read."""
-        object.__setattr__(self, "model", Model.of(self.model))
+        object.__setattr__(self, "model", as_model(self.model))
         if self.background is not None and isinstance(self.background, (int, float, str, os.PathLike)):
             problem = f"background must be rows like X, got {shown(self.background)}"
             raise InputError(problem, hint="Pass a table.", code="PG038")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from permgrad.attribution.model import said_of_outputs
 from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.request.arguments import (
@@ -205,7 +206,7 @@ def _read_network(arguments: Arguments, scope: Scope, options: Mapping[str, Any]
 def _network_subject(arguments: Arguments, given: Any) -> tuple[NetworkSubject, bool]:
     """Return the network with its rows, and whether an earlier call of the same ``Model`` found out how it is read."""
     model, y = arguments.model, arguments.y
-    outputs = {"head": model.head, **model.outputs}
+    outputs = {"head": model.head, **said_of_outputs(model)}
     outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
     weight = next(iter(model.model.parameters()), None)
     key = ("network", y is None, outputs["task"], *(() if weight is None else (weight.dtype, weight.device)))
@@ -270,7 +271,7 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
 def _predictor_subject(arguments: Arguments, *, encoded: bool) -> Any:
     """Return the predictor with its rows. How it is read is found out once for each ``Model``."""
     model, X, y = arguments.model, arguments.X, arguments.y
-    outputs: dict[str, Any] = {**model.outputs, "batch_size": model.batch_size}
+    outputs: dict[str, Any] = {**said_of_outputs(model), "batch_size": model.batch_size}
     if not encoded:
         outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
     key = ("predictor", y is None, outputs["task"])

@@ -70,6 +70,8 @@ class RayEngine:
     Examples:
         >>> RayEngine(workers=2).facts
         {'engine': 'ray', 'workers': 2}
+        >>> list(RayEngine(workers=2).run([], abs))  # starts Ray only for tasks
+        []
     """
 
     def __init__(
