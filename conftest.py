@@ -52,6 +52,9 @@ def pytest_collection() -> Iterator[None]:
 
     It lives to the end. Looking through all of it again and again took a fifth of the tests' processor time.
     """
+    # A module whose examples are collected before its package is imported would be made twice.
+    import permgrad.attribution  # noqa: F401
+
     gc.disable()
     try:
         return (yield)

@@ -55,7 +55,7 @@ class Model:
         outputs: probabilities of the classes low, high in one column (positive: high)
         rows that depend on each other: no sign in the columns
         >>> model.predict(X[:5]).shape
-        (5, 2)
+        (5, 1)
     """
 
     model: Any

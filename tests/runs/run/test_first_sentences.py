@@ -13,6 +13,7 @@ from tools.diff_runs import differences
 from typer.testing import CliRunner
 
 from permgrad.cli import app
+from permgrad.evaluation.metrics import evaluate
 
 WORDS = ("--target", "grade", "--preset", "fast", "--baselines", "linear")
 
@@ -76,7 +77,7 @@ def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
     ours = pd.read_csv(folder / "predictions.csv")
     assert kept["row"].tolist() == ours["row"].tolist()
     classes = kept["classes"].tolist()
-    again = "classification".evaluate(ours["truth"], probabilities=kept["linear"], classes=classes)
+    again = evaluate("classification", ours["truth"], probabilities=kept["linear"], classes=classes)
     assert {name: metrics["baselines"]["linear"][name] for name in again} == again
     ahead = metrics["baselines"]["linear"]["ahead"]
     assert ahead["difference"] == pytest.approx(metrics["test"]["accuracy"] - again["accuracy"])

@@ -15,6 +15,7 @@ from permgrad.base.errors import InputError, PermgradError
 from permgrad.cli import app
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline
 from permgrad.evaluation.baselines.settings import read_settings, settings_names
+from permgrad.evaluation.metrics import evaluate
 from permgrad.models.save.saving import load
 from permgrad.runs.options import TUNED
 from permgrad.runs.requests import RunRequest
@@ -115,7 +116,7 @@ def test_every_range_is_of_settings_that_its_library_takes(name):
         settings = space.build(study.ask())["settings"]
         fitted = fit_baseline(name, "classification", *parts, options=settings)
         chances = fitted.guess(parts[1])
-        losses.append("classification".evaluate(y[120:], probabilities=chances, classes=[0, 1])["log_loss"])
+        losses.append(evaluate("classification", y[120:], probabilities=chances, classes=[0, 1])["log_loss"])
     assert len(set(losses)) > 2  # the settings arrive
     # The values of trial 0 are those of the comparison.
     usual, said = (fit_baseline(name, "classification", *parts, options=own) for own in ({}, dict(space.start)))
