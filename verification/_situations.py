@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import permgrad as pg
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
@@ -20,6 +19,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.evaluation.class_order import classes_in_order, with_kappa
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
+from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.related import related
 from permgrad.evaluation.segments import find_segments
 from permgrad.evaluation.skill import Predicted, against_others, skill
@@ -407,8 +407,8 @@ def content_of(one: Situation) -> Assessment:
 
     def measure(guess: Array) -> dict[str, Any]:
         if regression:
-            return "regression".evaluate(one.truth, predictions=guess)
-        return "classification".evaluate(pg.Model(one.truth, positive=positive), probabilities=guess, classes=known)
+            return evaluate("regression", one.truth, predictions=guess)
+        return evaluate("classification", one.truth, probabilities=guess, classes=known, positive=positive)
 
     ours = Predicted(codes, one.guess)
     between = None if one.groups is None else Dependence(one.groups, name="patient")

@@ -21,6 +21,7 @@ import pandas as pd
 from benchmarks._results import markdown_table, parser, record
 
 import permgrad as pg
+from permgrad.evaluation.metrics import evaluate
 from permgrad.runs.requests import TuneRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.tune.tune import tune_table
@@ -47,8 +48,8 @@ def leading_metric(model: Any) -> str:
 def test_metric(model: Any, X: pd.DataFrame, y: np.ndarray) -> float:
     """Return that metric on test rows."""
     if not hasattr(model, "classes_"):
-        return float("regression".evaluate(y, predictions=model.predict(X))["rmse"])
-    found = "classification".evaluate(y, probabilities=model.predict_proba(X), classes=model.classes_)
+        return float(evaluate("regression", y, predictions=model.predict(X))["rmse"])
+    found = evaluate("classification", y, probabilities=model.predict_proba(X), classes=model.classes_)
     return float(found[leading_metric(model)])
 
 

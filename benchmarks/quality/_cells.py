@@ -302,10 +302,10 @@ def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
         truth = y.iloc[own].to_numpy()
         if regression:
             predicted[part] = np.asarray(model.predict(X.iloc[own]), dtype=np.float64)
-            found[part] = "regression".evaluate(truth, predictions=predicted[part])
+            found[part] = evaluate("regression", truth, predictions=predicted[part])
         else:
             predicted[part] = model.predict_proba(X.iloc[own])
-            found[part] = "classification".evaluate(truth, probabilities=predicted[part], classes=list(model.classes_))
+            found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
     losses = model.history_["validation_loss"].tolist()
     return found, predicted, {**times, "losses": losses, "best_epoch": int(model.best_epoch_)}
 
@@ -349,10 +349,10 @@ def _unseen(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]
     for part, (X, truth) in parts.items():
         if task == "regression":
             predicted[part] = np.asarray(model.predict(X), dtype=np.float64)
-            found[part] = "regression".evaluate(truth, predictions=predicted[part])
+            found[part] = evaluate("regression", truth, predictions=predicted[part])
         else:
             predicted[part] = model.predict_proba(X)
-            found[part] = "classification".evaluate(truth, probabilities=predicted[part], classes=list(model.classes_))
+            found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
     return found, predicted, {**times, **more}
 
 

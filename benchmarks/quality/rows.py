@@ -36,6 +36,7 @@ from benchmarks.quality import _row_record as record
 from benchmarks.quality._cells import CACHE, Cells
 from benchmarks.quality._row_models import CONTESTANTS, Task, predictions
 from benchmarks.quality._row_sets import SEED, SETS, load, prepare
+from permgrad.evaluation.metrics import evaluate
 
 DATA, CELLS = CACHE.parent / "rows" / "data", CACHE.parent / "rows" / "cells.jsonl"
 KEPT = ("accuracy", "log_loss", "roc_auc", "rmse", "r2", "mae")
@@ -89,11 +90,11 @@ def measure(model: str, name: str, split: int, data: Path, tiny: bool = False) -
     times = {"processor_seconds": time.process_time() - started, "seconds": time.perf_counter() - clock}
     truth, classes = task.test[one.target].to_numpy(), np.unique(task.y)
     if task.classes:
-        found = "classification".evaluate(truth, probabilities=says, classes=list(classes))
+        found = evaluate("classification", truth, probabilities=says, classes=list(classes))
         places = np.searchsorted(classes, truth)
         losses = -np.log(np.clip(says[np.arange(len(truth)), places], 1e-12, 1))
     else:
-        found = "regression".evaluate(truth, predictions=says)
+        found = evaluate("regression", truth, predictions=says)
         losses = (says - truth) ** 2
     names = ["numpy", "scikit-learn", "torch"]
     names += [CONTESTANTS[model].package] if CONTESTANTS[model].package != "sklearn" else []

@@ -40,6 +40,7 @@ import pandas as pd
 
 from benchmarks._results import RESULTS, commit, markdown_table, record
 from benchmarks.quality._cells import METRICS, TABLES, UNSEEN
+from permgrad.evaluation.metrics import evaluate
 
 #: Test rows that TreeSHAP explains: as many as the first ranking of a run.
 ROWS = 1000
@@ -95,9 +96,11 @@ def peer(name: str, page: Path) -> float:
     model.fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=[held], callbacks=[stop])
     truth, test = y.iloc[rows.test].to_numpy(), X.iloc[rows.test]
     if task == "regression":
-        scores = "regression".evaluate(truth, predictions=model.predict(test))
+        scores = evaluate("regression", truth, predictions=model.predict(test))
     else:
-        scores = "classification".evaluate(truth, probabilities=model.predict_proba(test), classes=list(model.classes_))
+        scores = evaluate(
+            "classification", truth, probabilities=model.predict_proba(test), classes=list(model.classes_)
+        )
     shown = test.iloc[np.random.default_rng(0).permutation(len(test))[:ROWS]]
     values = shap.TreeExplainer(model)(shown)
     if values.values.ndim == 3:

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from permgrad.evaluation import segments
+from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.segments import find_segments, groups_of_rows, worse_groups
 from permgrad.evaluation.skill import Predicted
 
@@ -47,7 +48,9 @@ def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
     (worse,) = worse_groups(result)
     assert (worse["feature"], worse["group"]) == ("town", "c")
     member = (frame["town"] == "c").to_numpy()
-    measured = "classification".evaluate(predicted.truth[member], probabilities=predicted.guess[member], classes=[0, 1])
+    measured = evaluate(
+        "classification", predicted.truth[member], probabilities=predicted.guess[member], classes=[0, 1]
+    )
     assert (worse["rows"], worse["score"]) == (member.sum(), pytest.approx(measured["accuracy"]))
     (right, alarms), (missed, hits) = measured["confusion_matrix"]
     assert worse["recall"] == pytest.approx(hits / (hits + missed))

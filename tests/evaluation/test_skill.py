@@ -10,6 +10,7 @@ import pytest
 from sklearn import metrics as reference
 
 from permgrad.base.dependence import Dependence
+from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.skill import Predicted, against_others, metric_by_rows, paired, skill
 
 
@@ -203,7 +204,7 @@ def test_counts_are_judged_by_their_deviance():
     ours, constant = (Predicted(y, guess, counts=True) for guess in (rate, np.full(800, y.mean())))
     found = skill("regression", ours, constant, seed=0)
     assert found["learnt"]
-    measured = "regression".evaluate(y, predictions=rate, counts=True)["poisson_deviance"]
+    measured = evaluate("regression", y, predictions=rate, counts=True)["poisson_deviance"]
     assert metric_by_rows("poisson_deviance", ours)[0] == pytest.approx(measured, rel=1e-9)
     assert metric_by_rows("rmse", ours)[0] == pytest.approx(np.sqrt(np.mean((y - rate) ** 2)), rel=1e-9)
     assert list(found["ahead"]) == ["poisson_deviance"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from permgrad import InputError
+from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.thresholds import CRITERIA, OUTCOMES, choose_threshold, metrics_at
 
 COST = {"false_positive": 1.0, "false_negative": 3.0, "true_positive": -0.5}
@@ -184,7 +185,7 @@ def test_outcomes_are_named_in_full():
 
 def lift(y, scores):
     table = np.column_stack([1 - np.asarray(scores), scores])
-    return "classification".evaluate(y, probabilities=table, classes=[0, 1])["lift"]
+    return evaluate("classification", y, probabilities=table, classes=[0, 1])["lift"]
 
 
 def test_lift_closed_forms():

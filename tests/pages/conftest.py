@@ -242,14 +242,14 @@ def report_content(
         logits = rng.normal(size=(rows, len(classes))) + 1.3 * np.eye(len(classes))[codes]
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         truth = np.asarray(classes, dtype=object)[codes]
-        test = "classification".evaluate(truth, probabilities=probabilities, classes=list(classes))
+        test = evaluate("classification", truth, probabilities=probabilities, classes=list(classes))
         predictions = Predictions(truth=truth, classes=tuple(classes), guess=probabilities)
         counts = pd.DataFrame({"train": 4000, "validation": 1300, "test": np.bincount(codes)}, index=list(classes))
         constant = constant_of(task, truth, probabilities, classes, np.ones(len(classes)))
     else:
         truth = rng.normal(3, 5, rows)
         guess = truth + rng.normal(0, 3, rows)
-        test = "regression".evaluate(truth, predictions=guess)
+        test = evaluate("regression", truth, predictions=guess)
         predictions = Predictions(truth=truth, guess=guess, training_mean=3.0)
         counts = None
         constant = constant_of(task, truth, guess, learned=3.0)

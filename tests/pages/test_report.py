@@ -138,9 +138,8 @@ def test_functions_and_models_of_labels_alone():
     assert made.test["accuracy"] is not None
     assert made.test["log_loss"] is None, "labels have no probabilities"
     assert set(made.constant["ahead"]) == {"accuracy"}
-    labelled = assessed(
-        lambda table: (table["age"] > 60).to_numpy(float), numbers, y == "late", returns="probabilities"
-    )
+    model = pg.Model(lambda table: (table["age"] > 60).to_numpy(float), returns="probabilities")
+    labelled = assessed(model, numbers, y == "late")
     assert labelled.subject == "function"
     assert labelled.predictions is not None
     assert list(labelled.predictions.classes) == ["0", "1"]
@@ -246,7 +245,8 @@ def test_a_network_of_an_image_and_a_table(undrawn):
     net = Both()
     y = net(**inputs).argmax(dim=1).numpy()
     assert 10 < y.sum() < 50, "both classes occur"
-    made = assessed(net, inputs, y, segments={"image": ("grid", 2)}, class_names=["well", "ill"])
+    model = pg.Model(net, segments={"image": ("grid", 2)}, class_names=["well", "ill"])
+    made = assessed(model, inputs, y)
     assert made.test["accuracy"] == 1.0
     assert made.explanation is not None
     assert made.explanation.ranking()[0] == "clinical[0]"
@@ -423,7 +423,8 @@ def test_rows_of_a_predictor_are_checked_once(monkeypatch):
     X, y = visits(80, 1)
     checks = []
     monkeypatch.setattr(predictor, "check_row_independence", lambda *_: checks.append(1))
-    assert len(assessed(age_alone, X[["age"]], y == "late", task="regression").rows) > 0, "single rows are explained"
+    made = assessed(pg.Model(age_alone, task="regression"), X[["age"]], y == "late")
+    assert len(made.rows) > 0, "single rows are explained"
     assert len(checks) == 1
     pg.explain(age_alone, X[["age"]], progress=False)
     assert len(checks) == 2

@@ -26,8 +26,8 @@ def unpacked(stored) -> np.ndarray:
     return np.ascontiguousarray(planes.T).view(kind).reshape(stored["shape"]).astype(np.float64)
 
 
-def content(model, X, y, **options):
-    return assessed(model, X, y, order=0, **options)
+def content(model, X, y):
+    return assessed(model, X, y, interactions=0)
 
 
 @pytest.mark.parametrize("rows", [20, 230])
@@ -63,7 +63,7 @@ class Sum(nn.Module):
 
 def test_the_picture_of_a_row_is_its_own():
     images = torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    made = content(Sum(), images, images.sum(dim=(1, 2, 3)).numpy(), segments={"image": ("grid", 2)})
+    made = content(pg.Model(Sum(), segments={"image": ("grid", 2)}), images, images.sum(dim=(1, 2, 3)).numpy())
     assert made.rows
     for row in made.rows:
         number = int(row.title.partition(":")[0].removeprefix("Row "))
@@ -123,7 +123,7 @@ def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd"))
     model, inputs, chance = _two_classes(kind, X)
     y = np.where(X["a"] > 0, 1, 0)
-    made = in_plain_units(content(model, inputs, y, positive=1))
+    made = in_plain_units(content(pg.Model(model, positive=1), inputs, y))
     odds = np.log(chance / (1 - chance))
     data = rows_data(made)
     for parts in data["parts"]:

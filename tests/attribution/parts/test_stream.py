@@ -664,7 +664,9 @@ def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegresso
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(pg.InputError, match="must be Parquet, but"):
         stream_with(regressor, tmp_path / "t.csv")
-    with pytest.raises(pg.InputError, match=r"X must be rows in memory, got the path '.*t.csv'\. Call pg.explain_stream"):
+    with pytest.raises(
+        pg.InputError, match=r"X must be rows in memory, got the path '.*t.csv'\. Call pg.explain_stream"
+    ):
         pg.explain(regressor, str(tmp_path / "t.csv"))
 
 
