@@ -374,7 +374,8 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
         settings["exact"] = _EXACT
     method = configured("shapley", settings)
     predictor = Model(parts, positive=read.positive, **form)
-    arguments = replace(arguments, model=predictor, X=own, background=lenders, scope="local")
+    # Columns of the numbers of donors are all alike, and yet each is a player.
+    arguments = replace(arguments, model=predictor, X=own, background=lenders, scope="local", groups={})
     with sparing(), full_float32():
         request = build_request(arguments, method, "shapley")
         # Each column is a block, and in it each quarter of an image.
