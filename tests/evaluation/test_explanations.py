@@ -157,8 +157,9 @@ def test_a_network_of_an_image_and_a_table(method, options, tmp_path):
     net.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     explanation = explain_with(net, inputs, method=method, **QUIET, **options)
+    model = pg.Model(net, segments=options.get("segments"))
     state = torch.get_rng_state()
-    evaluation = explanation.evaluate(net, inputs, n_repeats=2, **QUIET)
+    evaluation = explanation.evaluate(model, inputs, n_repeats=2, **QUIET)
     assert torch.equal(state, torch.get_rng_state())
     assert net.training
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
@@ -168,7 +169,7 @@ def test_a_network_of_an_image_and_a_table(method, options, tmp_path):
     assert np.isfinite(frame["value"]).all()
     # Saved and loaded, the explanation still tells how it was made.
     explanation.save(tmp_path / "why")
-    again = pg.Explanation.load(tmp_path / "why").evaluate(net, inputs, n_repeats=2, **QUIET)
+    again = pg.Explanation.load(tmp_path / "why").evaluate(model, inputs, n_repeats=2, **QUIET)
     pd.testing.assert_frame_equal(again.to_frame(), evaluation.to_frame())
 
 
@@ -197,10 +198,16 @@ def test_a_forest_on_a_table_with_levels(tmp_path):
 
 def test_numbers_repeat_and_do_not_depend_on_the_batch():
     explanation = explained()
-    asked = {"metrics": ["deletion", "infidelity"], "task": "regression", "n_repeats": 2}
-    first = explanation.evaluate(linear, X, **asked, **QUIET).to_frame()
-    pd.testing.assert_frame_equal(first, explanation.evaluate(linear, X, **asked, **QUIET).to_frame())
-    other = explanation.evaluate(linear, X, **asked, random_state=3, progress=False).to_frame()
+    asked = {"metrics": ["deletion", "infidelity"], "n_repeats": 2}
+
+    def evaluated(batch_size="auto", **seed):
+        model = pg.Model(linear, task="regression", batch_size=batch_size)
+        return explanation.evaluate(model, X, **asked, **{**QUIET, **seed}).to_frame()
+
+    first = evaluated()
+    pd.testing.assert_frame_equal(first, evaluated())
+    pd.testing.assert_frame_equal(first, evaluated(7))
+    other = evaluated(random_state=3)
     assert (other["value"] != first["value"]).all()
 
 
@@ -225,18 +232,15 @@ def test_an_order_of_chance_lies_among_random_ones():
         ({"metrics": "delition"}, "metric must be one of"),
         ({"metrics": "randomisation"}, "torch network"),
         ({"n_repeats": 0}, "n_repeats must be an integer"),
-        ({"radius": -1}, "radius must be"),
-        ({"inputs": X[:5]}, "The explanation is of 60 rows, got 5"),
-        ({"output": "maybe"}, "maybe"),
-        ({"explanation": X}, "explanation must be a permgrad.Explanation, got numpy.ndarray"),
+        ({"X": X[:5]}, "The explanation is of 60 rows, got 5"),
+        ({"target": "maybe"}, "maybe"),
     ],
     ids=lambda value: "",
 )
 def test_bad_arguments_are_refused(words, message):
-    arguments = {"explanation": explained(), "inputs": X, "metrics": None, **words}
-    explanation, inputs = arguments.pop("explanation"), arguments.pop("inputs")
+    explanation, arguments = explained(), {"X": X, **QUIET, **words}
     with pytest.raises(InputError, match=message):
-        explanation.evaluate(pg.Model(linear, task="regression"), inputs, **{**QUIET, **arguments})
+        explanation.evaluate(pg.Model(linear, task="regression"), **arguments)
 
 
 def test_what_the_explanation_cannot_tell_is_asked_for():
@@ -251,9 +255,9 @@ def test_what_the_explanation_cannot_tell_is_asked_for():
     net, inputs = fusion()
     mask = np.arange(36).reshape(6, 6) // 9
     explanation = pg.explain(pg.Model(net, segments={"image": mask}), inputs, method="gradient", **QUIET)
-    assert explanation.meta["options_not_kept"] == ["segments"]
-    with pytest.raises(InputError, match=r"made with segments=, which it cannot store. Pass it again"):
-        explanation.evaluate(net, inputs, **QUIET)
+    with pytest.raises(InputError, match=r"has other features, rows or outputs\. Pass the model as it was explained"):
+        explanation.evaluate(net, inputs, metrics="sensitivity", **QUIET)
+    assert list(explanation.evaluate(net, inputs, n_repeats=2, **QUIET).left_out) == ["sensitivity", "randomisation"]
     evaluation = explanation.evaluate(pg.Model(net, segments={"image": mask}), inputs, n_repeats=2, **QUIET)
     assert not evaluation.left_out
     whole = {"image": inputs["image"].round().astype(int), "table": inputs["table"].round().astype(int)}

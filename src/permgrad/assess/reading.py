@@ -96,7 +96,15 @@ class Foreign(EvaluatedModel):
             further["returns"] = read.returns or subject.kind
         if getattr(subject, "columns", ()) and subject.task == "classification":
             further["class_names"] = self.classes  # targets tell whether a returned frame names classes
-        return replace(read, **further)
+        told = replace(read, **further)
+        if not isinstance(self.model, nn.Module):  # it was checked when it was read with targets
+            told.found["predictor", True, told.task] = subject.to_send()
+        return told
+
+    def explain(self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any) -> Explanation:
+        """Explain some rows. Raw columns of a table are its features."""
+        found = super().explain(rows, y, model=model, **options)
+        return replace(found, level="feature") if found.level == "column" else found
 
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return attributions, with the output and the background that targets tell."""

@@ -198,6 +198,8 @@ def _can_repeat(column: pd.Series[Any]) -> bool:
     """Return whether a column has different cells that can be compared: numbers, dates, text, categories."""
     if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in ("string", "boolean", "date"):
         return False
+    if getattr(column.dtype, "type", None) in (list, dict):  # nested cells of pyarrow
+        return False
     if isinstance(column.dtype, np.dtype) and column.dtype != object:
         cells = column.to_numpy()
         return not bool((cells == cells[0]).all())
