@@ -28,7 +28,7 @@ FAST: dict[str, dict[str, Any]] = {
     "shapley": {"references": 9, "max_permutations": 16},
     "lime": {"samples": 40},
     "smoothgrad": {"samples": 5},
-    "aggregate": {"members": {"permutation": {}, "gradient": {}}},
+    "aggregate": {"members": ("permutation", "gradient")},
 }
 
 
@@ -148,7 +148,7 @@ def test_every_method_tells_the_same_facts(case, name, scope):
     elapsed = time.perf_counter() - begun
     extra = ON_NETWORKS | {None: NETWORK} if kind == "network" else HYBRID
     expected = COMMON | OWN.get((name, scope), set()) | extra.get((name, scope), set())
-    expected |= {"output", "output_columns"} if scope == "local" else set()
+    expected |= {"scale", "output_columns"} if scope == "local" else set()
     expected |= {"positive"} if kind != "regression" else set()
     assert set(meta) - {"options", "options_not_kept"} == expected | (NETWORK if kind == "network" else set())
     assert 0 < meta["seconds"] < elapsed
