@@ -147,7 +147,7 @@ def test_words_of_a_row_refuse_what_they_cannot_explain(fitted):
         pg.explain_parts(fitted, table)
     with pytest.raises(pg.InputError, match="that reads texts"):
         pg.explain_parts(lambda rows: rows["x"], table[:1])
-    with pytest.raises(pg.InputError, match="Call pg.explain: the features of a network are columns, patches"):
+    with pytest.raises(pg.InputError, match=r"Call pg\.explain: the features of a network are columns, patches"):
         pg.explain_parts(torch.nn.Linear(2, 1), torch.ones(1, 2))
 
 
