@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import cache, partial
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,8 +83,19 @@ def somewhere(tmp_path: Any) -> Any:
 @pytest.mark.parametrize("kind", ["hybrid", "network"])
 def test_explain(case: Any, kind: str, name: str) -> None:
     model, inputs, y = getattr(case, kind)
-    usual = {"model": model, "inputs": inputs, "y": y, "method": "permutation", "n_repeats": 1, "random_state": 0}
-    ends = check_argument(lambda own: explain_with(**{**usual, name: own}), takes=meant(name))
+    usual = {"model": model, "X": inputs, "y": y, "method": "permutation", "n_repeats": 1, "random_state": 0}
+    ends = check_argument(lambda own: pg.explain(**{**usual, name: own}), takes=meant(name))
+    assert "refused" in ends.values()
+
+
+@pytest.mark.parametrize("name", parameters(pg.Model))
+@pytest.mark.parametrize("kind", ["hybrid", "network"])
+def test_model(case: Any, kind: str, name: str) -> None:
+    model, *rows = getattr(case, kind)
+    usual = {"method": "permutation", "n_repeats": 1, "random_state": 0}
+    ends = check_argument(
+        lambda own: pg.explain(pg.Model(**{"model": model, name: own}), *rows, **usual), takes=meant(name)
+    )
     assert "refused" in ends.values()
 
 
@@ -104,7 +115,7 @@ def test_options_of_methods(case: Any, kind: str, method: str, option: str) -> N
 
 @pytest.mark.parametrize("name", parameters(pg.explain_stream))
 def test_explain_stream(case: Any, name: str) -> None:
-    usual: dict[str, Any] = {"model": case.model, "table": case.place / "table.parquet", "y": "y", "progress": False}
+    usual: dict[str, Any] = {"model": case.model, "source": case.place / "table.parquet", "y": "y", "progress": False}
     check_argument(lambda own: pg.explain_stream(**{**usual, "n_repeats": 1, name: own}), takes=meant(name))
 
 
@@ -178,24 +189,18 @@ def test_prediction(case: Any, name: str) -> None:
     assert set(check_argument(getattr(case.model, name)).values()) == {"refused"}
 
 
-@pytest.mark.parametrize("name", parameters(pg.compare, "device", "progress", "name", "na"))
-def test_compare(case: Any, name: str, in_order: Any) -> None:
-    usual = in_order(name in ("methods", "loss", "n_repeats", "most_rows"))
-    check_argument(lambda own: pg.compare(**{**usual, name: own}), takes=meant(name))
+@pytest.mark.parametrize("name", parameters(pg.compare, "progress"))
+def test_compare(case: Any, name: str, in_order: dict[str, Any]) -> None:
+    check_argument(lambda own: pg.compare(**{**in_order, name: own}), takes=meant(name))
 
 
 @pytest.fixture(scope="module")
-def in_order(case: Any) -> Any:
+def in_order(case: Any) -> dict[str, Any]:
     """Arguments of a comparison. The precondition: with each of them in order, it is made."""
-
-    @cache
-    def usual(explain: bool) -> dict[str, Any]:
-        options: dict[str, Any] = {"X": case.table, "y": case.y, "models": ("linear", "histogram_boosting"), "folds": 2}
-        options |= {"explain": explain, "progress": False, "random_state": 0}
-        pg.compare(**options)
-        return options
-
-    return usual
+    options: dict[str, Any] = {"X": case.table, "y": case.y, "models": ("linear", "histogram_boosting"), "cv": 2}
+    options |= {"explain": False, "progress": False, "random_state": 0}
+    pg.compare(**options)
+    return options
 
 
 @pytest.mark.parametrize("name", parameters(pg.read_table))

@@ -75,10 +75,13 @@ def _mixes(case: Case) -> bool:
 
 def explain(case: Case, said: list[str], **others: Any) -> pg.Explanation:
     """Explain, and keep what was warned of."""
+    options = {**case.options, **others}
+    level, scale = options.pop("level"), options.pop("output", "logit")
+    options["groups"] = {"modality": "modality", "column": {}}.get(level, options.get("groups"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            return explain_with(case.net, case.inputs, case.y, background=case.background, **{**case.options, **others})
+            return explain_with(case.net, case.inputs, case.y, background=case.background, scale=scale, **options)
         finally:
             said += [str(one.message) for one in caught]
             strange = [one for one in caught if not issubclass(one.category, (pg.PermgradWarning, *_THEIRS))]
