@@ -91,7 +91,7 @@ def edited_rows(
         return edited
     rows = model.encode_rows(edited)
     for date, _, places in parts.values():
-        rows.encoded[:, places] = model.encode(edited_table(table, [date], donors, numbers))[:, places]
+        rows.encoded[:, places] = model.encode_rows(edited_table(table, [date], donors, numbers)).encoded[:, places]
     return rows
 
 

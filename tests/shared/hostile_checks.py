@@ -135,7 +135,8 @@ def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> N
             cells = donors.iloc[chosen, own].set_axis(edited.index)
             edited.isetitem(own, cells)
         if name in parts:  # of the other dates only what they say is taken
-            taken, edited = model.encode(edited)[:, parts[name].places], model.encode_rows(table.copy())
+            taken = model.encode_rows(edited).encoded[:, parts[name].places]
+            edited = model.encode_rows(table.copy())
             edited.encoded[:, parts[name].places] = taken
         after = _losses(model, edited, y)
         slow, found = float(np.mean(after - before)), float(explained.values[position, 0])
