@@ -9,6 +9,7 @@ from typing import Any, Literal
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice, is_whole
 from permgrad.base.errors import InputError, shown
+from permgrad.base.shown import show
 
 TASKS = ("classification", "regression", "multilabel")
 RETURNS = ("logits", "probabilities", "log_probabilities", "values")
@@ -94,18 +95,16 @@ class Model:
 
         ``X``, and ``y`` if it is passed, are those of ``pg.explain``, which does what is said here.
         """
-        from permgrad.attribution.request.describe import description  # loads what reads models
-
-        return description(self, X, y)
+        said: str = show("Model.describe", self, X, y)
+        return said
 
     def predict(self, X: Any) -> Floats:
         """Return the outputs that explanations of single rows explain, float64 ``(rows, outputs)``.
 
         Logits of a classifier (probabilities where it returns classes only), numbers of a regression in y's units.
         """
-        from permgrad.attribution.request.describe import explained_outputs
-
-        return explained_outputs(self, X)
+        outputs: Floats = show("Model.predict", self, X)
+        return outputs
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "found": {}}

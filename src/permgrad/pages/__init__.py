@@ -18,5 +18,7 @@ views.update(
         "Explanation.summary": "permgrad.pages.summary.summary",
         "Missing.plot": "permgrad.pages.plots.modality.missing",
         "Missing.summary": "permgrad.pages.summary.missing_summary",
+        "Model.describe": "permgrad.attribution.request.describe.description",
+        "Model.predict": "permgrad.attribution.request.describe.explained_outputs",
     }
 )
