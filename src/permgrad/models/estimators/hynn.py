@@ -216,7 +216,6 @@ class HyNNRegressor(RegressorMixin, _Arguments):
     Attributes:
         target_mean_, target_scale_ (float): mean and standard deviation of y over training rows. With
             ``loss="poisson"`` 0 and the mean rate.
-        training_mean_ (float): mean of y over training rows.
         background_target_ (array): standardised target of the rows in ``background_``.
 
     The other attributes are those of ``HyNNClassifier``.
