@@ -60,7 +60,7 @@ result = pg.explain(torch.nn.Linear(3, 2), X, torch.arange(40) % 2, random_state
 assert "Order" in result.summary() or "order" in result.summary()
 inputs = {"first": torch.randn(20, 4), "second": torch.randn(20, 6)}
 net = torch.nn.Bilinear(4, 6, 2)
-words = pg.explain(net, inputs, torch.arange(20) % 2, level="modality", random_state=0, progress=False).summary()
+words = pg.explain(net, inputs, torch.arange(20) % 2, groups="modality", random_state=0, progress=False).summary()
 assert "permgrad measures" in words
 heavy = "pandas", "pyarrow", "sklearn", "matplotlib", "torch._dynamo", "permgrad.models.estimators.hynn"
 print([name for name in heavy if name in sys.modules])

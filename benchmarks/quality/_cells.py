@@ -88,7 +88,15 @@ GROUPS: dict[str, Callable[[], Any]] = {}
 """Sets whose rows are not drawn one by one: what returns the group of each row, as the patient of a spectrum."""
 SPLITS = (42, 43, 44, 45, 46)
 PARTS = ("train", "validation", "test")
-LATER_OPTIONS = (("training", "precision", "auto"), ("network", "random_kernels", 0))
+LATER_OPTIONS = (
+    ("training", "precision", "auto"), ("network", "random_kernels", 0), (None, "background_size", 1000),
+    (None, "max_levels", None),
+)  # fmt: skip
+TRAINING = (
+    "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "schedule_unit", "patience",
+    "kept_from", "averaging", "label_smoothing", "refinement", "precision",
+)  # fmt: skip
+"""What stood under ``training`` in presets when the first cells were made, whose fingerprints stay as they are."""
 CACHE = Path("permgrad-runs") / "cells"
 SEED = 0
 
@@ -135,9 +143,11 @@ class Contender:
         if self.preset is not None:
             preset = get_preset(self.preset).to_dict()
             # Options that came after the first cells, left out where they mean what was done before.
+            preset["training"] = {name: preset.pop(name) for name in TRAINING}
             for part, name, before in LATER_OPTIONS:
-                if preset[part].get(name) == before:
-                    del preset[part][name]
+                options = preset if part is None else preset[part]
+                if options.get(name) == before:
+                    options.pop(name, None)
             content = {"options": content, "preset": preset}
         return hashlib.blake2b(json.dumps(content, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
 

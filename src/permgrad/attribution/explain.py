@@ -21,7 +21,7 @@ from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.subject.memory import check_memory
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, shown
 from permgrad.base.frames import taken
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed, uniform
@@ -124,7 +124,7 @@ def explain(
 def answer(arguments: Arguments) -> Explanation:
     """Return the explanation that arguments ask for."""
     if isinstance(arguments.X, (str, os.PathLike)):
-        problem = f"X must be rows in memory, got the path {os.fspath(arguments.X)!r}"
+        problem = f"X must be rows in memory, got the path {shown(os.fspath(arguments.X))}"
         hint = "Call pg.explain_stream for Parquet files, or read the file with pg.read_table."
         raise InputError(problem, hint=hint, code="PG001")
     related = {name: getattr(arguments, name) for name in ("y", "sample_weight", "row_groups", "row_time")}

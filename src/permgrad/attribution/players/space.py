@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from permgrad.base.arrays import Indexes, Integers
-from permgrad.base.errors import InputError, did_you_mean, listed
+from permgrad.base.errors import InputError, did_you_mean, listed, shown
 
 NOBODY = -1
 
@@ -129,6 +129,9 @@ class PlayerSpace:
         members: dict[str, list[str]] = {}
         for name, features in groups.items():
             group = str(name)
+            if not isinstance(features, Iterable):
+                problem = f"Group {group!r} must be a list of features, got {shown(features)}"
+                raise InputError(problem, hint="Pass a list of names", code="PG001")
             members[group] = [features] if isinstance(features, str) else [str(feature) for feature in features]
             if not members[group]:
                 raise InputError(f"Group {group!r} is empty", hint="Name its features, or leave it out", code="PG039")

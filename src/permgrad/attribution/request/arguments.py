@@ -141,7 +141,7 @@ def resolve_options(chosen: Method | None) -> dict[str, Any]:
         check_whole("order", options["order"], "pass 2 for pairs")
     if "sampling" in options:
         check_choice("sampling", options["sampling"], SAMPLINGS)
-    if options.get("tolerance") == "auto":
+    if isinstance(options.get("tolerance"), str) and options["tolerance"] == "auto":
         options["tolerance"] = None
     if "incremental" in options and options["tolerance"] is not None:
         check_number("tolerance", options["tolerance"], "pass for example 0.01, or None")

@@ -96,11 +96,11 @@ def _names(names: tuple[str, ...]) -> str:
 def _outputs(request: Request) -> str:
     subject = request.subject
     kind = "labels" if subject.of_labels else _KINDS[subject.kind]
+    head = subject.facts.get("head")
+    of_head = "" if head is None else f" of head {head!r}"
     if subject.task == "classification":
         classes = _names(tuple(map(str, subject.class_names)))
         one = " in one column" if subject.count == 1 and getattr(subject, "column", None) is None else ""
-        return f"{kind} of the classes {classes}{one}"
+        return f"{kind}{of_head} of the classes {classes}{one}"
     names = tuple(map(str, subject.output_names))
-    head = subject.facts.get("head")
-    of_head = "" if head is None else f" of head {head!r}"
     return f"{kind}{of_head}" if len(names) == 1 else f"{kind}{of_head}: {_names(names)}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from permgrad.base.errors import InputError, counted, unknown
+from permgrad.base.errors import InputError, counted, shown, unknown
 
 #: Names under which networks return the output that matters, in the order in which they are looked for.
 _USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
@@ -25,7 +25,7 @@ def pick_head(
     """
     if isinstance(returned, Tensor):
         if head is not None:
-            problem = f"head={head!r} picks one of several outputs, but the network returns a single tensor"
+            problem = f"head={shown(head)} picks one of several outputs, but the network returns a single tensor"
             raise InputError(problem, hint="Leave head out", code="PG004")
         return _flat(returned, rows, "The network's output", places=places), None
     tensors = heads(returned)

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from permgrad.attribution.subject.remedies import ONE_GRAPH, SETTING
 from permgrad.base.arrays import Array
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, shown
 from permgrad.base.late import is_frame, is_pandas, is_series, pd
 
 Passing = Literal["keywords", "positions", "whole", "listed"]
@@ -412,7 +412,7 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
             f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {array.dtype} for "
             f"{name!r}",
             hint=f"Pass its numbers, or leave {name} out if it is no input of the network"
-            + f", or is a setting of its forward: {SETTING.format(f'{name}={value!r}')}" * isinstance(value, str),
+            + f", or is a setting of its forward: {SETTING.format(f'{name}={shown(value)}')}" * isinstance(value, str),
             code="PG001",
         )
     if not array.flags.writeable or not array.flags.c_contiguous or array.dtype.byteorder == ">":

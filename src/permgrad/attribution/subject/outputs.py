@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -390,6 +390,9 @@ def _labels(outputs: Tensor, y: Any, kind: str | None, class_names: Any) -> tupl
 
 def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
     """Return one name for each class: numbers unless names are passed."""
+    if class_names is not None and (not isinstance(class_names, Iterable) or isinstance(class_names, (str, bytes))):
+        problem = f"class_names must be a list of names, got {shown(class_names)}"
+        raise InputError(problem, hint="Pass one name for each class", code="PG001")
     names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:
         problem = f"class_names must be {classes} different names in the order of the outputs, got {list(names)}"

@@ -126,7 +126,7 @@ def _pairs(request: Request) -> list[Pair]:
     if asked is None:
         return []
     pairs: list[Pair] = list(combinations(range(len(names)), 2))
-    if asked != "all":
+    if not (isinstance(asked, str) and asked == "all"):
         given = list(asked) if isinstance(asked, (list, tuple)) else [asked]
         if not all(isinstance(pair, (list, tuple)) and len({*map(str, pair)}) == len(pair) == 2 for pair in given):
             hint = f"Pass for example pairs=[{tuple(names[:2])}]."
