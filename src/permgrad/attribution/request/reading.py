@@ -43,14 +43,14 @@ from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import each_row_by_itself
 from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, pad_of, with_tokens
 from permgrad.attribution.subject.words import as_tokens
-from permgrad.base.arrays import Floats32
+from permgrad.base.arrays import Floats32, Integers
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
 from permgrad.data.types.as_one import as_one_said, columns_as_one
 from permgrad.data.weights import check_weights
 from permgrad.models.estimators.kept_rows import kept_rows
-from permgrad.models.losses import of_output
+from permgrad.models.losses import OtherLoss, of_output
 
 Tensors = tuple[Tensor, ...]
 #: At least this many explained rows serve as their own background.
@@ -75,9 +75,7 @@ def build_request(arguments: Arguments, chosen: Method | None, name: str, *, dec
     for argument in compress(("scoring=", f"sampling={sampling!r}"), used):
         refuse_interactions(options, argument)
     rows = _reader(arguments.model.model)(arguments, scope, options)
-    if isinstance(options.get("blocks"), Mapping) and arguments.groups is not None:
-        problem = "groups= and blocks= both say which features belong together"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    _refuse_two_groupings(arguments, options)
     row_offset = check_row_offset(arguments.row_offset or 0, shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     if subject.of_labels:  # whose logits are infinite
@@ -89,9 +87,7 @@ def build_request(arguments: Arguments, chosen: Method | None, name: str, *, dec
         rows["subject"] = subject = subject.deciding()
     row_target = row_target_of(arguments.target, subject.output_names, count)
     targets = resolve_targets(subject, arguments.target if row_target is None else None)
-    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=arguments.scoring is not None)
-    if scope == "global" and classes is not None and isinstance(loss, str) and arguments.scoring is None:
-        check_classes(subject, rows["inputs"], classes)
+    y, classes = _read_truth(arguments, scope, rows, loss, targets)
     loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.count else loss
     asked = arguments.model.positive
     positive = resolve_positive(subject, asked, classes)
@@ -122,6 +118,24 @@ def build_request(arguments: Arguments, chosen: Method | None, name: str, *, dec
     )
 
 
+def _refuse_two_groupings(arguments: Arguments, options: Mapping[str, Any]) -> None:
+    """Refuse groups of features beside the blocks of a method."""
+    if isinstance(options.get("blocks"), Mapping) and arguments.groups is not None:
+        problem = "groups= and blocks= both say which features belong together"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+
+
+def _read_truth(
+    arguments: Arguments, scope: Scope, rows: Mapping[str, Any], loss: str | OtherLoss, targets: tuple[int, ...]
+) -> tuple[Any, Integers | None]:
+    """Return y as the loss takes it, and the class of each row. Refuse outputs that are no scores of these classes."""
+    subject, inputs, scored = rows["subject"], rows["inputs"], arguments.scoring is not None
+    y, classes = read_y(subject, arguments.y, loss, inputs, targets, scored=scored)
+    if scope == "global" and classes is not None and isinstance(loss, str) and not scored:
+        check_classes(subject, inputs, classes)
+    return y, classes
+
+
 def _check_masks(arguments: Arguments, scope: Scope) -> None:
     """Refuse masks as y where no loss is measured."""
     if scope == "local" or arguments.scoring is not None:
@@ -140,7 +154,8 @@ def _reader(model: Any) -> Callable[[Arguments, Scope, Mapping[str, Any]], dict[
 def _refuse_unread(arguments: Arguments, kind: str, *names: str) -> None:
     """Refuse what is said of a model that has nothing of the kind."""
     for name in names:
-        if getattr(arguments.model, name) not in (None, ()):
+        value = getattr(arguments.model, name)
+        if value is not None and not (isinstance(value, tuple) and not value):
             problem = f"{name}= describes a torch network, and the model is {kind}"
             raise InputError(problem, hint="Leave it out.", code="PG004")
 
