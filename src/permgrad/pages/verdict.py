@@ -349,9 +349,8 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
     return bool(np.mean(drawn >= error) < BEYOND_CHANCE)
 
 
-def _scores(content: Assessment) -> Iterator[Spoken]:
-    """Say which classes are never predicted, how many test rows are copies, and that probabilities are off."""
-    data, (rows, counts), curves = content.data, class_rows(content), curves_of(content)
+def _order(content: Assessment) -> Iterator[Spoken]:
+    """Say that the classes seem to be in an order, and how to predict a number instead."""
     if (order := (content.metrics or {}).get("in_order")) is not None:
         words = f"The classes of {shorten(content.target, 60)} seem to be in an order, which the model is not told: "
         words += "it takes near ones for each other more often than distant ones"
@@ -361,6 +360,11 @@ def _scores(content: Assessment) -> Iterator[Spoken]:
         way = "fit a regressor" if content.in_python else "run again with --task regression"
         words += f". To predict a number instead, {way}."
         yield words, "in_order", "caution", {**order, "quadratic_kappa": kappa}
+
+
+def _scores(content: Assessment) -> Iterator[Spoken]:
+    """Say which classes are never predicted, which rows may belong together, and how many test rows are copies."""
+    data, rows = content.data, class_rows(content)[0]
     if missed := (content.metrics or {}).get("never_predicted"):
         yield " ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", {"classes": missed}
     if data is not None and data.together and not data.together["clear"]:
@@ -373,7 +377,12 @@ def _scores(content: Assessment) -> Iterator[Spoken]:
             which = by_count(shared - blank, "the other one", "the others") if blank else "such rows"
             words += f" Scores of {which} can be too good."
         yield words, "duplicates", "caution", {"shared": shared, "blank": blank, "rows": rows}
-    if not curves or len(counts) < 2:
+
+
+def _calibration(content: Assessment) -> Iterator[Spoken]:
+    """Say that probabilities are off."""
+    curves = curves_of(content)
+    if not curves or len(class_rows(content)[1]) < 2:
         return
     error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
     large = error >= LEAST_CALIBRATION_ERROR and error > TIMES_CHANCE * chance  # more than chance explains
@@ -409,7 +418,7 @@ def _columns(content: Assessment) -> Iterator[Spoken]:
 
 #: In reading order.
 _SENTENCES: tuple[Callable[[Assessment], Iterator[Spoken]], ...] = (
-    *(_skill, _comparisons, _features, _giveaways, _weights, _test_rows, _scores, _columns),
+    *(_skill, _comparisons, _features, _giveaways, _weights, _test_rows, _order, _scores, _calibration, _columns),
 )
 
 
