@@ -129,6 +129,21 @@ def part_name(part: str) -> str:
     return _VALUES[period][int(which)] if which.isdigit() else part
 
 
+def _values_seen(
+    counts: Mapping[str, Integers], days: Integers, covered: Sequence[str], *, monthly: bool
+) -> dict[str, Integers]:
+    """Return which values of ``PERIODS`` the training rows have, without parts that say no more than another does."""
+    seen = {part: np.flatnonzero(counts[part]) for part in PERIODS if part in covered}
+    if monthly:
+        seen.pop("yearday", None)
+    # Minutes are read where they return, such as every five minutes, and say more than the hour does.
+    minutes = seen.get("minute", ())
+    returning = min(len(days), counts["minute"].sum() / max(len(minutes), 1)) >= _TIMES_OF_A_MINUTE
+    if len(minutes) == np.count_nonzero(counts["hour"]) or not returning:
+        seen.pop("minute", None)
+    return seen
+
+
 def returning_parts(
     counts: Mapping[str, Integers], days: Integers, *, whole: bool
 ) -> Iterator[tuple[str, float, float]]:
@@ -140,15 +155,8 @@ def returning_parts(
         whole: whether a part is left out if the dates do not cover all its values once.
     """
     covered = [part for part in _DAYS if not whole or days[-1] - days[0] + 1 >= _DAYS[part]]
-    varied = {part: np.flatnonzero(counts[part]) for part in PERIODS if part in covered}
     monthly = np.count_nonzero(counts["day"]) == 1
-    if monthly:
-        varied.pop("yearday", None)
-    # Minutes are read where they return, such as every five minutes, and say more than the hour does.
-    minutes = varied.get("minute", ())
-    returning = min(len(days), counts["minute"].sum() / max(len(minutes), 1)) >= _TIMES_OF_A_MINUTE
-    if len(minutes) == np.count_nonzero(counts["hour"]) or not returning:
-        varied.pop("minute", None)
+    varied = _values_seen(counts, days, covered, monthly=monthly)
     for period, seen in varied.items():
         times = _TIMES if period == "minute" else ("",)
         for part in (f"{period} {wave}{each}" for each in times for wave in ("sin", "cos")) if len(seen) > 1 else ():
