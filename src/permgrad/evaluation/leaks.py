@@ -72,16 +72,7 @@ def columns_that_tell(
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
         return []
-    both, names = stacked(tables), np.array([], dtype=object)
-    y: Array
-    if task == "regression":
-        y = np.concatenate(targets).astype(np.float64)
-        measures: dict[str, Array] = {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
-    else:
-        y, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
-        known = [classes[code] if code >= 0 else None for code in names] if len(classes) else names
-        names = np.asarray(known, dtype=object)
-        measures = {"balanced_accuracy": y}
+    both, (y, names, measures) = stacked(tables), _truths(targets, task, classes)
     halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
     leaks: list[dict[str, Any]] = []
     numbers: dict[str, ColumnCells] = {}
@@ -105,6 +96,16 @@ def columns_that_tell(
         leaks,
         key=lambda leak: ("formula" in leak, "together" in leak, "class" in leak and len(names) > 2, -leak["score"]),
     )
+
+
+def _truths(targets: Sequence[Array], task: Task, classes: Sequence[Any]) -> tuple[Array, Array, dict[str, Array]]:
+    """Return the target of all rows, the names of its classes (none: numbers), and the truth that a metric compares."""
+    if task == "regression":
+        y: Array = np.concatenate(targets).astype(np.float64)
+        return y, np.array([], dtype=object), {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
+    y, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
+    known = [classes[code] if code >= 0 else None for code in names] if len(classes) else names
+    return y, np.asarray(known, dtype=object), {"balanced_accuracy": y}
 
 
 def _alone(
