@@ -218,8 +218,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
     rows = split_table(request, card, written, reading, target, notes, undivided=undivided)
     train = rows.tables["train"]
-    stated = card.positive if card is not None and target == card.target else None
-    positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
+    positive = _positive(request, card, rows, target)
     with written.lines.named():
         if request.time is not None and _what_returns(request, rows, codes, left_out, notes):
             kinds = kinds | {str(request.time): "calendar"}
@@ -240,10 +239,8 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, groups, found)
     notes += notes_on_counts(request, target, rows)
-    together = None
-    if request.row_group is None and request.time is None:
-        together = find_together(replace(request, target=(target,)), rows, types, left_out, codes)
-        notes += [] if together is None else [together_words(together.facts())]
+    together = _together(replace(request, target=(target,)), rows, types, left_out, codes)
+    notes += [] if together is None else [together_words(together.facts())]
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
     tables = {part: table[features].copy() for part, table in rows.tables.items()}
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)
@@ -278,6 +275,21 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         counts=request.task == "counts",
         together=together,
     )
+
+
+def _positive(request: RunRequest, card: DataCard | None, rows: SplitTable, target: str) -> Any:
+    """Return the positive class of two: the one asked for, that of the data card for its target, or the usual one."""
+    stated = card.positive if card is not None and target == card.target else None
+    return positive_label(rows.truths["train"], rows.task, request.positive, stated)
+
+
+def _together(
+    request: RunRequest, rows: SplitTable, types: Schema, left_out: Mapping[str, str], codes: Sequence[Any]
+) -> Together | None:
+    """Return what may say that rows belong together. None: nothing does, or the user said how they do."""
+    if request.row_group is not None or request.time is not None:
+        return None
+    return find_together(request, rows, types, left_out, codes)
 
 
 def _named_by_target(
@@ -387,12 +399,7 @@ def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tu
     ):
         for name in names:
             roles[name] = roles.get(name, why) if option == "time" else why
-    if target in request.sensitive:
-        problem = f"Column {target!r} is the target and also named by --sensitive"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    if target in roles and target not in unused:
-        problem = f"Column {target!r} is the target and also named by {roles[target].partition(': ')[2]}"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    _refuse_second_role(request, target, {} if target in unused else roles)
     roles.pop(target, None)
     for name, kind in request.kinds.items():
         if name in roles and (roles[name], kind) not in _KEPT:
@@ -400,6 +407,14 @@ def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tu
             raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
     named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
     return target, roles | dict.fromkeys(named, "left out: --kind identifier")
+
+
+def _refuse_second_role(request: RunRequest, target: str, roles: Mapping[str, str]) -> None:
+    """Refuse a target that an option names as something else."""
+    option = "--sensitive" if target in request.sensitive else roles.get(target, "").partition(": ")[2]
+    if option:
+        problem = f"Column {target!r} is the target and also named by {option}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
 
 
 def _what_returns(
