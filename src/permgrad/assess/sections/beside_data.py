@@ -24,7 +24,7 @@ from permgrad.base.significance import LEAST_SHARE, deserves_words
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.as_one import as_features
 from permgrad.evaluation.cards import dated_levels
-from permgrad.evaluation.levels import level_table, levels_of
+from permgrad.evaluation.levels import Levels, level_table, levels_of
 
 #: Number of features that are looked at.
 FEATURES = 6
@@ -59,13 +59,7 @@ def beside_data(work: Work) -> None:
     output = 1 + of_classes.index(label) if len(of_classes) > 2 and label in of_classes else 0
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
-    undated = work.undated
-    assert undated is not None
-    countable = undated.columns.drop(work.texts, errors="ignore")
-    cut = {name: levels_of(blanked[name]) if name in countable else None for name in looked_at}
-    said = [name for name in work.model.date_parts(rows.frame) if isinstance(blanked[name].dtype, pd.CategoricalDtype)]
-    moments = work.model.dates(rows.frame) if said else {}
-    cut |= {name: dated_levels(blanked[name], moments[name]) for name in said if name in looked_at}
+    cut = _levels(work, blanked, looked_at)
     between, every = rows.dependence, np.ones(len(outcome), dtype=bool)
     count = None if between is None else between.rows(every, between.correlation(outcome))
     association = {name: explained_share(one[0], outcome, count) for name, one in cut.items() if one is not None}
@@ -97,6 +91,17 @@ def beside_data(work: Work) -> None:
             "leakage": leakage_hint(main, work.card_notes),
         }
     )
+
+
+def _levels(work: Work, blanked: pd.DataFrame, names: Sequence[str]) -> dict[str, Levels | None]:
+    """Return the levels by which the rows explained are counted, of each feature named. None: it has none."""
+    undated, frame = work.undated, work.explained.frame
+    assert undated is not None
+    countable = undated.columns.drop(work.texts, errors="ignore")
+    cut = {name: levels_of(blanked[name]) if name in countable else None for name in names}
+    said = [name for name in work.model.date_parts(frame) if isinstance(blanked[name].dtype, pd.CategoricalDtype)]
+    moments = work.model.dates(frame) if said else {}
+    return cut | {name: dated_levels(blanked[name], moments[name]) for name in said if name in names}
 
 
 def _attributions(work: Work) -> tuple[Sequence[str], Floats, Integers, Explanation, int] | None:
