@@ -56,7 +56,16 @@ def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[s
         for first, (_, columns) in members.items():
             searched[first] = _category(frame, columns)
         groups = _copies(searched, list(members))
-    place = {name: at for at, name in enumerate(frame.columns)}
+    return _named(groups, members, {name: at for at, name in enumerate(frame.columns)})
+
+
+def _named(
+    groups: Sequence[Sequence[str]], members: Mapping[str, tuple[str, list[str]]], place: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """Return the columns of each feature by its name, in the order of the table.
+
+    ``groups``: copies, a block by its first column. ``members``: the stem and the columns of each block.
+    """
     found: dict[str, list[str]] = {}
     for group in [*groups, *([first] for first in members if not any(first in group for group in groups))]:
         every = [column for name in group for column in (members[name][1] if name in members else [name])]
