@@ -102,11 +102,10 @@ class HeldOut:
             columns, bins = scale.steps.shape
             if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
                 raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
-        codes, groups, times = (_codes(arrays, name, len(scores)) for name in ("codes", "row_groups", "row_time"))
+        codes, dependence = _codes(arrays, "codes", len(scores)), _dependence(arrays, len(scores))
         if scale is None and codes is None:
             raise ValueError("held-out rows of classes without their classes")
-        units = times if groups is None else groups
-        return cls(x, scores, scale, trees, codes, None if units is None else Dependence(units, timed=groups is None))
+        return cls(x, scores, scale, trees, codes, dependence)
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
@@ -229,6 +228,13 @@ def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None
     if codes is not None and (codes.dtype != np.int64 or codes.shape != (rows,) or codes.min(initial=0) < 0):
         raise ValueError(f"classes or groups of rows {codes.dtype} {codes.shape} for {rows} scores")
     return codes
+
+
+def _dependence(arrays: Mapping[str, Array], rows: int) -> Dependence | None:
+    """Return which held-out rows depend on each other, if a model holds it. ValueError: they are no such numbers."""
+    groups, times = (_codes(arrays, name, rows) for name in ("row_groups", "row_time"))
+    units = times if groups is None else groups
+    return None if units is None else Dependence(units, timed=groups is None)
 
 
 # ---- how wide an interval is -----------------------------------------------------------------------------------------
