@@ -63,6 +63,13 @@ def mixes(name: str, followed: int) -> bool:
     return name in _ATTENTION or (name in _PRODUCTS and followed > 1)
 
 
+def _is_linear(name: str, args: Sequence[Any], followed: int) -> bool:
+    """Return whether a function of so many followed tensors multiplies vectors by a matrix of weights."""
+    if name == "linear":
+        return True
+    return name in _PRODUCTS and followed == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
+
+
 def tensors_in(*values: Any) -> Iterator[Tensor]:
     """Yield the tensors in arguments or results, at any depth."""
     return (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
@@ -137,8 +144,7 @@ class Follower:
         if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold"):
             strides = _strides(name, args, kwargs, result.ndim - 2)
             return _resampled(axes, result, strides) if source.ndim == result.ndim >= 3 else None
-        weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
-        if name == "linear" or weights:
+        if _is_linear(name, args, len(sources)):
             return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
         return _of_same_shape(sources, result)
 
@@ -295,19 +301,28 @@ def cells_of(axes: Coordinates) -> Cells | None:
     flat = [axis.permute(*features, *spatial).reshape(-1, *(axis.shape[dim] for dim in spatial))[0].flatten()
             for axis in first]  # fmt: skip
     places = torch.nonzero(~torch.isnan(flat[0])).flatten()
-    lines, number = [], torch.zeros(len(places), dtype=torch.int64, device=places.device)
-    for axis in flat:
-        line = axis[places].sort().values
-        starts = torch.cat([line[:1], line[1:][line.diff() > _SAME]])
-        lines.append(starts.cpu())
-        number = number * len(starts) + torch.searchsorted(starts, axis[places] + _SAME / 2) - 1
-    cells = math.prod(map(len, lines))
-    if len(places) < 2 or cells != len(places) or len(number.unique()) != cells or not all(map(_even, lines)):
+    grid = _grid_of([axis[places] for axis in flat])
+    if grid is None:
         return None
+    lines, number = grid
     if axes[0].ndim == 3 and len(lines[0]) == 1 and len(lines) == 2:
         lines = lines[1:]  # a series has a line of cells
     behind, along = (tuple(dim + 1 for dim in dims) for dims in (features, spatial))
     return Cells(tuple(lines), behind, along, places[number.argsort()].cpu())
+
+
+def _grid_of(positions: Sequence[Tensor]) -> tuple[list[Tensor], Tensor] | None:
+    """Return where the lines of a grid lie, by dimension, and each position's place in it, or None if it is no grid."""
+    count = len(positions[0])
+    lines, number = [], torch.zeros(count, dtype=torch.int64, device=positions[0].device)
+    for axis in positions:
+        line = axis.sort().values
+        starts = torch.cat([line[:1], line[1:][line.diff() > _SAME]])
+        lines.append(starts.cpu())
+        number = number * len(starts) + torch.searchsorted(starts, axis + _SAME / 2) - 1
+    cells = math.prod(map(len, lines))
+    is_grid = count > 1 and cells == count and len(number.unique()) == cells and all(map(_even, lines))
+    return (lines, number) if is_grid else None
 
 
 def _even(line: Tensor) -> bool:
