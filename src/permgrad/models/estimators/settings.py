@@ -296,9 +296,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         if "layout" not in passed:
             check_layout(preset.layout)
     said = arguments["preset"] if isinstance(arguments["preset"], Mapping) else {}
-    if not isinstance(arguments["preset"], Preset):
-        file = "mapping" if isinstance(arguments["preset"], Mapping) else os.fspath(arguments["preset"])
-        faults = [InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code) for fault in faults]
+    faults = _of_preset(arguments["preset"], faults)
     with collecting(faults):
         options.check()  # either of the options that exclude each other may be an argument
     if faults:
@@ -328,6 +326,14 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         fixed=frozenset((*network, *(said.get("network") or ()), *({"patience", "max_epochs"} & {*passed, *said}))),
         left_out=left_out,
     )
+
+
+def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
+    """Return faults that name the preset that they are of, where that is a mapping or a file."""
+    if isinstance(preset, Preset):
+        return faults
+    file = "mapping" if isinstance(preset, Mapping) else os.fspath(preset)
+    return [InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code) for fault in faults]
 
 
 def _training_options(training: Mapping[str, Any]) -> TrainingOptions:
