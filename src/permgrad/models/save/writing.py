@@ -119,8 +119,8 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise InputError(f"{target} already holds a model", "Pass overwrite=True or choose another folder.", "PG050")
 
 
-def _of_hybrid(model: Any) -> dict[str, Any]:
-    # The constructor's arguments. What cannot be written as data is replaced by what it led to.
+def _parameters(model: Any) -> dict[str, Any]:
+    """Return the constructor's arguments. What cannot be written as data is replaced by what it led to."""
     parameters: dict[str, Any] = {}
     for name, value in model.get_params(deep=False).items():
         if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
@@ -135,10 +135,15 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
             parameters[name] = {"preset": value.to_dict()}
         else:
             parameters[name] = _pack(value, name)
+    return parameters
+
+
+def _of_hybrid(model: Any) -> dict[str, Any]:
+    """Return the parameters, the network and what was learned beside its weights."""
     module, names = model.module_, getattr(model, "feature_names_in_", None)
     branch = module.table_branch
     content: dict[str, Any] = {
-        "parameters": parameters,
+        "parameters": _parameters(model),
         "n_features_in": int(model.n_features_in_),
         "feature_names_in": None if names is None else [str(name) for name in names],
         "training_options": _pack(model.training_options_),
