@@ -366,6 +366,29 @@ class TableEncoder:
             else:
                 out[:, columns] = crossed[name]
 
+    def tell_of_far_numbers(self, X: Any) -> None:
+        """Warn of numbers that lie farther outside those of training than the widths of their columns."""
+        frame = self._checked(X)
+        values, _ = numeric_cells(frame, self._stored, self.codes_)
+        ends = np.zeros((2, values.shape[1]))
+        source, target, _ = self._pairs["value"]
+        ends[:, source] = self.minimum_[target], self.maximum_[target]
+        low, high = self.scaling_.undone(ends)
+        far: dict[str, str] = {}
+        for place, slot in zip(source.tolist(), target.tolist(), strict=True):
+            if self.slots_[slot].kind != "numeric":
+                continue
+            name, cells, width = self.slots_[slot].name, values[:, place], high[place] - low[place]
+            odd = np.flatnonzero((cells > high[place] + width) | (cells < low[place] - width))
+            if len(odd) and width > 0:
+                shown = listed([f"{cell:.10g}" for cell in dict.fromkeys(cells[odd].tolist())], 3)
+                count = f"{len(odd)} of {int((~np.isnan(cells)).sum())} values of {name!r}"
+                lie = by_count(len(odd), "is far outside training", "are far outside training")
+                step = 10.0 ** np.floor(np.log10(width) - 4)  # the ends are known as precisely as float32 is
+                ends_shown = " to ".join(f"{round(end / step) * step:.6g}" for end in (low[place], high[place]))
+                far[name] = f"{count} {lie} ({shown}; there {ends_shown})"
+        _tell(far)
+
     def check_cells(self, X: Any) -> None:
         """Refuse rows with a cell that ``transform`` would refuse."""
         numeric_cells(self._checked(X), self._stored, self.codes_)

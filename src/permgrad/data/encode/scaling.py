@@ -80,6 +80,15 @@ class Scaling:
             scaled /= np.hypot(1.0, scaled / 3.0)
         return np.asarray(scaled)
 
+    def undone(self, scaled: Floats) -> Floats:
+        """Return the values behind scaled training values ``(rows, columns)``. Of quantiles the first and last knot."""
+        if self.mode == "quantile":
+            return np.where(scaled > 0, self.knots[-1], self.knots[0])
+        if self.mode == "robust":
+            scaled = scaled / np.sqrt(np.maximum(1.0 - (scaled / 3.0) ** 2, np.finfo(np.float64).tiny))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 4.0 * np.nan_to_num(scaled / self.factor) + self.center
+
     def _normal_scores(self, values: Floats) -> Floats:
         from scipy.special import ndtri
 

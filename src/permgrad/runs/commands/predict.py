@@ -70,7 +70,9 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
     predicting.use_threads(request.threads)
     rows, written = predicting.read_rows(model, data | {"sheet": request.sheet}, request.table)
     with written.lines.named():
-        model.preprocessor_.check_cells(rows[list(model.preprocessor_.feature_names_in_)])
+        features = rows[list(model.preprocessor_.feature_names_in_)]
+        model.preprocessor_.check_cells(features)
+    model.preprocessor_.tell_of_far_numbers(features)
     identifiers = written.frame[[name for name in data.get("identifiers", ()) if name in written.frame.columns]]
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
@@ -197,7 +199,9 @@ def predict_stream(request: PredictRequest) -> Outcome:
                     with written_lines(files[part], facts_of[part]) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                predicted = model.predict_parts(frame[predicting.features_of(model)], **intervals)
+                                features = frame[predicting.features_of(model)]
+                                model.preprocessor_.tell_of_far_numbers(features)
+                                predicted = model.predict_parts(features, **intervals)
                                 write(_lines(model, table, predicted, frame[identifiers], first))
 
                 with sparing(), keeping_warnings() as warned:
