@@ -136,12 +136,12 @@ def explain_stream(
     given = dict(locals())
     further = {name: given.pop(name) for name in ("model", "source", "out", "engine", "rows_per_part")}
     arguments, made = Arguments(model=None, X=None, **given), make_engine("local" if engine is None else engine)
-    automatic = isinstance(rows_per_part, str) and rows_per_part == "auto"
+    # What is no number is refused in the call, whatever it is.
+    per_part: Any = None if isinstance(rows_per_part, str) and rows_per_part == "auto" else rows_per_part
     if isinstance(source, (str, os.PathLike, PartitionedTable)):
-        per_part = None if automatic else rows_per_part
         return stream(further["model"], source, arguments, out=out, engine=made, rows_per_part=per_part)
     arguments = replace(arguments, model=as_model(model), X=source)
-    if out is not None or not automatic:
+    if out is not None or per_part is not None:
         problem = f"{'out=' if out is not None else 'rows_per_part='} is for tables in files, and source is in memory"
         raise InputError(problem, hint="Leave it out, and save the result.", code="PG006")
     return explain_by(made, arguments)
