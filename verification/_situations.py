@@ -424,7 +424,7 @@ def content_of(one: Situation) -> Assessment:
         "baselines": {name: measure(guess) for name, guess in one.baselines.items()},
     }
     theirs = {name: Predicted(codes, guess) for name, guess in one.baselines.items()}
-    for name, facts in against_others(one.task, ours, theirs, seed=0).items():  # type: ignore[arg-type]
+    for name, facts in against_others(ours, theirs, seed=0).items():
         metrics["baselines"][name]["ahead"] = facts
     counts = None
     if not regression:
