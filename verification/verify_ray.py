@@ -45,6 +45,7 @@ from permgrad.attribution.parts.part import PartResult, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan
 from permgrad.attribution.parts.stream import Work
 from permgrad.attribution.parts.sums import pack
+from permgrad.attribution.request.arguments import Arguments
 from permgrad.data.parts.partitions import PartitionedTable, open_partitioned
 from verification._processes import children, processes
 
@@ -71,13 +72,9 @@ class Case:
         """Open the model and the table and describe the explanation."""
         model, table = pg.load(self.model, device="cpu"), open_partitioned(self.table, rows_per_part=1)
         _, rows = next(table.batches(table.parts[0], 500))
+        background = rows[list(model.feature_names_in_)]
         made = make_plan(
-            model,
-            table,
-            "y",
-            background=rows[list(model.feature_names_in_)],
-            n_repeats=self.repeats,
-            random_state=0,
+            pg.Model(model), table, Arguments(None, None, "y", background=background, n_repeats=self.repeats)
         )
         return model, table, replace(made, model_folder=str(self.model))
 
@@ -351,15 +348,15 @@ def killed_workers_local(case: Case, out: Path, *, after: Sequence[int]) -> dict
 
     thread = threading.Thread(target=watch)
     thread.start()
-    options: dict[str, Any] = {"method": "gradient", "rows_per_part": 1}
+    model, options = pg.load(case.model, device="cpu"), dict[str, Any](method="gradient", rows_per_part=1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pg.PermgradWarning)
-            pg.explain_stream(case.model, case.table, out=out, engine="ray", workers=2, **options)
+            pg.explain_stream(model, case.table, out=out, engine=pg.RayEngine(workers=2), **options)
     finally:
         seen.set()
         thread.join()
-    pg.explain_stream(case.model, case.table, out=out.with_name("reference"), **options)
+    pg.explain_stream(model, case.table, out=out.with_name("reference"), **options)
     found, wanted = (
         pd.read_parquet(folder / "local").sort_values(["row", "feature"], ignore_index=True)
         for folder in (out, out.with_name("reference"))

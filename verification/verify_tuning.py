@@ -61,7 +61,7 @@ def check(name: str, folder: Path, trials: int, threads: int) -> dict[str, Any]:
     best = int(table["validation_loss"].where(table["state"] == "complete").idxmin())
     test = load_inputs(request.run_request("default")).parts["test"]
     default, winner = (pg.load(folder / name / "trials" / str(number) / "model") for number in (0, best))
-    difference = row_losses(winner, test.X, test.y) - row_losses(default, test.X, test.y)
+    difference = row_losses(winner, test.inputs, test.y) - row_losses(default, test.inputs, test.y)
     error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
     mean = float(difference.mean())
     line = {
@@ -71,8 +71,8 @@ def check(name: str, folder: Path, trials: int, threads: int) -> dict[str, Any]:
         "validation loss, default": float(table["validation_loss"][0]),
         "validation loss, tuned": float(table["validation_loss"][best]),
         "test metric": leading_metric(default),
-        "default": test_metric(default, test.X, test.y),
-        "tuned": test_metric(winner, test.X, test.y),
+        "default": test_metric(default, test.inputs, test.y),
+        "tuned": test_metric(winner, test.inputs, test.y),
         "test loss, tuned − default": mean,
         "± 95 %": 1.96 * error,
     }
