@@ -18,6 +18,7 @@ from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, counted, shown
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
+from permgrad.base.near_names import with_near_names
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.shown import in_words, show
 from permgrad.data.read.cells import MissingCodes
@@ -78,6 +79,7 @@ class Counterfactuals:
         return f"<Counterfactuals: {counted(len(self), 'row')}>"
 
 
+@with_near_names
 def counterfactuals(
     model: Any,
     row: Any,

@@ -23,6 +23,7 @@ from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.subject.memory import check_memory
 from permgrad.base.errors import InputError, shown
 from permgrad.base.frames import taken
+from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed, uniform
 from permgrad.base.threads import captum_turn
@@ -31,6 +32,7 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
 
+@with_near_names
 def explain(
     model: Any,
     X: Any,

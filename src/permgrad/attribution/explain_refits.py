@@ -60,6 +60,7 @@ from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
 from permgrad.base.files import writing
 from permgrad.base.folders import FolderKind
+from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.read.cells import as_frame, rows_hash
@@ -77,6 +78,7 @@ FOLDER = FolderKind("set of refits", ("refits.json", "refits", "explanation", "i
 _, _REFITS, _RESULT, _TABLE = FOLDER.names
 
 
+@with_near_names
 def explain_refits(
     estimator: Any,
     X: Any,

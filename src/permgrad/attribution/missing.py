@@ -26,6 +26,7 @@ from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names
 from permgrad.base.errors import InputError, listed
 from permgrad.base.frames import Library, as_library
+from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.shown import in_words, show
 from permgrad.data.types.column_notes import tell_of_other_order
@@ -124,6 +125,7 @@ class Missing:
         return f"<Missing: {len(self.present)} subsets of {listed(self.modalities)}>"
 
 
+@with_near_names
 def missing_modalities(
     model: Any,
     X: Any,

@@ -9,12 +9,14 @@ from typing import Any, Literal
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice, is_whole
 from permgrad.base.errors import InputError, shown
+from permgrad.base.near_names import with_near_names
 from permgrad.base.shown import show
 
 TASKS = ("classification", "regression", "multilabel")
 RETURNS = ("logits", "probabilities", "log_probabilities", "values")
 
 
+@with_near_names
 @dataclass(frozen=True, eq=False)
 class Model:
     """A model and how it is read, accepted wherever a model is.

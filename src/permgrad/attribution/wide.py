@@ -28,6 +28,7 @@ from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.checks import check_choice, check_confidence, check_whole
 from permgrad.base.errors import InputError, unknown
+from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.significance import NORMAL_95, adjusted
@@ -306,6 +307,7 @@ def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
 _EXACT = 8
 
 
+@with_near_names
 def explain_parts(
     model: Any,
     row: Any,

@@ -23,6 +23,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, counted, shown
 from permgrad.base.frames import Library, as_library
+from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.shown import in_words, show
@@ -71,6 +72,7 @@ class Changes:
         return f"<Changes: {counted(len(self.lines), 'line')}>"
 
 
+@with_near_names
 def changes(
     model: Any,
     X_old: Any,

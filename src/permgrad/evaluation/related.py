@@ -12,6 +12,7 @@ import pandas as pd
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError, shown
+from permgrad.base.near_names import with_near_names
 from permgrad.base.significance import t_quantile
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.dates import is_moment, series_seconds
@@ -26,6 +27,7 @@ RELATED_FEATURES, ROWS, CATEGORIES = 8, 2000, 500
 MATRIX_FEATURES = 14
 
 
+@with_near_names
 def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
     """Propose groups of columns that move together, for ``groups=`` and ``--groups``.
 

@@ -29,6 +29,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.checks import check_flag, check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import write_text_atomic, writing
+from permgrad.base.near_names import with_near_names
 from permgrad.base.random import resolve_seed
 from permgrad.base.versions import versions
 from permgrad.data.types.column_notes import tell_of_other_order
@@ -104,6 +105,7 @@ class Report:
         return f"<Report: {len(self.html):,} characters, {place}>"
 
 
+@with_near_names
 def report(
     model: Any,
     X: Any,

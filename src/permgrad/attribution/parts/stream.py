@@ -45,6 +45,7 @@ from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import sweep
 from permgrad.base.folders import changed_files, is_whole, sums_of
+from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.stored import parse_json, read_npz, write_npz
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
@@ -54,6 +55,7 @@ from permgrad.models.devices import full_float32
 from permgrad.models.save.saving import load
 
 
+@with_near_names
 def explain_stream(
     model: Any,
     source: Any,

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, dataclass_transform
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request.request import Request, Scope
 from permgrad.base.errors import InputError
+from permgrad.base.near_names import with_near_names
 from permgrad.base.registry import Registry
 
 
@@ -44,7 +45,7 @@ class Configured:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        kind: Any = dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
+        kind: Any = with_near_names(dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls))
         cls.options = {option.name: option.default for option in fields(kind)}
         # An option left on the class could hide a function of the method, such as ``game``.
         for name in set(cls.options) & set(vars(cls)):

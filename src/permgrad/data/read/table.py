@@ -20,6 +20,7 @@ from permgrad.base import startup
 from permgrad.base.checks import check_kind, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, listed, shown, warn_user
 from permgrad.base.files import near_file, why_missing
+from permgrad.base.near_names import with_near_names
 from permgrad.data.read import cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes
 from permgrad.data.read.column_forms import read_columns
@@ -41,6 +42,7 @@ _LARGE = 100_000_000
 _WORKBOOKS = (".xlsx", ".xlsm")
 
 
+@with_near_names
 def read_table(
     path: str | os.PathLike[str],
     *,

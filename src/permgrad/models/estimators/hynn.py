@@ -12,6 +12,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import check_confidence, check_flag
+from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.models.estimators.base import HyNNBase
 
@@ -43,6 +44,7 @@ class _Arguments(HyNNBase):
     progress: ProgressMode = "auto"
 
 
+@with_near_names
 @dataclass(eq=False, repr=False)
 class HyNNClassifier(ClassifierMixin, _Arguments):
     """A network that reads each row as a table and as an image, for classes.
@@ -198,6 +200,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         return float(super().score(X, labels, sample_weight))
 
 
+@with_near_names
 @dataclass(eq=False, repr=False)
 class HyNNRegressor(RegressorMixin, _Arguments):
     """A network that reads each row as a table and as an image, for numbers.

@@ -22,6 +22,7 @@ from permgrad.base import __version__
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_choice, check_kind, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
+from permgrad.base.near_names import with_near_names
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.imaging.foreign import renderer_from_dict
@@ -45,6 +46,7 @@ _ENCODERS = {"image": "an image_encoder", "text": "a text_encoder", "layout": "a
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
 
+@with_near_names
 def load(folder: str | os.PathLike[str], *, encoders: Mapping[str, Any] | None = None, device: Any = "auto") -> Any:
     """Read a fitted estimator that ``save`` wrote. Its predictions are the same.
 

@@ -18,6 +18,7 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, as_lines, warn_user
 from permgrad.base.files import plain, write_json_atomic, writing
 from permgrad.base.folders import believed, now
+from permgrad.base.near_names import with_near_names
 from permgrad.base.numerals import compact
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import resolve_seed
@@ -249,6 +250,7 @@ def _text(value: float | None, digits: int) -> str:
 
 
 # ---- Python ----------------------------------------------------------------------------------------------------------
+@with_near_names
 def compare(
     models: Sequence[Any],
     X: Any,
