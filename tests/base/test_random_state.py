@@ -67,7 +67,7 @@ random.seed(0)
 before = random.getstate()
 X = np.random.default_rng(0).normal(size=(60, 2))
 y = np.where(X[:, 0] > 0, "yes", "no")
-pg.compare(X, y, models=["linear", "extra_trees"], folds=2, progress=False)
+pg.compare(["linear", "extra_trees"], X, y, cv=2, progress=False)
 assert random.getstate() == before, "a comparison draws nothing"
 model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0).fit(X, y)
 model.score(X, y)

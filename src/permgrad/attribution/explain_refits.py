@@ -138,6 +138,8 @@ def explain_refits(
         >>> result.ranking()[:2], result.meta["refits"]["fits"]
         (['x0', 'x1'], 6)
     """
+    if isinstance(estimator, type):
+        _check_estimator(estimator)
     arguments = Arguments(
         estimator, X, y, method=method, target=target, groups=groups, loss=loss, row_groups=row_groups,
         n_repeats=n_repeats, random_state=random_state, progress=progress,
@@ -197,6 +199,14 @@ def refit(
         return explanation
 
 
+def _check_estimator(estimator: Any) -> None:
+    """Refuse what cannot be fitted."""
+    if isinstance(estimator, type) or not all(hasattr(estimator, name) for name in ("fit", "predict")):
+        problem = f"estimator must be an estimator of scikit-learn's kind, got {shown(estimator)}"
+        hint = "Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain."
+        raise InputError(problem, hint=hint, code="PG031")
+
+
 # ---- one refit -------------------------------------------------------------------------------------------------------
 @dataclass
 class _Work:
@@ -225,10 +235,7 @@ class _Work:
 
     def check(self) -> None:
         """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
-        if isinstance(self.estimator, type) or not all(hasattr(self.estimator, name) for name in ("fit", "predict")):
-            problem = f"estimator must be an estimator of scikit-learn's kind, got {shown(self.estimator)}"
-            hint = "Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain."
-            raise InputError(problem, hint=hint, code="PG031")
+        _check_estimator(self.estimator)
         chosen, name = find_method(self.arguments.method)
         if name not in methods or loss_game(name) is None:
             problem = f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}"

@@ -131,7 +131,6 @@ _FLIP, _CROP = torch.eye(24).flip(0), torch.eye(24)[4:16]
     [
         lambda image: torch.einsum("bchw->bcwh", image[..., :20, :]),
         lambda image: _FLIP @ image,
-        lambda image: torch.fft.fft2(image).abs(),
         lambda image: _zoom(image, 0.4),
         lambda image: torch.roll(image, 6, 2)[:, :, 1:].repeat_interleave(2, 2)[:, :, ::3],
     ],
@@ -142,5 +141,14 @@ def test_what_lies_on_no_grid_or_elsewhere_is_refused_and_the_hint_works(move: C
         with pytest.raises(pg.InputError, match="Cannot tell where in 'scan' a class activation map") as caught:
             _cam(net, scan, layer=layer)
     assert "method='integrated_gradients'" in str(caught.value)
+    options = {"method": "integrated_gradients", "returns": "logits", "progress": False}
+    assert explain_with(net, {"scan": scan}, **options).values.shape[0] == 3
+
+
+def test_a_map_of_frequencies_is_refused_and_another_method_works() -> None:
+    net, scan = _Net(lambda image: torch.fft.fft2(image).abs()), _scan()
+    for layer in (None, "encode.0"):
+        with pytest.raises(pg.InputError, match="The network makes another image of 'scan'"):
+            _cam(net, scan, layer=layer)
     options = {"method": "integrated_gradients", "returns": "logits", "progress": False}
     assert explain_with(net, {"scan": scan}, **options).values.shape[0] == 3

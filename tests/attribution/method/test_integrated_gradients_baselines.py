@@ -137,8 +137,8 @@ def test_classes_that_are_numbers():
         (
             {"players": "encoded", "groups": "modality"},
             (
-                "players='encoded' explains encoded columns separately, but level='modality' adds them up. "
-                "Leave level= and groups= out."
+                "players='encoded' explains encoded columns separately, but groups= adds them up. "
+                "Leave groups= out."
             ),
         ),
     ],

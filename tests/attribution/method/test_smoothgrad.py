@@ -159,7 +159,6 @@ def test_levels_of_a_category_get_no_noise():
         ({"noise": -1}, "noise must be a finite number of at least 0"),
         ({"variant": "vargrad", "signed": True}, "variant='vargrad' has no signs to keep. Leave signed= out."),
         ({"background": drawn(1, 3)}, "smoothgrad needs a background that varies"),
-        ({"sampling": "conditional"}, "method='smoothgrad' does not support sampling='conditional'"),
     ],
 )
 def test_what_is_refused(options, message):

@@ -226,7 +226,7 @@ def model(request) -> pg.HyNNClassifier:
     if kernels is not None:  # the columns have no order: what kernels say of them is next to nothing
         found.module_.divide_outputs(0.04)
         torch.nn.init.zeros_(kernels.readout.bias)
-        torch.nn.init.normal_(kernels.readout.weight, std_error=0.05, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(kernels.readout.weight, std=0.05, generator=torch.Generator().manual_seed(0))
     return found
 
 

@@ -26,7 +26,7 @@ FEW = {
     "lime": {"samples": 120},
     "smoothgrad": {"samples": 4},
 }
-FAST: dict[str, dict[str, Any]] = {**FEW, "aggregate": {"members": {"gradient": {}, "permutation": {}}}}
+FAST: dict[str, dict[str, Any]] = {**FEW, "aggregate": {"members": ("gradient", "permutation")}}
 
 WITHOUT_CONVOLUTION = {
     "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision",

@@ -457,7 +457,7 @@ def test_one_class_of_each_row_of_a_forest(row_target):
     few, names = X[:6], ["high", "low", "mid", "mid", "low", "high"]
     asked = {"method": "shapley", "scale": "probability", "background": X[50:60], "progress": False, "random_state": 0}
     every = explain_with(model, few, y[:6], **asked)
-    chosen = names if row_target == "names" else row_target
+    chosen = np.array(names) if row_target == "names" else row_target
     explanation = explain_with(model, few, y[:6], target=chosen, **asked)
     classes = {"names": names, "true": y[:6], "predicted": model.predict(few)}[row_target]
     assert len(set(classes)) > 1

@@ -307,13 +307,14 @@ import permgrad as pg
 torch.set_num_threads(1)
 net = torch.nn.Sequential(torch.nn.Linear(4, 60_000), torch.nn.ReLU(), torch.nn.Linear(60_000, 1)).eval()
 rows = torch.randn(1500, 4)
-given = dict(method="gradient", batch_size=1500, progress=False)
-pg.explain(net, rows[:20], **given)
+given = dict(method="gradient", progress=False)
+model = pg.Model(net, batch_size=1500)
+pg.explain(model, rows[:20], **given)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 500 * 2**20,) * 2)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    found = pg.explain(net, rows, **given).values
+    found = pg.explain(model, rows, **given).values
 assert np.isfinite(found).all()
 print([str(one.message)[:60] for one in caught])
 """
