@@ -198,13 +198,13 @@ class Twin:
         try:
             for row in range(self.count):
                 leaves = [own[row : row + 1].clone().requires_grad_(own.is_floating_point()) for own in self.rows]
-                points = list(leaves)
+                points, given = list(leaves), [own.clone() for own in leaves]
                 hooks = [
-                    part.register_forward_hook(partial(_stand, leaves, points))
+                    part.register_forward_hook(partial(_stand, given, points))
                     for part in case.net.modules()
                     if isinstance(part, nn.Embedding)
                 ]
-                outputs = case.read(case.net(*(own.clone() for own in leaves))).reshape(1, -1)
+                outputs = case.read(case.net(*given)).reshape(1, -1)
                 for hook in hooks:
                     hook.remove()
                 numbers = [place for place, point in enumerate(points) if point.requires_grad]

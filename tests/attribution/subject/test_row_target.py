@@ -179,13 +179,13 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
     [
         ({"target": "true"}, "y is missing"),
         ({"target": "best"}, "got 'best'"),
-        ({"target": [0, 1]}, "one value for each of the 24 rows"),
+        ({"target": np.array([0] * 23)}, "one value for each of the 24 rows"),
         ({"target": np.array([7] * 24)}, "got 7"),
         ({"target": np.array(["x"] * 24)}, "got 'x'"),
         ({"target": np.array([0.5] * 24)}, "got 0.5"),
         ({"target": "predicted", "method": "permgrad"}, "scope='local'"),
         ({"target": "predicted", "task": "regression"}, "needs a classifier"),
-        ({"target": "predicted", "engine": "ray"}, "Leave engine= out"),
+        ({"target": "predicted", "engine": "ray"}, "cannot be used with engine="),
     ],
 )
 def test_what_cannot_be_used_is_refused(one_input, more, message):

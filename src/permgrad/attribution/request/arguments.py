@@ -178,8 +178,9 @@ def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
     """Return which output of each row is asked for, or None where ``target`` names outputs of all rows."""
     if isinstance(target, str):
         return target if target in ("predicted", "true") and target not in names else None
-    values = target if hasattr(target, "shape") else None
-    return target if values is not None and tuple(values.shape) == (count,) and count > 1 else None
+    shape = tuple(target.shape) if hasattr(target, "shape") else ()
+    # More values than there are outputs are meant for rows, and are refused where they are not as many.
+    return target if len(shape) == 1 and count > 1 and (shape[0] == count or shape[0] > max(len(names), 2)) else None
 
 
 def check_row_target(chosen: Method | None, scope: Scope) -> None:

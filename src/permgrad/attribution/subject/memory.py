@@ -67,9 +67,10 @@ def refuse_first_call(
 
     ``attributes`` are those from before that call.
     """
-    few, others = ([tensor[part] for tensor in rows] for part in (slice(0, _FEW), slice(-_FEW, None)))
     if not moved or len(rows[0]) < 2:
         return
+    count = min(_FEW, subject.most_rows(rows))
+    few, others = ([tensor[part] for tensor in rows] for part in (slice(0, count), slice(-count, None)))
 
     def last_of(*calls: Sequence[Tensor]) -> Tensor:
         _put_back(attributes)
