@@ -90,7 +90,9 @@ def test_a_cell_gives_what_a_script_gives(kernel: Kernel, model: Path, workers: 
     kernel.run(READ.format(folder=model) + "    from permgrad.attribution.request.registry import tuned")
     # Once as a cell is run, once while it is awaited by the kernel's own loop.
     for call in ("explained = pg.explain({})", "async def own():\n    return pg.explain({})\nexplained = await own()"):
-        said = kernel.run(call.format(f"model, X, y, method=tuned(pg.methods.PermGrad(), workers={workers}), **{options}"))
+        said = kernel.run(
+            call.format(f"model, X, y, method=tuned(pg.methods.PermGrad(), workers={workers}), **{options}")
+        )
         assert texts(said) + texts(said, "stderr") == ""
         found = json.loads(texts(kernel.run("print(json.dumps(explained.values.tolist()))")))
         np.testing.assert_allclose(found, wanted.values, rtol=0, atol=rounding(wanted.values))
