@@ -76,9 +76,10 @@ def small_table(name: str) -> list[str]:
 
 def small_preset(name: str) -> str:
     """Write a preset with one epoch, and return its file."""
+    name, colon, branches = name.partition(":")
     content = {**get_preset(name).to_dict(), "max_epochs": 1, "batch_size": 64}
     Path(f"{name}.json").write_text(json.dumps(content))
-    return f"{name}.json"
+    return f"{name}.json{colon}{branches}"
 
 
 def small_images() -> None:

@@ -278,8 +278,8 @@ BAD = [
     (ranked(), {"row": 0}),
     (local(), {"row": 3}),
     (local(), {"row": "1"}),
-    (local(), {"output": "none"}),
-    (ranked(), {"output": 5}),
+    (local(), {"target": "none"}),
+    (ranked(), {"target": 5}),
 ]
 
 
@@ -287,7 +287,7 @@ BAD = [
 def test_bad_choices_are_refused(explanation, options):
     with pytest.raises(InputError):
         explanation.to_html(**options)
-    if "output" in options:
+    if "target" in options:
         with pytest.raises(InputError):
             explanation.summary(**options)
 

@@ -105,11 +105,9 @@ def test_words_of_texts_are_explained_once_and_read_back_with_a_run(monkeypatch,
     y = table["note"].str.contains("good") + 0.1 * table["n"]
     model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(table[:200], y[:200])
     kept, calls = [], []
-    filled, explain = report.with_what_if, section.explain
+    filled, divide = report.with_what_if, section.divide
     monkeypatch.setattr(report, "with_what_if", lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1])
-    monkeypatch.setattr(
-        section, "explain", lambda *args, **more: calls.append(more.get("level")) or explain(*args, **more)
-    )
+    monkeypatch.setattr(section, "divide", lambda *args: calls.append("part") or divide(*args))
     pg.report(model, table[200:], y[200:], progress=False)
     content = kept[0]
     assert calls.count("part") == len(content.words.numbers) == section.MOST_TEXTS

@@ -292,7 +292,7 @@ def test_folder_of_other_files(here):
     [
         (["--threads", "0"], "--threads must be from 1 to 1024, got 0. Leave it out for the default of the machine."),
         (["--threads", "99999999999999999999"], "--threads must be from 1 to 1024, got 99999999999999999999."),
-        (["--task", "ranking"], "task must be one of 'auto', 'classification', 'regression', got 'ranking'"),
+        (["--task", "ranking"], "task must be one of 'auto', 'classification', 'regression', 'counts', got 'ranking'"),
         (["--preset", "defualt"], "Did you mean 'default'?"),
         (["--device", "tpu"], "device must be one of"),
         (["--device", "cuda:99"], "device must be one of"),

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Array, Booleans, Floats
-from permgrad.base.checks import as_numbers, check_choice, check_rows
+from permgrad.base.checks import as_numbers, check_choice, check_kind, check_rows
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import plain
 from permgrad.base.registry import Registry
@@ -297,6 +297,7 @@ def evaluate(
         True
     """
     check_choice("task", task, ("classification", "regression"))
+    check_kind("counts", counts, bool, "True or False", "Pass one of these")
     if task == "classification":
         case = _classification_case(y, predictions, probabilities, classes)
         if positive is not None:

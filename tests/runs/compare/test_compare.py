@@ -302,7 +302,7 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
     ("options", "message"),
     [
         ({"models": ("toy", "ligthgbm")}, r"got 'ligthgbm'. Did you mean 'lightgbm'\?"),
-        ({"models": ("toy", "default:imge")}, r"got 'default:imge'. Did you mean 'image'\?"),
+        ({"models": ("toy", "default:imge")}, r"got 'imge'. Did you mean 'image'\?"),
         ({"models": ("toy", "toy")}, "Model 'toy' is named twice"),
         ({"models": ("toy",)}, "A comparison needs at least 2 models, got 'toy'"),
         ({"models": ("toy", "none.json")}, "Cannot read the preset file .*"),

@@ -138,7 +138,7 @@ def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path):
     """With --row-group no group is trained on and explained by one refit; with --time no stretch of time is."""
     table = farms(6, 32, 8)
     table["day"] = np.arange(len(table)) // 2
-    for name, options in (("groups", {"group": "farm"}), ("times", {"time": "day"})):
+    for name, options in (("groups", {"row_group": "farm"}), ("times", {"time": "day"})):
         (tmp_path / name).mkdir()
         run(table.drop(columns="day" if name == "groups" else "farm"), tmp_path / name, refits=5, **options)
         result = pg.Explanation.load(tmp_path / name / "out" / "explanations" / "refits")

@@ -194,7 +194,7 @@ def test_vectors_are_kept_in_the_folder_of_a_run(here, monkeypatch):
     table = cards().drop(columns="remark")
     table["name"] += [f" {k}" for k in range(len(table))]
     table.to_csv("cards.csv", index=False)
-    options = {"table": "cards.csv", "target": ("kind",), "preset": "fast", "text_encoder": "all-minilm-l6-v2"}
+    options = {"table": "cards.csv", "target": ("kind",), "preset": "fast", "encoder": ("all-minilm-l6-v2",)}
     options |= {"out": Path("run"), "time_limit": "20s"}
     run_table(RunRequest(**options), say=lambda _: None)
     assert set(table["name"]) < set(read)  # and texts without some of their words

@@ -473,7 +473,7 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
         assert both[1].wait(timeout=300) == 0, (tmp_path / "log").read_text()
     table = pd.read_csv(out / "trials.csv")
     assert list(table["trial"]) == list(range(6))
-    study = optuna.load_study(study_name="permgrad", storage=f"sqlite:///{out / 'study.db'}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{out / 'study.db'}")
     assert list(finished(study, 6)) == list(range(6))
     assert all((out / "trials" / str(trial) / "model").is_dir() for trial in range(6))
     assert (out / "report.html").exists()
@@ -495,7 +495,7 @@ def test_ctrl_c_says_how_to_go_on(place, tmp_path):
     assert last.startswith("error: Interrupted after ")
     assert last.endswith("of 40 trials. Run the same command to resume.")
     assert "Traceback" not in errors
-    study = optuna.load_study(study_name="permgrad", storage=f"sqlite:///{out / 'study.db'}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{out / 'study.db'}")
     states = {trial.state.name for trial in study.trials}
     assert "RUNNING" not in states, "what was under way is known to have stopped"
     assert (out / "tuning.html").exists()

@@ -11,11 +11,12 @@ import numpy as np
 from permgrad.base.arrays import Array, Floats32
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
-from permgrad.models.estimators.presets import get_preset
 
 
 def draw_background(model: Any, rows: Floats32, target: Array) -> None:
     """Keep some of the encoded training rows, from which explanations draw donors."""
+    from permgrad.models.estimators.presets import get_preset  # trains, and explanations read kept rows alone
+
     most = get_preset(model.preset).background_size
     chosen = np.sort(generator(model.seed_, "background").permutation(len(target))[:most])
     model.background_, model.background_target_ = rows[chosen], target[chosen]
