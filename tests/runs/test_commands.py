@@ -255,7 +255,7 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
         result = CliRunner().invoke(app, [command, *words, *own, "--out", str(tmp_path / command)])
         assert result.exit_code == 0, result.stderr
         lines = [line for line in result.stderr.splitlines() if line.startswith(("note:", "warning:"))]
-        for said in ("score = copied", "different in every row: patient_id", "'price' looks like numbers"):
+        for said in ("score (score, copied)", "different in every row: patient_id", "'price' looks like numbers"):
             assert len([line for line in lines if said in line]) == 1, (command, said, lines)
 
 
