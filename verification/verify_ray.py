@@ -73,10 +73,9 @@ class Case:
         model, table = pg.load(self.model, device="cpu"), open_partitioned(self.table, rows_per_part=1)
         _, rows = next(table.batches(table.parts[0], 500))
         background = rows[list(model.feature_names_in_)]
-        made = make_plan(
-            pg.Model(model), table, Arguments(None, None, "y", background=background, n_repeats=self.repeats)
-        )
-        return model, table, replace(made, model_folder=str(self.model))
+        read = pg.Model(model)
+        made = make_plan(read, table, Arguments(None, None, "y", background=background, n_repeats=self.repeats))
+        return read, table, replace(made, model_folder=str(self.model))
 
 
 def rows_of(count: int, seed: int) -> pd.DataFrame:
