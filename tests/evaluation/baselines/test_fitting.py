@@ -145,7 +145,7 @@ def test_a_missing_library_is_reported_or_raised(monkeypatch):
     [
         ({"objective": "regression"}, True),
         ({"objective": "binary"}, True),
-        ({"objective": "poisson"}, False),
+        ({"objective": "poisson"}, True),
         ({"objective": "binary", "sigmoid": 2.0}, False),
         ({"objective": "multiclass", "num_class": 2}, False),
         ({"objective": "regression", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, False),
