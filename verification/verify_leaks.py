@@ -52,7 +52,7 @@ TURNS = "all kinds in turn"
 FEW: dict[str, dict[str, Any]] = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
     "lime": {"samples": 100},
-    "aggregate": {"members": {"permutation": {}, "gradient": {}}},
+    "aggregate": {"members": ("permutation", "gradient")},
 }
 Call = Callable[[], pg.Explanation]
 

@@ -43,7 +43,7 @@ Row = dict[str, Any]
 OPTIONS: dict[str, dict[str, Any]] = {
     "shapley": {"max_permutations": 50, "references": 30},
     "lime": {"samples": 200},
-    "aggregate": {"members": {"permutation": {}, "gradient": {}}},
+    "aggregate": {"members": ("permutation", "gradient")},
 }
 #: Rows explained on both sides; the GPU also explains ten times as many.
 ROWS = {"shapley": 40, "lime": 40, "integrated_gradients": 100, "deeplift": 100}

@@ -36,7 +36,7 @@ METHODS: dict[str, tuple[dict[str, object], str | None, tuple[int, ...]]] = {
     "shapley": ({"target": 0, "max_permutations": 4, "references": 1}, "ShapleyValueSampling", (1, 4, 8)),
     "shapley, of the loss": ({"scope": "global", "n_repeats": 1, "references": 1}, None, ()),
     "lime": ({"target": 0, "samples": 20}, "Lime", (4, 8)),
-    "aggregate": ({"members": {"gradient": {}, "permutation": {}}, "n_repeats": 1}, None, ()),
+    "aggregate": ({"members": ("gradient", "permutation"), "n_repeats": 1}, None, ()),
 }
 PROGRAM = """
 import json, sys, time, warnings
