@@ -169,11 +169,12 @@ def refit(
     estimator, fixed = arguments.model.model, dict[str, Any]()
     if arguments.groups is None and hasattr(X, "columns"):
         # Parts of the rows may say other things of the columns. All refits have the same as one feature.
+        frame = as_frame(X)
         if not is_estimator(estimator):
-            arguments = replace(arguments, groups=columns_as_one(as_frame(X)))
+            arguments = replace(arguments, groups=columns_as_one(frame))
         elif estimator.groups is None:
-            schema = infer_schema(as_frame(X), na=estimator.na, kinds=estimator.kinds)
-            fixed = {"groups": columns_as_one(as_frame(X), schema.of_kind("identifier"))}
+            schema = infer_schema(frame, na=estimator.na, kinds=estimator.kinds)
+            fixed = {"groups": columns_as_one(frame, schema.of_kind("identifier"))}
     work = _Work(arguments, X, y, seed, together, fixed)
     work.check()
     what = "rows" if together is None else "times" if timed else "groups"

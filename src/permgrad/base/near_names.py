@@ -25,11 +25,11 @@ def with_near_names(called: C) -> C:
     """
     if sys.version_info >= (3, 13):
         return called
+    target: Any = called
     if isinstance(called, type):
-        kind: Any = called
-        kind.__init__ = with_near_names(kind.__init__)
+        target.__init__ = with_near_names(target.__init__)
         return called
-    code: Any = getattr(called, "__code__")  # noqa: B009 — a callable may have none
+    code = target.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
     @wraps(called)

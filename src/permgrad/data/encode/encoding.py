@@ -367,7 +367,10 @@ class TableEncoder:
                 out[:, columns] = crossed[name]
 
     def tell_of_far_numbers(self, X: Any) -> None:
-        """Warn of numbers that lie farther outside those of training than the widths of their columns."""
+        """Warn of numbers farther outside those of training than the widths of their columns.
+
+        Refuses what ``check_cells`` refuses.
+        """
         frame = self._checked(X)
         values, _ = numeric_cells(frame, self._stored, self.codes_)
         ends = np.zeros((2, values.shape[1]))

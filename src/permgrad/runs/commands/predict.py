@@ -71,8 +71,7 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
     rows, written = predicting.read_rows(model, data | {"sheet": request.sheet}, request.table)
     with written.lines.named():
         features = rows[list(model.preprocessor_.feature_names_in_)]
-        model.preprocessor_.check_cells(features)
-    model.preprocessor_.tell_of_far_numbers(features)
+        model.preprocessor_.tell_of_far_numbers(features)
     identifiers = written.frame[[name for name in data.get("identifiers", ()) if name in written.frame.columns]]
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
