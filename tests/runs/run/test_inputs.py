@@ -609,3 +609,6 @@ def test_a_feature_that_names_persons_with_several_rows_is_told(here):
     assert said.startswith("'staff no' names rows (3 rows each on average), which may depend on each other.")
     assert said.endswith("If they do depend on each other, run again with --row-group 'staff no'.")
     assert not any("--row-group" in note for note in load(row_group="staff no").notes)
+    # What has decimals measures.
+    frame.assign(**{"mass index": 20 + person / 10, "shop no": shop}).to_csv("table.csv", index=False)
+    assert not any("--row-group" in note for note in load().notes)

@@ -36,7 +36,7 @@ from permgrad.runs.commands.method_options import method_options
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
 from permgrad.runs.folder.documents import read_like
 from permgrad.runs.folder.folder import read_record, refuse_input, refuse_run_file
-from permgrad.runs.requests import ExplainRequest, Outcome, run_of
+from permgrad.runs.requests import NO_GROUPS, ExplainRequest, Outcome, run_of
 from permgrad.runs.run import predicting
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.predicting import cache_of
@@ -411,7 +411,8 @@ def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> tu
     """Return the run's positive class, or None, and the arguments that do not depend on how rows are read."""
     method, options = method_options(request)
     options |= {"method": method, "n_repeats": request.donors, "random_state": request.seed}
-    options |= {} if request.groups is None else {"groups": read_groups(request.groups)}
+    if request.groups is not None:
+        options["groups"] = {} if str(request.groups) == NO_GROUPS else read_groups(request.groups)
     classes = getattr(model, "classes_", np.array([])).tolist()
     positive = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
     return positive[0] if positive and len(classes) == 2 else None, options

@@ -186,6 +186,8 @@ def find_together(
         one.name
         for one in types
         if one.kind in _KINDS_NAMED and names_things(one.name) and table[one.name].nunique() >= fewest
+        # A number with decimals measures, whatever it is called: a body mass index.
+        and not (is_native_number(table[one.name].dtype) and (table[one.name].dropna() % 1 != 0).any())
     ]
     return rows_together(
         table,
