@@ -183,6 +183,12 @@ def test_a_table_without_the_column_needs_no_warning(tmp_path, run, write):
     assert errors == ""
 
 
+def test_groups_none_are_raw_columns(tmp_path, run):
+    table(60, seed=1).to_csv(tmp_path / "rows.csv", index=False)
+    call("explain", run, tmp_path / "rows.csv", "--groups", "none", "--repeats", 1, "--out", tmp_path / "out")
+    assert pg.Explanation.load(tmp_path / "out").level == "column"
+
+
 def test_the_published_method_needs_several_rows(tmp_path, run):
     table(60, seed=1).to_csv(tmp_path / "rows.csv", index=False)
     words = ("explain", run, tmp_path / "rows.csv", "--method", "permgrad-paper", "--out", tmp_path / "never")

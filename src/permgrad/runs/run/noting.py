@@ -185,7 +185,9 @@ def find_together(
     named += [
         one.name
         for one in types
-        if one.kind in _KINDS_NAMED and names_things(one.name) and table[one.name].nunique() >= fewest
+        if one.kind in _KINDS_NAMED
+        and names_things(one.name)
+        and table[one.name].nunique() >= fewest
         # A number with decimals measures, whatever it is called: a body mass index.
         and not (is_native_number(table[one.name].dtype) and (table[one.name].dropna() % 1 != 0).any())
     ]
