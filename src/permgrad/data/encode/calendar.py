@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.late import pd
 
 #: Parts that return, and how many values each has.
 PERIODS = {"month": 12, "yearday": 366, "day": 31, "weekday": 7, "hour": 24, "minute": 1440}
@@ -48,7 +48,11 @@ _FEATURES = {
 _BEFORE = np.cumsum([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30])
 #: How each value of these features is written, numbered from 0.
 _WORDS = {
-    "season": [f"{day.day} {day.month_name()}" for day in pd.date_range("2024-01-01", "2024-12-31")],
+    "season": [
+        f"{day} {month}"
+        for month, length in zip(_VALUES["month"], np.diff(_BEFORE, append=366), strict=True)
+        for day in range(1, length + 1)
+    ],
     "day of the month": [str(number) for number in range(1, 32)],
     "weekday": _VALUES["weekday"],
     "time of day": [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1440)],
