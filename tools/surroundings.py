@@ -38,7 +38,6 @@ FOREIGN = (
 TESTS = (
     "src/permgrad/base/startup.py",
     "src/permgrad/models/devices.py",
-    "tests/base/test_startup_interrupts.py",
     "tests/attribution/method/test_deeplift.py",
     "tests/attribution/parts/engines/test_frames.py",
     "tests/attribution/parts/engines/test_ray.py::test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice",

@@ -1,13 +1,11 @@
-"""Folders that resume: the record, what is refused, and files that are empty."""
+"""Folders that resume: the record, what is refused, and files that were emptied."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad.base.folders import FolderKind, configuration_hash, empty_files, files_of
+from permgrad.base.folders import FolderKind, configuration_hash, files_of
 
 KIND = FolderKind("toy", ("toy.json", "table.csv", "cells"))
 ASKED = {"seed": 0, "sizes": (1, 2), "share": float("nan")}
@@ -22,7 +20,7 @@ def work(folder, configuration=None, **options):
         (folder / "cells" / "deep" / "one.json").write_text("1")
         (folder / "cells" / ".hidden").write_text("")
         (folder / "table.csv").write_text("a\n")
-        (folder / "toy.json").write_text(json.dumps({**record, "finished": "now"}))
+        KIND.finish(folder, record, "now")
     return there
 
 
@@ -44,10 +42,9 @@ def test_work_resumes_and_is_finished_once(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["table.csv", "cells/deep/one.json"])
-def test_an_empty_file_is_not_finished_and_goes(tmp_path, name):
+def test_an_emptied_file_is_not_finished_and_goes(tmp_path, name):
     work(tmp_path)
     (tmp_path / name).write_text("")
-    assert empty_files(tmp_path, KIND.names) == [name]
     assert KIND.finished(tmp_path, ASKED) is None
     assert name not in work(tmp_path)
     assert KIND.finished(tmp_path, ASKED) is not None

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,14 +25,13 @@ SCHEMA_VERSION = 1
 
 def json_hash(content: Any) -> str:
     """Return the SHA-256 of what JSON can hold, independent of the order of keys."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a configuration, independent of the order of its keys."""
-    text = json.dumps(files.plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return json_hash(files.plain(dict(configuration)))
 
 
 def now() -> str:
@@ -97,7 +96,8 @@ class FolderKind:
         record = self.read(folder)
         if record is None or not record.get("finished") or not self.is_of(record, configuration):
             return None
-        return record if is_whole(folder, self.names, needed) and not changed_files(folder, record) else None
+        there = all((folder / name).exists() for name in needed or self.names)
+        return record if there and not changed_files(folder, record) else None
 
     def finish(self, folder: Path, record: dict[str, Any], finished: Any, names: Iterable[str] = ()) -> None:
         """Write the record of finished work, with the checksums of all its files, or of those of some names."""
@@ -198,9 +198,7 @@ class FolderKind:
                 files.sweep(folder)
                 if overwrite:
                     self.clear(folder)
-                files.remove(
-                    folder / name for name in [*empty_files(folder, self.names), *changed_files(folder, found)]
-                )
+                files.remove(folder / name for name in changed_files(folder, found))
                 started = {} if found is None else {"started": found["started"]}
                 record = self.new_record(configuration, command) | started | {"finished": None}
                 files.write_json_atomic(folder / self.names[0], record)
@@ -221,21 +219,6 @@ def files_of(folder: Path, names: Iterable[str]) -> list[str]:
 def places_of(folder: Path, names: Iterable[str]) -> list[Path]:
     """Return the paths of some names in a folder, and those of patterns."""
     return [place for name in names for place in (folder.glob(name) if "*" in name else [folder / name])]
-
-
-def empty_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """Return the empty ones among the files of some names. They are damaged: permgrad writes no empty file."""
-    empty = []
-    for name in files_of(folder, names):
-        with suppress(FileNotFoundError):
-            if not (folder / name).stat().st_size:
-                empty.append(name)
-    return empty
-
-
-def is_whole(folder: Path, names: Collection[str], needed: Collection[str] = ()) -> bool:
-    """Whether the ``needed`` ones of some names (all) exist in a folder, and no file of these names is empty."""
-    return all((folder / name).exists() for name in needed or names) and not empty_files(folder, names)
 
 
 def settled_files(folder: Path, names: Iterable[str]) -> list[str]:

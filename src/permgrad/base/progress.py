@@ -97,7 +97,7 @@ class Whole(ExitStack):
         super().__init__()
         self.label, self.started = label, time.monotonic()
         self.expected: dict[str, float] = {}
-        self._ended, self._shown, self._stream = threading.Event(), 0.0, sys.stderr
+        self._ended, self._shown, self._stream = threading.Event(), False, sys.stderr
         self._rewrites = not startup.silent and _rewrites(self._stream)
         self._name, self._since, self._work_since, self.share = "", self.started, self.started, 0.0
         self._left: tuple[float, float] | None = None  # the seconds that a part has left, and when this was said
@@ -158,9 +158,7 @@ class Whole(ExitStack):
     def clear(self) -> None:
         """Remove the line, so that another can be written in its place."""
         if self._rewrites and self._shown:
-            with suppress(OSError, ValueError):
-                self._stream.write("\r\x1b[K")
-                self._stream.flush()
+            _write_line(self._stream, "\r\x1b[K")
 
     def line(self) -> tuple[float, str]:
         """Return the share that is done, and the line."""
@@ -178,11 +176,8 @@ class Whole(ExitStack):
             now = time.monotonic()
             if not self._rewrites and not passed and now - last < AGAIN:
                 continue
-            last = now
-            with suppress(OSError, ValueError):
-                self._stream.write(f"\r\x1b[K{line.rstrip()}" if self._rewrites else line)
-                self._stream.flush()
-            self._shown = now
+            last, self._shown = now, True
+            _write_line(self._stream, f"\r\x1b[K{line.rstrip()}" if self._rewrites else line)
 
 
 #: The work whose part is being done.

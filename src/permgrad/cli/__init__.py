@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from permgrad.base.startup import uninterrupted_end
 from permgrad.cli.commands import app
 
 
@@ -32,5 +31,4 @@ def _main_options(
 
 def main() -> None:
     """Run the command line and end the process. The entry point of the ``permgrad`` program."""
-    with uninterrupted_end():
-        app(prog_name="permgrad")
+    app(prog_name="permgrad")

@@ -44,7 +44,7 @@ from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import sweep
-from permgrad.base.folders import changed_files, is_whole, sums_of
+from permgrad.base.folders import changed_files, sums_of
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.stored import parse_json, read_npz, write_npz
@@ -271,7 +271,7 @@ class StreamFolder:
     def is_finished(self, record: dict[str, Any]) -> bool:
         """Return whether an explanation is finished and all its files are still whole."""
         files = [self.folder / LOCAL / str(name) for name in record["files"]]
-        there = record["finished"] and is_whole(self.folder, (*EXPLANATION, IMPORTANCE))
+        there = record["finished"] and all((self.folder / name).exists() for name in (*EXPLANATION, IMPORTANCE))
         there = there and all(lines_in(file) is not None for file in files)
         finished = there and not changed_files(self.folder, record)
         if finished:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
 from permgrad.base.random import generator
-from permgrad.data.parts.partitions import Part
+
+if TYPE_CHECKING:
+    from permgrad.data.parts.partitions import Part
 
 
 @dataclasses.dataclass(frozen=True)

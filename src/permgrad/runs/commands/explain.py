@@ -21,7 +21,6 @@ from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
 from permgrad.base.random import generator
-from permgrad.base.startup import loading
 from permgrad.data.encode.groups import read_groups
 from permgrad.data.parts.known_rows import any_known
 from permgrad.data.read.cells import RowLines, canonical
@@ -158,8 +157,7 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
 
 def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
     """Return the model of a file, the rows of the request's table in its form, and the complete table as written."""
-    with loading():
-        predictor = read_onnx(request.model_folder)
+    predictor = read_onnx(request.model_folder)
     names, y = predictor.names or (), request.y
     written = read_like(request.source, {"texts": predictor.texts, "sheet": request.sheet}, names)
     table = written.frame

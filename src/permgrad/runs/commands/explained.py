@@ -16,7 +16,6 @@ from permgrad.base.arrays import Integers
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
-from permgrad.base.folders import is_whole
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
 from permgrad.pages.plots import signed_bars
@@ -68,7 +67,7 @@ def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> 
 def draw_once(folder: Path, explanation: Explanation) -> None:
     """Draw the plots of a streamed explanation if some are missing: a process may have stopped before."""
     plots = folder / "plots"
-    if is_whole(folder, [plots.name]):
+    if plots.exists():
         return
     with writable(folder), hold_folder(folder):
         sweep(folder, plots.name)

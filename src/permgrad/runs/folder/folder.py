@@ -22,7 +22,6 @@ from permgrad.base.folders import (
     FolderKind,
     changed_files,
     configuration_hash,
-    empty_files,
     files_of,
     now,
     settled_files,
@@ -152,14 +151,13 @@ def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
     """Yield the finished stages with files that are missing or changed, in their order. Nothing needs torch."""
     for stage in filter(record["finished_stages"].__contains__, STAGES):
         names, facts = _recorded_files(record, stage), record["stages"].get(stage)
-        if names is None:
+        if names is None or "sums" not in facts:
             files, fact = [RECORD], "damaged"
         # Unlike Path.exists this is False for a name that no file can have, and not an error.
         elif files := [name for name in names if not os.path.exists(folder / name)]:  # noqa: PTH110
             fact = "missing"
         else:
-            files = changed_files(folder, facts) if "sums" in facts else empty_files(folder, names)
-            files, fact = sorted(files), "damaged or changed"
+            files, fact = sorted(changed_files(folder, facts)), "damaged or changed"
         if files:
             words = f"{listed(files, 3)} of stage {stage!r} {by_count(len(files), 'is', 'are')} {fact}"
             yield Lost(stage, words, len(files))

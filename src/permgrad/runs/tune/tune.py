@@ -32,7 +32,7 @@ from permgrad.base.files import (
     write_text_atomic,
     writing,
 )
-from permgrad.base.folders import FolderKind, believed, changed_files, configuration_hash, empty_files
+from permgrad.base.folders import FolderKind, believed, changed_files, configuration_hash
 from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import read_json
@@ -201,7 +201,6 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[tuple[An
                 with opened as study, writing(folder):
                     if request.overwrite:
                         STUDY.clear(folder)
-                    remove(folder / name for name in empty_files(folder, STUDY.names))
                     if STUDY.read(folder) is None:
                         beside = {"storage": request.shown_storage, "study": request.study}
                         record = STUDY.new_record(identity, request.command, **beside, finished=None)

@@ -37,7 +37,6 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.base.processors import processors
-from permgrad.base.startup import interrupts_wait
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -330,8 +329,7 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
             _start(ray, address=address, log_to_driver=False, configure_logging=False, **options)
             yield _look(ray, shared=address != "local")
         finally:
-            with interrupts_wait():
-                ray.shutdown()
+            ray.shutdown()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -340,8 +338,7 @@ def _start(ray: ModuleType, **options: Any) -> None:
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if main else None
     try:
-        with interrupts_wait():
-            ray.init(**options)
+        ray.init(**options)
         # Ray's handler ends the process in order, so that no worker is left. The user's own handler comes first.
         if main and callable(handler):
             signal.signal(signal.SIGTERM, handler)
