@@ -12,26 +12,15 @@ from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import label_place
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import outputs_of
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.checks import check_choice, check_kind, check_names, is_number
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import pd
 from permgrad.base.numerals import number
 from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
 
-#: Values of a column that are tried one by one.
-_TRIED = 32
-#: Donors that lend cells, rows predicted for one change more, changes tried value by value, rows that are refined.
-_DONORS, _BUDGET, _LEVELS, _REFINED = 48, 2000, 6, 16
-#: With how many sets of changed columns for each result no further change is tried.
-_ENOUGH = 2
-#: Values between a cell and its own that are tried at a time.
-_BETWEEN = 32
-#: How many changes more a row may have for being wholly unlike the other results.
-_UNLIKE = 0.5
-#: As how many changes more it counts that a row goes further than another one, and again for each such result before:
-#: more than ranks of distances can make up for.
-_BEYOND = 0.4
+#: The nearest rows that reach the goal, from which the search starts, and values of a column that are tried alone.
+_STARTS, _TRIED = 64, 32
 #: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
 #: those of which the usual distance is taken have the outcome.
 _NEAR, _USUAL = 2000, 100
@@ -47,7 +36,7 @@ class RowCells:
     ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
     number its code, and a missing cell NaN. The model's own ``codes`` of missing cells stay in the rows, as it may tell
     them apart, but count as missing. ``values``: what each column may be, in rising order, nothing if it stays.
-    ``ordered``: whether a column holds numbers or dates. ``only``: where a column is, bool ``(columns, columns)``.
+    ``ordered``: whether a column holds numbers or dates.
     """
 
     def __init__(
@@ -79,7 +68,6 @@ class RowCells:
         ]
         for name, value in (("ranges", ranges), ("direction", direction)):
             check_kind(name, value, Mapping, "a mapping", f"Pass for example {name}={{'age': …}}.")
-        self.only = np.eye(len(self.names), dtype=bool)
         self._limits = {self._place(name, "ranges"): limit for name, limit in ranges.items()}
         self._ways = {self._place(name, "direction"): way for name, way in direction.items()}
         fixed_places = [self._place(name, "fixed") for name in check_names("fixed", fixed, "Pass a list of columns.")]
@@ -198,35 +186,20 @@ class RowCells:
                 rows[allowed, place] = taken[allowed]
         return rows
 
-    def options(self, donors: Floats) -> tuple[Floats, Integers]:
-        """Return the row with one cell changed to each of the values to try, and the place of that cell."""
-        offered, rows, places = self.offered(donors), [self.row[None][:0]], list[int]()
-        for place, allowed in enumerate(self.values):
-            few = np.linspace(0, len(allowed) - 1, min(len(allowed), _TRIED)).astype(np.int64)
-            values = allowed[few] if self.ordered[place] else pd.unique(offered[:, place])
-            tried = np.repeat(self.row[None], len(values), axis=0)
-            tried[:, place] = values
-            tried = tried[~same(tried, self.row).all(axis=1)][:_TRIED]
-            rows.append(tried)
-            places += [place] * len(tried)
-        return np.concatenate(rows), np.array(places, dtype=np.int64)
+    def alone(self) -> Floats:
+        """Return the row with one cell changed: on a scale to either end, else to each of its values."""
+        rows = [self.row[None][:0]]
+        for place, values in enumerate(self.values):
+            tried = values[[0, -1]] if self.ordered[place] and len(values) else values[:_TRIED]
+            changed = np.repeat(self.row[None], len(tried), axis=0)
+            changed[:, place] = tried
+            rows.append(changed)
+        return np.concatenate(rows)
 
 
 def same(rows: Floats, others: Floats) -> Booleans:
     """Return where cells are equal. Missing cells are."""
     return np.asarray((rows == others) | (np.isnan(rows) & np.isnan(others)))
-
-
-def distinct(rows: Floats) -> Floats:
-    """Return different rows once, in their order."""
-    return rows[np.sort(_first_of(rows)[0])]
-
-
-def _first_of(rows: Floats) -> tuple[Integers, Integers]:
-    """Return the place of the first of each set of equal rows, and which set each row is in."""
-    known = np.where(np.isnan(rows), np.inf, rows)
-    _, first, each = np.unique(known, axis=0, return_index=True, return_inverse=True)
-    return first, each.reshape(-1)
 
 
 def _are_dates(cells: pd.Series[Any]) -> bool:
@@ -262,21 +235,17 @@ class Goal:
 
     ``want`` is the argument of ``pg.counterfactuals``, and ``words`` say it, such as ``"predict 'yes'"``. ``valid``:
     which rows of the table the model predicts so, of the ``looked`` nearest ones that it was asked for. ``already``:
-    whether it predicts the row so. ``asks``: whether the model's own decision is asked for in the search, too, which is
-    so anyway if it is seen to differ from the largest output. ``misled``: whether that was seen of results alone.
+    whether it predicts the row so.
     """
 
-    def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any, *, asks: bool = False) -> None:
+    def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any) -> None:
         self.subject, self.cells = subject, cells
         self.ends: tuple[float, float] | None = None
         self.classes = subject.task == "classification"
         self.names = subject.class_names if self.classes else subject.output_names
         self._decides = subject.deciding()
         rows = np.concatenate([cells.row[None], cells.rows[:_NEAR]])
-        outputs = self._outputs(rows)
-        first = self._decides.first.argmax(dim=1) != subject.first.argmax(dim=1)
-        self._asks, self.misled = asks or bool(first.any()), False
-        seen = outputs, self._outputs(rows, self._decides) if self._asks else outputs
+        seen = self._seen(rows)
         self.own = seen[0][:1], seen[1][:1]
         now = self.own[1]
         if want is None and self.classes and len(self.names) == 2:
@@ -303,18 +272,14 @@ class Goal:
         self.column = label_place(name, {known: place for place, known in enumerate(self.names)})
         if self.column < 0:
             raise unknown("want", want, self.names)
-        valid = self.judged(*seen)[0]
+        valid = self.judged(*seen)
         self.already, self.valid = bool(valid[0]), self._reached(valid[1:])
-
-    def decides_otherwise(self) -> bool:
-        """Return whether the model decides for another class of the row than that of the largest output."""
-        return bool(self._outputs(self.cells.row[None], self._decides).argmax() != self.own[0].argmax())
 
     def _reached(self, valid: Booleans) -> Booleans:
         """Return which rows of the table are known to reach the goal. Those far away are predicted only if few do."""
         rows = self.cells.rows
         if valid.sum() < _USUAL:
-            valid = np.concatenate([valid, self(rows[_NEAR:])[0]])
+            valid = np.concatenate([valid, self(rows[_NEAR:])])
         self.looked = len(valid)
         return np.append(valid, np.zeros(len(rows) - len(valid), dtype=bool))
 
@@ -322,33 +287,30 @@ class Goal:
         subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))
         return subject.predicted(outputs_of(subject, (numbers,), subject.table_batch))
 
-    def predicted(self, rows: Floats, *, asks: bool = False) -> Seen:
-        """Return outputs of rows, and outputs of which the largest is the class that the model decides for."""
+    def _seen(self, rows: Floats) -> Seen:
         outputs = self._outputs(rows)
-        asks = self._decides is not self.subject and (asks or self._asks)
-        return outputs, self._outputs(rows, self._decides) if asks else outputs
+        return outputs, outputs if self._decides is self.subject else self._outputs(rows, self._decides)
 
     def again(self, rows: Floats) -> Seen:
-        """Predict results and let the model decide, in one table, or one by one if its rows act on each other."""
-        outputs, decided = self.predicted(np.concatenate([self.cells.row[None], rows]), asks=True)
-        self.misled |= not self._asks and bool((outputs.argmax(axis=1) != decided.argmax(axis=1)).any())
+        """Predict results in one table, or one by one if its rows act on each other."""
+        outputs, decided = self._seen(np.concatenate([self.cells.row[None], rows]))
         if np.allclose(outputs[:1], self.own[0]) and np.array_equal(decided[:1].argmax(1), self.own[1].argmax(1)):
             return outputs[1:], decided[1:]
-        first, second = zip(*(self.predicted(row[None], asks=True) for row in rows), strict=True)
+        first, second = zip(*(self._seen(row[None]) for row in rows), strict=True)
         return np.concatenate(first), np.concatenate(second)
 
-    def __call__(self, rows: Floats) -> tuple[Booleans, Floats]:
-        """Return which rows reach the goal, and by how much they do, or fall short of it (negative)."""
-        return self.judged(*self.predicted(rows)) if len(rows) else (np.zeros(0, dtype=bool), np.zeros(0))
+    def __call__(self, rows: Floats) -> Booleans:
+        """Return which rows reach the goal."""
+        if not len(rows):
+            return np.zeros(0, dtype=bool)
+        outputs = self._outputs(rows, self.subject if self.ends else self._decides)
+        return self.judged(outputs, outputs)
 
-    def judged(self, outputs: Floats, decided: Floats) -> tuple[Booleans, Floats]:
+    def judged(self, outputs: Floats, decided: Floats) -> Booleans:
         """Return the same of rows that were predicted."""
-        own = outputs[:, self.column]
         if self.ends is not None:
-            margin = np.minimum(own - self.ends[0], self.ends[1] - own)
-            return margin >= 0, np.nan_to_num(margin, nan=-np.inf)
-        margin = own - np.delete(outputs, self.column, axis=1).max(axis=1)
-        return (decided.argmax(axis=1) == self.column) != self.other, -margin if self.other else margin
+            return (outputs[:, self.column] >= self.ends[0]) & (outputs[:, self.column] <= self.ends[1])
+        return (decided.argmax(axis=1) == self.column) != self.other
 
     def described(self, outputs: Floats, decided: Floats) -> dict[str, Any]:
         """Return predictions in words of the model: numbers, or classes with the probability that is asked for."""
@@ -375,173 +337,75 @@ def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
     return float(low), float(high)
 
 
-class Search:
-    """The search for rows that reach a goal, ``most`` of whose cells differ from one row."""
+def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
+    """Return rows that reach the goal, at most ``most`` of whose cells differ from the row, the fewest first.
 
-    def __init__(self, cells: RowCells, goal: Goal, most: int) -> None:
-        self.cells, self.goal, self.most = cells, goal, most
-        self._donors = cells.offered(cells.rows[goal.valid][:_DONORS])
-        self._options, self._places = cells.options(np.concatenate([cells.rows[goal.valid], cells.rows[~goal.valid]]))
-
-    def run(self, count: int) -> Floats:
-        """Return different rows that reach the goal, of which ``count`` will be chosen."""
-        rows = self._from_donors(count)
-        rows = distinct(np.concatenate([rows, self._by_value(rows, count)]))
-        moved = self.cells.moved(rows)
-        order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
-        few = rows[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
-        # As they were found, too, in case there are not enough ways to reach the goal.
-        return distinct(np.concatenate([self._nearer(distinct(self._pruned(few))), few]))
-
-    def _from_donors(self, count: int) -> Floats:
-        """Let each donor lend the cell that helps most, again and again, and return all rows that reach the goal.
-
-        It goes on by one change beyond the fewest ones if few sets of columns reach the goal.
-        """
-        rows = np.repeat(self.cells.row[None], len(self._donors), axis=0)
-        open_, found = self.cells.moved(self._donors) > 0, list[Floats]()
-        for step in range(self.most):
-            donor, place = np.nonzero(open_)
-            lent = np.where(self.cells.only[place], self._donors[donor], rows[donor])
-            # Single changes by value are predicted with the first ones. Many of those are equal.
-            tried = lent if step else np.concatenate([lent, self._options])
-            first, each = _first_of(tried)
-            reached, by = self.goal(tried[first])
-            valid, margin = reached[each], by[each]
-            found.append(tried[valid])
-            if not step:
-                self._singles = valid[len(lent) :], margin[len(lent) :]
-            sets = len(np.unique(self.cells.moved(tried[valid]) > 0, axis=0))
-            if any(map(len, found[:-1])) or sets >= _ENOUGH * count:
-                break
-            # A cell that reaches the goal is left out of further changes, so that others do without it.
-            open_[donor, place] = ~valid[: len(lent)]
-            score = np.full(open_.shape, -np.inf)
-            score[donor, place] = margin[: len(lent)]
-            best, going = np.where(open_, score, -np.inf).argmax(axis=1), open_.any(axis=1, keepdims=True)
-            rows = np.where(self.cells.only[best] & going, self._donors, rows)
-            open_[np.arange(len(best)), best] = False
-        return np.concatenate(found)
-
-    def _by_value(self, known: Floats, count: int) -> Floats:
-        """Change one cell more at a time to each of its values, and go on from the rows that came nearest to the goal.
-
-        Where all rows can be kept, this visits every combination of values. It ends with the first changes that reach
-        the goal if there are enough results with one change more.
-        """
-        states, found, options = self.cells.row[None], [known], np.arange(len(self._places))
-        for step in range(min(self.most, _LEVELS)):
-            state, option = np.nonzero(self.cells.moved(states)[:, self._places[options]] == 0)
-            option = options[option]
-            rows = np.where(self.cells.only[self._places[option]], self._options[option], states[state])
-            valid, margin = self.goal(rows) if step else self._singles
-            found.append(rows[valid])
-            changes = np.unique(self.cells.moved(np.concatenate(found)) > 0, axis=0).sum(axis=1)
-            if not len(rows) or ((changes <= step + 1).any() and (changes <= step + 2).sum() >= count):
-                break
-            # What reaches the goal alone needs no further change.
-            options = options if step else options[~valid]
-            rows, margin = rows[~valid], margin[~valid]
-            order = _in_turn(np.argsort(-margin, kind="stable"), self.cells.moved(rows) > 0)
-            states = distinct(rows[order])[: max(1, _BUDGET // max(1, len(options)))]
-        return np.concatenate(found[1:])
-
-    def _pruned(self, rows: Floats) -> Floats:
-        """Undo changes that are not needed, the largest first."""
-        while True:
-            moved = self.cells.moved(rows)
-            # Single changes were tried: none of two is superfluous.
-            of, place = np.nonzero((moved > 0) & ((moved > 0).sum(axis=1) > 2)[:, None])
-            valid, _ = self.goal(np.where(self.cells.only[place], self.cells.row, rows[of]))
-            if not valid.any():
-                return rows
-            saved = np.zeros(moved.shape)
-            saved[of[valid], place[valid]] = moved[of[valid], place[valid]]
-            undone = self.cells.only[saved.argmax(axis=1)] & (saved.max(axis=1) > 0)[:, None]
-            rows = np.where(undone, self.cells.row, rows)
-
-    def _nearer(self, rows: Floats) -> Floats:
-        """Bring changed numbers as near to the row as the goal allows, the largest change first."""
-        moved = self.cells.moved(rows) * self.cells.ordered
-        for turn in range(int((moved > 0).sum(axis=1).max(initial=0))):
-            place = np.argsort(-moved, axis=1, kind="stable")[:, turn]
-            of = np.flatnonzero(moved[np.arange(len(rows)), place] > 0)
-            columns = place[of]
-            steps = [self._steps(rows[row, column], column) for row, column in zip(of, columns, strict=True)]
-            low, high = np.zeros(len(of), dtype=np.int64), np.array([len(step) - 1 for step in steps])
-            while (live := np.flatnonzero(low < high)).size:
-                between = low[live, None] + (high - low)[live, None] * np.arange(_BETWEEN) // _BETWEEN
-                tried = np.repeat(rows[of[live]], _BETWEEN, axis=0)
-                values = [steps[k][step] for k, step in zip(live, between, strict=True)]
-                tried[np.arange(len(tried)), np.repeat(columns[live], _BETWEEN)] = np.concatenate(values)
-                valid = self.goal(tried)[0].reshape(between.shape)
-                first = np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN)
-                ends = np.column_stack([low[live] - 1, between, high[live]])
-                each = np.arange(len(live))
-                low[live], high[live] = ends[each, first] + 1, ends[each, first + 1]
-            rows[of, columns] = [step[k] for step, k in zip(steps, high, strict=True)]
-        return rows
-
-    def _steps(self, value: float, column: int) -> Floats:
-        """Return the values between a cell of the row and a changed one, from the row's own on."""
-        own, values = float(self.cells.known(self.cells.row[column], column)), self.cells.values[column]
-        # Nothing is between a missing cell and a number.
-        inside = values[(values > min(own, value)) & (values < max(own, value))]
-        return np.array([*(inside if value > own else inside[::-1]), value])
-
-    # ---- choosing ----------------------------------------------------------------------------------------------------
-    def chosen(self, rows: Floats, near: Booleans, count: int) -> tuple[Floats, dict[str, Any], Seen]:
-        """Return up to so many rows, their measures and predictions: few changes first, each unlike those before.
-
-        ``near``: which rows of the table have that outcome.
-        """
-        moved = self.cells.moved(rows)
-        changed, distance = moved > 0, moved.sum(axis=1)
-        to_data, plausibility = self._near_data(rows, np.flatnonzero(near)[:_NEAR])
-        apart = self.cells.distances(rows, rows)
-        both, either = ((how(changed[:, None], changed)).sum(axis=2) for how in (np.logical_and, np.logical_or))
-        typical = np.median(apart[apart > 0]) if (apart > 0).any() else 1.0
-        unlike = 1 - both / np.maximum(either, 1) + np.minimum(apart / typical, 1) / 2
-        shares = pd.DataFrame([distance, np.nan_to_num(to_data)]).rank(axis=1, pct=True)
-        # A row beyond another one, seen from the row itself, only changes more. It is left out unless it is nearer to
-        # the data.
-        beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
-        further = beyond & ~(to_data[:, None] < to_data)
-        more = beyond.any(axis=1)
-        cost = changed.sum(axis=1) + _BEYOND * (shares.sum().to_numpy() + more)
-        order, left = list[int](), ~further.any(axis=1)
-        seen = self.goal.own[0][:0], self.goal.own[1][:0]
-        while len(order) < count and left.any():
-            while len(order) < count and left.any():
-                gain = unlike[:, order].min(axis=1, initial=2)
-                each = cost + _BEYOND * more * more[order].sum() - _UNLIKE * gain
-                order.append(int(np.where(left, each, np.inf).argmin()))
-                left[order[-1]] = False
-            order.sort(key=lambda place: cost[place])
-            seen = self.goal.again(rows[order])
-            valid, _ = self.goal.judged(*seen)
-            order, seen = list(np.array(order)[valid]), (seen[0][valid], seen[1][valid])
-        measures = {
-            "changes": changed.sum(axis=1),
-            "distance": distance,
-            "to_data": to_data,
-            "plausibility": plausibility,
-        }
-        return rows[order], {name: each[order] for name, each in measures.items()}, seen
-
-    def _near_data(self, rows: Floats, places: Integers) -> tuple[Floats, Floats]:
-        """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""
-        near = self.cells.rows[places]
-        if len(near) < 2:
-            return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-        distances = self.cells.distances(near[:_USUAL], near)
-        np.fill_diagonal(distances, np.inf)
-        usual, to_data = distances.min(axis=1), self.cells.distances(rows, near).min(axis=1)
-        return to_data, (1 + (usual >= to_data[:, None]).sum(axis=1)) / (len(usual) + 1)
+    It starts from the nearest rows that reach the goal and from single changes, undoes what is not needed, and brings
+    numbers back towards the row. Of rows that change the same columns, the nearest is returned. There are up to twice
+    ``count``, as some may be predicted otherwise in another table.
+    """
+    offered = cells.offered(np.concatenate([cells.rows[goal.valid], cells.rows[~goal.valid]])[:_NEAR])
+    offered = offered[np.argsort(cells.moved(offered).sum(axis=1), kind="stable")]
+    alone = cells.alone()
+    rows = _undone(cells, goal, np.concatenate([offered[goal(offered)][:_STARTS], alone[goal(alone)]]))
+    rows = rows[(cells.moved(rows) > 0).sum(axis=1) <= most]
+    return _in_order(cells, _nearer(cells, goal, _in_order(cells, rows)[: 2 * count]))
 
 
-def _in_turn(order: Integers, changed: Booleans) -> Integers:
-    """Return an order of rows by changes. Each turn that the same columns had before counts as one change more."""
-    keys = pd.Series([changed[place].tobytes() for place in order], dtype=object)
-    turns = keys.groupby(keys).cumcount().to_numpy() + changed[order].sum(axis=1)
-    return order[np.argsort(turns, kind="stable")]
+def _in_order(cells: RowCells, rows: Floats) -> Floats:
+    """Return the nearest of the rows that change the same columns, those with the fewest changes first."""
+    moved = cells.moved(rows)
+    order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
+    _, first = np.unique(moved[order] > 0, axis=0, return_index=True)
+    return rows[order[np.sort(first)]]
+
+
+def _undone(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
+    """Undo changes that are not needed, the largest first."""
+    moved = cells.moved(rows)
+    order, changes = np.argsort(-moved, axis=1, kind="stable"), (moved > 0).sum(axis=1)
+    for turn in range(int(changes.max(initial=0))):
+        of = np.flatnonzero(changes > max(turn, 1))
+        tried, place = rows[of], order[of, turn]
+        tried[np.arange(len(of)), place] = cells.row[place]
+        valid = goal(tried)
+        rows[of[valid]] = tried[valid]
+    return rows
+
+
+def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
+    """Bring changed numbers as near to the row as the goal allows, the largest change first, by bisection."""
+    moved = cells.moved(rows) * cells.ordered
+    order = np.argsort(-moved, axis=1, kind="stable")
+    for turn in range(int((moved > 0).sum(axis=1).max(initial=0))):
+        of = np.flatnonzero((moved > 0).sum(axis=1) > turn)
+        columns = order[of, turn]
+        steps = [_steps(cells, rows[row, column], column) for row, column in zip(of, columns, strict=True)]
+        low, high = np.zeros(len(of), dtype=np.int64), np.array([len(step) - 1 for step in steps])
+        while (live := np.flatnonzero(low < high)).size:
+            middle = (low[live] + high[live]) // 2
+            tried = rows[of[live]]
+            tried[np.arange(len(live)), columns[live]] = [steps[k][step] for k, step in zip(live, middle, strict=True)]
+            valid = goal(tried)
+            low[live], high[live] = np.where(valid, low[live], middle + 1), np.where(valid, middle, high[live])
+        rows[of, columns] = [step[k] for step, k in zip(steps, high, strict=True)]
+    return rows
+
+
+def _steps(cells: RowCells, value: float, column: int) -> Floats:
+    """Return the values between a cell of the row and a changed one, from the row's own on."""
+    own, values = float(cells.known(cells.row[column], column)), cells.values[column]
+    # Nothing is between a missing cell and a number.
+    inside = values[(values > min(own, value)) & (values < max(own, value))]
+    return np.array([*(inside if value > own else inside[::-1]), value])
+
+
+def near_data(cells: RowCells, goal: Goal, rows: Floats) -> tuple[Floats, Floats]:
+    """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""
+    near = cells.rows[np.flatnonzero(goal.valid)[:_NEAR]]
+    if len(near) < 2:
+        return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    distances = cells.distances(near[:_USUAL], near)
+    np.fill_diagonal(distances, np.inf)
+    usual, to_data = distances.min(axis=1), cells.distances(rows, near).min(axis=1)
+    return to_data, (1 + (usual >= to_data[:, None]).sum(axis=1)) / (len(usual) + 1)

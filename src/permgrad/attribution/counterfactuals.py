@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from permgrad.attribution.alternatives import Goal, RowCells, Search, same
+from permgrad.attribution.alternatives import Goal, RowCells, near_data, same, search
 from permgrad.attribution.model import as_model, said_of_outputs
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans
@@ -95,12 +95,13 @@ def counterfactuals(
 ) -> Counterfactuals:
     """Find what would have to differ in a row for a model to predict something else.
 
-    Cells take values that the table has, or the end of a range. They never become missing. First, rows of the table
-    with the outcome lend their cells, then columns are changed one, two and more at a time. Changes that are not needed
-    are undone, and numbers are brought back towards the row. Each result is predicted again (one by one, if the model's
-    prediction of a row depends on the other rows of its table). The rows of the table nearest to the row are predicted
-    first, and the others only if few of those have the outcome. It says what the model would predict, not what would
-    happen if someone changed these things.
+    Cells take values that the table has, or the end of a range. They never become missing. The search starts from the
+    nearest rows of the table that reach the goal, and from single cells changed. Changes that are not needed are
+    undone, the largest first, and numbers are brought back towards the row by bisection. Cells that no row of the table
+    combines are not tried together. Results change different sets of columns, the fewest first. Each is predicted again
+    (one by one, if the model's prediction of a row depends on the other rows of its table). The rows of the table
+    nearest to the row are predicted first, and the others only if few of those have the outcome. It says what the model
+    would predict, not what would happen if someone changed these things.
 
     Args:
         model: a fitted estimator or pipeline, a function of a table, or a ``pg.Model`` that says how one is read.
@@ -153,14 +154,11 @@ def counterfactuals(
         # The nearest rows first.
         cells.rows = cells.rows[np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")]
         most = min(max_changes or len(cells.names), len(cells.names))
-        for asks in (False, True):
-            goal = Goal(subject, cells, want, asks=asks)
-            search = Search(cells, goal, most)
-            tried = cells.rows[:0] if goal.already else search.run(count)
-            cases, measures, seen = search.chosen(tried, goal.valid, count)
-            # Results were compared with what the model decides, with the row beside them.
-            if not (goal.misled or (not len(cases) and goal.decides_otherwise())):
-                break
+        goal = Goal(subject, cells, want)
+        cases = cells.rows[:0] if goal.already else search(cells, goal, most, count)
+        seen = goal.again(cases) if len(cases) else (goal.own[0][:0], goal.own[1][:0])
+        reached = np.flatnonzero(goal.judged(*seen))[:count]
+        cases, seen = cases[reached], (seen[0][reached], seen[1][reached])
         meta = {"words": goal.words, "rows": goal.looked, "outcome_rows": int(goal.valid.sum()), "seed": seed}
         if goal.already:
             meta["reason"] = ALREADY
@@ -170,7 +168,14 @@ def counterfactuals(
         outputs, decided = (np.concatenate(each) for each in zip(goal.own, seen, strict=True))
         described = goal.described(outputs, decided)
         meta["prediction"] = described["prediction"][0]
-        measures = {**{name: values[1:] for name, values in described.items()}, **measures}
+        moved, (to_data, plausibility) = cells.moved(cases), near_data(cells, goal, cases)
+        measures = {
+            **{name: values[1:] for name, values in described.items()},
+            "changes": (moved > 0).sum(axis=1),
+            "distance": moved.sum(axis=1),
+            "to_data": to_data,
+            "plausibility": plausibility,
+        }
         written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], cases])))
         return Counterfactuals(form.frame(written), form.write(written[1:]), ~same(cases, cells.row), measures, meta)
 
