@@ -150,21 +150,23 @@ class Game:
                     unchanged = self.back_end.unchanged(rows)
                     base = self.value(unchanged, rows, unchanged)
 
-                def one(play: Play, rows: slice = rows, base: Floats = base) -> None:
+                def some(pack: Sequence[Play], rows: slice = rows, base: Floats = base) -> None:
                     with self.back_end.mode():
-                        measure = self.measure(play, self.value, base, rows.start, self.back_end.noise)
-                        for numbers, donors, effects in self.back_end.answers(play, repeats, rows, measure):
+                        noise = self.back_end.noise
+                        measures = [self.measure(play, self.value, base, rows.start, noise) for play in pack]
+                        for play, numbers, donors, effects in self.back_end.answers(measures, repeats, rows):
                             for name, name_effects in zip(play.names, effects, strict=True):
                                 collect(name, numbers, donors, name_effects)
                             progress.advance(len(numbers))
 
+                packs = self.back_end.packs(plays, len(repeats), rows)
                 if workers <= 1:
-                    for play in plays:
-                        one(play)
+                    for pack in packs:
+                        some(pack)
                 else:
                     with ThreadPoolExecutor(workers) as pool:
                         # Threads do not repeat warnings of the caller. A context is entered once, so each gets a copy.
-                        for _ in pool.map(call, [partial(copy_context().run, one, play) for play in plays]):
+                        for _ in pool.map(call, [partial(copy_context().run, some, pack) for pack in packs]):
                             pass
                 self.pairs += len(repeats) * (rows.stop - rows.start) * sum(len(play.mask) for play in plays)
 
