@@ -165,11 +165,19 @@ def test_a_second_explanation_pays_for_itself_alone(method):
         spent.append(list(counted.sizes))
     np.testing.assert_array_equal(found[0].values, found[1].values)
     assert len(spent[0]) > len(spent[1])
-    replaced = [size for size in spent[1] if size == 400]
-    assert len(replaced) == 30, "each feature's two donors at once"
-    # The rows themselves, and how far outputs are rounded: one batch in two sizes.
-    assert len(spent[1]) - len(replaced) <= 4
-    assert sum(spent[1]) <= found[1].meta["model_rows"] + 20
+    assert spent[1] == [200, 30 * 2 * 200], "the rows themselves, and two donors of all features at once"
+    assert sum(spent[1]) == found[1].meta["model_rows"]
+
+
+def test_a_model_is_called_at_most_nine_times():
+    """To read it: a first look, other company and a row alone. Then the rows, and what is replaced in large batches."""
+    X, y = make_classification(200, 30, random_state=0)
+    counted = Counted(RandomForestClassifier(10, random_state=0).fit(X, y))
+    found = pg.explain(counted, X, y, progress=False)
+    assert found.meta["n_repeats"] == 10
+    assert len(counted.sizes) <= 9
+    assert len([size for size in counted.sizes if size > 200]) <= 6
+    assert max(counted.sizes) <= 16384
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")

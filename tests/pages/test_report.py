@@ -419,7 +419,7 @@ def test_the_same_report_of_another_minute_is_the_same_page(forest, monkeypatch)
 
 
 def test_rows_of_a_predictor_are_checked_once(monkeypatch):
-    """A page has several explanations of one model. Each check takes eleven calls of it."""
+    """A page has several explanations of one model. Each check takes calls of it."""
     X, y = visits(80, 1)
     checks = []
     monkeypatch.setattr(predictor, "check_row_independence", lambda *_: checks.append(1))

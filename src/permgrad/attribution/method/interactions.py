@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.replace.game import Game, MomentCollector, loss_value, receiver_classes
+from permgrad.attribution.replace.game import Game, Played, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import estimated
 from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.attribution.request import Request
@@ -152,9 +152,9 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
                 value, size = effects + sum(inner), unchanged[rows] + np.abs(effects)
                 # What rounding of the losses leaves where effects add up is 0.
                 value[np.abs(value) <= eps * (size + sum(map(np.abs, inner)))] = 0.0
-                collector = MomentCollector(game, classes, count, 1)
-                collector(name, rows, donors, value[:, None, None])
-                moments = collector.moments[name]
+                played = Played(game, 1, classes, count)
+                played.add(name, rows, donors, value[:, None, None])
+                moments = played.moments[name]
                 by_group = [estimated(moments, request.confidence, group)[:, 0] for group in groups]
                 numbers[each] = np.stack(by_group, axis=1)
     made = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations

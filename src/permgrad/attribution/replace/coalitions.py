@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.replace.conditional import conditional_sampler
+from permgrad.attribution.replace.conditional import ConditionalSampler, conditional_sampler
 from permgrad.attribution.replace.donors import Lenders, need_background
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import Effects, Play
@@ -33,6 +33,8 @@ _BATCH_IMAGE, _BATCH_ACCELERATOR = 256, 16384
 _ONE_BY_ONE = 8
 #: Pairs that are held at once.
 _CHUNK = 65_536
+#: Players of pairs that are masked at once.
+_MASKED = 2**24
 #: Numbers of outputs at a time: fewer pairs of a model of many classes.
 _OUTPUTS = 2**20
 #: Bytes, and batches, of the network's inputs that are laid out at once.
@@ -108,43 +110,53 @@ class CoalitionGame:
 
     @cached_property
     def noise(self) -> float | None:
-        """How far rounding moves the outputs, or None for a hybrid network, whose outputs are around 1.
-
-        Some background rows go through the network again, one by one and in another order, so that sums are taken in
-        another order too. Terms that nearly cancel make this larger than the size of the outputs suggests.
-        """
+        """How far rounding moves the outputs, or None for a hybrid network, whose outputs are around 1."""
         if self.subject.standardised:
             return None
-        outputs = self.donor_outputs()
+        outputs, moved = self.donor_outputs(), self.subject.moved
+        largest, precision = float(outputs.abs().max()), torch.finfo(outputs.dtype).eps
+        # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
+        most = min(1024 * precision, 0.02) * largest
+        return max(precision * largest, min(_SAFETY * (self._moved(outputs) if moved is None else moved), most))
+
+    def _moved(self, outputs: Tensor) -> float:
+        """Return by how much outputs of background rows move one by one and in another order.
+
+        Sums are then taken in another order too. Terms that nearly cancel make this larger than the size of the
+        outputs suggests.
+        """
         count = min(_PROBE_ROWS, len(outputs))
         tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
         again = self._outputs(tensors)
         single = [self._outputs([tensor[[row]] for tensor in tensors]) for row in range(min(count, _ALONE))]
         apart = (again - outputs[:count].flip(0)).abs().max()
         alone = (torch.cat(single) - again[: len(single)]).abs().max()
-        largest, precision = float(outputs.abs().max()), torch.finfo(outputs.dtype).eps
-        # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
-        most = min(1024 * precision, 0.02) * largest
-        return max(precision * largest, min(_SAFETY * max(float(apart), float(alone)), most))
+        return max(float(apart), float(alone))
 
     # ---- pairs of rows, each with a coalition ------------------------------------------------------------------------
-    def predict(self, receivers: Numbers, donors: Numbers, replaced: Booleans | Tensor) -> Tensor:
+    def predict(
+        self,
+        receivers: Numbers,
+        donors: Numbers,
+        replaced: Booleans | Tensor,
+        source: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Return the outputs ``(b, K)`` of receivers whose replaced players, bool ``(b, players)``, come from donors.
 
-        Receivers and donors are row numbers in ``request.inputs`` and ``request.donors``, ``(b,)`` each.
+        Receivers and donors are row numbers in ``request.inputs`` and ``source`` (None: ``request.donors``), ``(b,)``.
         """
-        request, device = self.request, self.subject.device
+        request, device, lent = self.request, self.subject.device, source or self.request.donors
         rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
         padded = torch.nn.functional.pad(torch.as_tensor(replaced), (0, 1))
 
         def blended(position: int, part: slice | Tensor) -> Tensor:
             # Gathered on the device of the tensors. Only a batch at a time goes to the network's device.
-            receiving, lending = request.inputs[position], request.donors[position]
+            receiving, lending = request.inputs[position], lent[position]
             row = receiving[rows[part].to(receiving.device)].to(device)
             other = lending[lenders[part].to(lending.device)].to(device)
             return select(self._mask(position, padded[part].to(device)), other, row)
 
-        cut = self._branches(len(rows))
+        cut = self._branches(len(rows)) if source is None else None
         if cut is None:
             places = range(len(request.inputs))
             return self._between(len(rows), lambda part: self.subject.predict([blended(at, part) for at in places]))
@@ -344,50 +356,80 @@ class Blend(CoalitionGame):
         """Return the outputs of one block's rows as they are."""
         return self.base()[rows]
 
+    def packs(self, plays: Sequence[Play], repeats: int, rows: slice) -> list[list[Play]]:
+        """Return which plays go through the model together: as many as are held at once, where calls are few."""
+        most, packs, held = 0, list[list[Play]](), 0
+        if self.subject.plays_together and self.sampler is None:
+            most = min(self._chunk, _MASKED // max(len(self.space), 1))
+        for play in plays:
+            pairs = len(play.mask) * repeats * (rows.stop - rows.start)
+            if not packs or held + pairs > most:
+                packs, held = [*packs, []], 0
+            packs[-1].append(play)
+            held += pairs
+        return packs
+
+    @property
+    def _chunk(self) -> int:
+        """How many pairs are held at once."""
+        return max(min(_CHUNK, _OUTPUTS // self.base().shape[1]), 1)
+
     def answers(
-        self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
-    ) -> Iterator[tuple[Integers, Integers, Floats]]:
-        """Yield rows, their donors and effects. If rows are few, several repeats go through the network together."""
-        coalitions = self._coalitions(play)
-        chunk = max(min(_CHUNK, _OUTPUTS // self.base().shape[1]), 1)
-        together = max(1, chunk // (len(coalitions) * (rows.stop - rows.start)))
-        size = max(1, chunk // len(coalitions))
+        self, measures: Sequence[Effects], repeats: Sequence[int], rows: slice
+    ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
+        """Yield plays, rows, their donors and effects. Several repeats of few rows go through the network together."""
+        plays = [measure.play for measure in measures]
+        width = sum(len(play.mask) for play in plays)
+        together = max(1, self._chunk // (width * (rows.stop - rows.start)))
+        size = max(1, self._chunk // width)
         for first in range(0, len(repeats), together):
             some = repeats[first : first + together]
             for start in range(rows.start, rows.stop, size):
                 numbers = np.arange(start, min(start + size, rows.stop), dtype=np.int64)
                 receivers = np.tile(numbers, len(some))
-                donors, outputs = self._answer(play.key, coalitions, receivers, some)
-                effects = measure(outputs, self.base()[torch.as_tensor(receivers)], receivers)
-                for at in range(0, len(receivers), len(numbers)):
-                    part = slice(at, at + len(numbers))
-                    yield numbers, donors[part], effects[:, part]
+                unchanged = self.base()[torch.as_tensor(receivers)]
+                for measure, (donors, outputs) in zip(measures, self._answer(plays, receivers, some), strict=True):
+                    effects = measure(outputs, unchanged, receivers)
+                    for at in range(0, len(receivers), len(numbers)):
+                        part = slice(at, at + len(numbers))
+                        yield measure.play, numbers, donors[part], effects[:, part]
 
     def _answer(
-        self, key: str, coalitions: Booleans, receivers: Integers, repeats: Sequence[int]
-    ) -> tuple[Integers, Tensor]:
-        """Return donors ``(b,)`` and outputs ``(coalitions, b, K)`` for receivers that occur once in each repeat."""
-        request, count, width = self.request, len(receivers), len(coalitions)
-        rows = receivers[: count // len(repeats)]
+        self, plays: Sequence[Play], receivers: Integers, repeats: Sequence[int]
+    ) -> list[tuple[Integers, Tensor]]:
+        """Return each play's donors ``(b,)`` and outputs ``(coalitions, b, K)`` for receivers once in each repeat."""
+        count = len(receivers)
         if self.sampler is not None:
-            columns = request.space.columns[key]
-            drawn = [self.sampler.draw(key, columns, rows, repeat) for repeat in repeats]
-            values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
-            # Further inputs stay with their row.
-            spots = [torch.as_tensor(columns), *[torch.empty(0, dtype=torch.int64)] * (len(request.inputs) - 1)]
-            outputs = self._with_values(torch.as_tensor(receivers), spots, lambda _, part: values[part])
-            return np.concatenate([donors for donors, _ in drawn]), outputs[None]
+            return [self._drawn(self.sampler, play.key, receivers, repeats) for play in plays]
+        coalitions = [self._coalitions(play) for play in plays]
         if self.fixed is not None:
-            first = np.zeros(count, dtype=np.int64)
-            fixed = [self.predict_one(receivers, first, coalition, self.fixed) for coalition in coalitions]
-            return np.full(count, NO_DONOR, dtype=np.int64), torch.stack(fixed)
-        numbers = rows + request.row_offset
-        donors = np.concatenate([self.lenders.draw(request.seed, key, repeat, numbers) for repeat in repeats])
-        if width <= _ONE_BY_ONE and self._branches(count) is None:
-            return donors, torch.stack([self.predict_one(receivers, donors, coalition) for coalition in coalitions])
-        replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)
-        outputs = self.predict(np.tile(receivers, width), np.tile(donors, width), replaced)
-        return donors, outputs.unflatten(0, (width, count))
+            donors = [np.full(count, NO_DONOR, dtype=np.int64)] * len(plays)
+            lenders = [np.zeros(count, dtype=np.int64)] * len(plays)
+        else:
+            seed, numbers = self.request.seed, receivers[: count // len(repeats)] + self.request.row_offset
+            drawn = [[self.lenders.draw(seed, play.key, repeat, numbers) for repeat in repeats] for play in plays]
+            donors = lenders = [np.concatenate(of_play) for of_play in drawn]
+        one_by_one = len(plays) == 1 and (self.fixed is not None or len(coalitions[0]) <= _ONE_BY_ONE)
+        if one_by_one and (self.fixed is not None or self._branches(count) is None):
+            single = [self.predict_one(receivers, lenders[0], one, self.fixed) for one in coalitions[0]]
+            return [(donors[0], torch.stack(single))]
+        widths = list(map(len, coalitions))
+        replaced = torch.as_tensor(np.concatenate(coalitions)).repeat_interleave(count, dim=0)
+        lending = np.concatenate([np.tile(one, width) for one, width in zip(lenders, widths, strict=True)])
+        outputs = self.predict(np.tile(receivers, sum(widths)), lending, replaced, self.fixed)
+        return list(zip(donors, outputs.unflatten(0, (sum(widths), count)).split(widths), strict=True))
+
+    def _drawn(
+        self, sampler: ConditionalSampler, key: str, receivers: Integers, repeats: Sequence[int]
+    ) -> tuple[Integers, Tensor]:
+        """Return donors and outputs ``(1, b, K)`` of values that are drawn given the rest of the row."""
+        columns, rows = self.request.space.columns[key], receivers[: len(receivers) // len(repeats)]
+        drawn = [sampler.draw(key, columns, rows, repeat) for repeat in repeats]
+        values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
+        # Further inputs stay with their row.
+        spots = [torch.as_tensor(columns), *[torch.empty(0, dtype=torch.int64)] * (len(self.request.inputs) - 1)]
+        outputs = self._with_values(torch.as_tensor(receivers), spots, lambda _, part: values[part])
+        return np.concatenate([donors for donors, _ in drawn]), outputs[None]
 
     def _coalitions(self, play: Play) -> Booleans:
         """Return the players that each coalition of a play replaces, bool ``(coalitions, players)``."""

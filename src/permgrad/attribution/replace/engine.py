@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import compress
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,10 +113,16 @@ class Replacement:
                 self._batch = halved(self._batch, error)
 
     # ---- rows replaced -----------------------------------------------------------------------------------------------
+    def packs(self, plays: Sequence[Play], *_: Any) -> list[list[Play]]:
+        """Return each play alone: what is replaced decides which parts are computed again."""
+        return [[play] for play in plays]
+
     def answers(
-        self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
-    ) -> Iterator[tuple[Integers, Integers, Floats]]:
-        """Yield rows, their donors and effects, repeat by repeat. Distinct replacements are computed once."""
+        self, measures: Sequence[Effects], repeats: Sequence[int], rows: slice
+    ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
+        """Yield plays, rows, their donors and effects, repeat by repeat. Distinct replacements are computed once."""
+        (measure,) = measures
+        play = measure.play
         assert self._ready is not None, "the block was prepared with its unchanged outputs"
         block, numbers = self._ready[1], np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
@@ -139,7 +146,7 @@ class Replacement:
             for part, outputs, unchanged in self.replaced(block, columns, receivers, values, channels):
                 effects[:, part] = measure(outputs, unchanged, receivers[part] + rows.start)
             for (donors, _), places_of_draw in zip(draws, places, strict=True):
-                yield numbers, donors, effects[:, places_of_draw]
+                yield play, numbers, donors, effects[:, places_of_draw]
 
     def replaced(
         self, block: Block, columns: Indexes, rows: Integers, values: Encoded, channels: Booleans

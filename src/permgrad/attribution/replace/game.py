@@ -150,36 +150,50 @@ class Game:
                     unchanged = self.back_end.unchanged(rows)
                     base = self.value(unchanged, rows, unchanged)
 
-                def one(play: Play, rows: slice = rows, base: Floats = base) -> None:
+                def some(pack: Sequence[Play], rows: slice = rows, base: Floats = base) -> None:
                     with self.back_end.mode():
-                        measure = self.measure(play, self.value, base, rows.start, self.back_end.noise)
-                        for numbers, donors, effects in self.back_end.answers(play, repeats, rows, measure):
+                        noise = self.back_end.noise
+                        measures = [self.measure(play, self.value, base, rows.start, noise) for play in pack]
+                        for play, numbers, donors, effects in self.back_end.answers(measures, repeats, rows):
                             for name, name_effects in zip(play.names, effects, strict=True):
                                 collect(name, numbers, donors, name_effects)
                             progress.advance(len(numbers))
 
+                packs = self.back_end.packs(plays, len(repeats), rows)
                 if workers <= 1:
-                    for play in plays:
-                        one(play)
+                    for pack in packs:
+                        some(pack)
                 else:
                     with ThreadPoolExecutor(workers) as pool:
                         # Threads do not repeat warnings of the caller. A context is entered once, so each gets a copy.
-                        for _ in pool.map(call, [partial(copy_context().run, one, play) for play in plays]):
+                        for _ in pool.map(call, [partial(copy_context().run, some, pack) for pack in packs]):
                             pass
                 self.pairs += len(repeats) * (rows.stop - rows.start) * sum(len(play.mask) for play in plays)
 
 
 @dataclass
-class MomentCollector:
-    """Keeps ``PairMoments`` per player of a game, for global importance. ``classes`` are those of all rows."""
+class Played:
+    """The sums over the pairs of a game, player by player, and what is needed to read them.
+
+    ``classes``: those of all rows explained, of ``class_count`` classes.
+    """
 
     game: Game
-    classes: Integers | None
-    class_count: int
     quantities: int
+    classes: Integers | None = None
+    class_count: int = 1
+    loss_scale: float = float("nan")
+    model_loss: float = float("nan")  # mean loss of the rows as they are
     moments: dict[str, PairMoments] = field(default_factory=dict)
+    repeats: dict[str, int] = field(default_factory=dict)
+    model_rows: int = 0
 
-    def __call__(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All rows, then the rows of each class."""
+        return ("all", *self.game.request.subject.class_names)
+
+    def add(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:
         """Add the pairs of one batch."""
         request, back_end = self.game.request, self.game.back_end
         if player not in self.moments:
@@ -190,19 +204,6 @@ class MomentCollector:
         self.moments[player].add(rows, donors, effects[:, :, 0], classes=classes, weights=weights)
 
 
-@dataclass(frozen=True)
-class Played:
-    """A finished loss game: its sums, and the settings needed to read them."""
-
-    moments: dict[str, PairMoments]
-    game: Game
-    outputs: tuple[str, ...]  # all rows, then the rows of each class
-    repeats: dict[str, int]
-    model_rows: int
-    loss_scale: float
-    model_loss: float = float("nan")  # mean loss of the rows as they are
-
-
 def play_losses(request: Request, plays: Plays, label: str) -> Played:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
 
@@ -210,41 +211,39 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
     widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
     """
     if request.engine is not None:
-        played: Played = request.engine(request, plays, label)
-        return played
+        elsewhere: Played = request.engine(request, plays, label)
+        return elsewhere
     tolerance: Any = request.options.get("tolerance")
     scale = loss_scale(request)
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
     outputs = game.back_end.outputs()
-    collector = MomentCollector(game, *receiver_classes(request, outputs), len(plays.names))
+    played = Played(game, len(plays.names), *receiver_classes(request, outputs), loss_scale=scale)
 
     def is_narrow(play: Play) -> bool:
-        tables = [estimated(collector.moments[name], request.confidence) for name in play.names]
+        tables = [estimated(played.moments[name], request.confidence) for name in play.names]
         return all((high[0] - low[0]) / 2 <= float(tolerance) * scale for _, _, low, high, _ in tables)
 
     rounds = (request.n_repeats,) if tolerance is None else doubled(request.n_repeats)
-    repeats = dict.fromkeys(request.space.names, 0)
+    repeats = played.repeats = dict.fromkeys(request.space.names, 0)
     waiting = list(plays.plays)
     with Progress(len(waiting) * rounds[-1] * request.count, label, request.progress) as progress:
         progress.rows = request.count
         for stop in rounds:
             for done in sorted({repeats[play.names[0]] for play in waiting}):
                 some = [play for play in waiting if repeats[play.names[0]] == done]
-                game.play(some, range(done, stop), collector, progress)
+                game.play(some, range(done, stop), played.add, progress)
             repeats |= {name: stop for play in waiting for name in play.names}
             if tolerance is not None:
                 waiting = [play for play in waiting if not is_narrow(play)]
             if not waiting:
                 break
-    model_rows = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations
-    model_loss = float("nan")
+    played.model_rows = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations
     if np.isfinite(scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
-        model_loss = float(np.average(losses, weights=request.sample_weight))
-    names_of_outputs = ("all", *request.subject.class_names)
-    received = [_effects(one) for one in collector.moments.values()]
+        played.model_loss = float(np.average(losses, weights=request.sample_weight))
+    received = [_effects(one) for one in played.moments.values()]
     tell_of_dependence(request, outputs, np.stack(received) if received else None)
-    return Played(collector.moments, game, names_of_outputs, repeats, model_rows, scale, model_loss)
+    return played
 
 
 def doubled(most: int) -> tuple[int, ...]:

@@ -49,7 +49,8 @@ class PredictorSubject(Subject):
     dtype = torch.float64
     device = torch.device("cpu")
     travels = True
-    table_batch = 4096  # a call has a cost of its own, and the predictor's memory is not known
+    table_batch = 16384  # a call has a cost of its own, and the predictor's memory is not known
+    plays_together = True
 
     def __init__(
         self,
@@ -81,8 +82,7 @@ class PredictorSubject(Subject):
             outputs = self._first_outputs(few)
             self.width, self.first = outputs.shape[1], outputs
             if alone:
-                # In float32, in which many predictors compute: what they round is no dependence.
-                check_row_independence(lambda rows: self._first_outputs(rows).float(), few, outputs.float(), PREDICTOR)
+                self.moved = check_row_independence(self._first_outputs, few, outputs, PREDICTOR)
             self._check_places(few, outputs)
         vars(self).update(vars(self._form_of(outputs, y, returns, task, class_names)))
 

@@ -37,6 +37,8 @@ class Advice:
     mixing: str
     rounding: str
     alone: tuple[int, int]
+    #: the precision of a model that is called few times: all checks follow where two calls find more than rounding
+    precision: torch.dtype | None = None
 
 
 NETWORK = Advice(
@@ -55,12 +57,45 @@ PREDICTOR = Advice(
     "when the predictor is fitted",
     "Take out what is computed over the rows of a call, or, if it is rounding, use a predictor in float64",
     (3, 2),  # a call may take long, however few its rows are
+    torch.float32,  # in which many predictors compute: what they round is no dependence
 )
 
 
-def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Tensor, advice: Advice = NETWORK) -> None:
-    """Warn of outputs that depend on chance. Refuse those that depend on the other rows of a batch."""
+def check_row_independence(
+    predict: Predict, rows: Sequence[Tensor], outputs: Tensor, advice: Advice = NETWORK
+) -> float | None:
+    """Warn of outputs that depend on chance. Refuse those that depend on the other rows of a batch.
+
+    Return by how much outputs moved in other batches, or None after all checks.
+    """
     few = [tensor[:_FEW] for tensor in rows]
+    # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
+    # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
+    beside = [_mixed(one, place) if len(one) > 1 else torch.zeros_like(one) for place, one in enumerate(few)]
+
+    if advice.precision is None:
+        _check_thoroughly(predict, few, beside, outputs, advice)
+        return None
+    roughly = outputs.to(advice.precision)
+    with suppress(InputError):  # a model that does not take such rows has its say later
+        moved = _in_company(predict, few, beside, outputs)
+        if moved <= _rounding(roughly):
+            return moved
+    _check_thoroughly(lambda tensors: predict(tensors).to(advice.precision), few, beside, roughly, advice)
+    return None
+
+
+def _in_company(predict: Predict, few: Sequence[Tensor], beside: Sequence[Tensor], outputs: Tensor) -> float:
+    """Return by how much rows move in another batch and order, and a mixed row alone: two calls say most."""
+    together = predict([torch.cat(pair).flip(0) for pair in zip(few, beside, strict=True)]).flip(0)
+    count, alone = len(few[0]), predict([tensor[:1] for tensor in beside])
+    return max(_moved(outputs[:count], together[:count]), _moved(alone, together[count : count + 1]))
+
+
+def _check_thoroughly(
+    predict: Predict, few: Sequence[Tensor], beside: Sequence[Tensor], outputs: Tensor, advice: Advice
+) -> None:
+    """Find out whether chance, other rows or rounding moved the outputs of a model, and warn or refuse."""
     count = len(few[0])
     first, rounding = predict(few), _rounding(outputs)
     if _moved(first, predict(few)) > rounding:
@@ -70,9 +105,6 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
     backwards = predict([tensor.flip(0) for tensor in few]).flip(0)
     halves = _in_batches_of(predict, few, -(-count // 2))
     seen = [_moved(other, first[: len(other)]) for other in (outputs[:count], backwards, halves, alone)]
-    # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
-    # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
-    beside = [_mixed(tensor, place) if count > 1 else torch.zeros_like(tensor) for place, tensor in enumerate(few)]
     with suppress(InputError):  # a network that does not take such rows has its say later
         together = predict([torch.cat(pair) for pair in zip(few, beside, strict=True)])
         seen.append(_moved(together[: len(alone)], alone))

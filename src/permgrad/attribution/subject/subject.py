@@ -44,6 +44,8 @@ class Subject(OutputForm):
     background_classes: Array | None = None  # class of each training row that the model keeps
     standardised: bool = False  # whether outputs are around 1, so that their rounding need not be measured
     table_batch: int = 1024  # rows of a table that are predicted fastest together
+    plays_together: bool = False  # whether replacements of several features go through it in one call
+    moved: float | None = None  # how far outputs moved in other batches, where that was looked at
     travels: bool = False  # whether the subject itself can be sent to another process
     in_pairs: bool = False  # whether it takes no single row, as where a squeeze() removes the dimension of rows too
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network

@@ -18,7 +18,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.parts.engines.base import Engine, settle_model
-from permgrad.attribution.replace.game import Game, MomentCollector, Played, loss_scale, loss_value, receiver_classes
+from permgrad.attribution.replace.game import Game, Played, loss_scale, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
 from permgrad.attribution.request import Request, methods
@@ -130,10 +130,10 @@ class OnRows:
             everywhere = np.zeros(request.count, dtype=np.int64)
             everywhere[rows] = classes
             classes = everywhere
-        collector = MomentCollector(game, classes, count, len(self.plays.names))
+        played = Played(game, len(self.plays.names), classes, count)
         with Progress(0, "part", mode=False) as progress:
-            game.play(self.plays.plays, range(request.n_repeats), collector, progress, rows)
-        return {name: packed(moments) for name, moments in collector.moments.items()}
+            game.play(self.plays.plays, range(request.n_repeats), played.add, progress, rows)
+        return {name: packed(moments) for name, moments in played.moments.items()}
 
 
 def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
@@ -153,18 +153,18 @@ def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
     """Play a loss game for all players in parts, as ``play_losses`` does in one piece."""
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    moments: dict[str, PairMoments] = {}
+    played = Played(game, len(plays.names), loss_scale=loss_scale(request))
+    moments = played.moments
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
     for result in _run(engine, OnRows(request, label, plays), request.progress):
         for name, arrays in result.items():
             part = unpacked(arrays)
             part.units = request.units
             moments[name] = moments[name].merge(part) if name in moments else part
-    repeats = dict.fromkeys(request.space.names, 0)
-    repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
-    played = sum(repeats.values()) * request.count * plays.coalitions
-    outputs = ("all", *request.subject.class_names)
-    return Played(moments, game, outputs, repeats, played, loss_scale(request))
+    played.repeats = dict.fromkeys(request.space.names, 0)
+    played.repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
+    played.model_rows = sum(played.repeats.values()) * request.count * plays.coalitions
+    return played
 
 
 def packed(moments: PairMoments) -> dict[str, Any]:
