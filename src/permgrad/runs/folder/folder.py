@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, near_file, remove, sweep, write_json_atomic, writing
+from permgrad.base.files import near_file, remove, sweep, write_json_atomic, writing
 from permgrad.base.folders import (
     FolderKind,
     changed_files,
-    configuration_hash,
     files_of,
     now,
     settled_files,
@@ -59,15 +58,6 @@ _ORDER = list(STAGES)
 
 #: What a run writes. The record comes first.
 NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
-
-
-def folder_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of the names and contents of all files of a table that is a folder."""
-    from permgrad.data.parts.partitions import open_partitioned
-
-    table = open_partitioned(path)
-    table.check_memory()
-    return configuration_hash({file.name: file_hash(Path(table.root, file.name)) for file in table.files})
 
 
 # ---- the folder of a run ---------------------------------------------------------------------------------------------

@@ -17,10 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.rows import Rows
-from permgrad.base import __version__
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of, two_sentences
-from permgrad.base.files import file_hash
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_groups, read_groups
 from permgrad.data.encode.scores import Target
@@ -29,7 +27,7 @@ from permgrad.data.image_table import check_image_cells, pages_said
 from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.reading import Reading, Written, missing_said
-from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written
+from permgrad.data.read.table import blank_codes, read_written
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
@@ -41,10 +39,9 @@ from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_exposures, read_weights
 from permgrad.evaluation.kept_together import Together
 from permgrad.pages.sentences import together_words
-from permgrad.runs.folder.folder import folder_hash
-from permgrad.runs.options import data_sets, is_file, separated, table_name
+from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import NO_GROUPS, RunRequest
-from permgrad.runs.run.early import find_columns, no_such_file
+from permgrad.runs.run.early import find_columns
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     find_together,
@@ -143,64 +140,6 @@ class Inputs:
             why = self.left_out.get(one.name, LIKE_AN_IDENTIFIER)
             shown.append(replace(one, reason=reason if why == LIKE_AN_IDENTIFIER else why))
         return Schema(tuple(shown)), lines
-
-
-#: Arguments of the encoder of a table that are options of the command.
-_ENCODING = ("text_encoder", "image_encoder")
-
-
-# ---- which table -----------------------------------------------------------------------------------------------------
-def configuration(request: RunRequest) -> dict[str, Any]:
-    """Return everything that changes the result of a run, with hashes of files instead of their names."""
-    # The version is part of it: a run of another version is neither resumed nor taken for this one.
-    content: dict[str, Any] = {"permgrad": __version__, "table": table_name(request.table)}
-    content["table content"] = content_of(request.table)
-    for role in ("test", "groups"):
-        path = getattr(request, role)
-        content[role] = NO_GROUPS if str(path) == NO_GROUPS else None if path is None else content_of(path, role)
-    content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
-    content |= {"id": list(request.identifier), "na": list(separated(request.na)), "row_group": request.row_group}
-    content |= {"time": request.time}
-    content |= {"preset": request.network} if request.model in ("network", "auto") else {}
-    if request.network.endswith(".json"):
-        content["preset"] = content_of(request.network, "preset")
-    model: Any = None if request.model == "network" else request.model
-    if is_file(request.model):
-        model = [request.model, content_of(request.model, "model")]
-    elif ":" in request.model:
-        from permgrad.runs.run.choosing import estimator_of  # few runs train one
-
-        model = [request.model, repr(estimator_of(request.model))]
-    optional: dict[str, Any] = {
-        "not_na": sorted(set(separated(request.not_na))),
-        "kind": dict(sorted(request.kinds.items())),
-        **{name: getattr(request, name) for name in ("sheet", "positive", *_ENCODING)},
-        "branches": sorted(request.branches),
-        "sensitive": sorted(set(request.sensitive)),
-        "model": model,
-        "cost": None if request.cost is None else list(request.cost),
-        "time_limit": request.time_limit and request.seconds_at_most,
-        "max_rows": request.max_rows,
-        "keep_rows": None if request.keep_rows else False,
-        **{name: getattr(request, name) for name in ("refits", "weight", "offset")},
-    }
-    content |= {name: value for name, value in optional.items() if value not in (None, [], {})}
-    return content | {"baselines": sorted(set(request.baselines)), "seed": request.seed}
-
-
-def content_of(source: str | Path, role: str = "table") -> str:
-    """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
-    path, names = Path(source), data_sets() if role == "table" else ()
-    if source in names:
-        from permgrad.data.datasets import fetch_dataset  # a file needs none of them
-
-        file = fetch_dataset(str(source))
-        return f"data set {source}" if file is None else file_hash(file)
-    if path.is_file():
-        return file_hash(path)
-    if role in ("table", "test") and is_parquet_folder(path):
-        return folder_hash(path)
-    raise no_such_file(path, role, names)
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------

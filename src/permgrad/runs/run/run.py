@@ -11,6 +11,7 @@ from permgrad.assess.budget import Clock, Say
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.models.vectors import vectors_kept_in
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import (
     FEATURES,
     NAMES,
@@ -24,7 +25,7 @@ from permgrad.runs.folder.folder import (
 )
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import Outcome, RunRequest
-from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.summary import read_summary
 

@@ -23,7 +23,6 @@ from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count, one_line
 from permgrad.base.files import (
     atomic_path,
-    file_hash,
     made_folder,
     plain,
     remove,
@@ -43,12 +42,13 @@ from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import METRICS
 from permgrad.runs.folder.folder import RUN, find_finished
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
-from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline
 from permgrad.runs.run.summary import read_summary
@@ -59,8 +59,6 @@ from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
     BEST_EPOCH,
     EPOCHS,
-    LEAST_COMPLETE,
-    LONGEST_WARM_UP,
     LOSS,
     REASON,
     SECONDS,
@@ -167,13 +165,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
 
 def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     """Return everything that the results of a study's trials depend on."""
-    content = configuration(request.run_request())
-    for name in ("preset", "baselines"):
-        content.pop(name, None)
-    rule = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP}
-    pruning = rule if space.pruning else None
-    space_name = Path(space.name).name
-    return content | {"space": space_name, "space content": configuration_hash(space.content), "pruning": pruning}
+    # The preset that a space is around may be a file, too.
+    return configuration(request) | {"space content": configuration_hash(space.content)}
 
 
 @contextlib.contextmanager
@@ -456,7 +449,6 @@ def _run_stages(session: TuneSession, best: int) -> None:
     settings = {
         **configuration(request),
         "preset": f"trial {best} of {session.total}, space {Path(session.space.name).name}",
-        "preset content": file_hash(folder / PRESET),
     }
 
     def adopt(work: stages.RunWork) -> None:
