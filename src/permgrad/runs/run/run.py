@@ -17,7 +17,6 @@ from permgrad.runs.folder.folder import (
     NAMES,
     RUN,
     STAGES,
-    find_finished,
     open_run,
     read_record,
     refuse_input,
@@ -42,25 +41,27 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     settings = configuration(request)
     refuse_input(request.folder, request.files, names=NAMES)
     again = request.from_stage is not None or request.overwrite
-    if not again and find_finished(request.folder, settings) is not None:
+    if not again and RUN.finished(request.folder, settings):
         return read_summary(request.folder, already=True)
     started = time.perf_counter()
     # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
     settings |= inputs.images  # which columns hold images, and what these show, is known once the table is read
-    if not again and inputs.images and find_finished(request.folder, settings) is not None:
+    if not again and inputs.images and RUN.finished(request.folder, settings):
         return read_summary(request.folder, already=True)
     with loading():
-        from permgrad.runs.run import stages
-    stages.check_options(request, inputs.task)
+        from permgrad.runs.run.stages import STAGE_WORK
+        from permgrad.runs.run.training import check_options, dry_run
+        from permgrad.runs.run.work import RunWork, do_stages
+    check_options(request, inputs.task)
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
     if not request.overwrite:
         RUN.find(request.folder, settings)
     kept = partial(vectors_kept_in, request.folder / FEATURES if request.keep_rows else None)
     if replaces_a_model(request) or is_file(request.model):
         with kept():
-            stages.dry_run(request, inputs)
+            dry_run(request, inputs)
     say(headline(inputs))
 
     def tell(text: str) -> None:  # in the place of the line of progress, which comes again below it
@@ -83,8 +84,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         use_threads(request.threads or folder.record["facts"].get("threads"))
         if folder.lost:
             say(folder.lost)
-        work = stages.RunWork(request, inputs, folder, tell, clock)
-        stages.do_stages(work, reading)
+        work = RunWork(request, inputs, folder, tell, clock)
+        do_stages(work, STAGE_WORK, reading)
     return work.summary()
 
 
