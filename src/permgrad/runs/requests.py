@@ -346,7 +346,7 @@ class CompareRequest(TableRequest):
         "default,lightgbm,random_forest,linear).",
         (),
         "NAMES",
-        lists="entries",
+        lists="names",
     )
     cv: str = option("Folds: 5, or 5x3 to divide three times.", "5", "K|KxR")
     metric: str | None = option(

@@ -390,7 +390,7 @@ def test_names_of_models():
     assert make_plan(()).models[0].name == "default"
     assert all("pip install" in sentence for sentence in usual_absent().values())
     assert cell_path(Path("f"), "random_forest", "1").name == "random_forest-1.json"
-    assert cell_path(Path("f"), "default:image", "1").name.startswith("default-image-")
+    assert cell_path(Path("f"), "default:image", "1").name == "default%3Aimage-1.json"
 
 
 def test_a_preset_file_counts_by_its_content(tmp_path):

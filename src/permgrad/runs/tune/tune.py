@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ import pandas as pd
 
 from permgrad.assess.budget import Say
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count, one_line
+from permgrad.base.errors import EnvironmentProblem, InputError, by_count, one_line
 from permgrad.base.files import (
-    atomic_path,
     made_folder,
     plain,
     remove,
@@ -40,7 +38,6 @@ from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.evaluation.baselines.settings import check_settings
 from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
-from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.configuration import configuration
 from permgrad.runs.folder import folder as folders
@@ -49,11 +46,9 @@ from permgrad.runs.folder.folder import RUN
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.run import headline
-from permgrad.runs.run.stages import STAGE_WORK, model_stage
+from permgrad.runs.run.run import headline, run_table
 from permgrad.runs.run.summary import read_summary
 from permgrad.runs.run.training import fit_encoder, make_estimator
-from permgrad.runs.run.work import RunWork, do_stages
 from permgrad.tuning import get_space
 from permgrad.tuning.model_spaces import Settings, get_model_space
 from permgrad.tuning.spaces import Space, check_preset
@@ -90,7 +85,7 @@ _Trained = tuple[float, dict[str, Any], bool]
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
 TUNE_RECORD, WORKERS, GUARD, TRIALS, TABLE = "tune.json", ".workers", "study.guard", "trials", "trials.csv"
-PRESET, PAGE, MODEL = "preset.json", "tuning.html", "model"
+PRESET, PAGE = "preset.json", "tuning.html"
 STUDY = FolderKind(
     "study",
     (TUNE_RECORD, *RUN.names, TRIALS, TABLE, PRESET, PAGE),
@@ -241,7 +236,7 @@ def _work_through(session: TuneSession) -> None:
 
 
 def _do_trial(session: TuneSession, trial: Any, begun: list[int]) -> float:
-    """Choose a trial's settings, train it, save its model, and return its loss. Add its number to ``begun``."""
+    """Choose a trial's settings, train it, and return its loss. Add its number to ``begun``."""
     begun.append(trial.number)
     place = next(at for at, other in placed(session.study) if other.number == trial.number)
     folder, train = session.folder / TRIALS / str(place), _train if session.request.model == "network" else _train_other
@@ -288,7 +283,7 @@ def _tell_of(session: TuneSession, number: int) -> None:
 
 
 def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: int) -> _Trained:
-    """Train a trial's network, and save it in the trial's folder."""
+    """Train a trial's network. Write its epochs into the trial's folder."""
     preset, folder = check_preset(content), session.folder / TRIALS / str(place)
     request = session.request.run_request(session.space.base_name, seed=seed_of(session.request.seed, place))
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
@@ -313,7 +308,6 @@ def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: 
 
         eval_set = parts["validation"].frame[known], parts["validation"].y[known]
         model.train(model.prepare(rows, parts["train"].y, eval_set=eval_set), on_epoch=watch)
-    model.save(folder / MODEL, overwrite=True, keep_rows=request.keep_rows)
     with writing(session.folder):
         write_csv(model.history_.drop(columns="seconds"), folder / HISTORY)
     facts = {
@@ -334,7 +328,6 @@ def _train_other(session: TuneSession, _trial: Any, content: Mapping[str, Any], 
     known, held = inputs.learned, inputs.parts["validation"]
     X, y = held.frame[known], held.y[known]
     model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
-    model.save(session.folder / TRIALS / str(place) / MODEL, overwrite=True, keep_rows=request.keep_rows)
     part, score = ("prediction", "rmse") if inputs.task == "regression" else ("probabilities", "log_loss")
     value = scores_of(inputs.task, y, model.predict_parts(X)[part], classes=getattr(model, "classes_", ()))[score]
     return float(value), {SECONDS: round(model.fitted_.seconds, 3)}, False
@@ -409,7 +402,7 @@ def _again(session: TuneSession, best: int) -> str:
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
 def export_winner(session: TuneSession) -> Outcome:
-    """Make the best trial a finished run in the study's folder. Test rows are used here, for this trial only."""
+    """Run the best settings in the study's folder. Test rows are used here, for these only."""
     folder, trials = session.folder, session.finished
     best = best_of(trials)
     if best is None:
@@ -432,51 +425,26 @@ def export_winner(session: TuneSession) -> Outcome:
             write_table(session)
             with writing(folder):
                 write_json_atomic(folder / PRESET, plain(chosen(session.space, best, trials[best])))
-            _run_stages(session, best)
+            _run(session, best)
             write_page(session)
             with writing(folder):
                 STUDY.finish(folder, record, found, (TABLE, PRESET, PAGE))
         return _outcome(session.request, session.space, record, already=False)
 
 
-def _run_stages(session: TuneSession, best: int) -> None:
-    """Do the stages of a run with the winner's settings, using its trained model."""
+def _run(session: TuneSession, best: int) -> None:
+    """Run the best settings, as the command of ``again`` does. A run of other settings in the folder is replaced."""
     folder, seed = session.folder, seed_of(session.request.seed, best)
     request = session.request.run_request(os.fspath(folder / PRESET), seed=seed, out=folder)
-    settings = {
-        **configuration(request),
-        "preset": f"trial {best} of {session.total}, space {Path(session.space.name).name}",
-    }
-
-    def adopt(work: RunWork) -> None:
-        source = folder / TRIALS / str(best) / MODEL
-        try:
-            load(source, device="cpu")
-        except PermgradError:
-            fact = "is damaged" if source.is_dir() else "is on another machine"
-            session.say(f"  the model of trial {best} {fact}; it is trained again here")
-            model_stage(work)
-            return
-        with atomic_path(folder / "model", folder=True) as temporary:
-            shutil.copytree(source, temporary, dirs_exist_ok=True)
-        work.measure()
-
-    if RUN.finished(folder, settings):
-        return
     there = RUN.read(folder)
     if there is None:
         with writing(folder):
             RUN.clear(folder)  # of a run without its record. The study's record shows that the folder is ours
+    if not RUN.is_of(there, configuration(request) | session.inputs.images):
+        request = replace(request, overwrite=True)
     session.say(f"the best is trial {best}; it becomes a run in {folder}")
-    with folders.open_run(
-        folder, settings, command=session.request.command, overwrite=not RUN.is_of(there, settings)
-    ) as run:
-        if run.lost:
-            session.say(run.lost)
-        notes = {f"note: {note}" for note in session.inputs.notes}
-        work = RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
-        with contextlib.closing(work.clock.whole):
-            do_stages(work, {**STAGE_WORK, "model": adopt})
+    known = {headline(session.inputs), *(f"note: {note}" for note in session.inputs.notes)}
+    run_table(request, say=lambda line: None if line in known else session.say(line))
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
