@@ -18,12 +18,12 @@ from permgrad.tuning.study import (
     at_work,
     best_of,
     chosen,
+    claim,
+    end_interrupted,
     finished,
-    is_free,
+    free_place,
     open_storage,
     open_study,
-    placed,
-    repeat_interrupted,
     seed_of,
     set_pruner,
     set_sampler,
@@ -67,9 +67,10 @@ def study(tmp_path):
 
 def do(study: Any, total: int, seed: int = 0, stops: int | None = None, alone: bool = True) -> None:
     """Do trials of a function instead of a training. The process stops in the middle of one place, if so told."""
+    guard = Path(study.user_attrs["guard"])
 
     def objective(trial: Any) -> float:
-        place = next(at for at, other in placed(study) if other.number == trial.number)
+        place = claim(study, trial, total, guard)
         set_sampler(study, SPACE, seed=seed, place=place)
         preset = chosen(SPACE, place, trial)
         assert preset == chosen(SPACE, place, study.trials[trial.number]), "a stored trial says the same"
@@ -77,12 +78,11 @@ def do(study: Any, total: int, seed: int = 0, stops: int | None = None, alone: b
             raise KeyboardInterrupt
         return (preset["network"]["dropout"] - 0.3) ** 2 + abs(preset["learning_rate"] - 0.01)
 
-    guard = Path(study.user_attrs["guard"])
     while True:
-        repeat_interrupted(study, total, guard, alone=alone)
-        if len(finished(study, total)) >= total or not is_free(study, total):
+        end_interrupted(study, alone=alone)
+        if len(finished(study, total)) >= total or free_place(study, total) is None:
             return
-        study.optimize(objective, n_trials=1)
+        study.optimize(objective, n_trials=1, catch=(RuntimeError,))
 
 
 def done(study: Any) -> list[tuple[int, float, dict]]:
@@ -114,8 +114,8 @@ def test_an_interrupted_trial_is_tried_again(tmp_path):
         do(study, 14)
         assert done(study) == whole
         assert len(study.trials) == 14 + 4
-        places = [place for place, _ in placed(study)]
-        assert {place for place in places if places.count(place) == 2} == {0, 5, 12, 13}
+        places = [trial.user_attrs.get("place") for trial in study.trials]
+        assert {place for place in places if places.count(place) == 2} == {0, 5, 12}
 
 
 def test_trial_0_is_the_base_and_has_the_studys_seed(study):
@@ -127,9 +127,11 @@ def test_trial_0_is_the_base_and_has_the_studys_seed(study):
 
 
 def test_a_failed_trial_is_finished_and_no_best_one(study):
-    study.ask().set_user_attr("reason", "x")
+    trial = study.ask()
+    assert claim(study, trial, 4, Path(study.user_attrs["guard"])) == 0
+    trial.set_user_attr("reason", "x")
     study.tell(0, state=optuna.trial.TrialState.FAIL)
-    repeat_interrupted(study, 4, Path(study.user_attrs["guard"]), alone=True)
+    end_interrupted(study, alone=True)
     assert list(finished(study)) == [0]
     assert len(study.trials) == 1
     assert best_of(finished(study)) is None
@@ -147,6 +149,7 @@ def test_the_trial_of_another_process_is_repeated_when_it_is_silent(tmp_path):
     with opened(tmp_path / "w") as one, opened(tmp_path / "w") as two:
 
         def objective(trial: Any) -> float:
+            claim(one, trial, 2, tmp_path / "w" / "guard")
             time.sleep(0.2)  # for its first heartbeat
             for seconds, places in ((SILENT_SECONDS - 30, [1]), (40, [0, 1])):
                 pass_(seconds)

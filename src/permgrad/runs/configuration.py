@@ -9,12 +9,8 @@ from permgrad.base import __version__
 from permgrad.base.files import file_hash, plain
 from permgrad.base.folders import configuration_hash
 from permgrad.data.read.table import is_parquet_folder
-from permgrad.runs.options import CommandRequest, data_sets, is_file, options_of, separated, split_preset, table_name
-from permgrad.runs.requests import NO_GROUPS
+from permgrad.runs.options import CommandRequest, data_sets, file_of, options_of, separated, table_name
 from permgrad.runs.run.early import no_such_file
-
-#: Fields that may name a file, or a function of the user's.
-_NAMING = ("test", "groups", "preset", "model", "models", "space")
 
 
 def configuration(request: CommandRequest) -> dict[str, Any]:
@@ -44,15 +40,12 @@ def configuration(request: CommandRequest) -> dict[str, Any]:
 
 def _inside(name: str, value: Any) -> str | None:
     """Return what is in the file or the function that a field names. None: it names none."""
-    if name not in _NAMING or str(value) == NO_GROUPS:
-        return None
-    text = split_preset(str(value))[0]
-    if isinstance(value, Path) or text.endswith(".json") or (name == "model" and is_file(text)):
-        return content_of(text, name)
-    if name == "model" and ":" in text:
+    if (path := file_of(name, value)) is not None:
+        return content_of(path, name)
+    if name == "model" and ":" in value:
         from permgrad.runs.run.choosing import estimator_of  # few runs train one
 
-        return repr(estimator_of(text))
+        return repr(estimator_of(value))
     return None
 
 

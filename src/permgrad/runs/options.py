@@ -147,6 +147,23 @@ def table_name(table: str | Path) -> str:
     return name
 
 
+#: What ``--groups`` says where each column is a feature.
+NO_GROUPS = "none"
+#: Fields that may name a file.
+_NAMING = ("table", "test", "groups", "preset", "model", "models", "space")
+
+
+def file_of(field: str, value: Any) -> Path | None:
+    """Return the file or folder that a value of a field names. None: it names none."""
+    if field not in _NAMING or value is None or str(value) == NO_GROUPS:
+        return None
+    if field == "table":
+        return None if value in DATA_SETS else Path(value)
+    text = split_preset(str(value))[0]
+    is_path = isinstance(value, Path) or text.endswith(".json") or (field == "model" and is_file(text))
+    return Path(text) if is_path else None
+
+
 class CommandRequest:
     """Base of several requests: the folder to write, and the command line that makes the same request."""
 
@@ -160,6 +177,27 @@ class CommandRequest:
             return self.out
         place = options_of(self)["out"].place  # such as permgrad-runs/<table>-<seed>
         return Path(re.sub("<(.+?)>", lambda field: table_name(str(getattr(self, field[1]))), place))
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files and folders to read, by role."""
+        found: dict[str, Path] = {}
+        for name in options_of(self):
+            value = getattr(self, name)
+            roles = {f"preset {one}": one for one in value} if isinstance(value, tuple) else {name: value}
+            found |= {role: path for role, one in roles.items() if (path := file_of(name, one)) is not None}
+        return {f"{role} file" if role in ("groups", "test", "model") else role: path for role, path in found.items()}
+
+    @property
+    def columns(self) -> dict[str, Names]:
+        """The columns that options name, by option, such as ``drop`` or ``id``."""
+        named = {}
+        for name, entry in options_of(self).items():
+            if entry.metavar == "COL":
+                value = getattr(self, name)
+                several = value if isinstance(value, tuple) else () if value is None else (value,)
+                named[(entry.name or name).removeprefix("--")] = several
+        return named
 
     @property
     def command(self) -> str:

@@ -61,8 +61,6 @@ _PARQUET = "CSV, Excel or Parquet file, folder of Parquet files, or named data s
 _TABLE = "CSV, Excel or Parquet file, or named data set (permgrad datasets list)."
 _SHEET = "Sheet of Excel files (default: the first)."
 _OPEN = "Open the report in a browser."
-#: What ``--groups`` says where each column is a feature.
-NO_GROUPS = "none"
 _GROUPS = 'JSON of columns that act as one: {"name": ["column", ...]}; none: not even copies.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
@@ -112,15 +110,6 @@ class TableRequest(ComputingRequest, CommandRequest):
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
     device: str = option("auto, cpu, cuda, cuda:1 or mps.", "auto", "NAME", changes_result=False)
-
-    @property
-    def files(self) -> dict[str, Path | None]:
-        """The files and folders to read, by role. None: not used."""
-        files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test")}
-        preset = getattr(self, "network", "")
-        files["preset"] = Path(preset) if preset.endswith(".json") else None
-        files |= {"groups file": None} if str(files["groups file"]) == NO_GROUPS else {}
-        return {"table": None if self.table in DATA_SETS else Path(self.table), **files}
 
     @property
     def kinds(self) -> dict[str, Kind]:

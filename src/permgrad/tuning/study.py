@@ -1,8 +1,9 @@
 """A study in a storage of Optuna. One or many processes work on it, and each may stop at any moment.
 
-Optuna numbers every trial that begins. A trial whose process stopped stays in the storage without a result, and its
-**place** is tried again: places 0 … N - 1 are what a study of N trials consists of. The sampler and the training of a
-trial take their seeds from its place, so a resumed study of one process is that of an uninterrupted one.
+Optuna numbers every trial that begins. A study of N trials has the **places** 0 … N - 1, and a trial that begins takes
+the first one that is neither finished nor being tried: that of a process that stopped is tried again. The sampler and
+the training of a trial take their seeds from its place, so a resumed study of one process is that of an uninterrupted
+one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from permgrad.tuning.spaces import Space
 
 #: The study's attribute with what was tuned.
 IDENTITY = "permgrad"
-#: Attributes of trials: the place of one that is tried again, what was found, and why one failed.
+#: Attributes of trials: the place, what was found, and why one failed.
 PLACE, LOSS, EPOCHS, BEST_EPOCH, SECONDS, REASON = "place", "loss", "epochs", "best_epoch", "seconds", "reason"
 #: Seconds between two of Optuna's heartbeats, and after which it counts a silent process as dead.
 BEAT_SECONDS, SILENT_SECONDS = 15, 120
@@ -149,7 +150,7 @@ def open_study(
 ) -> Iterator[Any]:
     """Open or make a study. An existing one must have the same identity: everything that its results depend on.
 
-    ``guard``: the file that a process locks while it does so, and that ``repeat_interrupted`` locks.
+    ``guard``: the file that a process locks while it does so, and that ``claim`` locks.
     """
     optuna, storage = need_optuna(), None
     try:
@@ -186,16 +187,6 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
-def placed(study: Any) -> list[tuple[int, Any]]:
-    """Return place and frozen trial of all trials, in the order in which they began."""
-    pairs, new = [], 0
-    for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number):
-        place = trial.user_attrs.get(PLACE)
-        pairs.append((new if place is None else place, trial))
-        new += place is None
-    return pairs
-
-
 def is_finished(trial: Any) -> bool:
     """Whether a trial has a result: complete, pruned, or failed for a reason of its own."""
     return trial.state.is_finished() and (trial.state.name != "FAIL" or REASON in trial.user_attrs)
@@ -204,8 +195,9 @@ def is_finished(trial: Any) -> bool:
 def finished(study: Any, total: int | None = None) -> dict[int, Any]:
     """Return the finished trials by place, in order, all or those of the first ``total`` places."""
     found: dict[int, Any] = {}
-    for place, trial in placed(study):
-        if is_finished(trial) and (total is None or place < total):
+    for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number):
+        place = trial.user_attrs.get(PLACE)
+        if place is not None and is_finished(trial) and (total is None or place < total):
             found.setdefault(place, trial)
     return dict(sorted(found.items()))
 
@@ -216,31 +208,33 @@ def best_of(trials: Mapping[int, Any]) -> int | None:
     return min(losses, key=lambda place: (losses[place], place), default=None)
 
 
-def is_free(study: Any, total: int) -> bool:
-    """Whether one of the places waits for a process."""
-    pairs = placed(study)
-    return (
-        any(trial.state.name == "WAITING" for _, trial in pairs) or max((at for at, _ in pairs), default=-1) < total - 1
-    )
+def free_place(study: Any, total: int) -> int | None:
+    """Return the first of ``total`` places that is neither finished nor being tried. None: there is none."""
+    trials = study.get_trials(deepcopy=False)
+    taken = {trial.user_attrs.get(PLACE) for trial in trials if is_finished(trial) or trial.state.name == "RUNNING"}
+    return next((place for place in range(total) if place not in taken), None)
 
 
-def repeat_interrupted(study: Any, total: int, guard: Path, *, alone: bool) -> None:
-    """Let those of the first ``total`` places wait again whose process stopped.
+def claim(study: Any, trial: Any, total: int, guard: Path) -> int:
+    """Give a trial that begins the first free place."""
+    with exclusive(guard):
+        place = free_place(study, total)
+        if place is None:
+            raise RuntimeError("other processes try all that is left")
+        trial.set_user_attr(PLACE, place)
+    return place
+
+
+def end_interrupted(study: Any, *, alone: bool) -> None:
+    """End trials whose process stopped, so that their places are free.
 
     If this process is ``alone``, these are all that run. If not, they are those without a heartbeat of Optuna.
     """
     optuna = need_optuna()
-    states = optuna.trial.TrialState
-    with exclusive(guard):
-        optuna.storages.fail_stale_trials(study)
-        pairs = placed(study)
-        for place, trial in pairs:
-            if trial.state == states.RUNNING and alone:
-                study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
-            elif trial.state != states.FAIL or is_finished(trial):
-                continue
-            if place < total and all(at != place or other.number <= trial.number for at, other in pairs):
-                study.enqueue_trial({}, user_attrs={PLACE: place})
+    optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False) if alone else ():
+        if trial.state.name == "RUNNING":
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
 
 
 def seed_of(seed: int, place: int) -> int:

@@ -35,7 +35,8 @@ from permgrad.runs.commands.method_options import method_options
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
 from permgrad.runs.folder.documents import read_like
 from permgrad.runs.folder.folder import read_record, refuse_input, refuse_run_file
-from permgrad.runs.requests import NO_GROUPS, ExplainRequest, Outcome, run_of
+from permgrad.runs.options import NO_GROUPS
+from permgrad.runs.requests import ExplainRequest, Outcome, run_of
 from permgrad.runs.run import predicting
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.predicting import cache_of
@@ -60,10 +61,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     if request.row is not None and request.max_rows is not None:
         raise InputError("--row and --max-rows cannot be combined", hint="Leave one of them out.", code="PG006")
     method_options(request)  # refuses what the method does not have
-    is_file = request.model_folder.is_file()
-    check_explained(request, is_file=is_file)
-    if request.table is None:
-        request = of_test_rows(request)
+    request, is_file = located(request), request.model_folder.is_file()
     model = request.model_folder if is_file else None
     refuse_input(request.folder, {"table": request.source, "model": model, "groups file": request.groups})
     refuse_run_file(request.folder, request.model_folder)
@@ -85,8 +83,24 @@ def explain_table(request: ExplainRequest) -> Outcome:
         return outcome_of(request, explanation, rows, lines_of_rows)
 
 
-def of_test_rows(request: ExplainRequest) -> ExplainRequest:
-    """Return the request for the test rows of the model's run. A row is chosen by its number in the run's table."""
+def located(request: ExplainRequest) -> ExplainRequest:
+    """Return the request with a table: without one, with the test rows of the model's run.
+
+    Refuse what is no model, and options that do not apply to model files.
+    """
+    if request.model_folder.is_file():
+        check_onnx(request.model_folder)
+        what = f"{request.model_folder.name} is a model file"
+        if request.table is None:
+            problem = f"Missing TABLE: {what}, which has no test rows"
+            raise InputError(problem, hint="Name the table to explain.", code="PG005")
+        if request.engine != "local":
+            problem = f"--engine applies to models of permgrad, but {what}"
+            raise InputError(problem, hint="Leave it out.", code="PG004")
+        return request
+    predicting.check_model(request.model_folder)
+    if request.table is not None:
+        return request
     table, rows, sheet = predicting.own_test_rows(request.model_folder)
     place = request.row
     if place is not None:
@@ -161,21 +175,6 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
             raise InputError(problem, hint="Name the column that the model predicts.", code="PG006")
     rows = predictor.table_for(table, y)
     return make_file_model(predictor, rows, None if y is None else table[y]), rows, written
-
-
-def check_explained(request: ExplainRequest, *, is_file: bool) -> None:
-    """Refuse what is no model, and options that apply only to permgrad's own models, or only to model files."""
-    if not is_file:
-        predicting.check_model(request.model_folder)
-        return
-    check_onnx(request.model_folder)
-    what = f"{request.model_folder.name} is a model file"
-    if request.table is None:
-        problem = f"Missing TABLE: {what}, which has no test rows"
-        raise InputError(problem, hint="Name the table to explain.", code="PG005")
-    if request.engine != "local":
-        problem = f"--engine applies to models of permgrad, but {what}"
-        raise InputError(problem, hint="Leave it out.", code="PG004")
 
 
 def _explain_in_memory(

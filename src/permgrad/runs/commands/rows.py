@@ -17,7 +17,7 @@ from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import ColumnType, infer_schema
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.pages.words import clean, value_text
-from permgrad.runs.commands.explain import ReadRows, check_explained, of_test_rows, read_rows_of
+from permgrad.runs.commands.explain import ReadRows, located, read_rows_of
 from permgrad.runs.folder.folder import finished_record
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, RunRequest
@@ -80,8 +80,7 @@ def _column(one: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
 # ---- a row -----------------------------------------------------------------------------------------------------------
 def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
     """Return the rows of a request with its model, the row that it names, and the row's number in the table."""
-    check_explained(request, is_file=request.model_folder.is_file())
-    request = of_test_rows(request) if request.table is None else request
+    request = located(request)
     if request.source.is_dir():
         raise InputError(f"{request.source} is a folder", hint="Name one file with the row.", code="PG006")
     read = read_rows_of(request)

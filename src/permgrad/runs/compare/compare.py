@@ -66,8 +66,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         configuration(replace(request, models=tuple(model.name for model in plan.models))),
         request.folder,
     )
-    presets = {f"preset {model}": Path(model) for model in request.models if model.endswith(".json")}
-    refuse_input(folder, {**request.files, **presets}, names=FOLDER.names)
+    refuse_input(folder, request.files, names=FOLDER.names)
     done = None if request.overwrite else FOLDER.finished(folder, settings)
     if done is not None and done.get("metric_asked") == request.metric:
         for note in plan.notes:

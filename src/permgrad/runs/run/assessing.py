@@ -24,6 +24,7 @@ from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
+from permgrad.runs.options import split_preset
 
 if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
@@ -108,7 +109,7 @@ def write_page(
     """
     layout, configuration = folder / "layout.svg", record["configuration"]
     drawing = layout.read_text(encoding="utf-8", errors="replace") if layout.is_file() else None
-    preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
+    preset, seed, facts = split_preset(configuration.get("preset", ""))[0], configuration.get("seed"), record["facts"]
     stored = content
     content = completed(content, model, preset=preset, layout=drawing)
     content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])

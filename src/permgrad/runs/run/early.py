@@ -24,21 +24,8 @@ def refuse_early(request: RunRequest) -> None:
         raise no_such_file(request.table, "table", data_sets())
     names, target = csv_header(request.table), request.target[0] if request.target else None
     # A column without a name is named by its place, once the table is read.
-    if names and not any(name.startswith("column ") for name in (*request.target, *chain(*_named(request).values()))):
+    if names and not any(name.startswith("column ") for name in (*chain(*request.columns.values()), *request.kinds)):
         find_columns(request, target, names)
-
-
-def _named(request: RunRequest) -> dict[str, Sequence[str]]:
-    """Return the columns that options name, by option."""
-    single = {
-        "row_group": request.row_group,
-        "time": request.time,
-        "weight": request.weight,
-        "offset": request.offset,
-    }
-    named = {option: () if name is None else (name,) for option, name in single.items()}
-    listed_ones = {"drop": request.drop, "id": request.identifier, "sensitive": request.sensitive}
-    return {**listed_ones, **named, "--kind": tuple(request.kinds)}
 
 
 def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) -> None:
@@ -47,7 +34,7 @@ def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) 
         hint = f"Which column should be predicted? Columns: {listed(names, 8)}."
         raise InputError("Missing --target", hint=hint, code="PG005")
     find_column(target, names, "target")
-    for option, columns in _named(request).items():
+    for option, columns in {**request.columns, "--kind": tuple(request.kinds)}.items():
         for name in columns:
             find_column(name, names, option)
 

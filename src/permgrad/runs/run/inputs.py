@@ -37,8 +37,8 @@ from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_exposures, read_weights
 from permgrad.pages.sentences import together_words
-from permgrad.runs.options import table_name
-from permgrad.runs.requests import NO_GROUPS, RunRequest
+from permgrad.runs.options import NO_GROUPS, table_name
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     find_together,

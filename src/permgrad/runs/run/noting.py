@@ -30,8 +30,8 @@ from permgrad.data.types.identifiers import (
     names_things,
 )
 from permgrad.evaluation.kept_together import Together, rows_together
-from permgrad.runs.options import separated
-from permgrad.runs.requests import NO_GROUPS, RunRequest
+from permgrad.runs.options import NO_GROUPS, separated
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from permgrad.base.errors import InputError, option_of
@@ -18,8 +19,10 @@ from permgrad.runs.run.early import find_column, find_columns
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
-#: Why a column is no feature, in the words of the table of columns.
-TIME, OFFSET, ROW_GROUP = "left out: --time", "left out: --offset", "left out: --row-group"
+#: Why a column that an option names is no feature, in the words of the table of columns.
+TIME, ROW_GROUP = "left out: --time", "left out: --row-group"
+_ROLES = {"drop": "left out: --drop", "id": "identifier: --id", "row_group": ROW_GROUP}
+_ROLES |= {"weight": "left out: --weight", "offset": "left out: --offset", "time": TIME}
 #: Kinds of columns of groups that stay features, and what is read of them.
 READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
 #: The task by kind of the target.
@@ -76,8 +79,7 @@ def read_table(request: RunRequest) -> ReadTable:
 
 def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
-    names = request.row_group, request.time, request.weight, request.offset
-    card, single = None, [name for name in names if name is not None]
+    card, columns = None, request.columns
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
@@ -91,11 +93,11 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         # A time column is read as a number also if it names rows.
         identifiers=[name for name in request.identifier if name != request.time],
         # Columns that an option names are read also if they only name rows.
-        named=(*request.target, *request.drop, *request.identifier, *request.sensitive, *request.kinds, *single),
+        named=(*chain(*columns.values()), *request.kinds),
         images=[name for name, kind in request.kinds.items() if kind == "image"],
         not_na=separated(request.not_na),
         sheet=request.sheet,
-        dropped={*request.drop, *named_kinds}.difference(request.target, request.identifier, request.sensitive, single),
+        dropped={*request.drop, *named_kinds}.difference(*(columns[name] for name in columns if name != "drop")),
     )
     if card is not None:
         return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na)
@@ -112,15 +114,8 @@ def _roles(request: RunRequest, card: DataCard | None, columns: Sequence[str]) -
     roles = dict.fromkeys(unused, "left out: not a feature by its data card")
     if card is not None and card.target != target:
         roles[card.target] = "left out: the usual target"
-    for option, why, names in (
-        ("drop", "left out: --drop", request.drop),
-        ("id", "identifier: --id", request.identifier),
-        ("row_group", ROW_GROUP, () if request.row_group is None else (request.row_group,)),
-        ("weight", "left out: --weight", () if request.weight is None else (request.weight,)),
-        ("offset", OFFSET, () if request.offset is None else (request.offset,)),
-        ("time", TIME, () if request.time is None else (request.time,)),
-    ):
-        for name in names:
+    for option, why in _ROLES.items():
+        for name in request.columns[option]:
             roles[name] = roles.get(name, why) if option == "time" else why
     second = "" if target in unused else roles.get(target, "").partition(": ")[2]
     second = "--sensitive" if target in request.sensitive else second

@@ -40,9 +40,8 @@ from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import METRICS
-from permgrad.runs.folder.folder import RUN
+from permgrad.runs.folder.folder import RUN, refuse_input
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
@@ -62,15 +61,14 @@ from permgrad.tuning.study import (
     at_work,
     best_of,
     chosen,
+    claim,
+    end_interrupted,
     finished,
+    free_place,
     importances,
-    is_finished,
-    is_free,
     need_optuna,
     open_study,
-    placed,
     quiet_optuna,
-    repeat_interrupted,
     seed_of,
     set_pruner,
     set_sampler,
@@ -125,8 +123,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     space = get_space(request.space) if request.model == "network" else get_model_space(request.model, request.space)
     identity = identity_of(request, space)
     folder = request.folder
-    space_file = Path(request.space) if request.space.endswith(".json") else None
-    folders.refuse_input(folder, {**request.files, "space": space_file}, names=STUDY.names)
+    refuse_input(folder, request.files, names=STUDY.names)
     beside = {"storage": request.shown_storage, "study": request.study}
     there = STUDY.find(folder, identity, overwrite=request.overwrite, **beside)
     if there is not None and (done := finished_outcome(request, identity, space)) is not None:
@@ -218,16 +215,17 @@ def _work_through(session: TuneSession) -> None:
     optuna, study, waiting, begun = need_optuna(), session.study, False, list[int]()
     guard, has_file = _workers(session.request) / GUARD, storage_file(session.request.url) is not None
     while True:
-        repeat_interrupted(study, session.total, guard, alone=has_file and not session.others())
+        end_interrupted(study, alone=has_file and not session.others())
         if len(session.finished) >= session.total:
             return
-        if is_free(study, session.total):
+        if free_place(study, session.total) is not None:
             waiting = False
             # Another process may have given this one up, for example of a machine that slept, and repeated its trial.
             with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                study.optimize(lambda trial: _do_trial(session, trial, begun), n_trials=1, catch=_TRIAL_FAULTS)
-            _tell_of(session, begun.pop())
-            write_table(session)
+                study.optimize(lambda trial: _do_trial(session, trial, guard, begun), 1, catch=_TRIAL_FAULTS)
+            while begun:
+                _tell_of(session, begun.pop())
+                write_table(session)
             continue
         if not waiting:
             session.say("other processes work on the last trials; waiting (Ctrl-C ends only this process)")
@@ -235,10 +233,10 @@ def _work_through(session: TuneSession) -> None:
         time.sleep(_PAUSE)
 
 
-def _do_trial(session: TuneSession, trial: Any, begun: list[int]) -> float:
-    """Choose a trial's settings, train it, and return its loss. Add its number to ``begun``."""
-    begun.append(trial.number)
-    place = next(at for at, other in placed(session.study) if other.number == trial.number)
+def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -> float:
+    """Choose a trial's settings, train it, and return its loss. Add its place to ``begun``."""
+    place = claim(session.study, trial, session.total, guard)
+    begun.append(place)
     folder, train = session.folder / TRIALS / str(place), _train if session.request.model == "network" else _train_other
     set_sampler(session.study, session.space, seed=session.request.seed, place=place)
     try:
@@ -261,12 +259,12 @@ def _do_trial(session: TuneSession, trial: Any, begun: list[int]) -> float:
     return value
 
 
-def _tell_of(session: TuneSession, number: int) -> None:
+def _tell_of(session: TuneSession, place: int) -> None:
     """Say how a trial ended, which is the best, and how long the rest may take."""
-    place, trial = next(pair for pair in placed(session.study) if pair[1].number == number)
-    done, facts = session.finished, trial.user_attrs
-    if not is_finished(trial):
+    done = session.finished
+    if place not in done:
         return
+    trial, facts = done[place], done[place].user_attrs
     line = f"[{len(done)}/{session.total}] trial {place}: "
     if REASON in facts:
         line += f"failed: {facts[REASON]}"
