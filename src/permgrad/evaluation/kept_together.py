@@ -115,12 +115,25 @@ def rows_together(
     tried = [(alike, trial.of(columns, codes)) for alike, columns, codes in found[:_TRIED]]
     falls = [(alike, one) for alike, one in tried if one.clear]
     if falls:
-        # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
-        largest = max(one.fall for _, one in falls)
-        return max((pair for pair in falls if pair[1].fall >= _ABOUT * largest), key=lambda pair: pair[0])[1]
+        return _strongest(falls)
     repeated = (name for name in named if _rows_each(cells[name].codes) >= _SEVERAL)
     name = next(repeated, None)
     return None if name is None else trial.of([name], cells[name].codes)
+
+
+def _strongest(falls: list[tuple[float, Together]]) -> Together:
+    """Return the column, or pair, of those whose score falls clearly, of which rows with one value are most alike.
+
+    A pair with that column takes its place where the score falls more: a name that comes again each year.
+    """
+    of_one = [pair for pair in falls if len(pair[1].columns) == 1]
+    if of_one:
+        column = max(of_one, key=lambda pair: pair[0])[1]
+        finer = [one for _, one in falls if set(column.columns) <= set(one.columns)]
+        return max(finer, key=lambda one: one.fall)
+    # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
+    largest = max(one.fall for _, one in falls)
+    return max((pair for pair in falls if pair[1].fall >= _ABOUT * largest), key=lambda pair: pair[0])[1]
 
 
 # ---- candidates ------------------------------------------------------------------------------------------------------
