@@ -392,7 +392,7 @@ def test_targets_that_do_not_fit():
         explain(net, TABLE, np.full(ROWS, 3))
     with pytest.raises(pg.InputError, match="one value for each of the 12 rows"):
         explain(net, TABLE, np.zeros(5, dtype=int))
-    with pytest.raises(pg.InputError, match="target must be one of the 3 outputs, got 9"):
+    with pytest.raises(pg.InputError, match=r"No output 9\. The outputs are 0, 1, 2"):
         explain(net, TABLE, target=9)
     named = explain(net, TABLE, np.array(["b", "a", "c"] * 4), class_names=["a", "b", "c"])
     assert named.outputs == ("all", "a", "b", "c")
@@ -669,7 +669,7 @@ def test_channels_are_found_where_they_are():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": 1.0}, "outputs, got 1.0"),
+        ({"target": 1.0}, "No output 1.0. The outputs are 0, 1"),
         ({"y": 1}, "y must have one value per row, got int 1"),
         ({"layer": ["a"]}, "names a part of the network, but Linear has no parts"),
         ({"groups": [["a"]]}, "groups must be a mapping of names to lists of features, got"),

@@ -80,5 +80,5 @@ def test_a_preset_is_divided_from_its_branches():
     assert split_preset("paper:image") == ("paper", ("image",))
     assert split_preset("tuned/preset.json:tabular+photo") == ("tuned/preset.json", ("tabular", "photo"))
     assert split_preset("C:\\settings\\preset.json") == ("C:\\settings\\preset.json", ())
-    with pytest.raises(InputError, match="branch of preset 'paper' must be one of"):
+    with pytest.raises(InputError, match="branch of preset 'paper' cannot be 'tabluar'"):
         split_preset("paper:tabluar")

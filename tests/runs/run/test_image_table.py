@@ -177,7 +177,7 @@ IMAGE = ("--target", "label", "--kind")
     [
         (
             (*IMAGE, "scn=image"),
-            "Column 'scn' (--kind) not found. Did you mean 'scan'?",
+            "--kind scn: no such column. Did you mean 'scan'?",
         ),
         (
             ("--target", "scan", "--kind", "scan=image"),
@@ -198,7 +198,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, word
 
 def test_a_named_data_set_has_no_images(tmp_path):
     said = call("run", "breast_cancer", "--kind", "scan=image", "--out", tmp_path / "run", code=2)
-    assert "Column 'scan' (--kind) not found" in said
+    assert "--kind scan: no such column" in said
 
 
 def test_images_in_both_parts_are_noted(table, tmp_path):

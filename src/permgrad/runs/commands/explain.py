@@ -122,7 +122,7 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
     if streamed:
         model, data, parts = open_streamed(request, request.source, request.y)
         if request.y is not None:
-            find_column(request.y, parts.columns, "target")
+            find_column(request.y, parts.columns, "--option y=")
         features = predicting.features_of(model)
         target = target_column(data, parts)
         further = [name for name in (target, data.get("weight")) if name in parts.columns]
@@ -145,7 +145,7 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
     columns = [str(column) for column in table.columns]
     if request.y is not None:
-        find_column(request.y, columns, "target")
+        find_column(request.y, columns, "--option y=")
     numbers = request.test_rows
     if numbers is None:
         check_row(request, len(table))
@@ -163,7 +163,7 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
     table = written.frame
     table.columns = pd.Index([str(name) for name in table.columns])
     if y is not None:
-        find_column(y, list(table.columns), "target")
+        find_column(y, list(table.columns), "--option y=")
         if y in names:
             problem = f"Column {y!r} (target) is a feature of the model"
             raise InputError(problem, hint="Name the column that the model predicts.", code="PG006")
