@@ -67,15 +67,15 @@ class PermGrad(PairedMethod):
         if request.scope == "local":
             return explain_plays("permgrad", request, plays)
         if plays.names[1:] == ("alone", "last"):
-            played = play_losses(request, with_total(plays), "permgrad")
-            weights: dict[str, Any] | None = weigh_modalities(played, request)
+            game = play_losses(request, with_total(plays), "permgrad")
+            weights: dict[str, Any] | None = weigh_modalities(game, request)
         else:
-            played = play_losses(request, plays, "permgrad")
-            weights = branch_weights(request, played.game) if request.options["branches"] else None
+            game = play_losses(request, plays, "permgrad")
+            weights = branch_weights(request, game) if request.options["branches"] else None
         trends = None
-        if played.game.engine is not None and request.options["direction"]:
-            trends = direction(request, played.game.engine)
-        explanation = global_explanation("permgrad", request, plays, played, branches=weights, direction=trends)
+        if game.engine is not None and request.options["direction"]:
+            trends = direction(request, game.engine)
+        explanation = global_explanation("permgrad", request, plays, game, branches=weights, direction=trends)
         return with_interactions(request, plays, explanation)
 
     @staticmethod

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.request import Request, methods
-from permgrad.attribution.subject.finite import settle
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.random import generator
 
@@ -31,8 +29,6 @@ EXACT_PLAYERS = 12
 _PERMUTATIONS = 128
 #: The whole game among the names of its players. No input can have this name.
 TOTAL = "\0total"
-#: Numbers of outputs that are measured together.
-_MEASURED = 2**22
 
 
 @dataclass(frozen=True)
@@ -43,11 +39,22 @@ class Play:
     names: tuple[str, ...]  # of the players that the results belong to
     players: Integers  # positions in the space of the players that the mask speaks of, ``(players,)``
     mask: Booleans  # who is replaced where, bool ``(coalitions, players, channels)``
-    combine: Floats  # ``(names, quantities, coalitions)``: how effects of coalitions become quantities
+    #: ``(names, quantities, coalitions)``: how effects of coalitions become quantities. None: of one name, what is
+    #: measured of each coalition itself
+    combine: Floats | None
     within: tuple[tuple[int, ...], ...] = ()  # of each coalition the smaller ones in it, if they are looked at
     #: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row whose
     #: output none of the steps changes has effects of exactly 0, not sums of rounding
     steps: tuple[Integers, ...] = ()
+
+    @property
+    def quantities(self) -> int:
+        """How many numbers are kept of each name."""
+        return len(self.mask) if self.combine is None else self.combine.shape[1]
+
+
+#: Takes a play, outputs ``(coalitions, b, K)``, unchanged outputs ``(b, K)`` and their rows. Returns their effects.
+EffectsOf = Callable[[Play, Tensor, Tensor, Integers], Floats]
 
 
 @dataclass(frozen=True)
@@ -68,57 +75,6 @@ class Plays:
     def coalitions(self) -> int:
         """Predictions for each pair of a row and a donor."""
         return len(self.plays[0].mask) if self.plays else 0
-
-
-@dataclass(frozen=True)
-class Effects:
-    """Turns the outputs of one play into effects."""
-
-    play: Play
-    value: Value
-    base: Floats  # what is measured of the rows of a block as they are, ``(rows, V)``
-    start: int  # the block's first row
-    noise: float | None  # how far rounding moves outputs (None: as for outputs around 1)
-
-    def __call__(self, outputs: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
-        """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs ``(coalitions, b, K)``."""
-        changes = self.measured(self.settled(outputs, unchanged), unchanged, rows)
-        changes -= self.base[rows - self.start]
-        effects: Floats = np.tensordot(self.play.combine, changes, axes=1).swapaxes(1, 2)
-        # The last ones are the rows as they are.
-        before = torch.cat([outputs, unchanged[None]]) if self.play.steps else outputs
-        for name_effects, steps in zip(effects, self.play.steps, strict=False):
-            left = before[torch.from_numpy(steps[:, 1])]
-            still = settle(outputs[torch.from_numpy(steps[:, 0])], left, self.noise) == left
-            name_effects[still.all(dim=2).all(dim=0).cpu().numpy()] = 0.0
-        return effects
-
-    def settled(self, outputs: Tensor, unchanged: Tensor) -> Tensor:
-        """Return outputs without what only rounding changes."""
-        settled = settle(outputs, unchanged, self.noise)
-        for place, smaller in enumerate(self.play.within):
-            # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
-            for other in smaller:
-                settled[place] = settle(settled[place], settled[other], self.noise)
-        return settled
-
-    def measured(self, settled: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
-        """Return what is measured of settled outputs, ``(coalitions, b, V)``."""
-        found = np.empty((len(settled), len(rows), self.base.shape[1]))
-        together = max(1, _MEASURED // max(unchanged.numel(), 1))
-        for first in range(0, len(settled), together):
-            some = settled[first : first + together]
-            measured = self.value(some.flatten(0, 1), np.tile(rows, len(some)), unchanged.repeat(len(some), 1))
-            found[first : first + together] = measured.reshape(len(some), len(rows), -1)
-        return found
-
-
-class Values(Effects):
-    """Gives what is measured of each coalition itself: ``(1, b, coalitions, V)``."""
-
-    def __call__(self, outputs: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
-        """Return values of rows ``(b,)``, from outputs ``(coalitions, b, K)``."""
-        return self.measured(self.settled(outputs, unchanged), unchanged, rows).swapaxes(0, 1)[None]
 
 
 # ---- the plays of the methods ----------------------------------------------------------------------------------------
@@ -208,6 +164,7 @@ def shapley_plays(space: PlayerSpace, seed: int, paths: Sequence[str] = ()) -> P
 def with_total(plays: Plays) -> Plays:
     """Return the game of all players with one more name: ``TOTAL``, the effect of replacing all of them."""
     (play,) = plays.plays
+    assert play.combine is not None
     everybody = play.mask.all(axis=(1, 2))
     total = np.zeros((1, *play.combine.shape[1:]))
     total[0, 0, everybody] = 1.0
