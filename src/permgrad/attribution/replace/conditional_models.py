@@ -7,7 +7,7 @@ cross-fitted, so that no row is predicted by a model that has seen it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -28,7 +28,7 @@ DISTINCT = 8
 _DETERMINED = 0.999
 #: The same for a category: share of the mistakes of always guessing the commonest level that is avoided.
 _DETERMINED_LEVEL = 0.99
-#: Share of the error that a spread which follows other columns must take away.
+#: Share of the error that makes a difference: of a spread that follows other columns, and of strengths.
 _CLEARLY = 0.01
 #: Penalties of ridge regression, and strengths of logistic regression, of which the best is taken.
 _PENALTIES, _STRENGTHS = np.logspace(-4, 4, 17), (0.03, 0.3, 3.0, 30.0, 300.0)
@@ -94,62 +94,83 @@ class _Curve:
 class Terms:
     """Functions of columns that a regression adds up: lines of all, splines of some, products of two or three.
 
-    They are chosen once, on all rows, by the targets ``(rows, targets)``: only coefficients are cross-fitted.
+    They are chosen once, on all rows, by the targets ``(rows, targets)``, and scaled by the penalties that suit each
+    alone, as one penalty holds back all. Only coefficients are cross-fitted.
     """
 
     def __init__(self, x: Floats, targets: Floats) -> None:
         from sklearn.preprocessing import StandardScaler
 
-        self._scaler = StandardScaler().fit(x)
-        self._curves: dict[int, _Curve] = {}
-        self._products: list[tuple[int, ...]] = []
-        z, waves = self._scaler.transform(x), _waves(x)
+        self._scaler, self._targets = StandardScaler().fit(x), targets - targets.mean(axis=0)
+        self._z: Floats = self._scaler.transform(x)
         bending = np.array([len(np.unique(column)) >= DISTINCT for column in x.T])
-        self._few = {int(at): _Curve(z[:, at], _FEW_KNOTS) for at in np.flatnonzero(bending)}
-        clear = _clearness(self._left(x, targets), waves.reshape(len(x), -1)).max(axis=0)
-        clear = np.where(bending, clear.reshape(-1, _WAVES).max(axis=1), 0.0)
-        for at in np.argsort(-clear, kind="stable")[:_CURVES]:
-            if clear[at] > _CURVE_Z:
-                self._curves[int(at)] = _Curve(z[:, at], _KNOTS)
-        self._add_products(waves, self._left(x, targets))
+        self._curves, self._few = (
+            {int(at): _Curve(self._z[:, at], knots) for at in np.flatnonzero(bending)} for knots in (_KNOTS, _FEW_KNOTS)
+        )
+        #: columns of each term, none for the lines of all, and its scale
+        self._terms: list[tuple[tuple[int, ...], float]] = []
+        self._add([()], self._targets)
+        waves, left = _waves(x), self._left()
+        clear = _clearness(left, waves.reshape(len(x), -1)).max(axis=0).reshape(-1, _WAVES).max(axis=1)
+        curves = [(int(at),) for at in np.argsort(-clear, kind="stable") if bending[at] and clear[at] > _CURVE_Z]
+        self._add(curves[:_CURVES], left)
+        self._add_products(waves, self._left())
+        del self._z, self._targets
 
-    def _left(self, x: Floats, targets: Floats) -> Floats:
-        """Return what ridge regression on the terms so far leaves of the targets, centred."""
+    def _add(self, terms: Sequence[tuple[int, ...]], left: Floats) -> None:
+        """Add terms, each scaled half way (as a geometric mean) to the penalty that suits it alone."""
         from sklearn.linear_model import RidgeCV
 
-        design = self(x)
-        left: Floats = targets - RidgeCV(_PENALTIES).fit(design, targets).predict(design).reshape(targets.shape)
-        return left - left.mean(axis=0)
+        penalties = [RidgeCV(_PENALTIES).fit(self._functions(self._z, term), left).alpha_ for term in terms]
+        self._terms += [(term, float(penalty**-0.25)) for term, penalty in zip(terms, penalties, strict=True)]
+
+    def _left(self) -> Floats:
+        """Return what ridge regression on the terms so far leaves of the targets."""
+        from sklearn.linear_model import Ridge
+
+        design = self._design(self._z)
+        left: Floats = self._targets - Ridge().fit(design, self._targets).predict(design).reshape(self._targets.shape)
+        return left
 
     def _add_products(self, waves: Floats, left: Floats) -> None:
         """Add the products that exceed the largest expected by chance: of pairs, and of three of few columns."""
         count = waves.shape[1]
         pairs: list[tuple[int, ...]] = list(combinations(range(count), 2))
         together = _clear_pairs(left, waves)
-        self._add_clearest(pairs, np.array([together[pair] for pair in pairs]), _WAVES**2)
+        found = _clearest(pairs, np.array([together[pair] for pair in pairs]), _WAVES**2)
         if count <= _TRIPLES:
             triples: list[tuple[int, ...]] = list(combinations(range(count), 3))
             slow = waves[:, :, 0]
             clear = [_clearness(left, slow[:, triple].prod(axis=1)[:, None]).max() for triple in map(list, triples)]
-            self._add_clearest(triples, np.array(clear), 1)
+            found += _clearest(triples, np.array(clear), 1)
+        self._add(found, left)
 
-    def _add_clearest(self, products: list[tuple[int, ...]], clear: Floats, tests: int) -> None:
-        least = np.sqrt(2 * np.log(max(len(products) * tests, 1))) + 0.3
-        self._products += [products[at] for at in np.argsort(-clear, kind="stable")[:_PRODUCTS] if clear[at] > least]
+    def _functions(self, z: Floats, term: tuple[int, ...]) -> Floats:
+        """Return the functions of a term, ``(rows, functions)``."""
+        if not term:
+            return z
+        if len(term) == 1:
+            return self._curves[term[0]](z[:, term[0]])
+        values = np.ones((len(z), 1))
+        for at in term:
+            functions = z[:, [at]]
+            if len(term) == 2 and at in self._few:
+                functions = np.concatenate([functions, self._few[at](z[:, at])], axis=1)
+            values = (values[:, :, None] * functions[:, None, :]).reshape(len(z), -1)
+        return values
+
+    def _design(self, z: Floats) -> Floats:
+        return np.concatenate([scale * self._functions(z, term) for term, scale in self._terms], axis=1)
 
     def __call__(self, x: Floats) -> Floats:
-        """Return the terms of rows, ``(rows, terms)``. Outside the range of the background they are straight."""
-        z = self._scaler.transform(x)
-        terms = [z, *(curve(z[:, at]) for at, curve in self._curves.items())]
-        for product in self._products:
-            values = np.ones((len(z), 1))
-            for at in product:
-                functions = z[:, [at]]
-                if len(product) == 2 and at in self._few:
-                    functions = np.concatenate([functions, self._few[at](z[:, at])], axis=1)
-                values = (values[:, :, None] * functions[:, None, :]).reshape(len(z), -1)
-            terms.append(values)
-        return np.concatenate(terms, axis=1)
+        """Return the terms of rows, ``(rows, functions)``. Outside the range of the background they are straight."""
+        return self._design(self._scaler.transform(x))
+
+
+def _clearest(products: list[tuple[int, ...]], clear: Floats, tests: int) -> list[tuple[int, ...]]:
+    """Return the products that exceed the largest expected by chance in ``tests`` tests of each, at most a few."""
+    least = np.sqrt(2 * np.log(max(len(products) * tests, 1))) + 0.3
+    return [products[at] for at in np.argsort(-clear, kind="stable")[:_PRODUCTS] if clear[at] > least]
 
 
 # ---- cross-fitted models ---------------------------------------------------------------------------------------------
@@ -190,7 +211,7 @@ def _mean(x: Floats, target: Floats, folds: Integers) -> Predict:
 
 
 def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predict:
-    """Return cross-fitted probabilities ``(rows, levels)`` by logistic regression, of the strength with least error."""
+    """Return cross-fitted probabilities ``(rows, levels)`` by logistic regression."""
     common = np.argsort(-np.bincount(codes), kind="stable")[: 1 if levels == 2 else _COMMONEST]
     terms = Terms(x, np.asarray(codes[:, None] == common, dtype=np.float64))
 
@@ -200,7 +221,10 @@ def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predic
         # A level that the fitted rows lack is not infinitely wrong.
         return float(-np.log(np.maximum(chance, 1e-3)).mean()), predict
 
-    return min(map(tried, _STRENGTHS), key=lambda found: found[0])[1]
+    found = [tried(strength) for strength in _STRENGTHS]
+    least = min(error for error, _ in found)
+    # What is held back is missed, so that the strongest of those that are as good is taken.
+    return [predict for error, predict in found if error <= (1 + _CLEARLY) * least][-1]
 
 
 def of_levels(design: Floats, codes: Integers, levels: int, strength: float) -> Callable[[Floats], Floats]:
