@@ -17,7 +17,7 @@ import torch
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import Game, play_losses
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
-from permgrad.attribution.replace.plays import SHARES, TOTAL, TWO_PATHS, Play, shapley_plays, with_total
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, SHARES, TOTAL, TWO_PATHS, Play, shapley_plays, with_total
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats
 
@@ -27,7 +27,7 @@ _NUMBERS = ("importance", "std_error", "ci_low", "ci_high", "p_value")
 
 
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
-    """Return the weight of each branch, as written to ``branches.json``, or None for a network with one branch.
+    """Return the weight of each branch, as written to ``branches.json``, or None for one branch, or too many.
 
     Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``, then ``total``
     (for paths with the interval of the interaction) and ``interaction``. ``alone`` is the effect of replacing this
@@ -39,11 +39,10 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
         moments = branch_moments(game)
         quantity = "divergence" if request.y is None else "loss"
         return weigh_branches(moments, request.subject.paths, request.confidence, quantity)
-    modalities = request.space.modalities()
-    if len(modalities) < 2:
+    if not 2 <= len(set(request.space.modality)) <= EXACT_PLAYERS:
         return None
-    request = replace(request, space=modalities)
-    plays = with_total(shapley_plays(modalities, request.seed))
+    request = replace(request, space=request.space.modalities())
+    plays = with_total(shapley_plays(request.space))
     return weigh_modalities(play_losses(request, plays, "modalities"), request)
 
 

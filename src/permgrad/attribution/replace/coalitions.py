@@ -173,9 +173,9 @@ class Blend:
         cut = self._branches(len(rows)) if source is None else None
         if cut is None:
             places = range(len(request.inputs))
-            return self._between(len(rows), lambda part: self.subject.predict([blended(at, part) for at in places]))
+            return self._gather(len(rows), lambda part: self.subject.predict([blended(at, part) for at in places]))
         with cut.subject.theirs(request.inputs):
-            return self._between(
+            return self._gather(
                 len(rows),
                 lambda part: cut.predict(
                     rows[part],
@@ -226,7 +226,7 @@ class Blend:
                 edits.append(edit.to(self.subject.device))
             return self.subject.predict(edits)
 
-        return self._between(len(rows), edited)
+        return self._gather(len(rows), edited)
 
     def _branches(self, pairs: int) -> BranchCut | None:
         """Return the network cut into branches, with the embeddings of all rows, where there is enough to save.
@@ -259,20 +259,21 @@ class Blend:
         return frozenset(followers)
 
     def _outputs(self, tensors: Sequence[Tensor]) -> Tensor:
-        return self._gather(len(tensors[0]), lambda part: self.subject.predict([tensor[part] for tensor in tensors]))
-
-    def _between(self, count: int, predict: Callable[[slice], Tensor]) -> Tensor:
-        return finite(self._gather(count, predict), "between")
+        rows = len(tensors[0])
+        return self._gather(
+            rows, lambda part: self.subject.predict([tensor[part] for tensor in tensors]), checked=False
+        )
 
     def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
         self._batch = in_batches(count, self._batch, work)
 
-    def _gather(self, count: int, predict: Callable[[slice], Tensor]) -> Tensor:
-        """Return the outputs of all rows, predicted batch by batch."""
+    def _gather(self, count: int, predict: Callable[[slice], Tensor], *, checked: bool = True) -> Tensor:
+        """Return the outputs of all rows, predicted batch by batch. ``checked``: refuse rows between two others."""
         with torch.no_grad():
-            outputs = gathered(count, lambda part: [predict(part)], partial(self._in_batches, count))
+            found = gathered(count, lambda part: [predict(part)], partial(self._in_batches, count))
         self.evaluations += count
-        return outputs[0] if outputs else torch.empty(0, 0, device=self.subject.device)
+        outputs = found[0] if found else torch.empty(0, 0, device=self.subject.device)
+        return finite(outputs, "between") if checked else outputs
 
     # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
     def grid(self, rows: Any, donors: Any, keeps: Any) -> Tensor:

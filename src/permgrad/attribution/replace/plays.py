@@ -18,15 +18,12 @@ from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.request import Request, methods
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.base.random import generator
 
 #: Measures predictions: ``(outputs (b, K), rows, outputs as they are (b, K)) -> (b, V)``.
 Value = Callable[[Tensor, slice | Integers, Tensor], Floats]
 
 #: Most modalities for which all coalitions are played.
 EXACT_PLAYERS = 12
-#: Permutations from which coalitions are taken for more.
-_PERMUTATIONS = 128
 #: The whole game among the names of its players. No input can have this name.
 TOTAL = "\0total"
 
@@ -123,19 +120,15 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
     return Plays(("total", "others_replaced"), tuple(plays))
 
 
-def shapley_plays(space: PlayerSpace, seed: int, paths: Sequence[str] = ()) -> Plays:
+def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
     """Return the game of all players at once: the Shapley value of S ↦ Δ_S, and each player's effect alone and last.
 
-    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), exact up to ``EXACT_PLAYERS`` players, and the mean over
-    sampled permutations with their reverses above.
+    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), for up to ``EXACT_PLAYERS`` players.
     """
     count = len(space)
-    if count <= EXACT_PLAYERS:
-        exact = Tree.flat(count).coalitions()
-        somebody = exact.kept.any(axis=1)
-        coalitions, values = exact.kept[somebody], exact.weights[:, somebody]
-    else:
-        coalitions, values = _sampled_coalitions(seed, count)
+    exact = Tree.flat(count).coalitions()
+    somebody = exact.kept.any(axis=1)
+    coalitions, values = exact.kept[somebody], exact.weights[:, somebody]
     combine = np.zeros((count, 3, len(coalitions)))
     combine[:, 0] = values
     sizes = coalitions.sum(axis=1)
@@ -145,13 +138,11 @@ def shapley_plays(space: PlayerSpace, seed: int, paths: Sequence[str] = ()) -> P
         combine[player, 2, ~coalitions[:, player] & (sizes == count - 1)] = -1.0
     # Every pair of coalitions that differ in one player alone, −1 for none.
     position = {row.tobytes(): index for index, row in enumerate(coalitions)} | {bytes(count): -1}
-    without = [(coalitions & (np.arange(count) != player)) for player in range(count)]
     steps = tuple(
         np.array(
             [
-                (index, position[without[player][index].tobytes()])
+                (index, position[(coalitions[index] & (np.arange(count) != player)).tobytes()])
                 for index in np.flatnonzero(coalitions[:, player])
-                if without[player][index].tobytes() in position
             ]
         )
         for player in range(count)
@@ -171,25 +162,6 @@ def with_total(plays: Plays) -> Plays:
     combine = np.concatenate([play.combine, total])
     steps = (*play.steps, np.array([[int(everybody.argmax()), -1]]))
     return replace(plays, plays=(replace(play, names=(*play.names, TOTAL), combine=combine, steps=steps),))
-
-
-def _sampled_coalitions(seed: int, count: int) -> tuple[Booleans, Floats]:
-    """Return the coalitions of sampled permutations and their reverses, and all single players, with their weights."""
-    rng = generator(seed, "modality permutations")
-    weights: dict[bytes, Floats] = {}
-    for _ in range(_PERMUTATIONS):
-        order = rng.permutation(count)
-        for walk in (order, order[::-1]):
-            row = np.zeros(count, dtype=bool)
-            for player in walk.tolist():
-                for joined in (False, True):
-                    row[player] = joined
-                    if row.any():
-                        of_row = weights.setdefault(row.tobytes(), np.zeros(count))
-                        of_row[player] += (joined - 0.5) / _PERMUTATIONS
-    for edge in (*np.eye(count, dtype=bool), *~np.eye(count, dtype=bool)):
-        weights.setdefault(edge.tobytes(), np.zeros(count))
-    return np.stack([np.frombuffer(key, dtype=bool) for key in weights]), np.stack(list(weights.values()), axis=1)
 
 
 @runtime_checkable
