@@ -46,7 +46,7 @@ from permgrad.attribution.explanation.ranks import MOST_TOGETHER
 from permgrad.attribution.explanation.statistics import error_correlation, interval, two_parts
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.model import described
-from permgrad.attribution.replace.game import Played, play_losses
+from permgrad.attribution.replace.game import Game, play_losses
 from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
 from permgrad.attribution.request import Request, methods, refuse_interactions, tuned
@@ -439,9 +439,9 @@ def draw_design(rows: int, refits: int, seed: int, classes: Array | None, groups
 
 def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     """Explain a fit on rows that it has not seen, which lend to each other. The result holds each row's part."""
-    games: list[Played] = []
+    games: list[Game] = []
 
-    def play(request: Request, plays: Plays, label: str) -> Played:
+    def play(request: Request, plays: Plays, label: str) -> Game:
         games.append(play_losses(replace(request, engine=None), plays, label))
         return games[-1]
 
@@ -451,7 +451,7 @@ def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     scores = np.zeros((len(explanation.outputs), len(explanation.names), len(rows)), dtype=np.float32)
     for place, name in enumerate(explanation.names):
         for output, title in enumerate(explanation.outputs if name in played.moments else ()):
-            group, moments = played.outputs.index(title) - 1 if output else None, played.moments[name]
+            group, moments = request.subject.class_names.index(title) if output else None, played.moments[name]
             member = moments.receiver_weight * (group is None or moments.receiver_class == group)
             scores[output, place] = row_scores(moments, group)[0] * len(rows) / max(float(member.sum()), 1.0)
     return replace(explanation, maps={_ROWS: rows, _SCORES: scores}, correlation=None, feature_values=None)

@@ -15,7 +15,7 @@ from permgrad.attribution.model import as_model
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
-from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play, Values
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play
 from permgrad.attribution.replace.scoring import Judge, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
@@ -236,10 +236,9 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         return loss if scorers is None else np.concatenate([loss, request.subject.predicted(outputs)], axis=1)
 
     game = Game(request, value, joint=True)
-    game.measure = Values
     # Who lends is drawn among all rows, and a missing text or image is nobody's.
     game.back_end.request = replace(request, donors=request.subject.lacking(request.donors))
-    outputs = game.back_end.outputs()
+    outputs = game.back_end.explained()
     tell_of_dependence(request, outputs)
     base = value(outputs, slice(0, count), outputs)
     judge = None if scorers is None else Judge(request, scorers, game, base[:, 1:])
@@ -249,7 +248,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
     whole_loss = mean_over_rows(base[:, 0], request.sample_weight, request.units)
     parts = [np.array([*whole_loss[:2], *whole_loss[2]], dtype=np.float64)[:, None, None]]
     if judge is not None:
-        play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], np.eye(1)[None])
+        play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], None)
         unchanged = judge.scores(play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:]))
         parts = [np.concatenate([*parts, _stacked(unchanged)], axis=1)]
     work = -(-(len(absent) - 1) // size)
@@ -286,8 +285,8 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
 def _some_subsets(game: Game, judge: Judge | None, absent: Booleans, progress: Progress) -> Floats:
     """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
     request, subsets = game.request, len(absent)
-    play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], np.eye(subsets)[None])
-    moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, 1, subsets, request.units)
+    play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], None)
+    moments = PairMoments(request.count, game.donors, game.shared, 1, subsets, request.units)
     kept: list[tuple[Integers, Integers, Floats]] = []
 
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:

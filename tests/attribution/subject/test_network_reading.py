@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.subject import Subject, mean_row, typical_row
 
@@ -530,7 +530,7 @@ def test_blending_and_sums_are_their_definitions(data):
     asked: Any = SimpleNamespace(
         subject=subject, inputs=rows, donors=donors, space=space, batch_size=2, count=3, options={}
     )
-    game, every = CoalitionGame(asked), np.arange(3)
+    game, every = Blend(asked), np.arange(3)
     outputs = game.predict(every, every, replaced)
     for row in range(3):
         assert torch.equal(game.predict_one([row], [row], replaced[row].numpy())[0], outputs[row])
