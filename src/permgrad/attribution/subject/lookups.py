@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.positions import Coordinates, Follower, Following, Sources, name_of
-from permgrad.attribution.subject.tracing import Site, listening
+from permgrad.attribution.subject.positions import Coordinates, Follower, Following, Sources
+from permgrad.attribution.subject.tracing import Site, listening, name_of
 from permgrad.base.checks import is_whole
 
 #: Functions that make a new number of each number by itself.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+
+from permgrad.attribution.subject.tracing import name_of, tensors_in
 
 #: For one input: its coordinates, one tensor of the value's shape for each followed dimension (NaN: no coordinate).
 Coordinates = tuple[Tensor, ...]
@@ -40,22 +41,6 @@ _ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_fo
 _RECURRENT = frozenset(f"{name}{cell}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 #: Cells whose positions differ by less than this, in pixels, are one.
 _SAME = 0.01
-#: Lines of cells are equally far apart if no distance differs from the median one by more than this share.
-_UNEVEN = 0.25
-
-
-def name_of(func: Any) -> str:
-    """Return a function's name without the signs of methods and of work in place, and that of a property that moves."""
-    name = str(getattr(func, "__name__", func if isinstance(func, str) else ""))
-    read = getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else ""
-    return read if read in MOVING else name.partition(".")[0].strip("_")
-
-
-def hands_on(name: str) -> bool:
-    """Return whether a function makes no new map: it moves, copies, pools or adds up what another has made."""
-    if name in MOVING or name in _COPYING or name in _REDUCING:
-        return True
-    return "pool" in name or name in ("pad", "interpolate", "upsample", "dropout", "")
 
 
 def mixes(name: str, followed: int) -> bool:
@@ -68,11 +53,6 @@ def _is_linear(name: str, args: Sequence[Any], followed: int) -> bool:
     if name == "linear":
         return True
     return name in _PRODUCTS and followed == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
-
-
-def tensors_in(*values: Any) -> Iterator[Tensor]:
-    """Yield the tensors in arguments or results, at any depth."""
-    return (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
 
 
 def coordinates(rows: Tensor, dimensions: Sequence[int]) -> Coordinates:
@@ -263,72 +243,6 @@ def _spread(axes: Coordinates) -> bool:
     """Return whether positions differ within a row."""
     ends = ((axis.nan_to_num(math.inf).amin(), axis.nan_to_num(-math.inf).amax()) for axis in axes if axis.numel())
     return any(bool(high > low + _SAME) for low, high in ends)
-
-
-# ---- a value as a map ------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """How a value is read as a map of cells: ``order`` is their places in the flattened spatial dimensions."""
-
-    lines: tuple[Tensor, ...]  # where the lines of cells lie in the image, by dimension, rising
-    features: tuple[int, ...]
-    spatial: tuple[int, ...]
-    order: Tensor
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """The number of cells along each dimension."""
-        return tuple(map(len, self.lines))
-
-    def take(self, values: Tensor) -> Tensor:
-        """Return values ``(*, rows, *dimensions)`` as ``(*, rows, features, *size)``."""
-        before = values.ndim - 1 - len(self.features) - len(self.spatial)
-        moved = values.permute(*range(before + 1), *(before + dim for dim in (*self.features, *self.spatial)))
-        places = math.prod(values.shape[before + dim] for dim in self.spatial)
-        flat = moved.reshape(*values.shape[: before + 1], -1, places)
-        return flat[..., self.order.to(values.device)].unflatten(-1, self.size)
-
-
-def cells_of(axes: Coordinates) -> Cells | None:
-    """Return how a value with these coordinates is read as a map, or None if it has no extent or no grid."""
-    if axes[0].ndim < 2 or any(not _alike(axis, 0) for axis in axes):
-        return None
-    first = [axis[0] for axis in axes]
-    spatial = tuple(dim for dim in range(first[0].ndim) if not all(_alike(axis, dim) for axis in first))
-    features = tuple(dim for dim in range(first[0].ndim) if dim not in spatial)
-    if not spatial:
-        return None
-    flat = [axis.permute(*features, *spatial).reshape(-1, *(axis.shape[dim] for dim in spatial))[0].flatten()
-            for axis in first]  # fmt: skip
-    places = torch.nonzero(~torch.isnan(flat[0])).flatten()
-    grid = _grid_of([axis[places] for axis in flat])
-    if grid is None:
-        return None
-    lines, number = grid
-    if axes[0].ndim == 3 and len(lines[0]) == 1 and len(lines) == 2:
-        lines = lines[1:]  # a series has a line of cells
-    behind, along = (tuple(dim + 1 for dim in dims) for dims in (features, spatial))
-    return Cells(tuple(lines), behind, along, places[number.argsort()].cpu())
-
-
-def _grid_of(positions: Sequence[Tensor]) -> tuple[list[Tensor], Tensor] | None:
-    """Return where the lines of a grid lie, by dimension, and each position's place in it, or None if it is no grid."""
-    count = len(positions[0])
-    lines, number = [], torch.zeros(count, dtype=torch.int64, device=positions[0].device)
-    for axis in positions:
-        line = axis.sort().values
-        starts = torch.cat([line[:1], line[1:][line.diff() > _SAME]])
-        lines.append(starts.cpu())
-        number = number * len(starts) + torch.searchsorted(starts, axis + _SAME / 2) - 1
-    cells = math.prod(map(len, lines))
-    is_grid = count > 1 and cells == count and len(number.unique()) == cells and all(map(_even, lines))
-    return (lines, number) if is_grid else None
-
-
-def _even(line: Tensor) -> bool:
-    """Return whether positions are equally far apart. A cell that sees both ends of a rolled image is not."""
-    steps = line.diff()
-    return not len(steps) or bool((steps - steps.median()).abs().max() <= _UNEVEN * steps.median())
 
 
 def _alike(axis: Tensor, dim: int) -> bool:
