@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,47 +93,72 @@ class Place:
 class _Probe:
     """A network asked for a few rows, of which parts of one image are disturbed."""
 
-    def __init__(self, request: Request, place: int, shape: ImageShape, calls: Collection[Call]) -> None:
-        self.request, self.place, self.shape, self.calls = request, place, shape, set(calls)
+    def __init__(self, request: Request, place: int, shape: ImageShape) -> None:
+        self.request, self.place, self.shape = request, place, shape
         self.rows = _few_rows(request)
         self.modules = dict(request.subject.module.named_modules())
-        self.before = self._values(self.rows[place])
         image = self.rows[place]
         low, high = image.amin(), image.amax()
         other = image + 1 if bool(low == high) else torch.where(image > low + (high - low) / 2, low, high)
         self.other = other.to(image.dtype)
         #: how the value of each call that sees the image is read, and those whose entries are of other rows
-        self.layouts = self._rows_of()
-        self.astray = {call for call, read in self.layouts.items() if not read.copies}
-        self.layouts |= {call: replace(self.layouts[call], layout=layout) for call, layout in self._laid_out().items()}
+        self.layouts: dict[Call, Place] = {}
+        self.astray: set[Call] = set()
+        self._asked: set[Call] = set()
 
-    def _values(self, image: Tensor) -> dict[Call, Tensor]:
-        """Return the values of all calls for the rows with other images."""
+    def look(self, calls: Collection[Call]) -> None:
+        """Find out which calls see the image, and how their values are laid out."""
+        new = set(calls) - self._asked
+        self._asked |= new
+        if not new:
+            return
+        before = self._values(new, self.rows[self.place])
+        found = self._rows_of(before)
+        self.astray |= {call for call, read in found.items() if not read.copies}
+        own = {call: read for call, read in found.items() if read.copies}
+        along = [self._by_strips(dim, own, before) for dim in range(len(self.shape.size))]
+        middles = [middle for middle, _ in along]
+        for call, read in own.items():
+            by_dim = [sums[call] for _, sums in along]
+            found[call] = replace(read, layout=layout_of(middles, by_dim) if all(by_dim) else None)
+        self.layouts |= found
+
+    def lie(self, read: Place) -> Lie | None:
+        """Return where the map of one call lies."""
+        count, before = len(self.rows[0]), self._values({read.call}, self.rows[self.place])
+
+        def changes(block: Tensor) -> Tensor | None:
+            found = self._changes(block, before)
+            return read.taken([found[read.call]], count).sum(dim=1).cpu() if found else None
+
+        return measured(self.shape, read.layout, changes)
+
+    def _values(self, calls: Collection[Call], image: Tensor) -> dict[Call, Tensor]:
+        """Return the values of calls for the rows with other images."""
         subject: Any = self.request.subject
-        listener = Listener(self.calls)
+        listener = Listener(calls)
         with torch.no_grad(), listening(self.modules, listener.leave, listener.enter), listener:
             subject.forward([*self.rows[: self.place], image, *self.rows[self.place + 1 :]])
         return listener.values
 
-    def changes(self, block: Tensor) -> dict[Call, Tensor]:
+    def _changes(self, block: Tensor, before: Mapping[Call, Tensor]) -> dict[Call, Tensor]:
         """Return how much values change where a block of the image is disturbed."""
         block = block.to(self.other.device)
         if block.ndim < self.other.ndim and self.shape.channels is not None:
             block = block.unsqueeze(self.shape.channels)
-        after = self._values(torch.where(block, self.other, self.rows[self.place]))
-        found = {}
-        for call, before in self.before.items():
-            if call in after and after[call].shape == before.shape:
-                change = (before - after[call]).abs().nan_to_num(0, 0, 0)
-                found[call] = change * (change > ROUNDING * before.abs().nan_to_num(0, 0, 0).amax())
+        after, found = self._values(before, torch.where(block, self.other, self.rows[self.place])), {}
+        for call, value in before.items():
+            if call in after and after[call].shape == value.shape:
+                change = (value - after[call]).abs().nan_to_num(0, 0, 0)
+                found[call] = change * (change > ROUNDING * value.abs().nan_to_num(0, 0, 0).amax())
         return found
 
-    def _rows_of(self) -> dict[Call, Place]:
+    def _rows_of(self, before: Mapping[Call, Tensor]) -> dict[Call, Place]:
         """Return which calls see the image, and which of their entries belong to the first row."""
         count, found = len(self.rows[0]), dict[Call, Place]()
         first = torch.zeros_like(self.other, dtype=torch.bool)
         first[0] = True
-        for call, change in self.changes(first).items():
+        for call, change in self._changes(first, before).items():
             several, rest = divmod(len(change), count)
             mine = set(torch.nonzero(change.flatten(1).any(dim=1)).flatten().tolist())
             ways = {False: range(several), True: range(0, len(change), count)}
@@ -143,40 +167,33 @@ class _Probe:
                 found[call] = Place(call, None, (), several, fitting[0]) if fitting else Place(call, None, (), 0)
         return found
 
-    def _laid_out(self) -> dict[Call, Layout | None]:
-        """Return how the values of rows are laid out, by the strips of the image that change them."""
-        count, own = len(self.rows[0]), self.layouts.keys() - self.astray
-        seen = []
-        for dim, pixels in enumerate(self.shape.size):
-            seen.append(seen_along(pixels, partial(self._changed, partial(strip, self.shape, dim))))
-        along = strips(self.shape, seen)
-        changes: dict[Call, list[list[list[Floats]]]] = {call: [[] for _ in along] for call in own}
-        for dim, by_strip in enumerate(along):
-            for _, part in by_strip:
-                found = self.changes(part)
-                for call in own & found.keys():
-                    changes[call][dim].append(_sums(self.layouts[call].by_row(found[call], count).sum(dim=0)))
-        middles = [[middle for middle, _ in by_strip] for by_strip in along]
-        layouts = {}
-        for call, by_dim in changes.items():
-            always = [len(sums) for sums in by_dim] == [len(middle) for middle in middles]
-            places = [[np.stack(one) for one in zip(*sums, strict=True)] for sums in by_dim]
-            layouts[call] = layout_of(middles, places) if always else None
-        return layouts
+    def _by_strips(
+        self, dim: int, places: Mapping[Call, Place], before: Mapping[Call, Tensor]
+    ) -> tuple[list[float], dict[Call, list[Floats]]]:
+        """Return the middles of strips along a dimension, and how much each changes the places of values.
 
-    def _changed(self, part: Callable[[int, int], Tensor], start: int, end: int) -> bool:
-        """Return whether any value that sees the image changes with a strip of it."""
-        return any(bool(change.any()) for change in self.changes(part(start, end)).values())
+        These are, for each dimension of a row's value, ``(strips, places)``, and nothing for a call that was left out.
+        """
+        pixels, own = self.shape.size[dim], {call: before[call] for call in places}
 
-    def lie(self, read: Place) -> Lie | None:
-        """Return where the map of one call lies."""
-        count, call = len(self.rows[0]), read.call
+        def changes(start: int, end: int) -> dict[Call, list[Floats]]:
+            found = self._changes(strip(self.shape, dim, start, end), own)
+            return {call: _sums(places[call].by_row(one, len(self.rows[0])).sum(dim=0)) for call, one in found.items()}
 
-        def changes(block: Tensor) -> Tensor | None:
-            found = self.changes(block)
-            return read.taken([found[call]], count).sum(dim=1).cpu() if call in found else None
+        def changed(start: int, end: int) -> bool:
+            return any(sums[0].any() for sums in changes(start, end).values())
 
-        return measured(self.shape, read.layout, changes)
+        ends = strips(0, pixels - 1)
+        found = [changes(*pair) for pair in ends]
+        if sum(any(sums[0].any() for sums in one.values()) for one in found) <= len(ends) // 2:
+            ends = strips(*seen_along(pixels, changed))  # a crop
+            found = [changes(*pair) for pair in ends]
+        always = {call: [one[call] for one in found if call in one] for call in places}
+        stacked = {
+            call: [np.stack(by_strip) for by_strip in zip(*sums, strict=True)] if len(sums) == len(ends) else []
+            for call, sums in always.items()
+        }
+        return [(start + end - 1) / 2 for start, end in ends], stacked
 
 
 def _sums(change: Tensor) -> list[Floats]:
@@ -220,12 +237,13 @@ def image_calls(
             if not before_activation and layer in convolutions:
                 named = [_rectified(call, value, listener.heard) for call, value in named]
         wanted = [(heard.call, heard.value) for heard in candidates] + named
-        probes = {place: _Probe(request, place, shape, {call for call, _ in wanted}) for place, shape in shapes.items()}
+        probes = {place: _Probe(request, place, shape) for place, shape in shapes.items()}
         read = _last_maps(probes, outputs, candidates)
         for place, probe in probes.items():
-            last = next((made for made in reversed(named) if made[0] in probe.layouts), None)
-            if place not in read and last is not None:
-                read[place] = last
+            if place not in read:
+                probe.look([call for call, _ in named])
+                last = next((made for made in reversed(named) if made[0] in probe.layouts), None)
+                read |= {} if last is None else {place: last}
         places = {}
         for place, (call, value) in read.items():
             _refuse_other_axes(listener, probes[place], call, value, subject.input_names[place])
@@ -306,20 +324,23 @@ def _with_views(
 
 def _views(
     listener: Listener, probe: _Probe, read: Call, value: Tensor, wanted: Sequence[tuple[Call, Tensor]]
-) -> Iterator[Call]:
-    """Yield a call that reads an input, and those like it that it is not made of."""
+) -> list[Call]:
+    """Return a call that reads an input, and those like it that it is not made of."""
     own, before = set[int](), [listener.maker(value)]
     while before:
         heard = before.pop()
         if heard is not None and id(heard) not in own:
             own.add(id(heard))
             before += heard.sources
+    like = [read]
     for call, one in dict(wanted).items():
-        maker, layout = listener.maker(one), probe.layouts.get(call)
-        like = (call.layer, call.function, one.shape) == (read.layer, read.function, value.shape)
-        other = like and one.requires_grad and maker is not None and id(maker) not in own
-        if call == read or (other and layout is not None and layout.layout is not None):
-            yield call
+        maker = listener.maker(one)
+        alike = (call.layer, call.function, one.shape) == (read.layer, read.function, value.shape)
+        if call != read and alike and one.requires_grad and maker is not None and id(maker) not in own:
+            like.append(call)
+    probe.look(like)
+    views = [call for call in like if call in probe.layouts and probe.layouts[call].layout is not None]
+    return views or [read]
 
 
 def _last_maps(
@@ -331,7 +352,7 @@ def _last_maps(
         weights = 1 + torch.arange(outputs.numel(), dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
         total = (outputs * weights.sqrt()).sum()
     last: dict[int, tuple[Call, Tensor]] = {}
-    pending, behind, size = list(probes), len(candidates), 1
+    pending, behind, size = list(probes), len(candidates), 4
     # From the last backwards, ever more at a time: the slopes of all would take as much memory as all values.
     while pending and behind:
         some = candidates[max(0, behind - size) : behind][::-1]
@@ -341,16 +362,22 @@ def _last_maps(
             with differentiating():
                 values = [heard.value for heard in some]
                 slopes = torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
+        used = [
+            (heard, slope)
+            for heard, slope in zip(some, slopes, strict=True)
+            if not heard.inward and (slope is not None or not outputs.requires_grad)
+        ]
         for place in list(pending):
-            for heard, slope in zip(some, slopes, strict=True):
+            probes[place].look([heard.call for heard, _ in used])
+            for heard, slope in used:
                 read = probes[place].layouts.get(heard.call)
-                if read is None or read.layout is None or heard.inward or (slope is None and outputs.requires_grad):
+                if read is None or read.layout is None:
                     continue
-                used = slope is not None and bool((read.taken([slope], len(outputs)) != 0).any())
+                cells = slope is not None and bool((read.taken([slope], len(outputs)) != 0).any())
                 # If no map has cells that the output uses, the first one.
-                if used or place not in last:
+                if cells or place not in last:
                     last[place] = (heard.call, heard.value)
-                if used:
+                if cells:
                     pending.remove(place)
                     break
     return last

@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -68,13 +69,10 @@ class Layout:
         return moved.flip([before + 1 + axis for axis, turned in enumerate(self.turned) if turned])
 
 
-def strips(shape: ImageShape, seen: Sequence[tuple[int, int]]) -> list[list[tuple[float, Tensor]]]:
-    """Return strips across what is seen of an image along each dimension, each with its middle."""
-    found = []
-    for dim, (first, last) in enumerate(seen):
-        edges = np.linspace(first, last + 1, min(_STRIPS, last + 1 - first) + 1).round().astype(int).tolist()
-        found.append([((a + b - 1) / 2, strip(shape, dim, a, b)) for a, b in itertools.pairwise(edges)])
-    return found
+def strips(first: int, last: int) -> list[tuple[int, int]]:
+    """Return where strips of an image begin and end along a dimension, between two of its pixels."""
+    edges = np.linspace(first, last + 1, min(_STRIPS, last + 1 - first) + 1).round().astype(int).tolist()
+    return list(itertools.pairwise(edges))
 
 
 @dataclass(frozen=True)
@@ -252,19 +250,20 @@ def _line(shape: ImageShape, dim: int, changes: Changes) -> tuple[Tensor, tuple[
     changes say otherwise by more than half a cell, as those do of an image that is padded.
     """
 
+    @cache
     def cells(start: int, end: int) -> Tensor:
         change = changes(strip(shape, dim, start, end))
-        return torch.zeros(1, 1) if change is None else change.movedim(dim + 1, -1).flatten(0, -2).sum(dim=0)
+        return torch.zeros(1) if change is None else change.movedim(dim + 1, -1).flatten(0, -2).sum(dim=0)
 
-    count = len(cells(0, shape.size[dim]))
-    pixels = shape.size[dim]
+    pixels, count = shape.size[dim], len(cells(0, 1))
     first, last = seen_along(pixels, lambda start, end: bool(cells(start, end).any()))
     # Steps leave out pixels at the edge, which lie on the last cell all the same.
     cell = (last - first + 1) / count - _SAME
     first, last = 0 if first < cell else first, pixels - 1 if pixels - 1 - last < cell else last
     step, middle = (last - first + 1) / count, (first + last) / 2
     ends: list[tuple[int, int, int]] = []  # a line of pixels, the first and the last cell that it changes
-    if count > 1:
+    # Where the outer pixels change all cells, those between them do.
+    if count > 1 and not all(bool(cells(at, at + 1).all()) for at in (first, last)):
         for at in np.unique(np.linspace(first, last, min(_PIXELS, last - first + 1)).round().astype(int)).tolist():
             changed = torch.nonzero(cells(at, at + 1)).flatten().tolist()
             ends += [(at, changed[0], changed[-1])] if changed else []
@@ -286,9 +285,9 @@ def _line(shape: ImageShape, dim: int, changes: Changes) -> tuple[Tensor, tuple[
 def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, int]:
     """Return the first and the last pixel along a dimension that change anything."""
     first, last = 0, pixels - 1
-    if not changed(0, pixels):
-        return first, last
     if not changed(0, 1):
+        if not changed(0, pixels):
+            return first, last
         first = bisect_left(range(last), True, key=lambda at: changed(0, at + 1))
     if not changed(pixels - 1, pixels):
         last -= bisect_left(range(last - first), True, key=lambda at: changed(pixels - 1 - at, pixels))
