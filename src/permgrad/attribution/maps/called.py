@@ -271,8 +271,8 @@ def _read_at(
 
 def _refuse_other_axes(listener: Listener, probe: _Probe, call: Call, value: Tensor, name: str) -> None:
     """Refuse a map whose sides are not those of the input, such as that of a spectrogram made inside."""
-    back = {function for function in listener.functions if "ifft" in function or "irfft" in function}
-    turned = not back and any("fft" in function for function in listener.functions)
+    names = [name for name in listener.functions if "fft" in name or "stft" in name]
+    turned = bool(names) and not any("ifft" in name or "irfft" in name or "istft" in name for name in names)
     read, size = probe.layouts[call], probe.shape.size
     cells = tuple(read.taken([value], len(probe.rows[0])).shape[1:])
     sides = zip(cells[1:], size, strict=True) if len(cells) == 1 + len(size) else ()
