@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from permgrad.base import __version__, style
-from permgrad.pages import headline as first_words
 from permgrad.pages.tabs import TABS
+from permgrad.pages.tabs.summary import key_figures
 from permgrad.pages.units import in_plain_units
 from permgrad.pages.verdict import PARTS, verdict
 from permgrad.pages.views import TabView, page_data, tab_view
@@ -70,7 +70,7 @@ def render_report(content: Assessment) -> str:
         headline=next((one["sentence"] for one in sentences if one not in later), ""),
         verdict=parts,
         links=links,
-        facts=first_words.facts(content),
+        facts=key_figures(content),
         warnings=content.warnings,
         tabs=tabs,
     )
@@ -91,9 +91,10 @@ _QUESTIONS = (
 _HELP = {
     "use": ("one-by-one", "single-rows"),
     "leak": ("leaks",),
-    "unchecked": ("leaks", "drivers"),
+    "nearly_perfect": ("leaks", "drivers"),
+    "noted": ("drivers",),
+    "in_order": ("scores",),
     "skill": ("scores", "drivers"),
-    "cut": ("scores",),
     "one_class": ("table",),
     "few_rows": ("table",),
     "baselines": ("scores",),
