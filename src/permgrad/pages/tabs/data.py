@@ -10,7 +10,6 @@ import pandas as pd
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
-from permgrad.data.splitting import blank_words
 from permgrad.pages import facts
 from permgrad.pages.findings import MEASURES_OF_LEAKS, NOT_CHECKED, down, say
 from permgrad.pages.sentences import drifted_words
@@ -35,7 +34,8 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     if stored.shared_rows is not None:
         equal, more = stored.shared_rows, (stored.alike_rows or 0) - stored.shared_rows
         words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
-        words += f" equal to a training row in every column{blank_words(equal, stored.blank_rows)}"
+        words += " equal to a training row in every column"
+        words += f" (in {stored.blank_rows:,} of them every feature is missing)" * bool(stored.blank_rows)
         if more > 0:
             words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
             words += "feature and the target"

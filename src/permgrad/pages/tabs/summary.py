@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.assess.assessment import is_hybrid
-from permgrad.base.numerals import fixed, number, percent
+from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
-from permgrad.pages.sentences import baseline_label, best_baseline, blend_words, main_metric, path_shares
-from permgrad.pages.views import Fact, Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
+from permgrad.pages.sentences import baseline_label, blend_words
+from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
 from permgrad.pages.words import clean, duration, shorten
 
 if TYPE_CHECKING:
@@ -114,30 +113,6 @@ def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> Tabl
     if any(value is not None for value in seconds):
         columns.append(figures_of("time to fit", seconds, duration))
     return table_of("Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.", columns)
-
-
-def key_figures(content: Assessment) -> list[Fact]:
-    """Choose a few key figures."""
-    chosen: list[Fact] = []
-    metric = main_metric(content.task, content.test)
-    if (value := content.test.get(metric.name)) is not None:
-        units = f" (in units of {shorten(content.target, 30)})" if metric.name == "rmse" else ""
-        chosen.append(Fact(number(value), f"{metric.label}, this {content.noun}{units}"))
-        if not content.learnt:
-            label = f"{metric.label}, {CONSTANTS[content.task]}"
-            chosen.append(Fact(number(content.constant.get(metric.name)), label))
-    best = best_baseline(content.task, content.metrics or {})
-    if best is not None:
-        chosen.append(Fact(number(best[1]), f"{metric.label}, best baseline ({baseline_label(best[0])})"))
-    explanation = content.explanation
-    if explanation is not None and explanation.p_values is not None and np.isfinite(explanation.p_values[:, 0]).any():
-        clear = len(explanation.clearly_matter())
-        chosen.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
-    if content.paths_count and (shares := path_shares(content.paths)):
-        label = " and ".join(clean(name) for name in shares)
-        what = "path" if is_hybrid(content.paths) else "as whole inputs"
-        chosen.append(Fact(" · ".join(percent(share) for share in shares.values()), f"{label} {what}"))
-    return chosen
 
 
 TAB = Tab(name="summary", title="Summary", sections=(("scores", "All scores", scores),))
