@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -45,6 +45,8 @@ class Together:
     Attributes:
         columns: one column, or two.
         each: how many rows have one value on average.
+        values, rows: how many values there are, and rows with one.
+        held, shared: how many of these rows are no training rows, and how many of those have a value of a training row.
         metric: ``"accuracy"`` or ``"r2_of_ranks"``, of a forest on rows that it has not seen.
         apart, together: its score if rows are divided at random, and if rows with one value stay together. None: there
             are too few rows, or values, to say.
@@ -57,6 +59,10 @@ class Together:
     apart: float | None = None
     together: float | None = None
     clear: bool = False
+    values: int = 0
+    rows: int = 0
+    held: int = 0
+    shared: int = 0
 
     @property
     def fall(self) -> float:
@@ -94,6 +100,27 @@ def rows_together(
         named: columns whose values name something, by their name.
         but_for: columns that are no candidates. Of very wide tables only those ``named`` are, without scores.
     """
+    found = _found(table, y, task, learned, features, named, but_for)
+    if found is None:
+        return None
+    known = table[found.columns].notna().all(axis=1).to_numpy()
+    codes = table[found.columns].astype(str).groupby(found.columns).ngroup().to_numpy()
+    held = known & ~learned
+    shared = held & np.isin(codes, codes[known & learned])
+    values, rows = len(np.unique(codes[known])), int(known.sum())
+    return replace(found, values=values, rows=rows, held=int(held.sum()), shared=int(shared.sum()))
+
+
+def _found(
+    table: pd.DataFrame,
+    y: Array,
+    task: Task,
+    learned: Booleans,
+    features: Sequence[str],
+    named: Collection[str],
+    but_for: Collection[str],
+) -> Together | None:
+    """Find columns as ``rows_together`` does, without counts."""
     chosen = [str(name) for name in table if name not in set(but_for)]
     if len(chosen) > _MOST_COLUMNS:
         chosen, features = list(named), ()

@@ -29,13 +29,13 @@ def table(tmp_path):
 @pytest.mark.parametrize(
     ("given", "paths", "words"),
     [
-        ("fast:image", ("image",), "A network of the image of each row alone"),
-        ("fast:tabular", ("tabular",), "A network of the table alone"),
+        ("fast:image", ("image",), "The network"),
+        ("fast:tabular", ("tabular",), "The network"),
         # The image carries 3 % here.
         pytest.param(
             "fast:tabular+image",
             ("tabular", "image"),
-            "A network of the table predicts y",
+            "The network predicts y",
             marks=pytest.mark.slow,
         ),
     ],

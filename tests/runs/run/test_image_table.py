@@ -89,7 +89,7 @@ def test_importance_names_raw_columns_and_their_kinds_have_shares(finished):
 
 def test_the_report_shows_what_the_kinds_of_columns_are_worth(finished):
     text = (finished / "report.html").read_text(encoding="utf-8")
-    assert "A network of a table and images predicts label" in text
+    assert "The network predicts label" in text
     assert "Input by input" in text
     assert "How a row becomes an image" in text
     before = text.split("What was run")[0]

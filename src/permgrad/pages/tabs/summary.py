@@ -10,7 +10,6 @@ import pandas as pd
 
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
-from permgrad.pages.headline import CONSTANTS
 from permgrad.pages.sentences import baseline_label, blend_words
 from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
 from permgrad.pages.words import clean, duration, shorten
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
 Measured = tuple[str, Mapping[str, Any], Mark]
+#: What the constant that ignores the features is called.
+CONSTANTS = {"regression": "always the mean", "classification": "always the most frequent class"}
 #: What the scores mean, for a first reader.
 MEANINGS = {
     "accuracy": "Share of the rows whose class is predicted correctly.",

@@ -40,7 +40,8 @@ from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_exposures, read_weights
 from permgrad.evaluation.kept_together import Together
-from permgrad.pages.sentences import together_words
+from permgrad.pages.facts import together_facts
+from permgrad.pages.findings import say
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import NO_GROUPS, RunRequest
@@ -240,7 +241,9 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += notes_on_blocks(train[features], types, groups, found)
     notes += notes_on_counts(request, target, rows)
     together = _together(replace(request, target=(target,)), rows, types, left_out, codes)
-    notes += [] if together is None else [together_words(together.facts())]
+    if together is not None:
+        fix = f" If so, pass {option_of('--row-group', together.columns[0])}." * (len(together.columns) == 1)
+        notes.append(f"{say('together', together_facts(together.facts()))}{fix}")
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
     tables = {part: table[features].copy() for part, table in rows.tables.items()}
     images = check_images(types.of_kind("image"), tables, reading.codes, notes)

@@ -64,8 +64,9 @@ from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.settings import choose_device, resolve_settings
 from permgrad.models.save.saving import load, load_trusting
 from permgrad.models.train.guard import untouched
-from permgrad.pages.headline import headline
-from permgrad.pages.sentences import leak_words
+from permgrad.pages.facts import leak_facts
+from permgrad.pages.findings import say
+from permgrad.pages.verdict import first_sentence
 from permgrad.pages.words import training_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
@@ -339,16 +340,6 @@ def _notes(work: RunWork) -> list[str]:
     return notes
 
 
-def _together(request: RunRequest, inputs: Inputs) -> dict[str, Any] | None:
-    """Return what may say that rows belong together, with the command of a run that keeps them together."""
-    if inputs.together is None:
-        return None
-    facts = inputs.together.facts()
-    group = facts["columns"][0] if len(facts["columns"]) == 1 else None
-    command = replace(request, row_group=group, out=Path(f"{request.folder}-together")).command
-    return facts | {"command": None if group is None else command}
-
-
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, request = work.inputs, work.request
@@ -367,7 +358,7 @@ def data_stage(work: RunWork) -> None:
     held_out = stacked(tables[1:]), np.concatenate([held.y, test.y])
     leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na)
     if leaks:
-        work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
+        work.say(f"ALARM: {say('leak', leak_facts(inputs.target, leaks))}")
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "groups", "units"
     content: dict[str, Any] = {
         "table": inputs.name,
@@ -381,7 +372,7 @@ def data_stage(work: RunWork) -> None:
         "na": list(inputs.na),
         "not_na": list(separated(request.not_na)),
         "leaks": leaks,
-        "together": _together(request, inputs),
+        "together": None if inputs.together is None else inputs.together.facts(),
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": counts,
         "positive": plain(inputs.positive),
@@ -456,7 +447,7 @@ def model_stage(work: RunWork) -> None:
     model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
     write_measures(work)
     if work.chosen != "network":
-        work.say(f"  {headline(work.assessing.content)}")
+        work.say(f"  {first_sentence(work.assessing.content)}")
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
