@@ -31,10 +31,12 @@ from permgrad.assess.assessment import Assessment
 from permgrad.pages.facts import leak_facts
 from permgrad.pages.findings import say
 from permgrad.pages.verdict import first_sentence
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import open_run
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.stages import STAGE_WORK, RunWork
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.stages import STAGE_WORK
+from permgrad.runs.run.work import RunWork
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +110,8 @@ def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
         request: Any = next(iter(get_type_hints(function).values()))
         options, hints = options_of(request), get_type_hints(request)
-        # Fields that hold several values, with the type of each, and flags such as --no-rows, which turn one off.
-        lists = {name: get_args(hints[name])[0] for name in options if ... in get_args(hints[name])}
+        # Fields that hold several names, and flags such as --no-rows, which turn one off.
+        lists = {name for name in options if ... in get_args(hints[name])}
         negated = [
             name for name, one in options.items() if hints[name] is bool and (one.name or "").startswith("--no-")
         ]
@@ -175,8 +175,8 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
 
 
-def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a request: of options that may hold several as tuples, of the types in ``lists``.
+def _checked(options: Mapping[str, Option], lists: Collection[str], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a request: as tuples of those in ``lists``.
 
     Unknown names are refused before anything heavy is imported, those in lists with commas by the command.
     """
@@ -184,21 +184,16 @@ def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: d
     for name, option in options.items():
         # Without the form that turns it off.
         flag = option.flag(name).partition("/")[0]
-        is_split = option.lists in ("names", "entries")
+        is_split = option.lists == "names"
         texts = tuple(values[name] or ()) if name in lists else (values[name],)
         if option.choices and not (option.table or is_split):
             for text in texts:
                 option.check((option.positional and option.metavar) or flag, text)
         if name not in lists:
             continue
-        several = separated(texts) if is_split else texts
-        if texts and not several:
+        checked[name] = tuple(dict.fromkeys(separated(texts))) if is_split else texts
+        if texts and not checked[name]:
             raise InputError(f"{flag} is empty", hint="List at least one name, or leave it out.", code="PG005")
-        if lists[name] is int and (strange := [text for text in several if not text.isdecimal()]):
-            problem = f"--{name} must list whole numbers, got {strange[0]!r}"
-            raise InputError(problem, hint=f"For example: --{name} 42,43,44.", code="PG001")
-        distinct = dict.fromkeys(several) if option.lists == "names" else several
-        checked[name] = tuple(map(lists[name], distinct))
     return checked
 
 

@@ -172,7 +172,7 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
     """Return what completes the value of an option in a shell: its choices, or the columns of the table."""
     if option.choices:
         names = [choice for choice in option.choices if choice == choice.lower()]
-        return lambda incomplete: _continued(names, incomplete, commas=option.lists in ("names", "entries"))
+        return lambda incomplete: _continued(names, incomplete, commas=option.lists == "names")
     if option.metavar in ("COL", "COL=KIND", "COL=LOW..HIGH", "COL=up|down"):
         end = "=" if "=" in (option.metavar or "") else ""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
 from permgrad.base.stored import read_json
@@ -44,7 +44,7 @@ class FinishedRun:
     def rows_of(self) -> Any:
         """What identifies the file that the test rows are from: the hash of its content."""
         configuration = self.record["configuration"]
-        return configuration.get("test") or configuration.get("table content")
+        return configuration.get("test content") or configuration.get("table content")
 
     @property
     def classes(self) -> list[str]:
@@ -105,30 +105,13 @@ def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[st
         raise InputError(problem, hint=hint, code="PG051")
 
 
-def check_rows(old: FinishedRun, content: Any, numbers: Integers) -> None:
-    """Refuse an earlier run with too few rows for a comparison with test rows of these numbers in this ``content``."""
-    if old.rows_of == content:
-        check_common(len(np.intersect1d(old.predictions["row"], numbers)))
-        return
-    from permgrad.evaluation.changes import FEWEST  # loads torch
-
-    if (rows := min(len(old.predictions), len(numbers))) < FEWEST:
-        problem = f"A comparison of the test rows of two tables needs {FEWEST} rows of each, got {rows}"
-        raise InputError(problem, hint="Compare runs of longer tables.", code="PG013")
-
-
-def check_common(rows: int) -> None:
-    """Refuse runs with too few common test rows."""
-    if rows < LEAST_ROWS:
-        problem = f"The runs have {counted(rows, 'common test row')}, too few to compare them"
-        raise InputError(problem, hint="Split both alike, with the same --time and --row-group.", code="PG013")
-
-
 def common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFrame]]:
     """Return the numbers of the test rows that both runs have, and the predictions of each run for them."""
     first, second = (run.predictions["row"].to_numpy(dtype=np.int64) for run in (old, new))
     rows = np.intersect1d(first, second)
-    check_common(len(rows))
+    if len(rows) < LEAST_ROWS:
+        problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
+        raise InputError(problem, hint="Split both alike, with the same --time and --row-group.", code="PG013")
     tables = [run.predictions.set_index("row").loc[rows] for run in (old, new)]
     truth = tables[0]["truth"].to_numpy()
     if (tables[1]["truth"].to_numpy() != truth).any():

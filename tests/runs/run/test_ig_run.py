@@ -174,7 +174,7 @@ def test_a_client_by_number(place, model, tmp_path):
     client = table().iloc[[3]]
     assert rows["truth"].tolist() == client["y"].tolist()
     assert rows["probability_yes"][0] == pytest.approx(model.predict_proba(client.drop(columns="y"))[0, 1], abs=1e-6)
-    assert {path.name for path in (tmp_path / "one" / "plots").iterdir()} == {"waterfall.png", "normalised.png"}
+    assert {path.name for path in (tmp_path / "one" / "plots").iterdir()} == {"waterfall.png"}
     explanation = pg.Explanation.load(tmp_path / "one")
     assert f"Baseline: {explanation.meta['baseline']}." in out
     listed = [float(line.split()[-1]) for line in out.splitlines() if " the output by " in line]

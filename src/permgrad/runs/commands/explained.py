@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from permgrad.attribution.explanation.explanation import positive_output
@@ -18,7 +17,6 @@ from permgrad.base.errors import InputError, as_lines, counted
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
-from permgrad.pages.plots import signed_bars
 from permgrad.pages.plots.rows import stacks
 from permgrad.pages.summary import told
 from permgrad.runs.requests import ExplainRequest, Outcome
@@ -85,16 +83,8 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         figures = {"image": plot.image()} if "cam" in explanation.maps else {}
         if not stacks(explanation):
             return figures | {"bar": plot.bar()}
-        baseline, predicted = explanation.meta.get("baseline"), explanation.predictions
-        output = 0 if predicted is None or len(explanation.outputs) < 2 else int(np.argmax(predicted[0]))
-        values = explanation.values[0, :, output]
-        norm = float(np.abs(values).sum())
-        shares = values / norm if norm > 0 else np.zeros_like(values)
-        about = f"; baseline: {baseline}" if isinstance(baseline, str) else ""
-        label = f"attribution to {explanation.outputs[output]}, absolute values sum to 1{about}"
         # The position among the explained rows is not useful: rows.csv has the row of the table.
-        figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
-        return figures | {"normalised": signed_bars(list(explanation.names), shares, label=label)}
+        return figures | {"waterfall": plot.waterfall(title=f"{explanation.method}, one row")}
     if local:
         return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
     figures = {"bar": plot.bar()}

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from permgrad.attribution.parts.folder import PREDICTED, lines_in, part_name, writable, written_lines
+from permgrad.attribution.parts.folder import PREDICTED, part_name, writable, written_lines
 from permgrad.attribution.parts.plan import model_digest, table_digest
 from permgrad.base import __version__
 from permgrad.base.checks import check_confidence
 from permgrad.base.csv_files import csv_text, write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, warn_first, warn_user
 from permgrad.base.files import writing
-from permgrad.base.folders import changed_files, json_hash, sums_of
+from permgrad.base.folders import changed_files, sums_of
 from permgrad.base.locks import hold_name
 from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns
@@ -183,19 +183,14 @@ def predict_stream(request: PredictRequest) -> Outcome:
     notes: dict[str, int] = {}
     with PREDICTED.work(target, facts, overwrite=request.overwrite) as record, writable(target):
         files = {part: target / f"{part_name(part.number)}.parquet" for part in table.parts}
-        key = json_hash(facts)
-        facts_of = {part: {"key": key, "part": part.number} for part in table.parts}
+        # A file that has its name is complete, and of these facts, which are those of the folder.
         changed = changed_files(target, record)
-        todo = [
-            part
-            for part, file in files.items()
-            if file.name in changed or lines_in(file) != (part.rows, facts_of[part])
-        ]
+        todo = [part for part, file in files.items() if file.name in changed or not file.is_file()]
         with Progress(sum(part.rows for part in todo), "predict") as bar:
             for part in todo:
 
                 def predict(rows: int, part: Part = part) -> None:
-                    with written_lines(files[part], facts_of[part]) as write:
+                    with written_lines(files[part], {"part": part.number}) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
                                 features = frame[predicting.features_of(model)]

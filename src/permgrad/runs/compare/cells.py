@@ -6,12 +6,11 @@ for each finished model and fold, so that an interrupted comparison resumes with
 
 from __future__ import annotations
 
-import hashlib
-import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -71,26 +70,11 @@ def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
 
 
 def cell_path(folder: Path, model: str, fold: str) -> Path:
-    """Return a cell's file. Names that a file cannot have are shortened, with a digest: ``default-image-…``."""
-    plainly = re.sub(r"[^A-Za-z0-9_]+", "-", model)[-40:]
-    digest = "" if plainly == model else f"-{hashlib.blake2b(model.encode(), digest_size=3).hexdigest()}"
-    return folder / CELLS / f"{plainly}{digest}-{fold}.json"
+    """Return a cell's file. Characters that its name cannot have are written as in addresses: ``default%3Aimage``."""
+    return folder / CELLS / f"{quote(model, safe='')}-{fold}.json"
 
 
 # ---- what a cell is --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Fitted:
-    """A fitted model, the table as it reads it, and what ``pg.Model`` says of it.
-
-    Donors of few rows come from the training rows, except for a network, which has donors.
-    """
-
-    model: FittedBaseline
-    X: Any
-    options: dict[str, Any]
-    has_donors: bool = False
-
-
 def do_cell(
     model: Model, table: ComparedTable, fold: Fold, plan: ComparisonPlan, *, device: str, threads: int | None
 ) -> ComparisonCell:
@@ -99,10 +83,12 @@ def do_cell(
     cell = ComparisonCell(model.name, fold.name, rows)
     seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
     try:
-        fitted = _fit(model, table, fold, seed, device, threads or torch.get_num_threads())
-        cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
-        guess = fitted.model.guess(fitted.X.iloc[fold.test])
-        values = scores_of(table.task, table.y[fold.test], guess, classes=fitted.model.classes, positive=table.positive)
+        # A user's estimator gets raw columns.
+        X: Any = table.X if model.estimator is None else blank_codes(table.X, table.na)
+        fitted = _fit(model, table, X, fold, seed, device, threads or torch.get_num_threads())
+        cell.fit_seconds, cell.processor_seconds = fitted.seconds, fitted.processor_seconds
+        guess = fitted.guess(X.iloc[fold.test])
+        values = scores_of(table.task, table.y[fold.test], guess, classes=fitted.classes, positive=table.positive)
         cell.metrics = {name: value for name, value in values.items() if name in metrics}
     except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
         cell.problem = one_line(error)
@@ -110,22 +96,22 @@ def do_cell(
     started = time.perf_counter()
     try:
         if plan.methods:
-            cell.importances = _explanations(fitted, table, fold, plan, seed)
+            cell.importances = _explanations(model, fitted.model, table, X, fold, plan, seed)
             cell.explain_seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 — as above. Its scores stay
         cell.problem = f"It could not be explained: {one_line(error)}"
     return cell
 
 
-def _fit(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str, threads: int) -> _Fitted:
-    """Fit a model on a fold's training rows, and time it. A user's estimator gets their raw columns."""
-    X, y, is_network = table.X, table.y, model.kind == "network"
+def _fit(
+    model: Model, table: ComparedTable, X: Any, fold: Fold, seed: int, device: str, threads: int
+) -> FittedBaseline:
+    """Fit a model on a fold's training rows, and time it."""
+    y, is_network = table.y, model.kind == "network"
     learned = y[fold.train]
     if model.estimator is not None:
-        X = blank_codes(X, table.na)
         rows = X.iloc[fold.train]
-        fitted = fit_estimator(model.estimator, model.name, rows, learned, classes=table.classes, seed=seed)
-        return _Fitted(fitted, X, {"task": table.task})
+        return fit_estimator(model.estimator, model.name, rows, learned, classes=table.classes, seed=seed)
     kind: Any = HyNNClassifier if table.task == "classification" else HyNNRegressor
     if is_network:
         settings = {"preset": model.preset, "branches": model.branches, "progress": False}
@@ -140,13 +126,18 @@ def _fit(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str,
     estimator.fit(X.iloc[fold.train], learned, eval_set=stopping)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
     seen = np.flatnonzero(np.isin(table.classes, learned))
-    fitted = FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
-    return _Fitted(fitted, X, {"positive": table.positive}, has_donors=is_network)
+    return FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
 def _explanations(
-    fitted: _Fitted, table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed: int
+    model: Model,
+    fitted: Any,
+    table: ComparedTable,
+    X: Any,
+    fold: Fold,
+    plan: ComparisonPlan,
+    seed: int,
 ) -> dict[str, dict[str, Any]]:
     """Explain a fitted model by every method that applies, with the same rows and donors for all models."""
     # All test rows of classes in training, or as many as requested.
@@ -155,23 +146,25 @@ def _explanations(
         rows = rows[np.isin(table.y[rows], table.y[fold.train])]
     if len(rows) > MOST_ROWS:
         rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[:MOST_ROWS]])
-    X, y, background = fitted.X.iloc[rows], table.y[rows], None
-    if not fitted.has_donors and len(rows) < OWN_DONORS:
+    explained, y, background, is_network = X.iloc[rows], table.y[rows], None, model.kind == "network"
+    if not is_network and len(rows) < OWN_DONORS:  # a network has donors
         chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
-        background = fitted.X.iloc[fold.train[np.sort(chosen)]]
+        background = X.iloc[fold.train[np.sort(chosen)]]
     options: dict[str, Any] = {"background": background, "n_repeats": N_REPEATS, "loss": loss_of(table.task)}
     options |= {"random_state": seed, "progress": False}
-    options |= {"groups": dict(table.groups)} if "task" in fitted.options else {}
-    model = ReadModel(fitted.model.model, **fitted.options)
+    said: dict[str, Any] = {"positive": table.positive}
+    if model.estimator is not None:
+        said, options = {"task": table.task}, options | {"groups": dict(table.groups)}
+    read = ReadModel(fitted, **said)
     options |= {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
 
     def numbers_of(method: str) -> dict[str, Any]:
         chosen: Any = methods.get(method)()
-        off = {name: False for name in ("branches", "direction") if name in chosen.inner and fitted.has_donors}
-        explanation = explain(model, X, y, method=tuned(chosen, **off), **options)
+        off = {name: False for name in ("branches", "direction") if name in chosen.inner and is_network}
+        explanation = explain(read, explained, y, method=tuned(chosen, **off), **options)
         return _numbers(explanation.to_global("mean_abs") if explanation.scope == "local" else explanation)
 
-    of_networks = [method for method in plan.methods if method != "permutation" and fitted.has_donors]
+    of_networks = [method for method in plan.methods if method != "permutation" and is_network]
     importances = {method: numbers_of(method) for method in of_networks}
     # The total effect of the path game is permutation importance with the same donors. It is computed once.
     same = ("importance", "std_error", "ci_low", "ci_high", "p_value", "names")

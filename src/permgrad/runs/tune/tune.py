@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ import pandas as pd
 
 from permgrad.assess.budget import Say
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count, one_line
+from permgrad.base.errors import EnvironmentProblem, InputError, by_count, one_line
 from permgrad.base.files import (
-    atomic_path,
-    file_hash,
     made_folder,
     plain,
     remove,
@@ -41,16 +38,15 @@ from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.evaluation.baselines.settings import check_settings
 from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
-from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import METRICS
-from permgrad.runs.folder.folder import RUN, find_finished
+from permgrad.runs.folder.folder import RUN
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
-from permgrad.runs.run import stages
-from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.run import headline
+from permgrad.runs.run.run import headline, run_table
 from permgrad.runs.run.summary import read_summary
 from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
@@ -59,8 +55,6 @@ from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
     BEST_EPOCH,
     EPOCHS,
-    LEAST_COMPLETE,
-    LONGEST_WARM_UP,
     LOSS,
     REASON,
     SECONDS,
@@ -91,7 +85,7 @@ _Trained = tuple[float, dict[str, Any], bool]
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
 TUNE_RECORD, WORKERS, GUARD, TRIALS, TABLE = "tune.json", ".workers", "study.guard", "trials", "trials.csv"
-PRESET, PAGE, MODEL = "preset.json", "tuning.html", "model"
+PRESET, PAGE = "preset.json", "tuning.html"
 STUDY = FolderKind(
     "study",
     (TUNE_RECORD, *RUN.names, TRIALS, TABLE, PRESET, PAGE),
@@ -133,11 +127,10 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     folder = request.folder
     space_file = Path(request.space) if request.space.endswith(".json") else None
     folders.refuse_input(folder, {**request.files, "space": space_file}, names=STUDY.names)
-    if not request.overwrite:
-        STUDY.find(folder, identity, storage=request.shown_storage, study=request.study)
-        done = finished_outcome(request, identity, space)
-        if done is not None:
-            return done
+    beside = {"storage": request.shown_storage, "study": request.study}
+    there = STUDY.find(folder, identity, overwrite=request.overwrite, **beside)
+    if there is not None and (done := finished_outcome(request, identity, space)) is not None:
+        return done
     choose_device(request.device)
     use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
@@ -167,13 +160,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
 
 def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     """Return everything that the results of a study's trials depend on."""
-    content = configuration(request.run_request())
-    for name in ("preset", "baselines"):
-        content.pop(name, None)
-    rule = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP}
-    pruning = rule if space.pruning else None
-    space_name = Path(space.name).name
-    return content | {"space": space_name, "space content": configuration_hash(space.content), "pruning": pruning}
+    # The preset that a space is around may be a file, too.
+    return configuration(request) | {"space content": configuration_hash(space.content)}
 
 
 @contextlib.contextmanager
@@ -187,15 +175,12 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[tuple[An
         workers = _workers(request)
         try:
             with at_work(workers) as others:
-                if request.overwrite:
-                    if count := others():
-                        problem = (
-                            f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
-                            "study cannot be replaced"
-                        )
-                        raise InputError(problem, hint="Wait, or choose another --out.", code="PG054")
-                    if STUDY.read(folder) is None and RUN.read(folder) is None:
-                        STUDY.refuse_taken(folder)
+                if request.overwrite and (count := others()):
+                    problem = (
+                        f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
+                        "study cannot be replaced"
+                    )
+                    raise InputError(problem, hint="Wait, or choose another --out.", code="PG054")
                 guard = workers / GUARD
                 opened = open_study(request.url, request.study, identity, guard, overwrite=request.overwrite)
                 with opened as study, writing(folder):
@@ -251,7 +236,7 @@ def _work_through(session: TuneSession) -> None:
 
 
 def _do_trial(session: TuneSession, trial: Any, begun: list[int]) -> float:
-    """Choose a trial's settings, train it, save its model, and return its loss. Add its number to ``begun``."""
+    """Choose a trial's settings, train it, and return its loss. Add its number to ``begun``."""
     begun.append(trial.number)
     place = next(at for at, other in placed(session.study) if other.number == trial.number)
     folder, train = session.folder / TRIALS / str(place), _train if session.request.model == "network" else _train_other
@@ -298,7 +283,7 @@ def _tell_of(session: TuneSession, number: int) -> None:
 
 
 def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: int) -> _Trained:
-    """Train a trial's network, and save it in the trial's folder."""
+    """Train a trial's network. Write its epochs into the trial's folder."""
     preset, folder = check_preset(content), session.folder / TRIALS / str(place)
     request = session.request.run_request(session.space.base_name, seed=seed_of(session.request.seed, place))
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
@@ -323,7 +308,6 @@ def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: 
 
         eval_set = parts["validation"].frame[known], parts["validation"].y[known]
         model.train(model.prepare(rows, parts["train"].y, eval_set=eval_set), on_epoch=watch)
-    model.save(folder / MODEL, overwrite=True, keep_rows=request.keep_rows)
     with writing(session.folder):
         write_csv(model.history_.drop(columns="seconds"), folder / HISTORY)
     facts = {
@@ -344,7 +328,6 @@ def _train_other(session: TuneSession, _trial: Any, content: Mapping[str, Any], 
     known, held = inputs.learned, inputs.parts["validation"]
     X, y = held.frame[known], held.y[known]
     model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
-    model.save(session.folder / TRIALS / str(place) / MODEL, overwrite=True, keep_rows=request.keep_rows)
     part, score = ("prediction", "rmse") if inputs.task == "regression" else ("probabilities", "log_loss")
     value = scores_of(inputs.task, y, model.predict_parts(X)[part], classes=getattr(model, "classes_", ()))[score]
     return float(value), {SECONDS: round(model.fitted_.seconds, 3)}, False
@@ -419,7 +402,7 @@ def _again(session: TuneSession, best: int) -> str:
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
 def export_winner(session: TuneSession) -> Outcome:
-    """Make the best trial a finished run in the study's folder. Test rows are used here, for this trial only."""
+    """Run the best settings in the study's folder. Test rows are used here, for these only."""
     folder, trials = session.folder, session.finished
     best = best_of(trials)
     if best is None:
@@ -437,68 +420,42 @@ def export_winner(session: TuneSession) -> Outcome:
     }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
-        if record.get("finished") != found or changed_files(folder, record) or not find_finished(folder):
+        if record.get("finished") != found or changed_files(folder, record) or not RUN.finished(folder):
             sweep(folder, TUNE_RECORD, TABLE, PRESET, PAGE)  # unfinished files of an interrupted process
             write_table(session)
             with writing(folder):
                 write_json_atomic(folder / PRESET, plain(chosen(session.space, best, trials[best])))
-            _run_stages(session, best)
+            _run(session, best)
             write_page(session)
             with writing(folder):
                 STUDY.finish(folder, record, found, (TABLE, PRESET, PAGE))
         return _outcome(session.request, session.space, record, already=False)
 
 
-def _run_stages(session: TuneSession, best: int) -> None:
-    """Do the stages of a run with the winner's settings, using its trained model."""
+def _run(session: TuneSession, best: int) -> None:
+    """Run the best settings, as the command of ``again`` does. A run of other settings in the folder is replaced."""
     folder, seed = session.folder, seed_of(session.request.seed, best)
     request = session.request.run_request(os.fspath(folder / PRESET), seed=seed, out=folder)
-    settings = {
-        **configuration(request),
-        "preset": f"trial {best} of {session.total}, space {Path(session.space.name).name}",
-        "preset content": file_hash(folder / PRESET),
-    }
-
-    def adopt(work: stages.RunWork) -> None:
-        source = folder / TRIALS / str(best) / MODEL
-        try:
-            load(source, device="cpu")
-        except PermgradError:
-            fact = "is damaged" if source.is_dir() else "is on another machine"
-            session.say(f"  the model of trial {best} {fact}; it is trained again here")
-            stages.model_stage(work)
-            return
-        with atomic_path(folder / "model", folder=True) as temporary:
-            shutil.copytree(source, temporary, dirs_exist_ok=True)
-        stages.write_measures(work)
-
-    if find_finished(folder, settings) is not None:
-        return
     there = RUN.read(folder)
     if there is None:
         with writing(folder):
             RUN.clear(folder)  # of a run without its record. The study's record shows that the folder is ours
+    if not RUN.is_of(there, configuration(request) | session.inputs.images):
+        request = replace(request, overwrite=True)
     session.say(f"the best is trial {best}; it becomes a run in {folder}")
-    with folders.open_run(
-        folder, settings, command=session.request.command, overwrite=not RUN.is_of(there, settings)
-    ) as run:
-        if run.lost:
-            session.say(run.lost)
-        notes = {f"note: {note}" for note in session.inputs.notes}
-        work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
-        with contextlib.closing(work.clock.whole):
-            stages.do_stages(work, model=adopt)
+    known = {headline(session.inputs), *(f"note: {note}" for note in session.inputs.notes)}
+    run_table(request, say=lambda line: None if line in known else session.say(line))
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
 def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: Space) -> Outcome | None:
     """Return the summary of a finished study, else None. Writes nothing."""
     folder = request.folder
-    record = STUDY.finished(folder, identity, (TABLE, PAGE, PRESET))
+    record = STUDY.finished(folder, identity)
     if record is None:
         return None
     with believed(folder):
-        if find_finished(folder) is None:
+        if RUN.finished(folder) is None:
             return None
         task = read_json(folder / METRICS)["task"]
         total = space.trials_for(task) if request.trials is None else request.trials
