@@ -274,7 +274,7 @@ class RunWork:
         )
 
     def refit(self, refits: int) -> Explanation:
-        """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
+        """Repeat the training on parts of its rows."""
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
         self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
         related = [part.dependence for part in parts if part.dependence is not None]
@@ -294,7 +294,7 @@ class RunWork:
             random_state=self.request.seed,
             **further,
         )
-        return refit(arguments, refits=refits, out=self.folder.path / CACHE / "refits")
+        return refit(arguments, refits=refits)
 
 
 # ---- before the stages -----------------------------------------------------------------------------------------------
