@@ -10,18 +10,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.special import expit
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Floats
 from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.fitting import BLEND, PATIENCE, Baseline, Job
-
-if TYPE_CHECKING:
-    from permgrad.data.encode.encoding import TableEncoder
 
 
 def _common(job: Job, **choices: Any) -> dict[str, Any]:
@@ -172,36 +168,6 @@ def _mlp(job: Job) -> Any:
         return model.fit(job.train.encoded, job.train.y, held)
 
 
-# ---- peers ----------------------------------------------------------------------------------------------------------
-def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
-    """Turn encoded rows back into one column per number and one per category, for models that read categories.
-
-    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these", and those of a date one for
-    each part: weekday, month. Needs ``numeric="standard"``.
-    """
-    features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
-    continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
-    continuous[encoder.numeric_columns_] = True
-    continuous |= np.array(encoder.kinds_) == "score"
-    made: dict[str, Any] = {}
-    for name, columns in features.items():
-        numbers, flags = columns[continuous[columns]], columns[~continuous[columns]]
-        for column in numbers:
-            made[encoder.encoded_names_[column]] = np.asarray(encoded)[:, column]
-        said = encoder.date_parts_.get(name)
-        is_date = said is not None or any(encoder.kinds_[column] == "date_part" for column in columns)
-        source = name if said is None else said.column
-        parts: dict[str, list[int]] = {}
-        for column in flags.tolist():
-            parts.setdefault(str(encoder.slots_[column].detail).split()[0] if is_date else "", []).append(column)
-        for part, places in parts.items():
-            raised = np.asarray(encoded)[:, places] > 0.5
-            level = np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, 0)
-            # All levels are declared, so that rows that lack some of them have the same categories.
-            made[f"{source}=?{part}"] = pd.Categorical(level, categories=range(len(places) + 1))
-    return pd.DataFrame(made)
-
-
 def _peer(job: Job, name: str) -> Any:
     from permgrad.evaluation.baselines.networks import fit_peer
 
@@ -214,7 +180,7 @@ def _blend(job: Job) -> Any:
     return fit_blend(job)
 
 
-_PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
+_PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True}
 # The order of every table: trees first, as in the published comparison.
 for _baseline in (
     Baseline("random_forest", "random forest", "sklearn", _random_forest, file="skops"),

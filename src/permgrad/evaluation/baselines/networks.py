@@ -140,7 +140,7 @@ def _silent(seed: int) -> Iterator[None]:
 
 
 def _table(rows: BaselineRows) -> pd.DataFrame:
-    return _named(rows.encoded if rows.natural is None else rows.natural)
+    return _named(rows.encoded)
 
 
 def _named(rows: Any) -> pd.DataFrame:

@@ -140,7 +140,7 @@ def _fit(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str,
     estimator.fit(X.iloc[fold.train], learned, eval_set=stopping)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
     seen = np.flatnonzero(np.isin(table.classes, learned))
-    fitted = FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
+    fitted = FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked)
     return _Fitted(fitted, X, {"positive": table.positive}, has_donors=is_network)
 
 

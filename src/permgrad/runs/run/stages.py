@@ -37,8 +37,6 @@ from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.base.stored import TIMES, read_json, write_npz
 from permgrad.base.versions import versions
-from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.encode.scores import Target
 from permgrad.data.types.column_notes import scores_said
 from permgrad.data.types.column_types import with_categories
 from permgrad.evaluation.baselines.fitting import (
@@ -49,7 +47,6 @@ from permgrad.evaluation.baselines.fitting import (
     run_baselines,
     why_absent,
 )
-from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
@@ -207,25 +204,10 @@ class RunWork:
         return write_page(self.folder.path, record, self.assessing.content, self.model, look)
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-        """Train baselines on the rows of the network. Some of them read categories as categories."""
-        inputs, names = self.inputs, self.request.wanted_baselines
-        natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
-        if any(baselines.get(name).takes_natural for name in names):
-            encoder = TableEncoder("standard", **inputs.encoder_options)
-            train = inputs.parts["train"]
-            encoder.fit(train.frame, schema=inputs.feature_types)
-            units = None if train.dependence is None else train.dependence.codes
-            target = Target.of(train.y, inputs.task, self.request.seed, units=units)
-            encoded = {"train": encoder.learn(train.frame, target)}
-            encoded |= {part: encoder.transform(inputs.parts[part].frame) for part in PARTS[1:]}
-            # What images say is taken from the network's encoding. Reading them again would take long.
-            known = self.model.preprocessor_
-            photos = np.flatnonzero([known.schema_.columns[at].kind == "image" for at in known.feature_of_]).tolist()
-            for part, rows in encoded.items():
-                seen = {known.encoded_names_[at]: self.encoded[part].encoded[:, at] for at in photos}
-                natural[part] = natural_table(encoder, rows).assign(**seen)
+        """Train baselines on the rows of the network."""
+        inputs, names = self.inputs, [name for name in self.request.wanted_baselines if why_absent(name) is None]
         parts = {
-            part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part], self.encoded[part], rows.weights)
+            part: BaselineRows(self.encoded[part].encoded, rows.y, self.encoded[part], rows.weights)
             for part, rows in inputs.parts.items()
         }
         scores = run_baselines(
