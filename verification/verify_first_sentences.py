@@ -30,10 +30,12 @@ from sklearn import datasets
 from permgrad.assess.assessment import Assessment
 from permgrad.pages.headline import lack_of_skill
 from permgrad.pages.sentences import leak_words
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import open_run
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.stages import STAGE_WORK, RunWork
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.stages import STAGE_WORK
+from permgrad.runs.run.work import RunWork
 
 
 @dataclass(frozen=True)

@@ -464,12 +464,12 @@ def test_reports_of_changed_runs_are_refused(run, tmp_path, name, content):
     assert re.search(r"however|\[PG\d+\]", call("report", folder, code=2))
 
 
-@pytest.mark.parametrize("name", ["a" * 5000, "a\0", "\ud800", ["metrics.json"], None, "../" * 3000])
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0", "\ud800", "../" * 3000])
 def test_files_of_a_stage_that_no_file_can_be_count_as_gone(run, tmp_path, name):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    record["stages"]["model"]["files"].append(name)
+    record["stages"]["model"]["sums"][name] = ""
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     assert "Write it again with `" in call("report", folder, code=2)
 

@@ -266,12 +266,12 @@ def test_read_only_folder(here, monkeypatch):
 
 
 def test_full_disk_while_writing(here, monkeypatch):
-    import permgrad.runs.run.stages
+    import permgrad.runs.run.work
 
     def full(*_args, **_keywords):
         raise OSError(28, "No space left on device", "run/data.json")
 
-    monkeypatch.setattr(permgrad.runs.run.stages, "write_json_atomic", full)
+    monkeypatch.setattr(permgrad.runs.run.work, "write_json_atomic", full)
     result = CliRunner().invoke(app, ["run", "table.csv", "--target", "y", "--preset", "fast", "--out", "run"])
     assert result.exit_code == 3
     assert "run/data.json: No space left on device" in result.stderr

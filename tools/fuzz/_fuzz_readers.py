@@ -451,7 +451,7 @@ def make_cells(place: Path) -> list[Files]:
 def use_cells(folder: Path, _: Any) -> None:
     """Read what commands read of the folder that they go on in."""
     from permgrad.runs.compare.cells import FOLDER, read_cell
-    from permgrad.runs.folder.folder import find_finished
+    from permgrad.runs.folder.folder import RUN
     from permgrad.runs.tune.tune import STUDY
     from permgrad_benchmark import records
     from permgrad_benchmark import run as benchmark
@@ -466,7 +466,7 @@ def use_cells(folder: Path, _: Any) -> None:
         lambda: FOLDER.find(folder, asked),
         lambda: benchmark.FOLDER.find(folder, asked),
         lambda: STUDY.find(folder, {"table": "y"}, storage=None, study="x"),
-        lambda: find_finished(folder, asked),
+        lambda: RUN.finished(folder, asked),
     ):
         with suppress(sys.modules["permgrad.base.errors"].PermgradError):
             check()

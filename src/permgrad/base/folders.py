@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -89,15 +89,16 @@ class FolderKind:
         """Whether a record is of this configuration."""
         return record is not None and bool(record[self.key] == files.plain(dict(configuration)))
 
-    def finished(
-        self, folder: Path, configuration: Mapping[str, Any], needed: Collection[str] = ()
-    ) -> dict[str, Any] | None:
-        """Return the record of finished work whose files are whole, or None. ``needed``: names that must exist."""
+    def is_whole(self, folder: Path, record: Mapping[str, Any]) -> bool:
+        """Whether the work of a record is finished, and all its files are as they were then."""
+        return bool(record.get("finished")) and not changed_files(folder, record)
+
+    def finished(self, folder: Path, configuration: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return the record of finished work (of a configuration), or None. Writes and locks nothing."""
         record = self.read(folder)
-        if record is None or not record.get("finished") or not self.is_of(record, configuration):
+        if record is None or (configuration is not None and not self.is_of(record, configuration)):
             return None
-        there = all((folder / name).exists() for name in needed or self.names)
-        return record if there and not changed_files(folder, record) else None
+        return record if self.is_whole(folder, record) else None
 
     def finish(self, folder: Path, record: dict[str, Any], finished: Any, names: Iterable[str] = ()) -> None:
         """Write the record of finished work, with the checksums of all its files, or of those of some names."""

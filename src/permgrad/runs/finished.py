@@ -44,7 +44,7 @@ class FinishedRun:
     def rows_of(self) -> Any:
         """What identifies the file that the test rows are from: the hash of its content."""
         configuration = self.record["configuration"]
-        return configuration.get("test") or configuration.get("table content")
+        return configuration.get("test content") or configuration.get("table content")
 
     @property
     def classes(self) -> list[str]:

@@ -60,7 +60,7 @@ class Option:
     file, or a named data set. ``short``: one letter with its dash. ``place``: the default place to write. ``choices``:
     the values, of which those with a word in capitals are patterns, and ``named`` whether the text names them.
     ``panel``: its heading in the help, if not that of its name. ``branches``: whether branches of a network may follow
-    a value, as in ``default:tabular``.
+    a value, as in ``default:tabular``. ``changes_result``: whether work with another value is other work.
     """
 
     text: str
@@ -77,6 +77,7 @@ class Option:
     named: bool = False
     branches: bool = False
     panel: str = ""
+    changes_result: bool = True
 
     def flag(self, field: str) -> str:
         """Return how a field is written, as ``--no-rows`` or ``--explain/--no-explain``."""
@@ -102,7 +103,7 @@ def argument(text: str, metavar: str, /, *, table: bool = False, choices: Names 
 
 def output(place: str, what: str = "Folder") -> Any:
     """Return a field that names the folder to write."""
-    return option(f"{what} (default: {place}).", None, "DIR", place=place)
+    return option(f"{what} (default: {place}).", None, "DIR", place=place, changes_result=False)
 
 
 def split_preset(text: str) -> tuple[str, Names]:

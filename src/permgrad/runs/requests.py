@@ -80,14 +80,16 @@ _EXCLUSIVE = (
 class ThreadedRequest:
     """The arguments of every command that computes something."""
 
-    threads: int | None = option("Threads to compute with (default: as the machine is set).", None)
+    threads: int | None = option(
+        "Threads to compute with (default: as the machine is set).", None, changes_result=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputingRequest(ThreadedRequest):
     """The arguments of every command that computes something and writes a folder."""
 
-    overwrite: bool = option("Replace the folder that is there.", False)
+    overwrite: bool = option("Replace the folder that is there.", False, changes_result=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ class TableRequest(ComputingRequest, CommandRequest):
     sheet: str | None = option(_SHEET, None, "NAME")
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
-    device: str = option("auto, cpu, cuda, cuda:1 or mps.", "auto", "NAME")
+    device: str = option("auto, cpu, cuda, cuda:1 or mps.", "auto", "NAME", changes_result=False)
 
     @property
     def files(self) -> dict[str, Path | None]:
@@ -220,8 +222,9 @@ class RunRequest(SplitRequest):
         name="--from",
         choices=("data", "layout", "model", "explain", "explanation", "report"),
         named=True,
+        changes_result=False,
     )
-    open_page: bool = option(_OPEN, False, name="--open")
+    open_page: bool = option(_OPEN, False, name="--open", changes_result=False)
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
@@ -347,7 +350,10 @@ class CompareRequest(TableRequest):
     )
     cv: str = option("Folds: 5, or 5x3 to divide three times.", "5", "K|KxR")
     metric: str | None = option(
-        "Metric that decides (default: roc_auc, accuracy or rmse, by the task).", None, choices=METRICS
+        "Metric that decides (default: roc_auc, accuracy or rmse, by the task).",
+        None,
+        choices=METRICS,
+        changes_result=False,
     )
     explain: bool = option("Also show what each model relies on.", True, name="--explain/--no-explain")
 
@@ -358,8 +364,12 @@ class TuneRequest(SplitRequest):
 
     command_name = "tune"
     out: Path | None = output("permgrad-runs/<table>-tuned-<seed>")
-    trials: int | None = option("Number of finished trials in all (default: that of the space).", None, "N", least=1)
-    storage: str | None = option("URL of the study's database (default: sqlite:///DIR/study.db).", None, "URL")
+    trials: int | None = option(
+        "Number of finished trials in all (default: that of the space).", None, "N", least=1, changes_result=False
+    )
+    storage: str | None = option(
+        "URL of the study's database (default: sqlite:///DIR/study.db).", None, "URL", changes_result=False
+    )
     model: str = option("Model whose settings are searched.", "network", choices=TUNED, short="-m")
     space: str = option("Search space (docs/tuning.md).", DEFAULT_SPACE, choices=(DEFAULT_SPACE, "paper", "FILE.json"))
 

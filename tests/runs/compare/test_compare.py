@@ -20,6 +20,7 @@ from permgrad.evaluation.baselines.fitting import Baseline, baselines
 from permgrad.runs.compare.cells import cell_path
 from permgrad.runs.compare.compare import compare_table
 from permgrad.runs.compare.plan import from_arrays, make_folds, make_plan, parse_models, usual_absent
+from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import CompareRequest
 
 HOSTILE = "<script>alert('x')</script>"
@@ -173,7 +174,7 @@ def test_finished_is_said_and_nothing_is_written(table, tmp_path, toys):
 
 def test_other_options_are_refused_with_what_differs(table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
-    with pytest.raises(InputError, match=r"differs in folds \(3 there, 2 now\)\. Replace it with --overwrite"):
+    with pytest.raises(InputError, match=r"differs in cv \(3 there, 2 now\)\. Replace it with --overwrite"):
         compare_table(request(table, tmp_path, cv="2"), say=quiet)
     with pytest.raises(InputError, match=r"differs in models \(other, toy there, linear, toy now\)"):
         compare_table(request(table, tmp_path, models=("toy", "linear")), say=quiet)
@@ -395,9 +396,10 @@ def test_names_of_models():
 def test_a_preset_file_counts_by_its_content(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text('{"base": "fast", "network": {"dropout": 0.1}}')
-    first = make_plan([str(path), "extra_trees"]).configuration()
+    asked = CompareRequest(table="diabetes", models=(str(path), "extra_trees"))
+    first = configuration(asked)
     path.write_text('{"base": "fast", "network": {"dropout": 0.2}}')
-    assert make_plan([str(path), "extra_trees"]).configuration() != first
+    assert configuration(asked) != first
     assert parse_models([f"{path}:tabular", "linear"])[0].label == "HyNN mine (table only)"
 
 

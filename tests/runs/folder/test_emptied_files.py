@@ -53,7 +53,7 @@ def in_words(result: Result) -> Result:
 def recorded(run: Path) -> dict[str, list[str]]:
     """Return the recorded files by stage."""
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))["stages"]
-    return {stage: facts[stage]["files"] for stage in STAGES}
+    return {stage: [*facts[stage]["sums"]] for stage in STAGES}
 
 
 def contents(run: Path) -> dict[str, bytes]:
@@ -151,7 +151,7 @@ def test_files_and_folders_are_on_the_disk_before_the_record_names_them(
         real(number)
 
     def record(folder: Path, content: dict) -> None:
-        for file in content["stages"][content["finished_stages"][-1]]["files"]:
+        for file in content["stages"][content["finished_stages"][-1]]["sums"]:
             named.append(file)
             # What is written later would have another time.
             assert synced.get((folder / file).stat().st_ino) == (folder / file).stat().st_mtime_ns, file

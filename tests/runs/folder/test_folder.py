@@ -16,7 +16,7 @@ import pytest
 from permgrad import EnvironmentProblem, InputError
 from permgrad.base.files import write_text_atomic
 from permgrad.base.folders import configuration_hash
-from permgrad.runs.folder.folder import CHECKPOINT, STAGES, find_finished, open_run, read_record
+from permgrad.runs.folder.folder import CHECKPOINT, RUN, STAGES, open_run, read_record
 
 CONFIGURATION = {"table": "abc", "seed": 0, "preset": "fast"}
 
@@ -48,8 +48,8 @@ def test_a_new_run_records_its_stages_in_order(tmp_path):
     assert record["command"] == "permgrad run abc"
     assert all(record["stages"][stage]["seconds"] >= 0 for stage in STAGES)
     assert not [name for name in tree(folder) if name.startswith(".")], "no lock and no temporary file stays"
-    assert find_finished(folder, CONFIGURATION) == record
-    assert find_finished(folder, {**CONFIGURATION, "seed": 1}) is None
+    assert RUN.finished(folder, CONFIGURATION) == record
+    assert RUN.finished(folder, {**CONFIGURATION, "seed": 1}) is None
 
 
 def test_an_unfinished_run_goes_on_after_its_last_finished_stage(tmp_path):
@@ -229,10 +229,10 @@ def test_a_stage_whose_files_are_gone_is_not_finished(tmp_path, gone, kept):
     with open_run(tmp_path, CONFIGURATION) as run:
         fill(run)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["stages"]["data"]["files"] == ["data.json", "columns.json", "split.npz"]
-    assert find_finished(tmp_path, CONFIGURATION) is not None, "the precondition: whole it is finished"
+    assert list(record["stages"]["data"]["sums"]) == ["data.json", "columns.json", "split.npz"]
+    assert RUN.finished(tmp_path, CONFIGURATION) is not None, "the precondition: whole it is finished"
     (tmp_path / gone).unlink()
-    assert find_finished(tmp_path, CONFIGURATION) is None
+    assert RUN.finished(tmp_path, CONFIGURATION) is None
     if 0 < kept < 4:
         with (
             pytest.raises(InputError, match="Leave --from out"),
@@ -246,7 +246,7 @@ def test_a_stage_whose_files_are_gone_is_not_finished(tmp_path, gone, kept):
         later = [name for stage in list(STAGES)[kept:] for name in STAGES[stage]]
         assert not any((tmp_path / name).exists() for name in later)
         fill(run)
-    assert find_finished(tmp_path, CONFIGURATION) is not None
+    assert RUN.finished(tmp_path, CONFIGURATION) is not None
 
 
 def test_a_file_within_a_folder_of_a_stage_counts(tmp_path):
@@ -255,7 +255,7 @@ def test_a_file_within_a_folder_of_a_stage_counts(tmp_path):
         with run.stage("model"):
             write_text_atomic(run.path / "model" / "weights.safetensors", "numbers")
         fill(run, ("explanation", "report"))
-    assert find_finished(tmp_path, CONFIGURATION) is not None
+    assert RUN.finished(tmp_path, CONFIGURATION) is not None
     (tmp_path / "model" / "weights.safetensors").unlink()
     with open_run(tmp_path, CONFIGURATION) as run:
         assert run.lost.startswith("note: model/weights.safetensors of stage 'model' is missing. ")

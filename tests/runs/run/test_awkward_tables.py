@@ -17,10 +17,10 @@ from permgrad.assess.encoder_form import encoder_form
 from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.runs.compare.plan import CompareRequest, request_configuration
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.documents import read_like
-from permgrad.runs.requests import RunRequest, TuneRequest
-from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.requests import CompareRequest, RunRequest, TuneRequest
+from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
 
 ROWS = 120
@@ -66,13 +66,13 @@ def test_texts_that_are_kept_are_a_level(here):
     inputs = load_inputs(asked)
     assert inputs.schema["garage"].n_levels == 3
     assert not any("taken as missing" in note for note in inputs.notes)
-    assert configuration(asked)["not_na"] == ["NA", "None"]
-    assert "not_na" not in configuration(ASKED), "former runs are gone on with"
+    assert configuration(asked)["not_na"] == ["None", "NA"]
+    assert "not_na" not in configuration(ASKED)
     for request in (asked, TuneRequest(table="t.csv", not_na=("None",))):
         assert "--not-na=None" in request.command
     compared = CompareRequest(table="t.csv", target=("y",), not_na=("None",))
     assert "--not-na=None" in compared.command
-    assert request_configuration(compared)["not_na"] == ["None"]
+    assert configuration(compared)["not_na"] == ["None"]
     for not_na, na, said in (
         (("none",), (), "is not read as missing"),
         (("NA",), ("NA",), "as missing and as not"),

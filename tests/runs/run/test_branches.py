@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.models.save.saving import load
+from permgrad.runs.configuration import configuration
 from permgrad.runs.options import split_preset
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import configuration
 
 
 @pytest.fixture
@@ -52,7 +52,6 @@ def test_branches_are_part_of_what_a_run_is(table):
     presets = ("default", "default:image")
     one, other = (configuration(RunRequest(table=str(table), target=("y",), preset=preset)) for preset in presets)
     assert one != other
-    assert "branches" not in one  # runs of before stay what they are
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
     assert ahead["difference"] == pytest.approx(metrics["test"]["accuracy"] - again["accuracy"])
     assert ahead["ci_low"] < 0 < ahead["ci_high"], "noise: nobody is ahead"
     assert any("There is no significant difference from the best baseline" in v["sentence"] for v in metrics["verdict"])
-    assert "baseline_predictions.npz" in json.loads((folder / "run.json").read_text())["stages"]["model"]["files"]
+    assert "baseline_predictions.npz" in json.loads((folder / "run.json").read_text())["stages"]["model"]["sums"]
     # A copy does not differ; a file that is gone or damaged is noticed.
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)

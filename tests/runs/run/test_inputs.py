@@ -19,9 +19,10 @@ from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.image_cells import source_of
 from permgrad.data.types.column_types import Schema
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import RUN, open_run
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.predicting import read_rows
 from permgrad.runs.run.splitting import PARTS
 
@@ -413,7 +414,7 @@ def test_another_version_is_another_run(here, monkeypatch):
     request = RunRequest(table="table.csv", target=("y",), out=Path("run"))
     with open_run(request.folder, configuration(request)) as run:
         assert run.record["finished_stages"] == []
-    monkeypatch.setattr("permgrad.runs.run.inputs.__version__", "99.0")
+    monkeypatch.setattr("permgrad.runs.configuration.__version__", "99.0")
     with pytest.raises(InputError, match=r"differs in permgrad \(.* there, 99\.0 now\)\. Replace it with --overwrite"):
         RUN.find(request.folder, configuration(request))
 

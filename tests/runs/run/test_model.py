@@ -71,6 +71,17 @@ def tables(tmp_path_factory) -> dict[str, Path]:
     return {kind: folder / f"{kind}.csv" for kind in TABLES}
 
 
+def test_columns_that_are_one_feature_are_that_for_every_model(tables, tmp_path):
+    skip_without(USUAL)
+    (tmp_path / "groups.json").write_text('{"what": ["size", "town"]}')
+    for model, preset in ((USUAL, "default"), ("network", "fast")):
+        folder, asked = tmp_path / model, {"model": model, "preset": preset, "groups": tmp_path / "groups.json"}
+        run_table(RunRequest(table=str(tables["numbers"]), target=("y",), out=folder, **asked), say=lambda _: None)
+        explanation = pg.Explanation.load(folder / "explanations" / "permgrad")
+        assert (explanation.level, explanation.names[0]) == ("feature", "what"), model
+        assert (folder / "explanations" / "reading.json").is_file(), "what shows features one by one"
+
+
 @pytest.fixture(scope="module")
 def runs(tables, tmp_path_factory):
     """Return what runs a table with the usual model once, and its folder."""

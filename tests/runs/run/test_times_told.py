@@ -16,7 +16,7 @@ from permgrad.base.errors import InputError
 from permgrad.evaluation.baselines.fitting import Baseline
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import run as module
-from permgrad.runs.run import stages
+from permgrad.runs.run import stages, work
 from permgrad.runs.run.run import run_table
 
 
@@ -75,7 +75,7 @@ def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypa
     assert written == [1, 2, 3]
     assert not any("resumes" in line for line in first)
     assert any("for 20 epochs" in line for line in first)
-    monkeypatch.setattr(stages, "write_measures", stop)
+    monkeypatch.setattr(work.RunWork, "measure", stop)
     second = said_by(ASKED)
     assert "  training resumes from epoch 4: 3 epochs were done before" in second
     assert any("for 17 epochs" in line for line in second), "the time is that of the rest"
@@ -84,7 +84,7 @@ def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypa
 
 def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monkeypatch):
     monkeypatch.setattr(Baseline, "available", lambda self: self.name in ("linear", "extra_trees"))
-    monkeypatch.setattr(stages, "write_measures", stop)
+    monkeypatch.setattr(work.RunWork, "measure", stop)
     said = said_by(replace(ASKED, baselines=("usual",)))
     assert [line for line in said if "xgboost" in line] == [
         "note: xgboost is left out, because xgboost is not installed: pip install 'permgrad[boost]'"

@@ -68,9 +68,9 @@ def explain_table(request: ExplainRequest) -> Outcome:
     refuse_input(request.folder, {"table": request.source, "model": model, "groups file": request.groups})
     refuse_run_file(request.folder, request.model_folder)
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
-    # The test rows of a run are some rows of its table.
-    streamed = not is_file and request.test_rows is None and is_streamed(request.source, None)
-    if streamed and request.row is None:
+    # The test rows of a run, or a row, are some rows of a table that is read.
+    some = is_file or request.test_rows is not None or request.row is not None
+    if not some and is_streamed(request.source, None):
         explanation, finished = explain_streamed(request, engine)
         draw_once(request.folder, explanation)
         outcome, count = outcome_of(request, explanation), explanation.meta["rows_explained"]
@@ -80,7 +80,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     check_folder(request)
     with hold_name(request.folder):
         check_folder(request)  # again, now that no other process can write it
-        explanation, rows, lines_of_rows = _explain_in_memory(request, method, engine, streamed=streamed)
+        explanation, rows, lines_of_rows = _explain_in_memory(request, method, engine)
         write(request.folder, explanation, rows)
         return outcome_of(request, explanation, rows, lines_of_rows)
 
@@ -116,21 +116,9 @@ class ReadRows:
     lines: RowLines
 
 
-def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows:
-    """Read a table, of which all or some rows are explained. Of a long table only the chosen rows are read."""
+def read_rows_of(request: ExplainRequest) -> ReadRows:
+    """Read a table, of which all or some rows are explained."""
     model: Any
-    if streamed:
-        model, data, parts = open_streamed(request, request.source, request.y)
-        if request.y is not None:
-            find_column(request.y, parts.columns, "target")
-        features = predicting.features_of(model)
-        target = target_column(data, parts)
-        further = [name for name in (target, data.get("weight")) if name in parts.columns]
-        wanted = list(dict.fromkeys([*features, *further]))
-        table, numbers = read_row_of_parts(request, parts, wanted)
-        return ReadRows(
-            model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)), RowLines()
-        )
     if request.model_folder.is_file():
         model, rows, written = _file_read(request)
         data = {"target": request.y, "task": model.task}
@@ -148,11 +136,15 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         find_column(request.y, columns, "target")
     numbers = request.test_rows
     if numbers is None:
-        check_row(request, len(table))
+        if request.row is not None and request.row >= len(table):
+            rows_of = f"{request.source} has {counted(len(table), 'row')}"
+            problem = f"--row must be below the number of rows, got {request.row} ({rows_of})"
+            raise InputError(problem, hint="Rows are counted from 0.", code="PG002")
         numbers = np.arange(len(table), dtype=np.int64)
     else:
         rows, table = rows.take(numbers), table.take(numbers).reset_index(drop=True)
-    return ReadRows(model, data, columns, rows, table, numbers, _place_of(request), written.lines)
+    place = None if request.row is None else np.array([request.row], dtype=np.int64)
+    return ReadRows(model, data, columns, rows, table, numbers, place, written.lines)
 
 
 def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
@@ -187,15 +179,15 @@ def check_explained(request: ExplainRequest, *, is_file: bool) -> None:
 
 
 def _explain_in_memory(
-    request: ExplainRequest, method: Any, engine: Engine, *, streamed: bool
+    request: ExplainRequest, method: Any, engine: Engine
 ) -> tuple[Explanation, pd.DataFrame | None, Integers | None]:
-    """Explain all rows of a table in memory, or the chosen ones of a long table, which are also listed, with lines."""
-    read = read_rows_of(request, streamed=streamed)
+    """Explain all rows of a table in memory, or a chosen one, which is also listed, with its line."""
+    read = read_rows_of(request)
     predicting.use_threads(request.threads)
     scope = request.scope
     if read.places is not None and scope == "auto" and "local" in method.scopes:
         scope = "local"
-    truth, measurable = _truth(read, request, streamed=streamed)
+    truth, measurable = _truth(read, request)
     # A local explanation is of the model's prediction. The true value is only shown with it.
     measured = (method.scopes[0] if scope == "auto" else scope) == "global"
     explained = np.arange(len(read.table)) if read.places is None else read.places
@@ -206,7 +198,7 @@ def _explain_in_memory(
     explained = _at_most(request, explained)
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
-    if not streamed and not isinstance(read.model, FileModel):
+    if not isinstance(read.model, FileModel):
         with read.lines.named():
             read.model.preprocessor_.check_cells(rows[list(read.model.preprocessor_.feature_names_in_)])
     explanation = _computed(request, read, explained, y if measured else None, engine, scope)
@@ -317,18 +309,17 @@ def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
-def _truth(read: ReadRows, request: ExplainRequest, *, streamed: bool) -> tuple[Array | None, Integers]:
+def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integers]:
     """Return the target of all rows, if any row has one, and the rows whose loss can be explained."""
     target, everywhere = read.data.get("target"), np.arange(len(read.table), dtype=np.int64)
     if target is None or target not in read.table.columns:
         return None, everywhere
     values = blank_codes(read.table[[target]], list(read.data.get("na", ())))[target]
     present = values.notna().to_numpy(dtype=bool)
-    # The target of a long table is read only if some row has one.
-    if not present.any() and not streamed:
+    if not present.any():
         return None, everywhere
     if read.data["task"] == "regression":
-        if present.any() and not pd.api.types.is_numeric_dtype(values.dtype):
+        if not pd.api.types.is_numeric_dtype(values.dtype):
             problem = f"Column {target!r} of {request.source} holds text, but the target was numeric in training"
             raise InputError(problem, hint="Correct it, or leave the column out.", code="PG015")
         return values.to_numpy(dtype=np.float64, na_value=np.nan), np.flatnonzero(present)
@@ -352,34 +343,6 @@ def _truth(read: ReadRows, request: ExplainRequest, *, streamed: bool) -> tuple[
         rows = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
         warn_user(f"{rows}. {by_count(count, 'It is', 'They are')} left out.")
     return y, np.flatnonzero(present & ~strange)
-
-
-# ---- a chosen row ---------------------------------------------------------------------------------------------------
-def read_row_of_parts(
-    request: ExplainRequest, table: PartitionedTable, columns: Sequence[str]
-) -> tuple[pd.DataFrame, Integers]:
-    """Return the chosen row of a long table, and its number in it. Only some rows are held in memory."""
-    check_row(request, table.rows)
-    row = request.row
-    assert row is not None, "all rows are explained in parts"
-    part = next(part for part in table.parts if part.first_row <= row < part.first_row + part.rows)
-    batches = table.batches(part, _READ_ROWS, columns)
-    first, frame = next((first, frame) for first, frame in batches if first <= row < first + len(frame))
-    return frame.iloc[[row - first]].reset_index(drop=True), np.array([row], dtype=np.int64)
-
-
-def _place_of(request: ExplainRequest) -> Integers | None:
-    """Return the place of the row that is explained. None: all rows."""
-    return None if request.row is None else np.array([request.row], dtype=np.int64)
-
-
-def check_row(request: ExplainRequest, rows: int) -> None:
-    """Refuse a row that the table does not have."""
-    if request.row is not None and request.row >= rows:
-        problem = (
-            f"--row must be below the number of rows, got {request.row} ({request.source} has {counted(rows, 'row')})"
-        )
-        raise InputError(problem, hint="Rows are counted from 0.", code="PG002")
 
 
 # ---- in parts --------------------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from permgrad.imaging.picture import layout_svg
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.settings import resolve_settings
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import refuse_input
 from permgrad.runs.requests import ImagesRequest, Outcome
-from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.training import fit_encoder, make_estimator
 
@@ -40,7 +41,7 @@ def write_images(request: ImagesRequest, *, say: Callable[[str], None] = print) 
     """
     run, folder = request.run_request("paper"), request.folder
     run.check()
-    settings = {**configuration(run), "layout": request.layout, "pixels": request.pixels}
+    settings = configuration(request)
     refuse_input(folder, request.files, names=FOLDER.names)
     if not request.overwrite and (done := FOLDER.finished(folder, settings)) is not None:
         return _outcome(folder, done["finished"], "These images are already finished. Nothing was changed.\n")

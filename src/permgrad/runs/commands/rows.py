@@ -23,9 +23,9 @@ from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, RunRequest
 from permgrad.runs.row_requests import WhatIfRequest
 from permgrad.runs.run.early import find_column
-from permgrad.runs.run.inputs import read_request
 from permgrad.runs.run.predicting import prediction_table, use_threads
 from permgrad.runs.run.summary import read_summary
+from permgrad.runs.run.table import read_request
 
 #: Frequent cells of a column that are listed.
 _SHOWN = 5

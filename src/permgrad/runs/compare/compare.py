@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,8 @@ from permgrad.runs.compare.plan import (
     loss_of,
     make_folds,
     make_plan,
-    request_configuration,
 )
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import refuse_input
 from permgrad.runs.requests import CompareRequest, Outcome
 from permgrad.runs.run.splitting import POSITIVE
@@ -60,11 +60,15 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     if request.metric is not None:
         check_choice("metric", request.metric, metrics)
     choose_device(request.device)
-    configuration = {**request_configuration(request), **plan.configuration()}
-    folder = request.folder
+    request.run_request().check()
+    # Those of a list that names none are the usual ones that are installed.
+    settings, folder = (
+        configuration(replace(request, models=tuple(model.name for model in plan.models))),
+        request.folder,
+    )
     presets = {f"preset {model}": Path(model) for model in request.models if model.endswith(".json")}
     refuse_input(folder, {**request.files, **presets}, names=FOLDER.names)
-    done = None if request.overwrite else FOLDER.finished(folder, configuration)
+    done = None if request.overwrite else FOLDER.finished(folder, settings)
     if done is not None and done.get("metric_asked") == request.metric:
         for note in plan.notes:
             say(f"note: {note}")
@@ -74,7 +78,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     job = _job(table, plan, request.metric, request.device, request.threads)
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another comparison.
     with (
-        FOLDER.open(folder, configuration, command=request.command, overwrite=request.overwrite) as record,
+        FOLDER.open(folder, settings, command=request.command, overwrite=request.overwrite) as record,
         told_of_columns(),
     ):
         for note in (*table.notes, *plan.notes):

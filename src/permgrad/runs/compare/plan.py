@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn import model_selection
 
-from permgrad.base import __version__
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_names, check_rows, is_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, shown
@@ -27,12 +26,12 @@ from permgrad.evaluation.baselines.fitting import baselines, check_available, wh
 from permgrad.evaluation.comparison import ComparedModel
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
-from permgrad.models.estimators.presets import get_preset, presets
+from permgrad.models.estimators.presets import presets
 from permgrad.models.estimators.settings import check_preset
 from permgrad.models.onnx_model import is_onnx
 from permgrad.runs.options import split_preset, table_name
 from permgrad.runs.requests import CompareRequest
-from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.splitting import choose_task, doubt_on_task, positive_label, target_values
 
 #: Methods of explanation: permutation applies to all models, the other to networks.
@@ -66,15 +65,6 @@ class Model(ComparedModel):
     preset: str = ""
     branches: tuple[str, ...] | None = None
     estimator: Any = None
-
-    def identity(self) -> Any:
-        """Return what decides how it is fitted. A file is represented by its content."""
-        if self.estimator is not None:
-            settings = {name: repr(value) for name, value in sorted(self.estimator.get_params().items())}
-            return [self.name, type(self.estimator).__qualname__, settings]
-        if self.preset.endswith(".json"):
-            return [self.name, get_preset(self.preset).to_dict()]
-        return self.name
 
 
 def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
@@ -151,17 +141,6 @@ class ComparisonPlan:
     methods: tuple[str, ...] = METHODS
     seed: int = 0
     notes: tuple[str, ...] = ()
-
-    def configuration(self) -> dict[str, Any]:
-        """Return the plan as JSON. The order of models changes nothing."""
-        return {
-            "permgrad": __version__,
-            "models": sorted((model.identity() for model in self.models), key=str),
-            "folds": self.folds,
-            "repeats": self.repeats,
-            "explain": bool(self.methods),
-            "seed": self.seed,
-        }
 
 
 def make_plan(
@@ -317,15 +296,6 @@ class ComparedTable:
         """The options of columns for encoders and networks."""
         # No groups: none is searched for in the rows of a fold.
         return {"na": self.na or None, "groups": self.groups, "kinds": self.kinds or None}
-
-
-def request_configuration(request: CompareRequest) -> dict[str, Any]:
-    """Return what decides which rows are compared on, with the content of files instead of their names."""
-    run = request.run_request()
-    run.check()
-    content = configuration(run)
-    always = ("table", "table content", "groups", "target", "task", "drop", "id", "na", "row_group")
-    return {name: content[name] for name in (*always, "kind", "not_na", "positive", "sheet") if name in content}
 
 
 def from_request(request: CompareRequest) -> ComparedTable:

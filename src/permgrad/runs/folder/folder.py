@@ -17,15 +17,14 @@ from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, near_file, remove, sweep, write_json_atomic, writing
+from permgrad.base.files import near_file, remove, sweep, write_json_atomic, writing
 from permgrad.base.folders import (
     FolderKind,
     changed_files,
-    configuration_hash,
     files_of,
     now,
-    settled_files,
     sum_of,
+    sums_of,
 )
 from permgrad.base.stored import TIMES
 
@@ -61,17 +60,17 @@ _ORDER = list(STAGES)
 NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
 
 
-def folder_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of the names and contents of all files of a table that is a folder."""
-    from permgrad.data.parts.partitions import open_partitioned
-
-    table = open_partitioned(path)
-    table.check_memory()
-    return configuration_hash({file.name: file_hash(Path(table.root, file.name)) for file in table.files})
-
-
 # ---- the folder of a run ---------------------------------------------------------------------------------------------
-RUN = FolderKind(
+@dataclass(frozen=True)
+class RunKind(FolderKind):
+    """A run's folder, whose stages are finished one by one."""
+
+    def is_whole(self, folder: Path, record: Mapping[str, Any]) -> bool:
+        """Whether all stages are finished, and all their files are as they were then."""
+        return whole_stages(folder, record) == _ORDER
+
+
+RUN = RunKind(
     "run",
     NAMES,
     same="configuration",
@@ -99,10 +98,10 @@ class RunFolder:
         spent = time.perf_counter() - started + earlier
         if name == "model":
             shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
-        files = settled_files(self.path, STAGES[name])
-        self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
+        sums = sums_of(self.path, STAGES[name])
+        self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "sums": sums}
         self.record["finished_stages"].append(name)
-        note_files(self.path, self.record)
+        note_files(self.path, self.record)  # this stage may have changed files of earlier ones
 
     def forget_from(self, stage: str | None) -> None:
         """Mark a stage and all later ones as unfinished, then remove their files and leftovers.
@@ -125,17 +124,9 @@ class RunFolder:
 def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) -> None:
     """Write the record, with the checksums that the files of its stages now have: of some names, or of all."""
     for stage in record["finished_stages"]:
-        names, facts = _recorded_files(record, stage) or [], record["stages"][stage]
-        wanted = [name for name in names if name in among] if among else names
-        facts["sums"] = {**facts.get("sums", {}), **{name: sum_of(folder / name) for name in wanted}}
+        sums = record["stages"][stage]["sums"]
+        sums |= {name: sum_of(folder / name) for name in sums if not among or name in among}
     write_json_atomic(folder / RECORD, record)
-
-
-def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
-    """Return the files that a stage has written according to a record, or None if the record has no list."""
-    facts = record["stages"].get(stage)
-    files = facts.get("files") if isinstance(facts, dict) else None
-    return [str(name) for name in files] if isinstance(files, list) else None
 
 
 # ---- complete files --------------------------------------------------------------------------------------------------
@@ -150,11 +141,12 @@ class Lost(NamedTuple):
 def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
     """Yield the finished stages with files that are missing or changed, in their order. Nothing needs torch."""
     for stage in filter(record["finished_stages"].__contains__, STAGES):
-        names, facts = _recorded_files(record, stage), record["stages"].get(stage)
-        if names is None or "sums" not in facts:
+        facts = record["stages"].get(stage)
+        sums = facts.get("sums") if isinstance(facts, dict) else None
+        if not isinstance(sums, dict):
             files, fact = [RECORD], "damaged"
         # Unlike Path.exists this is False for a name that no file can have, and not an error.
-        elif files := [name for name in names if not os.path.exists(folder / name)]:  # noqa: PTH110
+        elif files := [name for name in sums if not os.path.exists(folder / name)]:  # noqa: PTH110
             fact = "missing"
         else:
             files, fact = sorted(changed_files(folder, facts)), "damaged or changed"
@@ -168,16 +160,6 @@ def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
     lost = next(losses(folder, record), None)
     done = _ORDER if lost is None else _ORDER[: _ORDER.index(lost.stage)]
     return [stage for stage in record["finished_stages"] if stage in done]
-
-
-def find_finished(
-    path: str | os.PathLike[str], configuration: Mapping[str, Any] | None = None
-) -> dict[str, Any] | None:
-    """Return the record of a finished, complete run (of a configuration), or None. Writes and locks nothing."""
-    record = read_record(path)
-    if record is None or (configuration and not RUN.is_of(record, configuration)):
-        return None
-    return record if whole_stages(Path(path), record) == _ORDER else None
 
 
 def finished_record(path: Path) -> dict[str, Any]:
@@ -256,9 +238,9 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
     """Refuse to remove files that were added to a folder of a finished stage, such as notes in the model folder."""
     added: list[str] = []
     for stage in _ORDER[_ORDER.index(first) :]:
-        recorded = _recorded_files(record, stage)
-        if stage in record["finished_stages"] and recorded is not None:
-            added += [name for name in files_of(folder, STAGES[stage]) if name not in recorded]
+        facts = record["stages"].get(stage, {})
+        if stage in record["finished_stages"] and "sums" in facts:
+            added += [name for name in files_of(folder, STAGES[stage]) if name not in facts["sums"]]
     if added:
         files = f"{', '.join(added[:5])}{', ...' if len(added) > 5 else ''}"
         hint = f"Move {'them' if len(added) > 1 else 'it'} away, or choose another folder with --out."

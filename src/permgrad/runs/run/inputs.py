@@ -17,10 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.rows import Rows
-from permgrad.base import __version__
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of, two_sentences
-from permgrad.base.files import file_hash
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_groups, read_groups
 from permgrad.data.encode.scores import Target
@@ -28,8 +26,7 @@ from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.image_table import check_image_cells, pages_said
 from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.image_cells import source_of
-from permgrad.data.read.reading import Reading, Written, missing_said
-from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written
+from permgrad.data.read.table import blank_codes
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
@@ -39,12 +36,9 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_exposures, read_weights
-from permgrad.evaluation.kept_together import Together
 from permgrad.pages.sentences import together_words
-from permgrad.runs.folder.folder import folder_hash
-from permgrad.runs.options import data_sets, is_file, separated, table_name
+from permgrad.runs.options import table_name
 from permgrad.runs.requests import NO_GROUPS, RunRequest
-from permgrad.runs.run.early import find_columns, no_such_file
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     find_together,
@@ -54,21 +48,17 @@ from permgrad.runs.run.noting import (
     notes_on_columns,
     notes_on_counts,
 )
-from permgrad.runs.run.splitting import SplitTable, Task, notes_on_division, positive_label, split_table, task_of_target
+from permgrad.runs.run.splitting import SplitTable, Task, positive_label, shared_rows, split_table
+from permgrad.runs.run.table import READ, ROW_GROUP, TIME, ReadTable, read_table
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
-#: Why a column is no feature, in the words of the table of columns.
-TIME, OFFSET, _ROW_GROUP = "left out: --time", "left out: --offset", "left out: --row-group"
 #: Presets of published networks, which read columns as was published.
 _PUBLISHED = ("paper", "ig-example")
-#: Kinds of columns of groups that stay features, and what is read of them.
-_READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
-_KEPT = {(_ROW_GROUP, kind) for kind in _READ}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Inputs:
     """Everything that the stages of a run need from the table.
 
@@ -77,8 +67,8 @@ class Inputs:
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
     without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
     are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
-    what the configuration holds of the images, ``together`` what may say that rows belong together. ``counts``: the
-    target is counts or rates.
+    what the configuration holds of the images, ``together`` the facts on what may say that rows belong together.
+    ``counts``: the target is counts or rates.
     """
 
     name: str
@@ -104,7 +94,7 @@ class Inputs:
     positive: Any
     images: dict[str, Any]
     counts: bool = False
-    together: Together | None = None
+    together: Mapping[str, Any] | None = None
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -145,173 +135,76 @@ class Inputs:
         return Schema(tuple(shown)), lines
 
 
-#: Arguments of the encoder of a table that are options of the command.
-_ENCODING = ("text_encoder", "image_encoder")
-
-
-# ---- which table -----------------------------------------------------------------------------------------------------
-def configuration(request: RunRequest) -> dict[str, Any]:
-    """Return everything that changes the result of a run, with hashes of files instead of their names."""
-    # The version is part of it: a run of another version is neither resumed nor taken for this one.
-    content: dict[str, Any] = {"permgrad": __version__, "table": table_name(request.table)}
-    content["table content"] = content_of(request.table)
-    for role in ("test", "groups"):
-        path = getattr(request, role)
-        content[role] = NO_GROUPS if str(path) == NO_GROUPS else None if path is None else content_of(path, role)
-    content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
-    content |= {"id": list(request.identifier), "na": list(separated(request.na)), "row_group": request.row_group}
-    content |= {"time": request.time}
-    content |= {"preset": request.network} if request.model in ("network", "auto") else {}
-    if request.network.endswith(".json"):
-        content["preset"] = content_of(request.network, "preset")
-    model: Any = None if request.model == "network" else request.model
-    if is_file(request.model):
-        model = [request.model, content_of(request.model, "model")]
-    elif ":" in request.model:
-        from permgrad.runs.run.choosing import estimator_of  # few runs train one
-
-        model = [request.model, repr(estimator_of(request.model))]
-    optional: dict[str, Any] = {
-        "not_na": sorted(set(separated(request.not_na))),
-        "kind": dict(sorted(request.kinds.items())),
-        **{name: getattr(request, name) for name in ("sheet", "positive", *_ENCODING)},
-        "branches": sorted(request.branches),
-        "sensitive": sorted(set(request.sensitive)),
-        "model": model,
-        "cost": None if request.cost is None else list(request.cost),
-        "time_limit": request.time_limit and request.seconds_at_most,
-        "max_rows": request.max_rows,
-        "keep_rows": None if request.keep_rows else False,
-        **{name: getattr(request, name) for name in ("refits", "weight", "offset")},
-    }
-    content |= {name: value for name, value in optional.items() if value not in (None, [], {})}
-    return content | {"baselines": sorted(set(request.baselines)), "seed": request.seed}
-
-
-def content_of(source: str | Path, role: str = "table") -> str:
-    """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
-    path, names = Path(source), data_sets() if role == "table" else ()
-    if source in names:
-        from permgrad.data.datasets import fetch_dataset  # a file needs none of them
-
-        file = fetch_dataset(str(source))
-        return f"data set {source}" if file is None else file_hash(file)
-    if path.is_file():
-        return file_hash(path)
-    if role in ("table", "test") and is_parquet_folder(path):
-        return folder_hash(path)
-    raise no_such_file(path, role, names)
-
-
 # ---- loading ---------------------------------------------------------------------------------------------------------
 def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     """Read and check all tables of a run, and split the rows. Raises ``InputError`` for input that cannot be used.
 
     ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows.
     """
-    card, codes, reading, written = read_request(request)
-    kinds = {name: kind for name, kind in request.kinds.items() if name not in written.unread}
-    target, left_out = _roles(request, card, [*written.frame.columns, *written.unread])
-    left_out = {name: why for name, why in left_out.items() if name not in written.unread}
-    request = replace(request, task=task_of_target(kinds, target, request.task))
-    notes = [*written.notes]
-    notes += missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
-    rows = split_table(request, card, written, reading, target, notes, undivided=undivided)
-    train = rows.tables["train"]
-    positive = _positive(request, card, rows, target)
-    with written.lines.named():
-        if request.time is not None and _what_returns(request, rows, codes, left_out, notes):
-            kinds = kinds | {str(request.time): "calendar"}
-        columns = train.drop(columns=target)
-        # What is left out may hold infinite values.
-        coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-        schema = infer_schema(columns, na=coded if left_out else codes, kinds=kinds) if coded else Schema(())
-    schema, kinds = _named_by_target(request, rows, schema, (codes, kinds, left_out), undivided=undivided)
-    notes += _words_of_groups(request, schema, left_out)
-    left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
-    features = [name for name in schema.names if name not in left_out]
-    _check_features(schema, features, left_out, target)
-    types = Schema(tuple(schema[name] for name in features))
-    _match(request, rows, types, target, reading.codes)
-    groups, found = _groups(request, card, features, train)
-    notes += notes_on_cells(request, target, rows, written, schema, left_out)
-    notes += notes_on_columns(request, card, written, schema, left_out)
-    notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
-    notes += notes_on_blocks(train[features], types, groups, found)
-    notes += notes_on_counts(request, target, rows)
-    together = _together(replace(request, target=(target,)), rows, types, left_out, codes)
-    notes += [] if together is None else [together_words(together.facts())]
+    read = read_table(request)
+    rows = split_table(request, read, undivided=undivided)
+    stated = read.card.positive if read.card is not None and read.is_of_card else None
+    positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
+    columns, rows = decide_columns(request, read, rows, undivided=undivided)
+    features, codes, notes = columns.features, read.reading.codes, [*read.notes, *rows.notes, *columns.notes]
+    together = _together(request, read, rows, columns)
+    notes += [] if together is None else [together_words(together)]
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
-    tables = {part: table[features].copy() for part, table in rows.tables.items()}
-    images = check_images(types.of_kind("image"), tables, reading.codes, notes)
-    counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
+    tables = {part: table[features.names].copy() for part, table in rows.tables.items()}
+    images, found = check_images(features.of_kind("image"), tables, codes)
+    counts, shared = shared_rows(request, rows, [*features.names, read.target], codes)
     dependence = dependence_of(rows.tables, request.row_group, request.time)
     parts = {part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()}
+    notes += [*found, *shared]
     if without := sum(map(len, tables.values())) - sum(map(len, parts.values())):
         notes.append(f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out")
-    _check_groups(request, dependence)
-    _check_refits(request, rows, dependence)
+    _check_dependence(request, rows, dependence)
+    written = read.written
     return Inputs(
         name=table_name(request.table),
-        target=target,
+        target=read.target,
         task=rows.task,
         task_reason=rows.reason,
         parts=parts,
-        schema=schema,
-        feature_types=types,
-        left_out=left_out,
-        groups=groups,
-        na=codes,
+        schema=columns.schema,
+        feature_types=features,
+        left_out=dict(columns.left_out),
+        groups=dict(columns.groups),
+        na=read.codes,
         split=rows.split,
         **counts,
         notes=notes,
-        card=card,
+        card=read.card,
         decimals=dict(written.decimals),
         units=dict(written.units),
         texts=[*written.texts, *(name for name in written.coded if request.kinds.get(name) == "categorical")],
-        kinds={name: kind for name, kind in kinds.items() if name in features},
+        kinds={name: kind for name, kind in columns.kinds.items() if name in features.names},
         positive=positive,
         images=images,
-        counts=request.task == "counts",
+        counts=read.task == "counts",
         together=together,
     )
 
 
-def _positive(request: RunRequest, card: DataCard | None, rows: SplitTable, target: str) -> Any:
-    """Return the positive class of two: the one asked for, that of the data card for its target, or the usual one."""
-    stated = card.positive if card is not None and target == card.target else None
-    return positive_label(rows.truths["train"], rows.task, request.positive, stated)
+def _together(request: RunRequest, read: ReadTable, rows: SplitTable, columns: Columns) -> dict[str, Any] | None:
+    """Return facts on what may say that rows belong together, with the command of a run that keeps them together.
 
-
-def _together(
-    request: RunRequest, rows: SplitTable, types: Schema, left_out: Mapping[str, str], codes: Sequence[Any]
-) -> Together | None:
-    """Return what may say that rows belong together. None: nothing does, or the user said how they do."""
+    None: nothing does, or the user said how they do.
+    """
     if request.row_group is not None or request.time is not None:
         return None
-    return find_together(request, rows, types, left_out, codes)
+    named = replace(request, target=(read.target,))
+    found = find_together(named, rows, columns.features, columns.left_out, read.codes)
+    if found is None:
+        return None
+    facts, several = found.facts(), len(found.facts()["columns"]) > 1
+    group = None if several else facts["columns"][0]
+    again = replace(request, row_group=group, out=Path(f"{request.folder}-together"))
+    return facts | {"command": None if group is None else again.command}
 
 
-def _named_by_target(
-    request: RunRequest,
-    rows: SplitTable,
-    schema: Schema,
-    known: tuple[Any, dict[str, Kind], Mapping[str, str]],
-    *,
-    undivided: bool,
-) -> tuple[Schema, dict[str, Kind]]:
-    """Return types and kinds with the numbers that the target shows to be names. ``known``: codes, kinds, left out."""
-    codes, kinds, left_out = known
-    if undivided or request.network in _PUBLISHED:  # rows that will test are not asked
-        return schema, kinds
-    labels = Target.of(rows.truths["train"], rows.task, request.seed)
-    schema = with_names(schema, rows.tables["train"], labels.y, labels.classes, codes, {*kinds, *left_out})
-    # What is trained again on other rows reads them alike.
-    return schema, kinds | {one.name: one.kind for one in schema if one.reason.startswith(NAMES)}
-
-
-def _check_groups(request: RunRequest, dependence: Mapping[str, Dependence]) -> None:
-    """Refuse test rows of one group."""
+def _check_dependence(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
+    """Refuse test rows of one group, and too few rows, groups or times for refits, which divide the others anew."""
     if request.row_group is not None and "test" in dependence and dependence["test"].count < 2:
         problem = (
             f"The test rows have one value of {request.row_group!r} (--row-group), and an explanation compares rows of "
@@ -319,6 +212,16 @@ def _check_groups(request: RunRequest, dependence: Mapping[str, Dependence]) -> 
         )
         hint = "Choose a column with at least 4 values, or leave --row-group out."
         raise InputError(problem, hint=hint, code="PG018")
+    if request.refits is None:
+        return
+    from permgrad.attribution.explain_refits import check_enough  # loads torch
+
+    known = [dependence[part] for part in ("train", "validation") if part in dependence]
+    refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])
+    units = np.concatenate([one.codes for one in known]) if known else np.arange(len(refitted))
+    what = "rows" if not known else "times" if known[0].timed else "groups"
+    classes = refitted if rows.task == "classification" else None
+    check_enough(request.refits, len(np.unique(units)), classes, what)
 
 
 def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame, dependence: Dependence | None) -> Rows:
@@ -351,70 +254,54 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
     return chosen if weights is None else chosen.take(np.flatnonzero(weights))
 
 
-def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
-    """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
-    names = request.row_group, request.time, request.weight, request.offset
-    card, single = None, [name for name in names if name is not None]
-    if request.table in data_sets():
-        from permgrad.data.datasets import get_card, load_dataset
+# ---- columns ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Columns:
+    """What each column is: ``schema`` types all but the target, ``features`` those that are learned from.
 
-        card = get_card(request.table)
-    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na if card else ())
-    named_kinds = [name for name, kind in request.kinds.items() if kind == "identifier"]
-    reading = Reading(
-        codes=MissingCodes.of(codes),
-        classes=request.target[:1],
-        categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
-        # A time column is read as a number also if it names rows.
-        identifiers=[name for name in request.identifier if name != request.time],
-        # Columns that an option names are read also if they only name rows.
-        named=(*request.target, *request.drop, *request.identifier, *request.sensitive, *request.kinds, *single),
-        images=[name for name, kind in request.kinds.items() if kind == "image"],
-        not_na=separated(request.not_na),
-        sheet=request.sheet,
-        dropped={*request.drop, *named_kinds}.difference(request.target, request.identifier, request.sensitive, single),
-    )
-    if card is not None:
-        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na)
-    return None, codes, reading, read_written(request.table, reading)
+    ``left_out``: why others are not. ``kinds``: declared ones, and those that the target shows. ``groups``: columns
+    that act as one feature.
+    """
+
+    schema: Schema
+    features: Schema
+    left_out: Mapping[str, str]
+    kinds: Mapping[str, Kind]
+    groups: Mapping[str, list[str]]
+    notes: tuple[str, ...]
 
 
-def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tuple[str, dict[str, str]]:
-    """Return the target, and why other columns are not features. Refuse a target that is also left out."""
-    usual = None if card is None else card.target
-    chosen = request.target[0] if request.target else usual
-    find_columns(request, chosen, columns)
-    target = str(chosen)
-    unused = () if card is None else card.not_features
-    roles = dict.fromkeys(unused, "left out: not a feature by its data card")
-    if card is not None and card.target != target:
-        roles[card.target] = "left out: the usual target"
-    for option, why, names in (
-        ("drop", "left out: --drop", request.drop),
-        ("id", "identifier: --id", request.identifier),
-        ("row_group", _ROW_GROUP, () if request.row_group is None else (request.row_group,)),
-        ("weight", "left out: --weight", () if request.weight is None else (request.weight,)),
-        ("offset", OFFSET, () if request.offset is None else (request.offset,)),
-        ("time", TIME, () if request.time is None else (request.time,)),
-    ):
-        for name in names:
-            roles[name] = roles.get(name, why) if option == "time" else why
-    _refuse_second_role(request, target, {} if target in unused else roles)
-    roles.pop(target, None)
-    for name, kind in request.kinds.items():
-        if name in roles and (roles[name], kind) not in _KEPT:
-            problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
-            raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
-    named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
-    return target, roles | dict.fromkeys(named, "left out: --kind identifier")
-
-
-def _refuse_second_role(request: RunRequest, target: str, roles: Mapping[str, str]) -> None:
-    """Refuse a target that an option names as something else."""
-    option = "--sensitive" if target in request.sensitive else roles.get(target, "").partition(": ")[2]
-    if option:
-        problem = f"Column {target!r} is the target and also named by {option}"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+def decide_columns(
+    request: RunRequest, read: ReadTable, rows: SplitTable, *, undivided: bool = False
+) -> tuple[Columns, SplitTable]:
+    """Third step of a run: decide each column by the training rows. Return the parts with the needed columns, too."""
+    target, written, codes, card, train = read.target, read.written, read.codes, read.card, rows.tables["train"]
+    kinds, left_out, notes = dict(read.kinds), dict(read.left_out), list[str]()
+    with written.lines.named():
+        if request.time is not None and _what_returns(request, rows, codes, left_out, notes):
+            kinds[str(request.time)] = "calendar"
+        columns = train.drop(columns=target)
+        # What is left out may hold infinite values.
+        coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
+        schema = infer_schema(columns, na=coded if left_out else codes, kinds=kinds) if coded else Schema(())
+    if not undivided and request.network not in _PUBLISHED:  # else rows that will test are asked
+        labels = Target.of(rows.truths["train"], rows.task, request.seed)
+        schema = with_names(schema, train, labels.y, labels.classes, codes, {*kinds, *left_out})
+        # What is trained again on other rows reads them alike.
+        kinds |= {one.name: one.kind for one in schema if one.reason.startswith(NAMES)}
+    notes += _words_of_groups(request, schema, left_out)
+    left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
+    features = [name for name in schema.names if name not in left_out]
+    _check_features(schema, features, left_out, target)
+    types = Schema(tuple(schema[name] for name in features))
+    rows = _match(request, rows, types, target, read.reading.codes)
+    groups, found = _groups(request, card, features, train)
+    notes += notes_on_cells(request, target, rows, written, schema, left_out)
+    notes += notes_on_columns(request, card, written, schema, left_out)
+    notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
+    notes += notes_on_blocks(train[features], types, groups, found)
+    notes += notes_on_counts(replace(request, task=read.task), target, rows)
+    return Columns(schema, types, left_out, kinds, groups, tuple(notes)), rows
 
 
 def _what_returns(
@@ -442,14 +329,13 @@ def _what_returns(
     return True
 
 
-# ---- columns ---------------------------------------------------------------------------------------------------------
 def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, str]) -> list[str]:
     """Keep a column of groups as a feature where it holds free text or images. Return the note that says so."""
     group = request.row_group
-    if group is None or left_out.get(group) != _ROW_GROUP or group in request.drop or schema[group].kind not in _READ:
+    if group is None or left_out.get(group) != ROW_GROUP or group in request.drop or schema[group].kind not in READ:
         return []
     del left_out[group]
-    is_what, content = _READ[schema[group].kind]
+    is_what, content = READ[schema[group].kind]
     fact = f"{group!r} divides the rows and {is_what}: its {content} are a feature, which group it names is not"
     return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its {content} out.")]
 
@@ -474,40 +360,28 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
         raise InputError(problem, hint=fix, code="PG015")
 
 
-def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
-    """Refuse too few rows, groups or times for refits, which divide training and validation rows anew."""
-    if request.refits is None:
-        return
-    from permgrad.attribution.explain_refits import check_enough  # loads torch
-
-    known = [dependence[part] for part in ("train", "validation") if part in dependence]
-    refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])
-    units = np.concatenate([one.codes for one in known]) if known else np.arange(len(refitted))
-    what = "rows" if not known else "times" if known[0].timed else "groups"
-    classes = refitted if rows.task == "classification" else None
-    check_enough(request.refits, len(np.unique(units)), classes, what)
-
-
-def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, codes: MissingCodes) -> None:
-    """Reduce the tables of the parts to the columns that are needed.
+def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, codes: MissingCodes) -> SplitTable:
+    """Return the rows with those of their columns that are needed.
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
     needed = [*columns.names, target, *(name for name in (request.weight, request.offset) if name is not None)]
     optional = [*request.identifier, *(name for name in (request.row_group, request.time) if name is not None)]
-    trained = set(rows.tables["train"].columns)
+    trained, files = set(rows.tables["train"].columns), dict[str, pd.DataFrame]()
     for part, table in rows.files.items():
         wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
         # Only test rows are judged by them.
         judged = request.sensitive if part == "test" else [name for name in request.sensitive if name in table.columns]
         wanted = list(dict.fromkeys([*wanted, *judged]))
         silent = [name for name in table.columns if name in trained and name not in wanted]
-        rows.files[part] = rows.tables[part] = align_columns(table.drop(columns=silent), wanted)
+        files[part] = align_columns(table.drop(columns=silent), wanted)
+    rows = replace(rows, files=files, tables={**rows.tables, **files})
     for part in ("validation", "test"):
         table, read = rows.tables[part], columns.stored
         if read and len(table):
             with rows.lines[part].named():
                 numeric_cells(table[[column.name for column in read]], read, codes)
+    return rows
 
 
 def _groups(
@@ -536,14 +410,14 @@ def _groups(
 
 
 def check_images(
-    columns: Sequence[str], parts: dict[str, pd.DataFrame], codes: MissingCodes, notes: list[str]
-) -> dict[str, Any]:
+    columns: Sequence[str], parts: Mapping[str, pd.DataFrame], codes: MissingCodes
+) -> tuple[dict[str, Any], list[str]]:
     """Return what the configuration of a run holds of its images: the columns, and a hash of all contents.
 
     Refuses images that cannot be read. Notes files of several pages, and test rows that show the same image as a
     training row.
     """
-    digest = hashlib.sha256()
+    digest, notes = hashlib.sha256(), list[str]()
     for name in columns:
         cells = {part: Distinct.of(blank_codes(table[[name]], codes)[name], name) for part, table in parts.items()}
         every = list(dict.fromkeys(text for one in cells.values() for text in one.texts))
@@ -563,7 +437,7 @@ def check_images(
                 "figures on the test rows are too good. Keep equal images together with "
                 f"{option_of('--row-group', name)}."
             )
-    return {"images": list(columns), "image content": digest.hexdigest()} if columns else {}
+    return {"images": list(columns), "image content": digest.hexdigest()} if columns else {}, notes
 
 
 def _identity(text: str) -> str:

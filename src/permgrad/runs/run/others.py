@@ -36,7 +36,7 @@ from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.training import judged_rows, make_estimator, train_network
 
 if TYPE_CHECKING:
-    from permgrad.runs.run.stages import RunWork
+    from permgrad.runs.run.work import RunWork
 
 #: Rows on which the seconds of a prediction are measured.
 _MEASURED = 1000

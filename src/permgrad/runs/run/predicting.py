@@ -24,11 +24,11 @@ from permgrad.data.read.reading import Written
 from permgrad.data.read.table import sheet_of
 from permgrad.data.read.whole_numbers import without_points
 from permgrad.data.weights import read_exposures
+from permgrad.runs.configuration import content_of
 from permgrad.runs.folder.documents import DATA, read_like
 from permgrad.runs.folder.folder import CACHE, read_record
 from permgrad.runs.requests import run_of
 from permgrad.runs.run.early import find_column
-from permgrad.runs.run.inputs import content_of
 
 if TYPE_CHECKING:
     from permgrad.assess.model import Cache
@@ -149,7 +149,7 @@ def test_rows_of(run: Path, record: Mapping[str, Any], rows: npt.NDArray[np.int6
     """Return the table with a run's test rows, if it is unchanged, with ``rows`` and its sheet."""
     sources = record["facts"]["sources"]
     role = "test" if "test" in sources else "table"
-    wanted = record["configuration"]["test" if role == "test" else "table content"]
+    wanted = record["configuration"][f"{role} content"]
     table = str(sources[role])
     try:
         fact = None if content_of(table, role) == wanted else "has changed since the run"

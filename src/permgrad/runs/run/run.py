@@ -11,12 +11,12 @@ from permgrad.assess.budget import Clock, Say
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.models.vectors import vectors_kept_in
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import (
     FEATURES,
     NAMES,
     RUN,
     STAGES,
-    find_finished,
     open_run,
     read_record,
     refuse_input,
@@ -24,7 +24,7 @@ from permgrad.runs.folder.folder import (
 )
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import Outcome, RunRequest
-from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.summary import read_summary
 
@@ -41,25 +41,27 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     settings = configuration(request)
     refuse_input(request.folder, request.files, names=NAMES)
     again = request.from_stage is not None or request.overwrite
-    if not again and find_finished(request.folder, settings) is not None:
+    if not again and RUN.finished(request.folder, settings):
         return read_summary(request.folder, already=True)
     started = time.perf_counter()
     # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
     settings |= inputs.images  # which columns hold images, and what these show, is known once the table is read
-    if not again and inputs.images and find_finished(request.folder, settings) is not None:
+    if not again and inputs.images and RUN.finished(request.folder, settings):
         return read_summary(request.folder, already=True)
     with loading():
-        from permgrad.runs.run import stages
-    stages.check_options(request, inputs.task)
+        from permgrad.runs.run.stages import STAGE_WORK
+        from permgrad.runs.run.training import check_options, dry_run
+        from permgrad.runs.run.work import RunWork, do_stages
+    check_options(request, inputs.task)
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
     if not request.overwrite:
         RUN.find(request.folder, settings)
     kept = partial(vectors_kept_in, request.folder / FEATURES if request.keep_rows else None)
     if replaces_a_model(request) or is_file(request.model):
         with kept():
-            stages.dry_run(request, inputs)
+            dry_run(request, inputs)
     say(headline(inputs))
 
     def tell(text: str) -> None:  # in the place of the line of progress, which comes again below it
@@ -82,8 +84,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         use_threads(request.threads or folder.record["facts"].get("threads"))
         if folder.lost:
             say(folder.lost)
-        work = stages.RunWork(request, inputs, folder, tell, clock)
-        stages.do_stages(work, reading)
+        work = RunWork(request, inputs, folder, tell, clock)
+        do_stages(work, STAGE_WORK, reading)
     return work.summary()
 
 

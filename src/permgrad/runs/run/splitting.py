@@ -1,11 +1,11 @@
-"""The target column and its task, and which rows of a run train, validate and test."""
+"""Second step of a run: the task of the target, and which rows train, validate and test."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,12 @@ from permgrad.base.errors import InputError, by_count, counted, listed, option_o
 from permgrad.base.numerals import percent
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical, first_no_number
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
-from permgrad.data.read.reading import Reading, Written
-from permgrad.data.read.table import blank_codes, read_written, sheet_of
+from permgrad.data.read.table import blank_codes
 from permgrad.data.splitting import blank_words, count_shared_rows, halve, split_rows
-from permgrad.data.types.column_types import Kind, odd_among_numbers
+from permgrad.data.types.column_types import odd_among_numbers
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.early import find_column
-
-if TYPE_CHECKING:
-    from permgrad.data.datasets import DataCard
+from permgrad.runs.run.table import ReadTable
 
 PARTS = ("train", "validation", "test")
 #: Tables with fewer rows are not split in three.
@@ -50,52 +46,40 @@ _MOST_DOUBTFUL = 50
 AS_TEXT = "write them as text, for example with a letter in front"
 #: At most this many different numbers may be classes written with a decimal point.
 _FEW_NUMBERS = 5
-#: The task by kind of the target.
-_TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class SplitTable:
     """The rows of a run: every part's table with its target values, ``files`` those of parts that have a file."""
 
     task: Task
     reason: str
-    files: dict[str, pd.DataFrame]
-    tables: dict[str, pd.DataFrame]
-    truths: dict[str, npt.NDArray[Any]]
+    files: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]
+    truths: Mapping[str, npt.NDArray[Any]]
     split: str
-    lines: dict[str, RowLines]
+    lines: Mapping[str, RowLines]
+    notes: tuple[str, ...] = ()
 
 
-def split_table(
-    request: RunRequest,
-    card: DataCard | None,
-    written: Written,
-    reading: Reading,
-    target: str,
-    notes: list[str],
-    *,
-    undivided: bool,
-) -> SplitTable:
-    """Return the rows with a target, split in three parts, or all in the first if ``undivided``.
-
-    ``written`` is the table, which was read by ``reading``.
-    """
-    sources, tables = _rows_with_target(request, written, reading, target, notes)
+def split_table(request: RunRequest, read: ReadTable, *, undivided: bool = False) -> SplitTable:
+    """Return the rows with a target, split in three parts, or all in the first if ``undivided``."""
+    target = read.target
+    tables, notes = _rows_with_target(request, read)
     frame, files = tables["table"], {part: table for part, table in tables.items() if part != "table"}
     if not undivided and len(frame) < FEWEST_ROWS:
         problem = f"The table needs at least {FEWEST_ROWS} rows with a target to be split, got {len(frame)}"
         raise InputError(problem, hint="Add rows.", code="PG013")
-    if request.task == "auto" and card is not None and target == card.target:
-        task, reason = card.task, "by its data card"
+    if read.task == "auto" and read.card is not None and read.is_of_card:
+        task, reason = read.card.task, "by its data card"
     else:
-        task, reason = choose_task(frame[target], request.task, target)
-        if request.task == "auto" and task == "regression":
+        task, reason = choose_task(frame[target], read.task, target)
+        if read.task == "auto" and task == "regression":
             notes += doubt_on_task(frame[target], target, "--task classification")
     labels = {}
     for name, table in tables.items():
-        with sources[name].lines.named():
-            alike = written.alike.get(target) if name == "table" else None
+        with read.sources[name].lines.named():
+            alike = read.written.alike.get(target) if name == "table" else None
             labels[name] = target_values(table[target], task, target, alike=alike)
     if undivided:
         none = np.zeros(0, dtype=np.int64)
@@ -105,27 +89,16 @@ def split_table(
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_truths(request, target, task, labels, truths)
     parts = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
-    lines = {part: sources.get(part, written).lines for part in PARTS}
-    return SplitTable(task, reason, files, parts, truths, split, lines)
+    lines = {part: read.sources.get(part, read.written).lines for part in PARTS}
+    return SplitTable(task, reason, files, parts, truths, split, lines, tuple(notes))
 
 
-def _rows_with_target(
-    request: RunRequest, written: Written, reading: Reading, target: str, notes: list[str]
-) -> tuple[dict[str, Written], dict[str, pd.DataFrame]]:
-    """Return the table and the parts that have a separate file, and of each the rows with a target.
-
-    Rows are numbered as in the file. Notes how many have no target.
-    """
-    sources, tables = {"table": written}, {}
-    texts = {*written.texts, *(set(written.coded) & set(reading.categories))}
-    alike = replace(reading, like=written.decimals, units=written.units, texts=texts, categories=(), classes=[target])
-    if (path := request.test) is not None:
-        named, sheet = list(written.frame.columns), sheet_of(path, request.sheet)
-        sources["test"] = read_written(path, replace(alike, named=named, sheet=sheet))
-        find_column(target, list(sources["test"].frame.columns), "target of the test file")
-    for name, source in sources.items():
+def _rows_with_target(request: RunRequest, read: ReadTable) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return the rows with a target of each file, numbered as in it, and notes on the others and on equal classes."""
+    target, tables, notes = read.target, dict[str, pd.DataFrame](), list[str]()
+    for name, source in read.sources.items():
         where, frame = "the table" if name == "table" else f"the {name} file", source.frame
-        blanked = blank_codes(frame[[target]], reading.codes)[target]
+        blanked = blank_codes(frame[[target]], read.reading.codes)[target]
         if not pd.api.types.is_numeric_dtype(blanked.dtype):
             blanked = blanked.mask(blanked.astype(str).str.strip() == "")
         missing = blanked.isna().to_numpy()
@@ -143,7 +116,7 @@ def _rows_with_target(
         notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(pairs)}; {fix}.")
         for name, table in tables.items():
             tables[name] = table.assign(**{target: table[target].astype(object).replace(merged)})
-    return sources, tables
+    return tables, notes
 
 
 def _check_truths(
@@ -219,16 +192,16 @@ def _is_published(request: RunRequest) -> bool:
     return settings.network.single_logit and (request.branches or tuple(settings.branches)) == ("tabular",)
 
 
-def notes_on_division(
-    notes: list[str], request: RunRequest, rows: SplitTable, read: Sequence[str], codes: MissingCodes
-) -> dict[str, int]:
-    """Note what training and test rows have in common.
+def shared_rows(
+    request: RunRequest, rows: SplitTable, read: Sequence[str], codes: MissingCodes
+) -> tuple[dict[str, int], list[str]]:
+    """Return what training and test rows have in common, and notes on it.
 
-    Returns how many test rows equal a training row in every column (``shared_rows``), in how many of these every
+    Counts how many test rows equal a training row in every column (``shared_rows``), in how many of these every
     feature is missing (``blank_rows``), and how many are equal in the columns ``read``, which are the features and the
     target (``alike_rows``).
     """
-    train, test = rows.tables["train"], rows.tables["test"]
+    train, test, notes = rows.tables["train"], rows.tables["test"], list[str]()
     for part, table in rows.files.items():
         if request.row_group is None or request.row_group not in table.columns:
             continue
@@ -256,7 +229,7 @@ def notes_on_division(
             f"{further} of {len(test)} test rows {agree} with a training row in every feature and the target, but not "
             "in the columns that are left out"
         )
-    return {"shared_rows": equal, "blank_rows": blank, "alike_rows": alike}
+    return {"shared_rows": equal, "blank_rows": blank, "alike_rows": alike}, notes
 
 
 # ---- the target ------------------------------------------------------------------------------------------------------
@@ -382,23 +355,6 @@ def target_values(
         problem = f"Column {name!r} has a class for nearly every row: {len(levels)} classes in {len(classes)} rows"
         raise InputError(problem, hint="Choose another target, or --task regression for numbers.", code="PG015")
     return np.asarray(classes)
-
-
-def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
-    """Remove the target from ``kinds`` and return the task of its kind, or ``task`` if it has none."""
-    kind = kinds.pop(target, None)
-    if kind is None:
-        return task
-    kind_task = _TASK_OF.get(kind)
-    if kind_task is None:
-        hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
-        raise InputError(f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015")
-    if task == "counts" and kind == "numeric":
-        return task
-    if task not in ("auto", kind_task):
-        problem = f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    return kind_task
 
 
 # ---- the published example -------------------------------------------------------------------------------------------

@@ -12,12 +12,15 @@ import numpy.typing as npt
 import torch
 
 from permgrad.assess.budget import REPORT, expected_refits
-from permgrad.base.errors import EnvironmentProblem, counted
+from permgrad.base.errors import EnvironmentProblem, counted, keeping_warnings, listed
 from permgrad.base.progress import readable
+from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, estimate_seconds, why_absent
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
+from permgrad.models.estimators.settings import resolve_settings
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
+from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher, mean_loss
 from permgrad.models.train.rows import Rows
 from permgrad.pages.sentences import raised_words
@@ -25,11 +28,20 @@ from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.choosing import estimator_of
-from permgrad.runs.run.clock import EPOCH_ROWS, FEWER_MEMBERS, ROWS_SEEN, USUAL_EPOCHS, plan_training, watch_epochs
+from permgrad.runs.run.clock import (
+    EPOCH_ROWS,
+    FEWER_MEMBERS,
+    ROWS_SEEN,
+    SLOW_BASELINE,
+    USUAL_EPOCHS,
+    plan_training,
+    watch_epochs,
+)
 from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.splitting import PARTS
 
 if TYPE_CHECKING:
-    from permgrad.runs.run.stages import RunWork
+    from permgrad.runs.run.work import RunWork
 
 
 def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, preset: Any = None) -> Any:
@@ -72,6 +84,50 @@ def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
     known = {"y": train.y, "sample_weight": train.weights, "dependence": train.dependence}
     rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, **known)
     return rows
+
+
+def check_options(request: RunRequest, task: str) -> None:
+    """Refuse a preset or a device that cannot be used."""
+    preset = request.network if request.model == "network" else "default"
+    arguments = {"preset": preset, "branches": request.branches or None, "device": request.device}
+    resolve_settings(arguments, task)
+
+
+def dry_run(request: RunRequest, inputs: Inputs) -> None:
+    """Do all steps that could be refused up to the first training step and to predictions of test rows.
+
+    This takes about as long as the layout, so it is done only before another run is removed.
+    """
+    # Its warnings are shown when the step is really done. How rows are encoded, auto does not change.
+    with untouched(), keeping_warnings():
+        model = make_estimator(request, inputs, "linear" if request.model == "auto" else request.model)
+        train = fit_encoder(model, inputs)
+        held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
+        if request.model != "network":
+            if is_file(request.model):  # it is known at once whether its columns and classes are those of the table
+                model.fit(train, inputs.parts["train"].y)
+            return
+        places = np.flatnonzero(inputs.learned)
+        eval_set = held.take(places), inputs.parts["validation"].y[places]
+        model.prepare(train, inputs.parts["train"].y, eval_set=eval_set)
+
+
+def expect_baselines(work: RunWork) -> float:
+    """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
+    request = work.request
+    reasons = {name: why_absent(name) for name in request.wanted_baselines}
+    for name, why in reasons.items():
+        if why:
+            work.say(f"note: {name} is left out, because {why}")
+    names = [name for name, why in reasons.items() if not why]
+    quick, seconds = [name for name in names if not baselines.get(name).costly], 0.0
+    if quick:
+        rows = BaselineRows(work.encoded["train"].encoded, work.inputs.parts["train"].y)
+        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=torch.get_num_threads())
+        work.say(f"  baselines: about {readable(seconds)} for {listed(quick)}")
+    if slow := [name for name in names if name not in quick]:
+        work.say(f"  baselines: minutes for {listed(slow)}")
+    return seconds + SLOW_BASELINE * len(slow)
 
 
 def judged_rows(work: RunWork, judging: npt.NDArray[np.int64]) -> tuple[Any, ...]:

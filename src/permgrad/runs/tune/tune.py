@@ -23,7 +23,6 @@ from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count, one_line
 from permgrad.base.files import (
     atomic_path,
-    file_hash,
     made_folder,
     plain,
     remove,
@@ -43,24 +42,24 @@ from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
+from permgrad.runs.configuration import configuration
 from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import METRICS
-from permgrad.runs.folder.folder import RUN, find_finished
+from permgrad.runs.folder.folder import RUN
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
-from permgrad.runs.run import stages
-from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline
+from permgrad.runs.run.stages import STAGE_WORK, model_stage
 from permgrad.runs.run.summary import read_summary
 from permgrad.runs.run.training import fit_encoder, make_estimator
+from permgrad.runs.run.work import RunWork, do_stages
 from permgrad.tuning import get_space
 from permgrad.tuning.model_spaces import Settings, get_model_space
 from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
     BEST_EPOCH,
     EPOCHS,
-    LEAST_COMPLETE,
-    LONGEST_WARM_UP,
     LOSS,
     REASON,
     SECONDS,
@@ -133,11 +132,10 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     folder = request.folder
     space_file = Path(request.space) if request.space.endswith(".json") else None
     folders.refuse_input(folder, {**request.files, "space": space_file}, names=STUDY.names)
-    if not request.overwrite:
-        STUDY.find(folder, identity, storage=request.shown_storage, study=request.study)
-        done = finished_outcome(request, identity, space)
-        if done is not None:
-            return done
+    beside = {"storage": request.shown_storage, "study": request.study}
+    there = STUDY.find(folder, identity, overwrite=request.overwrite, **beside)
+    if there is not None and (done := finished_outcome(request, identity, space)) is not None:
+        return done
     choose_device(request.device)
     use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
@@ -167,13 +165,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
 
 def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     """Return everything that the results of a study's trials depend on."""
-    content = configuration(request.run_request())
-    for name in ("preset", "baselines"):
-        content.pop(name, None)
-    rule = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP}
-    pruning = rule if space.pruning else None
-    space_name = Path(space.name).name
-    return content | {"space": space_name, "space content": configuration_hash(space.content), "pruning": pruning}
+    # The preset that a space is around may be a file, too.
+    return configuration(request) | {"space content": configuration_hash(space.content)}
 
 
 @contextlib.contextmanager
@@ -187,15 +180,12 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[tuple[An
         workers = _workers(request)
         try:
             with at_work(workers) as others:
-                if request.overwrite:
-                    if count := others():
-                        problem = (
-                            f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
-                            "study cannot be replaced"
-                        )
-                        raise InputError(problem, hint="Wait, or choose another --out.", code="PG054")
-                    if STUDY.read(folder) is None and RUN.read(folder) is None:
-                        STUDY.refuse_taken(folder)
+                if request.overwrite and (count := others()):
+                    problem = (
+                        f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
+                        "study cannot be replaced"
+                    )
+                    raise InputError(problem, hint="Wait, or choose another --out.", code="PG054")
                 guard = workers / GUARD
                 opened = open_study(request.url, request.study, identity, guard, overwrite=request.overwrite)
                 with opened as study, writing(folder):
@@ -437,7 +427,7 @@ def export_winner(session: TuneSession) -> Outcome:
     }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
-        if record.get("finished") != found or changed_files(folder, record) or not find_finished(folder):
+        if record.get("finished") != found or changed_files(folder, record) or not RUN.finished(folder):
             sweep(folder, TUNE_RECORD, TABLE, PRESET, PAGE)  # unfinished files of an interrupted process
             write_table(session)
             with writing(folder):
@@ -456,23 +446,22 @@ def _run_stages(session: TuneSession, best: int) -> None:
     settings = {
         **configuration(request),
         "preset": f"trial {best} of {session.total}, space {Path(session.space.name).name}",
-        "preset content": file_hash(folder / PRESET),
     }
 
-    def adopt(work: stages.RunWork) -> None:
+    def adopt(work: RunWork) -> None:
         source = folder / TRIALS / str(best) / MODEL
         try:
             load(source, device="cpu")
         except PermgradError:
             fact = "is damaged" if source.is_dir() else "is on another machine"
             session.say(f"  the model of trial {best} {fact}; it is trained again here")
-            stages.model_stage(work)
+            model_stage(work)
             return
         with atomic_path(folder / "model", folder=True) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
-        stages.write_measures(work)
+        work.measure()
 
-    if find_finished(folder, settings) is not None:
+    if RUN.finished(folder, settings):
         return
     there = RUN.read(folder)
     if there is None:
@@ -485,20 +474,20 @@ def _run_stages(session: TuneSession, best: int) -> None:
         if run.lost:
             session.say(run.lost)
         notes = {f"note: {note}" for note in session.inputs.notes}
-        work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
+        work = RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
         with contextlib.closing(work.clock.whole):
-            stages.do_stages(work, model=adopt)
+            do_stages(work, {**STAGE_WORK, "model": adopt})
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
 def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: Space) -> Outcome | None:
     """Return the summary of a finished study, else None. Writes nothing."""
     folder = request.folder
-    record = STUDY.finished(folder, identity, (TABLE, PAGE, PRESET))
+    record = STUDY.finished(folder, identity)
     if record is None:
         return None
     with believed(folder):
-        if find_finished(folder) is None:
+        if RUN.finished(folder) is None:
             return None
         task = read_json(folder / METRICS)["task"]
         total = space.trials_for(task) if request.trials is None else request.trials

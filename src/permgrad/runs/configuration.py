@@ -1,0 +1,75 @@
+"""What makes a command's result: the fields of its request that change it, and the content of the files they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from permgrad.base import __version__
+from permgrad.base.files import file_hash, plain
+from permgrad.base.folders import configuration_hash
+from permgrad.data.read.table import is_parquet_folder
+from permgrad.runs.options import CommandRequest, data_sets, is_file, options_of, separated, split_preset, table_name
+from permgrad.runs.requests import NO_GROUPS
+from permgrad.runs.run.early import no_such_file
+
+#: Fields that may name a file, or a function of the user's.
+_NAMING = ("test", "groups", "preset", "model", "models", "space")
+
+
+def configuration(request: CommandRequest) -> dict[str, Any]:
+    """Return the fields of a request that change its result, but for those without a value.
+
+    A file is its name without folder, and a hash as ``"<field> content"``. Several names are a set, and codes keep
+    their order. The version is part of it: work of another version is neither resumed nor taken for this one.
+    """
+    content: dict[str, Any] = {"permgrad": __version__}
+    for name, option in options_of(request).items():
+        value = getattr(request, name)
+        if value in (None, ()) or not option.changes_result:
+            continue
+        if name == "table":
+            content |= {name: table_name(value), "table content": content_of(value)}
+        elif option.lists == "codes":
+            content[name] = list(separated(value))
+        elif isinstance(value, tuple) and isinstance(value[0], str):
+            several = [(one, _inside(name, one)) for one in sorted(set(value))]
+            content[name] = [one if inside is None else [one, inside] for one, inside in several]
+        else:
+            inside = _inside(name, value)
+            content[name] = value if inside is None else Path(value).name
+            content |= {} if inside is None else {f"{name} content": inside}
+    return plain(content)
+
+
+def _inside(name: str, value: Any) -> str | None:
+    """Return what is in the file or the function that a field names. None: it names none."""
+    if name not in _NAMING or str(value) == NO_GROUPS:
+        return None
+    text = split_preset(str(value))[0]
+    if isinstance(value, Path) or text.endswith(".json") or (name == "model" and is_file(text)):
+        return content_of(text, name)
+    if name == "model" and ":" in text:
+        from permgrad.runs.run.choosing import estimator_of  # few runs train one
+
+        return repr(estimator_of(text))
+    return None
+
+
+def content_of(source: str | Path, role: str = "table") -> str:
+    """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
+    path, names = Path(source), data_sets() if role == "table" else ()
+    if source in names:
+        from permgrad.data.datasets import fetch_dataset  # a file needs none of them
+
+        file = fetch_dataset(str(source))
+        return f"data set {source}" if file is None else file_hash(file)
+    if path.is_file():
+        return file_hash(path)
+    if role in ("table", "test") and is_parquet_folder(path):
+        from permgrad.data.parts.partitions import open_partitioned
+
+        table = open_partitioned(path)
+        table.check_memory()
+        return configuration_hash({file.name: file_hash(Path(table.root, file.name)) for file in table.files})
+    raise no_such_file(path, role, names)

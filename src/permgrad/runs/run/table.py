@@ -1,0 +1,152 @@
+"""First step of a run: its files as they are written, which column is the target, and what others are left out for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from permgrad.base.errors import InputError, option_of
+from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.reading import Reading, Written, missing_said
+from permgrad.data.read.table import read_written, sheet_of
+from permgrad.data.types.column_types import Kind
+from permgrad.runs.options import data_sets, separated
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.early import find_column, find_columns
+
+if TYPE_CHECKING:
+    from permgrad.data.datasets import DataCard
+
+#: Why a column is no feature, in the words of the table of columns.
+TIME, OFFSET, ROW_GROUP = "left out: --time", "left out: --offset", "left out: --row-group"
+#: Kinds of columns of groups that stay features, and what is read of them.
+READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
+#: The task by kind of the target.
+_TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
+
+
+@dataclass(frozen=True)
+class ReadTable:
+    """The tables of a run as they are written: ``sources`` has ``"table"``, and ``"test"`` of a file with test rows.
+
+    ``left_out`` says why columns are no features, ``kinds`` which kinds of features are declared, and ``task`` which
+    task is asked for. ``codes`` are those that mean missing.
+    """
+
+    card: DataCard | None
+    codes: tuple[str | int | float, ...]
+    reading: Reading
+    sources: Mapping[str, Written]
+    target: str
+    left_out: Mapping[str, str]
+    kinds: Mapping[str, Kind]
+    task: str
+    notes: tuple[str, ...]
+
+    @property
+    def written(self) -> Written:
+        """The table itself."""
+        return self.sources["table"]
+
+    @property
+    def is_of_card(self) -> bool:
+        """Whether the target is that of the data card."""
+        return self.card is not None and self.target == self.card.target
+
+
+def read_table(request: RunRequest) -> ReadTable:
+    """Read the files of a run. Refuse columns that are not there, and a target that is also left out."""
+    card, codes, reading, written = read_request(request)
+    kinds = {name: kind for name, kind in request.kinds.items() if name not in written.unread}
+    target, roles = _roles(request, card, [*written.frame.columns, *written.unread])
+    left_out = {name: why for name, why in roles.items() if name not in written.unread}
+    task = _task_of(kinds.pop(target, None), target, request.task)
+    missing = missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
+    sources = {"table": written}
+    if request.test is not None:
+        texts = {*written.texts, *(set(written.coded) & set(reading.categories))}
+        alike = replace(reading, like=written.decimals, units=written.units, texts=texts, categories=())
+        named, sheet = list(written.frame.columns), sheet_of(request.test, request.sheet)
+        alike = replace(alike, classes=[target], named=named, sheet=sheet)
+        sources["test"] = read_written(request.test, alike)
+        find_column(target, list(sources["test"].frame.columns), "target of the test file")
+    return ReadTable(card, codes, reading, sources, target, left_out, kinds, task, (*written.notes, *missing))
+
+
+def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
+    """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
+    names = request.row_group, request.time, request.weight, request.offset
+    card, single = None, [name for name in names if name is not None]
+    if request.table in data_sets():
+        from permgrad.data.datasets import get_card, load_dataset
+
+        card = get_card(request.table)
+    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na if card else ())
+    named_kinds = [name for name, kind in request.kinds.items() if kind == "identifier"]
+    reading = Reading(
+        codes=MissingCodes.of(codes),
+        classes=request.target[:1],
+        categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
+        # A time column is read as a number also if it names rows.
+        identifiers=[name for name in request.identifier if name != request.time],
+        # Columns that an option names are read also if they only name rows.
+        named=(*request.target, *request.drop, *request.identifier, *request.sensitive, *request.kinds, *single),
+        images=[name for name, kind in request.kinds.items() if kind == "image"],
+        not_na=separated(request.not_na),
+        sheet=request.sheet,
+        dropped={*request.drop, *named_kinds}.difference(request.target, request.identifier, request.sensitive, single),
+    )
+    if card is not None:
+        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na)
+    return None, codes, reading, read_written(request.table, reading)
+
+
+def _roles(request: RunRequest, card: DataCard | None, columns: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return the target, and why other columns are not features. Refuse a target that is also left out."""
+    usual = None if card is None else card.target
+    chosen = request.target[0] if request.target else usual
+    find_columns(request, chosen, columns)
+    target = str(chosen)
+    unused = () if card is None else card.not_features
+    roles = dict.fromkeys(unused, "left out: not a feature by its data card")
+    if card is not None and card.target != target:
+        roles[card.target] = "left out: the usual target"
+    for option, why, names in (
+        ("drop", "left out: --drop", request.drop),
+        ("id", "identifier: --id", request.identifier),
+        ("row_group", ROW_GROUP, () if request.row_group is None else (request.row_group,)),
+        ("weight", "left out: --weight", () if request.weight is None else (request.weight,)),
+        ("offset", OFFSET, () if request.offset is None else (request.offset,)),
+        ("time", TIME, () if request.time is None else (request.time,)),
+    ):
+        for name in names:
+            roles[name] = roles.get(name, why) if option == "time" else why
+    second = "" if target in unused else roles.get(target, "").partition(": ")[2]
+    second = "--sensitive" if target in request.sensitive else second
+    if second:
+        problem = f"Column {target!r} is the target and also named by {second}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    roles.pop(target, None)
+    for name, kind in request.kinds.items():
+        if name in roles and (roles[name] != ROW_GROUP or kind not in READ):
+            problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
+            raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
+    named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
+    return target, roles | dict.fromkeys(named, "left out: --kind identifier")
+
+
+def _task_of(kind: Kind | None, target: str, task: str) -> str:
+    """Return the task of the kind of a target, or ``task`` if it has none."""
+    if kind is None:
+        return task
+    kind_task = _TASK_OF.get(kind)
+    if kind_task is None:
+        hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
+        raise InputError(f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015")
+    if task == "counts" and kind == "numeric":
+        return task
+    if task not in ("auto", kind_task):
+        problem = f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    return kind_task

@@ -1,0 +1,287 @@
+"""A run at work: what its stages pass on in memory, read from its folder, or compute when they first need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from sklearn.base import clone
+
+from permgrad.assess.assess import fill
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.budget import Budget, Clock, Say
+from permgrad.assess.model import Cache, EvaluatedModel, Network, TrainedOther
+from permgrad.assess.store import Store
+from permgrad.assess.work import Work
+from permgrad.attribution.explain_refits import refit
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.frames import file_frame
+from permgrad.attribution.model import Model
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.base.csv_files import write_csv
+from permgrad.base.files import file_hash, plain, write_json_atomic
+from permgrad.base.stored import TIMES, read_json, write_npz
+from permgrad.data.types.column_notes import scores_said
+from permgrad.evaluation.baselines.fitting import (
+    FIT_TIMES,
+    BaselineRows,
+    run_baselines,
+    why_absent,
+)
+from permgrad.imaging.path import is_ordered
+from permgrad.models.estimators.inputs import code_target
+from permgrad.models.estimators.kept_rows import draw_background, rows_in
+from permgrad.models.estimators.prepared import EncodedRows
+from permgrad.models.save.saving import load, load_trusting
+from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
+from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
+from permgrad.runs.options import is_file
+from permgrad.runs.requests import Outcome, RunRequest
+from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
+from permgrad.runs.run.choosing import trusted
+from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.others import choose
+from permgrad.runs.run.predicting import prediction_table
+from permgrad.runs.run.summary import summarise
+from permgrad.runs.run.training import fit_encoder, make_estimator
+
+#: Said of a model of a file.
+FITTED_BEFORE = (
+    "{} was fitted before: permgrad does not know on which rows. If test rows are among them, the scores are too good."
+)
+
+
+@dataclass
+class RunWork:
+    """What stages pass on in memory. What is missing is read from the folder or computed again.
+
+    ``encoded``: the rows of each part of the split. ``documents``: what JSON files of the folder hold.
+    """
+
+    request: RunRequest
+    inputs: Inputs
+    folder: RunFolder
+    say: Say
+    clock: Clock = field(default_factory=Clock)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    encoded: dict[str, EncodedRows] = field(default_factory=dict)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return what a document of the folder holds."""
+        if name not in self.documents:
+            self.documents[name] = read_json(self.folder.path / name)
+        return self.documents[name]
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a document of the folder."""
+        self.documents[name] = plain(dict(content))
+        write_json_atomic(self.folder.path / name, self.documents[name])
+
+    @cached_property
+    def untrained(self) -> tuple[Any, EncodedRows]:
+        """The model that is to be trained, and the training rows, by which its encoder is fitted."""
+        model = make_estimator(self.request, self.inputs, self.chosen)
+        rows = fit_encoder(model, self.inputs)
+        self.encoded["train"] = rows
+        return model, rows
+
+    @property
+    def chosen(self) -> str:
+        """The model that is trained: of ``auto`` the best one, which a run that resumes does not choose again."""
+        if self.request.model != "auto":
+            return self.request.model
+        facts = self.folder.record["facts"]
+        if "auto" not in facts:
+            facts["auto"] = choose(self)
+            write_json_atomic(self.folder.path / RECORD, self.folder.record)
+        return str(facts["auto"]["model"])
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained model. One that was saved without rows draws them from the training rows again."""
+        folder, request = self.folder.path / "model", self.request
+        if self.chosen != "network":
+            return load_trusting(folder, trust=trusted(request))
+        model = load(folder, device=request.device)
+        if not rows_in(model)[0]:
+            train = self.inputs.parts["train"]
+            encoded = self.encoded["train"] = model.encode_rows(train.inputs)
+            draw_background(model, encoded.encoded, code_target(model, train.y))
+        return model
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes on the table, on the choice of the model, and on columns without a score that helps."""
+        inputs, request = self.inputs, self.request
+        why = [] if self.chosen == request.model else [self.folder.record["facts"]["auto"]["sentence"]]
+        if is_file(request.model):
+            why = [FITTED_BEFORE.format(Path(request.model).name)]
+        notes = [*inputs.notes, *why]
+        # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
+        if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
+            encoder = self.untrained[0].preprocessor_
+            notes += scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+        return notes
+
+    @cached_property
+    def assessing(self) -> Work:
+        """What the sections are computed from. What earlier sessions stored of them is read."""
+        inputs, request, folder = self.inputs, self.request, self.folder.path
+        facts: dict[str, Any] = {
+            "positive": None if inputs.positive is None else str(inputs.positive),
+            "seed": request.seed,
+            # This file holds the checksums of the other files of the model.
+            "cache": Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
+        }
+        if self.chosen == "network":
+            model: EvaluatedModel = Network.of(self.model, **facts)
+        else:
+            # An encoder knows what is one feature. Raw columns are searched for it, unless this is said.
+            facts["options"] = {} if hasattr(self.model, "of_encoded") else {"groups": inputs.groups}
+            facts["counts"] = inputs.counts
+            model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
+        content = Assessment(
+            title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
+        )
+        if "model" in self.folder.record["finished_stages"]:
+            content = read_assessment(folder, self.model)
+        content.data = data_section(self.read(DATA), self.read(COLUMNS))
+        notes: dict[str, list[str]] = {}
+        for note in () if inputs.card is None else inputs.card.notes:
+            notes.setdefault(note.split(" ")[0], []).append(note)
+        for part, rows in inputs.parts.items():  # it is encoded once
+            known = self.encoded.get(part)
+            if known is None or known.encoder is not self.model.preprocessor_:
+                self.encoded[part] = self.model.encode_rows(rows.inputs if known is None else known)
+        parts = {part: replace(rows, inputs=self.encoded[part]) for part, rows in inputs.parts.items()}
+        return Work(
+            model,
+            parts["test"],
+            content,
+            self.budget,
+            train=parts["train"],
+            validation=parts["validation"],
+            store=Store(folder),
+            fit_others=self.fit_baselines if request.wanted_baselines else None,
+            refit=self.refit,
+            card_notes=notes,
+        )
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What the assessment may cost."""
+        options = {name: getattr(self.request, name) for name in ("seed", "refits", "cost")}
+        return Budget(clock=self.clock, say=self.say, max_rows=self.request.most_rows or "auto", **options)
+
+    def write_page(self) -> Path:
+        """Write the report of what there is so far, in the look asked for now, else that of the record."""
+        record = self.folder.record
+        look = record["facts"]["page"] = look_of(record, keep_rows=self.request.keep_rows)
+        return write_page(self.folder.path, record, self.assessing.content, self.model, look)
+
+    def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+        """Train baselines on the rows of the network."""
+        inputs, names = self.inputs, [name for name in self.request.wanted_baselines if why_absent(name) is None]
+        parts = {
+            part: BaselineRows(self.encoded[part].encoded, rows.y, self.encoded[part], rows.weights)
+            for part, rows in inputs.parts.items()
+        }
+        scores = run_baselines(
+            inputs.task,
+            parts,
+            classes=getattr(self.model, "classes_", np.zeros(0)),
+            names=names,
+            seed=self.request.seed,
+            threads=torch.get_num_threads(),
+            positive=inputs.positive,
+            guesses=guesses,
+            counts=inputs.counts,
+        )
+        times = {name: {key: one.pop(key) for key in FIT_TIMES} for name, one in scores.items()}
+        self.write(TIMES, {"baselines": times})
+        return scores
+
+    def measure(self) -> None:
+        """Evaluate the model on validation and test rows, train the baselines if requested, and write the metrics."""
+        folder, rows = self.folder.path, self.inputs.parts["test"].numbers
+        content, predicted = fill(self.assessing, ("model",)), self.assessing.predictions
+        write_csv(self.predictions, folder / "predictions.csv")
+        if self.chosen == "network":
+            write_csv(self.model.history_.drop(columns="seconds"), folder / "history.csv")
+        if content.guesses:
+            classes = {"classes": np.asarray(predicted.classes)} if predicted.classes else {}
+            write_npz(folder / BASELINE_PREDICTIONS, {"row": rows, **classes, **content.guesses})
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The lines of ``predictions.csv``."""
+        test, predicted = self.inputs.parts["test"], self.assessing.predictions
+        parts = {"prediction": predicted.guess}
+        if predicted.classes:
+            best = np.asarray(self.model.classes_)[predicted.guess.argmax(axis=1)]
+            parts = {"prediction": best, "probabilities": predicted.guess}
+        parts |= {} if predicted.inside is None else {"inside": predicted.inside}
+        assert test.identifiers is not None
+        return prediction_table(test.numbers, test.identifiers, parts, self.model, truth=test.y)
+
+    @cached_property
+    def importances(self) -> pd.DataFrame:
+        """The lines of ``importance.csv``."""
+        assert self.assessing.content.explanation is not None
+        return file_frame(self.assessing.content.explanation)
+
+    def summary(self) -> Outcome:
+        """Return what the terminal shows of the finished run."""
+        path = self.folder.path
+        return summarise(
+            path,
+            self.assessing.content,
+            self.importances,
+            times=self.read(TIMES)["baselines"] if (path / TIMES).is_file() else {},
+            time=self.folder.record["facts"].get("time"),
+            grouped=bool(self.read(GROUPS)),
+        )
+
+    def refit(self, refits: int) -> Explanation:
+        """Repeat the training on parts of its rows."""
+        parts = [self.inputs.parts[part] for part in ("train", "validation")]
+        self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
+        related = [part.dependence for part in parts if part.dependence is not None]
+        further: dict[str, Any] = {}
+        further |= {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
+        if self.chosen == "network":
+            layout = self.model.order_.layout if is_ordered(self.model.layout) else None
+            estimator = clone(self.model).set_params(layout=layout, device=self.request.device)
+        else:
+            estimator = make_estimator(self.request, self.inputs, self.chosen)
+        features = len(self.model.preprocessor_.features())
+        arguments = Arguments(
+            Model(estimator, positive=self.inputs.positive),
+            pd.concat([part.table for part in parts], ignore_index=True),
+            np.concatenate([part.y for part in parts]),
+            n_repeats=Budget().ranking_options(1, features, some=False)["n_repeats"],
+            random_state=self.request.seed,
+            **further,
+        )
+        return refit(arguments, refits=refits)
+
+
+def do_stages(work: RunWork, stages: Mapping[str, Callable[[RunWork], Any]], reading: float = 0.0) -> None:
+    """Do the stages that are not finished. ``reading``: seconds that the table took before there was a folder."""
+    folder = work.folder
+    for number, (name, stage) in enumerate(stages.items(), start=1):
+        title = f"[{number}/{len(stages)}] {name}"
+        if name in folder.record["finished_stages"]:
+            work.say(f"{title}: finished before")
+            continue
+        work.say(title)
+        with folder.stage(name, reading if name == "data" else 0.0):
+            stage(work)
+        work.say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
