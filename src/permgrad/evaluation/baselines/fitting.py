@@ -79,11 +79,17 @@ class Job:
     threads: int
     options: Mapping[str, Any] = field(default_factory=dict)
     counts: bool = False
+    estimator: str = ""
 
     @property
     def classify(self) -> bool:
         """True for classification."""
         return self.task == "classification"
+
+    @property
+    def kind(self) -> Any:
+        """The library's class of estimators. ``estimator`` is the baseline's."""
+        return estimator_class(self.estimator, self.task)
 
     @property
     def rounds(self) -> int:
@@ -92,6 +98,12 @@ class Job:
 
 
 Fit = Callable[[Job], Any]
+
+
+def estimator_class(place: str, task: str) -> Any:
+    """Return the class at a place such as ``"xgboost:XGB"``: the module, and its name without ``Classifier``."""
+    module, _, stem = place.partition(":")
+    return getattr(import_module(module), f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}")
 
 
 @dataclass(frozen=True)
@@ -110,15 +122,17 @@ class Shifted:
 class Baseline:
     """A model to compare with: a function of a ``Job`` that returns a fitted model, and the package it needs.
 
-    ``costly`` ones take minutes instead of seconds, and are fitted only when they are named. ``extra`` is empty where
-    permgrad itself needs the package. ``file`` is the ending of the file that a fitted one is saved in (of a blend, its
-    network's folder), empty where it is only for comparison.
+    ``estimator``: where the package has it, see ``estimator_class``. ``costly`` ones take minutes instead of seconds,
+    and are fitted only when they are named. ``extra`` is empty where permgrad itself needs the package. ``file`` is the
+    ending of the file that a fitted one is saved in (of a blend, its network's folder), empty where it is only for
+    comparison.
     """
 
     name: str
     label: str
     package: str
     fit: Fit
+    estimator: str = ""
     extra: str = ""
     costly: bool = False
     file: str = ""
@@ -138,6 +152,7 @@ class Baseline:
         Libraries that compute in float32 would round the differences between rows away. Other targets are left as they
         are, so that the library's file predicts them without permgrad.
         """
+        job = replace(job, estimator=self.estimator)
         y, held = job.train.y, job.validation
         if job.classify or job.counts or self.name == BLEND or not 0 < np.std(y) < np.abs(np.mean(y)) / _FAR:
             return self.fit(job)
