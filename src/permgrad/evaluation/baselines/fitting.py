@@ -343,11 +343,12 @@ def run_baselines(
 ) -> dict[str, dict[str, Any]]:
     """Fit and score baselines on ``train``, ``validation`` (if any) and ``test``: ``baselines`` of ``metrics.json``.
 
-    Without names, all quick ones are fitted, which leaves out TabM and RealMLP. ``guesses`` is filled with the
-    predictions for the test rows.
+    Without names, all quick ones that are installed are fitted, which leaves out TabM and RealMLP. ``guesses`` is
+    filled with the predictions for the test rows.
     """
     train, validation, test = parts["train"], parts.get("validation"), parts["test"]
-    chosen = [one.name for one in baselines.values() if not one.costly] if names is None else list(names)
+    quick = [one.name for one in baselines.values() if not one.costly and one.available()]
+    chosen = quick if names is None else list(names)
     check_available(chosen)
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
