@@ -113,7 +113,6 @@ def test_every_section_is_there(page):
         "The weights are those of epoch 25",
         "Not a cause",
         "LightGBM",
-        "xgboost is not installed",
         "the published method: rank correlation",
         "more than 20 different numbers",
     ):

@@ -358,8 +358,8 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     values, _, low, high = result.measures[measure]
     unit = f" ({clean(result.meta['unit'])})" if measure == "loss" and "unit" in result.meta else ""
     lines = [f"The {clean(measure)}{unit} with only some modalities present."]
-    if always := result.meta.get("always"):
-        lines.append(f"Always present: {', '.join(map(clean, always))}.")
+    if held := result.meta.get("held"):
+        lines.append(f"Always present: {', '.join(map(clean, held))}.")
     if isinstance(result.meta.get("rows"), int):
         lines.append(f"{counted(result.meta['rows'], 'row')}. Intervals: {confidence_words(result)}.")
     order = largest(values if measure != "loss" else -values, top_n)

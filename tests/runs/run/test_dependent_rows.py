@@ -9,6 +9,7 @@ from explaining import refit_with
 from sklearn.linear_model import LinearRegression, Ridge
 
 import permgrad as pg
+from permgrad.attribution import explain_refits
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.report import rebuild_report
 from permgrad.runs.requests import ExplainRequest, ReportRequest, RunRequest
@@ -132,19 +133,23 @@ def test_labels_of_the_training_rows_are_asked_for():
 
 
 @pytest.mark.slow
-def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path):
+def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path, monkeypatch):
     """With --row-group no group is trained on and explained by one refit; with --time no stretch of time is."""
     table = farms(6, 32, 8)
     table["day"] = np.arange(len(table)) // 2
+    fits, combine = [], explain_refits.combine
+    monkeypatch.setattr(explain_refits, "combine", lambda some, *rest: fits.extend(some) or combine(some, *rest))
     for name, options in (("groups", {"row_group": "farm"}), ("times", {"time": "day"})):
         (tmp_path / name).mkdir()
+        fits.clear()
         run(table.drop(columns="day" if name == "groups" else "farm"), tmp_path / name, refits=5, **options)
         result = pg.Explanation.load(tmp_path / name / "out" / "explanations" / "refits")
         # 26 of 32 farms, or 20 stretches: train and validation rows are of 80 % of them.
         assert result.meta["independent"] == {"by": "row_groups", "count": {"groups": 26, "times": 20}[name]}
         # Each refit explains whole farms, or whole stretches of some 10 rows.
-        for refit in sorted((tmp_path / name / "out" / ".explanations" / "refits" / "refits").iterdir()):
-            rows = pg.Explanation.load(refit).maps["rows"]
+        assert len(fits) == 5
+        for fit in fits:
+            rows = fit.maps["rows"]
             lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[-9], rows, [9999]])) > 1))
             assert (lengths % 8 == 0).all() if name == "groups" else lengths.min() >= 10
     with pytest.raises(pg.InputError, match="40 groups, got 26"):

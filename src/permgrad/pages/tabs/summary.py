@@ -61,9 +61,6 @@ def scores(section: SectionView, content: Assessment) -> None:
     section.text(_constant_words(content))
     if blend := stored.get("blend"):
         section.text(blend_words(blend))
-    for name, entry in (stored.get("baselines") or {}).items():
-        if isinstance(entry, Mapping) and entry.get("problem"):
-            section.text(f"{baseline_label(name)}: {clean(entry['problem'])}")
 
 
 def _constant_words(content: Assessment) -> str:
