@@ -83,13 +83,14 @@ test-foreign: $(FOREIGN)/installed ## Explain networks of other libraries; RECOR
 	$(FOREIGN)/bin/python -m pytest -rs tests/foreign
 	$(if $(RECORD),$(FOREIGN)/bin/python tests/foreign/table.py)
 
-lint: $(VENV)/installed-test ## Style, formatting, types, spelling and the order of folders
+lint: $(VENV)/installed-test ## Style, formatting, types, spelling, the order of folders and their size
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/oxlint --deny-warnings src/permgrad/pages/templates/scripts
 	$(BIN)/mypy
 	$(BIN)/codespell docs examples src *.md
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/python -m tools.budgets
 
 format: $(VENV)/installed-test ## Let ruff put the code into shape
 	$(BIN)/ruff check --fix .

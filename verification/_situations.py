@@ -245,7 +245,7 @@ def _unchecked(kind: str, rng: np.random.Generator, *, perfect: bool) -> Situati
     else:
         one = _classified(kind, rng, skill_of=60.0 if perfect else 1.0)
     one.unchecked = "train"
-    one.must, one.must_not = (("unchecked",), ("leak",)) if perfect else ((), ("leak", "unchecked"))
+    one.must, one.must_not = (("nearly_perfect",), ("leak",)) if perfect else ((), ("leak", "nearly_perfect"))
     return one
 
 
@@ -273,7 +273,7 @@ def _dummies(kind: str, rng: np.random.Generator) -> Situation:
 def _one_class(kind: str, rng: np.random.Generator) -> Situation:
     one = _classified(kind, rng, rows=(500, int(rng.integers(60, 500))))
     one.truth = np.full(len(one.truth), one.classes[0], dtype=object)
-    one.must, one.must_not = ("one_class",), ("rare", "constant", "lack", "calibration", "few_rows", "unchecked")
+    one.must, one.must_not = ("one_class",), ("rare", "constant", "calibration", "few_rows", "nearly_perfect")
     return one
 
 
@@ -320,7 +320,7 @@ def _duplicates(kind: str, rng: np.random.Generator) -> Situation:
         one.train.iloc[: int(rng.integers(1, count + 1))] = np.nan
     one.test.iloc[:count] = one.train.iloc[:count].to_numpy()
     one.truth[:count] = one.learned[:count]
-    one.must = ("duplicates",)
+    one.must = ("duplicates",) if one.test.iloc[:count].notna().any(axis=None) else ()
     return one
 
 
@@ -344,7 +344,7 @@ def _harder(kind: str, rng: np.random.Generator) -> Situation:
 
 def _no_skill(kind: str, rng: np.random.Generator) -> Situation:
     if rng.random() < 0.5:
-        return _classified(kind, rng, skill_of=0, must_not=("constant", "calibration_is_good"))
+        return _classified(kind, rng, skill_of=0, must_not=("constant",))
     one = _regression(kind, rng, must_not=("constant",))
     one.guess = rng.permutation(one.guess)
     return one

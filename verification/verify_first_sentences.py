@@ -28,8 +28,9 @@ import pandas as pd
 from sklearn import datasets
 
 from permgrad.assess.assessment import Assessment
-from permgrad.pages.headline import lack_of_skill
-from permgrad.pages.sentences import leak_words
+from permgrad.pages.facts import leak_facts
+from permgrad.pages.findings import say
+from permgrad.pages.verdict import first_sentence
 from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import open_run
 from permgrad.runs.requests import RunRequest
@@ -121,9 +122,9 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
     learnt = metrics["constant"]["learnt"]
     named = [note for note in data["notes"] if "one to one" in note or "repeat another column" in note]
     pairs = all(name in named[0] for name in table.pairs) if named else not table.pairs
-    alarm = leak_words(data["target"], data["leaks"])
+    alarm = say("leak", leak_facts(data["target"], data["leaks"])) if data["leaks"] else ""
     content = Assessment(title=table.name, target=data["target"], task=data["task"], metrics=metrics)
-    first = alarm or lack_of_skill(content, "The model")
+    first = alarm or ("" if content.learnt else first_sentence(content))
     right = leaks == table.leaks and learnt == table.learnt and pairs and bool(named) == bool(table.pairs)
     positive = data["positive"]
     right &= table.positive is None or str(positive) == table.positive

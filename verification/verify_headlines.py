@@ -37,7 +37,8 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import REPEATS
 from permgrad.attribution.request import tuned
 from permgrad.data.types.column_notes import told_of_columns
-from permgrad.pages.headline import reliance_sentence
+from permgrad.pages.facts import features
+from permgrad.pages.findings import say
 from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
@@ -98,7 +99,7 @@ def headline(request: RunRequest) -> tuple[Explanation, str]:
         progress=False,
     )
     content = Assessment(title="t", target="y", task=inputs.task, explanation=found)
-    return found, reliance_sentence(content)
+    return found, say("features", features(content) or {})
 
 
 def whole_run(request: RunRequest) -> list[str]:

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from sklearn import datasets
 
+from benchmarks.quality._natural import natural_table
 from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.base.files import atomic_path
 from permgrad.data.datasets import load_dataset
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline
-from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.metrics import evaluate
 from permgrad.models.estimators.presets import Preset, get_preset, presets
@@ -238,15 +238,13 @@ def load_split(name: str, split_seed: int) -> dict[str, Any]:
     rows = {part: getattr(split, part) for part in PARTS}
     robust = TableEncoder("robust", **facts).fit(X.iloc[rows["train"]])
     plain = TableEncoder("standard", **facts).fit(X.iloc[rows["train"]])
-    encoded = {
-        part: BaselineRows(
-            robust.transform(X.iloc[own]),
-            y.iloc[own].to_numpy(),
-            natural_table(plain, plain.transform(X.iloc[own])),
-        )
+    truths = {part: y.iloc[own].to_numpy() for part, own in rows.items()}
+    encoded = {part: BaselineRows(robust.transform(X.iloc[own]), truths[part]) for part, own in rows.items()}
+    natural = {
+        part: BaselineRows(natural_table(plain, plain.transform(X.iloc[own])), truths[part])
         for part, own in rows.items()
     }
-    return {"X": X, "y": y, "task": task, "rows": rows, "facts": facts, "encoded": encoded}
+    return {"X": X, "y": y, "task": task, "rows": rows, "facts": facts, "encoded": encoded, "natural": natural}
 
 
 def measure(
@@ -370,7 +368,8 @@ def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, An
     if name in UNSEEN:
         return _unseen(contender, name, split)
     loaded = load_split(name, split)
-    parts, task = loaded["encoded"], loaded["task"]
+    peers = baselines.get(str(contender.baseline)).package == "pytabkit"  # they read categories as categories
+    parts, task = loaded["natural" if peers else "encoded"], loaded["task"]
     classes = () if task == "regression" else np.unique(loaded["y"].to_numpy())
     fitted = fit_baseline(
         str(contender.baseline),

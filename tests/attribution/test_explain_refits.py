@@ -1,4 +1,4 @@
-"""``pg.explain_refits``: fits on parts of the rows, in a folder, with wrong arguments."""
+"""``pg.explain_refits``: fits on parts of the rows, on pages, with wrong arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import refit_with
 from invoking import QUICK, call
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyRegressor
@@ -21,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import expected_refits
-from permgrad.attribution.explain_refits import FOLDER
+from permgrad.attribution import explain_refits as module
 from permgrad.pages.tabs.features import TAB as FEATURES
 from permgrad.pages.tabs.trust import TAB as TRUST
 from permgrad.pages.views import SectionView, tab_view
@@ -52,38 +51,22 @@ def no_fits():
     Counted.fits = []
 
 
-def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(tmp_path):
+def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(monkeypatch):
     X, y = table()
-    explanation = refit_with(Counted(), X, y, out=tmp_path / "out", **ASKED)
+    held, combine = [], module.combine
+    monkeypatch.setattr(module, "combine", lambda fits, *rest: held.extend(fits) or combine(fits, *rest))
+    explanation = pg.explain_refits(Counted(), X, y, **ASKED)
     assert len(Counted.fits) == 6
     assert explanation.ranking()[:2] == ["a", "b"]
-    held = [pg.Explanation.load(folder).maps["rows"] for folder in sorted((tmp_path / "out" / "refits").iterdir())]
-    for trained, rows in zip(Counted.fits, held, strict=True):
+    for trained, fit in zip(Counted.fits, held, strict=True):
+        rows = fit.maps["rows"]
         assert not trained & set(X["id"].iloc[rows])
         assert len(trained) + len(rows) == len(X)
     # For squared error the effect is 2·coefficient².
     assert abs(explanation.values[0, 0] - 8) < 3 * explanation.std_error[0, 0] < 12
-
-
-def test_a_stopped_call_resumes_with_the_next_refit(tmp_path):
-    X, y = table()
-    asked = {"out": tmp_path / "out", **ASKED}
-    first = refit_with(Counted(), X, y, **asked)
-    kept = sorted((tmp_path / "out" / "refits").iterdir())
-    (kept[2] / "explanation.json").unlink()
-    (kept[4] / "values.npz").write_bytes(b"damaged")
-    Counted.fits = []
-    again = refit_with(Counted(), X, y, **asked)
-    assert len(Counted.fits) == 2
-    pd.testing.assert_frame_equal(again.to_frame(), first.to_frame())
-    assert again.meta["another_training"] == first.meta["another_training"]
-    assert set(FOLDER.names) == {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
-    alone = pg.explain_refits(Counted(), X, y, **ASKED)
-    pd.testing.assert_frame_equal(alone.to_frame(), first.to_frame())
-    with pytest.raises(pg.InputError, match="another one, which differs in parameters"):
-        refit_with(Counted(alpha=3.0), X, y, **asked)
-    other = refit_with(Counted(alpha=3.0), X, y, overwrite=True, **asked)
-    assert (other.values != first.values).any()
+    again = pg.explain_refits(Counted(), X, y, **ASKED)
+    pd.testing.assert_frame_equal(again.to_frame(), explanation.to_frame())
+    assert again.meta["another_training"] == explanation.meta["another_training"]
 
 
 def test_nothing_of_the_user_is_touched():
@@ -228,17 +211,17 @@ class PlainClassifier(Plain):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
-def test_any_object_with_fit_and_predict_works(tmp_path):
+def test_any_object_with_fit_and_predict_works():
     X, y = table()
     numbers, plain = X[["a", "b", "c"]].to_numpy(), Plain()
-    assert refit_with(plain, numbers, y, **ASKED, out=tmp_path / "out").ranking()[0] == "x0"
+    assert pg.explain_refits(plain, numbers, y, **ASKED).ranking()[0] == "x0"
     assert not vars(plain)
     labels = np.where(y > 0, "yes", "no")
     assert pg.explain_refits(PlainClassifier(), numbers, labels, **ASKED).ranking()[0] == "x0"
 
 
 @pytest.mark.slow
-def test_a_run_shows_them_and_does_not_repeat_those_that_are_done(tmp_path):
+def test_a_run_shows_them(tmp_path):
     X, y = table()
     X.drop(columns="id").assign(y=y).to_csv(tmp_path / "table.csv", index=False)
     (tmp_path / "preset.json").write_text(json.dumps(QUICK))
@@ -248,7 +231,3 @@ def test_a_run_shows_them_and_does_not_repeat_those_that_are_done(tmp_path):
     explanation = pg.Explanation.load(tmp_path / "run" / "explanations" / "refits")
     assert training_words(explanation) in said
     assert training_words(explanation) in (tmp_path / "run" / "report.html").read_text()
-    first = tmp_path / "run" / ".explanations" / "refits" / "refits" / "000" / "values.npz"
-    written = first.stat().st_mtime_ns
-    call(*words, "--refits", "5", "--from", "explain")
-    assert first.stat().st_mtime_ns == written

@@ -178,7 +178,3 @@ def test_places_of_other_columns_and_of_no_image_are_refused(fitted):
         place_effects(fitted, table, "note")
     with pytest.raises(pg.InputError, match="No row has an image in 'scan'"):
         place_effects(fitted, table.assign(scan=None), "scan")
-    with pytest.raises(pg.InputError, match="rows must be"):
-        place_effects(fitted, table, "scan", rows=0)
-    with pytest.raises(pg.InputError, match="column"):
-        place_effects(fitted, table, "scans")

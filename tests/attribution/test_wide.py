@@ -112,7 +112,7 @@ def test_classes_have_effects_that_sum_to_nothing_and_other_columns_are_refused(
     assert sums.abs().max() < 1e-6
     of_alpha = found[found["word"] == "alpha"].set_index("output")["effect"]
     assert of_alpha["0"] < 0 < of_alpha["2"]
-    for column, words in (("x", "reads no words of 'x'"), ("txt", "text")):
+    for column, words in (("x", "reads no words of 'x'"), ("txt", "reads no words of 'txt'")):
         with pytest.raises(pg.InputError, match=words):
             word_effects(model, table[400:], column)
 

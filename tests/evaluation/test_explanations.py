@@ -229,7 +229,7 @@ def test_an_order_of_chance_lies_among_random_ones():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"metrics": "delition"}, "metric must be one of"),
+        ({"metrics": "delition"}, "No metric 'delition'. Did you mean 'deletion'"),
         ({"metrics": "randomisation"}, "torch network"),
         ({"n_repeats": 0}, "n_repeats must be an integer"),
         ({"X": X[:5]}, "The explanation is of 60 rows, got 5"),

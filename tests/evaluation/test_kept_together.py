@@ -36,6 +36,20 @@ def test_a_date_is_found_and_what_the_score_becomes():
     assert abs(one.together - 1 / 3) < 0.1
 
 
+def test_a_column_to_learn_from_is_not_taken_for_the_rows_of_one_visit():
+    rng = np.random.default_rng(0)
+    of_visit, offence = np.repeat(np.arange(1500), 2), rng.integers(0, 150, 1500)
+    usual = rng.integers(0, 6, 150)[offence]
+    outcome = np.where(rng.random(1500) < 0.6, usual, rng.integers(0, 6, 1500))[of_visit]
+    when = pd.Timestamp("2019-05-01") + pd.to_timedelta(rng.choice(10**7, 1500, replace=False), unit="s")
+    frame = pd.DataFrame({"when": when[of_visit].astype(str), "offence": [f"o{k}" for k in offence[of_visit]]})
+    frame["x"] = rng.normal(size=3000)
+    frame["out"] = np.array(list("abcdef"))[outcome].astype(object)
+    without = found(frame.drop(columns="when"), "out")
+    assert without.columns == ["offence"], "its score falls, too, as of every column of many levels that says much"
+    assert found(frame, "out").columns == ["when"]
+
+
 def test_a_pair_is_found_where_neither_column_says_it():
     rng = np.random.default_rng(0)
     herd = np.repeat(np.arange(300), 12)

@@ -8,7 +8,8 @@ import pytest
 from sklearn import datasets
 
 from permgrad.evaluation.leaks import ALONE, columns_that_tell
-from permgrad.pages.sentences import leak_words
+from permgrad.pages.facts import leak_facts
+from permgrad.pages.findings import say
 
 
 def told(frame: pd.DataFrame, target: str, task: str, seed: int = 0) -> dict[str, float]:
@@ -68,15 +69,11 @@ def test_values_that_only_one_of_two_classes_has_are_told_as_such():
     frame["code"] = np.where(y == "smokes", 7, 3)
     leaks = columns_that_tell((frame[:240], y[:240]), (frame[240:], y[240:]), "classification")
     assert {one["column"]: one.get("class") for one in leaks} == {"a": "not", "b": "not", "code": None}
-    alarm = leak_words("y", leaks)
+    alarm = say("leak", leak_facts("y", leaks))
     assert alarm.startswith(
         "Column 'code' alone predicts 'y' nearly perfectly (balanced accuracy 1.000 on held-out rows)."
     )
-    assert "Whether 'a' and 'b' have a value tells rows of class 'not' from all others nearly perfectly" in alarm
-    twice = [{"column": name, "metric": "r2", "score": 1.0, "rows": 9} for name in "uv"]
-    assert "Each of 'u' and 'v' alone predicts 'y' nearly perfectly (R² 1.000 on held-out rows)" in leak_words(
-        "y", twice
-    )
+    assert "Whether 'a' has a value tells rows of class 'not' from all others nearly perfectly" in alarm
 
 
 def test_classes_of_one_row_hide_no_copy():
@@ -196,9 +193,9 @@ def test_a_formula_is_named_also_where_one_of_its_columns_nearly_tells_the_targe
     alone, formula = split(frame.assign(y=frame["a"] - frame["c"]), "y", "regression")
     assert (alone["column"], alone["metric"]) == ("a", "r2")
     assert (formula["formula"], formula["metric"], formula["score"]) == ("'a' − 'c'", "equal", 1)
-    said = leak_words("y", [alone, formula])
-    assert "'y' equals 'a' − 'c' in all" in said
-    assert "run again with --drop a --drop c and" in said
+    facts = leak_facts("y", [alone, formula])
+    assert "'y' equals 'a' − 'c' in all" in say("leak", facts)
+    assert facts["options"] == ["--drop", "a", "--drop", "c"]
     (copy,) = split(frame.assign(y=frame["a"].round()), "y", "regression")
     assert "formula" not in copy
 
@@ -242,11 +239,12 @@ def test_dummies_of_the_target_are_found_together(left):
     (found,) = split(frame, "y", "classification")
     assert sorted(found["columns"]) == marks
     assert (found["metric"], found["score"]) == ("balanced_accuracy", 1.0)
-    said = leak_words("y", [found])
+    facts = leak_facts("y", [found])
+    said = say("leak", facts)
     assert (
         "together predict 'y' nearly perfectly (balanced accuracy 1.000 on held-out rows): each marks rows of" in said
     )
-    assert all(f"--drop '{name}'" in said for name in marks)
+    assert sorted(facts["named"]) == marks
     assert split(frame.drop(columns=marks[:2]), "y", "classification") == [], "two classes are not told apart"
 
 

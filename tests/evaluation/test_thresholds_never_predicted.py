@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from permgrad.evaluation.thresholds import never_predicted, never_predicted_words
+from permgrad.evaluation.thresholds import never_predicted
 
 
 def rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,10 +30,6 @@ def test_the_threshold_is_the_best_one_on_the_validation_rows():
     assert facts["rows"] == (test[0] == "bad").sum()
     assert facts["called"] == called.sum()
     assert facts["found"] == (called & (test[0] == "bad")).sum() > facts["rows"] / 2
-    (said,) = never_predicted_words([facts])
-    assert said.startswith(f"The model never predicts 'bad', the class of {facts['rows']} test rows. With a threshold")
-    right = f"{100 * facts['found'] / facts['called']:.0f} %"
-    assert f"it finds {facts['found']} of them. Of the rows predicted 'bad', {right} are then right" in said
 
 
 def test_a_class_that_is_predicted_once_is_no_fault():
@@ -47,9 +43,6 @@ def test_without_validation_rows_of_the_class_there_is_no_threshold():
     held = (np.array(["good"] * 5), table[:5])
     (facts,) = never_predicted(["bad", "good"], held, (y, table))
     assert facts["threshold"] is None
-    assert never_predicted_words([facts]) == [
-        f"The model never predicts 'bad', the class of {(y == 'bad').sum()} test rows."
-    ]
     nothing = (np.array([], dtype=str), np.zeros((0, 2)))
     assert never_predicted(["bad", "good"], held, nothing) == []
 
@@ -61,6 +54,3 @@ def test_of_many_classes_the_largest_are_named():
     found = never_predicted(classes, (y, table), (y, table))
     assert [facts["class"] for facts in found] == ["g", "f", "e", "d", "c", "b"]
     assert not any(facts["threshold"] for facts in found), "a threshold decides between two classes"
-    said = never_predicted_words(found)
-    assert said[-1] == "It also never predicts 3 more classes: 'd', 'c', 'b'."
-    assert len(said) == 4

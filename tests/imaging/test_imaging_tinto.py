@@ -201,7 +201,7 @@ def test_positions_stay_inside_and_do_not_depend_on_units(rows, columns, pixels,
         ),
         (
             {"option": "max", "blur": True},
-            "option must be one of 'mean', 'maximum', got 'max'. Did you mean 'maximum'?",
+            "No option 'max'. Did you mean 'maximum'?",
         ),
         (
             {"blur": True, "steps": 0},

@@ -12,12 +12,12 @@ import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.base.numerals import number
 from permgrad.base.significance import holm
-from permgrad.pages.headline import facts, reliance_sentence
+from permgrad.pages.facts import features
+from permgrad.pages.findings import say
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs.features import ranking_table
 from permgrad.pages.tabs.trust import methods
 from permgrad.pages.units import in_shares
-from permgrad.pages.verdict import verdict
 from permgrad.pages.views import SectionView
 from permgrad.runs.run.summary import _feature_lines
 
@@ -48,37 +48,51 @@ def test_small_p_values_that_do_not_pass_are_nowhere_named():
     assert np.sum(np.array(p_values) < 0.05) == 5, "one by one, five features would seem to matter"
     assert holm(p_values).min() > 0.05
     content = told(p_values)
-    said = reliance_sentence(content)
-    assert "No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for 8 features" in said
-    assert "feature0" not in said
-    modalities = ("image",) * 5 + ("table",) * 3
-    split = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, modality=modalities))
-    assert "after Holm's correction for 8 features within 2 modalities." in reliance_sentence(split)
-    assert ("0 of 8", "features that clearly matter") in [(fact.value, fact.label) for fact in facts(content)]
+    said = say("features", features(content))
+    assert said == "None of 8 features clearly matters (no p-value is below 5\u00a0% after Holm's correction)."
 
 
-def test_ranks_that_are_left_out_are_told():
-    found = told([1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9])
-    said = reliance_sentence(found)
-    assert "It relies most on feature0, feature2 and feature4. " in said
-    assert said.endswith("Ranks 2 and 4 are left out, because their effects may be chance.")
-    assert "feature1" not in said
-    assert "feature3" not in said
-    one = reliance_sentence(told([1e-7, 0.03, 1e-6, 1e-5, 1e-5, 1e-4, 0.2, 0.9]))
-    assert one.endswith("Rank 2 is left out, because its effect may be chance.")
-    assert "left out" not in reliance_sentence(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))
+def test_only_what_is_certain_is_named_and_larger_estimates_are_called_uncertain():
+    found = features(told([1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9]))
+    assert [one["name"] for one in found["leading"]] == ["feature0", "feature2", "feature4"]
+    assert [(one["name"], one["place"]) for one in found["uncertain"]] == [("feature1", 2), ("feature3", 4)]
+    assert found["relies"] == "relies most"
+    larger = features(told([0.2, 1e-6, 0.3, 1e-5, 0.9, 0.9, 0.9, 0.9], [0.61, *np.linspace(0.06, 0.01, 7)]))
+    assert [one["name"] for one in larger["leading"]] == ["feature1", "feature3"]
+    assert [one["name"] for one in larger["uncertain"]] == ["feature0", "feature2"]
+    assert larger["relies"] == "clearly relies"
+    assert features(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))["uncertain"] == []
+    partly = features(told([0.02, 0.02, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan]))
+    assert [one["name"] for one in partly["leading"]] == ["feature0", "feature1"]
 
 
-def test_a_larger_estimate_that_may_be_chance_is_named_beside_what_is_certain():
-    found = told([0.2, 1e-6, 0.3, 1e-5, 0.9, 0.9, 0.9, 0.9], [0.61, *np.linspace(0.06, 0.01, 7)])
-    said = reliance_sentence(found)
-    assert found.explanation.ranking()[0] == "feature0"
-    assert "most" not in said
-    assert said.startswith("It clearly relies on feature1 and feature3. ")
-    ends = [number(float(end[0, 0])) for end in found.explanation.ci()]
-    largest = f"The largest estimate is that of feature0 (0.610, 95\u00a0% interval {ends[0]} to {ends[1]})"
-    assert f"{largest}, but it may be chance." in said
-    assert said.endswith("Rank 3 is left out, because its effect may be chance.")
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_importances_are_said_as_the_loss_without_the_feature(loss):
+    content = told([1e-6] * 8)
+    meta = {**content.explanation.meta, "loss": loss, "quantity": "increase of the loss"}
+    name = "log_loss" if loss == "cross_entropy" else "mse"
+    metrics = {**content.metrics, "test": {name: 0.5}, "constant": {name: 0.9, "learnt": True}}
+    content = dataclasses.replace(
+        content, explanation=dataclasses.replace(content.explanation, meta=meta), metrics=metrics
+    )
+    said = say("features", features(content))
+    power = 1 if loss == "cross_entropy" else 0.5
+    label = "log loss" if loss == "cross_entropy" else "RMSE"
+    assert said.startswith(
+        f"8 of 8 features clearly matter. It relies most on feature0: without it the {label} rises from "
+        f"{number(0.5**power)} to {number(0.7**power)} (a constant has {number(0.9**power)}). Next, feature1: to "
+        f"{number((0.5 + content.explanation.values[1, 0]) ** power)}"
+    )
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_the_terminal_lists_the_highest_estimates_and_marks_who_passes(passing):
+    p_values = [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9] if passing else [0.03, 0.02, 0.01, 0.5, 0.5, 0.4, 0.9, 0.9]
+    frame = told(p_values).explanation.to_frame()
+    lines = _feature_lines(frame[frame["class"] == "all"])
+    assert lines[0].startswith("Most important of 8 features")
+    assert [line.startswith("* ") for line in lines[1:9]] == (holm(p_values) < 0.05).tolist()
+    assert passing == ("clearly matters: p-value below 5 % after Holm's correction" in lines[-1])
 
 
 def test_what_is_shown_as_nothing_does_not_clearly_matter():
@@ -91,30 +105,14 @@ def test_what_is_shown_as_nothing_does_not_clearly_matter():
     assert in_shares(explanation, 0.2).clearly_matter() == ["feature0", "feature1"]
     assert content.explanation.clearly_matter() == ["feature0", "feature1"], "also where losses are unknown"
     content = dataclasses.replace(content, explanation=explanation)
-    assert ("2 of 8", "features that clearly matter") in [(fact.value, fact.label) for fact in facts(content)]
     frame = explanation.to_frame()
     lines = _feature_lines(frame[frame["class"] == "all"], whole=0.2)
-    starred = [line for line in lines if line.startswith("* ")]
-    assert len(starred) == 2
-    assert not [line for line in starred if " 0.0 % " in line]
-    assert [line for line in lines if " 0.0 % " in line], "some are shown as nothing"
+    assert len([line for line in lines if line.startswith("* ")]) == 2
 
 
 def test_harm_beyond_doubt_is_no_reliance():
     found = told([1e-9] + [0.9] * 7, [-0.3, *np.linspace(0.2, 0.01, 7)])
-    assert "No feature clearly matters" in reliance_sentence(found)
-
-
-def test_undefined_p_values_are_no_tests():
-    content = told([0.02, 0.02, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan])
-    assert "It relies most on feature0 and feature1" in reliance_sentence(content)
-    half = told([0.9] * 4 + [np.nan] * 4)
-    assert "unknown which features clearly matter, because 4 of 8 have no p-value" in reliance_sentence(half)
-    frame = half.explanation.to_frame()
-    assert "None clearly" not in "".join(_feature_lines(frame[frame["class"] == "all"]))
-    nothing = told([np.nan] * 8)
-    assert "has no p-values" in reliance_sentence(nothing)
-    assert not [fact for fact in facts(nothing) if "clearly" in fact.label]
+    assert features(found)["clear"] == 0
 
 
 def test_the_table_shows_adjusted_p_values_and_marks_who_passes(undrawn):
@@ -126,28 +124,6 @@ def test_the_table_shows_adjusted_p_values_and_marks_who_passes(undrawn):
     np.testing.assert_allclose([row[place].sort for row in table.rows], holm(p_values), rtol=1e-12)
     assert [row[1].mark == "best" for row in table.rows] == (holm(p_values) < 0.05).tolist()
     assert "adjusted p" in Page(render_report(told(p_values))).text.replace("\u00a0", " ")
-
-
-@pytest.mark.parametrize("passing", [True, False])
-def test_the_terminal_lists_the_highest_estimates_and_marks_who_passes(passing):
-    p_values = [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9] if passing else [0.03, 0.02, 0.01, 0.5, 0.5, 0.4, 0.9, 0.9]
-    frame = told(p_values).explanation.to_frame()
-    lines = _feature_lines(frame[frame["class"] == "all"])
-    assert lines[0].startswith("Most important of 8 features")
-    starred = [line.startswith("* ") for line in lines[1:9]]
-    assert starred == (holm(p_values) < 0.05).tolist()
-    assert ("None clearly matters" in lines[-1]) != passing
-    assert passing == ("clearly matters: p-value below 5 % after Holm's correction for 8 features" in lines[-1])
-
-
-def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
-    pairs = [
-        {"feature": f"feature{at}", "other": f"other{at}", "strength": -0.9, "kind": "correlation"} for at in (0, 1)
-    ]
-    content = dataclasses.replace(told([1e-6, 0.5, *[0.9] * 6]), related=pairs)
-    (said,) = (one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "related")
-    assert "feature0 moves with other0 (correlation −0.9), so importance may be shared between them." in said
-    assert "other1" not in said, "feature1 is not named"
 
 
 def order_of(other, main) -> list[str]:

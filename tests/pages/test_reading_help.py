@@ -33,8 +33,8 @@ from permgrad.base.numerals import number
 from permgrad.data.datasets import get_card
 from permgrad.evaluation.levels import level_table, levels_of
 from permgrad.pages import plots
+from permgrad.pages.findings import say
 from permgrad.pages.html import render_report
-from permgrad.pages.sentences import dominant_words
 
 
 def ranked(values: dict[str, float]) -> Explanation:
@@ -266,7 +266,6 @@ def test_a_dominant_feature_is_hinted_at():
     main = ranked({"a": 5.0, "b": 1.0, "c": 1.0, "d": -1.0})
     hint = leakage_hint(main, {})
     assert hint["share"] == pytest.approx(5 / 7)
-    assert dominant_words(hint, main.names).startswith("a has 71\u00a0% of the importances of all 4 features")
     assert leakage_hint(ranked(dict.fromkeys("abcd", 1.0)), {}) is None
     assert leakage_hint(ranked({"a": 9.0, "b": 1.0}), {}) is None, "of two, one leads"
 
@@ -276,7 +275,9 @@ def test_the_bank_card_speaks_of_duration():
     notes = {"duration": [note for note in get_card("bank").notes if note.startswith("duration ")]}
     hint = leakage_hint(main, notes)
     assert any("known only after the call" in note for note in hint["notes"]), "also below the usual share"
-    assert dominant_words(hint, main.names).startswith(notes["duration"][0].rstrip("."))
+    said = say("noted", {**hint, "of": 4})
+    assert said.startswith(notes["duration"][0].rstrip("."))
+    assert "duration has 33\u00a0% of the importances of all 4 features added up." in said
 
 
 def test_outcomes():

@@ -11,7 +11,7 @@ from tests.pages.conftest import NAMES, global_explanation
 
 from permgrad.assess.assessment import Assessment
 from permgrad.pages.tabs import trust
-from permgrad.pages.units import advantage, error_without, in_plain_units, in_shares
+from permgrad.pages.units import advantage, in_plain_units, in_shares, loss_without
 from permgrad.pages.views import SectionView
 
 SQUARED = {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}}
@@ -37,10 +37,14 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
     rng = np.random.default_rng(0)
     truth, guess, other = rng.normal(size=(3, 500))
     base, without = (float(np.mean((truth - one) ** 2)) for one in (guess, other))
-    write = error_without(explained("squared_error"), {"test": {"mse": base}})
-    assert write(without - base) == pytest.approx(math.sqrt(without))
-    assert math.isnan(write(math.nan))
-    assert write(-2 * base) == 0
+    measured = {"test": {"mse": base}, "constant": {"mse": 2 * base, "learnt": True}}
+    loss = loss_without(explained("squared_error").meta, measured)
+    assert loss.without(without - base) == pytest.approx(math.sqrt(without))
+    assert (loss.model, loss.constant) == pytest.approx((math.sqrt(base), math.sqrt(2 * base)))
+    assert math.isnan(loss.without(math.nan))
+    assert loss.without(-2 * base) == 0
+    logs = {"test": {"log_loss": 1.78}, "constant": {"log_loss": 2.17, "learnt": True}}
+    assert loss_without(explained("cross_entropy").meta, logs).without(0.91) == pytest.approx(2.69)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +60,7 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
 )
 def test_no_share_where_losses_do_not_compare_or_nothing_was_learned(explanation, measured):
     assert advantage(explanation.meta, measured) is None
+    assert loss_without(explanation.meta, measured) is None
 
 
 @pytest.mark.parametrize(("measured", "factor"), [(SQUARED, 100 / 6), ({}, 1.0)])

@@ -12,8 +12,9 @@ from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.attribution.explanation.pairs import RankedPairs
 from permgrad.pages import words
-from permgrad.pages.headline import reliance_sentence
-from permgrad.pages.sentences import drift_words, related_words, segment_words
+from permgrad.pages.facts import features
+from permgrad.pages.findings import say as said_of
+from permgrad.pages.sentences import drifted_words
 from permgrad.pages.tabs.together import leading_words
 from permgrad.pages.words import order_words
 
@@ -70,7 +71,7 @@ def test_long_names_differ_in_sentences(say):
     found = Explanation(values, (*LONG, "age"), ("table",) * 3, ("all",), "permutation", "global", **facts)
     if say == "headline":
         content = Assessment(title="t", target="y", task="regression", explanation=found)
-        said = reliance_sentence(content)
+        said = said_of("features", features(content))
     elif say == "ranks":
         said = order_words(SimpleNamespace(names=found.names, sets=np.array([1, 1, 2])), 5)
     else:
@@ -88,24 +89,15 @@ def pairs():
 
 
 DRIFTED = {"clear": True, "sampled": False, "train": 0.2, "test": 0.5, "side": "among", "kind": "levels"}
-GROUP = {"worse": True, "score": 0.5, "low": 0.4, "high": 0.6, "rest": 0.9, "rows": 50, "p_holm": 0.001}
 RELATED = {"feature": "age", "kind": "correlation", "strength": 0.9}
-
-
-def grouped(groups):
-    features = [{"feature": feature, "groups": [{**GROUP, "group": level}]} for feature, level in groups]
-    return segment_words({"score": "accuracy", "rows": 200, "all_rows": 200, "tests": 4, "features": features})
 
 
 @pytest.mark.parametrize(
     "say",
     [
         lambda: leading_words(pairs(), "loss"),
-        lambda: drift_words([{**DRIFTED, "column": name, "levels": ["a"]} for name in LONG]),
-        lambda: drift_words([{**DRIFTED, "column": "season", "levels": LONG}]),
-        lambda: related_words([{**RELATED, "other": name} for name in LONG], ["age"]),
-        lambda: grouped([("x", name) for name in LONG]),
-        lambda: grouped([(name, "a") for name in LONG]),
+        lambda: drifted_words({**DRIFTED, "column": "season", "levels": LONG}),
+        lambda: said_of("related", {"pairs": [{**RELATED, "other": name} for name in LONG]}),
     ],
 )
 def test_names_said_together_stay_different(say):
@@ -116,8 +108,5 @@ def test_names_said_together_stay_different(say):
 
 
 def test_four_levels_are_all_named():
-    said = drift_words([{**DRIFTED, "column": "visits", "levels": ["1", "6", "5", "4"]}])
-    assert said.endswith("are 1, 6, 5 or 4.")
-    assert drift_words([{**DRIFTED, "column": "x", "levels": list("abcde")}]).endswith(
-        "are a, b, c or one of 2 others."
-    )
+    assert drifted_words({**DRIFTED, "levels": ["1", "6", "5", "4"]}).endswith("are 1, 6, 5 or 4")
+    assert drifted_words({**DRIFTED, "levels": list("abcde")}).endswith("are a, b, c or one of 2 others")

@@ -122,7 +122,7 @@ def test_another_benchmark_and_foreign_files_are_refused(toy, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"suite": "tyo"}, r"suite must be one of .*'toy', 'all', got 'tyo'. Did you mean 'toy'\?"),
+        ({"suite": "tyo"}, r"No suite 'tyo'. Did you mean 'toy'\?"),
         ({"functions": ("summ",)}, r"function must be one of 'sum', 'product', got .*\. Did you mean 'sum'\?"),
         ({"methods": ("god",)}, r"method must be one of 'good', 'bad', got .*\. Did you mean 'good'\?"),
         ({"seeds": 0}, "seeds must be an integer of at least 1, got 0. For example: --seeds 3."),
@@ -152,7 +152,7 @@ def test_the_command_line(toy, tmp_path, monkeypatch):
 
 def test_settings():
     assert Settings().to_dict() == {"scale": "full", "methods": [], "peers": True}
-    with pytest.raises(InputError, match=r"scale must be one of 'full', 'quick', got 'quik'"):
+    with pytest.raises(InputError, match=r"scale cannot be 'quik'"):
         Settings(scale="quik")
     with pytest.raises(InputError, match="threads must be an integer of at least 1, got 0"):
         Settings(threads=0)

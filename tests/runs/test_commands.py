@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
+from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.runs.folder.folder import STAGES
 
 FILES = {
@@ -230,7 +231,10 @@ def test_progress_and_notes_go_to_stderr(place, tmp_path):
     assert "look like identifiers: code" in result.stderr
     assert "categorical" in result.stderr, "column types are shown"
     trees = ["random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting"]
-    assert list(facts["baselines"]) == [*trees, "linear", "mlp"], "TabM and RealMLP are trained when they are named"
+    installed = [name for name in trees if baselines.get(name).available()]
+    assert list(facts["baselines"]) == [*installed, "linear", "mlp"], "TabM and RealMLP are trained when they are named"
+    for name in set(trees) - {*installed}:
+        assert f"note: {name} is left out, because {name} is not installed" in result.stderr
 
 
 @pytest.mark.slow

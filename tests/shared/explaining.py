@@ -93,11 +93,9 @@ def plan_with(model: Any, table: Any, y: Any = None, **options: Any) -> Any:
     return make_plan(pg.Model(model) if not isinstance(model, pg.Model) else model, table, Arguments(y=y, **arguments))
 
 
-def refit_with(
-    estimator: Any, X: Any, y: Any, *, out: Any = None, overwrite: bool = False, row_time: Any = None, **options: Any
-) -> pg.Explanation:
-    """Explain a training procedure as a run does, in a folder, or with times of rows."""
+def refit_with(estimator: Any, X: Any, y: Any, *, row_time: Any, **options: Any) -> pg.Explanation:
+    """Explain a training procedure as a run does, with times of rows."""
     sizes = {name: options.pop(name) for name in ("refits", "max_rows") if name in options}
     model, arguments = parted(estimator, options)
     asked = Arguments(model, X, y, row_time=row_time, **arguments)
-    return refit(asked, **{"refits": 10, **sizes}, out=out, overwrite=overwrite)
+    return refit(asked, **{"refits": 10, **sizes})

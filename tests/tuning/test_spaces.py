@@ -266,7 +266,7 @@ def test_all_faults_are_listed_at_once():
 
 
 def test_unknown_spaces_and_files(tmp_path):
-    with pytest.raises(InputError, match=r"space must be one of 'paper', 'default', 'a path ending in .json'"):
+    with pytest.raises(InputError, match=r"No space 'papre'. Did you mean 'paper'"):
         get_space("papre")
     with pytest.raises(InputError, match="Cannot read the space"):
         get_space(str(tmp_path / "none.json"))

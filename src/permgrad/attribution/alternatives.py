@@ -19,8 +19,9 @@ from permgrad.base.late import pd
 from permgrad.base.numerals import number
 from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
 
-#: The nearest rows that reach the goal, from which the search starts, and values of a column that are tried alone.
-_STARTS, _TRIED = 64, 32
+#: The nearest rows that reach the goal, from which the search starts, values of a column that are tried alone, and
+#: values between a cell and its own that are tried at a time.
+_STARTS, _TRIED, _BETWEEN = 64, 32, 16
 #: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
 #: those of which the usual distance is taken have the outcome.
 _NEAR, _USUAL = 2000, 100
@@ -344,10 +345,15 @@ def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
     numbers back towards the row. Of rows that change the same columns, the nearest is returned. There are up to twice
     ``count``, as some may be predicted otherwise in another table.
     """
-    offered = cells.offered(np.concatenate([cells.rows[goal.valid], cells.rows[~goal.valid]])[:_NEAR])
-    offered = offered[np.argsort(cells.moved(offered).sum(axis=1), kind="stable")]
+    order = np.argsort(~goal.valid, kind="stable")[:_NEAR]
+    donors, reach = cells.rows[order], goal.valid[order]
+    offered = cells.offered(donors)
+    if len(other := np.flatnonzero(~same(offered, donors).all(axis=1))):  # the others were predicted with the table
+        reach[other] = goal(offered[other])
+    nearest = np.argsort(cells.moved(offered).sum(axis=1), kind="stable")
+    starts = offered[nearest[reach[nearest]]][:_STARTS]
     alone = cells.alone()
-    rows = _undone(cells, goal, np.concatenate([offered[goal(offered)][:_STARTS], alone[goal(alone)]]))
+    rows = _undone(cells, goal, np.concatenate([starts, alone[goal(alone)]]))
     rows = rows[(cells.moved(rows) > 0).sum(axis=1) <= most]
     return _in_order(cells, _nearer(cells, goal, _in_order(cells, rows)[: 2 * count]))
 
@@ -383,11 +389,15 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
         steps = [_steps(cells, rows[row, column], column) for row, column in zip(of, columns, strict=True)]
         low, high = np.zeros(len(of), dtype=np.int64), np.array([len(step) - 1 for step in steps])
         while (live := np.flatnonzero(low < high)).size:
-            middle = (low[live] + high[live]) // 2
-            tried = rows[of[live]]
-            tried[np.arange(len(live)), columns[live]] = [steps[k][step] for k, step in zip(live, middle, strict=True)]
-            valid = goal(tried)
-            low[live], high[live] = np.where(valid, low[live], middle + 1), np.where(valid, middle, high[live])
+            # Several values at a time, as a call of a model costs more than a few rows of it.
+            between = low[live, None] + (high - low)[live, None] * np.arange(_BETWEEN) // _BETWEEN
+            tried = np.repeat(rows[of[live]], _BETWEEN, axis=0)
+            values = [steps[k][step] for k, step in zip(live, between, strict=True)]
+            tried[np.arange(len(tried)), np.repeat(columns[live], _BETWEEN)] = np.concatenate(values)
+            valid = goal(tried).reshape(between.shape)
+            first, ends = np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN), np.c_[between, high[live]]
+            each = np.arange(len(live))
+            low[live], high[live] = np.where(first > 0, ends[each, first - 1] + 1, low[live]), ends[each, first]
         rows[of, columns] = [step[k] for step, k in zip(steps, high, strict=True)]
     return rows
 

@@ -22,14 +22,10 @@ between refits alone misses what all refits share, their rows, and no estimate f
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -40,30 +36,23 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import _safe_indexing
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.files import write_explanation
-from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER
 from permgrad.attribution.explanation.statistics import error_correlation, interval, two_parts
 from permgrad.attribution.method.captum import find_method
-from permgrad.attribution.model import described
-from permgrad.attribution.replace.game import Played, play_losses
+from permgrad.attribution.replace.game import global_explanation, play_losses
 from permgrad.attribution.replace.moments import row_scores
-from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
-from permgrad.attribution.request import Request, methods, refuse_interactions, tuned
+from permgrad.attribution.replace.plays import loss_game, loss_games
+from permgrad.attribution.request import Request, methods, name_of, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request, is_estimator
 from permgrad.attribution.request.related import read_units, with_columns
-from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.checks import check_path, check_rows, check_whole
-from permgrad.base.csv_files import write_csv
+from permgrad.base.checks import check_rows, check_whole
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
-from permgrad.base.files import writing
-from permgrad.base.folders import FolderKind
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
-from permgrad.data.read.cells import as_frame, rows_hash
+from permgrad.data.read.cells import as_frame
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import infer_schema
@@ -74,8 +63,6 @@ from permgrad.models.devices import full_float32
 LEAST = 5
 #: Fewest rows of each class, so that every half of the rows has two of them.
 _OF_A_CLASS = 4
-FOLDER = FolderKind("set of refits", ("refits.json", "refits", "explanation", "importance.csv"), "set of refits")
-_, _REFITS, _RESULT, _TABLE = FOLDER.names
 
 
 @with_near_names
@@ -147,18 +134,11 @@ def explain_refits(
     return refit(arguments, refits=refits, max_rows=max_rows)
 
 
-def refit(
-    arguments: Arguments,
-    *,
-    refits: int,
-    max_rows: int = 2000,
-    out: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-) -> Explanation:
-    """Explain a training procedure, as ``explain_refits`` and a run do, which resumes in the folder ``out``."""
+def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explanation:
+    """Explain a training procedure, as ``explain_refits``, a report and a run do."""
     count = check_whole("refits", refits, f"pass at least {LEAST}, for example 10", least=LEAST)
     check_whole("max_rows", max_rows, "pass for example 2000", least=100)
-    folder, seed = None if out is None else check_path("out", out), resolve_seed(arguments.random_state)
+    seed = resolve_seed(arguments.random_state)
     tell_of_other_order(arguments.X, y=arguments.y, row_groups=arguments.row_groups)
     timed = arguments.row_time is not None
     X, y, together = arguments.X, np.asarray(arguments.y), None
@@ -181,23 +161,22 @@ def refit(
     units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
     check_enough(count, units, work.classes, what)
     design = draw_design(len(work.y), count, work.seed, work.classes, work.groups)
-    started = time.perf_counter()
-    with ExitStack() as stack:
-        if folder is not None:
-            same = work.configuration(count, max_rows)
-            command = "permgrad.explain_refits(estimator, X, y, ...)"
-            stack.enter_context(FOLDER.open(folder, same, command=command, overwrite=overwrite))
-        measured = np.arange(design.rows)
-        if design.rows > max_rows:
-            measured = np.sort(generator(seed, "rows measured").permutation(design.rows)[:max_rows])
-        fits = _do(work, design, measured, folder, progress)
-        facts = {"estimator": type(work.estimator).__name__, "seconds": time.perf_counter() - started}
-        explanation = combine(fits, design, seed, facts)
-        if folder is not None:
-            with writing(folder):
-                explanation.save(folder / _RESULT, overwrite=True)
-                write_csv(file_frame(explanation), folder / _TABLE)
-        return explanation
+    measured = np.arange(design.rows)
+    if design.rows > max_rows:
+        measured = np.sort(generator(seed, "rows measured").permutation(design.rows)[:max_rows])
+    started, fits, notes = time.perf_counter(), list[Explanation](), list[str]()
+    with Progress(count, "refits", progress) as bar:
+        for number, trained in enumerate(design.trained):
+            fit, warned = work.explained(number, trained, np.setdiff1d(measured, trained, assume_unique=True))
+            fits.append(fit)
+            notes += warned
+            bar.advance()
+    warn_first(notes, "In a refit: ")
+    if len({(fit.names, fit.outputs) for fit in fits}) > 1:
+        problem = "The refits have different features or outputs, because parts of the rows lack levels or classes"
+        raise InputError(problem, hint="Leave rare classes out, or pass groups={} for raw columns.", code="PG040")
+    facts = {"estimator": type(work.estimator).__name__, "seconds": time.perf_counter() - started}
+    return combine(fits, design, seed, facts)
 
 
 def _check_estimator(estimator: Any) -> None:
@@ -269,8 +248,6 @@ class _Work:
         )
         chosen: Any
         chosen, name = find_method(arguments.method)
-        # Neither is of the procedure.
-        chosen = tuned(chosen, **{one: False for one in ("branches", "direction") if one in chosen.inner})
         return build_request(arguments, chosen, name), chosen
 
     def explained(self, number: int, trained: Integers, rows: Integers) -> tuple[Explanation, list[str]]:
@@ -302,36 +279,10 @@ class _Work:
             ) from error
         return model  # not what fit returns, which an object of the user's own may leave out
 
-    def configuration(self, refits: int, max_rows: int) -> dict[str, Any]:
-        """Return everything that changes the result."""
-        params = {name: _identity(value) for name, value in sorted(_params(self.estimator).items())}
-        asked, known = self.arguments, described(self.arguments.model)
-        explained = {
-            name: _identity(getattr(asked, name)) for name in ("method", "target", "groups", "loss", "n_repeats")
-        }
-        explained |= {name: _identity(value) for name, value in known.items()}
-        groups = {} if self.groups is None else {"row_groups": _identity(np.asarray(self.groups).tolist())}
-        return {
-            "permgrad": __version__,
-            "estimator": type(self.estimator).__qualname__,
-            "parameters": params,
-            "rows": rows_hash(as_frame(self.X), self.y),
-            "refits": refits,
-            "max_rows": max_rows,
-            "seed": self.seed,
-            **explained,
-            **groups,
-        }
-
 
 def _params(estimator: Any) -> dict[str, Any]:
     """Return the parameters of an estimator, or the attributes of one that does not list any."""
     return estimator.get_params() if hasattr(estimator, "get_params") else getattr(estimator, "__dict__", {})
-
-
-def _identity(value: Any) -> str:
-    """Return a value as text, without the places of objects in memory, which differ between processes."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what: str = "rows") -> None:
@@ -349,40 +300,12 @@ def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what
         raise InputError(problem, hint="Use fewer refits, or more rows.", code="PG013")
 
 
-# ---- all refits ------------------------------------------------------------------------------------------------------
 def _related(arguments: Arguments, refits: int) -> tuple[Any, Integers]:
     """Return the table without a column that ``row_groups`` or ``row_time`` names, and the group of each row."""
     arguments = with_columns(replace(arguments, model=None))
     units = read_units(arguments, len(arguments.y))
     assert units is not None
     return arguments.X, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
-
-
-def _do(
-    work: _Work, design: RefitDesign, measured: Integers, folder: Path | None, progress: ProgressMode
-) -> list[Explanation]:
-    """Do the refits that the folder does not hold yet, and return all."""
-    places = [None if folder is None else folder / _REFITS / f"{number:03d}" for number in range(len(design.trained))]
-    fits = dict[int, Explanation]()
-    for number, place in enumerate(places):
-        with suppress(InputError):  # there is none yet, or it is damaged
-            fits |= {} if place is None else {number: Explanation.load(place)}
-    notes: list[str] = []
-    with Progress(len(design.trained), "refits", progress) as bar:
-        bar.advance(len(fits))
-        for number, trained in enumerate(design.trained):
-            if number in fits:
-                continue
-            fits[number], warned = work.explained(number, trained, np.setdiff1d(measured, trained, assume_unique=True))
-            notes += warned
-            if (place := places[number]) is not None:
-                write_explanation(fits[number], place)
-            bar.advance()
-    warn_first(notes, "In a refit: ")
-    if len({(fit.names, fit.outputs) for fit in fits.values()}) > 1:
-        problem = "The refits have different features or outputs, because parts of the rows lack levels or classes"
-        raise InputError(problem, hint="Leave rare classes out, or pass groups={} for raw columns.", code="PG040")
-    return [fits[number] for number in range(len(design.trained))]
 
 
 #: Places at the top that ``another_training`` is about, and how many trainings are drawn for it.
@@ -439,19 +362,14 @@ def draw_design(rows: int, refits: int, seed: int, classes: Array | None, groups
 
 def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     """Explain a fit on rows that it has not seen, which lend to each other. The result holds each row's part."""
-    games: list[Played] = []
-
-    def play(request: Request, plays: Plays, label: str) -> Played:
-        games.append(play_losses(replace(request, engine=None), plays, label))
-        return games[-1]
-
-    request = replace(request, donors=request.inputs, background_kind="rows explained", engine=play)
-    explanation: Explanation = chosen(request)
-    played = games[-1]
+    request = replace(request, donors=request.inputs, background_kind="rows explained")
+    request, plays = chosen.game(request)
+    played = play_losses(request, plays, name_of(chosen))
+    explanation = global_explanation(name_of(chosen), request, plays, played)
     scores = np.zeros((len(explanation.outputs), len(explanation.names), len(rows)), dtype=np.float32)
     for place, name in enumerate(explanation.names):
         for output, title in enumerate(explanation.outputs if name in played.moments else ()):
-            group, moments = played.outputs.index(title) - 1 if output else None, played.moments[name]
+            group, moments = request.subject.class_names.index(title) if output else None, played.moments[name]
             member = moments.receiver_weight * (group is None or moments.receiver_class == group)
             scores[output, place] = row_scores(moments, group)[0] * len(rows) / max(float(member.sum()), 1.0)
     return replace(explanation, maps={_ROWS: rows, _SCORES: scores}, correlation=None, feature_values=None)

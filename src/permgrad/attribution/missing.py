@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,11 +11,10 @@ import pandas as pd
 from torch import Tensor
 
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
-from permgrad.attribution.model import as_model
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
-from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play, Values
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play
 from permgrad.attribution.replace.scoring import Judge, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
@@ -23,7 +22,7 @@ from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import independent_facts, loss_unit
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.base.checks import check_choice, check_names
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed
 from permgrad.base.frames import Library, as_library
 from permgrad.base.near_names import with_near_names
@@ -52,7 +51,7 @@ class Missing:
         modalities: names of the modalities.
         present: which modalities each subset has, bool ``(subsets, modalities)``: all of them first, then fewer.
         measures: ``"loss"`` and each score, each ``(4, subsets)``: mean, standard error and both ends of the interval.
-        meta: seed, repeats, background, held inputs (``"always"``: the modalities among them), the loss and its unit.
+        meta: seed, repeats, background, held inputs, the loss and its unit.
 
     Examples:
         >>> numbers = np.array([[0.1, 0.4], [0.01, 0.02], [0.08, 0.36], [0.12, 0.44]])
@@ -72,13 +71,9 @@ class Missing:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the subsets, such as ``"image + table"``.
-
-        The empty one is ``"nothing"``, or such as ``"only note"`` if modalities are held.
-        """
+        """Names of the subsets, such as ``"image + table"``. The empty one is ``"nothing"``."""
         joined = (" + ".join(np.array(self.modalities, dtype=object)[subset]) for subset in self.present)
-        always = self.meta.get("always")
-        return tuple(name or (f"only {' + '.join(always)}" if always else NOTHING) for name in joined)
+        return tuple(name or NOTHING for name in joined)
 
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per subset: ``present, loss, std_error, ci_low, ci_high``.
@@ -151,8 +146,7 @@ def missing_modalities(
 
     Args:
         model: a torch network of several inputs, an estimator that reads texts or images beside other columns, any
-            other model with ``groups=``, or a ``pg.Model``, whose ``hold=`` also names modalities that are always
-            present.
+            other model with ``groups=``, or a ``pg.Model``, whose ``hold=`` names inputs that are always present.
         X: the rows, as for ``pg.explain``.
         y: their targets.
         groups: columns, features or inputs that form one modality: name to members. All others stay with their input:
@@ -186,23 +180,18 @@ def missing_modalities(
     if y is None:
         hint = "Pass the targets of the rows."
         raise InputError("missing_modalities needs y to measure the loss", hint=hint, code="PG005")
-    scorers, read = None if scoring is None else resolve_scorers(scoring), as_model(model)
-    held = check_names("hold", read.hold or (), "pass for example hold=('attention_mask',)")
-    # Modalities are held here and not where inputs are read: those of a table are no inputs.
-    read = replace(read, hold=() if read.hold is not None else None)
+    scorers = None if scoring is None else resolve_scorers(scoring)
     arguments = Arguments(
-        read, X, y, groups=groups or "modality", background=background, loss=loss, row_groups=row_groups,
+        model, X, y, groups=groups or "modality", background=background, loss=loss, row_groups=row_groups,
         n_repeats=n_repeats, random_state=random_state, progress=progress,
     )  # fmt: skip
     tell_of_other_order(X, y=y, row_groups=row_groups)
     with sparing(), full_float32():
         request = build_request(arguments, None, "missing_modalities")
-        always = [name for name in held if name in request.space.groups or name in request.space.modality]
-        request = replace(request, space=_modalities(request.space, held))
-        return _play(request, scorers, held, always)
+        return _play(replace(request, space=_modalities(request.space)), scorers)
 
 
-def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
+def _modalities(space: PlayerSpace) -> PlayerSpace:
     """Return the space of modalities and groups that may be missing, or refuse it."""
     remaining = {name: of for name, of in zip(space.names, space.modality, strict=True) if name not in space.groups}
     clash = [name for name in space.groups if name in remaining.values()]
@@ -213,19 +202,13 @@ def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
     if len(space) < 2:
         problem = f"missing_modalities needs at least 2 modalities, and {space.names[0]!r} is the only one"
         raise InputError(problem, hint="Pass groups={'name': ['feature', …]} to define modalities.", code="PG039")
-    for name in held:
-        # Masks and lengths are held by default.
-        check_choice("hold", name, dict.fromkeys([*space.names, *space.inputs]))
-    space = space.without(held)
-    if not len(space):
-        raise InputError("hold= names every modality, so none can be missing", hint="Leave one out.", code="PG039")
     if len(space) > EXACT_PLAYERS:
         problem = f"missing_modalities works with at most {EXACT_PLAYERS} modalities, got {len(space)}"
-        raise InputError(problem, hint="Join some with groups=, or keep some with pg.Model(..., hold=).", code="PG002")
+        raise InputError(problem, hint="Join some with groups=.", code="PG002")
     return space
 
 
-def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str], always: Sequence[str]) -> Missing:
+def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     """Play all subsets of modalities and return their numbers."""
     count, modalities = request.count, len(request.space)
     absent = np.arange(2**modalities)[:, None] >> np.arange(modalities)[::-1] & 1 > 0
@@ -236,10 +219,9 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         return loss if scorers is None else np.concatenate([loss, request.subject.predicted(outputs)], axis=1)
 
     game = Game(request, value, joint=True)
-    game.measure = Values
     # Who lends is drawn among all rows, and a missing text or image is nobody's.
     game.back_end.request = replace(request, donors=request.subject.lacking(request.donors))
-    outputs = game.back_end.outputs()
+    outputs = game.back_end.explained()
     tell_of_dependence(request, outputs)
     base = value(outputs, slice(0, count), outputs)
     judge = None if scorers is None else Judge(request, scorers, game, base[:, 1:])
@@ -249,7 +231,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
     whole_loss = mean_over_rows(base[:, 0], request.sample_weight, request.units)
     parts = [np.array([*whole_loss[:2], *whole_loss[2]], dtype=np.float64)[:, None, None]]
     if judge is not None:
-        play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], np.eye(1)[None])
+        play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], None)
         unchanged = judge.scores(play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:]))
         parts = [np.concatenate([*parts, _stacked(unchanged)], axis=1)]
     work = -(-(len(absent) - 1) // size)
@@ -264,7 +246,6 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         name: np.stack([mean, std, *interval(mean, std, np.stack(sizes), request.confidence)[:2]])
         for name, (mean, std, *sizes) in zip(("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True)
     }
-    facts = request.subject.facts
     about = {
         "loss": str(request.loss),
         "unit": loss_unit(request, str(request.loss)),
@@ -276,9 +257,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         **independent_facts(request.units),
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "task": request.subject.task,
-        **facts,
-        "held": list(dict.fromkeys([*facts.get("held", ()), *held])),
-        "always": list(always),
+        **request.subject.facts,
     }
     return Missing(request.space.names, ~absent, measures, about)
 
@@ -286,8 +265,8 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
 def _some_subsets(game: Game, judge: Judge | None, absent: Booleans, progress: Progress) -> Floats:
     """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
     request, subsets = game.request, len(absent)
-    play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], np.eye(subsets)[None])
-    moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, 1, subsets, request.units)
+    play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], None)
+    moments = PairMoments(request.count, game.donors, game.shared, 1, subsets, request.units)
     kept: list[tuple[Integers, Integers, Floats]] = []
 
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:

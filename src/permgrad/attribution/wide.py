@@ -26,8 +26,7 @@ from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
-from permgrad.base.checks import check_choice, check_confidence, check_whole
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.errors import InputError
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
@@ -46,51 +45,23 @@ FEWEST_ROWS, _MOST_ROWS, _MOST_WORDS = 10, 200, 40
 _MOST_LEVELS, _LEVEL_ROWS = 400, 25
 
 
-def word_effects(
-    model: Any,
-    X: Any,
-    column: str,
-    *,
-    output: str = "probability",
-    row_groups: Any = None,
-    row_time: Any = None,
-    confidence: float = 0.95,
-    random_state: Any = None,
-) -> pd.DataFrame:
+def word_effects(model: Any, X: Any, column: str, *, random_state: Any = 0, **related: Any) -> pd.DataFrame:
     """Return what the words of a text column do on average: the output with a word minus the output without it.
 
     A word is taken out of every cell that has it (of 200 drawn rows, if there are more). Everything else stays as it
     is. Words are looked at that stand in at least 10 rows and weigh most in the linear model that scores the column,
     and pairs that weigh more than both of their words. That model knows training rows only.
 
-    Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor`` that reads the text.
-        X: rows that it was not fitted on, ``(rows, columns)``.
-        column: the text column.
-        output: ``"probability"`` or ``"logit"`` of a classifier, before calibration (regression: y's units).
-        row_groups: rows that depend on each other, as in ``pg.explain``.
-        row_time: the same in time.
-        confidence: confidence level of the intervals.
-        random_state: seed of the rows drawn.
+    ``model``: a fitted ``HyNNClassifier`` or ``HyNNRegressor``. ``X``: rows that it was not fitted on. ``related``:
+    ``row_groups`` or ``row_time`` of rows that depend on each other. ``random_state``: seed of the rows drawn.
 
-    Returns:
-        ``word, output, effect, std_error, ci_low, ci_high, p_value, p_adjusted, rows``, by output and falling effect.
-        ``p_adjusted`` is Holm's for all words, each output separately.
+    Returns ``word, output, effect, std_error, ci_low, ci_high, p_value, p_adjusted, rows``, by output and falling
+    effect. ``effect`` is a probability before calibration (regression: in y's units), ``p_adjusted`` Holm's for all
+    words, each output separately.
 
-    Raises:
-        InputError: the model has no scores of words of that column, or an argument cannot be used.
-
-    Examples:
-        >>> import permgrad as pg
-        >>> rng = np.random.default_rng(0)
-        >>> words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap"])
-        >>> X = pd.DataFrame({"text": [" ".join(rng.permutation(words)[:4]) + f" item {i}" for i in range(400)]})
-        >>> y = 2.0 * X["text"].str.contains("red") + rng.normal(size=400)
-        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=5, random_state=0).fit(X[:300], y[:300])
-        >>> word_effects(model, X[300:], "text", random_state=0)["word"].iloc[0]
-        'red'
+    ``InputError``: the model has no scores of words of that column.
     """
-    scored = _Scored(model, X, column, "words", output, row_groups, row_time, confidence, random_state)
+    scored = _Scored(model, X, column, "words", random_state, **related)
     chosen, changed = scored.chosen_words(), []
     for word, rows in chosen:
         places = scored.drawn(rows, f"rows of {word}", _MOST_ROWS)
@@ -101,57 +72,19 @@ def word_effects(
 
 
 def place_effects(
-    model: Any,
-    X: Any,
-    column: str,
-    *,
-    output: str = "probability",
-    rows: int = 40,
-    row_groups: Any = None,
-    row_time: Any = None,
-    confidence: float = 0.95,
-    random_state: Any = None,
+    model: Any, X: Any, column: str, *, rows: int = 40, random_state: Any = 0, **related: Any
 ) -> pd.DataFrame:
     """Return what the places of an image column do on average: the output minus that with a patch covered.
 
     Each of the 4 × 4 patches of an image is covered by the image's mean colour, and all else stays as it is. This says
-    something where images are aligned, so that a patch shows the same in all of them.
+    something where images are aligned, so that a patch shows the same in all of them. At most ``rows`` rows with an
+    image are drawn, each of which takes 16 encodings.
 
-    Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor`` that reads the images.
-        X: rows that it was not fitted on, ``(rows, columns)``.
-        column: the column of images.
-        output: ``"probability"`` or ``"logit"`` of a classifier, before calibration (regression: y's units).
-        rows: how many rows with an image are drawn at most. Each takes 16 encodings.
-        row_groups: rows that depend on each other, as in ``pg.explain``.
-        row_time: the same in time.
-        confidence: confidence level of the intervals.
-        random_state: seed of the rows drawn.
+    Returns a table as ``word_effects``, whose ``place`` counts patches row by row, from 0 in the upper left corner.
 
-    Returns:
-        ``place, output, effect, std_error, ci_low, ci_high, p_value, p_adjusted, rows``, by output and falling effect.
-        ``place`` counts patches row by row, from 0 in the upper left corner. ``p_adjusted`` is Holm's for all patches,
-        each output separately.
-
-    Raises:
-        InputError: the model has no scores of images of that column, or an argument cannot be used.
-
-    Examples:
-        >>> import torch, permgrad as pg
-        >>> rng = np.random.default_rng(0)
-        >>> bright = rng.random(200)
-        >>> scans = [rng.integers(0, 60, (16, 16)).astype(np.uint8) for _ in bright]
-        >>> for scan, level in zip(scans, bright, strict=True):
-        ...     scan[4:8, 8:12] = int(250 * level)
-        >>> X, y = pd.DataFrame({"scan": scans}), 2 * bright
-        >>> thumbnail = lambda images: torch.nn.functional.avg_pool2d(images.mean(1), images.shape[-1] // 4).flatten(1)
-        >>> model = pg.HyNNRegressor(preset="fast", image_encoder=thumbnail, random_state=0).fit(X[:150], y[:150])
-        >>> found = place_effects(model, X[150:], "scan", random_state=0)
-        >>> int(found["place"][found["effect"].abs().idxmax()])
-        6
+    ``InputError``: the model has no scores of images of that column, or no row has an image.
     """
-    check_whole("rows", rows, "the default is 40")
-    scored = _Scored(model, X, column, "vectors", output, row_groups, row_time, confidence, random_state)
+    scored = _Scored(model, X, column, "vectors", random_state, **related)
     count = PATCHES**2
     places = scored.drawn(np.flatnonzero(scored.index >= 0), "rows of places", rows)
     if not len(places):
@@ -164,7 +97,7 @@ def place_effects(
     return scored.effects("place", range(count), changed, [len(places)] * count)
 
 
-def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, random_state: Any = None) -> pd.DataFrame:
+def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, *, random_state: Any = 0) -> pd.DataFrame:
     """Return what levels of a category do: the mean output with a level minus that with one never seen.
 
     The level is set in a few rows of ``X``. As in a mixed model, its true effect has the variance
@@ -177,7 +110,7 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
 
     ``InputError``: the column has no scores of levels.
     """
-    scored = _Scored(model, X, column, "levels", random_state=random_state)
+    scored = _Scored(model, X, column, "levels", random_state)
     design, weights = scored.design
     shown = np.arange(len(design.entries))
     if len(shown) > _MOST_LEVELS:
@@ -209,20 +142,9 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
 class _Scored:
     """A column with scores of one design, in rows, and what the model predicts with others."""
 
-    def __init__(
-        self, model: Any, X: Any, column: str, kind: str, output: str = "probability", row_groups: Any = None,
-        row_time: Any = None, confidence: float = 0.95, random_state: Any = None,
-    ) -> None:  # fmt: skip
-        check_choice("output", output, ("logit", "probability"))
-        check_confidence(confidence)
-        read = with_columns(Arguments(model=model, X=X, row_groups=row_groups, row_time=row_time))
-        self.encoder: Any = getattr(model, "preprocessor_", None)
-        self.model, self.output = model, output
-        if self.encoder is None or not hasattr(model, "predict_encoded"):
-            problem = f"The model must be a fitted HyNNClassifier or HyNNRegressor, got {type(model).__name__}"
-            raise InputError(problem, hint="Pass such a model.", code="PG031")
-        if column not in self.encoder.feature_names_in_:
-            raise unknown("column", column, self.encoder.feature_names_in_)
+    def __init__(self, model: Any, X: Any, column: str, kind: str, seed: Any, **related: Any) -> None:
+        read = with_columns(Arguments(model=model, X=X, **related))
+        self.model, self.seed, self.encoder = model, resolve_seed(seed), model.preprocessor_
         scores = self.encoder.scores_.columns.get(column, ())
         designs = [(design, weights) for each, design, weights in scores if each == kind]
         if not designs or (kind == "words" and "words" not in designs[0][0].parts):
@@ -233,7 +155,6 @@ class _Scored:
         self.places = score_places(self.encoder, column)
         self.outputs = [str(label) for label in model.classes_] if hasattr(model, "classes_") else ["prediction"]
         self.units = read_units(read, len(self.encoded))
-        self.confidence, self.seed = confidence, resolve_seed(random_state)
 
     def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
         """Return at most so many of some rows, in rising order."""
@@ -248,14 +169,14 @@ class _Scored:
             changes = np.subtract(self.predict(self.encoded[places]), self.predict(self.changed(places, scores)))
             units = None if self.units is None else self.units.take(places)
             mean, std, size = mean_over_rows(changes, units=units)
-            parts.append((mean, std, *interval(mean, std, size, self.confidence)))
+            parts.append((mean, std, *interval(mean, std, size, 0.95)))
         numbers = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
         table = np.array(parts).reshape(len(names), len(numbers), len(self.outputs))
         table = np.insert(table, len(numbers), adjusted(table[:, -1]), axis=1)
         return self.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
 
     def predict(self, encoded: Floats32) -> Floats:
-        return outputs_of(self.model, encoded, self.output)
+        return outputs_of(self.model, encoded, "probability")
 
     def changed(self, rows: Integers, scores: Floats32) -> Floats32:
         encoded = self.encoded[rows]

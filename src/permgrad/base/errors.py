@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
+from permgrad.base.synonyms import SYNONYMS
+
 
 class PermgradError(Exception):
     """Base of every error that permgrad raises on purpose.
@@ -179,10 +181,17 @@ def did_you_mean(wanted: object, names: Iterable[str], otherwise: str = "") -> s
 
 
 def nearest(wanted: object, names: Iterable[str]) -> str | None:
-    """Return the name that is most like another, whatever the capitals, or None if none is near."""
+    """Return the name that means the same or is most like another, whatever the capitals, or None if none is near."""
     known = {str(name).casefold(): str(name) for name in names}
-    near = difflib.get_close_matches(text_of(wanted).casefold(), known, n=1, cutoff=0.6)
-    return known[near[0]] if near else None
+    near = difflib.get_close_matches(text_of(wanted).casefold(), known, n=1, cutoff=0.65)
+    return synonym(wanted, known.values()) or (known[near[0]] if near else None)
+
+
+def synonym(wanted: object, names: Iterable[str]) -> str | None:
+    """Return which of some names is what others call so: ``"numeric"`` for ``"number"``. None: they do not."""
+    meant = SYNONYMS.get(re.sub(r"[\W_]", "", text_of(wanted).casefold()), ())
+    known = {name.casefold(): name for name in names}
+    return next((known[name] for name in meant if name in known), None)
 
 
 def error_in_words(error: BaseException) -> str:
@@ -263,11 +272,28 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return listed([name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)], 3, words)
 
 
+#: Kinds of names of which one says that there is none. Of all else, that it cannot be so.
+_NOUNS = (
+    *("argument", "column", "data set", "feature", "head", "image set", "input", "layer", "layout", "loss", "method"),
+    *("metric", "model", "option", "output", "path", "preset", "scoring", "space", "suite", "tool"),
+)
+
+
 def unknown(kind: str, wanted: object, choices: Iterable[str]) -> InputError:
-    """Build the error for a name that is not in a fixed list."""
+    """Build the error for a name that is not in a fixed list: with the one that is near, else with the list.
+
+    Examples:
+        >>> print(unknown("method", "kernel_shap", ["permutation", "shapley"]))
+        No method 'kernel_shap'. Did you mean 'shapley'? [PG003]
+        >>> print(unknown("--loss", "x", ["brier", "quantile"]))
+        --loss must be one of 'brier', 'quantile', got 'x'. Choose one of these. [PG003]
+    """
     names = list(choices)
+    if (near := did_you_mean(wanted, names)) and isinstance(wanted, str):
+        problem = f"No {kind} {shown(wanted)}" if kind in _NOUNS else f"{kind} cannot be {shown(wanted)}"
+        return InputError(problem, hint=near, code="PG003")
     listed = ", ".join(repr(name) for name in names[:_LISTED])
     if len(names) > _LISTED:
         listed += f" … ({len(names)} in all)"
     problem = f"{kind} must be one of {listed}, got {shown(wanted)}"
-    return InputError(problem, hint=did_you_mean(wanted, names, "Choose one of these."), code="PG003")
+    return InputError(problem, hint="Choose one of these.", code="PG003")

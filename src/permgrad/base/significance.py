@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Booleans, Floats
-from permgrad.base.errors import counted
 
 #: A feature clearly matters when its adjusted p-value is below this and its estimate above 0.
 LEVEL = 0.05
@@ -16,8 +15,6 @@ LEVEL = 0.05
 LEAST_SHOWN = 0.001
 #: An effect deserves a sentence from this share of the total on.
 LEAST_SHARE = 0.05
-#: Why no feature clearly matters where none was tested.
-UNMOVED = "none changes a prediction"
 #: The quantile of the normal distribution for two-sided intervals at 95 %.
 NORMAL_95 = 1.959963984540054
 
@@ -65,12 +62,6 @@ def adjusted_within(p_values: npt.ArrayLike, families: Sequence[str]) -> Floats:
 def shares_level(modalities: Sequence[str]) -> bool:
     """Whether the adjustment within the modalities of the tested features differs from that for all of them."""
     return 1 < len(set(modalities)) < len(modalities)
-
-
-def features_tested(modalities: Sequence[str]) -> str:
-    """Count tested features, given the modality of each: "70 features", or "70 features within 2 modalities"."""
-    within = f" within {len(set(modalities))} modalities" if shares_level(modalities) else ""
-    return f"{counted(len(modalities), 'feature')}{within}"
 
 
 def t_quantile(quantile: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:

@@ -216,18 +216,3 @@ def count_shared_rows(train: Any, test: Any) -> int:
         levels[name] = column_levels(pd.concat(pair, ignore_index=True), name)[0]
     keys = pd.util.hash_pandas_object(pd.DataFrame(levels), index=False).to_numpy()
     return int(np.isin(keys[len(first) :], keys[: len(first)]).sum())
-
-
-def blank_words(shared: int, blank: int) -> str:
-    """Say in how many of the rows that are in both parts every feature is missing, behind words on these rows.
-
-    Examples:
-        >>> f"3 rows are in both{blank_words(3, 3)}."
-        '3 rows are in both. In all of them every feature is missing, so they need not be copies.'
-    """
-    if not blank:
-        return ""
-    if blank == shared:
-        which, they = ("In it", "it") if blank == 1 else ("In all of them", "they")
-        return f". {which} every feature is missing, so {they} need not be {'a copy' if blank == 1 else 'copies'}"
-    return f". In {blank:,} of them every feature is missing"

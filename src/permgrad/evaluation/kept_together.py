@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -45,6 +45,8 @@ class Together:
     Attributes:
         columns: one column, or two.
         each: how many rows have one value on average.
+        values, rows: how many values there are, and rows with one.
+        held, shared: how many of these rows are no training rows, and how many of those have a value of a training row.
         metric: ``"accuracy"`` or ``"r2_of_ranks"``, of a forest on rows that it has not seen.
         apart, together: its score if rows are divided at random, and if rows with one value stay together. None: there
             are too few rows, or values, to say.
@@ -57,6 +59,10 @@ class Together:
     apart: float | None = None
     together: float | None = None
     clear: bool = False
+    values: int = 0
+    rows: int = 0
+    held: int = 0
+    shared: int = 0
 
     @property
     def fall(self) -> float:
@@ -94,6 +100,27 @@ def rows_together(
         named: columns whose values name something, by their name.
         but_for: columns that are no candidates. Of very wide tables only those ``named`` are, without scores.
     """
+    found = _found(table, y, task, learned, features, named, but_for)
+    if found is None:
+        return None
+    known = table[found.columns].notna().all(axis=1).to_numpy()
+    codes = table[found.columns].astype(str).groupby(found.columns).ngroup().to_numpy()
+    held = known & ~learned
+    shared = held & np.isin(codes, codes[known & learned])
+    values, rows = len(np.unique(codes[known])), int(known.sum())
+    return replace(found, values=values, rows=rows, held=int(held.sum()), shared=int(shared.sum()))
+
+
+def _found(
+    table: pd.DataFrame,
+    y: Array,
+    task: Task,
+    learned: Booleans,
+    features: Sequence[str],
+    named: Collection[str],
+    but_for: Collection[str],
+) -> Together | None:
+    """Find columns as ``rows_together`` does, without counts."""
     chosen = [str(name) for name in table if name not in set(but_for)]
     if len(chosen) > _MOST_COLUMNS:
         chosen, features = list(named), ()
@@ -115,12 +142,25 @@ def rows_together(
     tried = [(alike, trial.of(columns, codes)) for alike, columns, codes in found[:_TRIED]]
     falls = [(alike, one) for alike, one in tried if one.clear]
     if falls:
-        # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
-        largest = max(one.fall for _, one in falls)
-        return max((pair for pair in falls if pair[1].fall >= _ABOUT * largest), key=lambda pair: pair[0])[1]
+        return _strongest(falls)
     repeated = (name for name in named if _rows_each(cells[name].codes) >= _SEVERAL)
     name = next(repeated, None)
     return None if name is None else trial.of([name], cells[name].codes)
+
+
+def _strongest(falls: list[tuple[float, Together]]) -> Together:
+    """Return the column, or pair, of those whose score falls clearly, of which rows with one value are most alike.
+
+    A pair with that column takes its place where the score falls more: a name that comes again each year.
+    """
+    of_one = [pair for pair in falls if len(pair[1].columns) == 1]
+    if of_one:
+        column = max(of_one, key=lambda pair: pair[0])[1]
+        finer = [one for _, one in falls if set(column.columns) <= set(one.columns)]
+        return max(finer, key=lambda one: one.fall)
+    # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
+    largest = max(one.fall for _, one in falls)
+    return max((pair for pair in falls if pair[1].fall >= _ABOUT * largest), key=lambda pair: pair[0])[1]
 
 
 # ---- candidates ------------------------------------------------------------------------------------------------------

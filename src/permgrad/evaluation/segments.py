@@ -63,7 +63,6 @@ def find_segments(
         - ``score`` with its 95 % interval ``low, high``, and ``rest``: the score of all other rows
         - ``p_value`` of the difference, and ``p_holm``, adjusted for all groups (None: too few rows)
         - ``worse``: whether ``p_holm`` is below 5 % and the errors are at least 10 % larger than those of other rows
-        - of classes ``commonest, rest_commonest``: the share of the most frequent class in the group and in the others
         - ``same_as``: the feature and the name of an earlier group that has the same rows (left out of others). The two
           are one test.
         - ``observed, predicted``: mean target and mean prediction (two classes: share and mean probability of the
@@ -80,7 +79,7 @@ def find_segments(
     """
     places = looked_at(len(X), len(X.columns))
     table = blank_codes(pd.DataFrame(X.iloc[places]), list(na))
-    columns, classes = _counted(predicted.take(places), positive)
+    columns = _counted(predicted.take(places), positive)
     if covered is not None:
         columns["covered"] = covered[places].astype(np.float64)
     dependence = None if dependence is None else dependence.take(places)
@@ -91,7 +90,7 @@ def find_segments(
         name, levels = str(column), _groups(table.iloc[:, at], str(column))
         if levels is None:
             continue
-        groups = _scores(columns, classes, *levels, dependence)
+        groups = _scores(columns, *levels, dependence)
         features.append({"feature": name, "groups": groups})
         for code, group in zip(np.unique(levels[0]), groups, strict=True):
             feature, same = first.setdefault(np.packbits(levels[0] == code).tobytes(), (name, group))
@@ -101,13 +100,13 @@ def find_segments(
     every = [group for feature in features for group in feature["groups"]]
     tested = [group for group in every if group["p_value"] is not None and "same_as" not in group]
     for group, p in zip(tested, holm([group["p_value"] for group in tested]), strict=True):
-        errors, others = (group[key] if classes is None else 1 - group[key] for key in ("score", "rest"))
+        errors, others = (group[key] if "squares" in columns else 1 - group[key] for key in ("score", "rest"))
         worse = p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS)
         group["p_holm"], group["worse"] = float(p), bool(worse)
     for group, same in copies:
         group["p_holm"], group["worse"] = same["p_holm"], same["worse"]
     return {
-        "score": "mae" if classes is None else "accuracy",
+        "score": "mae" if "squares" in columns else "accuracy",
         "overall": float(columns["score"].mean()) if len(places) else None,
         "rows": len(places),
         "all_rows": len(X),
@@ -167,8 +166,8 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     return levels
 
 
-def _counted(predicted: Predicted, positive: int) -> tuple[dict[str, Floats], Integers | None]:
-    """Return what is counted of each row, ``(rows,)`` each, and the codes of the true classes.
+def _counted(predicted: Predicted, positive: int) -> dict[str, Floats]:
+    """Return what is counted of each row, ``(rows,)`` each. Numbers have ``squares``, too.
 
     ``score``: right (1) or wrong (0), or the absolute error. ``observed``: whether the row is positive, or the target.
     ``called`` are the positives that are predicted so, and ``alarms`` the other rows.
@@ -176,19 +175,18 @@ def _counted(predicted: Predicted, positive: int) -> tuple[dict[str, Floats], In
     if not predicted.classes:
         truth = np.asarray(predicted.truth, dtype=np.float64)
         errors = np.abs(truth - predicted.guess)
-        return {"score": errors, "squares": errors**2, "observed": truth, "predicted": predicted.guess}, None
+        return {"score": errors, "squares": errors**2, "observed": truth, "predicted": predicted.guess}
     best = predicted.decided
     columns = {"score": (best == predicted.truth).astype(np.float64)}
     if predicted.classes == 2:
         observed, called = ((codes == positive).astype(np.float64) for codes in (predicted.truth, best))
         columns |= {"observed": observed, "predicted": predicted.guess[:, positive], "called": observed * called}
         columns |= {"others": 1 - observed, "alarms": (1 - observed) * called}
-    return columns, predicted.truth.astype(np.int64)
+    return columns
 
 
 def _scores(
     columns: Mapping[str, Floats],
-    classes: Integers | None,
     codes: Integers,
     names: Sequence[str],
     dependence: Dependence | None,
@@ -202,21 +200,14 @@ def _scores(
     }
     total, everything = sums["score"], columns["score"].sum()
     score, rest = total / sizes, (everything - total) / (rows - sizes)
-    commonest: dict[str, Any] = {}
-    if classes is None:
+    if "squares" in columns:
         squares = columns["squares"].sum()
         low, high, p_values = _mean_test(squares, sums["squares"], score, rest, sizes, rows)
     else:
         low, high = wilson(score, sizes)
         pairs = zip(total.tolist(), sizes.tolist(), strict=True)
         p_values = np.array([_share_test(int(right), int(size), int(everything), rows) for right, size in pairs])
-        # Classes that no training row has count from −1 downwards.
-        places = classes - classes.min()
-        table = np.bincount(codes * (places.max() + 1) + places, minlength=len(names) * int(places.max() + 1))
-        table = table.reshape(len(names), -1)[used]
-        commonest["commonest"] = table.max(axis=1) / sizes
-        commonest["rest_commonest"] = (table.sum(axis=0) - table).max(axis=1) / (rows - sizes)
-    facts = {"score": score, "low": low, "high": high, "rest": rest, **commonest}
+    facts = {"score": score, "low": low, "high": high, "rest": rest}
     if "observed" in sums:
         facts |= {key: sums[key] / sizes for key in ("observed", "predicted")}
     if "called" in sums:
@@ -240,17 +231,19 @@ def _scores(
     if dependence is not None:
         related = {key: dependence.correlation(columns[key]) for key in ("score", "covered") if key in columns}
         for place, group in zip(used, groups, strict=True):
-            _allow_for(dependence, related, codes == place, group)
+            _allow_for(dependence, related, codes == place, group, shares="squares" not in columns)
     return groups
 
 
-def _allow_for(dependence: Dependence, related: Mapping[str, float], member: Booleans, group: dict[str, Any]) -> None:
-    """Widen the intervals and correct the p-value of a group with the rows ``member``."""
+def _allow_for(
+    dependence: Dependence, related: Mapping[str, float], member: Booleans, group: dict[str, Any], *, shares: bool
+) -> None:
+    """Widen the intervals and correct the p-value of a group with the rows ``member``. ``shares``: scores are."""
     inside, outside = member.astype(np.float64), (~member).astype(np.float64)
     for value, low, high in (("score", "low", "high"), ("covered", "covered_low", "covered_high")):
         if group.get(low) is not None:
             wider = dependence.widening(inside, related[value])
-            most = math.inf if value == "score" and "commonest" not in group else 1.0
+            most = math.inf if value == "score" and not shares else 1.0
             group[low] = max(group[value] - wider * (group[value] - group[low]), 0.0)
             group[high] = min(group[value] + wider * (group[high] - group[value]), most)
     if group["p_value"] is not None and dependence.testable(member, related["score"]):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import as_numbers, check_choice, check_rows, is_finite_number, is_number
-from permgrad.base.errors import InputError, counted, listed, shown, unknown
+from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.files import plain
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
@@ -132,26 +132,6 @@ def never_predicted(
                 facts |= {"threshold": cut.value, "found": int((called & members).sum()), "called": int(called.sum())}
         missed.append(facts)
     return sorted(missed, key=lambda facts: -facts["rows"])
-
-
-def never_predicted_words(missed: Sequence[dict[str, Any]], most: int = 3) -> list[str]:
-    """Return a sentence or two for each class that is never predicted, for the largest ones if there are many."""
-    sentences = []
-    for facts in missed[:most]:
-        label = repr(str(facts["class"]))
-        words = f"The model never predicts {label}, the class of {counted(facts['rows'], 'test row')}."
-        if facts["threshold"] is not None and facts["found"]:
-            precision = 100 * facts["found"] / facts["called"]
-            words += (
-                f" With a threshold of {facts['threshold']:.3g} on its probability (the best for balanced accuracy on "
-                f"validation rows), it finds {facts['found']:,} of them. Of the rows predicted {label}, "
-                f"{precision:.0f} % are then right."
-            )
-        sentences.append(words)
-    if len(missed) > most:
-        more = [str(facts["class"]) for facts in missed[most:]]
-        sentences.append(f"It also never predicts {len(more)} more classes: {listed(more, show=repr)}.")
-    return sentences
 
 
 def operating_points(positive: npt.ArrayLike, scores: npt.ArrayLike, most: int = 300) -> dict[str, Any]:

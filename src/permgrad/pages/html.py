@@ -9,12 +9,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from permgrad.base import __version__, style
-from permgrad.pages import headline as first_words
 from permgrad.pages.tabs import TABS
 from permgrad.pages.units import in_plain_units
 from permgrad.pages.verdict import PARTS, verdict
@@ -50,7 +50,7 @@ def render_report(content: Assessment) -> str:
     later = [one for one in sentences if one["facts"].get("kind") != "skill"]
     parts: list[tuple[str, str, list[str]]] = []
     for name, heading in PARTS.items():
-        if chosen := [str(one["sentence"]) for one in later if one["facts"].get("part") == name]:
+        if chosen := [_shown(one) for one in later if one["facts"].get("part") == name]:
             parts.append((name, "What it uses" if name == "features" and not learnt else heading, chosen))
     spoken = [name for name, _, _ in parts]
     # Links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name "".
@@ -70,10 +70,15 @@ def render_report(content: Assessment) -> str:
         headline=next((one["sentence"] for one in sentences if one not in later), ""),
         verdict=parts,
         links=links,
-        facts=first_words.facts(content),
         warnings=content.warnings,
         tabs=tabs,
     )
+
+
+def _shown(one: Mapping[str, Any]) -> str:
+    """Return a sentence with its command as code."""
+    command = one["facts"].get("command", "")
+    return escape(one["sentence"].removesuffix(command)) + Markup("<code>{}</code>").format(command) * bool(command)
 
 
 #: Readers' questions, each with the part of the verdict that answers it, and the section that says more.
@@ -91,9 +96,10 @@ _QUESTIONS = (
 _HELP = {
     "use": ("one-by-one", "single-rows"),
     "leak": ("leaks",),
-    "unchecked": ("leaks", "drivers"),
+    "nearly_perfect": ("leaks", "drivers"),
+    "noted": ("drivers",),
+    "in_order": ("scores",),
     "skill": ("scores", "drivers"),
-    "cut": ("scores",),
     "one_class": ("table",),
     "few_rows": ("table",),
     "baselines": ("scores",),

@@ -21,11 +21,14 @@ from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.cards import written
 from permgrad.evaluation.listing import strongest_parts
+from permgrad.evaluation.metrics import metrics
+from permgrad.pages.facts import leading
+from permgrad.pages.findings import say
 from permgrad.pages.plots._inputs import shown_input
 from permgrad.pages.plots.image import displayable
 from permgrad.pages.plots.text import texts_of, words_of
-from permgrad.pages.sentences import dominant_words, left_texts
-from permgrad.pages.units import SCALES, advantage, error_without
+from permgrad.pages.sentences import left_texts
+from permgrad.pages.units import SCALES, advantage, loss_without
 from permgrad.pages.views import packed
 from permgrad.pages.words import RANKS, clean, confidence_words, quantity_of, rank_texts, shown_ranks, value_text
 
@@ -317,8 +320,9 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
         "share": None if total_advantage is None else 100 / total_advantage,
         "cards": [],
     }
-    if total_advantage is not None and (without := error_without(explanation, content.metrics or {})) is not None:
-        data["list"]["without"] = [without(float(value)) for value in data["list"]["importance"]]
+    if (loss := loss_without(explanation.meta, content.metrics or {})) is not None:
+        data["list"]["without"] = [loss.without(float(value)) for value in data["list"]["importance"]]
+        data["list"]["metric"] = metrics.get(loss.metric).label
     if (stored := content.cards) is not None:
         # Of fewer rows where there are many numbers.
         numbers = sum(curves.shape[1] * curves.shape[2] for curves in stored.curves.values())
@@ -355,8 +359,8 @@ def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
 def _cards(section: CardsSection, content: Assessment, places: dict[str, int], most: int) -> list[dict[str, Any]]:
     """Return the cards by rank, with the curves of ``most`` rows, notes, and the features that each moves with."""
     notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}
-    if (hint := (content.reading or {}).get("leakage")) is not None:
-        notes[hint["feature"]] = [dominant_words(hint, list(places)), *notes.get(hint["feature"], ())]
+    if (hint := leading(content)) is not None:
+        notes[hint["feature"]] = [say("noted", hint).strip(), *notes.get(hint["feature"], ())]
     cards = []
     of_groups = len(places)  # columns of groups are not in the list, and have the places after it
     for one in map(section.cards.__getitem__, content.by_rank(card["feature"] for card in section.cards)):

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from permgrad.assess.assessment import entries_of, is_hybrid, value_of
-from permgrad.base.errors import by_count, counted, option_of
+from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import compact, number, percent
-from permgrad.base.significance import LEVEL, deserves_words
 from permgrad.data.read.dates import date_text
-from permgrad.evaluation.calibration import Reliability
 from permgrad.evaluation.metrics import Metric, Task, primary_metric
-from permgrad.evaluation.segments import worse_groups
 from permgrad.pages.words import clean, labels_of, listed, names_apart, shorten, value_text
 
 #: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype
 #: it is 3 to 5 % for preset default and 11 % for preset fast.
 LEAST_IMAGE_SHARE = 0.1
-#: A group of rows is harder to predict if its most frequent class is rarer than that of the other rows by this much.
-LESS_FREQUENT = 0.05
-#: Features that one moves with, features of which that is said, and columns that give the target away, at most.
-_MEMBERS, _GROUPS, _LEAKS = 8, 4, 5
 
 
 # ---- the model -------------------------------------------------------------------------------------------------------
@@ -56,165 +47,6 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
     return best
 
 
-def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
-    """Say whether the model is significantly better or worse than its best baseline, or neither."""
-    test = measured.get("test") or {}
-    metric = main_metric(task, test)
-    best, value = best_baseline(task, measured), test.get(metric.name)
-    if best is None or value is None:
-        return ""
-    label, paired = baseline_label(best[0]), measured["baselines"][best[0]].get("ahead")
-    theirs, ours = number(best[1]), number(value)
-    if not paired:
-        return f"{metric.label} is {ours}, that of the best baseline, {label}, {theirs}."
-    tests = {name: line["ahead"] for name, line in measured["baselines"].items() if line.get("ahead")}
-    # Sign and order of the ends that make the difference positive.
-    sign = 1.0 if paired["difference"] >= 0 else -1.0
-    low, high = sorted((sign * paired["ci_low"], sign * paired["ci_high"]))
-    # Equal scores differ by rounding at most.
-    difference = abs(paired["difference"]) if abs(paired["difference"]) > 1e-12 * abs(value) else 0.0
-    size = f"difference {number(difference)}, 95 % interval {number(low)} to {number(high)}"
-    if paired["p_holm"] >= LEVEL:
-        size += f", not significant among {len(tests)} comparisons" if low > 0 else ""
-        words = f"There is no significant difference from the best baseline, {label}: {metric.label} {ours} "
-        words += f"against {theirs} ({size})."
-    elif paired["difference"] < 0:
-        words = f"The best baseline, {label}, does better: {metric.label} {theirs} against {ours} ({size})."
-    else:
-        words = (
-            f"The model does better than the best baseline, {label}: {metric.label} {ours} against {theirs} ({size})."
-        )
-    del tests[best[0]]
-    ahead = [baseline_label(name) for name, one in tests.items() if one["p_holm"] < LEVEL and one["difference"] > 0]
-    return f"{words} The model is significantly better than {listed(ahead)}." if ahead else words
-
-
-#: How well a column alone, or a formula, predicts the target.
-MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
-MEASURES_OF_LEAKS |= {"equal": "share of rows"}
-
-
-def down(score: float) -> str:
-    """Write a score rounded down: 0.9996 is not 1."""
-    return f"{math.floor(score * 1000) / 1000:.3f}"
-
-
-def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bool = False) -> str:
-    """Return the alarm about columns that predict the target alone, or by a formula, or an empty text."""
-    if not leaks:
-        return ""
-    alone = [one for one in leaks if not {"formula", "class", "together"} & set(one)]
-    words = [_formula_words(target, one) for one in leaks if "formula" in one]
-    words += _filled_words([one for one in leaks if "class" in one])
-    words += [_together_words(target, one) for one in leaks if "together" in one]
-    of_alarm = [*alone[:_LEAKS], *(one for one in leaks if one not in alone)]
-    columns = list(dict.fromkeys(name for one in of_alarm for name in one.get("columns", [one["column"]])))
-    if alone:
-        scores: dict[str, list[str]] = {}
-        for one in alone[:_LEAKS]:
-            scores.setdefault(MEASURES_OF_LEAKS[one["metric"]], []).append(down(one["score"]))
-        shown = [f"{measure} {listed(list(dict.fromkeys(some)))}" for measure, some in scores.items()]
-        names = listed([repr(one["column"]) for one in alone], _LEAKS)
-        subject = f"Column {names}" if len(alone) == 1 else f"Each of {names}"
-        predicts = f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows)"
-        words = [predicts, *words]
-    drop, single = " ".join(option_of("--drop", name) for name in columns), len(columns) == 1
-    fix = f"Train without {'it' if single else 'them'}"
-    fix += "" if in_python else f": run again with {drop} and another --out"
-    return (
-        f"{'. '.join(words)}. If {'it' if single else 'one'} is made from the target or known only afterwards, all "
-        f"figures here are too good. {fix}."
-    )
-
-
-def together_words(facts: Mapping[str, Any]) -> str:
-    """Say which rows may belong together, and what a model scores if they are kept together."""
-    columns = facts["columns"]
-    names, several = " and ".join(map(repr, columns)), f"{facts['each']:.2g} rows each on average"
-    known = facts["apart"] is not None
-    if facts["clear"]:
-        measure = MEASURES_OF_LEAKS.get(facts["metric"], facts["metric"])
-        words = f"Rows with the same {names} may belong together ({several}). A forest has {measure} "
-        words += f"{facts['apart']:.2f} on rows left out at random, and {facts['together']:.2f} if such rows are kept "
-        words += "together. If they do belong together, scores and intervals here are too good: "
-    else:
-        words = f"{names} names rows ({several}), which may depend on each other. "
-        words += "A forest is not clearly worse if they are kept together, but " * known
-        words += f"{'i' if known else 'I'}ntervals can be too narrow. If they do depend on each other, "
-    if len(columns) > 1:
-        return f"{words}add a column that holds both, and run again with it as --row-group."
-    return f"{words}run again with {option_of('--row-group', columns[0])}."
-
-
-def _filled_words(leaks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say, for each class without a full stop, which columns tell it by having a value."""
-    words = []
-    for label in dict.fromkeys(one["class"] for one in leaks):
-        some = [one for one in leaks if one["class"] == label]
-        names, score = listed([repr(one["column"]) for one in some], _LEAKS), down(min(one["score"] for one in some))
-        have, measure = by_count(len(some), "has", "have"), MEASURES_OF_LEAKS[some[0]["metric"]]
-        apart = f"rows of class {clean(label)!r} from all others nearly perfectly ({measure} {score})"
-        words.append(f"Whether {names} {have} a value tells {apart}")
-    return words
-
-
-def _together_words(target: str, leak: Mapping[str, Any]) -> str:
-    """Say, without a full stop, which columns tell the classes together."""
-    names, score = listed([repr(name) for name in leak["columns"]], _LEAKS), down(leak["score"])
-    measure = f"({MEASURES_OF_LEAKS[leak['metric']]} {score} on held-out rows)"
-    return f"{names} together predict {target!r} nearly perfectly {measure}: each marks rows of one class alone"
-
-
-def _formula_words(target: str, leak: Mapping[str, Any]) -> str:
-    """Say, without a full stop, which formula gives the target."""
-    if leak["metric"] == "equal":
-        share = f"all {leak['rows']:,}" if leak["score"] == 1 else f"{100 * leak['score']:.1f} % of {leak['rows']:,}"
-        return f"{target!r} equals {leak['formula']} in {share} rows compared"
-    score = f"{MEASURES_OF_LEAKS[leak['metric']]} {down(leak['score'])}"
-    return f"{target!r} is nearly {leak['formula']} ({score} on {leak['rows']:,} rows)"
-
-
-def unchecked_words(target: str, needs: str) -> str:
-    """Return a sentence on the checks that were not made, because they need training rows (``"train"``) or a table."""
-    why = {"train": "that takes the training rows (train=)", "table": "that takes rows of one table"}[needs]
-    return (
-        f"It was not checked whether a column gives {shorten(target, 60)} away, whether training and test rows differ, "
-        f"and whether test rows are copies of training rows: {why}."
-    )
-
-
-def dominant_words(hint: Mapping[str, Any], features: Sequence[str]) -> str:
-    """Return a sentence on a feature that may give the outcome away: notes of the data card, or its share."""
-    name, notes = names_apart(features)(hint["feature"]), [clean(note).rstrip(".") for note in hint["notes"]]
-    share = f"{name} has {percent(hint['share'])} of the importances of all {len(features)} features added up"
-    if notes:
-        return (
-            f"{'. '.join(f'{note[:1].upper()}{note[1:]}' if at else note for at, note in enumerate(notes))}. {share}."
-        )
-    return f"{share}. If it is known only after the outcome, or made from it, all scores are too good for a forecast."
-
-
-def reliability_words(curves: Sequence[Reliability], positive: str) -> str:
-    """Summarise the reliability curves in a sentence."""
-    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
-    mean = "" if len(curves) == 1 else ", the mean over classes"
-    words = f"Expected calibration error {number(error, 2)}{mean}: "
-    if error <= 1.5 * chance:
-        return f"{words}about as expected of a perfectly calibrated model on as many rows ({number(chance, 2)})."
-    words += f"a perfectly calibrated model would have {number(chance, 2)} by chance."
-    if len(curves) > 1:
-        return words
-    (curve,) = curves
-    off = np.flatnonzero((curve.predicted < curve.low) | (curve.predicted > curve.high))
-    if not len(off):
-        return words
-    worst = off[int(np.argmax(np.abs(curve.observed - curve.predicted)[off] * curve.rows[off]))]
-    return (
-        f"{words} Of the {curve.rows[worst]:,} rows with a prediction of about {percent(curve.predicted[worst])}, "
-        f"{percent(curve.observed[worst])} are {positive}."
-    )
-
-
 # ---- its paths -------------------------------------------------------------------------------------------------------
 def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
     """Return each path's share, or nothing if one of them is outside 0 … 1: then they are not parts of a total."""
@@ -237,70 +69,16 @@ def map_words(branches: Mapping[str, Any]) -> str:
 
 
 def path_words(branches: Mapping[str, Any]) -> str:
-    """Compare the paths in words if a share is outside 0 … 1, else return an empty text."""
-    entries = {name: one for name, one in entries_of(branches).items() if math.isfinite(value_of(one, "importance"))}
-    shared = any(math.isfinite(value_of(entry, "share")) for entry in entries.values())
-    if path_shares(branches) or len(entries) < 2 or not shared:
+    """Give the importance of each path where their shares are no parts of a total, else nothing."""
+    entries = entries_of(branches)
+    if len(entries) < 2 or path_shares(branches) or not all("share" in entry for entry in entries.values()):
         return ""
-    order = sorted(entries, key=lambda name: -float(entries[name]["importance"]))
-    noun = "path" if is_hybrid(branches) else "input"
-    words = [f"{clean(name)} {noun} {_role(entries[name], name == order[0])}" for name in order]
-    return f"The {'. The '.join(words)}."
+    keys = ("importance", "ci_low", "ci_high")
+    numbers = {name: [compact(value_of(entry, key)) for key in keys] for name, entry in entries.items()}
+    return listed([f"{clean(name)} {value} ({low} to {high})" for name, (value, low, high) in numbers.items()])
 
 
-def _role(entry: Mapping[str, Any], first: bool) -> str:
-    value, low, high, share = (value_of(entry, key) for key in ("importance", "ci_low", "ci_high", "share"))
-    if not (low > 0 or high < 0):
-        role = "is within noise"
-    elif not deserves_words(low, high, share):
-        role = "has next to no effect"
-    elif value < 0:
-        role = "has a negative effect: shuffling it makes the loss smaller"
-    else:
-        role = "carries it" if first else "adds to it"
-    return f"{role} ({_with_interval(value, low, high)})"
-
-
-def _with_interval(value: float, low: float, high: float) -> str:
-    ends = "" if math.isnan(low + high) else f", interval {compact(low)} to {compact(high)}"
-    return f"{compact(value)}{ends}"
-
-
-def no_share_words(branches: Mapping[str, Any]) -> str:
-    """Say why no path has a share. Empty if one has, or if shares were not requested."""
-    entries = entries_of(branches).values()
-    if len(entries) < 2 or any("share" not in one or math.isfinite(value_of(one, "share")) for one in entries):
-        return ""
-    numbers = [value_of(branches.get("total"), key) for key in ("importance", "ci_low", "ci_high")]
-    shown = "" if math.isnan(sum(numbers)) else f" ({_with_interval(*numbers)})"
-    noun = "paths" if is_hybrid(branches) else "inputs"
-    return f"the effect of all {noun} together is not clearly above 0{shown}"
-
-
-# ---- features that move together -------------------------------------------------------------------------------------
-def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], most: int = _MEMBERS) -> str:
-    """Return a sentence on the features that each of the names is related to, or an empty text.
-
-    Each pair is said once, with its own figure. ``most``: how many others of a feature are named.
-    """
-    show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
-    said, sentences = set[frozenset[str]](), list[str]()
-    for name in names:
-        own = {frozenset((name, pair["other"])): pair for pair in pairs if pair["feature"] == name}
-        others = [
-            f"{show(pair['other'])} ({pair['kind']} {compact(float(pair['strength']), 2)})"
-            for both, pair in own.items()
-            if both not in said
-        ]
-        said |= own.keys()
-        sentences += [f"{show(name)} moves with {listed(others, most)}"] if others else []
-    more = [f"so do {len(sentences) - _GROUPS} more features"] if len(sentences) > _GROUPS else []
-    return f"{', and '.join([*sentences[:_GROUPS], *more])}, so importance may be shared between them." * bool(
-        sentences
-    )
-
-
-# ---- columns that differ between training and test rows --------------------------------------------------------------
+# ---- what a model is made of -----------------------------------------------------------------------------------------
 def raised_words(raised: float) -> str:
     """Say by how much predictions were raised after training.
 
@@ -330,22 +108,6 @@ def blend_words(blend: Mapping[str, Any]) -> str:
     where = f"The weight of the network with the least loss on {rows} has the 95 % interval"
     nearest = "the blend takes the weight in it that is nearest to one half"
     return f"{words} {where} {blend['ci_low']:.2f} to {blend['ci_high']:.2f}: {nearest}."
-
-
-def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3) -> str:
-    """Return a sentence on how many columns differ clearly between training and test rows, and one for the largest.
-
-    ``compared`` is the ``drift`` of ``compare_parts``. Empty if no column differs clearly by enough.
-    """
-    clear = [one for one in compared if one["clear"]]
-    if not clear:
-        return ""
-    words = f"{by_count(len(clear), 'One', f'{len(clear):,}')} of {counted(len(compared), 'compared column')} "
-    words += f"{by_count(len(clear), 'has', 'have')} clearly different values in the training and the test rows"
-    if len(clear) > most:
-        words += f". {by_count(most, 'The largest difference', f'The {most} largest differences')}"
-    show = names_apart(one["column"] for one in compared)
-    return f"{words}: {'. '.join(': '.join([show(one['column']), drifted_words(one)]) for one in clear[:most])}."
 
 
 def drifted_words(one: Mapping[str, Any]) -> str:
@@ -389,51 +151,6 @@ def left_where(leaves: Mapping[str, Any]) -> str:
     ends = {"up to": leaves.get("to"), "from": leaves.get("from")}
     ends_said = [f"{words} {clean(end)}{' on' * (words == 'from')}" for words, end in ends.items() if end is not None]
     return " and ".join(ends_said) or "at all values"
-
-
-# ---- groups of rows --------------------------------------------------------------------------------------------------
-def segment_words(segments: Mapping[str, Any], most: int = 3) -> str:
-    """Return a sentence on how many groups of test rows are clearly worse than the others, and one for the worst.
-
-    ``segments`` is what ``permgrad.evaluation.segments.find_segments`` returns. Empty if no group is clearly worse.
-    """
-    worse = worse_groups(segments)
-    if not worse:
-        return ""
-    count = by_count(len(worse), "One", f"{len(worse):,}")
-    words = f"{count} of {counted(segments['tests'], 'tested group')} of test rows "
-    words += f"{by_count(len(worse), 'is', 'are')} clearly worse than the other rows"
-    if segments["rows"] < segments["all_rows"]:
-        words += f" (in a sample of {segments['rows']:,} test rows)"
-    features = segments["features"]
-    shows = (
-        names_apart(one["feature"] for one in features),
-        names_apart(group["group"] for one in features for group in one["groups"]),
-    )
-    return " ".join([f"{words}.", *(_group_words(group, segments["score"], *shows) for group in worse[:most])])
-
-
-def no_segment_words(segments: Mapping[str, Any]) -> str:
-    """Return the sentence on groups of test rows of which none is clearly worse."""
-    sample = f" (in a sample of {segments['rows']:,} test rows)" if segments["rows"] < segments["all_rows"] else ""
-    tested = f"None of the {segments['tests']:,} tested groups of test rows is"
-    tested = "The one tested group of test rows is not" if segments["tests"] == 1 else tested
-    return f"{tested} clearly worse than the other rows{sample}."
-
-
-def _group_words(
-    group: Mapping[str, Any], score: str, feature: Callable[[object], str], level: Callable[[object], str]
-) -> str:
-    """Compare the score of a group with that of the other rows."""
-    write, label = (percent, "accuracy") if score == "accuracy" else (number, "the mean absolute error")
-    interval = f"95\u00a0% interval {write(group['low'])} to {write(group['high'])}"
-    words = f"Where {feature(group['feature'])} is {level(group['group'])}, {label} is {write(group['score'])} "
-    words += f"({interval}, {counted(group['rows'], 'row')}), on the other rows {write(group['rest'])}."
-    own, rest = (group.get(key) for key in ("commonest", "rest_commonest"))
-    if own is not None and rest is not None and own <= rest - LESS_FREQUENT:
-        words += f" Its classes are harder to tell: the most frequent one has {percent(own)} of these rows, and "
-        words += f"{percent(rest)} of the others."
-    return words
 
 
 # ---- levels of a column ----------------------------------------------------------------------------------------------

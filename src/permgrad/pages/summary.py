@@ -12,9 +12,9 @@ import numpy.typing as npt
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
-from permgrad.base.errors import counted, listed
+from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
-from permgrad.base.significance import LEVEL, shares_level
+from permgrad.base.significance import LEVEL
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.words import (
     FEWEST_ROWS,
@@ -22,7 +22,6 @@ from permgrad.pages.words import (
     conditional_words,
     confidence_words,
     labels_of,
-    modalities_tested,
     names_apart,
     order_words,
     p_text,
@@ -127,7 +126,8 @@ def _ranked(
     for line in ranked:
         mean, untested = float(means[line.place]), bool(np.isnan(tests[line.place, column]))
         interval = f"  ({line.interval})" if line.interval else ""
-        doubt = "" if clear is None or line.clear or untested else _doubt(shown, line, column)
+        unlike = "different from" if shown.order[line.place] > 1 else "above"
+        doubt = "" if clear is None or line.clear or untested else f"  not clearly {unlike} 0"
         signed = f"  signed mean {number(mean)}" if several and mean != shown.values[line.place, column] else ""
         facts = {"kind": "feature", "feature": shown.names[line.place], "importance": shown.values[line.place, column]}
         facts |= {"mean": mean} if several else {}
@@ -148,21 +148,6 @@ def _moved(explanation: Explanation, values: npt.NDArray[np.float64], order: npt
         by, sign = f" by {text}" if values[place] else "", "−" * int(values[place] < 0)
         line = f"  {label} {way} the output{by}" if moves else f"  {label}  {sign}{text}"
         yield line, {"kind": "feature", "feature": name, "importance": values[place]}
-
-
-def _doubt(explanation: Explanation, line: RankedLine, column: int) -> str:
-    """Say that a value may be 0, and if only because of the correction for all names."""
-    pair = explanation.order[line.place] > 1
-    words = f"  not clearly {'different from' if pair else 'above'} 0"
-    if (line.low > 0 or (pair and line.high < 0)) and len(explanation.names) > 1:
-        tested, own = modalities_tested(explanation, column), explanation.modality[line.place]
-        unit = "input" if explanation.level == "modality" else "feature"
-        what = players_words(explanation) if pair else counted(len(tested), unit)
-        if shares_level(tested) and not pair:
-            count = counted(tested.count(own), "feature")
-            what = f"{count} of {shorten(own, 40)} and {len(set(tested))} modalities"
-        words += f" after correction for {what}"
-    return words
 
 
 def no_better(explanation: Explanation) -> str:
@@ -318,13 +303,8 @@ def rough_words(explanation: Explanation) -> str:
         return ""
     widths = np.fmax(high - explanation.values, explanation.values - low)[:, 0]
     freedom = freedoms_of(widths, explanation.std_error[:, 0], float(explanation.meta.get("confidence", 0.95)))
-    carried = [explanation.names[place] for place in np.flatnonzero(freedom < FEW_CARRY)]
-    if not carried:
-        return ""
-    which = listed(list(map(names_apart(explanation.names), carried)))
-    if len(carried) > _NAMED:
-        which = f"{len(carried)} of {len(explanation.names)}"
-    return f", rough for {which} (few rows carry the effect)"
+    carried = int((freedom < FEW_CARRY).sum())
+    return f", rough for {carried} of {len(explanation.names)}, whose effect few rows carry" if carried else ""
 
 
 def units_words(meta: Mapping[str, object]) -> str:
@@ -378,8 +358,8 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     values, _, low, high = result.measures[measure]
     unit = f" ({clean(result.meta['unit'])})" if measure == "loss" and "unit" in result.meta else ""
     lines = [f"The {clean(measure)}{unit} with only some modalities present."]
-    if always := result.meta.get("always"):
-        lines.append(f"Always present: {', '.join(map(clean, always))}.")
+    if held := result.meta.get("held"):
+        lines.append(f"Always present: {', '.join(map(clean, held))}.")
     if isinstance(result.meta.get("rows"), int):
         lines.append(f"{counted(result.meta['rows'], 'row')}. Intervals: {confidence_words(result)}.")
     order = largest(values if measure != "loss" else -values, top_n)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from permgrad.pages.words import clean, shorten
 
@@ -124,17 +124,32 @@ SCALES = {
 }
 
 
-def error_without(explanation: Explanation, measured: Mapping[str, Any]) -> Callable[[float], float] | None:
-    """Return the function from the importance of a feature to the RMSE without it, or None for another loss.
+class Loss(NamedTuple):
+    """A loss in its metric: that of the model and of a constant, and ``without`` a feature by its importance."""
+
+    metric: str
+    model: float
+    constant: float
+    without: Callable[[float], float]
+
+
+def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss | None:
+    """Return the log loss or RMSE of the model, and what it is without a feature. None: it has no ``advantage``.
 
     Examples:
-        >>> from types import SimpleNamespace
-        >>> explained = SimpleNamespace(meta={"loss": "squared_error"})
-        >>> without = error_without(explained, {"test": {"mse": 9.0}})
-        >>> without(0.0), without(16.0)
-        (3.0, 5.0)
+        >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
+        >>> loss = loss_without(about, {"test": {"mse": 9.0}, "constant": {"mse": 100.0, "learnt": True}})
+        >>> loss.model, loss.constant, loss.without(16.0)
+        (3.0, 10.0, 5.0)
     """
-    error = (measured.get("test") or {}).get("mse")
-    if explanation.meta.get("loss") != "squared_error" or error is None:
+    if advantage(about, measured) is None:
         return None
-    return lambda importance: math.sqrt(max(float(error) + importance, 0.0)) if math.isfinite(importance) else math.nan
+    metric = _METRICS[str(about["loss"])]
+    model, constant = (float(measured[part][metric]) for part in ("test", "constant"))
+    if metric == "log_loss":
+        return Loss(metric, model, constant, lambda importance: model + importance)
+
+    def error(importance: float) -> float:
+        return math.sqrt(max(model + importance, 0.0)) if math.isfinite(importance) else math.nan
+
+    return Loss("rmse", error(0.0), error(constant - model), error)

@@ -190,13 +190,13 @@ class CommandRequest:
 
     @property
     def columns(self) -> dict[str, Names]:
-        """The columns that options name, by option, such as ``drop`` or ``id``."""
+        """The columns that options name, by option, such as ``--drop``."""
         named = {}
         for name, entry in options_of(self).items():
             if entry.metavar == "COL":
                 value = getattr(self, name)
                 several = value if isinstance(value, tuple) else () if value is None else (value,)
-                named[(entry.name or name).removeprefix("--")] = several
+                named[entry.flag(name)] = several
         return named
 
     @property

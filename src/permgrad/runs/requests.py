@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from permgrad.base.errors import InputError, did_you_mean, unknown
+from permgrad.base.errors import InputError, did_you_mean, synonym, unknown
 from permgrad.runs.options import (
     BASELINES,
     DATA_SETS,
@@ -70,7 +70,7 @@ _EXCLUSIVE = (
         for column, others in (("weight", ("cost", "sensitive", "refits")), ("offset", ("sensitive", "refits")))
         for other in others
     ),
-    ("row_group", "time", " (with --time, a group within one period stays together)"),
+    ("row_group", "time", ""),
 )
 
 
@@ -120,7 +120,8 @@ class TableRequest(ComputingRequest, CommandRequest):
             if not sign or not name:
                 problem = f"--kind must have the form COL=KIND, got {text!r}"
                 raise InputError(problem, hint="For example: --kind postcode=categorical.", code="PG001")
-            kind = next((kind for kind in KINDS if kind == word), None)
+            meant = synonym(word, KINDS) or word
+            kind = next((kind for kind in KINDS if kind == meant), None)
             if kind is None:
                 raise unknown(f"kind of column {name!r}", word, KINDS)
             if kinds.setdefault(name, kind) != kind:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import permgrad as pg
-from permgrad.attribution.maps.called import _Listener, listening
+from permgrad.attribution.maps.called import listening
 from permgrad.attribution.maps.drawn import enlarged
+from permgrad.attribution.maps.heard import Listener
 
 ROWS = 6
 
@@ -310,7 +311,7 @@ def test_hooks_are_gone_after_an_error_while_they_are_set():
             raise RuntimeError
 
     layers = {"first": net.encoder[0], "second": Refusing()}
-    with pytest.raises(RuntimeError), listening(layers, _Listener()):
+    with pytest.raises(RuntimeError), listening(layers, Listener()):
         pass
     assert not net.encoder[0]._forward_hooks
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import permgrad as pg
-from permgrad.attribution.subject.positions import Follower, cells_of, coordinates
 
 ROWS = 3
 
@@ -178,29 +177,40 @@ def test_tokens_are_reshaped_to_the_grid_and_other_tokens_left_out(options, laye
         np.testing.assert_allclose(found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9)
 
 
-def test_windows_that_are_rolled_and_cut_keep_their_places():
+class Windows(nn.Module):
+    """Attends within windows that are shifted, channels last, and merges cells four to one."""
+
+    def __init__(self, *, merged: bool) -> None:
+        super().__init__()
+        self.embed, self.mix, self.merge = nn.Conv2d(1, 8, 2, 2), nn.Linear(8, 8), nn.Linear(32, 8)
+        self.attend, self.head, self.merged = Attention(8), nn.Linear(8, 2), merged
+
+    def forward(self, image: Tensor) -> Tensor:
+        last = self.embed(image).permute(0, 2, 3, 1)
+        rows, down, across, _ = last.shape
+        shifted = torch.roll(last, (-1, -1), (1, 2))
+        cut = shifted.reshape(rows, down // 2, 2, across // 2, 2, 8).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, 8)
+        mixed = self.attend(cut).reshape(rows, down // 2, across // 2, 2, 2, 8).permute(0, 1, 3, 2, 4, 5)
+        last = torch.relu(last + torch.roll(mixed.reshape(rows, down, across, 8), (1, 1), (1, 2)) + self.mix(last))
+        if self.merged:
+            fours = last.reshape(rows, down // 2, 2, across // 2, 2, 8).permute(0, 1, 3, 2, 4, 5).flatten(3)
+            last = torch.relu(self.merge(fours))
+        return self.head(last.mean(dim=(1, 2)))
+
+
+@pytest.mark.parametrize(("merged", "size"), [(False, (12, 8)), (True, (6, 4))])
+def test_windows_that_are_rolled_and_cut_keep_their_places(merged, size):
     """As in networks that attend within shifted windows, channels last; and merged four to one."""
-    image = drawn(2, 4, 12, 8)
-    follower = Follower()
-    follower.enter(image, 0, coordinates(image, (2, 3)))
-
-    def call(func, *args, **kwargs):
-        value = func(*args, **kwargs)
-        follower.follow(func, args, kwargs, value)
-        return value
-
-    last = call(Tensor.permute, image, 0, 2, 3, 1)
-    padded = call(functional.pad, last, (0, 0, 0, 1, 0, 1))
-    rolled = call(torch.roll, call(Tensor.contiguous, padded), (-1, -1), (1, 2))
-    inside = (slice(None), slice(0, 12), slice(0, 8))
-    back = call(Tensor.__getitem__, call(torch.roll, rolled, (1, 1), (1, 2)), inside)
-    fours = call(Tensor.permute, call(Tensor.reshape, back, 2, 6, 2, 4, 2, 4), 0, 1, 3, 4, 2, 5)
-    reduced = call(functional.linear, call(Tensor.flatten, fours, 3), drawn(5, 16))
-    for value, size in ((back, (12, 8)), (reduced, (6, 4))):
-        cells = cells_of(follower.of(value)[0])
-        assert cells.size == size
-        assert torch.equal(cells.take(value), value.permute(0, 3, 1, 2))
-    assert not follower.of(call(Tensor.mean, reduced, (1, 2)))
+    image = drawn(ROWS, 1, 24, 16) * 0.1
+    image[:, :, 14:16, 2:4] += 5
+    found = explain_with(
+        seeded(lambda: Windows(merged=merged)), image, method="gradcam", variant="hirescam", relu=False, progress=False
+    )
+    assert found.meta["layer_shape"] == {"image": [8, *size]}
+    maps = np.abs(found.maps["maps:image"]).sum(axis=(0, 1))
+    row, column = np.unravel_index(maps.argmax(), maps.shape)
+    assert 12 <= row <= 17
+    assert 0 <= column <= 5
 
 
 class Volume(nn.Module):

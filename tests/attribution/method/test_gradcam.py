@@ -247,10 +247,8 @@ def test_foreign_pictures_have_maps_but_no_feature_values(model, rows):
 def test_wrong_options_list_the_known_ones(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, rows, variant="gradcamm")
-    assert error.value.message == (
-        "variant must be one of 'gradcam', 'hirescam', 'layercam', got 'gradcamm'. Did you mean 'gradcam'?"
-    )
-    with pytest.raises(InputError, match=r"layer must be one of 'conv1', 'conv2', got 'conv3'"):
+    assert error.value.message == ("variant cannot be 'gradcamm'. Did you mean 'gradcam'?")
+    with pytest.raises(InputError, match=r"No layer 'conv3'. Did you mean 'conv2'"):
         explained(model, rows, layer="conv3")
     with pytest.raises(InputError, match=r"upsample must be one of 'bilinear', 'nearest', 'none'"):
         explained(model, rows, upsample="cubic")

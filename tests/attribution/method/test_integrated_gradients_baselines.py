@@ -113,7 +113,7 @@ def test_classes_that_are_numbers():
     [
         (
             {"baseline": "class:gren"},
-            ("reference class must be one of 'blue', 'green', 'red', got 'gren'. Did you mean 'green'?"),
+            ("reference class cannot be 'gren'. Did you mean 'green'?"),
         ),
         (
             {"baseline": "zeros", "reference_class": "green"},
@@ -132,7 +132,7 @@ def test_classes_that_are_numbers():
         ),
         (
             {"players": "encode"},
-            "players must be one of 'features', 'encoded', got 'encode'. Did you mean 'encoded'?",
+            "players cannot be 'encode'. Did you mean 'encoded'?",
         ),
         (
             {"players": "encoded", "groups": "modality"},

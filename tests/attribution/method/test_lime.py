@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from explaining import explain_with
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.method.lime import Surrogate, draw_neighbours
-from permgrad.attribution.request import tuned
 
 
 def make_net(players: int = 6, outputs: int = 2) -> nn.Module:
@@ -147,26 +145,6 @@ def test_pictures_and_codes():
     )
     assert len(found.names) == 1 + 4
     assert np.abs(found.values).max() > 0.1
-    with pytest.raises(pg.InputError) as caught:
-        pg.explain(Both(), rows, method=tuned(pg.methods.Lime(), neighbourhood="gaussian"), progress=False)
-    assert str(caught.value) == (
-        "neighbourhood='gaussian' needs real numbers, but input 'codes' holds integers. "
-        "Pass neighbourhood='coalition'. [PG006]"
-    )
-
-
-def test_levels_cannot_be_moved_by_a_little():
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame({"size": rng.normal(size=80), "colour": rng.choice(["red", "blue", "green"], 80)})
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X["size"])
-    with pytest.raises(pg.InputError) as caught:
-        pg.explain(model, X[:5], method=tuned(pg.methods.Lime(), neighbourhood="gaussian"))
-    assert "'colour' holds only levels. Pass neighbourhood='coalition'" in str(caught.value)
-    numeric = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X[["size"]], X["size"])
-    moved = pg.explain(
-        numeric, X[["size"]][:5], method=tuned(pg.methods.Lime(samples=50), neighbourhood="gaussian"), progress=False
-    )
-    assert np.isfinite(moved.values).all()
 
 
 # ---- costs -----------------------------------------------------------------------------------------------------------
@@ -213,13 +191,8 @@ def test_out_of_memory_is_lived_with(monkeypatch, largest):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"neighbourhood": "gauss"},
-            "neighbourhood must be one of 'auto', 'coalition', 'gaussian', got 'gauss'",
-        ),
         ({"samples": 8}, "samples must be an integer of at least 9, got 8"),
         ({"kernel_width": 0}, "kernel_width must be a finite number above 0, got 0"),
-        ({"ridge": -1}, "ridge must be a finite number of at least 0, got -1"),
     ],
 )
 def test_bad_options(options, message):

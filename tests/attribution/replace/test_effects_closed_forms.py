@@ -17,7 +17,7 @@ from permgrad.attribution.players.segments import _connected, image_shape, super
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.attribution.replace.plays import _sampled_coalitions, shapley_plays
+from permgrad.attribution.replace.plays import shapley_plays
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.data.encode.encoding import TableEncoder
 
@@ -42,12 +42,12 @@ def worth_of(coalitions: np.ndarray, single: np.ndarray, pairs: np.ndarray) -> n
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 12])
 def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
-    """An order and its reverse share out each pair in halves, so that sampled orders are exact as well."""
+    """Orders share out each pair in halves."""
     rng = np.random.default_rng(count)
     single, pairs = rng.normal(size=count), np.triu(rng.normal(size=(count, count)), 1)
     players = tuple("abcdefghijkl"[:count])
     space = PlayerSpace(players, players, ("input",), (torch.arange(count),))
-    plays = shapley_plays(space, 3)
+    plays = shapley_plays(space)
     (play,), coalitions = plays.plays, plays.plays[0].mask[:, :, 0]
     assert play.names == players
     assert plays.names == ("total", "alone", "last")
@@ -68,17 +68,6 @@ def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
             if own[player] and (without in known or not any(without)):
                 expected.add((place, known.get(without, -1)))
         assert {tuple(pair) for pair in play.steps[player].tolist()} == expected
-
-
-def test_sampled_orders_share_out_everything_and_depend_on_the_seed():
-    rng = np.random.default_rng(0)
-    coalitions, weights = _sampled_coalitions(1, 9)
-    worth = dict(zip((own.tobytes() for own in coalitions), rng.normal(size=len(coalitions)), strict=True))
-    values = weights @ np.array(list(worth.values()))
-    assert values.sum() == pytest.approx(worth[np.ones(9, dtype=bool).tobytes()])
-    other = _sampled_coalitions(2, 9)[0]
-    assert not np.array_equal(other[:50], coalitions[:50])
-    assert np.array_equal(_sampled_coalitions(1, 9)[0], coalitions)
 
 
 class Weighted(nn.Module):

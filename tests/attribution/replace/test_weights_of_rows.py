@@ -166,7 +166,6 @@ def test_the_loss_scale_of_several_outputs_is_the_mean_of_theirs(loss, weights):
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"method": "ablation", "baseline": np.zeros((1, 4))}, "baseline must be one of 'typical', 'zeros'"),
-    ({"method": "lime", "neighbourhood": np.zeros(2)}, "neighbourhood must be one of"),
     ({"method": "shapley", "blocks": ["flat"]}, "blocks must be one of"),
     ({"scale": np.array(["logit", "logit"])}, "scale must be one of"),
     ({"sampling": None}, "sampling must be one of"),

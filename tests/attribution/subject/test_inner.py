@@ -143,7 +143,7 @@ def test_inputs_behind_the_layer_stay_their_rows(case):
 
 def test_layers_that_cannot_be_explained(case):
     net, inputs, y = case
-    with pytest.raises(pg.InputError, match=r"layer must be one of 'image_branch'.*Did you mean 'fusion'"):
+    with pytest.raises(pg.InputError, match=r"No layer 'fusio'. Did you mean 'fusion'"):
         pg.explain(pg.Model(net, layer="fusio"), inputs, y, method="permutation")
     recurrent, sequence, labels = STRANGERS["tuple_of_outputs"]()
     with pytest.raises(pg.InputError, match="must be a tensor with one entry per row, got tuple"):

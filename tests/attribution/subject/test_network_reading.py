@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.subject import Subject, mean_row, typical_row
 
@@ -392,7 +392,7 @@ def test_targets_that_do_not_fit():
         explain(net, TABLE, np.full(ROWS, 3))
     with pytest.raises(pg.InputError, match="one value for each of the 12 rows"):
         explain(net, TABLE, np.zeros(5, dtype=int))
-    with pytest.raises(pg.InputError, match="target must be one of the 3 outputs, got 9"):
+    with pytest.raises(pg.InputError, match=r"No output 9\. The outputs are 0, 1, 2"):
         explain(net, TABLE, target=9)
     named = explain(net, TABLE, np.array(["b", "a", "c"] * 4), class_names=["a", "b", "c"])
     assert named.outputs == ("all", "a", "b", "c")
@@ -530,7 +530,7 @@ def test_blending_and_sums_are_their_definitions(data):
     asked: Any = SimpleNamespace(
         subject=subject, inputs=rows, donors=donors, space=space, batch_size=2, count=3, options={}
     )
-    game, every = CoalitionGame(asked), np.arange(3)
+    game, every = Blend(asked), np.arange(3)
     outputs = game.predict(every, every, replaced)
     for row in range(3):
         assert torch.equal(game.predict_one([row], [row], replaced[row].numpy())[0], outputs[row])
@@ -669,7 +669,7 @@ def test_channels_are_found_where_they_are():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": 1.0}, "outputs, got 1.0"),
+        ({"target": 1.0}, "No output 1.0. The outputs are 0, 1"),
         ({"y": 1}, "y must have one value per row, got int 1"),
         ({"layer": ["a"]}, "names a part of the network, but Linear has no parts"),
         ({"groups": [["a"]]}, "groups must be a mapping of names to lists of features, got"),

@@ -49,8 +49,9 @@ class Seeing(nn.Module):
 @pytest.mark.parametrize("name", METHODS)
 def test_what_nobody_owns_is_the_rows_own(name, monkeypatch):
     method, options = METHODS[name]
-    # Whether rows are independent is tried on mixtures as well, before anybody knows who owns what.
+    # Before anybody knows who owns what, mixtures tell whether rows are independent, and how inputs are read.
     monkeypatch.setattr(subject, "check_row_independence", lambda *_: None)
+    monkeypatch.setattr(subject, "find_readings", lambda *_: {})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = Seeing().double()

@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks.quality._natural import natural_table
 
 from permgrad.data.encode.calendar import PERIODS, calendar_parts, date_part
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.baselines.models import natural_table
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 — dates have no zone
 MOMENTS = [

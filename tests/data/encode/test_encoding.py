@@ -365,7 +365,7 @@ def test_levels_of_features():
         ),
         (
             {"numeric": "robst"},
-            ("numeric must be one of 'robust', 'standard', 'minmax', 'quantile', got 'robst'. Did you mean 'robust'?"),
+            ("numeric cannot be 'robst'. Did you mean 'robust'?"),
         ),
         (
             {"max_levels": 0},
@@ -388,7 +388,7 @@ def test_names_of_blocks_and_columns_must_be_known():
     encoder = TableEncoder(groups={"both": ["number", "gaps"]}).fit(make_mixed())
     assert encoder.raw_columns_of("both") == ["number", "gaps"]
     assert encoder.raw_columns_of("town") == ["town"]
-    with pytest.raises(InputError, match=r"feature must be one of .*, got 'twon'. Did you mean 'town'\?"):
+    with pytest.raises(InputError, match=r"No feature 'twon'. Did you mean 'town'\?"):
         encoder.raw_columns_of("twon")
     with pytest.raises(InputError, match="level must be one of 'column', 'feature', got 'row'"):
         encoder.features("row")

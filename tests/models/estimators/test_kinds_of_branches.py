@@ -71,7 +71,7 @@ def test_a_kind_that_no_column_has():
 @pytest.mark.parametrize(
     ("branches", "message"),
     [
-        (("tabular", "words"), "branches must be one of 'tabular', 'image', 'text', 'photo', got 'words'"),
+        (("tabular", "words"), "branches cannot be 'words'. Did you mean 'text'"),
         ((), r"branches must name one or more of 'tabular', 'image', 'text' and 'photo', each once, got \(\)"),
         (("text", "text"), r"each once, got \('text', 'text'\)"),
     ],

@@ -56,8 +56,8 @@ def test_faults_of_a_preset_are_listed_together(tmp_path):
     lines = caught.value.message.splitlines()
     assert lines[0] == "4 settings are wrong:"
     named = [line.removeprefix(f"  - Preset {path}: ").split()[0] for line in lines[1:]]
-    assert named == ["max_epochs", "averaging", "numeric", "layout"]
-    assert lines[4].endswith("Did you mean 'tinto'?")
+    assert named == ["max_epochs", "averaging", "numeric", "No"]
+    assert lines[4].endswith("No layout 'tnto'. Did you mean 'tinto'?")
 
 
 def test_members_under_batch_normalisation_are_refused_before_any_work(tmp_path):

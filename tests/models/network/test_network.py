@@ -132,7 +132,7 @@ def test_sizes_are_inferred(dense, filters, fusion, image, pixels, pooling):
     ("arguments", "message"),
     [
         ({"paths": ("tabular", "image")}, "The image path needs a renderer, got renderer=None. Pass one, or paths=('tabular',)."),
-        ({"paths": ("tabular", "imgae")}, "branches must be one of 'tabular', 'image', got 'imgae'. Did you mean 'image'?"),
+        ({"paths": ("tabular", "imgae")}, "branches cannot be 'imgae'. Did you mean 'image'?"),
         ({"paths": ()}, ("branches must name 'tabular', 'image' or both, each once, got (). Pass for example "
 "branches=('tabular', 'image').")),
     ],

@@ -99,7 +99,7 @@ def test_words_pick_the_levels_that_differ_most():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"kind": "matrx"}, "kind must be one of 'matrix', 'effect'"),
+        ({"kind": "matrx"}, "kind cannot be 'matrx'"),
         ({"kind": "effect"}, "needs model= and X="),
         ({"pair": ("a", "b")}, "belong to kind='effect'"),
         ({"kind": "effect", "pair": "a", "model": len, "X": numbers()}, "pair must be two features"),

@@ -167,15 +167,6 @@ def test_report_md_has_the_ends_of_the_charts(content):
     assert not effect_lines(dataclasses.replace(content, cards=None))
 
 
-def test_the_warning_stands_without_javascript_and_in_the_verdict(content, page):
-    name = content.explanation.ranking()[1]
-    assert "leaves the data from" in page.split("<script")[0]
-    (said,) = (one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "leaves")
-    label = next(card["label"][-1] for card in content.cards.cards if card["feature"] == name)
-    first = f"Curves of the mean effect leave the data: {name} (from {label} on). "
-    assert said == f"{first}The accumulated local effects beside them do not: trust these for {name}."
-
-
 @needs_browser
 def test_a_card_is_split_by_another_feature_and_linked(seen, content):
     assert seen["legends"] == 2, "curves and outcomes"

@@ -106,9 +106,9 @@ def test_it_says_where_there_is_none(place):
 
 
 WRONG = {
-    "column": (("--fixed", "agee"), "Column 'agee' (--fixed) not found. Did you mean 'age'?"),
-    "column of a range": (("--range", "agee=1..2"), "Column 'agee' (--range) not found. Did you mean 'age'?"),
-    "column of a way": (("--direction", "agee=up"), "Column 'agee' (--direction) not found."),
+    "column": (("--fixed", "agee"), "--fixed agee: no such column. Did you mean 'age'?"),
+    "column of a range": (("--range", "agee=1..2"), "--range agee: no such column. Did you mean 'age'?"),
+    "column of a way": (("--direction", "agee=up"), "--direction agee: no such column."),
     "class": (("--want", "oldd"), "want must be one of '<=50', '>50', got 'oldd'."),
     "range that falls": (("--range", "age=60..18"), "--range must be a range that rises, got '60..18'. The lower end"),
     "no range": (("--range", "age"), "--range must have the form COL=…, got 'age'. For example: --range age=18..60."),

@@ -251,7 +251,7 @@ def test_a_model_without_a_run_is_told_where_targets_stand(tmp_path: Path, run: 
     assert "Column 'knwn' not found" in call(
         "explain", run / "model", folder, "--option", "y=knwn", "--out", tmp_path / "other", code=2
     )
-    assert "Column 'knwn' (target) not found" in call(
+    assert "--option y=knwn: no such column" in call(
         "explain", run / "model", tmp_path / "rows.csv", "--option", "y=knwn", "--out", tmp_path / "other", code=2
     )
 

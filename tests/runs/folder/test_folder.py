@@ -275,7 +275,7 @@ def test_from_a_stage_repeats_it_and_what_follows(tmp_path):
     ):
         pass
     with (
-        pytest.raises(InputError, match=r"from must be one of .* Did you mean 'model'\?"),
+        pytest.raises(InputError, match=r"from cannot be 'modell'. Did you mean 'model'\?"),
         open_run(tmp_path, CONFIGURATION, from_stage="modell"),
     ):
         pass

@@ -263,5 +263,5 @@ def test_lists_and_records_of_parquet_files_are_left_out_unread(tmp_path, monkey
     assert list(inputs.parts["train"].frame.columns) == ["kg", "garage"]
     said = "left out without being read, because their cells are lists or records: tags, words"
     assert said in inputs.notes
-    with pytest.raises(InputError, match=r"Column 'word' \(drop\) not found"):
+    with pytest.raises(InputError, match=r"--drop word: no such column"):
         load_inputs(replace(asked, drop=("word",)))

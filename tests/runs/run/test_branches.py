@@ -29,13 +29,13 @@ def table(tmp_path):
 @pytest.mark.parametrize(
     ("given", "paths", "words"),
     [
-        ("fast:image", ("image",), "A network of the image of each row alone"),
-        ("fast:tabular", ("tabular",), "A network of the table alone"),
+        ("fast:image", ("image",), "The network"),
+        ("fast:tabular", ("tabular",), "The network"),
         # The image carries 3 % here.
         pytest.param(
             "fast:tabular+image",
             ("tabular", "image"),
-            "A network of the table predicts y",
+            "The network predicts y",
             marks=pytest.mark.slow,
         ),
     ],
@@ -79,5 +79,5 @@ def test_a_preset_is_divided_from_its_branches():
     assert split_preset("paper:image") == ("paper", ("image",))
     assert split_preset("tuned/preset.json:tabular+photo") == ("tuned/preset.json", ("tabular", "photo"))
     assert split_preset("C:\\settings\\preset.json") == ("C:\\settings\\preset.json", ())
-    with pytest.raises(InputError, match="branch of preset 'paper' must be one of"):
+    with pytest.raises(InputError, match="branch of preset 'paper' cannot be 'tabluar'"):
         split_preset("paper:tabluar")

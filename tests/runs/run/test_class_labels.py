@@ -37,7 +37,7 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "verdict": []} | losses))
     outcome = read_summary(tmp_path)
     assert outcome.facts["advantage"] == 0.5, "the share on the page is importance / advantage"
-    assert "400.0 %" in outcome.text
+    assert "of a constant 0.7500" in outcome.text
 
 
 NAMES = ["all", "none", "some"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 
 import numpy as np
@@ -42,7 +41,7 @@ def useless(tmp_path_factory):
 def test_a_model_that_learnt_nothing_says_so_first(useless):
     folder, said = useless
     lines = said.splitlines()
-    assert re.match(r"The model predicts grade (worse|no|not significantly) .*than a constant", lines[0])
+    assert lines[0].startswith("The network predicts grade not clearly better than a constant")
     metrics = json.loads((folder / "metrics.json").read_text())
     accuracy = metrics["test"]["accuracy"]
     assert accuracy <= metrics["constant"]["accuracy"] + 0.05, "there is nothing to learn"
@@ -56,7 +55,7 @@ def test_a_model_that_learnt_nothing_says_so_first(useless):
     )
     page = (folder / "report.html").read_text()
     heading = page[page.index('<p class="headline">') : page.index('<dl class="verdict">')]
-    assert first["sentence"].removeprefix("The model") in heading
+    assert first["sentence"] in heading
     assert "It relies most on" not in page
 
 
@@ -65,7 +64,7 @@ def test_a_class_of_the_test_rows_alone_empties_no_metric(useless):
     test = json.loads((folder / "metrics.json").read_text())["test"]
     assert all(value is not None for value in test.values())
     assert test["unseen"] == {"top": 1}
-    words = "1 test row has a class of grade that no training row has (top): it counts as wrong"
+    words = "1 test row has a class of grade that no training row has (top (1 row)): it counts as wrong"
     assert words in said
     assert words in (folder / "report.html").read_text()
 
@@ -111,7 +110,7 @@ def test_what_is_said_of_one_class_is_said_of_the_rarer_one(tmp_path):
     # Of noise, average precision is about the share of the class that it is of.
     test = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert test["average_precision"] < 0.5
-    words = f"never predicts 'cracked', the class of {rare} test rows"
+    words = f"It never predicts cracked, the class of {rare} test rows"
     assert words in said
     assert words in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
 
@@ -127,7 +126,7 @@ def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_termi
     said = call("run", tmp_path / "table.csv", *words, "--out", tmp_path / "run")
     alarm = "Column 'cost in cents' alone predicts 'cost' nearly perfectly (R² "
     assert said.splitlines()[0].startswith(f"ALARM: {alarm}")
-    assert "--drop 'cost in cents'" in said.splitlines()[0]
+    assert f"--drop 'cost in cents' --out {tmp_path / 'run'}-without" in said
     page = (tmp_path / "run" / "report.html").read_text()
     text = page.replace("&#39;", "'")
     assert text.index("</h1>") < text.index(f"Alarm:</strong> {alarm}") < text.index('<section id="scores"')

@@ -89,7 +89,7 @@ def test_importance_names_raw_columns_and_their_kinds_have_shares(finished):
 
 def test_the_report_shows_what_the_kinds_of_columns_are_worth(finished):
     text = (finished / "report.html").read_text(encoding="utf-8")
-    assert "A network of a table and images predicts label" in text
+    assert "The network predicts label" in text
     assert "Input by input" in text
     assert "How a row becomes an image" in text
     before = text.split("What was run")[0]
@@ -177,7 +177,7 @@ IMAGE = ("--target", "label", "--kind")
     [
         (
             (*IMAGE, "scn=image"),
-            "Column 'scn' (--kind) not found. Did you mean 'scan'?",
+            "--kind scn: no such column. Did you mean 'scan'?",
         ),
         (
             ("--target", "scan", "--kind", "scan=image"),
@@ -198,7 +198,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, word
 
 def test_a_named_data_set_has_no_images(tmp_path):
     said = call("run", "breast_cancer", "--kind", "scan=image", "--out", tmp_path / "run", code=2)
-    assert "Column 'scan' (--kind) not found" in said
+    assert "--kind scan: no such column" in said
 
 
 def test_images_in_both_parts_are_noted(table, tmp_path):

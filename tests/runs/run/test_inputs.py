@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -607,8 +608,10 @@ def test_a_feature_that_names_persons_with_several_rows_is_told(here):
     inputs = load()
     assert {"staff no", "shop no"} <= {one.name for one in inputs.feature_types}
     (said,) = [note for note in inputs.notes if "--row-group" in note]
-    assert said.startswith("'staff no' names rows (3 rows each on average), which may depend on each other.")
-    assert said.endswith("If they do depend on each other, run again with --row-group 'staff no'.")
+    held = next(int(count) for count in re.findall(r"of (\d+) held-out rows", said))
+    assert said.startswith("Rows share 'staff no': 67 values in 200 rows, and ")
+    assert held == 80
+    assert said.endswith("If so, pass --row-group 'staff no'.")
     assert not any("--row-group" in note for note in load(row_group="staff no").notes)
     # What has decimals measures.
     frame.assign(**{"mass index": 20 + person / 10, "shop no": shop}).to_csv("table.csv", index=False)

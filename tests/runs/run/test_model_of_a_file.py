@@ -153,7 +153,7 @@ def test_the_command_takes_it_and_a_damaged_copy_is_refused(files, tmp_path):
         *("run", folder / "two.csv", "--target", "y", "-m", folder / "two.onnx"),
         *("--out", tmp_path / "run", "-q"),
     )
-    assert "The model two.onnx predicts y with a ROC" in said
+    assert "The model two.onnx predicts y with ROC" in said
     said = call("run", folder / "two.csv", "-m", "model.txt", "--out", tmp_path / "other", code=2)
     assert "'MODULE:FUNCTION', 'FILE.onnx', got 'model.txt'" in " ".join(said.split())
     copy = tmp_path / "run" / "model" / "fitted.onnx"

@@ -115,7 +115,7 @@ def test_a_class_that_is_never_predicted_is_a_sentence():
     said = call("run", "vague.csv", *WORDS, "--out", "vague")
     rows = pd.read_csv("vague/predictions.csv")
     assert set(rows["prediction"]) == {"good"}, "a precondition"
-    sentence = f"The model never predicts 'bad', the class of {(rows['truth'] == 'bad').sum()} test rows. With a thres"
+    sentence = f"It never predicts bad, the class of {(rows['truth'] == 'bad').sum()} test rows. With a thres"
     assert sentence in said
     assert sentence in Path("vague/report.html").read_text().replace("&#39;", "'").replace("&#x27;", "'")
     (facts,) = metrics_of("vague")["never_predicted"]

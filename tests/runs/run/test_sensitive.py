@@ -84,7 +84,7 @@ def test_the_page_is_rebuilt_and_a_run_resumed_with_the_same_section(folder):
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"sensitive": ("gender",)}, r"Column 'gender' \(sensitive\) not found"),
+        ({"sensitive": ("gender",)}, r"--sensitive gender: no such column"),
         ({"sensitive": ("paid",)}, "is the target and also named by --sensitive"),
     ],
 )

@@ -161,7 +161,7 @@ def test_what_counts_rows_once_is_refused(weighed, tmp_path):
     assert "mlp" not in names
     for column, words in (
         ("vote", "Column 'vote' is the target and also named by --weight"),
-        ("factors", r"Column 'factors' \(weight\) not found. Did you mean 'factor'"),
+        ("factors", r"--weight factors: no such column. Did you mean 'factor'"),
         ("noise", r"sample_weight must be finite and at least 0, but column 'noise' holds '-.*in line"),
     ):
         with pytest.raises(InputError, match=words):

@@ -227,9 +227,9 @@ def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
     cases = [
         ((table, "--target", "ill", "--trials", 0), 2, "for '--trials': it must be greater than or equal to 1"),
         ((table, "--target", "ill", "--space", "papr"), 2, "Did you mean 'paper'?"),
-        ((table, "--target", "il"), 2, "Column 'il' (target) not found. Did you mean 'ill'?"),
+        ((table, "--target", "il"), 2, "--target il: no such column. Did you mean 'ill'?"),
         ((table,), 2, "Missing --target. Which column"),
-        ((folder, "--target", "il"), 2, "Column 'il' (target) not found. Did you mean 'ill'?"),
+        ((folder, "--target", "il"), 2, "--target il: no such column. Did you mean 'ill'?"),
         ((place / "tabl.csv", "--target", "ill"), 2, "does not exist"),
         ((table, "--target", "ill", "--storage", "study.db"), 2, "--storage must be a URL, got study.db"),
         ((table, "--target", "ill", "--storage", "sqlite://"), 2, "is in memory, so the study would be lost"),

@@ -33,7 +33,7 @@ class DataSection:
     see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts
     that were compared and their ``columns``, see ``permgrad.evaluation.drift``. ``unchecked`` is what the
     search for leaks, drift and copies of rows needs and does not have. ``together`` says which rows may belong
-    together, see ``permgrad.evaluation.kept_together``, with the ``command`` that keeps them so.
+    together, see ``permgrad.evaluation.kept_together``.
     """
 
     rows: Mapping[str, int | None]

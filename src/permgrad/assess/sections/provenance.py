@@ -13,10 +13,12 @@ from typing import Any
 class ProvenanceSection:
     """What was run, so that others can repeat it: ``command`` is a command line or a call in Python.
 
+    ``folder`` is that of a run, beside which advised runs write theirs.
     ``cut`` says what a time limit took away.
     """
 
     command: str = ""
+    folder: str = ""
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: str = ""

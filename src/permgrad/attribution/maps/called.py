@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.maps.drawn import Picture, Read, weighted_maps
-from permgrad.attribution.maps.placed import ROUNDING, Lie, Lines, even_lines, measured
+from permgrad.attribution.maps.heard import Call, Heard, Listener, hands_on, version
+from permgrad.attribution.maps.placed import (
+    ROUNDING,
+    Layout,
+    Lie,
+    even_lines,
+    layout_of,
+    measured,
+    seen_along,
+    strip,
+    strips,
+)
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
-from permgrad.attribution.subject.positions import (
-    Cells,
-    Follower,
-    cells_of,
-    coordinates,
-    hands_on,
-    mixes,
-    name_of,
-    tensors_in,
-)
+from permgrad.attribution.subject.row_independence import out_of_order
 from permgrad.attribution.subject.subject import twice
-from permgrad.attribution.subject.tracing import Site, listening
+from permgrad.attribution.subject.tracing import listening
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
 from permgrad.models.network.options import ACTIVATIONS
@@ -49,144 +50,17 @@ MADE_INSIDE = "To see a map of an image that the network makes inside, pass that
 _PROBE_ROWS = 2
 
 
-# ---- listening to a network ------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Call:
-    """A layer's call (empty: the network's), or a function's after it. ``number`` and ``again`` count those before."""
-
-    layer: str
-    number: int
-    function: str = ""
-    again: int = 0
-
-    def __str__(self) -> str:
-        """Return the name, with the number of the call where it is not the first, and the function."""
-        name = self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
-        function = self.function if not self.again else f"{self.function} (call {self.again + 1})"
-        return ", ".join(part for part in (name, function) if part) or "the network"
-
-
-@dataclass
-class _Heard:
-    """One result of a function: its inputs, its outputs, and the layer that it belongs to."""
-
-    call: Call
-    function: str
-    sources: list[_Heard]
-    value: Tensor
-    version: int
-    #: Whether it was made on the way into an attention, as queries, keys and values are.
-    inward: bool = False
-
-
-class _Listener(TorchFunctionMode):
-    """Records the results of layers and functions and traces them to inputs, or stores those of ``wanted`` calls."""
-
-    def __init__(self, wanted: Collection[Call] | None = None) -> None:
-        super().__init__()
-        self.wanted = wanted
-        self.values: dict[Call, Tensor] = {}
-        self.heard: list[_Heard] = []
-        self.returned: list[tuple[Call, Any]] = []
-        self.follower = Follower()
-        self.functions: set[str] = set()
-        self._counts: Counter[Call] = Counter()
-        self._last = Call("", 0)
-        self._inside: list[tuple[str, int]] = []
-        self._made: dict[tuple[int, int], _Heard] = {}
-
-    def enter(self, site: Site) -> None:
-        """Note that a layer is called."""
-        self._inside.append((site[0], len(self.heard)))
-
-    def leave(self, site: Site, arguments: tuple[Any, ...], _: Any, value: Any) -> Any:
-        """Note the result of a layer. Return the result that the network continues with, or None for the same."""
-        self._inside.pop()
-        self._last = call = Call(*site)
-        if self.wanted is not None:
-            return self._handed_on(call, value)
-        if isinstance(value, Tensor):
-            if not self.follower.of(value):
-                # A layer of code that calls no torch functions, such as a compiled one.
-                self._hear(call, None, arguments, {}, [], value)
-            made = self.maker(value)
-            if made is not None and made.call.function:
-                made.call = call
-            self.returned.append((call, value))
-        return None
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        options = kwargs or {}
-        name = name_of(func)
-        if not name or name in ("get", "set"):
-            return func(*args, **options)  # properties of tensors, such as their shape
-        call = replace(self._last, function=name)
-        self._counts[call] += 1
-        call = replace(call, again=self._counts[call] - 1)
-        if self.wanted is not None:
-            return self._handed_on(call, func(*args, **options))
-        # Who made what goes in is asked before it is written into.
-        sources = [maker for maker in map(self.maker, tensors_in(args, options)) if maker is not None]
-        return self._hear(call, func, args, options, sources, func(*args, **options))
-
-    def maker(self, value: Tensor) -> _Heard | None:
-        """Return what made a value."""
-        return self._made.get((id(value), _version(value)))
-
-    def _handed_on(self, call: Call, value: Any) -> Any:
-        if call not in (self.wanted or ()) or not isinstance(value, Tensor) or not value.is_floating_point():
-            return value
-        if torch.is_grad_enabled() and not value.requires_grad:
-            value.requires_grad_()
-        self.values[call] = value
-        return value.clone()
-
-    def _hear(
-        self, call: Call, func: Any, args: Sequence[Any], options: Mapping[str, Any], sources: list[_Heard], value: Any
-    ) -> Any:
-        """Follow and store the results of a function. Return those that the network continues with."""
-        followed = [tensor for tensor in tensors_in(args, options) if self.follower.of(tensor)]
-        if not followed:
-            return value
-        name = name_of(func)
-        self.functions.add(name)
-        if mixes(name, len(followed)) and self._inside and self._inside[-1][0]:
-            for heard in self.heard[self._inside[-1][1] :]:
-                heard.inward = True
-        self.follower.follow(func, args, options, value)
-        for result in tensors_in(value):
-            if result.is_floating_point() and self.follower.of(result) and self.maker(result) is None:
-                if torch.is_grad_enabled() and not result.requires_grad:
-                    result.requires_grad_()  # whole numbers that become real ones, or frozen weights
-                heard = _Heard(call, name, sources, result, _version(result))
-                self._made[id(result), heard.version] = heard
-                self.heard.append(heard)
-                if result is value and not hands_on(name):
-                    # A copy, so that what works in place behind it leaves the value as it was.
-                    value = value.clone()
-                    self.follower.keep(value, self.follower.of(result))
-                    self._made[id(value), _version(value)] = heard
-        return value
-
-
-def _version(value: Tensor) -> int:
-    """Return how often a tensor was changed in place."""
-    return 0 if value.is_inference() else int(value._version)  # noqa: SLF001 — torch has no other word for it
-
-
 # ---- which call belongs to which image -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Place:
     """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size."""
 
     call: Call
-    cells: Cells | None
+    layout: Layout | None
     shape: tuple[int, ...]
-    copies: int = 1  # entries for each row, such as frames, and whether they come before the rows
+    copies: int = 1  # entries for each row, such as frames (0: other rows'), and whether they come before the rows
     before: bool = False
-    views: tuple[tuple[Call, Cells], ...] = ()  # of the same function for each view of the image, if several
+    views: tuple[tuple[Call, Layout], ...] = ()  # of the same function for each view of the image, if several
     along: int | None = None  # the image's dimension along which these lie (None: on the same cells)
 
     @property
@@ -197,21 +71,11 @@ class Place:
     def taken(self, values: Sequence[Tensor], rows: int, at: int = 0) -> Tensor:
         """Return the values of all calls, with rows at dimension ``at``, as one map."""
         maps = [self.by_row(value, rows, at) for value in values]
-        if self.cells is None:
+        if self.layout is None:
             return maps[0]
-        taken = [
-            cells.take(one) for cells, one in zip([own for _, own in self.views] or [self.cells], maps, strict=True)
-        ]
+        layouts = [layout for _, layout in self.views] or [self.layout]
+        taken = [layout.take(one, one.ndim - at - 1) for layout, one in zip(layouts, maps, strict=True)]
         return torch.cat(taken, dim=at + (1 if self.along is None else 2 + self.along))
-
-    def lines(self, size: tuple[int, ...]) -> Lines:
-        """Return where the lines of cells lie in an image, by dimension. Where it is not known, they cover it."""
-        if self.cells is None:
-            return even_lines(self.shape[1:], size)
-        lines = list(self.cells.lines)
-        if self.along is not None:
-            lines[self.along] = torch.cat([own.lines[self.along] for _, own in self.views])
-        return (*even_lines((), size[: len(size) - len(lines)]), *lines)
 
     def __str__(self) -> str:
         """Return the name of the call, or of the function whose calls are read."""
@@ -220,16 +84,134 @@ class Place:
 
     def by_row(self, value: Tensor, rows: int, at: int = 0) -> Tensor:
         """Return a value with the dimension ``at`` split into rows and copies, if there are several."""
-        if self.copies == 1:
+        if self.copies <= 1:
             return value
         sizes = (self.copies, rows) if self.before else (rows, self.copies)
         return value.unflatten(at, sizes).transpose(at, at + int(self.before))
 
 
+class _Probe:
+    """A network asked for a few rows, of which parts of one image are disturbed."""
+
+    def __init__(self, request: Request, place: int, shape: ImageShape) -> None:
+        self.request, self.place, self.shape = request, place, shape
+        self.rows = _few_rows(request)
+        self.modules = dict(request.subject.module.named_modules())
+        image = self.rows[place]
+        low, high = image.amin(), image.amax()
+        other = image + 1 if bool(low == high) else torch.where(image > low + (high - low) / 2, low, high)
+        self.other = other.to(image.dtype)
+        #: how the value of each call that sees the image is read, and those whose entries are of other rows
+        self.layouts: dict[Call, Place] = {}
+        self.astray: set[Call] = set()
+        self._asked: set[Call] = set()
+
+    def look(self, calls: Collection[Call]) -> None:
+        """Find out which calls see the image, and how their values are laid out."""
+        new = set(calls) - self._asked
+        self._asked |= new
+        if not new:
+            return
+        before = self._values(new, self.rows[self.place])
+        found = self._rows_of(before)
+        self.astray |= {call for call, read in found.items() if not read.copies}
+        own = {call: read for call, read in found.items() if read.copies}
+        along = [self._by_strips(dim, own, before) for dim in range(len(self.shape.size))]
+        middles = [middle for middle, _ in along]
+        for call, read in own.items():
+            by_dim = [sums[call] for _, sums in along]
+            found[call] = replace(read, layout=layout_of(middles, by_dim) if all(by_dim) else None)
+        self.layouts |= found
+
+    def lie(self, read: Place) -> Lie | None:
+        """Return where the map of one call lies."""
+        count, before = len(self.rows[0]), self._values({read.call}, self.rows[self.place])
+
+        def changes(block: Tensor) -> Tensor | None:
+            found = self._changes(block, before)
+            return read.taken([found[read.call]], count).sum(dim=1).cpu() if found else None
+
+        return measured(self.shape, read.layout, changes)
+
+    def _values(self, calls: Collection[Call], image: Tensor) -> dict[Call, Tensor]:
+        """Return the values of calls for the rows with other images."""
+        subject: Any = self.request.subject
+        listener = Listener(calls)
+        with torch.no_grad(), listening(self.modules, listener.leave, listener.enter), listener:
+            subject.forward([*self.rows[: self.place], image, *self.rows[self.place + 1 :]])
+        return listener.values
+
+    def _changes(self, block: Tensor, before: Mapping[Call, Tensor]) -> dict[Call, Tensor]:
+        """Return how much values change where a block of the image is disturbed."""
+        block = block.to(self.other.device)
+        if block.ndim < self.other.ndim and self.shape.channels is not None:
+            block = block.unsqueeze(self.shape.channels)
+        after, found = self._values(before, torch.where(block, self.other, self.rows[self.place])), {}
+        for call, value in before.items():
+            if call in after and after[call].shape == value.shape:
+                change = (value - after[call]).abs().nan_to_num(0, 0, 0)
+                found[call] = change * (change > ROUNDING * value.abs().nan_to_num(0, 0, 0).amax())
+        return found
+
+    def _rows_of(self, before: Mapping[Call, Tensor]) -> dict[Call, Place]:
+        """Return which calls see the image, and which of their entries belong to the first row."""
+        count, found = len(self.rows[0]), dict[Call, Place]()
+        first = torch.zeros_like(self.other, dtype=torch.bool)
+        first[0] = True
+        for call, change in self._changes(first, before).items():
+            several, rest = divmod(len(change), count)
+            mine = set(torch.nonzero(change.flatten(1).any(dim=1)).flatten().tolist())
+            ways = {False: range(several), True: range(0, len(change), count)}
+            fitting = [before for before, own in ways.items() if not rest and mine <= set(own)]
+            if mine:
+                found[call] = Place(call, None, (), several, fitting[0]) if fitting else Place(call, None, (), 0)
+        return found
+
+    def _by_strips(
+        self, dim: int, places: Mapping[Call, Place], before: Mapping[Call, Tensor]
+    ) -> tuple[list[float], dict[Call, list[Floats]]]:
+        """Return the middles of strips along a dimension, and how much each changes the places of values.
+
+        These are, for each dimension of a row's value, ``(strips, places)``, and nothing for a call that was left out.
+        """
+        pixels, own = self.shape.size[dim], {call: before[call] for call in places}
+
+        def changes(start: int, end: int) -> dict[Call, list[Floats]]:
+            found = self._changes(strip(self.shape, dim, start, end), own)
+            return {call: _sums(places[call].by_row(one, len(self.rows[0])).sum(dim=0)) for call, one in found.items()}
+
+        def changed(start: int, end: int) -> bool:
+            return any(sums[0].any() for sums in changes(start, end).values())
+
+        ends = strips(0, pixels - 1)
+        found = [changes(*pair) for pair in ends]
+        if sum(any(sums[0].any() for sums in one.values()) for one in found) <= len(ends) // 2:
+            ends = strips(*seen_along(pixels, changed))  # a crop
+            found = [changes(*pair) for pair in ends]
+        always = {call: [one[call] for one in found if call in one] for call in places}
+        stacked = {
+            call: [np.stack(by_strip) for by_strip in zip(*sums, strict=True)] if len(sums) == len(ends) else []
+            for call, sums in always.items()
+        }
+        return [(start + end - 1) / 2 for start, end in ends], stacked
+
+
+def _sums(change: Tensor) -> list[Floats]:
+    """Return the sums of a tensor over all of its dimensions but one, for each of them."""
+    wide = change.double().cpu()
+    return [wide.movedim(dim, 0).reshape(size, -1).sum(dim=1).numpy() for dim, size in enumerate(wide.shape)]
+
+
+def _few_rows(request: Request) -> Tensors:
+    """Return a few rows. Two tell which dimension is theirs."""
+    rows = copied_rows(request.subject, request.inputs, slice(0, _PROBE_ROWS))
+    return rows if len(rows[0]) > 1 else twice(rows)
+
+
 def image_calls(
     request: Request, layer: str | None, shapes: Mapping[int, ImageShape], *, before_activation: bool
-) -> tuple[dict[int, Place], int]:
-    """Return where the map of each image is read, and numbers held for each row.
+) -> tuple[dict[int, tuple[Place, Lie | None]], int]:
+    """Return where the map of each image is read and lies, and numbers held for each row.
 
     It is the last value with spatial extent whose cells the output uses. Functions that only move, copy or pool a map
     do not count, nor do queries, keys and values. A named convolution is read after its activation, as in the papers.
@@ -238,124 +220,139 @@ def image_calls(
     modules = dict(subject.module.named_modules())
     if layer is not None:
         check_choice("layer", layer, [name for name in modules if name])
-    rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
-    # Two rows tell which dimension is theirs.
-    rows = rows if len(rows[0]) > 1 else twice(rows)
-    listener = _Listener()
+    rows, listener = _few_rows(request), Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
-        for place, shape in shapes.items():
-            listener.follower.enter(rows[place], place, coordinates(rows[place], shape.dimensions))
+        for place in shapes:
+            listener.follow(rows[place])
             if rows[place].is_floating_point():
                 rows[place].requires_grad_()
         with listening(modules, listener.leave, listener.enter), listener:
             outputs = subject.forward(rows)
+        convolutions = {name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)}
         if layer is None:
-            read = _last_maps(listener, outputs, shapes, before_activation=before_activation)
-            # A convolution that sees the whole image at once leaves a single cell, which has no extent.
-            convolutions = {name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)}
-            read |= _named(listener, convolutions, rows, [place for place in shapes if place not in read])
+            candidates = _candidates(listener, len(outputs), before_activation=before_activation)
+            named = _returned(listener, convolutions)
         else:
-            read = _named(listener, {layer}, rows, list(shapes))
-            if not before_activation and isinstance(modules[layer], _CONVOLUTIONS):
-                read = {place: _rectified(call, value, listener.heard) for place, (call, value) in read.items()}
+            candidates, named = [], _returned(listener, {layer})
+            if not before_activation and layer in convolutions:
+                named = [_rectified(call, value, listener.heard) for call, value in named]
+        wanted = [(heard.call, heard.value) for heard in candidates] + named
+        probes = {place: _Probe(request, place, shape) for place, shape in shapes.items()}
+        read = _last_maps(probes, outputs, candidates)
+        for place, probe in probes.items():
+            if place not in read:
+                probe.look([call for call, _ in named])
+                last = next((made for made in reversed(named) if made[0] in probe.layouts), None)
+                read |= {} if last is None else {place: last}
         places = {}
         for place, (call, value) in read.items():
-            places[place] = _read_at(listener, call, value, place, len(outputs), subject.input_names[place])
-    for place, read_at in places.items():
-        _refuse_other_axes(listener, read_at, shapes[place].size, subject.input_names[place])
+            _refuse_other_axes(listener, probes[place], call, value, subject.input_names[place])
+            places[place] = _read_at(listener, probes[place], call, value, wanted, subject.input_names[place])
     if not places:
         raise _nothing_to_read(request, list(shapes), layer)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
     return places, -(-numbers // len(rows[0]))
 
 
-def _read_at(listener: _Listener, call: Call, value: Tensor, place: int, rows: int, name: str) -> Place:
+def _read_at(
+    listener: Listener, probe: _Probe, call: Call, value: Tensor, wanted: Sequence[tuple[Call, Tensor]], name: str
+) -> tuple[Place, Lie | None]:
     """Return how a value is read as maps of an image, with the shape of one row's. Refuse one that lies elsewhere."""
-    read = _place(listener, call, value, place, rows)
-    if read.cells is not None:
-        read = _with_views(listener, read, value, place, rows, name)
-    elif place in listener.follower.of(value) and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
+    read, count = probe.layouts[call], len(probe.rows[0])
+    if call in probe.astray and len(value) == count:
+        raise out_of_order()
+    if read.layout is None and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
         raise _lies_elsewhere(name, read)
-    return replace(read, shape=tuple(read.taken([value] * len(read.calls), rows).shape[1:]))
+    lie: Lie | None = None
+    if read.layout is not None or (value.ndim in (3, 4, 5) and value.ndim <= 2 + len(probe.shape.size)):
+        read, lie = _with_views(listener, probe, read, value, wanted, name)
+    return replace(read, shape=tuple(read.taken([value] * len(read.calls), count).shape[1:])), lie
 
 
-def _place(listener: _Listener, call: Call, value: Tensor, place: int, rows: int) -> Place:
-    """Return how a value is read as maps of an image, without cells if it cannot be."""
-    axes, several = listener.follower.of(value).get(place), len(value) // rows
-    if axes is None or len(value) % rows or not several:
-        return Place(call, None, ())
-    for before in (False, True):
-        layout = Place(call, None, (), several, before)
-        cells = cells_of(tuple(layout.by_row(axis, rows) for axis in axes))
-        if cells is not None or several == 1:
-            return replace(layout, cells=cells)
-    return Place(call, None, ())
-
-
-def _refuse_other_axes(listener: _Listener, read: Place, size: tuple[int, ...], name: str) -> None:
+def _refuse_other_axes(listener: Listener, probe: _Probe, call: Call, value: Tensor, name: str) -> None:
     """Refuse a map whose sides are not those of the input, such as that of a spectrogram made inside."""
-    back = {function for function in listener.functions if "ifft" in function or "irfft" in function}
-    turned = not back and any("fft" in function for function in listener.functions)
-    sides = zip(read.shape[1:], size, strict=True) if len(read.shape) == 1 + len(size) else ()
-    if turned or any(cells > 1 == side for cells, side in sides):
+    names = [name for name in listener.functions if "fft" in name or "stft" in name]
+    turned = bool(names) and not any("ifft" in name or "irfft" in name or "istft" in name for name in names)
+    read, size = probe.layouts[call], probe.shape.size
+    cells = tuple(read.taken([value], len(probe.rows[0])).shape[1:])
+    sides = zip(cells[1:], size, strict=True) if len(cells) == 1 + len(size) else ()
+    if turned or any(lines > 1 == side for lines, side in sides):
         raise InputError(
-            f"The network makes another image of {name!r} (a spectrogram, frequencies), and a map {read.shape[1:]} of "
-            f"it has no places in {name!r} {size}",
+            f"The network makes another image of {name!r} (a spectrogram, frequencies), and a map {cells} of it has no "
+            f"places in {name!r} {size}",
             hint=MADE_INSIDE,
             code="PG034",
         )
 
 
-def _with_views(listener: _Listener, read: Place, value: Tensor, place: int, rows: int, name: str) -> Place:
-    """Return a place with all calls that read views of an input, where a network runs its encoder once for each.
+def _with_views(
+    listener: Listener, probe: _Probe, read: Place, value: Tensor, wanted: Sequence[tuple[Call, Tensor]], name: str
+) -> tuple[Place, Lie]:
+    """Return a place and where it lies, with all calls that read views of an input, if there is one for each.
 
     Their maps lie one behind the other along a dimension of the image, or on the same cells.
     """
-    views, ends = dict[Call, Any](), dict[Call, list[tuple[float, float]]]()
-    for call, one in _views(listener, read.call, value, place):
-        views[call] = _place(listener, call, one, place, rows).cells
-        there = (axis[~axis.isnan()] for axis in listener.follower.of(one).get(place, ()))
-        ends[call] = [(round(float(line.min()), 2), round(float(line.max()), 2)) for line in there]
-    along = [dim for dim, lines in enumerate(zip(*ends.values(), strict=True)) if len(set(lines)) > 1]
-    ordered = sorted(views, key=lambda call: ends[call][along[0]] if along else 0)
+    views: dict[Call, tuple[Place, Lie]] = {}
+    for call in _views(listener, probe, read.call, value, wanted):
+        lie = probe.lie(view := probe.layouts[call])
+        if lie is None:
+            raise _lies_elsewhere(name, view)
+        views[call] = view, lie
+    ends = {call: lie.seen for call, (_, lie) in views.items()}
+    along = [dim for dim, seen in enumerate(zip(*ends.values(), strict=True)) if len(set(seen)) > 1]
+    ordered = sorted(views, key=lambda call: ends[call][along[0]] if along else (0, 0))
     pairs = itertools.pairwise(ends[call][along[0]] for call in ordered) if along else ()
-    sizes = {cells and cells.size for cells in views.values()}
-    if len(along) > 1 or any(one[1] >= other[0] for one, other in pairs) or len(sizes) > 1:
+    if len(along) > 1 or any(one[1] >= other[0] for one, other in pairs):
         raise InputError(
             f"The network runs layer {read.call.layer!r} for parts of {name!r} that overlap, or differ in several "
             "directions, and a class activation map would show the last one alone",
             hint="Choose method='integrated_gradients', or pass all parts through it at once",
             code="PG034",
         )
-    return replace(read, views=tuple((call, views[call]) for call in ordered), along=along[0] if along else None)
+    lie = views[read.call][1]
+    if read.layout is None or len(views) == 1:
+        return read, lie
+    if along:
+        lies = [views[call][1] for call in ordered]
+        lines, seen = list(lie.lines), list(lie.seen)
+        lines[along[0]] = torch.cat([one.lines[along[0]] for one in lies])
+        seen[along[0]] = (lies[0].seen[along[0]][0], lies[-1].seen[along[0]][1])
+        lie = Lie(tuple(lines), tuple(seen))
+    layouts = [(call, layout) for call in ordered if (layout := views[call][0].layout) is not None]
+    return replace(read, views=tuple(layouts), along=along[0] if along else None), lie
 
 
-def _views(listener: _Listener, read: Call, value: Tensor, place: int) -> Iterator[tuple[Call, Tensor]]:
-    """Yield a call that reads an input, and those like it that it is not made of."""
+def _views(
+    listener: Listener, probe: _Probe, read: Call, value: Tensor, wanted: Sequence[tuple[Call, Tensor]]
+) -> list[Call]:
+    """Return a call that reads an input, and those like it that it is not made of."""
     own, before = set[int](), [listener.maker(value)]
     while before:
         heard = before.pop()
         if heard is not None and id(heard) not in own:
             own.add(id(heard))
             before += heard.sources
-    for call, one in (*((heard.call, heard.value) for heard in listener.heard), *listener.returned, (read, value)):
-        maker, axes = listener.maker(one), listener.follower.of(one).get(place, ())
-        like = (call.layer, call.function, one.shape) == (read.layer, read.function, value.shape)
-        if call == read or (like and one.requires_grad and axes and maker is not None and id(maker) not in own):
-            yield call, one
+    like = [read]
+    for call, one in dict(wanted).items():
+        maker = listener.maker(one)
+        alike = (call.layer, call.function, one.shape) == (read.layer, read.function, value.shape)
+        if call != read and alike and one.requires_grad and maker is not None and id(maker) not in own:
+            like.append(call)
+    probe.look(like)
+    views = [call for call in like if call in probe.layouts and probe.layouts[call].layout is not None]
+    return views or [read]
 
 
 def _last_maps(
-    listener: _Listener, outputs: Tensor, shapes: Mapping[int, ImageShape], *, before_activation: bool
+    probes: Mapping[int, _Probe], outputs: Tensor, candidates: Sequence[Heard]
 ) -> dict[int, tuple[Call, Tensor]]:
     """Return for each image the last value with spatial extent whose cells the output uses."""
-    candidates = _candidates(listener, len(outputs), before_activation=before_activation)
     total: Any = None
     if outputs.requires_grad and candidates:
         weights = 1 + torch.arange(outputs.numel(), dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
         total = (outputs * weights.sqrt()).sum()
     last: dict[int, tuple[Call, Tensor]] = {}
-    pending, behind, size = list(shapes), len(candidates), 1
+    pending, behind, size = list(probes), len(candidates), 4
     # From the last backwards, ever more at a time: the slopes of all would take as much memory as all values.
     while pending and behind:
         some = candidates[max(0, behind - size) : behind][::-1]
@@ -365,51 +362,45 @@ def _last_maps(
             with differentiating():
                 values = [heard.value for heard in some]
                 slopes = torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
+        used = [
+            (heard, slope)
+            for heard, slope in zip(some, slopes, strict=True)
+            if not heard.inward and (slope is not None or not outputs.requires_grad)
+        ]
         for place in list(pending):
-            for heard, slope in zip(some, slopes, strict=True):
-                layout = _place(listener, heard.call, heard.value, place, len(outputs))
-                if layout.cells is None or heard.inward or (slope is None and outputs.requires_grad):
+            probes[place].look([heard.call for heard, _ in used])
+            for heard, slope in used:
+                read = probes[place].layouts.get(heard.call)
+                if read is None or read.layout is None:
                     continue
-                used = slope is not None and bool((layout.cells.take(layout.by_row(slope, len(outputs))) != 0).any())
+                cells = slope is not None and bool((read.taken([slope], len(outputs)) != 0).any())
                 # If no map has cells that the output uses, the first one.
-                if used or place not in last:
+                if cells or place not in last:
                     last[place] = (heard.call, heard.value)
-                if used:
+                if cells:
                     pending.remove(place)
                     break
     return last
 
 
-def _candidates(listener: _Listener, rows: int, *, before_activation: bool) -> list[_Heard]:
+def _candidates(listener: Listener, rows: int, *, before_activation: bool) -> list[Heard]:
     """Return the values that may be maps of rows: with slopes, unchanged since, and not merely passed on."""
     skipped = _RECTIFYING | _NORMALISING if before_activation else frozenset()
     return [
         heard
         for heard in listener.heard
-        if heard.version == _version(heard.value) and heard.value.requires_grad
-        and heard.value.ndim and len(heard.value) % rows == 0
+        if heard.version == version(heard.value) and heard.value.requires_grad
+        and heard.value.ndim > 1 and len(heard.value) % rows == 0
         and not hands_on(heard.function) and heard.function not in skipped
     ]  # fmt: skip
 
 
-def _named(
-    listener: _Listener, layers: set[str], rows: Tensors, places: Sequence[int]
-) -> dict[int, tuple[Call, Tensor]]:
-    """Return the last call of some layers that depends on each image: seen from where its value is, or by gradient."""
-
-    def depends(value: Tensor, place: int) -> bool:
-        sources = listener.follower.of(value)
-        if sources or not (value.requires_grad and rows[place].requires_grad):
-            return place in sources
-        with differentiating():
-            return torch.autograd.grad(value.sum(), rows[place], retain_graph=True, allow_unused=True)[0] is not None
-
-    calls = [(call, value) for call, value in listener.returned if call.layer in layers and value.is_floating_point()]
-    last = {place: next((made for made in reversed(calls) if depends(made[1], place)), None) for place in places}
-    return {place: made for place, made in last.items() if made is not None}
+def _returned(listener: Listener, layers: set[str]) -> list[tuple[Call, Tensor]]:
+    """Return the calls of some layers, with their values."""
+    return [(call, value) for call, value in listener.returned if call.layer in layers and value.is_floating_point()]
 
 
-def _rectified(call: Call, value: Tensor, heard: list[_Heard]) -> tuple[Call, Tensor]:
+def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Tensor]:
     """Return the call of the activation of a convolution's value, or the convolution's own if there is none."""
     current = next((candidate for candidate in heard if candidate.call == call), None)
     while current is not None and (current.call == call or current.function in _NORMALISING):
@@ -417,40 +408,6 @@ def _rectified(call: Call, value: Tensor, heard: list[_Heard]) -> tuple[Call, Te
         current = next((behind for behind in heard if any(made is source for made in behind.sources)), None)
     rectified = current is not None and current.function in _RECTIFYING
     return (current.call, current.value) if rectified and current is not None else (call, value)
-
-
-def _lie(request: Request, place: int, read: Place, shape: ImageShape) -> Lie | None:
-    """Return where a map lies in its image, or None where its value is none of a map, which is refused when read."""
-    subject: Any = request.subject
-    if not 2 <= len(read.shape) <= 1 + len(shape.size):
-        return None
-    modules = dict(subject.module.named_modules())
-    rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
-    rows = rows if len(rows[0]) > 1 else twice(rows)
-    image, low, high = rows[place], rows[place].amin(), rows[place].amax()
-
-    def cells(disturbed: Tensor) -> Tensor | None:
-        listener = _Listener(read.calls)
-        with torch.no_grad(), listening(modules, listener.leave, listener.enter), listener:
-            count = len(subject.forward([*rows[:place], disturbed, *rows[place + 1 :]]))
-        values = [listener.values[call] for call in read.calls if call in listener.values]
-        whole = len(values) == len(read.calls) and all(len(value) == read.copies * count for value in values)
-        return read.taken(values, count) if whole else None
-
-    def changes(block: Tensor) -> Tensor | None:
-        block = block.to(image.device)
-        block = block if shape.channels is None else block.unsqueeze(shape.channels)
-        after = None if before is None else cells(torch.where(block, high + low - image, image))
-        if before is None or after is None:
-            return None
-        change = (before - after).abs().nan_to_num(0, 0, 0)
-        return (change * (change > ROUNDING * before.abs().amax())).sum(dim=1).cpu()
-
-    before = cells(image)
-    found = measured(shape, read.lines(shape.size), changes)
-    if found is None:
-        raise _lies_elsewhere(subject.input_names[place], read)
-    return found
 
 
 def _lies_elsewhere(name: str, read: Place) -> InputError:
@@ -496,10 +453,11 @@ class CalledMaps:
         self.request, self.options = request, options
         subject, inputs = request.subject, request.subject.input_names
         self._shapes = {place: one for place, one in enumerate(request.shapes) if one is not None and not one.vectors}
-        self._places, numbers = image_calls(
+        found, numbers = image_calls(
             request, options["layer"], self._shapes, before_activation=options["before_activation"]
         )
-        self._lies = {place: _lie(request, place, read, self._shapes[place]) for place, read in self._places.items()}
+        self._places = {place: own for place, (own, _) in found.items()}
+        self._lies = {place: lie for place, (_, lie) in found.items()}
         self.pictures = []
         for place, read in self._places.items():
             name, empty = inputs[place], np.zeros((request.count, len(request.targets)), dtype=bool)
@@ -521,7 +479,7 @@ class CalledMaps:
         subject: Any = request.subject
         rows, asked = subject.in_company(copied_rows(subject, request.inputs, part)), part.stop - part.start
         calls = [(place, call) for place in places for call in place.calls]
-        listener = _Listener({call for _, call in calls})
+        listener = Listener({call for _, call in calls})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with listening(dict(subject.module.named_modules()), listener.leave, listener.enter), listener:
                 outputs = subject.readout(subject.forward(rows), request.scale)
@@ -531,7 +489,7 @@ class CalledMaps:
                     hint = "Pass layer= with the name of a layer that it always calls"
                     raise InputError(problem, hint=hint, code="PG037")
                 value, count = listener.values[call], len(outputs)
-                if len(value) != place.copies * count or (place.cells is None and value.ndim not in (3, 4, 5)):
+                if len(value) != place.copies * count or (place.layout is None and value.ndim not in (3, 4, 5)):
                     raise InputError(
                         "A class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
                         f"channels, length), got {tuple(value.shape)} from layer {place.call.layer!r} for "

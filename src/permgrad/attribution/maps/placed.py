@@ -1,11 +1,13 @@
-"""Where a map lies in its image: what its layer sees is measured, and the map is enlarged to where its cells lie."""
+"""Where the map of a layer lies in its image: parts of the image are disturbed, and the cells that change are noted."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,21 +15,187 @@ from torch import Tensor
 
 from permgrad.attribution.maps.drawn import enlarged
 from permgrad.attribution.players.segments import ImageShape
+from permgrad.base.arrays import Floats
 
-#: Blocks of an image that are disturbed, and by how many strips the block moves along each dimension from one to the
-#: next: no two share a strip, and where a block lies along one dimension says little of the others.
-_BLOCKS, _MOVES = 8, (1, 3, 5)
-#: Where the changed cells lie should go along with where the blocks lie at least so much, but move no further: deep
-#: networks blur, so that it moves less, and cells said to lie in all of an image of which a part is seen move more.
-_AGREES, _FURTHER = 0.5, 1.4
+#: Strips of an image that are disturbed one after the other along each dimension, and lines of pixels.
+_STRIPS, _PIXELS = 8, 10
+#: Cells lie along a dimension of the image where it tells so much of which change, in nats, and other dimensions less
+#: than so much of that; and where a straight line tells so much of where they look, with no cell further beside it.
+#: So much is told where they lie along one dimension alone.
+_TOLD, _ACROSS, _STRAIGHT, _BESIDE, _PLAIN = 0.02, 0.5, 0.6, 0.35, 0.5
+#: Where the centres of what cells see are so much further apart than the cells themselves, these lie elsewhere.
+_FURTHER = 1.5
+#: Tokens of a network's own, before or behind those of an image.
+_OWN_TOKENS = 8
 #: Pixels by which a line of cells may be off, and the share of a value that is rounding.
 _SAME, ROUNDING = 0.05, 1e-5
 
 Lines = tuple[Tensor, ...]
-#: Returns how much a layer's cells change ``(rows, *cells)`` if a block of the image is disturbed, or None if unknown.
+#: Returns how much cells ``(rows, *cells)`` change where a part of the image is disturbed, or None if unknown.
 Changes = Callable[[Tensor], Tensor | None]
 
 
+# ---- how a value is read as a map ------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Layout:
+    """How one row's value is read as a map: which of its dimensions runs along which of the image's.
+
+    ``along`` names them (None: the value has no cells along it, or they are tokens), ``turned`` those that run
+    backwards. ``steps`` are the pixels between the centres of what cells see, 0 without cells. Tokens lie along the
+    dimension ``token`` row by row of a ``grid``, from ``first`` on.
+    """
+
+    along: tuple[int | None, ...]
+    turned: tuple[bool, ...]
+    steps: tuple[float, ...]
+    grid: tuple[int, ...] = ()
+    token: int = 0
+    first: int = 0
+
+    def take(self, values: Tensor, dims: int) -> Tensor:
+        """Return values ``(*, *dims)`` as ``(*, features, *cells)``, with a line of cells along every dimension."""
+        before = values.ndim - dims
+        along: Sequence[int | None] = self.along
+        if self.grid:
+            place = before + self.token
+            values = values.narrow(place, self.first, math.prod(self.grid)).unflatten(place, self.grid)
+            along = range(self.token, self.token + len(self.grid))
+        spatial = [before + dim for dim in along if dim is not None]
+        moved = values.movedim(spatial, list(range(-len(spatial), 0)))
+        features = moved.shape[before : moved.ndim - len(spatial)]
+        moved = moved.reshape(*moved.shape[:before], math.prod(features), *moved.shape[moved.ndim - len(spatial) :])
+        for axis, dim in enumerate(along):
+            moved = moved.unsqueeze(before + 1 + axis) if dim is None else moved
+        return moved.flip([before + 1 + axis for axis, turned in enumerate(self.turned) if turned])
+
+
+def strips(first: int, last: int) -> list[tuple[int, int]]:
+    """Return where strips of an image begin and end along a dimension, between two of its pixels."""
+    edges = np.linspace(first, last + 1, min(_STRIPS, last + 1 - first) + 1).round().astype(int).tolist()
+    return list(itertools.pairwise(edges))
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What the places along one dimension of a value see along one of the image: the middle, and how much it tells."""
+
+    middle: Floats  # of what a place sees more than others do (NaN: nothing)
+    whole: Floats  # of all that it sees
+    reach: float  # between the middles of the first strip and the last
+    told: float  # information in nats: 0 if every place sees the same
+
+
+def _sight(middles: Sequence[float], change: Floats) -> _Sight:
+    """Return what places see along a dimension, whose strips change them by ``(strips, places)``."""
+    total = change.sum(axis=1)
+    middle, share = np.array(middles)[total > 0], change[total > 0] / total[total > 0, None]
+    if not len(share):
+        none = np.full(change.shape[1], np.nan)
+        return _Sight(none, none, 0.0, 0.0)
+    # Every cell changes a little where all look at all: what counts is where it changes more than others do.
+    more = np.divide(share, share.mean(axis=0), out=np.ones_like(share), where=share > 0)
+    told = float((share * np.log(more)).sum() / len(share))
+    return _Sight(
+        _middles(middle, (more - 1).clip(0) * (share > 0)), _middles(middle, share), float(np.ptp(middles)), told
+    )
+
+
+def _middles(middle: Floats, weights: Floats) -> Floats:
+    """Return the middle of strips for each place, weighted ``(strips, places)``, NaN without any weight."""
+    total = weights.sum(axis=0)
+    return np.divide(middle @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def layout_of(middles: Sequence[Sequence[float]], changes: Sequence[Sequence[Floats]]) -> Layout | None:
+    """Return how a value is read as a map, or None if its cells lie on no grid.
+
+    ``changes``: for each dimension of the image, and each of a row's value, how much its places change with each strip,
+    ``(strips, places)``. ``middles``: of the strips.
+    """
+    if not changes or len(changes[0]) < 2:
+        return None
+    sights = [[_sight(middle, change) for change in by_dim] for middle, by_dim in zip(middles, changes, strict=True)]
+    return _tokens(sights) or _apart(sights)
+
+
+def _fitted(places: Floats, middles: Floats, reach: float) -> tuple[float, float]:
+    """Return by how much middles move from one place to the next, and how well a straight line tells it (0: not)."""
+    known = np.isfinite(middles)
+    places, middles = places[known], middles[known]
+    if len(places) < 2 or np.ptp(places) == 0 or np.ptp(middles) == 0:
+        return 0.0, 0.0
+    slope, offset = np.polyfit(places, middles, 1)
+    beside = middles - slope * places - offset
+    told = 1 - float(beside.var() / middles.var())
+    return float(slope), told if told >= _STRAIGHT and np.abs(beside).max() <= _BESIDE * reach else 0.0
+
+
+def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
+    """Return the layout of a value with a dimension for each of the image, or for some."""
+    along: list[int | None] = []
+    steps: list[float] = []
+    told: list[float] = []
+    untold = [0.0]
+    for by_dim in sights:
+        dim = int(np.argmax([one.told for one in by_dim]))
+        sight, places = by_dim[dim], np.arange(len(by_dim[dim].middle), dtype=float)
+        # A map that is turned by an angle moves along both dimensions.
+        across = max((other[dim].told for other in sights if other is not by_dim), default=0.0)
+        straight = _fitted(places, sight.middle, sight.reach)[1] > 0
+        carried = straight and sight.told >= _TOLD and across < _ACROSS * sight.told
+        along.append(dim if carried else None)
+        steps.append(_fitted(places, sight.whole, sight.reach)[0] if carried else 0.0)
+        (told if carried else untold).append(sight.told)
+    known = [dim for dim in along if dim is not None]
+    if not known or len(set(known)) < len(known) or max(untold) > _ACROSS * min(told):
+        return None
+    # A value may hold one frame of a film, or a line of cells across all channels of a series.
+    if len(known) < min(len(sights), 2) and min(told) < _PLAIN:
+        return None
+    return Layout(tuple(along), tuple(step < 0 for step in steps), tuple(map(abs, steps)))
+
+
+def _tokens(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
+    """Return the layout of a value with one dimension for all of the image's, as patches one after the other."""
+    best: tuple[float, Layout | None] = (0.0, None)
+    for token, size in enumerate(len(sight.middle) for sight in sights[0]):
+        own = [by_dim[token] for by_dim in sights]
+        tell = all(
+            one.told >= max(_TOLD, *(other.told for other in by_dim)) for one, by_dim in zip(own, sights, strict=True)
+        )
+        if len(sights) < 2 or not tell:
+            continue
+        for extra in range(min(_OWN_TOKENS, size - 4) + 1):
+            for grid in _grids(size - extra, len(sights)):
+                index = np.indices(grid).reshape(len(grid), -1).astype(float)
+                for first in {0, extra}:
+                    part = slice(first, first + size - extra)
+                    fits = [
+                        _fitted(line, sight.middle[part], sight.reach) for line, sight in zip(index, own, strict=True)
+                    ]
+                    steps, told = zip(*fits, strict=True)
+                    if min(told) > 0 < min(steps) and sum(told) > best[0]:
+                        steps = tuple(
+                            _fitted(line, sight.whole[part], sight.reach)[0]
+                            for line, sight in zip(index, own, strict=True)
+                        )
+                        none = (None,) * len(sights), (False,) * len(sights)
+                        best = sum(told), Layout(*none, steps, grid, token, first)
+    return best[1]
+
+
+def _grids(places: int, dims: int) -> Iterator[tuple[int, ...]]:
+    """Yield the grids of so many cells, with at least two along every dimension."""
+    if dims == 1:
+        if places > 1:
+            yield (places,)
+        return
+    for lines in range(2, places // 2 + 1):
+        if places % lines == 0:
+            yield from ((lines, *behind) for behind in _grids(places // lines, dims - 1))
+
+
+# ---- where its cells lie ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Lie:
     """Where the lines of a map's cells lie in an image, by dimension, and the first and last pixel that it sees."""
@@ -65,69 +233,85 @@ def _weights(line: Tensor, seen: tuple[int, int], pixels: int, how: str) -> Tens
     return weights * ((at >= seen[0]) & (at <= seen[1]))
 
 
-# ---- measured --------------------------------------------------------------------------------------------------------
-def measured(shape: ImageShape, lines: Lines, changes: Changes) -> Lie | None:
-    """Return where a map lies whose lines are said to lie there, or None if other cells change with their pixels."""
-    if not _agree(shape, lines, changes):
+def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie | None:
+    """Return where the cells lie that ``changes`` tells of, or None if what they see lies further apart."""
+    pairs = [_line(shape, dim, changes) for dim in range(len(shape.size))]
+    steps = layout.steps if layout is not None else (0.0,) * len(pairs)
+    apart = [float(line[1] - line[0]) if len(line) > 1 else math.inf for line, _ in pairs]
+    if any(one > _FURTHER * other for one, other in zip(steps, apart, strict=True)):
         return None
-    return Lie(lines, tuple(_seen(shape, dim, line, changes) for dim, line in enumerate(lines)))
+    return Lie(tuple(line for line, _ in pairs), tuple(seen for _, seen in pairs))
 
 
-def _agree(shape: ImageShape, lines: Lines, changes: Changes) -> bool:
-    """Return whether the cells that change with a block lie where it lies. If few blocks change any, it is so."""
-    blocks, centres = [], []
-    for number in range(_BLOCKS):
-        block, middle = torch.ones((1,) * len(shape.size), dtype=torch.bool), []
-        for dim, (pixels, move) in enumerate(zip(shape.size, _MOVES, strict=False)):
-            strips = min(_BLOCKS, pixels)
-            strip = move * number % strips
-            start, end = strip * pixels // strips, (strip + 1) * pixels // strips
-            block = block & _strip(shape, dim, start, end)
-            middle.append((start + end - 1) / 2)
-        change = changes(block)
-        if change is None:
-            return True
-        # Every cell changes a little where all look at all.
-        change = change.sum(dim=0).double().reshape(tuple(map(len, lines)))
-        change = (change - change.median()).clamp_min(0)
-        if float(change.sum()) > 0:
-            shares = (change / change.sum()).movedim
-            centres.append(
-                [
-                    float(shares(dim, -1).reshape(-1, len(line)).sum(dim=0) @ line.double())
-                    for dim, line in enumerate(lines)
-                ]
-            )
-            blocks.append(middle)
-    if len(blocks) < _BLOCKS // 2:
-        return True
-    for dim, line in enumerate(lines):
-        there, found = np.array(blocks)[:, dim], np.array(centres)[:, dim]
-        if len(line) > 1 and there.std() > 0:
-            slope = float(((there - there.mean()) * (found - found.mean())).mean()) / float(there.var())
-            if not (slope * there.std() >= _AGREES * found.std() and slope <= _FURTHER and found.std() > 0):
-                return False
-    return True
+def _line(shape: ImageShape, dim: int, changes: Changes) -> tuple[Tensor, tuple[int, int]]:
+    """Return where the lines of cells lie along a dimension, and the pixels that they see.
+
+    They cover what they see evenly, or by whole pixels, and around its middle, unless the cells that a line of pixels
+    changes say otherwise by more than half a cell, as those do of an image that is padded.
+    """
+
+    @cache
+    def cells(start: int, end: int) -> Tensor:
+        change = changes(strip(shape, dim, start, end))
+        return torch.zeros(1) if change is None else change.movedim(dim + 1, -1).flatten(0, -2).sum(dim=0)
+
+    pixels, count = shape.size[dim], len(cells(0, 1))
+    first, last = seen_along(pixels, lambda start, end: bool(cells(start, end).any()))
+    # Steps leave out pixels at the edge, which lie on the last cell all the same.
+    cell = (last - first + 1) / count - _SAME
+    first, last = 0 if first < cell else first, pixels - 1 if pixels - 1 - last < cell else last
+    step, middle = (last - first + 1) / count, (first + last) / 2
+    ends: list[tuple[int, int, int]] = []  # a line of pixels, the first and the last cell that it changes
+    # Where the outer pixels change all cells, those between them do.
+    if count > 1 and not all(bool(cells(at, at + 1).all()) for at in (first, last)):
+        for at in np.unique(np.linspace(first, last, min(_PIXELS, last - first + 1)).round().astype(int)).tolist():
+            changed = torch.nonzero(cells(at, at + 1)).flatten().tolist()
+            ends += [(at, changed[0], changed[-1])] if changed else []
+    low = [(at, cell) for at, cell, _ in ends if cell > 0]
+    high = [(at, cell) for at, _, cell in ends if cell < count - 1]
+    steps = [step, *_whole_steps(low, high)]
+    drift = [max(_drift(low, one), _drift(high, one)) for one in steps]
+    if len(steps) > 1 and min(drift[1:]) < drift[0] - 0.3:
+        step = steps[int(np.argmin(drift))]
+    line = middle + (torch.arange(count) - (count - 1) / 2) * step
+    if low and high:
+        behind = sum(float(np.mean([at / step - cell for at, cell in side])) for side in (low, high)) / 2
+        off = step * (behind + (count - 1) / 2) - middle
+        if abs(off) > step / 2 + _SAME:
+            line = line + round(2 * off) / 2
+    return line.float(), (first, last)
 
 
-def _seen(shape: ImageShape, dim: int, line: Tensor, changes: Changes) -> tuple[int, int]:
-    """Return the first and last pixel along a dimension that lie on a cell, or change one."""
-    pixels = shape.size[dim]
-    reach = float(line.diff().median()) / 2 + _SAME if len(line) > 1 else 0.0
-    first, last = int(np.ceil(float(line[0]) - reach)), int(np.floor(float(line[-1]) + reach))
-
-    def changed(count: int, *, behind: bool) -> bool:
-        change = changes(_strip(shape, dim, pixels - 1 - count if behind else 0, pixels if behind else count + 1))
-        return change is None or bool(change.any())
-
-    if first > 0:
-        first = bisect_left(range(first), True, key=partial(changed, behind=False))
-    if last < pixels - 1:
-        last = pixels - 1 - bisect_left(range(pixels - 1 - last), True, key=partial(changed, behind=True))
+def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, int]:
+    """Return the first and the last pixel along a dimension that change anything."""
+    first, last = 0, pixels - 1
+    if not changed(0, 1):
+        if not changed(0, pixels):
+            return first, last
+        first = bisect_left(range(last), True, key=lambda at: changed(0, at + 1))
+    if not changed(pixels - 1, pixels):
+        last -= bisect_left(range(last - first), True, key=lambda at: changed(pixels - 1 - at, pixels))
     return first, last
 
 
-def _strip(shape: ImageShape, dim: int, start: int, end: int) -> Tensor:
+def _whole_steps(*sides: list[tuple[int, int]]) -> list[float]:
+    """Return the whole numbers of pixels for a cell, or of cells for a pixel, that are next to what was measured."""
+    slopes = [
+        (side[-1][0] - side[0][0]) / (side[-1][1] - side[0][1]) for side in sides if side and side[-1][1] > side[0][1]
+    ]
+    if not slopes:
+        return []
+    slope = sum(slopes) / len(slopes)
+    near = [max(1, math.floor(max(slope, 1 / slope))), math.ceil(max(slope, 1 / slope))]
+    return [float(one) if slope >= 1 else 1 / one for one in near]
+
+
+def _drift(side: list[tuple[int, int]], step: float) -> float:
+    """Return by how many cells the ends of what pixels change move away from lines so far apart."""
+    return float(np.ptp([cell - at / step for at, cell in side])) if side else 0.0
+
+
+def strip(shape: ImageShape, dim: int, start: int, end: int) -> Tensor:
     """Return a strip across an image, true between two pixels of a dimension."""
     at = torch.arange(shape.size[dim])
     return ((at >= start) & (at < end)).reshape([-1 if each == dim else 1 for each in range(len(shape.size))])

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.segments import ImageShape, image_shape
-from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Method, Request, Scope, methods, name_of
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.inner import InnerSubject
@@ -93,7 +93,7 @@ class CaptumMethod(Method):
                 work(slice(0, request.count))
             else:
                 in_batches(request.count, size, work)
-            outputs = CoalitionGame(request).base()
+            outputs = Blend(request).base()
         facts = {"quantity": f"attribution by {self.name}", "unit": "as the network returns it"}
         predictions = outputs[:, list(request.targets)].double().cpu().numpy()
         explanation = build(request, self.name, values, facts, predictions=predictions)

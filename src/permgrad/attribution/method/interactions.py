@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.replace.game import Game, Played, loss_value, receiver_classes
+from permgrad.attribution.replace.game import Game, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import estimated
 from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.attribution.request import Request
@@ -116,8 +116,8 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
     Sets are played over all rows and repeats, in the same order of pairs of a row and its donor.
     """
     game = Game(request, loss_value(request))
-    outputs = game.back_end.outputs()
-    classes, count = receiver_classes(request, outputs)
+    outputs = game.back_end.explained()
+    game.classes, game.class_count = receiver_classes(request, outputs)
     unchanged = np.abs(game.value(outputs, slice(0, request.count), outputs)[:, 0])
     eps, largest = 16 * torch.finfo(outputs.dtype).eps, max(map(len, chosen))
     smaller = {some for each in chosen for size in range(1, len(each)) for some in combinations(each, size)}
@@ -152,13 +152,11 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
                 value, size = effects + sum(inner), unchanged[rows] + np.abs(effects)
                 # What rounding of the losses leaves where effects add up is 0.
                 value[np.abs(value) <= eps * (size + sum(map(np.abs, inner)))] = 0.0
-                played = Played(game, 1, classes, count)
-                played.add(name, rows, donors, value[:, None, None])
-                moments = played.moments[name]
+                game.add(name, rows, donors, value[:, None, None])
+                moments = game.moments.pop(name)
                 by_group = [estimated(moments, request.confidence, group)[:, 0] for group in groups]
                 numbers[each] = np.stack(by_group, axis=1)
-    made = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations
-    return np.stack([numbers[each] for each in chosen], axis=1), made
+    return np.stack([numbers[each] for each in chosen], axis=1), game.model_rows
 
 
 def _screened(

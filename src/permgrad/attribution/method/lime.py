@@ -12,13 +12,13 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
-from permgrad.attribution.replace.coalitions import select
+from permgrad.attribution.replace.coalitions import forward_batch_size, select
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.finite import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.base.checks import check_choice, check_number, check_whole
+from permgrad.base.checks import check_number, check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
@@ -31,7 +31,6 @@ Place = Callable[[list[Tensor]], list[Tensor]]
 _LEAST_SAMPLES, _SAMPLES_PER_PLAYER = 1000, 50
 #: Least total weight of the neighbours that differ from the row, whose own weight is 1.
 _LEAST_WEIGHT = 0.1
-NEIGHBOURHOODS = ("auto", "coalition", "gaussian")
 #: Meaning of a coefficient.
 _QUANTITIES = {
     "coalition": "effect of keeping the feature in a linear model around the row",
@@ -41,10 +40,10 @@ _REFERENCES = {
     "coalition": "players taken from {:,} background rows",
     "gaussian": "offsets scaled to the spread over {:,} background rows",
 }
-#: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
-_BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
 #: Neighbours in which a player is moved to see whether the output uses it.
 _TRIALS = 32
+#: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
+_BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
 
 
 def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple[Floats, Integers]:
@@ -90,25 +89,13 @@ def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
 
 def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return a function that prepares offsets for all rows, scaled to each number's spread over the background."""
-    subject, device = request.subject, request.subject.device
-    owners = request.space.owners(device)
-    hint = "Pass neighbourhood='coalition'."
-    for name, real in zip(subject.input_names, subject.real, strict=True):
-        if not real:
-            problem = f"neighbourhood='gaussian' needs real numbers, but input {name!r} holds integers"
-            raise InputError(problem, hint=hint, code="PG006")
-    spreads, movable = [], np.zeros(len(request.space) + 1, dtype=bool)
-    for position, (donors, each) in enumerate(zip(request.donors, owners, strict=True)):
-        scale = subject.on_a_scale(position, donors.shape[1:]).to(device).reshape(-1)
-        movable[each[scale].unique().cpu().numpy()] = True
+    device = request.subject.device
+    owners, spreads = request.space.owners(device), []
+    for donors, each in zip(request.donors, owners, strict=True):
         # torch warns of the deviation of no columns.
         flat = donors.double().reshape(len(donors), len(each))
         deviation = flat.std(dim=0, correction=0) if flat.numel() else torch.zeros(len(each), dtype=torch.float64)
-        spreads.append(deviation.to(device) * (each < len(request.space)) * scale)
-    for name, size, moves in zip(request.space.names, request.space.sizes(), movable[:-1], strict=True):
-        if size and not moves:
-            problem = f"neighbourhood='gaussian' needs real numbers, but {name!r} holds only levels"
-            raise InputError(problem, hint=hint, code="PG006")
+        spreads.append(deviation.to(device) * (each < len(request.space)))
 
     def edit(coordinates: Floats, _: Integers) -> Place:
         padded = torch.from_numpy(np.pad(coordinates, ((0, 0), (0, 1)))).to(device)
@@ -181,52 +168,93 @@ class Lime(Configured):
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     samples: int | None = None
     kernel_width: float | None = None
-    inner: ClassVar[Mapping[str, Any]] = {"neighbourhood": "auto", "ridge": 1.0}
+    inner: ClassVar[Mapping[str, Any]] = {"neighbourhood": None, "ridge": 1.0}
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
-        with request.subject.open():
-            lime = _Rows(request, options)
-            rows, players = request.count, len(request.space.names)
-            values = np.empty((rows, players, len(request.targets)))
-            std, explained = np.empty_like(values), np.empty((rows, len(request.targets)))
-            with Progress(rows, "lime", request.progress) as progress:
-                # Blocks of rows whose outputs fit in memory.
-                numbers = options["samples"] * len(request.targets)
-                for part in slices(rows, max(1, _BLOCK_NUMBERS // numbers)):
-                    values[part], std[part], explained[part] = lime.explain(np.arange(part.start, part.stop))
-                    progress.advance(part.stop - part.start)
-        low, high, p_values = interval(values, std, lime.surrogate.freedom + 1, request.confidence)
+        rows, players, targets = request.count, len(request.space.names), len(request.targets)
+        coordinates, donors = draw_neighbours(request, options["neighbourhood"], options["samples"])
+        surrogate = Surrogate(coordinates, _kernel(coordinates, options["kernel_width"]), options["ridge"])
+        values, explained = np.empty((rows, players, targets)), np.empty((rows, targets))
+        std, size = np.empty_like(values), max(1, _BLOCK_NUMBERS // (len(donors) * targets))
+        with request.subject.open(), Progress(rows, "lime", request.progress) as progress:
+            neighbours = _Neighbours(request, options["neighbourhood"])
+            for part in slices(rows, size):
+                some = np.arange(part.start, part.stop)
+                outputs = neighbours.outputs(some, coordinates, donors)
+                idle = neighbours.idle(some, coordinates, donors, outputs)
+                solved = surrogate.solve(outputs.reshape(len(donors), -1))
+                for array, of in zip((values, std), solved, strict=False):
+                    array[part] = np.where(idle, 0.0, of.reshape(players, -1, targets)).swapaxes(0, 1)
+                explained[part] = solved[2].reshape(-1, targets)
+                progress.advance(len(some))
+        low, high, p_values = interval(values, std, surrogate.freedom + 1, request.confidence)
         facts = {
             "quantity": _QUANTITIES[options["neighbourhood"]],
             "baseline": _REFERENCES[options["neighbourhood"]].format(len(request.donors[0])),
             **options,
             "local_r2": explained.tolist(),
             "local_r2_mean": float(explained.mean()),
-            "model_rows": lime.evaluations,
+            "model_rows": neighbours.game.evaluations,
         }
-        predictions = lime.full(np.arange(rows, dtype=np.int64))
-        return build(
-            request,
-            "lime",
-            values,
-            facts,
-            std_error=std,
-            low=low,
-            high=high,
-            p_values=p_values,
-            predictions=predictions,
-        )
+        errors: dict[str, Any] = {"std_error": std, "low": low, "high": high, "p_values": p_values}
+        return build(request, "lime", values, facts, **errors, predictions=neighbours.game.full(np.arange(rows)))
+
+
+class _Neighbours:
+    """Predicts neighbours of rows."""
+
+    def __init__(self, request: Request, neighbourhood: str) -> None:
+        self.request, self.game = request, ShapleyGame(request, "output")
+        self.coalitions = neighbourhood == "coalition"
+        self.places = (_coalition_places if self.coalitions else _gaussian_places)(request)
+
+    def outputs(self, rows: Integers, coordinates: Floats, donors: Integers) -> Floats:
+        """Return the requested outputs at all neighbours of some rows, ``(neighbours, rows, targets)``."""
+        subject, chosen = self.request.subject, torch.from_numpy(rows)
+        tensors = [tensor[chosen.to(tensor.device)] for tensor in self.request.inputs]
+        outputs = np.empty((len(donors), len(rows), len(self.request.targets)))
+
+        def some_neighbours(part: slice) -> None:
+            place, count = self.places(coordinates[part], donors[part]), part.stop - part.start
+
+            def some_rows(some: slice) -> None:
+                placed = place([tensor[some].to(subject.device) for tensor in tensors])
+                with torch.no_grad():
+                    raw = finite(subject.forward([tensor.flatten(0, 1) for tensor in placed]), "between")
+                read = self.game.measure(raw[:, None], np.repeat(rows[some], count))
+                outputs[part, some] = read.reshape(-1, count, read.shape[1]).swapaxes(0, 1)
+                self.game.evaluations += len(raw)
+
+            in_batches(len(rows), max(1, batch // count), some_rows)
+
+        batch, positions = forward_batch_size(self.request), sum(tensor[0].numel() for tensor in tensors)
+        in_batches(len(donors), max(1, min(batch, _CHUNK_NUMBERS // max(1, positions))), some_neighbours)
+        return outputs
+
+    def idle(self, rows: Integers, coordinates: Floats, donors: Integers, outputs: Floats) -> Booleans:
+        """Return which players never change an output by more than rounding, ``(players, rows, targets)``."""
+        rounding, players = self.game.rounding(rows, 1), coordinates.shape[1]
+        idle = np.ones((players, len(rows), outputs.shape[2]), dtype=bool)
+        for neighbour in range(1, min(_TRIALS + 1, len(donors))):
+            left, open_rows = np.flatnonzero(idle.any(axis=(1, 2))), np.flatnonzero(idle.any(axis=(0, 2)))
+            if not len(left):
+                break
+            # Kept becomes replaced, replaced becomes kept, and an offset becomes 0.
+            moved = np.repeat(coordinates[[neighbour]], len(left), axis=0)
+            moved[np.arange(len(left)), left] = 1.0 - moved[np.arange(len(left)), left] if self.coalitions else 0.0
+            found = self.outputs(rows[open_rows], moved, np.full(len(left), donors[neighbour]))
+            still = np.abs(found - outputs[neighbour, open_rows]) <= rounding[open_rows]
+            idle[np.ix_(left, open_rows)] &= still
+        return idle
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with defaults that depend on the players. Refuse invalid values."""
     need_background(request.count, shared=request.shared)
     neighbourhood, players, samples = options["neighbourhood"], len(request.space), options["samples"]
-    check_choice("neighbourhood", neighbourhood, NEIGHBOURHOODS)
-    if neighbourhood == "auto":
-        neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
+    neighbourhood = neighbourhood or ("gaussian" if _on_a_scale(request) else "coalition")
     samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players) if samples is None else samples
     width = 0.75 * players**0.5 if options["kernel_width"] is None else options["kernel_width"]
     return {
@@ -234,7 +262,7 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         # With as few coalitions as players, the fit would always be perfect.
         "samples": check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3),
         "kernel_width": check_number("kernel_width", width, "pass such a number", above_zero=True),
-        "ridge": check_number("ridge", options["ridge"], "pass such a number"),
+        "ridge": options["ridge"],
     }
 
 
@@ -270,79 +298,3 @@ def _kernel(coordinates: Floats, width: float) -> Floats:
         )
         raise InputError(problem, hint="Pass a larger width, or leave it out.", code="PG002")
     return weights
-
-
-class _Rows(ShapleyGame):
-    """Explains blocks of rows with one design."""
-
-    def __init__(self, request: Request, options: dict[str, Any]) -> None:
-        super().__init__(request, "output")
-        self._coalitions = options["neighbourhood"] == "coalition"
-        self._places = (_coalition_places if self._coalitions else _gaussian_places)(request)
-        self.coordinates, self.donors = draw_neighbours(request, options["neighbourhood"], options["samples"])
-        weights = _kernel(self.coordinates, options["kernel_width"])
-        self.surrogate = Surrogate(self.coordinates, weights, options["ridge"])
-
-    def explain(self, rows: Integers) -> tuple[Floats, Floats, Floats]:
-        """Return coefficients and errors ``(n, players, targets)`` and R² ``(n, targets)``."""
-        outputs = self.outputs(rows, self.coordinates, self.donors)
-        flat = outputs.transpose(1, 0, 2).reshape(outputs.shape[1], -1)
-        coefficients, std, explained = self.surrogate.solve(flat)
-        idle = self._idle(rows, outputs)
-        values, errors = (
-            np.where(idle, 0.0, array.reshape(array.shape[0], len(rows), -1).transpose(1, 0, 2))
-            for array in (coefficients, std)
-        )
-        return values, errors, explained.reshape(len(rows), -1)
-
-    def outputs(self, rows: Integers, coordinates: Floats, donors: Integers) -> Floats:
-        """Return the requested outputs at all neighbours of all rows, ``(n, neighbours, targets)``."""
-        request = self.request
-        outputs_of_all = np.empty((len(rows), len(donors), len(request.targets)))
-        chosen = torch.from_numpy(rows)
-        # Views where the block holds all rows. Batches of them go to the network's device.
-        tensors = [tensor[chosen.to(tensor.device)] for tensor in request.inputs]
-        positions = sum(tensor[0].numel() for tensor in tensors)
-
-        def some_neighbours(part: slice) -> None:
-            place, count = self._places(coordinates[part], donors[part]), part.stop - part.start
-            raw: list[Tensor] = []
-
-            def some_rows(some: slice) -> None:
-                placed = place([tensor[some].to(request.subject.device) for tensor in tensors])
-                with torch.no_grad():
-                    outputs = request.subject.forward([tensor.flatten(0, 1) for tensor in placed])
-                if not raw:
-                    raw.append(torch.empty(len(rows), count, outputs.shape[1], dtype=outputs.dtype))
-                raw[0][some] = outputs.reshape(-1, count, outputs.shape[1]).cpu()
-                self.evaluations += len(outputs)
-
-            in_batches(len(rows), max(1, self._batch // count), some_rows)
-            finite(raw[0].flatten(0, 1), "between")
-            # Once for many batches, because for a small network this costs nearly as much as running it.
-            measured = self.measure(raw[0].flatten(0, 1)[:, None], np.repeat(rows, count))
-            outputs_of_all[:, part] = measured.reshape(len(rows), count, -1)
-
-        size = max(1, min(self._batch, _CHUNK_NUMBERS // max(1, positions)))
-        in_batches(len(donors), size, some_neighbours)
-        return outputs_of_all
-
-    def _idle(self, rows: Integers, outputs: Floats) -> Booleans:
-        """Return which players never change an output by more than rounding, ``(n, players, targets)``."""
-        rounding = self.rounding(rows, 1)
-        idle = np.ones((len(rows), self.coordinates.shape[1], outputs.shape[2]), dtype=bool)
-        for neighbour in range(1, min(_TRIALS + 1, len(self.donors))):
-            open_rows = np.flatnonzero(idle.any(axis=(1, 2)))
-            players = np.flatnonzero(idle.any(axis=(0, 2)))
-            if not len(open_rows):
-                break
-            # Kept becomes replaced, replaced becomes kept, and an offset becomes 0.
-            coordinates = np.repeat(self.coordinates[[neighbour]], len(players), axis=0)
-            places = np.arange(len(players)), players
-            coordinates[places] = 1.0 - coordinates[places] if self._coalitions else 0.0
-            donors = np.full(len(players), self.donors[neighbour])
-            moved = self.outputs(rows[open_rows], coordinates, donors)
-            change = np.abs(moved - outputs[open_rows, neighbour][:, None])
-            still = change <= rounding[open_rows][:, None]
-            idle[np.ix_(open_rows, players)] &= still
-        return idle

@@ -11,6 +11,7 @@ from permgrad.attribution.replace.branch_weights import branch_weights, weigh_mo
 from permgrad.attribution.replace.direction import direction
 from permgrad.attribution.replace.game import explain_plays, global_explanation, play_losses
 from permgrad.attribution.replace.plays import (
+    EXACT_PLAYERS,
     Plays,
     path_plays,
     plays_beside_others,
@@ -26,7 +27,7 @@ from permgrad.base.errors import InputError
 class PermGrad(PairedMethod):
     """The path game, with intervals and p-values, per class and overall.
 
-    ``groups="modality"`` gives the exact Shapley value of the game of replacing whole modalities (sampled above 12),
+    ``groups="modality"`` gives the exact Shapley value of the game of replacing whole modalities (up to 12),
     and each modality's effect ``alone`` and ``last``: the inputs of a network, or the kinds of columns of an estimator
     (``table``, ``text``, ``photo``, each in all paths). For any other network, modalities take the role of paths. Other
     levels give the total effect of each player, and ``others_replaced``, its effect while all other modalities are
@@ -67,15 +68,15 @@ class PermGrad(PairedMethod):
         if request.scope == "local":
             return explain_plays("permgrad", request, plays)
         if plays.names[1:] == ("alone", "last"):
-            played = play_losses(request, with_total(plays), "permgrad")
-            weights: dict[str, Any] | None = weigh_modalities(played, request)
+            game = play_losses(request, with_total(plays), "permgrad")
+            weights: dict[str, Any] | None = weigh_modalities(game, request)
         else:
-            played = play_losses(request, plays, "permgrad")
-            weights = branch_weights(request, played.game) if request.options["branches"] else None
+            game = play_losses(request, plays, "permgrad")
+            weights = branch_weights(request, game) if request.options["branches"] else None
         trends = None
-        if played.game.engine is not None and request.options["direction"]:
-            trends = direction(request, played.game.engine)
-        explanation = global_explanation("permgrad", request, plays, played, branches=weights, direction=trends)
+        if game.engine is not None and request.options["direction"]:
+            trends = direction(request, game.engine)
+        explanation = global_explanation("permgrad", request, plays, game, branches=weights, direction=trends)
         return with_interactions(request, plays, explanation)
 
     @staticmethod
@@ -88,7 +89,10 @@ class PermGrad(PairedMethod):
                     "groups='modality' replaces several kinds of columns at once, and no conditional draw fits them"
                 )
                 raise InputError(problem, hint="Leave sampling out.", code="PG004")
-            return request, shapley_plays(request.space, request.seed, paths)
+            if len(request.space) > EXACT_PLAYERS:
+                problem = f"permgrad measures all subsets of up to {EXACT_PLAYERS} modalities, got {len(request.space)}"
+                raise InputError(problem, hint="Join some with groups=, or choose method='shapley'.", code="PG002")
+            return request, shapley_plays(request.space, paths)
         if paths:
             return request, path_plays(request.space, paths)
         several = len(set(request.space.modality)) > 1 and request.scoring is None

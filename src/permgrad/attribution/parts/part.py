@@ -122,18 +122,18 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     played = play_losses(request, plays, plan.method)
     names = [name for name in request.space.columns if name in played.moments]
     sums: Sums = {EFFECTS: SummedMoments.of(played.moments[name] for name in names)} if names else {}
-    engine = played.game.engine
+    engine = played.engine
     weighs = plan.method == "permgrad" and request.options.get("branches", True) and len(request.subject.paths) == 2
     if engine is not None and weighs:
-        sums[BRANCHES] = SummedMoments.of([branch_moments(request, engine)])
+        sums[BRANCHES] = SummedMoments.of([branch_moments(played)])
     if request.y is not None:
         sums["target"] = RowSums.of_targets(request.y, len(request.subject.class_names), request.sample_weight)
-    missing = np.full((len(request.space.columns), len(played.outputs), len(plays.names)), np.nan)
-    unplayed = replace(played, model_rows=0)
-    shown = global_explanation(plan.method, request, plays, unplayed, np.stack([missing] * 5))
+    outputs = ("all", *request.subject.class_names)
+    missing = np.full((5, len(request.space.columns), len(outputs), len(plays.names)), np.nan)
+    shown = global_explanation(plan.method, request, plays, played, missing)
     return sums, _header(
         shown,
-        all_outputs=played.outputs,
+        all_outputs=outputs,
         quantities=plays.names,
         played=names,
         repeats=played.repeats,
@@ -209,7 +209,8 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     outputs, quantities, confidence = tuple(header["all_outputs"]), header["quantities"], header["meta"]["confidence"]
     effects: Any = total.sums.get(EFFECTS)
     moments = {name: effects.player(place) for place, name in enumerate(header["played"])}
-    tables = tabulate(tuple(header["names"]), moments, outputs, header["repeats"], len(quantities), confidence)
+    repeats = {name: header["repeats"][name] for name in header["names"]}
+    tables = tabulate(repeats, moments, len(outputs), len(quantities), confidence)
     # The first output stands for all rows. A class may have its name.
     columns = [0, *(1 + outputs[1:].index(name) for name in header["outputs"][1:])]
     target: Any = total.sums.get("target")

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 
 from permgrad.attribution.replace.donors import Lenders
-from permgrad.attribution.replace.engine import Replacement
-from permgrad.attribution.replace.game import Game, Played, loss_value, play_losses
+from permgrad.attribution.replace.game import Game, play_losses
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
-from permgrad.attribution.replace.plays import SHARES, TOTAL, TWO_PATHS, Effects, Play, shapley_plays, with_total
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, SHARES, TOTAL, TWO_PATHS, Play, shapley_plays, with_total
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats
 
@@ -28,7 +27,7 @@ _NUMBERS = ("importance", "std_error", "ci_low", "ci_high", "p_value")
 
 
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
-    """Return the weight of each branch, as written to ``branches.json``, or None for a network with one branch.
+    """Return the weight of each branch, as written to ``branches.json``, or None for one branch, or too many.
 
     Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``, then ``total``
     (for paths with the interval of the interaction) and ``interaction``. ``alone`` is the effect of replacing this
@@ -37,14 +36,13 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     if game.engine is not None:
         if len(request.subject.paths) != 2:
             return None
-        moments = branch_moments(request, game.engine)
+        moments = branch_moments(game)
         quantity = "divergence" if request.y is None else "loss"
         return weigh_branches(moments, request.subject.paths, request.confidence, quantity)
-    modalities = request.space.modalities()
-    if len(modalities) < 2:
+    if not 2 <= len(set(request.space.modality)) <= EXACT_PLAYERS:
         return None
-    request = replace(request, space=modalities)
-    plays = with_total(shapley_plays(modalities, request.seed))
+    request = replace(request, space=request.space.modalities())
+    plays = with_total(shapley_plays(request.space))
     return weigh_modalities(play_losses(request, plays, "modalities"), request)
 
 
@@ -59,10 +57,10 @@ def _weights(numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, floa
     return {**entries, "total": total}
 
 
-def weigh_modalities(played: Played, request: Request) -> dict[str, Any]:
+def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the game of all modalities and their total."""
     names = (*request.space.names, TOTAL)
-    numbers = {name: estimated(played.moments[name], request.confidence) for name in names}
+    numbers = {name: estimated(game.moments[name], request.confidence) for name in names}
     ends = {name: (each[0, 1], each[0, 2]) for name, each in numbers.items()}
     result = _weights({name: each[:, 0] for name, each in numbers.items()}, ends)
     for name in request.space.names:
@@ -81,9 +79,11 @@ def weigh_branches(moments: Estimable, paths: Sequence[str], confidence: float, 
     return {**result, "interaction": float(interaction), "total": total, "quantity": quantity}
 
 
-def branch_moments(request: Request, engine: Replacement) -> PairMoments:
+def branch_moments(game: Game) -> PairMoments:
     """Replace branches of rows by those of their donors, and store the sums over the pairs."""
-    value, paths, device = loss_value(request), request.subject.paths, request.subject.device
+    request, engine = game.request, game.engine
+    assert engine is not None, "branches are those of a hybrid network"
+    paths, device = request.subject.paths, request.subject.device
     play = Play("branches", paths, np.arange(1), TWO_PATHS[:, None], SHARES[None], within=((), (), (0, 1)))
     coalitions = (frozenset(paths[:1]), frozenset(paths[1:]), frozenset(paths))
     rows, donors = request.count, len(request.donors[0])
@@ -92,8 +92,7 @@ def branch_moments(request: Request, engine: Replacement) -> PairMoments:
     with torch.inference_mode(), request.subject.open():
         cache = engine.light(engine.encoded)
         donor_cache = cache if request.shared else engine.light(engine.background)
-        base = value(cache.outputs, slice(0, rows), cache.outputs)
-        measure = Effects(play, value, base, 0, engine.noise)
+        base = game.value(cache.outputs, slice(0, rows), cache.outputs)
         for repeat in range(request.n_repeats):
             shifted = numbers + request.row_offset
             drawn = lenders.draw(request.seed, play.key, repeat, shifted)
@@ -102,6 +101,7 @@ def branch_moments(request: Request, engine: Replacement) -> PairMoments:
                 part = slice(start, min(start + _PAIRS, rows))
                 index, donor = (torch.as_tensor(each[part], device=device) for each in (numbers, drawn))
                 outputs = [engine.engine.exchange(cache, index, donor, donor_cache, one) for one in coalitions]
-                effects[part] = measure(torch.stack(outputs), cache.outputs[part], numbers[part])[0, :, :, 0]
+                found = game.effects(base, 0, play, torch.stack(outputs), cache.outputs[part], numbers[part])
+                effects[part] = found[0, :, :, 0]
             moments.add(numbers, drawn, effects, weights=request.sample_weight)
     return moments

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.replace.conditional import ConditionalSampler, conditional_sampler
-from permgrad.attribution.replace.donors import Lenders, need_background
+from permgrad.attribution.replace.conditional import ConditionalSampler
+from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
-from permgrad.attribution.replace.plays import Effects, Play
+from permgrad.attribution.replace.plays import EffectsOf, Play
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.branches import BranchCut
 from permgrad.attribution.subject.finite import finite
@@ -69,11 +69,25 @@ def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return chosen.bitwise_xor_(second).view(one.dtype)
 
 
-class CoalitionGame:
-    """Predictions of the network for pairs of a receiver and a donor row and any coalition of replaced players."""
+class Blend:
+    """Predictions of the network for pairs of a receiver and a donor row and any coalition of replaced players.
 
-    def __init__(self, request: Request) -> None:
-        self.request, self.subject, self.space = request, request.subject, request.space
+    It answers plays as the back end of a game: with values of ``lenders``, of a ``sampler`` that fits them to the rest
+    of the row, or of a ``fixed`` row, ``(1, *)`` per input.
+    """
+
+    workers = 1
+    mode = staticmethod(torch.no_grad)
+
+    def __init__(
+        self,
+        request: Request,
+        fixed: Sequence[Tensor] | None = None,
+        lenders: Lenders | None = None,
+        sampler: ConditionalSampler | None = None,
+    ) -> None:
+        self.lenders, self.sampler = lenders, sampler
+        self.request, self.subject, self.space, self.fixed = request, request.subject, request.space, fixed
         self.evaluations = 0  # rows of the network so far
         self._batch = forward_batch_size(request)
         numbers = sum(tensor[0].numel() * tensor.element_size() for tensor in request.inputs)
@@ -159,9 +173,9 @@ class CoalitionGame:
         cut = self._branches(len(rows)) if source is None else None
         if cut is None:
             places = range(len(request.inputs))
-            return self._between(len(rows), lambda part: self.subject.predict([blended(at, part) for at in places]))
+            return self._gather(len(rows), lambda part: self.subject.predict([blended(at, part) for at in places]))
         with cut.subject.theirs(request.inputs):
-            return self._between(
+            return self._gather(
                 len(rows),
                 lambda part: cut.predict(
                     rows[part],
@@ -212,7 +226,7 @@ class CoalitionGame:
                 edits.append(edit.to(self.subject.device))
             return self.subject.predict(edits)
 
-        return self._between(len(rows), edited)
+        return self._gather(len(rows), edited)
 
     def _branches(self, pairs: int) -> BranchCut | None:
         """Return the network cut into branches, with the embeddings of all rows, where there is enough to save.
@@ -245,20 +259,21 @@ class CoalitionGame:
         return frozenset(followers)
 
     def _outputs(self, tensors: Sequence[Tensor]) -> Tensor:
-        return self._gather(len(tensors[0]), lambda part: self.subject.predict([tensor[part] for tensor in tensors]))
-
-    def _between(self, count: int, predict: Callable[[slice], Tensor]) -> Tensor:
-        return finite(self._gather(count, predict), "between")
+        rows = len(tensors[0])
+        return self._gather(
+            rows, lambda part: self.subject.predict([tensor[part] for tensor in tensors]), checked=False
+        )
 
     def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
         self._batch = in_batches(count, self._batch, work)
 
-    def _gather(self, count: int, predict: Callable[[slice], Tensor]) -> Tensor:
-        """Return the outputs of all rows, predicted batch by batch."""
+    def _gather(self, count: int, predict: Callable[[slice], Tensor], *, checked: bool = True) -> Tensor:
+        """Return the outputs of all rows, predicted batch by batch. ``checked``: refuse rows between two others."""
         with torch.no_grad():
-            outputs = gathered(count, lambda part: [predict(part)], partial(self._in_batches, count))
+            found = gathered(count, lambda part: [predict(part)], partial(self._in_batches, count))
         self.evaluations += count
-        return outputs[0] if outputs else torch.empty(0, 0, device=self.subject.device)
+        outputs = found[0] if found else torch.empty(0, 0, device=self.subject.device)
+        return finite(outputs, "between") if checked else outputs
 
     # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
     def grid(self, rows: Any, donors: Any, keeps: Any) -> Tensor:
@@ -318,29 +333,8 @@ class CoalitionGame:
             differing.index_add_(1, owners.cpu(), other.reshape(len(other), -1).cpu().to(torch.int32))
         return (differing[:, :-1] > 0).numpy()
 
-
-class Blend(CoalitionGame):
-    """The network itself as back end of a game: it answers plays of any players, whose values are blended into rows.
-
-    ``fixed``: a row that replaces instead of donors, ``(1, *)`` per input (None: donors).
-    """
-
-    workers = 1
-    mode = staticmethod(torch.no_grad)
-
-    def __init__(self, request: Request, fixed: Sequence[Tensor] | None = None) -> None:
-        super().__init__(request)
-        self.fixed = fixed
-        donors = len(request.donors[0])
-        if fixed is None:
-            need_background(donors, shared=request.shared)
-        self.donors = donors if fixed is None else request.count
-        self.lenders = Lenders.of(request)
-        self.shared = request.shared or fixed is not None
-        conditional = request.sampling == "conditional" and fixed is None
-        self.sampler = conditional_sampler(request) if conditional else None
-
-    def outputs(self, span: slice | None = None) -> Tensor:
+    # ---- as back end of a game ----------------------------------------------------------------------------------
+    def explained(self, span: slice | None = None) -> Tensor:
         """Return the outputs of the rows explained. Refuse those that are not finite, also of the background."""
         with self.subject.open(), self.mode():
             outputs = self.base()
@@ -375,24 +369,27 @@ class Blend(CoalitionGame):
         return max(min(_CHUNK, _OUTPUTS // self.base().shape[1]), 1)
 
     def answers(
-        self, measures: Sequence[Effects], repeats: Sequence[int], rows: slice
+        self,
+        pack: Sequence[Play],
+        repeats: Sequence[int],
+        rows: slice,
+        effects_of: EffectsOf,
+        width: int,  # noqa: ARG002 — as of the engine
     ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
         """Yield plays, rows, their donors and effects. Several repeats of few rows go through the network together."""
-        plays = [measure.play for measure in measures]
-        width = sum(len(play.mask) for play in plays)
-        together = max(1, self._chunk // (width * (rows.stop - rows.start)))
-        size = max(1, self._chunk // width)
+        masks = sum(len(play.mask) for play in pack)
+        together, size = max(1, self._chunk // (masks * (rows.stop - rows.start))), max(1, self._chunk // masks)
         for first in range(0, len(repeats), together):
             some = repeats[first : first + together]
             for start in range(rows.start, rows.stop, size):
                 numbers = np.arange(start, min(start + size, rows.stop), dtype=np.int64)
                 receivers = np.tile(numbers, len(some))
                 unchanged = self.base()[torch.as_tensor(receivers)]
-                for measure, (donors, outputs) in zip(measures, self._answer(plays, receivers, some), strict=True):
-                    effects = measure(outputs, unchanged, receivers)
+                for play, (donors, outputs) in zip(pack, self._answer(pack, receivers, some), strict=True):
+                    effects = effects_of(play, outputs, unchanged, receivers)
                     for at in range(0, len(receivers), len(numbers)):
                         part = slice(at, at + len(numbers))
-                        yield measure.play, numbers, donors[part], effects[:, part]
+                        yield play, numbers, donors[part], effects[:, part]
 
     def _answer(
         self, plays: Sequence[Play], receivers: Integers, repeats: Sequence[int]
@@ -400,12 +397,13 @@ class Blend(CoalitionGame):
         """Return each play's donors ``(b,)`` and outputs ``(coalitions, b, K)`` for receivers once in each repeat."""
         count = len(receivers)
         if self.sampler is not None:
-            return [self._drawn(self.sampler, play.key, receivers, repeats) for play in plays]
-        coalitions = [self._coalitions(play) for play in plays]
+            return [self._with_drawn(self.sampler, play.key, receivers, repeats) for play in plays]
+        coalitions = [self._replaced(play) for play in plays]
         if self.fixed is not None:
             donors = [np.full(count, NO_DONOR, dtype=np.int64)] * len(plays)
             lenders = [np.zeros(count, dtype=np.int64)] * len(plays)
         else:
+            assert self.lenders is not None, "a game has lenders"
             seed, numbers = self.request.seed, receivers[: count // len(repeats)] + self.request.row_offset
             drawn = [[self.lenders.draw(seed, play.key, repeat, numbers) for repeat in repeats] for play in plays]
             donors = lenders = [np.concatenate(of_play) for of_play in drawn]
@@ -419,7 +417,7 @@ class Blend(CoalitionGame):
         outputs = self.predict(np.tile(receivers, sum(widths)), lending, replaced, self.fixed)
         return list(zip(donors, outputs.unflatten(0, (sum(widths), count)).split(widths), strict=True))
 
-    def _drawn(
+    def _with_drawn(
         self, sampler: ConditionalSampler, key: str, receivers: Integers, repeats: Sequence[int]
     ) -> tuple[Integers, Tensor]:
         """Return donors and outputs ``(1, b, K)`` of values that are drawn given the rest of the row."""
@@ -431,7 +429,7 @@ class Blend(CoalitionGame):
         outputs = self._with_values(torch.as_tensor(receivers), spots, lambda _, part: values[part])
         return np.concatenate([donors for donors, _ in drawn]), outputs[None]
 
-    def _coalitions(self, play: Play) -> Booleans:
+    def _replaced(self, play: Play) -> Booleans:
         """Return the players that each coalition of a play replaces, bool ``(coalitions, players)``."""
         coalitions = np.zeros((len(play.mask), len(self.request.space)), dtype=bool)
         coalitions[:, play.players] = play.mask.any(axis=2)
@@ -442,7 +440,7 @@ class Blend(CoalitionGame):
 
         Pairs are in the order of ``answers``: the receivers of one repeat after those of another.
         """
-        rows, replaced = torch.as_tensor(receivers), torch.as_tensor(np.append(self._coalitions(play)[place], False))
+        rows, replaced = torch.as_tensor(receivers), torch.as_tensor(np.append(self._replaced(play)[place], False))
         if self.sampler is not None:
             columns, edited = self.request.space.columns[play.key], self.request.inputs[0][rows]
             # Each row occurs once in each repeat.

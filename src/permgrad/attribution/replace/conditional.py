@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.replace.conditional_models import FOLDS, Fitted, Fitting, codes_of
+from permgrad.attribution.replace.conditional_models import DISTINCT, FOLDS, Fitted, Fitting, codes_of
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
-from permgrad.attribution.replace.smooths import DISTINCT
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.subject.design import CellDesign

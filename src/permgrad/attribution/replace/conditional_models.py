@@ -1,72 +1,272 @@
 """Models of conditional draws: a number's mean and spread, and a category's probabilities, given other columns.
 
-All are cross-fitted, so that no row is predicted by a model that has seen it. A simple model is kept unless a richer
-one leaves clearly less error on rows that it has not seen.
+They are ridge and logistic regressions of scikit-learn on lines, and on splines and products of columns where these
+show: what a mean misses stays in the residual, goes to other rows with it, and looks like an effect. All are
+cross-fitted, so that no row is predicted by a model that has seen it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.replace.smooths import TRIPLES, WAVES, Columns, SmoothModel, clearness
-from permgrad.base.arrays import Array, Booleans, Floats, Indexes, Integers
-from permgrad.base.random import derive_seed, generator
+from permgrad.base.arrays import Array, Floats, Indexes, Integers
+from permgrad.base.random import generator
 
 Encoded = Array  # float32, or float64 where the model takes that
-Predict = Callable[[Floats], Floats]
+#: Takes predicting columns ``(rows, columns)`` and the fold of each row (−1: outside the background).
+Predict = Callable[[Floats, Integers], Floats]
 
 FOLDS = 5
+#: A column of fewer distinct values gets a line only, and is drawn as one of its values.
+DISTINCT = 8
 #: Least share of a number's variance explained by the others at which they count as determining it.
 _DETERMINED = 0.999
 #: The same for a category: share of the mistakes of always guessing the commonest level that is avoided.
 _DETERMINED_LEVEL = 0.99
-#: Share of the error that the more complex model must take away to be used.
+#: Share of the error that makes a difference: of a spread that follows other columns, and of strengths.
 _CLEARLY = 0.01
-#: Trees that are added up, and for a first look.
-_TREES, _FEW_TREES = 80, 15
-#: Levels for whose chances curves and surfaces are looked for.
-_MODELLED_LEVELS = 4
+#: Penalties of ridge regression, and strengths of logistic regression, of which the best is taken.
+_PENALTIES, _STRENGTHS = np.logspace(-4, 4, 17), (0.03, 0.3, 3.0, 30.0, 300.0)
+#: Curves and products that are added at most, and the columns up to which products of three are looked at.
+_CURVES, _PRODUCTS, _TRIPLES = 12, 6, 12
+#: Most knots of a spline by quantiles and by distance, rows per knot, and knots in products.
+_KNOTS, _ROWS_PER_KNOT, _FEW_KNOTS = 12, 30, 3
+#: Functions of each column's ranks that terms are looked for by, and clearness from which on a curve is tried.
+_WAVES, _CURVE_Z = 3, 2.0
+#: Levels that terms are looked for, and that are checked.
+_COMMONEST = 4
+#: Chance of a warning about any column where all models are right.
+_LEVEL = 0.01
 
 
-@dataclass
+# ---- which functions of the columns ----------------------------------------------------------------------------------
+def _waves(x: Floats) -> Floats:
+    """Return cosines of each row's rank in each column, centred ``(rows, columns, waves)``: 0 for constant columns."""
+    from scipy.stats import rankdata
+
+    place = (rankdata(x, axis=0) - 0.5) / len(x)
+    cosines = np.cos(np.pi * place[:, :, None] * np.arange(1, _WAVES + 1))
+    return np.where(np.ptp(x, axis=0)[:, None] > 0, cosines - cosines.mean(axis=0), 0.0)
+
+
+def _clearness(signals: Floats, functions: Floats) -> Floats:
+    """Return the sums of products over rows, in their standard errors: ``(signals, functions)``."""
+    squares = (signals**2).T @ functions**2
+    return np.abs(signals.T @ functions) / np.sqrt(np.maximum(squares, 1e-300))
+
+
+def _clear_pairs(left: Floats, waves: Floats) -> Floats:
+    """Return how clearly products of the functions of two columns follow any of the signals, ``(columns, columns)``."""
+    count, flat = waves.shape[1], waves.reshape(len(waves), -1)
+    each = [_clearness(flat * signal[:, None], flat) for signal in left.T]
+    return np.max(each, axis=0).reshape(count, _WAVES, count, _WAVES).max(axis=(1, 3))
+
+
+class _Curve:
+    """A cubic spline of a column, whose coefficients are changes of its slope: penalties keep it straight."""
+
+    def __init__(self, values: Floats, most_knots: int) -> None:
+        from sklearn.preprocessing import SplineTransformer
+
+        count = int(np.clip(len(values) // _ROWS_PER_KNOT, 3, most_knots))
+        low, first, last, high = np.quantile(values, [0, 0.01, 0.99, 1])
+        # By quantiles and by distance, on a grid, so that no two are close together.
+        places = np.concatenate([np.quantile(values, np.linspace(0, 1, count)), np.linspace(first, last, count)])
+        cells = np.unique(np.rint((places - low) / (high - low) * 10 * count))
+        knots = low + cells * (high - low) / (10 * count)
+        self._spline = SplineTransformer(knots=knots[:, None], extrapolation="linear").fit(values[:, None])
+        ends = self._spline.bsplines_[0].t
+        centres = (ends[1:-3] + ends[2:-2] + ends[3:-1]) / 3
+        slopes = np.diff(np.eye(len(centres)), axis=0) / np.diff(centres)[:, None]
+        self._of_slopes = np.linalg.pinv(np.diff(slopes, axis=0))
+
+    def __call__(self, values: Floats) -> Floats:
+        """Return the functions at ``values``, ``(rows, functions)``, straight outside the range fitted."""
+        bends: Floats = self._spline.transform(values[:, None]) @ self._of_slopes
+        return bends
+
+
+class Terms:
+    """Functions of columns that a regression adds up: lines of all, splines of some, products of two or three.
+
+    They are chosen once, on all rows, by the targets ``(rows, targets)``, and scaled by the penalties that suit each
+    alone, as one penalty holds back all. Only coefficients are cross-fitted.
+    """
+
+    def __init__(self, x: Floats, targets: Floats) -> None:
+        from sklearn.preprocessing import StandardScaler
+
+        self._scaler, self._targets = StandardScaler().fit(x), targets - targets.mean(axis=0)
+        self._z: Floats = self._scaler.transform(x)
+        bending = np.array([len(np.unique(column)) >= DISTINCT for column in x.T])
+        self._curves, self._few = (
+            {int(at): _Curve(self._z[:, at], knots) for at in np.flatnonzero(bending)} for knots in (_KNOTS, _FEW_KNOTS)
+        )
+        #: columns of each term, none for the lines of all, and its scale
+        self._terms: list[tuple[tuple[int, ...], float]] = []
+        self._add([()], self._targets)
+        waves, left = _waves(x), self._left()
+        clear = _clearness(left, waves.reshape(len(x), -1)).max(axis=0).reshape(-1, _WAVES).max(axis=1)
+        curves = [(int(at),) for at in np.argsort(-clear, kind="stable") if bending[at] and clear[at] > _CURVE_Z]
+        self._add(curves[:_CURVES], left)
+        self._add_products(waves, self._left())
+        del self._z, self._targets
+
+    def _add(self, terms: Sequence[tuple[int, ...]], left: Floats) -> None:
+        """Add terms, each scaled half way (as a geometric mean) to the penalty that suits it alone."""
+        from sklearn.linear_model import RidgeCV
+
+        penalties = [RidgeCV(_PENALTIES).fit(self._functions(self._z, term), left).alpha_ for term in terms]
+        self._terms += [(term, float(penalty**-0.25)) for term, penalty in zip(terms, penalties, strict=True)]
+
+    def _left(self) -> Floats:
+        """Return what ridge regression on the terms so far leaves of the targets."""
+        from sklearn.linear_model import Ridge
+
+        design = self._design(self._z)
+        left: Floats = self._targets - Ridge().fit(design, self._targets).predict(design).reshape(self._targets.shape)
+        return left
+
+    def _add_products(self, waves: Floats, left: Floats) -> None:
+        """Add the products that exceed the largest expected by chance: of pairs, and of three of few columns."""
+        count = waves.shape[1]
+        pairs: list[tuple[int, ...]] = list(combinations(range(count), 2))
+        together = _clear_pairs(left, waves)
+        found = _clearest(pairs, np.array([together[pair] for pair in pairs]), _WAVES**2)
+        if count <= _TRIPLES:
+            triples: list[tuple[int, ...]] = list(combinations(range(count), 3))
+            slow = waves[:, :, 0]
+            clear = [_clearness(left, slow[:, triple].prod(axis=1)[:, None]).max() for triple in map(list, triples)]
+            found += _clearest(triples, np.array(clear), 1)
+        self._add(found, left)
+
+    def _functions(self, z: Floats, term: tuple[int, ...]) -> Floats:
+        """Return the functions of a term, ``(rows, functions)``."""
+        if not term:
+            return z
+        if len(term) == 1:
+            return self._curves[term[0]](z[:, term[0]])
+        values = np.ones((len(z), 1))
+        for at in term:
+            functions = z[:, [at]]
+            if len(term) == 2 and at in self._few:
+                functions = np.concatenate([functions, self._few[at](z[:, at])], axis=1)
+            values = (values[:, :, None] * functions[:, None, :]).reshape(len(z), -1)
+        return values
+
+    def _design(self, z: Floats) -> Floats:
+        return np.concatenate([scale * self._functions(z, term) for term, scale in self._terms], axis=1)
+
+    def __call__(self, x: Floats) -> Floats:
+        """Return the terms of rows, ``(rows, functions)``. Outside the range of the background they are straight."""
+        return self._design(self._scaler.transform(x))
+
+
+def _clearest(products: list[tuple[int, ...]], clear: Floats, tests: int) -> list[tuple[int, ...]]:
+    """Return the products that exceed the largest expected by chance in ``tests`` tests of each, at most a few."""
+    least = np.sqrt(2 * np.log(max(len(products) * tests, 1))) + 0.3
+    return [products[at] for at in np.argsort(-clear, kind="stable")[:_PRODUCTS] if clear[at] > least]
+
+
+# ---- cross-fitted models ---------------------------------------------------------------------------------------------
+def _cross_fit(
+    terms: Terms, x: Floats, folds: Integers, fit: Callable[[Floats, Any], Callable[[Floats], Floats]]
+) -> Predict:
+    """Return predictions by models that have not seen a row's fold, or for fold −1 by one that has seen all rows.
+
+    ``fit`` takes terms of rows and which rows they are, and returns a function of terms.
+    """
+    design = terms(x)
+    models: list[Any] = [fit(design[folds != fold], folds != fold) for fold in range(FOLDS)]
+    models.append(fit(design, slice(None)))
+
+    def predict(wanted: Floats, of_folds: Integers) -> Floats:
+        wanted, found = terms(wanted), {}
+        for fold in np.unique(of_folds):
+            found[fold] = models[fold](wanted[of_folds == fold])
+        result = np.empty((len(wanted), *next(iter(found.values())).shape[1:]))
+        for fold, values in found.items():
+            result[of_folds == fold] = values
+        return result
+
+    return predict
+
+
+def _mean(x: Floats, target: Floats, folds: Integers) -> Predict:
+    """Return cross-fitted predictions of a number ``(rows,)`` by ridge regression, of the penalty best on all rows."""
+    from sklearn.linear_model import Ridge, RidgeCV
+
+    terms = Terms(x, target[:, None])
+    penalty = RidgeCV(_PENALTIES).fit(terms(x), target).alpha_
+
+    def fit(design: Floats, rows: Any) -> Any:
+        return Ridge(penalty).fit(design, target[rows]).predict
+
+    return _cross_fit(terms, x, folds, fit)
+
+
+def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predict:
+    """Return cross-fitted probabilities ``(rows, levels)`` by logistic regression."""
+    common = np.argsort(-np.bincount(codes), kind="stable")[: 1 if levels == 2 else _COMMONEST]
+    terms = Terms(x, np.asarray(codes[:, None] == common, dtype=np.float64))
+
+    def tried(strength: float) -> tuple[float, Predict]:
+        predict = _cross_fit(terms, x, folds, lambda design, rows: of_levels(design, codes[rows], levels, strength))
+        chance = predict(x, folds)[np.arange(len(codes)), codes]
+        # A level that the fitted rows lack is not infinitely wrong.
+        return float(-np.log(np.maximum(chance, 1e-3)).mean()), predict
+
+    found = [tried(strength) for strength in _STRENGTHS]
+    least = min(error for error, _ in found)
+    # What is held back is missed, so that the strongest of those that are as good is taken.
+    return [predict for error, predict in found if error <= (1 + _CLEARLY) * least][-1]
+
+
+def of_levels(design: Floats, codes: Integers, levels: int, strength: float) -> Callable[[Floats], Floats]:
+    """Fit probabilities ``(rows, levels)`` on some rows. Levels that these lack get 0."""
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    several = len(np.unique(codes)) > 1
+    model: Any = LogisticRegression(C=strength, max_iter=300) if several else DummyClassifier()
+    model.fit(design, codes)
+
+    def predict(wanted: Floats) -> Floats:
+        result = np.zeros((len(wanted), levels))
+        result[:, model.classes_] = model.predict_proba(wanted)
+        return result
+
+    return predict
+
+
+# ---- the models of a feature's parts ---------------------------------------------------------------------------------
+@dataclass(frozen=True)
 class Fitted:
     """What a part of a feature is drawn from. No receiver is predicted by a model that was fitted on that row."""
 
-    values: Floats  # of every receiver: mean and spread of a number ``(receivers, 2)``, or levels' cumulative chances
     draws: Array  # a number's out-of-fold residuals ``(rows used,)``, or the levels ``(levels, columns)``
+    predict: Predict
+    folds: Integers  # of every receiver, −1 outside the background
+    values: Floats  # of every receiver: mean and spread of a number ``(receivers, 2)``, or levels' cumulative chances
     determined: bool = False  # whether the rest of the row fixes it
     dependent: bool = False  # whether what is left still depends on the other columns: another row's does not fit
-    by_fold: Sequence[Predict] = ()  # model k was fitted without fold k (empty: no model)
-    whole: Predict | None = None  # fitted on all background rows, for receivers outside it
-    fold_of: Integers | None = None  # each receiver's fold, −1 outside the background
 
     def at(self, predictors: Floats, rows: Integers) -> Floats:
         """Return the values of receivers ``rows``, given ``(rows, predictors)``."""
-        result = self.values[rows]
-        if self.fold_of is not None:
-            folds = self.fold_of[rows]
-            for fold in np.unique(folds):
-                model = self.whole if fold < 0 else self.by_fold[int(fold)]
-                assert model is not None
-                result[folds == fold] = model(predictors[folds == fold])
-        return result
+        return self.predict(predictors, self.folds[rows])
 
     def for_others(self, predictors: Floats) -> Fitted:
         """Return the model with values of receivers outside the background, ``(rows, predictors)``."""
-        count = len(predictors)
-        fold_of = None if self.fold_of is None else np.full(count, -1, dtype=np.int64)
-        made = replace(self, values=np.tile(self.values[:1], (count, 1)), fold_of=fold_of)
-        made.values = made.at(predictors, np.arange(count))
-        return made
+        folds = np.full(len(predictors), -1, dtype=np.int64)
+        return replace(self, folds=folds, values=self.predict(predictors, folds))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fitting:
     """Fits the models of one sampler."""
 
@@ -75,289 +275,103 @@ class Fitting:
     seed: int  # of the whole call
     shared: bool  # whether both are the same rows
 
-    @cached_property
-    def columns(self) -> Columns:
-        """The background's columns with their curves, made once for all features."""
-        return Columns(self.background.astype(np.float64))
-
     def number(self, column: int, predictors: list[int], rows: Integers) -> Fitted:
-        """Fit one number's mean and spread on background ``rows``: smooth functions, with trees where they help."""
+        """Fit one number's mean and spread on background ``rows``."""
         target = self.background[rows, column].astype(np.float64)
         if not predictors:
             centre = float(target.mean())
-            return Fitted(np.tile([centre, 1.0], (len(self.receivers), 1)), target - centre)
-        x = self.background[rows][:, predictors].astype(np.float64)
-        folds = self._folds(len(rows), column)
-        best = self._mean(predictors, rows, x, target, folds)
-        determined = bool(1 - best.errors.mean() / max(float(target.var()), 1e-300) > _DETERMINED)
-        residuals = target - best.out_of_fold
-        spread = self._spread(predictors, rows, x, residuals, folds)
+            return self._fitted(lambda x, _: np.tile([centre, 1.0], (len(x), 1)), [], rows, target - centre)
+        x, folds = self.background[rows][:, predictors].astype(np.float64), self._folds(len(rows), column)
+        mean = _mean(x, target, folds)
+        left = target - mean(x, folds)
+        determined = bool(1 - (left**2).mean() / max(float(target.var()), 1e-300) > _DETERMINED)
+        spread = self._spread(x, left, folds)
+        widths = spread(x, folds)
         # Where copies of rows are predicted exactly, the spread is nearly 0, and residuals over it have no bound.
-        most = 10 * float(np.abs(residuals).max() / spread.out_of_fold.max())
-        residuals = np.clip(residuals / spread.out_of_fold, -most, most)
-
-        def pair(mean: Predict, width: Predict) -> Predict:
-            return lambda wanted: np.stack([mean(wanted), width(wanted)], axis=1)
-
-        both = replace(
-            best,
-            fit=lambda chosen: pair(best.fit(chosen), spread.fit(chosen)),
-            by_fold=[pair(*each) for each in zip(best.by_fold, spread.by_fold, strict=True)],
-        )
+        most = 10 * float(np.abs(left).max() / widths.max())
+        left = np.clip(left / widths, -most, most)
         # Rank by rank: how large a residual is, and how far out.
-        place = (np.argsort(np.argsort(residuals, kind="stable"), kind="stable") + 0.5) / len(rows)
-        signals = np.cos(np.pi * place[:, None] * np.array([1, 2, 3]))
-        return self._for_receivers(both, predictors, (rows, folds), residuals, determined, signals)
+        signals = _waves(left[:, None])[:, 0]
 
-    def _mean(self, predictors: list[int], rows: Integers, x: Floats, target: Floats, folds: Integers) -> Candidate:
-        smooth = SmoothModel(self.columns, predictors, rows, target)
+        def both(wanted: Floats, of_folds: Integers) -> Floats:
+            return np.stack([mean(wanted, of_folds), spread(wanted, of_folds)], axis=1)
 
-        errors = _squared(target)
-        best = _cross_fit(x, folds, smooth.fit, errors, None)
-        if best.errors.mean() <= (1 - _DETERMINED) * target.var():
-            return best
+        return self._fitted(both, predictors, rows, left, folds, determined, signals)
 
-        def with_trees(chosen: Booleans, rounds: int = _TREES) -> Predict:
-            base = smooth.fit(chosen)
-            trees = self._trees("Regressor", rounds).fit(x[chosen], target[chosen] - base(x[chosen]))
-            return lambda wanted: base(wanted) + np.asarray(trees.predict(wanted), dtype=np.float64)
-
-        return _cross_fit(x, folds, with_trees, errors, best, trial=lambda chosen: with_trees(chosen, _FEW_TREES))
-
-    def _spread(self, predictors: list[int], rows: Integers, x: Floats, left: Floats, folds: Integers) -> Candidate:
+    @staticmethod
+    def _spread(x: Floats, left: Floats, folds: Integers) -> Predict:
         """Return the spread of residuals up to a common factor, or 1 if it does not depend on the other columns."""
-
-        def constant(level: float) -> Predict:
-            return lambda wanted: np.full(len(wanted), level)
-
-        one = constant(1.0)
-        alike = Candidate(lambda _: one, [one] * FOLDS, np.ones(len(left)), np.zeros(len(left)))
         size = np.abs(left)
-        if not size.mean() > 0:
-            return alike
         # The logarithm of a residual near 0 says nothing.
-        target = np.log(size + 0.02 * np.median(size) + 1e-9 * size.mean())
-        same = _cross_fit(x, folds, lambda chosen: constant(float(target[chosen].mean())), _squared(target), None)
-        smooth = SmoothModel(self.columns, predictors, rows, target)
-        fitted = _cross_fit(x, folds, smooth.fit, _squared(target), same)
-        if fitted is same:
-            return alike
-        low, high = float(fitted.out_of_fold.min()), float(fitted.out_of_fold.max())
-
-        return fitted.mapped(lambda logarithm: np.exp(np.clip(logarithm, low, high)))
+        target = np.log(size + 0.02 * np.median(size) + 1e-9 * size.mean() + 1e-300)
+        found = _mean(x, target, folds)
+        own = found(x, folds)
+        if not size.mean() > 0 or ((target - own) ** 2).mean() >= (1 - _CLEARLY) * target.var():
+            return lambda wanted, _: np.ones(len(wanted))
+        low, high = float(own.min()), float(own.max())
+        return lambda wanted, of_folds: np.exp(np.clip(found(wanted, of_folds), low, high))
 
     def levels(self, columns: Indexes, predictors: list[int]) -> Fitted | None:
         """Fit probabilities of the levels of discrete columns. Return None if there is only one level."""
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
         levels = np.unique(self.background[:, columns], axis=0) if len(columns) else np.zeros((0, 0), np.float32)
         if len(levels) < 2:
             return None
-        codes = codes_of(self.background[:, columns], levels)
+        codes, every = codes_of(self.background[:, columns], levels), np.arange(len(self.background))
         shares = np.bincount(codes, minlength=len(levels)) / len(codes)
         if not predictors:
-            return Fitted(np.tile(np.cumsum(shares), (len(self.receivers), 1)), levels)
-        x = self.background[:, predictors].astype(np.float64)
-        folds = self._folds(len(x), int(columns[0]))
-
-        def errors(predicted: Floats, held: Booleans) -> Floats:
-            chance: Floats = predicted[np.arange(len(predicted)), codes[held]]
-            # A level that the fitted rows lack is not infinitely wrong.
-            return -np.log(np.maximum(chance, 1e-3))
-
-        best: Candidate | None = None
-        trees, few = (
-            _of_levels(self._trees("Classifier", rounds), x, codes, len(levels)) for rounds in (_TREES, _FEW_TREES)
-        )
-        linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
-        for model in (linear, self._smooth_logistic(predictors, codes, shares)):
-            if model is not None:
-                best = _cross_fit(x, folds, _of_levels(model, x, codes, len(levels)), errors, best)
-        chances = _cross_fit(x, folds, trees, errors, best, trial=few)
-        mistakes = float((chances.out_of_fold.argmax(axis=1) != codes).mean())
+            return self._fitted(lambda x, _: np.tile(np.cumsum(shares), (len(x), 1)), [], every, levels)
+        x, folds = self.background[:, predictors].astype(np.float64), self._folds(len(codes), int(columns[0]))
+        chances = _chances(x, codes, len(levels), folds)
+        own = chances(x, folds)
+        mistakes = float((own.argmax(axis=1) != codes).mean())
         determined = mistakes <= (1 - _DETERMINED_LEVEL) * (1 - float(shares.max()))
+        common = np.argsort(-shares, kind="stable")[: 1 if len(levels) == 2 else _COMMONEST]
+        signals = (codes[:, None] == common) - own[:, common]
 
-        summed = chances.mapped(lambda each: np.cumsum(each, axis=1))
-        common = _commonest(shares)
-        signals = (codes[:, None] == common) - chances.out_of_fold[:, common]
-        return self._for_receivers(summed, predictors, (np.arange(len(x)), folds), levels, determined, signals)
+        def summed(wanted: Floats, of_folds: Integers) -> Floats:
+            return np.cumsum(chances(wanted, of_folds), axis=1)
 
-    def _smooth_logistic(self, predictors: list[int], codes: Integers, shares: Floats) -> Any:
-        """Return logistic regression on the curves and surfaces of the commonest levels, or None if there are none.
+        return self._fitted(summed, predictors, every, levels, folds, determined, signals)
 
-        The penalties are those of the level's indicator, whose slopes are the logit's times p (1 − p).
-        """
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import FunctionTransformer
-
-        common, rows = _commonest(shares), np.arange(len(codes))
-        parts = [SmoothModel(self.columns, predictors, rows, (codes == level).astype(np.float64)) for level in common]
-        if not any(part.bends for part in parts):
-            return None
-        strength = float(1 / (shares[common] * (1 - shares[common])).mean())
-        design = FunctionTransformer(lambda x: np.concatenate([part.scaled_design(x) for part in parts], axis=1))
-        return make_pipeline(design, LogisticRegression(C=strength, max_iter=300))
-
-    def _trees(self, kind: str, rounds: int = _TREES) -> Any:
-        """Return boosted trees for a number (``"Regressor"``) or for levels (``"Classifier"``), not fitted yet."""
-        from sklearn import ensemble
-
-        numbers = kind == "Regressor"
-        seed = derive_seed(self.seed, "conditional", "numbers" if numbers else "levels") % 2**31
-        make = getattr(ensemble, f"HistGradientBoosting{kind}")
-        leaves = 16 if numbers else 8
-        return make(max_iter=rounds, max_leaf_nodes=leaves, early_stopping=False, random_state=seed)
-
-    def _for_receivers(
+    def _fitted(
         self,
-        best: Candidate,
+        predict: Predict,
         predictors: list[int],
-        rows_and_folds: tuple[Integers, Integers],
+        rows: Integers,
         draws: Array,
-        determined: bool,
-        signals: Floats,
+        folds: Integers | None = None,
+        determined: bool = False,
+        signals: Floats | None = None,
     ) -> Fitted:
         """Give each receiver a model that has not seen it. Signals have mean 0 if the model is right."""
-        rows, folds = rows_and_folds
-        receivers = self.receivers[:, predictors].astype(np.float64)
-        fold_of = np.full(len(receivers), -1, dtype=np.int64)
-        if self.shared:
-            fold_of[rows] = folds
-        on_all = best.fit(np.ones(len(rows), dtype=bool)) if (fold_of < 0).any() else None
-        width = best.by_fold[0](receivers[:1]).shape[1]
-        made = Fitted(np.empty((len(receivers), width)), draws, determined, False, best.by_fold, on_all, fold_of)
-        made.values = made.at(receivers, np.arange(len(receivers)))
-        made.dependent = not determined and still_depend(signals, self.columns, predictors, rows)
-        return made
+        of_receivers = np.full(len(self.receivers), -1, dtype=np.int64)
+        if self.shared and folds is not None:
+            of_receivers[rows] = folds
+        values = predict(self.receivers[:, predictors].astype(np.float64), of_receivers)
+        dependent = signals is not None and not determined and self._still_depend(signals, predictors, rows)
+        return Fitted(draws, predict, of_receivers, values, determined, dependent)
+
+    def _still_depend(self, signals: Floats, predictors: list[int], rows: Integers) -> bool:
+        """Return whether any signal follows a bounded function of the known columns more than chance does.
+
+        The functions are cosines of the ranks in each column, and products of those of two columns. Bonferroni's bound
+        covers all of them and the columns.
+        """
+        from scipy.stats import norm
+
+        signals, waves = signals - signals.mean(axis=0), _waves(self.background[rows][:, predictors].astype(np.float64))
+        pairs = _clear_pairs(signals, waves)[np.triu_indices(len(predictors), 1)]
+        alone = _clearness(signals, waves.reshape(len(waves), -1))
+        largest = max(float(alone.max()), float(pairs.max(initial=0.0)))
+        tests = alone.size + pairs.size * signals.shape[1] * _WAVES**2
+        return bool(largest > norm.isf(_LEVEL / (2 * tests * self.background.shape[1])))
 
     def _folds(self, rows: int, column: int) -> Integers:
         """Return each row's fold. Folds are of equal size, so that none is empty."""
         return generator(self.seed, "conditional", "folds", column).permutation(rows) % FOLDS
 
 
-def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[[Booleans], Predict]:
-    """Return a function that fits a classifier on some rows. Levels that it has not seen get probability 0."""
-    from sklearn.base import clone
-
-    def fit(chosen: Booleans) -> Predict:
-        present = np.unique(codes[chosen])
-        if len(present) < 2:
-            return lambda wanted: np.tile(np.eye(levels)[present[0]], (len(wanted), 1))
-        fitted = clone(model).fit(x[chosen], codes[chosen])
-
-        def predict(wanted: Floats) -> Floats:
-            result = np.zeros((len(wanted), levels))
-            result[:, present] = fitted.predict_proba(wanted)
-            return result
-
-        return predict
-
-    return fit
-
-
-def _commonest(shares: Floats) -> Integers:
-    """Return the levels that are modelled one by one."""
-    return np.argsort(-shares, kind="stable")[: 1 if len(shares) == 2 else _MODELLED_LEVELS]
-
-
-def _squared(target: Floats) -> Callable[[Floats, Booleans], Floats]:
-    """Return a function that measures the errors of predictions of some rows."""
-    return lambda predicted, held: (target[held] - predicted) ** 2
-
-
-@dataclass
-class Candidate:
-    """A kind of model, fitted once without each fold."""
-
-    fit: Callable[[Booleans], Predict]
-    by_fold: list[Predict]
-    out_of_fold: Floats
-    errors: Floats
-
-    def mapped(self, change: Predict) -> Candidate:
-        """Return the same with other predictions, made of these."""
-
-        def changed(predict: Predict) -> Predict:
-            return lambda wanted: change(predict(wanted))
-
-        by_fold = [changed(predict) for predict in self.by_fold]
-        return Candidate(lambda chosen: changed(self.fit(chosen)), by_fold, change(self.out_of_fold), self.errors)
-
-
-def _cross_fit(
-    x: Floats,
-    folds: Integers,
-    fit: Callable[[Booleans], Predict],
-    errors: Callable[[Floats, Booleans], Floats],
-    rival: Candidate | None,
-    trial: Callable[[Booleans], Predict] | None = None,
-) -> Candidate:
-    """Return the fitted candidate, or its rival unless that is clearly beaten.
-
-    The two are compared on the first fold already, by a quicker ``trial`` if there is one, so that a model that does
-    not suit the data costs one fit, not all.
-    """
-    if rival is not None and trial is not None:
-        held = folds == 0
-        if errors(trial(~held)(x[held]), held).mean() >= rival.errors[held].mean():
-            return rival
-    by_fold: list[Predict] = []
-    predicted: list[Floats] = []
-    error = np.empty(len(folds))
-    for fold in range(FOLDS):
-        held = folds == fold
-        by_fold.append(fit(~held))
-        predicted.append(by_fold[-1](x[held]))
-        error[held] = errors(predicted[-1], held)
-        if fold == 0 and rival is not None and error[held].mean() >= rival.errors[held].mean():
-            return rival
-    if rival is not None and error.mean() >= (1 - _CLEARLY) * rival.errors.mean():
-        return rival
-    # Fold by fold, as the rows lie when they are sorted by fold.
-    out_of_fold = np.concatenate(predicted)[np.argsort(np.argsort(folds, kind="stable"))]
-    return Candidate(fit, by_fold, out_of_fold, error)
-
-
 def codes_of(values: Encoded, levels: Encoded) -> Integers:
     """Return for each row the number of its level."""
     codes = np.unique(np.concatenate([levels, values]), axis=0, return_inverse=True)[1]
     return codes.reshape(-1)[len(levels) :].astype(np.int64)
-
-
-# ---- do residuals still depend on the other columns? Then a residual of another row does not fit --------------------
-
-#: Chance of a warning about any column where all models are right.
-_LEVEL = 0.01
-
-
-def still_depend(signals: Floats, columns: Columns, predictors: list[int], rows: Integers) -> bool:
-    """Return whether any signal follows a bounded function of the known columns more than chance does.
-
-    The functions are cosines of the ranks in each column, products of those of two columns, and for few columns of
-    three. Each sum of products is divided by its standard error. Bonferroni's bound covers all of them and the columns.
-    """
-    waves = [wave[rows] for wave in map(columns.waves, predictors) if wave is not None]
-    if not waves:
-        return False
-    waves = [wave - wave.mean(axis=0) for wave in waves]
-    signals = signals - signals.mean(axis=0)
-    largest, tests = 0.0, 0
-    together = np.concatenate(waves, axis=1)
-    factors = [(wave, together[:, (at + 1) * WAVES :]) for at, wave in enumerate(waves[:-1])]
-    factors.append((np.ones((len(rows), 1)), together))
-    if len(waves) <= TRIPLES:
-        slowest = together[:, ::WAVES]
-        factors += [
-            (slowest[:, [one]] * slowest[:, [two]], slowest[:, two + 1 :])
-            for one, two in combinations(range(len(waves) - 1), 2)
-        ]
-    for signal in signals.T:
-        for one, other in factors:
-            clear = clearness(one * signal[:, None], other)
-            largest, tests = max(largest, float(clear.max())), tests + clear.size
-    from scipy import stats
-
-    return bool(largest > stats.norm.isf(_LEVEL / (2 * tests * columns.x.shape[1])))

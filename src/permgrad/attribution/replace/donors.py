@@ -36,6 +36,7 @@ class Lenders:
     def of(cls, request: Request) -> Lenders:
         """Return the lenders. A separate background has no weights and groups: all of its rows lend to all."""
         donors, shared, weights, units = len(request.donors[0]), request.shared, request.sample_weight, request.units
+        need_background(donors, shared=shared)
         even = weights is None or bool((weights == weights[0]).all())
         if not shared or (even and (units is None or (units.count == donors and not units.timed))):
             return cls(donors, shared)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.replace.conditional import conditional_sampler
-from permgrad.attribution.replace.donors import Lenders, need_background
+from permgrad.attribution.replace.conditional import ConditionalSampler
+from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
-from permgrad.attribution.replace.plays import Effects, Play
+from permgrad.attribution.replace.plays import EffectsOf, Play
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.finite import finite
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
@@ -41,17 +41,18 @@ class Replacement:
     noise: float | None = None  # rounding is that of outputs around 1
     mode = staticmethod(torch.inference_mode)
 
-    def __init__(self, request: Request, fixed: Sequence[Tensor] | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        fixed: Sequence[Tensor] | None,
+        lenders: Lenders | None,
+        sampler: ConditionalSampler | None,
+    ) -> None:
+        self.lenders, self.sampler = lenders, sampler
         self.request, self.subject = request, request.subject
         self.encoded, self.columns = request.encoded, list(request.space.columns.values())
         self.background = self.encoded if request.shared else request.donors[0].detach().cpu().numpy()
-        if fixed is None:
-            need_background(len(self.background), shared=request.shared)
         self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
-        self.donors = len(self.background) if fixed is None else request.count
-        self.shared, self.lenders = request.shared or fixed is not None, Lenders.of(request)
-        conditional = request.sampling == "conditional" and fixed is None
-        self.sampler = conditional_sampler(request) if conditional else None
         self.workers = int(request.options.get("workers", 1))
         self.engine = ReplacementEngine(self.subject.module, incremental=bool(request.options.get("incremental", True)))
         cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
@@ -80,7 +81,7 @@ class Replacement:
             self._ready = rows, self.computed(self.encoded[rows])
         return self._ready[1].outputs
 
-    def outputs(self, span: slice | None = None) -> Tensor:
+    def explained(self, span: slice | None = None) -> Tensor:
         """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
         with self.subject.open(), self.mode():
             blocks = self.blocks(span)
@@ -118,11 +119,10 @@ class Replacement:
         return [[play] for play in plays]
 
     def answers(
-        self, measures: Sequence[Effects], repeats: Sequence[int], rows: slice
+        self, pack: Sequence[Play], repeats: Sequence[int], rows: slice, effects_of: EffectsOf, width: int
     ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
         """Yield plays, rows, their donors and effects, repeat by repeat. Distinct replacements are computed once."""
-        (measure,) = measures
-        play = measure.play
+        (play,) = pack
         assert self._ready is not None, "the block was prepared with its unchanged outputs"
         block, numbers = self._ready[1], np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
@@ -138,13 +138,14 @@ class Replacement:
                     draws.append(self.sampler.draw(play.key, columns, numbers, repeat))
                 else:
                     shifted, seed = numbers + self.request.row_offset, self.request.seed
+                    assert self.lenders is not None, "a game has lenders"
                     donors = self.lenders.draw(seed, play.key, repeat, shifted)
                     draws.append((donors, self.background[donors[:, None], columns]))
             receivers, values, places = distinct_pairs(self.encoded[rows][:, columns], [values for _, values in draws])
             # The last line stands for all draws that change nothing.
-            effects = np.zeros((len(play.names), len(receivers) + 1, play.combine.shape[1], measure.base.shape[1]))
+            effects = np.zeros((len(play.names), len(receivers) + 1, play.quantities, width))
             for part, outputs, unchanged in self.replaced(block, columns, receivers, values, channels):
-                effects[:, part] = measure(outputs, unchanged, receivers[part] + rows.start)
+                effects[:, part] = effects_of(play, outputs, unchanged, receivers[part] + rows.start)
             for (donors, _), places_of_draw in zip(draws, places, strict=True):
                 yield play, numbers, donors, effects[:, places_of_draw]
 

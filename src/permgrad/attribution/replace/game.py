@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from functools import partial
 from operator import call
 from typing import Any
@@ -22,12 +21,15 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import shared_errors
 from permgrad.attribution.replace.coalitions import Blend
+from permgrad.attribution.replace.conditional import conditional_sampler
+from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, scores_of
-from permgrad.attribution.replace.plays import Effects, Play, Plays, Value
+from permgrad.attribution.replace.plays import Play, Plays, Value
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
+from permgrad.attribution.subject.finite import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
@@ -117,22 +119,37 @@ def scale_of_shares(shares: Floats, loss: str) -> float:
 
 # ---- playing ---------------------------------------------------------------------------------------------------------
 class Game:
-    """A replacement game over the rows of one call. ``fixed`` replaces instead of donors, ``(1, *)`` per input.
+    """A replacement game over the rows of one call, with the sums of its effects by player.
 
-    A back end answers plays (``answers``) for blocks of rows. It has the number of ``donors``, whether they are the
-    rows explained (``shared``), and how far rounding moves its outputs (``noise``). ``joint``: plays replace several
-    players, which the engine does not answer. ``measure``: what is collected.
+    ``fixed`` replaces instead of donors, ``(1, *)`` per input. A back end answers plays (``answers``) for blocks of
+    rows. ``joint``: plays replace several players, which the engine does not answer.
     """
-
-    measure: type[Effects] = Effects
 
     def __init__(
         self, request: Request, value: Value, fixed: Sequence[Tensor] | None = None, *, joint: bool = False
     ) -> None:
-        self.request, self.value = request, value
-        self.engine = Replacement(request, fixed) if request.subject.paths and not joint else None
-        self.back_end: Replacement | Blend = self.engine or Blend(request, fixed)
+        self.request, self.value, donors = request, value, len(request.donors[0])
+        conditional = request.sampling == "conditional" and fixed is None
+        self.sampler = conditional_sampler(request) if conditional else None
+        drawn = None if fixed is not None else Lenders.of(request), self.sampler
+        #: how many rows lend, and whether they are the rows explained
+        self.donors, self.shared = (donors, request.shared) if fixed is None else (request.count, True)
+        self.engine = Replacement(request, fixed, *drawn) if request.subject.paths and not joint else None
+        self.back_end: Replacement | Blend = self.engine or Blend(request, fixed, *drawn)
         self.pairs = 0  # that were predicted so far
+        self.moments: dict[str, PairMoments] = {}
+        self.repeats = dict.fromkeys(request.space.names, 0)
+        #: each row's class, of ``class_count`` (None: no classes)
+        self.classes: Integers | None = None
+        self.class_count = 1
+        #: mean losses of the constant predictor, and of the rows as they are
+        self.loss_scale = self.model_loss = float("nan")
+
+    @property
+    def model_rows(self) -> int:
+        """Rows that were predicted."""
+        evaluations = self.back_end.evaluations
+        return self.pairs if evaluations is None else evaluations
 
     def play(
         self,
@@ -152,11 +169,12 @@ class Game:
 
                 def some(pack: Sequence[Play], rows: slice = rows, base: Floats = base) -> None:
                     with self.back_end.mode():
-                        noise = self.back_end.noise
-                        measures = [self.measure(play, self.value, base, rows.start, noise) for play in pack]
-                        for play, numbers, donors, effects in self.back_end.answers(measures, repeats, rows):
-                            for name, name_effects in zip(play.names, effects, strict=True):
-                                collect(name, numbers, donors, name_effects)
+                        effects = partial(self.effects, base, rows.start)
+                        for play, numbers, donors, found in self.back_end.answers(
+                            pack, repeats, rows, effects, base.shape[1]
+                        ):
+                            for name, of_name in zip(play.names, found, strict=True):
+                                collect(name, numbers, donors, of_name)
                             progress.advance(len(numbers))
 
                 packs = self.back_end.packs(plays, len(repeats), rows)
@@ -170,80 +188,92 @@ class Game:
                             pass
                 self.pairs += len(repeats) * (rows.stop - rows.start) * sum(len(play.mask) for play in plays)
 
+    def effects(
+        self, base: Floats, start: int, play: Play, outputs: Tensor, unchanged: Tensor, rows: Integers
+    ) -> Floats:
+        """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs ``(coalitions, b, K)``.
 
-@dataclass
-class Played:
-    """The sums over the pairs of a game, player by player, and what is needed to read them.
-
-    ``classes``: those of all rows explained, of ``class_count`` classes.
-    """
-
-    game: Game
-    quantities: int
-    classes: Integers | None = None
-    class_count: int = 1
-    loss_scale: float = float("nan")
-    model_loss: float = float("nan")  # mean loss of the rows as they are
-    moments: dict[str, PairMoments] = field(default_factory=dict)
-    repeats: dict[str, int] = field(default_factory=dict)
-    model_rows: int = 0
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """All rows, then the rows of each class."""
-        return ("all", *self.game.request.subject.class_names)
+        ``base``: what is measured of a block's rows as they are, ``(rows, V)``, of which the first is ``start``.
+        """
+        noise = self.back_end.noise
+        # Without what only rounding changes.
+        settled = settle(outputs, unchanged, noise)
+        for place, smaller in enumerate(play.within):
+            # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
+            for other in smaller:
+                settled[place] = settle(settled[place], settled[other], noise)
+        count, repeated = len(settled), unchanged.repeat(len(settled), 1)
+        measured = np.asarray(self.value(settled.flatten(0, 1), np.tile(rows, count), repeated), dtype=np.float64)
+        measured = measured.reshape(count, len(rows), -1)
+        if play.combine is None:
+            return measured.swapaxes(0, 1)[None]
+        effects: Floats = np.tensordot(play.combine, measured - base[rows - start], axes=1).swapaxes(1, 2)
+        # The last ones are the rows as they are.
+        before = torch.cat([outputs, unchanged[None]]) if play.steps else outputs
+        for of_name, steps in zip(effects, play.steps, strict=False):
+            left = before[torch.from_numpy(steps[:, 1])]
+            still = settle(outputs[torch.from_numpy(steps[:, 0])], left, noise) == left
+            of_name[still.all(dim=2).all(dim=0).cpu().numpy()] = 0.0
+        return effects
 
     def add(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:
-        """Add the pairs of one batch."""
-        request, back_end = self.game.request, self.game.back_end
+        """Add the pairs of one batch to the sums of a player."""
+        request = self.request
         if player not in self.moments:
-            sizes = (request.count, back_end.donors, back_end.shared, self.class_count, self.quantities)
+            sizes = (request.count, self.donors, self.shared, self.class_count, effects.shape[1])
             self.moments[player] = PairMoments(*sizes, request.units)
         classes = None if self.classes is None else self.classes[rows]
         weights = None if request.sample_weight is None else request.sample_weight[rows]
         self.moments[player].add(rows, donors, effects[:, :, 0], classes=classes, weights=weights)
 
+    def table(self, quantities: int) -> Floats:
+        """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs, quantities)``.
 
-def play_losses(request: Request, plays: Plays, label: str) -> Played:
+        Outputs are all rows, then the rows of each class.
+        """
+        repeats = {name: self.repeats[name] for name in self.request.space.names}
+        count = 1 + len(self.request.subject.class_names)
+        return tabulate(repeats, self.moments, count, quantities, self.request.confidence)
+
+
+def play_losses(request: Request, plays: Plays, label: str) -> Game:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
 
     With a tolerance repeats are played in rounds 0–1, 2–3, 4–7, 8–15 … until every interval is narrow enough. Only
     widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
     """
     if request.engine is not None:
-        elsewhere: Played = request.engine(request, plays, label)
+        elsewhere: Game = request.engine(request, plays, label)
         return elsewhere
     tolerance: Any = request.options.get("tolerance")
-    scale = loss_scale(request)
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    outputs = game.back_end.outputs()
-    played = Played(game, len(plays.names), *receiver_classes(request, outputs), loss_scale=scale)
+    outputs, repeats = game.back_end.explained(), game.repeats
+    game.classes, game.class_count = receiver_classes(request, outputs)
+    scale = game.loss_scale = loss_scale(request)
 
     def is_narrow(play: Play) -> bool:
-        tables = [estimated(played.moments[name], request.confidence) for name in play.names]
+        tables = [estimated(game.moments[name], request.confidence) for name in play.names]
         return all((high[0] - low[0]) / 2 <= float(tolerance) * scale for _, _, low, high, _ in tables)
 
     rounds = (request.n_repeats,) if tolerance is None else doubled(request.n_repeats)
-    repeats = played.repeats = dict.fromkeys(request.space.names, 0)
     waiting = list(plays.plays)
     with Progress(len(waiting) * rounds[-1] * request.count, label, request.progress) as progress:
         progress.rows = request.count
         for stop in rounds:
             for done in sorted({repeats[play.names[0]] for play in waiting}):
                 some = [play for play in waiting if repeats[play.names[0]] == done]
-                game.play(some, range(done, stop), played.add, progress)
+                game.play(some, range(done, stop), game.add, progress)
             repeats |= {name: stop for play in waiting for name in play.names}
             if tolerance is not None:
                 waiting = [play for play in waiting if not is_narrow(play)]
             if not waiting:
                 break
-    played.model_rows = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations
     if np.isfinite(scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
-        played.model_loss = float(np.average(losses, weights=request.sample_weight))
-    received = [_effects(one) for one in played.moments.values()]
-    tell_of_dependence(request, outputs, np.stack(received) if received else None)
-    return played
+        game.model_loss = float(np.average(losses, weights=request.sample_weight))
+    effects = [moments.by_row() for moments in game.moments.values()]
+    tell_of_dependence(request, outputs, np.stack(effects) if effects else None)
+    return game
 
 
 def doubled(most: int) -> tuple[int, ...]:
@@ -251,26 +281,15 @@ def doubled(most: int) -> tuple[int, ...]:
     return (*(2**power for power in range(1, most.bit_length()) if 2**power < most), most)
 
 
-def _effects(moments: PairMoments) -> Floats:
-    """Return the effect in each row, whatever its weight, and 0 in rows without one."""
-    weight = moments.receiver_weight
-    return np.divide(moments.receiver_sum[0], weight, out=np.zeros_like(weight), where=weight > 0)
-
-
 def tabulate(
-    players: Sequence[str],
-    moments: Mapping[str, Estimable],
-    outputs: tuple[str, ...],
-    repeats: Mapping[str, int],
-    quantities: int,
-    confidence: float,
+    repeats: Mapping[str, int], moments: Mapping[str, Estimable], outputs: int, quantities: int, confidence: float
 ) -> Floats:
-    """Return means, standard errors, ends of the intervals and p-values, ``(5, players, outputs, quantities)``."""
-    numbers = np.zeros((5, len(players), len(outputs), quantities))
+    """Return what ``Game.table`` does, for the players of ``repeats``."""
+    numbers = np.zeros((5, len(repeats), outputs, quantities))
     # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
     numbers[4] = 1.0
-    for position, name in enumerate(players):
-        for column in range(len(outputs) if repeats[name] else 0):
+    for position, name in enumerate(repeats):
+        for column in range(outputs if repeats[name] else 0):
             numbers[:, position, column] = estimated(moments[name], confidence, column - 1 if column else None)
     return numbers
 
@@ -297,7 +316,7 @@ def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Float
         squares[rows, place[player]] += turned**2
 
     game = Game(request, minus, plays.fixed, joint=plays.joint)
-    outputs = game.back_end.outputs()
+    outputs = game.back_end.explained()
     with Progress(len(plays.plays) * repeats * request.count, label, request.progress) as progress:
         progress.rows = request.count
         game.play(plays.plays, range(repeats), collect, progress)
@@ -306,8 +325,7 @@ def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Float
     spread = np.maximum(squares[:, played] / repeats - mean[:, played] ** 2, 0)
     std[:, played] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
     predictions = -minus(outputs, slice(0, request.count), outputs)
-    evaluations = game.back_end.evaluations
-    facts = {} if evaluations is None else {"model_rows": evaluations}
+    facts = {} if game.back_end.evaluations is None else {"model_rows": game.model_rows}
     return mean, std, predictions, facts | plays.facts
 
 
@@ -322,7 +340,7 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
 
 
 def global_explanation(
-    method: str, request: Request, plays: Plays, played: Played, numbers: Floats | None = None, **fields: Any
+    method: str, request: Request, plays: Plays, game: Game, numbers: Floats | None = None, **fields: Any
 ) -> Explanation:
     """Build the result of a loss game: the first quantity is the importance, the others are parts.
 
@@ -330,25 +348,23 @@ def global_explanation(
     """
     shown = shown_outputs(request)
     loss = "divergence" if request.y is None else str(request.loss)
-    sampler = played.game.back_end.sampler
     drawn: dict[str, Any] = {"not_identifiable": []} if request.subject.paths else {}
     facts = {
         "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
         "unit": loss_unit(request, loss),
         "loss": loss,
-        "loss_scale": played.loss_scale,
-        **({"model_loss": played.model_loss} if np.isfinite(played.model_loss) else {}),
-        "repeats": played.repeats,
-        "model_rows": played.model_rows,
+        "loss_scale": game.loss_scale,
+        **({"model_loss": game.model_loss} if np.isfinite(game.model_loss) else {}),
+        "repeats": game.repeats,
+        "model_rows": game.model_rows,
         "classes_by": "y" if request.y is not None else "predicted class",
-        **(drawn if sampler is None else sampler.facts()),
+        **(drawn if game.sampler is None else game.sampler.facts()),
         **plays.facts,
     }
     if numbers is None:
-        names, quantities = request.space.names, len(plays.names)
-        numbers = tabulate(names, played.moments, played.outputs, played.repeats, quantities, request.confidence)
-        fields["correlation"] = shared_errors(len(names), shown, partial(scores_of, names, played.moments))
-    outputs = tuple(played.outputs[index] for index in shown)
+        names, numbers = request.space.names, game.table(len(plays.names))
+        fields["correlation"] = shared_errors(len(names), shown, partial(scores_of, names, game.moments))
+    outputs = tuple(("all", *request.subject.class_names)[index] for index in shown)
     return build(
         request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *numbers[:, :, shown]), **fields
     )

@@ -103,6 +103,11 @@ class PairMoments:
         sums = [np.bincount(who, row[some], self.donors) for row in (*self.donor_sum, self.donor_weight)]
         return np.array(sums[:-1], dtype=np.float64), np.asarray(sums[-1], dtype=np.float64)
 
+    def by_row(self) -> Floats:
+        """Return the first quantity's effect in each row, whatever its weight, and 0 in rows without one."""
+        weight = self.receiver_weight
+        return np.divide(self.receiver_sum[0], weight, out=np.zeros_like(weight), where=weight > 0)
+
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""
         sizes = (self.receivers, self.donors, self.shared, self.classes, self.quantities)

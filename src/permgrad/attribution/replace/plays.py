@@ -12,27 +12,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.request import Request, methods
-from permgrad.attribution.subject.finite import settle
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.base.random import generator
 
 #: Measures predictions: ``(outputs (b, K), rows, outputs as they are (b, K)) -> (b, V)``.
 Value = Callable[[Tensor, slice | Integers, Tensor], Floats]
 
 #: Most modalities for which all coalitions are played.
 EXACT_PLAYERS = 12
-#: Permutations from which coalitions are taken for more.
-_PERMUTATIONS = 128
 #: The whole game among the names of its players. No input can have this name.
 TOTAL = "\0total"
-#: Numbers of outputs that are measured together.
-_MEASURED = 2**22
 
 
 @dataclass(frozen=True)
@@ -43,11 +36,22 @@ class Play:
     names: tuple[str, ...]  # of the players that the results belong to
     players: Integers  # positions in the space of the players that the mask speaks of, ``(players,)``
     mask: Booleans  # who is replaced where, bool ``(coalitions, players, channels)``
-    combine: Floats  # ``(names, quantities, coalitions)``: how effects of coalitions become quantities
+    #: ``(names, quantities, coalitions)``: how effects of coalitions become quantities. None: of one name, what is
+    #: measured of each coalition itself
+    combine: Floats | None
     within: tuple[tuple[int, ...], ...] = ()  # of each coalition the smaller ones in it, if they are looked at
     #: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row whose
     #: output none of the steps changes has effects of exactly 0, not sums of rounding
     steps: tuple[Integers, ...] = ()
+
+    @property
+    def quantities(self) -> int:
+        """How many numbers are kept of each name."""
+        return len(self.mask) if self.combine is None else self.combine.shape[1]
+
+
+#: Takes a play, outputs ``(coalitions, b, K)``, unchanged outputs ``(b, K)`` and their rows. Returns their effects.
+EffectsOf = Callable[[Play, Tensor, Tensor, Integers], Floats]
 
 
 @dataclass(frozen=True)
@@ -68,57 +72,6 @@ class Plays:
     def coalitions(self) -> int:
         """Predictions for each pair of a row and a donor."""
         return len(self.plays[0].mask) if self.plays else 0
-
-
-@dataclass(frozen=True)
-class Effects:
-    """Turns the outputs of one play into effects."""
-
-    play: Play
-    value: Value
-    base: Floats  # what is measured of the rows of a block as they are, ``(rows, V)``
-    start: int  # the block's first row
-    noise: float | None  # how far rounding moves outputs (None: as for outputs around 1)
-
-    def __call__(self, outputs: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
-        """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs ``(coalitions, b, K)``."""
-        changes = self.measured(self.settled(outputs, unchanged), unchanged, rows)
-        changes -= self.base[rows - self.start]
-        effects: Floats = np.tensordot(self.play.combine, changes, axes=1).swapaxes(1, 2)
-        # The last ones are the rows as they are.
-        before = torch.cat([outputs, unchanged[None]]) if self.play.steps else outputs
-        for name_effects, steps in zip(effects, self.play.steps, strict=False):
-            left = before[torch.from_numpy(steps[:, 1])]
-            still = settle(outputs[torch.from_numpy(steps[:, 0])], left, self.noise) == left
-            name_effects[still.all(dim=2).all(dim=0).cpu().numpy()] = 0.0
-        return effects
-
-    def settled(self, outputs: Tensor, unchanged: Tensor) -> Tensor:
-        """Return outputs without what only rounding changes."""
-        settled = settle(outputs, unchanged, self.noise)
-        for place, smaller in enumerate(self.play.within):
-            # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
-            for other in smaller:
-                settled[place] = settle(settled[place], settled[other], self.noise)
-        return settled
-
-    def measured(self, settled: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
-        """Return what is measured of settled outputs, ``(coalitions, b, V)``."""
-        found = np.empty((len(settled), len(rows), self.base.shape[1]))
-        together = max(1, _MEASURED // max(unchanged.numel(), 1))
-        for first in range(0, len(settled), together):
-            some = settled[first : first + together]
-            measured = self.value(some.flatten(0, 1), np.tile(rows, len(some)), unchanged.repeat(len(some), 1))
-            found[first : first + together] = measured.reshape(len(some), len(rows), -1)
-        return found
-
-
-class Values(Effects):
-    """Gives what is measured of each coalition itself: ``(1, b, coalitions, V)``."""
-
-    def __call__(self, outputs: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
-        """Return values of rows ``(b,)``, from outputs ``(coalitions, b, K)``."""
-        return self.measured(self.settled(outputs, unchanged), unchanged, rows).swapaxes(0, 1)[None]
 
 
 # ---- the plays of the methods ----------------------------------------------------------------------------------------
@@ -167,19 +120,15 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
     return Plays(("total", "others_replaced"), tuple(plays))
 
 
-def shapley_plays(space: PlayerSpace, seed: int, paths: Sequence[str] = ()) -> Plays:
+def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
     """Return the game of all players at once: the Shapley value of S ↦ Δ_S, and each player's effect alone and last.
 
-    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), exact up to ``EXACT_PLAYERS`` players, and the mean over
-    sampled permutations with their reverses above.
+    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), for up to ``EXACT_PLAYERS`` players.
     """
     count = len(space)
-    if count <= EXACT_PLAYERS:
-        exact = Tree.flat(count).coalitions()
-        somebody = exact.kept.any(axis=1)
-        coalitions, values = exact.kept[somebody], exact.weights[:, somebody]
-    else:
-        coalitions, values = _sampled_coalitions(seed, count)
+    exact = Tree.flat(count).coalitions()
+    somebody = exact.kept.any(axis=1)
+    coalitions, values = exact.kept[somebody], exact.weights[:, somebody]
     combine = np.zeros((count, 3, len(coalitions)))
     combine[:, 0] = values
     sizes = coalitions.sum(axis=1)
@@ -189,13 +138,11 @@ def shapley_plays(space: PlayerSpace, seed: int, paths: Sequence[str] = ()) -> P
         combine[player, 2, ~coalitions[:, player] & (sizes == count - 1)] = -1.0
     # Every pair of coalitions that differ in one player alone, −1 for none.
     position = {row.tobytes(): index for index, row in enumerate(coalitions)} | {bytes(count): -1}
-    without = [(coalitions & (np.arange(count) != player)) for player in range(count)]
     steps = tuple(
         np.array(
             [
-                (index, position[without[player][index].tobytes()])
+                (index, position[(coalitions[index] & (np.arange(count) != player)).tobytes()])
                 for index in np.flatnonzero(coalitions[:, player])
-                if without[player][index].tobytes() in position
             ]
         )
         for player in range(count)
@@ -208,31 +155,13 @@ def shapley_plays(space: PlayerSpace, seed: int, paths: Sequence[str] = ()) -> P
 def with_total(plays: Plays) -> Plays:
     """Return the game of all players with one more name: ``TOTAL``, the effect of replacing all of them."""
     (play,) = plays.plays
+    assert play.combine is not None
     everybody = play.mask.all(axis=(1, 2))
     total = np.zeros((1, *play.combine.shape[1:]))
     total[0, 0, everybody] = 1.0
     combine = np.concatenate([play.combine, total])
     steps = (*play.steps, np.array([[int(everybody.argmax()), -1]]))
     return replace(plays, plays=(replace(play, names=(*play.names, TOTAL), combine=combine, steps=steps),))
-
-
-def _sampled_coalitions(seed: int, count: int) -> tuple[Booleans, Floats]:
-    """Return the coalitions of sampled permutations and their reverses, and all single players, with their weights."""
-    rng = generator(seed, "modality permutations")
-    weights: dict[bytes, Floats] = {}
-    for _ in range(_PERMUTATIONS):
-        order = rng.permutation(count)
-        for walk in (order, order[::-1]):
-            row = np.zeros(count, dtype=bool)
-            for player in walk.tolist():
-                for joined in (False, True):
-                    row[player] = joined
-                    if row.any():
-                        of_row = weights.setdefault(row.tobytes(), np.zeros(count))
-                        of_row[player] += (joined - 0.5) / _PERMUTATIONS
-    for edge in (*np.eye(count, dtype=bool), *~np.eye(count, dtype=bool)):
-        weights.setdefault(edge.tobytes(), np.zeros(count))
-    return np.stack([np.frombuffer(key, dtype=bool) for key in weights]), np.stack(list(weights.values()), axis=1)
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, spread, two_parts
 from permgrad.attribution.replace.game import Game
-from permgrad.attribution.replace.plays import Effects, Play, Values, loss_game
+from permgrad.attribution.replace.plays import Play, loss_game
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, by_quantity
@@ -125,8 +125,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
     game = Game(
         request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed, joint=plays.joint
     )
-    game.measure = Effects if game.engine is not None else Values
-    outputs = game.back_end.outputs()
+    outputs = game.back_end.explained()
     tell_of_dependence(request, outputs)
     judge = Judge(request, scorers, game, request.subject.predicted(outputs))
     shape = (len(request.space), len(scorers), len(plays.names))
@@ -136,8 +135,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
             parts: list[Pairs] = []
             count = len(play.mask)
             steps = (np.stack([np.arange(count), np.full(count, -1)], axis=1),)
+            combine = None if game.engine is None else np.eye(count)[None]
             game.play(
-                [replace(play, names=("predictions",), combine=np.eye(count)[None], steps=steps)],
+                [replace(play, names=("predictions",), combine=combine, steps=steps)],
                 range(request.n_repeats),
                 lambda _player, *pairs: parts.append(pairs),  # noqa: B023 — played at once
                 Progress(0, "", mode=False),
@@ -145,6 +145,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
             receivers, donors, predictions = (np.concatenate(each) for each in zip(*parts, strict=True))
             if game.engine is not None:  # it collects changes
                 predictions += judge.base[receivers][:, None]
+            assert play.combine is not None
             for name, combine in zip(play.names, play.combine, strict=True):
                 place = request.space.names.index(name)
                 numbers = judge.player(play, (receivers, donors, predictions), combine)

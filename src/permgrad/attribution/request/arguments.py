@@ -29,7 +29,7 @@ from permgrad.base.checks import (
     check_whole,
     is_whole,
 )
-from permgrad.base.errors import InputError, counted, shown
+from permgrad.base.errors import InputError, counted, did_you_mean, listed, shown
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import (
     FITS,
@@ -223,11 +223,8 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
             # A number outside the positions may still be the name of a class or of a quantile.
             positions.append(names.index(str(one)))
         else:
-            last = "0" if count == 1 else "0 or 1" if count == 2 else f"0 to {count - 1}"
-            called = "a class" if subject.task == "classification" else "a name"
-            few = f", {called} ({', '.join(names[:7])}{', …' * (count > 7)})" if count > 1 else ""
-            problem = f"target must be one of the {counted(count, 'output')}, got {shown(one)}"
-            raise InputError(problem, hint=f"Pass {last}{few} or None for all outputs.", code="PG035")
+            hint = f"The outputs are {listed(names, 7)}." if count > 1 else "There is one output: leave target out."
+            raise InputError(f"No output {shown(one)}", did_you_mean(one, names, hint), "PG035")
     if not positions:
         raise InputError("target names no output", hint="Pass None to explain all outputs.", code="PG005")
     return tuple(dict.fromkeys(positions))

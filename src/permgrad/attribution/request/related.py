@@ -5,7 +5,7 @@ Where nobody said so, copies, names that repeat and neighbours that are alike ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -151,13 +151,34 @@ def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Fl
 
 
 def signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> str:
-    """Say what signs there are in columns, targets, predictions and effects of rows in the order of their table."""
+    """Say what shows that rows depend on each other, or nothing.
+
+    From columns, targets, predictions and effects ``(players, rows)`` of rows in the order of their table.
+    """
+    table = truth.reshape(len(truth), -1)
+    targets, table = table, table if columns is None else np.column_stack([columns, table])
+    if repeats := _repeats(table):
+        return repeats
+    sorted_by = [] if columns is None else list(filter(in_blocks, columns.T))
+    if any(map(in_blocks, targets.T)) or not all(map(is_clock, sorted_by)):
+        return ""
+    effects = np.zeros((0, len(table))) if scores is None or sorted_by else scores[:, : len(table)]
+    tests = len(effects) + 1
     errors = None  # where truth and predictions do not fit
     if truth.ndim == 1 and guess.ndim == 2 and guess.shape[1] > 1:
         errors = np.asarray((truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64)
     elif truth.size == guess.size:
         errors = np.asarray(truth - guess.reshape(truth.shape))
-    return _signs(columns, truth, errors, scores)
+    tried = [] if errors is None else [("Errors", errors, _SORTED if sorted_by else 0.1)]
+    for what, values, least in (*tried, *(("Effects", effect, 0.1) for effect in effects)):
+        if (found := neighbours_alike(values, least, tests)) is not None:
+            return f"{what} of neighbouring rows are alike (correlation {found:.2f} from row to row)"
+    if columns is None or errors is None:
+        return ""
+    for column in columns.T:
+        if (found := alike_within(column, errors, columns.shape[1])) is not None:
+            return f"Errors of rows with one value of a column are alike (correlation {found:.2f})"
+    return ""
 
 
 def _repeats(table: Array) -> str:
@@ -165,33 +186,3 @@ def _repeats(table: Array) -> str:
     return (
         f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row" if count else ""
     )
-
-
-def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Floats | None) -> str:
-    """Say what shows that rows, in the order of the table, depend on each other, or nothing."""
-    targets = truth.reshape(len(truth), -1)
-    table = targets if columns is None else np.column_stack([columns, targets])
-    if repeats := _repeats(table):
-        return repeats
-    if any(map(in_blocks, targets.T)):
-        return ""
-    sorted_by = [] if columns is None else list(filter(in_blocks, columns.T))
-    if not all(map(is_clock, sorted_by)):
-        return ""
-    ordered = bool(sorted_by)
-    effects = np.zeros((0, len(table))) if scores is None or ordered else scores[:, : len(table)]
-    tests = len(effects) + 1
-    errors = None if left is None else neighbours_alike(left, _SORTED if ordered else 0.1, tests)
-    tried = (neighbours_alike(effect, tests=tests) for effect in effects)
-    found = errors if errors is not None else _first(tried)
-    if found is not None:
-        what = "Effects" if errors is None else "Errors"
-        return f"{what} of neighbouring rows are alike (correlation {found:.2f} from row to row)"
-    if columns is None or left is None:
-        return ""
-    found = _first(alike_within(column, left, columns.shape[1]) for column in columns.T)
-    return "" if found is None else f"Errors of rows with one value of a column are alike (correlation {found:.2f})"
-
-
-def _first(found: Iterable[float | None]) -> float | None:
-    return next((one for one in found if one is not None), None)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.positions import Coordinates, Follower, Following, Sources, name_of
-from permgrad.attribution.subject.tracing import Site, listening
+from permgrad.attribution.subject.tracing import Site, listening, name_of, tensors_in
 from permgrad.base.checks import is_whole
 
 #: Functions that make a new number of each number by itself.
@@ -23,6 +24,15 @@ ALONE = frozenset({
     "sub", "isub", "mul", "imul", "clamp", "clamp_min", "clamp_max", "clip", "minimum", "maximum", "remainder", "mod",
     "masked_fill", "where", "round", "floor", "nan_to_num",
 })  # fmt: skip
+#: Functions that move numbers, which are called on the numbers' places as well.
+_MOVING = frozenset({
+    "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims",
+    "movedim", "moveaxis", "t", "T", "mT", "H", "mH", "getitem", "cat", "concat", "concatenate", "stack", "hstack",
+    "vstack", "chunk", "split", "tensor_split", "split_with_sizes", "unbind", "select", "narrow", "index_select",
+    "gather", "take_along_dim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "tile", "repeat_interleave",
+    "broadcast_to", "roll", "flip", "unfold", "pack_padded_sequence",
+})  # fmt: skip
+_JOINING = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack"))
 #: Rows on which it is found out what is looked up, if memory allows.
 _PROBE_ROWS = 64
 
@@ -45,37 +55,78 @@ class Lookup:
         return len(self.positions) == count
 
 
-class _Copies(Follower):
-    """Knows which numbers are an input's own, moved or changed one by one."""
-
-    def handed_on(
-        self,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],  # noqa: ARG002 — numbers that are copied need none
-        sources: Sources,
-        result: Tensor,
-    ) -> Coordinates | None:
-        """Return where each number of a result comes from, if it is made of that number alone."""
-        table = sources[0][1][0].to(result.device)
-        if name == "pad":
-            return (functional.pad(table, list(args[1]), value=math.nan),) if len(args) > 1 else None
-        same = all(one.shape == result.shape and torch.equal(axes[0].to(table.device), table) for one, axes in sources)
-        return (table,) if name in ALONE and same else None
-
-
-class Copying(Following):
+class Copying(TorchFunctionMode):
     """Follows the numbers of a forward's inputs where they are moved (sorted, cut, packed) or changed one by one."""
 
     def __init__(self, rows: Sequence[Tensor]) -> None:
-        super().__init__(_Copies())
+        super().__init__()
+        # The place of each number in its input, flat over rows, NaN for what is none of it. Tensors are held as long
+        # as this lives, so that no other one takes over their number.
+        self._followed: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
         for place, tensor in enumerate(rows):
             number = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
-            self._follower.enter(tensor, place, (number.reshape(tensor.shape),))
+            self._followed[id(tensor)] = (tensor, {**self._of(tensor), place: number.reshape(tensor.shape)})
 
     def sources(self, value: Any) -> dict[int, Tensor]:
         """Return for each input that a tensor copies which of its numbers each one is, flat over rows (-1: none)."""
-        return {place: axes[0].nan_to_num(NOBODY).long() for place, axes in self._follower.of(value).items()}
+        return {place: numbers.nan_to_num(NOBODY).long() for place, numbers in self._of(value).items()}
+
+    def look(self, name: str, args: tuple[Any, ...], options: dict[str, Any], value: Any) -> None:
+        """Look at a call of the function ``name``."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer one call of torch, with the mode off meanwhile, and follow what it moves."""
+        options, name = kwargs or {}, name_of(func)
+        value = func(*args, **options)
+        self.look(name, args, options, value)
+        followed = [tensor for tensor in tensors_in(args, options) if id(tensor) in self._followed]
+        results = list(tensors_in(value))
+        for place in dict.fromkeys(place for tensor in followed for place in self._of(tensor)):
+            with torch.no_grad():
+                if name in _MOVING:
+                    there = self._moved(func, args, options, place)
+                else:
+                    sources = [self._of(tensor)[place] for tensor in followed if place in self._of(tensor)]
+                    there = [_alone(name, args, sources, result) for result in results]
+            for result, numbers in zip(results, there, strict=False):
+                if numbers is not None:
+                    self._followed[id(result)] = (result, {**self._of(result), place: numbers})
+        return value
+
+    def _of(self, value: Any) -> dict[int, Tensor]:
+        return self._followed.get(id(value), (None, {}))[1]
+
+    def _moved(self, func: Any, args: Sequence[Any], options: Mapping[str, Any], place: int) -> list[Tensor | None]:
+        """Call a function that moves numbers on their places."""
+
+        def stand_in(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            numbers = self._of(leaf).get(place)
+            if numbers is not None:
+                return numbers.contiguous() if name_of(func) == "view" else numbers
+            # Whole numbers may be indexes.
+            number = leaf.is_floating_point() or name_of(func) in _JOINING
+            return torch.full(leaf.shape, math.nan, device=leaf.device, dtype=torch.float64) if number else leaf
+
+        replaced = pytree.tree_map(stand_in, (args, options))
+        try:
+            found = list(tensors_in(func(*replaced[0], **replaced[1])))
+        except (RuntimeError, TypeError, IndexError):
+            return []  # a function that takes other arguments than numbers and shapes
+        # Places are no whole numbers, as sizes of batches are.
+        return [one if one.is_floating_point() else None for one in found]
+
+
+def _alone(name: str, args: Sequence[Any], sources: Sequence[Tensor], result: Tensor) -> Tensor | None:
+    """Return where each number of a result comes from, if it is made of that number alone."""
+    table = sources[0].to(result.device)
+    if name == "pad":
+        return functional.pad(table, list(args[1]), value=math.nan) if len(args) > 1 else None
+    same = all(one.shape == result.shape and torch.equal(one.nan_to_num(-1), table.nan_to_num(-1)) for one in sources)
+    return table if name in ALONE and same else None
 
 
 class _Watch(Copying):

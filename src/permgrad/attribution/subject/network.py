@@ -31,7 +31,7 @@ from permgrad.attribution.subject.outputs import (
     kind_with,
     resolve_outputs,
 )
-from permgrad.attribution.subject.positions import Reader
+from permgrad.attribution.subject.readings import find_readings
 from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
 from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
@@ -215,11 +215,9 @@ class NetworkSubject(Subject):
             if one.ndim in (3, 4, 5) or (one.ndim == 2 and place not in tables)
         }
         if undecided:
-            reader = Reader(undecided)
             # Where a network refuses to be watched, shapes alone speak.
-            with contextlib.suppress(BatchError), torch.no_grad(), self.open(), reader:
-                self.forward(rows)
-            meanings |= reader.readings
+            with contextlib.suppress(BatchError), torch.no_grad(), self.open():
+                meanings |= find_readings(self, rows, list(undecided))
         self._readings = meanings
         return dict(meanings)
 

@@ -13,13 +13,29 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from permgrad.base.threads import turn
 
 #: A layer by name, and which of its calls.
 Site = tuple[str, int]
 
+#: Properties of tensors that turn them.
+_VIEWS = frozenset(("T", "mT", "H", "mH"))
+
 _one_traces = turn()
+
+
+def name_of(func: Any) -> str:
+    """Return a function's name without the signs of methods and of work in place, and that of a property that turns."""
+    name = str(getattr(func, "__name__", func if isinstance(func, str) else ""))
+    read = getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else ""
+    return read if read in _VIEWS else name.partition(".")[0].strip("_")
+
+
+def tensors_in(*values: Any) -> Iterator[Tensor]:
+    """Yield the tensors in arguments or results, at any depth."""
+    return (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
 
 
 @contextmanager

@@ -471,10 +471,11 @@ class TableEncoder:
         """Return the raw columns behind a column or group, or a feature of a date."""
         if feature in self.date_parts_:
             return [self.date_parts_[feature].column]
-        blocks = {**{name: [name] for name in self.feature_names_in_}, **self.groups_}
-        if feature not in blocks:
+        if feature in self.groups_:
+            return list(self.groups_[feature])
+        if feature not in self.feature_names_in_:
             raise unknown("feature", feature, [*self.feature_names_in_, *self.date_parts_, *self.groups_])
-        return list(blocks[feature])
+        return [feature]
 
     def parts_of(self, column: str) -> list[str]:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.utils import _safe_indexing
 from threadpoolctl import threadpool_limits
 
 from permgrad.base.arrays import Array, Floats
@@ -25,12 +26,11 @@ from permgrad.base.errors import (
     error_in_words,
     keeping_warnings,
     shown,
-    two_sentences,
 )
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
-from permgrad.evaluation.metrics import Task, metrics, scores_of
+from permgrad.evaluation.metrics import Task, scores_of
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.prepared import EncodedRows
@@ -49,24 +49,22 @@ _MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
 
 @dataclass(frozen=True)
 class BaselineRows:
-    """Encoded rows ``(rows, encoded)`` and target. ``natural``: the same with categories (``natural_table``).
+    """Encoded rows ``(rows, encoded)`` and target. ``weights``: how much each row counts.
 
-    ``source``: the rows with their encoder, for a model that contains a network. ``weights``: how much each row counts.
+    ``source``: the rows with their encoder, for a model that contains a network.
     """
 
-    encoded: Array
+    encoded: Any
     y: Array
-    natural: pd.DataFrame | None = None
     source: EncodedRows | None = None
     weights: Any = None
 
     def take(self, rows: Array) -> BaselineRows:
         """Return the rows that a mask or row numbers choose."""
         places = np.arange(len(self.y))[rows]
-        natural = None if self.natural is None else self.natural.iloc[places]
         source = None if self.source is None else self.source.take(places)
         weights = None if self.weights is None else np.asarray(self.weights)[places]
-        return BaselineRows(np.asarray(self.encoded)[places], np.asarray(self.y)[places], natural, source, weights)
+        return BaselineRows(_safe_indexing(self.encoded, places), np.asarray(self.y)[places], source, weights)
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,17 @@ class Job:
     threads: int
     options: Mapping[str, Any] = field(default_factory=dict)
     counts: bool = False
+    estimator: str = ""
 
     @property
     def classify(self) -> bool:
         """True for classification."""
         return self.task == "classification"
+
+    @property
+    def kind(self) -> Any:
+        """The library's class of estimators. ``estimator`` is the baseline's."""
+        return estimator_class(self.estimator, self.task)
 
     @property
     def rounds(self) -> int:
@@ -94,6 +98,12 @@ class Job:
 
 
 Fit = Callable[[Job], Any]
+
+
+def estimator_class(place: str, task: str) -> Any:
+    """Return the class at a place such as ``"xgboost:XGB"``: the module, and its name without ``Classifier``."""
+    module, _, stem = place.partition(":")
+    return getattr(import_module(module), f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}")
 
 
 @dataclass(frozen=True)
@@ -112,9 +122,9 @@ class Shifted:
 class Baseline:
     """A model to compare with: a function of a ``Job`` that returns a fitted model, and the package it needs.
 
-    ``costly`` ones take minutes instead of seconds, and are fitted only when they are named. ``takes_natural`` ones
-    read ``natural`` rows where there are any. ``extra`` is empty where permgrad itself needs the package. ``file`` is
-    the ending of the file that a fitted one is saved in (of a blend, its network's folder), empty where it is only for
+    ``estimator``: where the package has it, see ``estimator_class``. ``costly`` ones take minutes instead of seconds,
+    and are fitted only when they are named. ``extra`` is empty where permgrad itself needs the package. ``file`` is the
+    ending of the file that a fitted one is saved in (of a blend, its network's folder), empty where it is only for
     comparison.
     """
 
@@ -122,9 +132,9 @@ class Baseline:
     label: str
     package: str
     fit: Fit
+    estimator: str = ""
     extra: str = ""
     costly: bool = False
-    takes_natural: bool = False
     file: str = ""
 
     def label_for(self, task: Task, *, counts: bool = False) -> str:
@@ -142,6 +152,7 @@ class Baseline:
         Libraries that compute in float32 would round the differences between rows away. Other targets are left as they
         are, so that the library's file predicts them without permgrad.
         """
+        job = replace(job, estimator=self.estimator)
         y, held = job.train.y, job.validation
         if job.classify or job.counts or self.name == BLEND or not 0 < np.std(y) < np.abs(np.mean(y)) / _FAR:
             return self.fit(job)
@@ -163,7 +174,10 @@ def boosted_model() -> str:
 def check_available(names: Iterable[str]) -> None:
     """Raise an error if a baseline is unknown or its library is not installed. The message names the extra."""
     if absent := [one for one in map(baselines.get, names) if not one.available()]:
-        raise EnvironmentProblem(*_missing(*absent), code="PG060")
+        packages = ", ".join(dict.fromkeys(one.package for one in absent))
+        problem = f"{packages} is not installed (needed for {', '.join(repr(one.name) for one in absent)})"
+        extras = ",".join(dict.fromkeys(one.extra for one in absent if one.extra))
+        raise EnvironmentProblem(problem, hint=f"Run pip install 'permgrad[{extras}]'.", code="PG060")
 
 
 def check_savable(name: str) -> None:
@@ -189,14 +203,6 @@ def why_absent(name: str) -> str | None:
     return f"{baseline.package} is not installed: pip install 'permgrad[{baseline.extra}]'"
 
 
-def _missing(*absent: Baseline) -> tuple[str, str]:
-    """Return the problem and the hint for baselines whose libraries are not installed."""
-    packages = ", ".join(dict.fromkeys(one.package for one in absent))
-    names = ", ".join(repr(one.name) for one in absent)
-    extras = ",".join(dict.fromkeys(one.extra for one in absent if one.extra))
-    return f"{packages} is not installed (needed for {names})", f"Run pip install 'permgrad[{extras}]'."
-
-
 # ---- one -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FittedBaseline:
@@ -211,12 +217,11 @@ class FittedBaseline:
     classes: Array
     seen: Array
     processor_seconds: float
-    natural: bool
     counts: bool = False
 
     def guess(self, rows: Array | BaselineRows) -> Floats:
         """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``, 0 for classes not trained on."""
-        readable = self._readable(rows)
+        readable = rows.encoded if isinstance(rows, BaselineRows) else rows
         if len(self.classes) == 0:
             return np.asarray(self.model.predict(readable), dtype=np.float64)
         table = np.zeros((len(readable), len(self.classes)))
@@ -229,12 +234,6 @@ class FittedBaseline:
         options: dict[str, Any] = {"classes": list(self.classes), "positive": positive, "weights": rows.weights}
         options |= {"counts": True} if self.counts else {}
         return scores_of(task, rows.y, self.guess(rows) if guess is None else guess, **options)
-
-    def _readable(self, rows: Array | BaselineRows) -> Any:
-        if self.natural:
-            assert isinstance(rows, BaselineRows), "it was fitted on natural tables"
-            return rows.natural
-        return rows.encoded if isinstance(rows, BaselineRows) else rows
 
 
 def fit_baseline(
@@ -257,7 +256,6 @@ def fit_baseline(
     """
     check_available([name])
     baseline = baselines.get(name)
-    natural = baseline.takes_natural and train.natural is not None
     labels, seen = np.asarray([]), np.asarray([], dtype=np.int64)
     if task == "regression":
         train = replace(train, y=np.asarray(train.y, dtype=np.float64))
@@ -271,7 +269,7 @@ def fit_baseline(
     with threadpool_limits(limits=threads):
         model = baseline.train(job)
     took, used = time.perf_counter() - started, time.process_time() - worked
-    return FittedBaseline(name, model, took, labels, seen, used, natural, counts)
+    return FittedBaseline(name, model, took, labels, seen, used, counts)
 
 
 def fit_estimator(
@@ -307,7 +305,7 @@ def fit_estimator(
         known = np.asarray(getattr(model, "classes_", np.unique(y)))  # a model of a file may know others
         labels = np.union1d(labels, known)
         seen = np.flatnonzero(np.isin(labels, known))
-    return FittedBaseline(name, model, seconds, labels, seen, worked, natural=False)
+    return FittedBaseline(name, model, seconds, labels, seen, worked)
 
 
 def _numbered(
@@ -345,34 +343,29 @@ def run_baselines(
 ) -> dict[str, dict[str, Any]]:
     """Fit and score baselines on ``train``, ``validation`` (if any) and ``test``: ``baselines`` of ``metrics.json``.
 
-    Without names, all quick ones are fitted, which leaves out TabM and RealMLP. A baseline whose library is not
-    installed gets null metrics and a ``"problem"``. ``guesses`` is filled with the predictions for the test rows.
+    Without names, all quick ones that are installed are fitted, which leaves out TabM and RealMLP. ``guesses`` is
+    filled with the predictions for the test rows.
     """
     train, validation, test = parts["train"], parts.get("validation"), parts["test"]
-    cheap = [one for one in baselines.values() if not one.costly]
-    chosen = cheap if names is None else [baselines.get(name) for name in names]
+    quick = [one.name for one in baselines.values() if not one.costly and one.available()]
+    chosen = quick if names is None else list(names)
+    check_available(chosen)
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
+    options: dict[str, Any] = {"classes": classes, "seed": seed, "threads": threads, "counts": counts}
     result: dict[str, dict[str, Any]] = {}
     with Progress(len(chosen), "baselines", lines=False) as bar:
-        for baseline in chosen:
-            bar.note(baseline.label)
-            if not baseline.available():
-                those = [metric for metric in metrics.values() if metric.task == task and (counts or not metric.counts)]
-                names_of_task = (metric.name for metric in those)
-                empty: dict[str, Any] = dict.fromkeys([*names_of_task, *FIT_TIMES])
-                result[baseline.name] = {**empty, "problem": two_sentences(*_missing(baseline))}
-            else:
-                options: dict[str, Any] = {"classes": classes, "seed": seed, "threads": threads, "counts": counts}
-                fitted = fit_baseline(baseline.name, task, train, validation, **options)
-                guess = fitted.guess(test)
-                if guesses is not None:
-                    guesses[baseline.name] = guess
-                result[baseline.name] = {
-                    **fitted.evaluate(test, positive, guess),
-                    "validation": None if validation is None else fitted.evaluate(validation, positive),
-                    **dict(zip(FIT_TIMES, (fitted.seconds, fitted.processor_seconds), strict=True)),
-                }
+        for name in chosen:
+            bar.note(baselines.get(name).label)
+            fitted = fit_baseline(name, task, train, validation, **options)
+            guess = fitted.guess(test)
+            if guesses is not None:
+                guesses[name] = guess
+            result[name] = {
+                **fitted.evaluate(test, positive, guess),
+                "validation": None if validation is None else fitted.evaluate(validation, positive),
+                **dict(zip(FIT_TIMES, (fitted.seconds, fitted.processor_seconds), strict=True)),
+            }
             bar.advance()
     return result
 

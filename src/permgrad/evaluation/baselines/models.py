@@ -10,18 +10,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.special import expit
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Floats
 from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.fitting import BLEND, PATIENCE, Baseline, Job
-
-if TYPE_CHECKING:
-    from permgrad.data.encode.encoding import TableEncoder
 
 
 def _common(job: Job, **choices: Any) -> dict[str, Any]:
@@ -34,16 +30,13 @@ def _objective(job: Job, name: str, argument: str = "objective") -> dict[str, An
     return {argument: name} if job.counts else {}
 
 
-def _ensemble(job: Job, family: str, **choices: Any) -> Any:
-    from sklearn import ensemble
-
-    kind = getattr(ensemble, f"{family}{'Classifier' if job.classify else 'Regressor'}")
-    return kind(**_common(job, **choices)).fit(job.train.encoded, job.train.y, sample_weight=job.train.weights)
+def _ensemble(job: Job, **choices: Any) -> Any:
+    return job.kind(**_common(job, **choices)).fit(job.train.encoded, job.train.y, sample_weight=job.train.weights)
 
 
 def _random_forest(job: Job) -> Any:
     # A third of the columns per split is Breiman's choice for regression; scikit-learn's default is plain bagging.
-    return _ensemble(job, "RandomForest", n_estimators=300, **({} if job.classify else {"max_features": 1 / 3}))
+    return _ensemble(job, n_estimators=300, **({} if job.classify else {"max_features": 1 / 3}))
 
 
 #: Trees that read rows together, and what turns their sum into predictions.
@@ -83,10 +76,10 @@ class Booster:
 
 
 def _lightgbm(job: Job) -> Booster:
-    from lightgbm import LGBMClassifier, LGBMRegressor, early_stopping
+    from lightgbm import early_stopping
 
-    kind = LGBMClassifier if job.classify else LGBMRegressor
-    model = kind(**_common(job, n_estimators=job.rounds, learning_rate=0.1, verbosity=-1, **_objective(job, "poisson")))
+    choices = {"learning_rate": 0.1, "verbosity": -1, **_objective(job, "poisson")}
+    model = job.kind(**_common(job, n_estimators=job.rounds, **choices))
     held: dict[str, Any] = {}
     if job.validation is not None:
         held = {"eval_set": [(job.validation.encoded, job.validation.y)]}
@@ -99,13 +92,10 @@ def _lightgbm(job: Job) -> Booster:
 
 
 def _xgboost(job: Job) -> Any:
-    from xgboost import XGBClassifier, XGBRegressor
-
-    kind = XGBClassifier if job.classify else XGBRegressor
     stop = {"early_stopping_rounds": PATIENCE if job.validation else None}
     choices = {"learning_rate": 0.1, "max_depth": 6, "tree_method": "hist", "verbosity": 0}
     choices |= _objective(job, "count:poisson")
-    model = kind(**_common(job, n_estimators=job.rounds, **choices, **stop))
+    model = job.kind(**_common(job, n_estimators=job.rounds, **choices, **stop))
     held: dict[str, Any] = {}
     if job.validation is not None:
         held = {"eval_set": [(job.validation.encoded, job.validation.y)], "verbose": False}
@@ -114,12 +104,11 @@ def _xgboost(job: Job) -> Any:
 
 
 def _catboost(job: Job) -> Any:
-    from catboost import CatBoostClassifier, CatBoostRegressor, Pool
+    from catboost import Pool
 
-    kind = CatBoostClassifier if job.classify else CatBoostRegressor
     choices = {"iterations": job.rounds, "verbose": False, "allow_writing_files": False}
     choices |= _objective(job, "Poisson", "loss_function") | dict(job.options)
-    model = kind(thread_count=job.threads, random_seed=job.seed, **choices)
+    model = job.kind(thread_count=job.threads, random_seed=job.seed, **choices)
     rows, stop = job.validation, PATIENCE if job.validation else None
     held = None if rows is None else Pool(rows.encoded, rows.y, weight=rows.weights)
     fitted = job.train.encoded, job.train.y
@@ -127,10 +116,7 @@ def _catboost(job: Job) -> Any:
 
 
 def _histogram_boosting(job: Job) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    kind = HistGradientBoostingClassifier if job.classify else HistGradientBoostingRegressor
-    rows, y, weights = job.train.encoded, job.train.y, job.train.weights
+    kind, rows, y, weights = job.kind, job.train.encoded, job.train.y, job.train.weights
     # XGBoost's default of 1: without it the loss of rare classes diverges, on Covertype's validation rows from 0.93 at
     # best, where 0.50 is reached with it.
     options = {"l2_regularization": 1.0, "random_state": job.seed, "early_stopping": False}
@@ -172,40 +158,10 @@ def _mlp(job: Job) -> Any:
         return model.fit(job.train.encoded, job.train.y, held)
 
 
-# ---- peers ----------------------------------------------------------------------------------------------------------
-def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
-    """Turn encoded rows back into one column per number and one per category, for models that read categories.
-
-    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these", and those of a date one for
-    each part: weekday, month. Needs ``numeric="standard"``.
-    """
-    features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
-    continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
-    continuous[encoder.numeric_columns_] = True
-    continuous |= np.array(encoder.kinds_) == "score"
-    made: dict[str, Any] = {}
-    for name, columns in features.items():
-        numbers, flags = columns[continuous[columns]], columns[~continuous[columns]]
-        for column in numbers:
-            made[encoder.encoded_names_[column]] = np.asarray(encoded)[:, column]
-        said = encoder.date_parts_.get(name)
-        is_date = said is not None or any(encoder.kinds_[column] == "date_part" for column in columns)
-        source = name if said is None else said.column
-        parts: dict[str, list[int]] = {}
-        for column in flags.tolist():
-            parts.setdefault(str(encoder.slots_[column].detail).split()[0] if is_date else "", []).append(column)
-        for part, places in parts.items():
-            raised = np.asarray(encoded)[:, places] > 0.5
-            level = np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, 0)
-            # All levels are declared, so that rows that lack some of them have the same categories.
-            made[f"{source}=?{part}"] = pd.Categorical(level, categories=range(len(places) + 1))
-    return pd.DataFrame(made)
-
-
-def _peer(job: Job, name: str) -> Any:
+def _peer(job: Job) -> Any:
     from permgrad.evaluation.baselines.networks import fit_peer
 
-    return fit_peer(job, name)
+    return fit_peer(job)
 
 
 def _blend(job: Job) -> Any:
@@ -214,22 +170,30 @@ def _blend(job: Job) -> Any:
     return fit_blend(job)
 
 
-_PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
+_PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True}
 # The order of every table: trees first, as in the published comparison.
 for _baseline in (
-    Baseline("random_forest", "random forest", "sklearn", _random_forest, file="skops"),
     Baseline(
-        "extra_trees", "extra trees", "sklearn", partial(_ensemble, family="ExtraTrees", n_estimators=300), file="skops"
+        "random_forest", "random forest", "sklearn", _random_forest, "sklearn.ensemble:RandomForest", file="skops",
     ),
-    Baseline("bagging", "bagging", "sklearn", partial(_ensemble, family="Bagging", n_estimators=50), file="skops"),
-    Baseline("lightgbm", "LightGBM", "lightgbm", _lightgbm, extra="boost", file="txt"),
-    Baseline("xgboost", "XGBoost", "xgboost", _xgboost, extra="boost", file="ubj"),
-    Baseline("catboost", "CatBoost", "catboost", _catboost, extra="boost", file="json"),
-    Baseline("histogram_boosting", "histogram boosting", "sklearn", _histogram_boosting, file="skops"),
+    Baseline(
+        "extra_trees", "extra trees", "sklearn", partial(_ensemble, n_estimators=300),
+        "sklearn.ensemble:ExtraTrees", file="skops",
+    ),
+    Baseline(
+        "bagging", "bagging", "sklearn", partial(_ensemble, n_estimators=50), "sklearn.ensemble:Bagging", file="skops",
+    ),
+    Baseline("lightgbm", "LightGBM", "lightgbm", _lightgbm, "lightgbm:LGBM", extra="boost", file="txt"),
+    Baseline("xgboost", "XGBoost", "xgboost", _xgboost, "xgboost:XGB", extra="boost", file="ubj"),
+    Baseline("catboost", "CatBoost", "catboost", _catboost, "catboost:CatBoost", extra="boost", file="json"),
+    Baseline(
+        "histogram_boosting", "histogram boosting", "sklearn", _histogram_boosting,
+        "sklearn.ensemble:HistGradientBoosting", file="skops",
+    ),
     Baseline("linear", "logistic, ridge or Poisson regression", "sklearn", _linear, file="skops"),
     Baseline(BLEND, "blend of network and boosting", "torch", _blend, costly=True, file="network"),
     Baseline("mlp", "plain MLP", "torch", _mlp),
-    Baseline("tabm", "TabM", "pytabkit", partial(_peer, name="TabM_D"), **_PEER),
-    Baseline("realmlp", "RealMLP", "pytabkit", partial(_peer, name="RealMLP_TD"), **_PEER),
-):
+    Baseline("tabm", "TabM", "pytabkit", _peer, "pytabkit:TabM_D_", **_PEER),
+    Baseline("realmlp", "RealMLP", "pytabkit", _peer, "pytabkit:RealMLP_TD_", **_PEER),
+):  # fmt: skip
     fitting.baselines.register(_baseline.name)(_baseline)

@@ -99,7 +99,7 @@ class PlainMLP:
 
 
 # ---- TabM and RealMLP, those of ``pytabkit`` -------------------------------------------------------------------------
-def fit_peer(job: Job, family: str) -> Quiet:
+def fit_peer(job: Job) -> Quiet:
     """Fit a model of ``pytabkit``."""
     held = {}
     if job.validation is not None:
@@ -107,10 +107,7 @@ def fit_peer(job: Job, family: str) -> Quiet:
     # The library takes the thread count for fits and predictions from this argument.
     choices = {"device": "cpu", "random_state": job.seed, "n_threads": job.threads, "verbosity": 0, **job.options}
     with _silent(job.seed):
-        import pytabkit
-
-        model = getattr(pytabkit, f"{family}_{'Classifier' if job.classify else 'Regressor'}")(**choices)
-        return Quiet(model.fit(_table(job.train), job.train.y, **held))
+        return Quiet(job.kind(**choices).fit(_table(job.train), job.train.y, **held))
 
 
 class Quiet:
@@ -140,7 +137,7 @@ def _silent(seed: int) -> Iterator[None]:
 
 
 def _table(rows: BaselineRows) -> pd.DataFrame:
-    return _named(rows.encoded if rows.natural is None else rows.natural)
+    return _named(rows.encoded)
 
 
 def _named(rows: Any) -> pd.DataFrame:

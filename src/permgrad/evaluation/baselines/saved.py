@@ -18,7 +18,7 @@ from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, PermgradError, error_in_words, listed, warn_user
 from permgrad.base.optional import optional
 from permgrad.evaluation.baselines.file_model import FileEstimator
-from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
+from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available, estimator_class
 from permgrad.evaluation.baselines.models import Booster
 from permgrad.models.save.saving import load, read_part
 from permgrad.models.save.writing import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, write_model
@@ -169,13 +169,11 @@ def _read_model(path: Path, task: str, trust: Sequence[str]) -> Any:
         if path.suffix == ".txt":
             return Booster(optional("lightgbm").Booster(model_file=str(path)))
         if path.suffix == ".ubj":
-            library, kind = optional("xgboost"), "XGBClassifier" if task == "classification" else "XGBRegressor"
-            model = getattr(library, kind)(enable_categorical=True)
+            model = estimator_class("xgboost:XGB", task)(enable_categorical=True)
             model.load_model(path)
             return model
         if path.suffix == ".json":
-            kind = "CatBoostClassifier" if task == "classification" else "CatBoostRegressor"
-            return getattr(optional("catboost"), kind)().load_model(str(path), format="json")
+            return estimator_class("catboost:CatBoost", task)().load_model(str(path), format="json")
         return _read_skops(path, trust)
     except PermgradError:
         raise

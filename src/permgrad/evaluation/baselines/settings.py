@@ -5,25 +5,20 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from permgrad.base.errors import InputError, did_you_mean, error_in_words, two_sentences
 from permgrad.base.stored import read_user_json
-from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, check_available, fit_baseline
+from permgrad.evaluation.baselines.fitting import (
+    BaselineRows,
+    baselines,
+    check_available,
+    estimator_class,
+    fit_baseline,
+)
 
-#: Where the estimators of a model are: the module, and what their names have in common.
-_KINDS = {
-    "random_forest": ("sklearn.ensemble", "RandomForest"),
-    "extra_trees": ("sklearn.ensemble", "ExtraTrees"),
-    "bagging": ("sklearn.ensemble", "Bagging"),
-    "histogram_boosting": ("sklearn.ensemble", "HistGradientBoosting"),
-    "lightgbm": ("lightgbm", "LGBM"),
-    "xgboost": ("xgboost", "XGB"),
-    "catboost": ("catboost", "CatBoost"),
-}
 #: Arguments that follow from the run, and those that end the training early.
 _TAKEN = ("n_jobs", "thread_count", "random_state", "random_seed", "class_weight", "estimator", "early_stopping",
           "early_stopping_rounds", "od_type", "od_wait", "od_pval", "callbacks", "objective", "loss_function", "loss",
@@ -38,8 +33,7 @@ _MORE = {
 
 def settings_names(name: str, task: str = "classification") -> list[str]:
     """Return the names of the settings that a model of another library has, without those that a run decides."""
-    module, stem = _KINDS[name]
-    kind = getattr(import_module(module), f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}")
+    kind = estimator_class(baselines.get(name).estimator, task)
     parameters = kind().get_params() if name != "catboost" else inspect.signature(kind).parameters
     return [one for one in (*parameters, *_MORE.get(name, ())) if one not in _TAKEN]
 
@@ -51,7 +45,7 @@ def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:
         InputError: it is for another model, or names what is no setting of this one.
     """
     shape = '{"model": NAME, "settings": {NAME: value, …}}'
-    if name not in _KINDS:
+    if not baselines.get(name).estimator or not baselines.get(name).file:
         raise InputError(f"{source} has settings, and {name} takes none", hint="Leave it out.", code="PG006")
     if not isinstance(content, Mapping) or set(content) != {"model", "settings"}:
         raise InputError(f"{source} does not hold settings of {name}", hint=f"It is {shape}.", code="PG011")

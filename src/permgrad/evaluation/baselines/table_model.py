@@ -25,7 +25,6 @@ from permgrad.data.types.column_types import Schema
 from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.file_model import FileEstimator
 from permgrad.evaluation.baselines.fitting import BLEND, BaselineRows, FittedBaseline, baselines
-from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.baselines.saved import LazyModel, save
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
@@ -117,11 +116,6 @@ class TableModel(_Learned):
             return self.model.label
         return type(self.model[-1] if hasattr(self.model, "steps") else self.model).__name__
 
-    @property
-    def is_natural(self) -> bool:
-        """Whether it reads categories as categories."""
-        return isinstance(self.model, str) and baselines.get(self.model).takes_natural
-
     def network(self) -> Any:
         """Return the untrained network of a blend."""
         from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor  # only a blend has one
@@ -141,7 +135,7 @@ class TableModel(_Learned):
             self.preprocessor_ = rows.encoder
             return rows
         frame = as_frame(X)
-        numeric: Any = "standard" if self.is_natural else get_preset("default").numeric
+        numeric: Any = get_preset("default").numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
         encoder.fit(X, schema=schema)
         if encoder.schema_.of_kind("image"):
@@ -239,8 +233,7 @@ class TableModel(_Learned):
             codes = self.preprocessor_.na
             return frame if not codes else blank_codes(frame, codes)
         rows = self.encode_rows(X)
-        natural = natural_table(self.preprocessor_, rows.encoded) if self.is_natural else None
-        return BaselineRows(rows.encoded, y, natural, rows, weights)
+        return BaselineRows(rows.encoded, y, rows, weights)
 
     @_if_encoded
     def of_encoded(self) -> Any:
@@ -296,8 +289,7 @@ class _EncodedRegressor:
     def guess(self, encoded: Array) -> Floats:
         """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
         rows = np.ascontiguousarray(encoded, dtype=np.float32)
-        natural = natural_table(self.model.preprocessor_, rows) if self.model.is_natural else None
-        return self.model.fitted_.guess(BaselineRows(rows, _NOWHERE, natural))
+        return self.model.fitted_.guess(rows)
 
     predict = guess
 
@@ -367,6 +359,6 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     lazy, (seconds, processor) = LazyModel(source, description, trust), map(float, description["seconds"])
     model.fitted_ = FittedBaseline(
         name or str(description["label"]), lazy, seconds, getattr(model, "classes_", classes), arrays["seen"],
-        processor, model.is_natural, model.counts,
+        processor, model.counts,
     )  # fmt: skip
     return model

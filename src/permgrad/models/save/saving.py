@@ -51,7 +51,7 @@ def load(folder: str | os.PathLike[str], *, encoders: Mapping[str, Any] | None =
     """Read a fitted estimator that ``save`` wrote. Its predictions are the same.
 
     Args:
-        folder: the model's folder.
+        folder: the model's folder, or that of the run it is in.
         encoders: code of the user's own that the model was fitted with, as code is never stored: ``"image"`` for its
             ``image_encoder``, ``"text"`` for its ``text_encoder``, ``"layout"`` for the callable ``X -> images`` or
             the TINTOlib method that was its ``layout``.
@@ -83,6 +83,8 @@ def load_trusting(
 ) -> Any:
     """Do what ``load`` does. ``trust``: types of the user's own estimator that skops may load, too."""
     source, chosen = check_path("folder", folder), choose_device(device)
+    if not (source / DESCRIPTION).exists() and (source / "model" / DESCRIPTION).exists():
+        source /= "model"  # of a run
     description, own = _read_description(source), _checked_encoders(encoders)
     if (module := _OTHERS.get(str(description.get("estimator")))) is not None:
         if not is_intact(description):

@@ -10,8 +10,9 @@ import pandas as pd
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
-from permgrad.data.splitting import blank_words
-from permgrad.pages.sentences import MEASURES_OF_LEAKS, down, drift_words, drifted_words, unchecked_words
+from permgrad.pages import facts
+from permgrad.pages.findings import MEASURES_OF_LEAKS, NOT_CHECKED, down, say
+from permgrad.pages.sentences import drifted_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, names_apart, p_text, shorten, value_text
 
@@ -33,7 +34,8 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     if stored.shared_rows is not None:
         equal, more = stored.shared_rows, (stored.alike_rows or 0) - stored.shared_rows
         words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
-        words += f" equal to a training row in every column{blank_words(equal, stored.blank_rows)}"
+        words += " equal to a training row in every column"
+        words += f" (in {stored.blank_rows:,} of them every feature is missing)" * bool(stored.blank_rows)
         if more > 0:
             words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
             words += "feature and the target"
@@ -68,7 +70,7 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
     target = shorten(content.target, 40)
     if not stored.leaks:
         if stored.unchecked:
-            section.text(unchecked_words(content.target, stored.unchecked))
+            section.text(NOT_CHECKED[stored.unchecked])
         elif stored.described.get("columns"):
             section.text(f"No column alone predicts {target} nearly perfectly.")
         return
@@ -97,7 +99,8 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     """How the values of each column are distributed in training and test rows, and how far they differ."""
     if not stored.described.get("columns"):
         return
-    words = drift_words(stored.drift)
+    found = facts.drift(content)
+    words = "" if found is None else say("drift", found)
     if stored.drift and not words:
         words = "No column has clearly different values in the training and the test rows "
         words += f"({len(stored.drift):,} compared, with Holm's correction)."

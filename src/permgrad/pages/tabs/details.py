@@ -12,7 +12,7 @@ from permgrad.base.numerals import compact, number
 from permgrad.base.significance import deserves_words
 from permgrad.imaging.layout import extent
 from permgrad.pages import plots
-from permgrad.pages.sentences import map_words, no_share_words, path_words
+from permgrad.pages.sentences import map_words, path_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, quantity_of
 
@@ -30,15 +30,14 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         return
     hybrid = is_hybrid(stored)
     section.title = section.title if hybrid else "Input by input"
-    why, words = no_share_words(stored), path_words(stored)
+    words = path_words(stored)
     section.text(
         "Here a complete path is shuffled: its embedding of a row is replaced by that of another row. The bar is the "
         "path's fair share (its Shapley value) of the loss that both cause together."
         if hybrid
         else "Here a complete input is shuffled: all columns of a kind, such as a row's photos, are replaced by those "
         "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
-        f"There are no shares: {why}." if why else "",
-        f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else "",
+        f"There are no shares, because they would not be parts of a whole: {words}." if words else "",
     )
     label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
     what, after = ("path", "the other") if hybrid else ("input", "all others")

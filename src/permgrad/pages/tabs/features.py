@@ -11,15 +11,18 @@ import pandas as pd
 
 from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.evaluation.metrics import metrics
 from permgrad.models.images import PATCHES
 from permgrad.pages import plots
+from permgrad.pages.facts import leading
+from permgrad.pages.findings import say
 from permgrad.pages.rows_data import features_data
-from permgrad.pages.sentences import dominant_words, left_texts
+from permgrad.pages.sentences import left_texts
 from permgrad.pages.tabs.along import along
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
-from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
+from permgrad.pages.units import BEYOND_ALL, Loss, advantage, in_shares, loss_without
 from permgrad.pages.views import (
     Mark,
     SectionView,
@@ -95,7 +98,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         "" if content.refits is None else training_words(content.refits),
     )
     with section.live("list"):
-        section.table(ranking_table(explanation, error_without(in_loss, measured) if whole else None, whole or 1.0))
+        section.table(ranking_table(explanation, loss_without(in_loss.meta, measured), whole or 1.0))
         if whole is not None:
             section.table(ranking_table(in_loss), f"In units of the loss: {quantity_of(in_loss)}")
     section.text(nothing_together(content))
@@ -185,12 +188,10 @@ def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> Tab
     return frame_table(frame if classes else frame.drop(columns="class"), caption)
 
 
-def ranking_table(
-    explanation: Explanation, without: Callable[[float], float] | None = None, whole: float = 1.0
-) -> TableView:
+def ranking_table(explanation: Explanation, loss: Loss | None = None, whole: float = 1.0) -> TableView:
     """List every feature with its interval and parts.
 
-    ``without`` returns the RMSE without a feature. The explanation is then in per cent of the advantage ``whole``.
+    With a ``loss``, which has that without each, the explanation is in per cent of the advantage ``whole``.
     """
     order = [explanation.names.index(name) for name in explanation.ranking()]
     low, high = (end[order, 0] for end in explanation.ci())
@@ -206,7 +207,15 @@ def ranking_table(
         figures_of("rank", range(1, len(order) + 1), as_count if ranks is None else rank_texts(ranks), "quiet"),
         names(ranked, explanation.level, marks),
         importance,
-        *([] if without is None else [figures_of("RMSE without it", [without(v * whole / 100) for v in raw], number)]),
+        *(
+            []
+            if loss is None
+            else [
+                figures_of(
+                    f"{metrics.get(loss.metric).label} without it", [loss.without(v * whole / 100) for v in raw], number
+                )
+            ]
+        ),
         intervals_of(low, high, level=confidence_words(explanation)),
         *(figures_of(name, [None] * len(order) if p is None else p[order, 0], p_text) for name, p in tests.items()),
         *parts,
@@ -252,10 +261,9 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
         "An attribution is what the model does with a value, given all others. It is not a cause. A raw mean also "
         "contains the effects of everything related to the feature. Where they disagree, both can be right.",
     )
-    hint, explanation = stored.get("leakage"), content.explanation
-    if hint and explanation is not None:
+    if (hint := leading(content)) is not None:
         drop = f" To run without it, add {option_of('--drop', hint['feature'])} and another --out."
-        section.text(dominant_words(hint, explanation.names) + drop * (not content.in_python))
+        section.text(say("noted", hint).strip() + drop * (not content.in_python))
     heads = {"level": "value", "rows": "rows", "outcome": clean(stored["outcome"]), "deviation": "±"}
     heads |= {"attribution": "mean attribution", "attribution_error": "± "}
     for entry in stored["features"]:

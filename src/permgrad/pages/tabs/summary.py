@@ -10,7 +10,6 @@ import pandas as pd
 
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
-from permgrad.pages.headline import CONSTANTS
 from permgrad.pages.sentences import baseline_label, blend_words
 from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
 from permgrad.pages.words import clean, duration, shorten
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
 Measured = tuple[str, Mapping[str, Any], Mark]
+#: What the constant that ignores the features is called.
+CONSTANTS = {"regression": "always the mean", "classification": "always the most frequent class"}
 #: What the scores mean, for a first reader.
 MEANINGS = {
     "accuracy": "Share of the rows whose class is predicted correctly.",
@@ -60,9 +61,6 @@ def scores(section: SectionView, content: Assessment) -> None:
     section.text(_constant_words(content))
     if blend := stored.get("blend"):
         section.text(blend_words(blend))
-    for name, entry in (stored.get("baselines") or {}).items():
-        if isinstance(entry, Mapping) and entry.get("problem"):
-            section.text(f"{baseline_label(name)}: {clean(entry['problem'])}")
 
 
 def _constant_words(content: Assessment) -> str:

@@ -14,15 +14,18 @@ from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.evaluation.segments import FEWEST_ROWS, worse_groups
 from permgrad.pages import plots
-from permgrad.pages.sentences import (
-    no_segment_words,
-    reliability_words,
-    segment_words,
-    unchecked_words,
+from permgrad.pages.facts import (
+    LEAST_CALIBRATION_ERROR,
+    TIMES_CHANCE,
+    beyond_chance,
+    calibration_facts,
+    curves_of,
+    worse,
 )
+from permgrad.pages.findings import CALIBRATION, NOT_CHECKED, Writer, say
 from permgrad.pages.tabs.sensitive import sensitive
 from permgrad.pages.units import advantage
-from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
+from permgrad.pages.verdict import verdict
 from permgrad.pages.views import SectionView, Tab, TableView, as_count, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import (
     clean,
@@ -49,10 +52,6 @@ MOST_FEATURES, MOST_WORSE, MOST_LINES = 100, 50, 40
 MOST_LOW = 10
 
 
-#: Stands for the sentence of the verdict that names the features. The tab Data has all of them.
-_RELATED = "Some important features move together, so importance may be shared between them."
-
-
 # ---- caveats ---------------------------------------------------------------------------------------------------------
 def caveats(section: SectionView, content: Assessment) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
@@ -61,8 +60,8 @@ def caveats(section: SectionView, content: Assessment) -> None:
     for one in spoken:
         # Also that the model is no better than a constant, or worse for some rows.
         facts, lacks = one["facts"], not one["facts"].get("learnt", True)
-        if facts["part"] in ("alarm", "caution") or facts["kind"] in ("lack", "worse") or lacks:
-            doubts.append(_RELATED if facts["kind"] == "related" else str(one["sentence"]))
+        if facts["part"] in ("alarm", "caution", "trust") or lacks:
+            doubts.append(str(one["sentence"]))
     rows = (content.metrics or {}).get("rows", {}).get("test")
     explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
     if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
@@ -72,8 +71,8 @@ def caveats(section: SectionView, content: Assessment) -> None:
     if not section.blocks:
         made = "that were made" if needs else "for caveats"
         section.text(f"None of the checks {made} found a reason for doubt.")
-    if needs and not any(one["facts"]["kind"] == "unchecked" for one in spoken):
-        section.text(unchecked_words(content.target, needs))
+    if needs and not any(one["facts"]["kind"] == "nearly_perfect" for one in spoken):
+        section.text(NOT_CHECKED[needs])
     if content.related:
         section.add("link", ("Data: Columns that depend on others", "related"))
     section.add("heading", "What no report can show")
@@ -85,11 +84,13 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
     """The scores of groups of test rows, those that are clearly worse first."""
     if not stored["features"]:
         return
-    rows, tests = stored["rows"], stored["tests"]
+    rows, tests, found = stored["rows"], stored["tests"], worse(content)
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
     measure = "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
     section.text(
-        segment_words(stored) or (no_segment_words(stored) if tests else ""),
+        say("worse", found)
+        if found
+        else "No tested group of test rows is clearly worse than the others." * bool(tests),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
         f"is scored by {measure} and compared with all other rows.",
         "A group is clearly worse if its errors are at least 10\u00a0% larger, and chance is an unlikely reason: "
@@ -206,12 +207,13 @@ def calibration(section: SectionView, content: Assessment) -> None:
     positive = content.positive_place(scored.classes)
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     truth, classes = texts_of(scored.truth), texts_of(scored.classes)
-    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    found = calibration_facts(content, curves)
+    error, chance = found["error"], found["chance"]
     if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
         answer = f"No clear error in {curves[0].rows.sum():,} rows."
     else:
         answer = "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
-    words = reliability_words(curves, clean(classes[positive]) if len(classes) == 2 else "")
+    words = Writer(found).sentence(CALIBRATION)
     section.text(f"{answer} {words}")
     before = scored.before_calibration
     if older := curves_of(content, before=True):

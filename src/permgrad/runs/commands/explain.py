@@ -147,7 +147,7 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
         raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
     columns = [str(column) for column in table.columns]
     if request.y is not None:
-        find_column(request.y, columns, "target")
+        find_column(request.y, columns, "--option y=")
     numbers = request.test_rows
     if numbers is None:
         if request.row is not None and request.row >= len(table):
@@ -169,7 +169,7 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
     table = written.frame
     table.columns = pd.Index([str(name) for name in table.columns])
     if y is not None:
-        find_column(y, list(table.columns), "target")
+        find_column(y, list(table.columns), "--option y=")
         if y in names:
             problem = f"Column {y!r} (target) is a feature of the model"
             raise InputError(problem, hint="Name the column that the model predicts.", code="PG006")

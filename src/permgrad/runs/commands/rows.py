@@ -51,7 +51,7 @@ def describe_table(request: RunRequest) -> Outcome:
     card, codes, _, written = read_request(request)
     frame, rows = written.frame, len(written.frame)
     for name in request.kinds:
-        find_column(name, [*frame.columns, *written.unread], "kind")
+        find_column(name, [*frame.columns, *written.unread], "--kind")
     kinds = {name: kind for name, kind in request.kinds.items() if name not in written.unread}
     schema, present = infer_schema(frame, na=codes, kinds=kinds), blank_codes(frame, codes)
     size = f"{clean(table_name(request.table))} has {counted(rows, 'row')} and {counted(len(schema.names), 'column')}."

@@ -126,7 +126,7 @@ def _fit(
     estimator.fit(X.iloc[fold.train], learned, eval_set=stopping)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
     seen = np.flatnonzero(np.isin(table.classes, learned))
-    return FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
+    return FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------

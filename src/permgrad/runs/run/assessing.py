@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,7 @@ def write_page(
     content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])
     provenance = ProvenanceSection(
         command=record.get("command", ""),
+        folder=os.fspath(folder),
         seed=seed,
         versions=facts.get("versions", {}),
         machine=facts.get("machine", ""),

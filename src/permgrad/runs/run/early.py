@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permgrad.base.errors import InputError, did_you_mean, listed
+from permgrad.base.errors import InputError, did_you_mean, listed, option_of
 from permgrad.data.read.header import csv_header
 from permgrad.runs.options import data_sets
 
@@ -33,7 +33,7 @@ def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) 
     if target is None:
         hint = f"Which column should be predicted? Columns: {listed(names, 8)}."
         raise InputError("Missing --target", hint=hint, code="PG005")
-    find_column(target, names, "target")
+    find_column(target, names, "--target")
     for option, columns in {**request.columns, "--kind": tuple(request.kinds)}.items():
         for name in columns:
             find_column(name, names, option)
@@ -46,6 +46,8 @@ def no_such_file(source: str | Path, role: str, names: Collection[str] = ()) -> 
     path = Path(source)
     what = "is a folder" if path.is_dir() else why_missing(path)
     sets = f" Named data sets: {', '.join(names)}." if names else ""
+    if path.is_dir() and (path / "run.json").is_file():
+        return InputError(f"{os.fspath(path)!r} is the folder of a run", f"Run: permgrad report {path}", "PG010")
     problem = f"The {role} file {os.fspath(path)!r} {what}"
     return InputError(problem, hint=f"{near_file(path, names) or 'Check the path.'}{sets}", code="PG010")
 
@@ -54,9 +56,12 @@ def find_column(name: str, names: Sequence[str], role: str) -> None:
     """Refuse a column that is not in the table. Suggest a near name, or hint at a wrong delimiter."""
     if name in names:
         return
-    fix = f"{did_you_mean(name, names)} Columns: {listed(names, 8)}.".lstrip()
+    fix = did_you_mean(name, names, f"Columns: {listed(names, 8)}.")
     if {part.strip() for part in name.split(",")} <= {*names}:
         fix = "Name one column. An option for several is repeated, such as --drop a --drop b."
     if len(names) == 1:
         fix += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
-    raise InputError(f"Column {name!r} ({role}) not found", hint=fix, code="PG012")
+    where = f"Column {name!r} ({role})"
+    if role.startswith("--"):
+        where = f"{role}{name}" if role.endswith("=") else option_of(role, name)
+    raise InputError(f"{where}: no such column", hint=fix, code="PG012")

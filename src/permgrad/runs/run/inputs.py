@@ -36,7 +36,8 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.identifiers import NAMES
 from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_exposures, read_weights
-from permgrad.pages.sentences import together_words
+from permgrad.pages.facts import together_facts
+from permgrad.pages.findings import say
 from permgrad.runs.options import NO_GROUPS, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.noting import (
@@ -148,7 +149,9 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     columns, rows = decide_columns(request, read, rows, undivided=undivided)
     features, codes, notes = columns.features, read.reading.codes, [*read.notes, *rows.notes, *columns.notes]
     together = _together(request, read, rows, columns)
-    notes += [] if together is None else [together_words(together)]
+    if together is not None:
+        fix = f" If so, pass {option_of('--row-group', together['columns'][0])}." * (len(together["columns"]) == 1)
+        notes.append(f"{say('together', together_facts(together))}{fix}")
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
     tables = {part: table[features.names].copy() for part, table in rows.tables.items()}
     images, found = check_images(features.of_kind("image"), tables, codes)

@@ -183,7 +183,7 @@ def as_rates(table: pd.DataFrame, data: Mapping[str, Any]) -> tuple[pd.DataFrame
     target, offset, weight = data.get("target"), data.get("offset"), data.get("weight")
     if offset is None or target not in table.columns:
         return table, dict(data)
-    find_column(offset, list(table.columns), "offset")
+    find_column(offset, list(table.columns), "--offset")
     exposure = read_exposures(table[offset])
     weights = exposure * (1.0 if weight not in table.columns else table[weight].to_numpy(dtype=np.float64))
     rates = pd.to_numeric(table[target], errors="coerce") / exposure

@@ -18,7 +18,7 @@ from permgrad.base.numerals import percent
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical, first_no_number
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
 from permgrad.data.read.table import blank_codes
-from permgrad.data.splitting import blank_words, count_shared_rows, halve, split_rows
+from permgrad.data.splitting import count_shared_rows, halve, split_rows
 from permgrad.data.types.column_types import odd_among_numbers
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.runs.requests import RunRequest
@@ -217,11 +217,14 @@ def shared_rows(
     equal = count_shared_rows(train[columns], test[columns]) if alike else 0
     blank = 0
     if equal:
-        words = by_count(equal, "is", "are")
         empty = blank_codes(test[list(read[:-1])], codes).isna().all(axis=1).to_numpy()
         blank = count_shared_rows(train[columns], test.loc[empty, columns])
-        note = f"{equal} of {len(test)} test rows ({percent(equal / len(test))}) {words} also in the training rows"
-        notes.append(f"{note}{blank_words(equal, blank)}")
+        # Rows without any value need not be copies.
+        if copies := equal - blank:
+            words = (
+                f"{copies:,} of {len(test):,} test rows ({percent(copies / len(test))}) {by_count(copies, 'is', 'are')}"
+            )
+            notes.append(f"{words} also in the training rows")
     if alike > equal:
         further = f"a further {alike - equal}" if equal else str(alike)
         agree = by_count(alike - equal, "agrees", "agree")

@@ -31,8 +31,9 @@ from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.settings import choose_device, resolve_settings
-from permgrad.pages.headline import headline
-from permgrad.pages.sentences import leak_words
+from permgrad.pages.facts import leak_facts
+from permgrad.pages.findings import say
+from permgrad.pages.verdict import first_sentence
 from permgrad.pages.words import training_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
 from permgrad.runs.options import data_sets, separated
@@ -66,7 +67,7 @@ def data_stage(work: RunWork) -> None:
     held_out = stacked(tables[1:]), np.concatenate([held.y, test.y])
     leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na)
     if leaks:
-        work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
+        work.say(f"ALARM: {say('leak', leak_facts(inputs.target, leaks))}")
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "groups", "units"
     content: dict[str, Any] = {
         "table": inputs.name,
@@ -155,7 +156,7 @@ def model_stage(work: RunWork) -> None:
     model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
     work.measure()
     if work.chosen != "network":
-        work.say(f"  {headline(work.assessing.content)}")
+        work.say(f"  {first_sentence(work.assessing.content)}")
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")

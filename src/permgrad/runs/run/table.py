@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: Why a column that an option names is no feature, in the words of the table of columns.
 TIME, ROW_GROUP = "left out: --time", "left out: --row-group"
-_ROLES = {"drop": "left out: --drop", "id": "identifier: --id", "row_group": ROW_GROUP}
-_ROLES |= {"weight": "left out: --weight", "offset": "left out: --offset", "time": TIME}
+_ROLES = {"--drop": "left out: --drop", "--id": "identifier: --id", "--row-group": ROW_GROUP}
+_ROLES |= {"--weight": "left out: --weight", "--offset": "left out: --offset", "--time": TIME}
 #: Kinds of columns of groups that stay features, and what is read of them.
 READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
 #: The task by kind of the target.
@@ -97,7 +97,7 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         images=[name for name, kind in request.kinds.items() if kind == "image"],
         not_na=separated(request.not_na),
         sheet=request.sheet,
-        dropped={*request.drop, *named_kinds}.difference(*(columns[name] for name in columns if name != "drop")),
+        dropped={*request.drop, *named_kinds}.difference(*(columns[name] for name in columns if name != "--drop")),
     )
     if card is not None:
         return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na)
@@ -116,7 +116,7 @@ def _roles(request: RunRequest, card: DataCard | None, columns: Sequence[str]) -
         roles[card.target] = "left out: the usual target"
     for option, why in _ROLES.items():
         for name in request.columns[option]:
-            roles[name] = roles.get(name, why) if option == "time" else why
+            roles[name] = roles.get(name, why) if option == "--time" else why
     second = "" if target in unused else roles.get(target, "").partition(": ")[2]
     second = "--sensitive" if target in request.sensitive else second
     if second:

@@ -28,16 +28,13 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.csv_files import write_csv
 from permgrad.base.files import file_hash, plain, write_json_atomic
 from permgrad.base.stored import TIMES, read_json, write_npz
-from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.encode.scores import Target
 from permgrad.data.types.column_notes import scores_said
 from permgrad.evaluation.baselines.fitting import (
     FIT_TIMES,
     BaselineRows,
-    baselines,
     run_baselines,
+    why_absent,
 )
-from permgrad.evaluation.baselines.models import natural_table
 from permgrad.imaging.path import is_ordered
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
@@ -52,7 +49,6 @@ from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose
 from permgrad.runs.run.predicting import prediction_table
-from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator
 
@@ -191,25 +187,10 @@ class RunWork:
         return write_page(self.folder.path, record, self.assessing.content, self.model, look)
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-        """Train baselines on the rows of the network. Some of them read categories as categories."""
-        inputs, names = self.inputs, self.request.wanted_baselines
-        natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
-        if any(baselines.get(name).takes_natural for name in names):
-            encoder = TableEncoder("standard", **inputs.encoder_options)
-            train = inputs.parts["train"]
-            encoder.fit(train.frame, schema=inputs.feature_types)
-            units = None if train.dependence is None else train.dependence.codes
-            target = Target.of(train.y, inputs.task, self.request.seed, units=units)
-            encoded = {"train": encoder.learn(train.frame, target)}
-            encoded |= {part: encoder.transform(inputs.parts[part].frame) for part in PARTS[1:]}
-            # What images say is taken from the network's encoding. Reading them again would take long.
-            known = self.model.preprocessor_
-            photos = np.flatnonzero([known.schema_.columns[at].kind == "image" for at in known.feature_of_]).tolist()
-            for part, rows in encoded.items():
-                seen = {known.encoded_names_[at]: self.encoded[part].encoded[:, at] for at in photos}
-                natural[part] = natural_table(encoder, rows).assign(**seen)
+        """Train baselines on the rows of the network."""
+        inputs, names = self.inputs, [name for name in self.request.wanted_baselines if why_absent(name) is None]
         parts = {
-            part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part], self.encoded[part], rows.weights)
+            part: BaselineRows(self.encoded[part].encoded, rows.y, self.encoded[part], rows.weights)
             for part, rows in inputs.parts.items()
         }
         scores = run_baselines(
@@ -269,7 +250,7 @@ class RunWork:
         )
 
     def refit(self, refits: int) -> Explanation:
-        """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
+        """Repeat the training on parts of its rows."""
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
         self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
         related = [part.dependence for part in parts if part.dependence is not None]
@@ -289,7 +270,7 @@ class RunWork:
             random_state=self.request.seed,
             **further,
         )
-        return refit(arguments, refits=refits, out=self.folder.path / CACHE / "refits")
+        return refit(arguments, refits=refits)
 
 
 def do_stages(work: RunWork, stages: Mapping[str, Callable[[RunWork], Any]], reading: float = 0.0) -> None:

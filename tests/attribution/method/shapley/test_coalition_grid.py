@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.replace.coalitions import CoalitionGame, select
+from permgrad.attribution.replace.coalitions import Blend, select
 from permgrad.attribution.subject.subject import Subject
 
 KINDS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
@@ -83,7 +83,7 @@ def test_equals_predictions_one_by_one(rows, coalitions, donors, batch, seed):
     request = asked(batch)
     receivers, others = rng.integers(0, 6, rows), rng.integers(0, 5, (rows, donors))
     kept = rng.random((rows, coalitions, 4)) < 0.5
-    grid, game = CoalitionGame(request), CoalitionGame(request)
+    grid, game = Blend(request), Blend(request)
     found = grid.grid(receivers, others, kept)
     shape = (rows, coalitions, donors)
     want = game.predict(
@@ -98,8 +98,8 @@ def test_equals_predictions_one_by_one(rows, coalitions, donors, batch, seed):
 def test_out_of_memory_halves_the_batch():
     receivers, others = np.arange(6), np.tile(np.arange(5), (6, 1))
     kept = np.random.default_rng(0).random((6, 7, 4)) < 0.5
-    whole = CoalitionGame(asked("auto")).grid(receivers, others, kept)
+    whole = Blend(asked("auto")).grid(receivers, others, kept)
     for largest in (1, 10):
-        assert torch.equal(CoalitionGame(asked("auto", largest)).grid(receivers, others, kept), whole)
+        assert torch.equal(Blend(asked("auto", largest)).grid(receivers, others, kept), whole)
     with pytest.raises(torch.OutOfMemoryError):
-        CoalitionGame(asked("auto", 0)).grid(receivers, others, kept)
+        Blend(asked("auto", 0)).grid(receivers, others, kept)

@@ -14,7 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import shared_errors
 from permgrad.attribution.explanation.statistics import independent
 from permgrad.attribution.method.ale.effects import Axis, Curve, Sampled, accumulated, make_axes, read_columns
-from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
@@ -95,7 +95,7 @@ class Ale(Configured):
         coarse = make_axes({player for pair in pairs for player in pair} & set(singles), columns, sampled, fewer, least)
         work: dict[Pair, list[Axis]] = {(player,): [axis] for player, axis in singles.items()}
         work |= {pair: [coarse[player] for player in pair] for pair in pairs if set(pair) <= set(coarse)}
-        game, curves = CoalitionGame(request), dict[Pair, Curve]()
+        game, curves = Blend(request), dict[Pair, Curve]()
         with Progress(len(work), "ale", request.progress) as progress, request.subject.open():
             if request.y is not None:
                 tell_of_dependence(request, game.base())
@@ -144,7 +144,7 @@ def _pairs(request: Request) -> list[Pair]:
     return pairs
 
 
-def _moved(game: CoalitionGame, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
+def _moved(game: Blend, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
     """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
 
     Of two axes it is the second difference. A row at a point is predicted once.

@@ -18,7 +18,7 @@ import numpy as np
 
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.players.tree import Counters, Tree, places
-from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.replace.coalitions import Blend
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.random import generator, uniform
 
@@ -154,7 +154,7 @@ def used_players(game: ShapleyGame) -> Booleans:
 
     Designs give an idle player nearly, not quite 0.
     """
-    grid = CoalitionGame(replace(game.request, inputs=game.request.donors))
+    grid = Blend(replace(game.request, inputs=game.request.donors))
     rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])
 
     def play(row: Integers, player: Integers, _trials: int) -> Floats:

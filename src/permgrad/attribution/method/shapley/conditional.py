@@ -17,7 +17,6 @@ from torch import Tensor
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.replace.conditional import PlainColumns
 from permgrad.attribution.request import Request
-from permgrad.attribution.subject.finite import finite
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
@@ -122,7 +121,7 @@ class ConditionalGame(ShapleyGame):
         table = torch.from_numpy(made.reshape(-1, made.shape[2])).to(self.request.inputs[0].dtype)
         device = self.subject.device
         outputs = self._gather(len(table), lambda part: self.subject.predict([table[part].to(device)]))
-        return finite(outputs, "between").cpu().reshape(len(rows), count, width, -1)
+        return outputs.cpu().reshape(len(rows), count, width, -1)
 
     def _cells(self, drawn: Floats, rows: Integers, keeps: Booleans) -> Floats:
         """Return the cells of drawn columns ``(n, donors, cells)``, those of players that are kept from the row."""

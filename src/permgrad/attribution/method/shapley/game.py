@@ -10,7 +10,7 @@ from torch import Tensor
 
 from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.players.tree import Tree
-from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.finite import HALF, finite, rounding_size
 from permgrad.attribution.subject.outputs import OutputForm
@@ -24,7 +24,7 @@ _STEEPER = 4
 _TINY = torch.finfo(torch.float64).tiny
 
 
-class ShapleyGame(CoalitionGame):
+class ShapleyGame(Blend):
     """Worth of coalitions for the rows of one call, V numbers each: of the output, or of a loss."""
 
     def __init__(self, request: Request, measured: str) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.parts.engines.base import Engine, settle_model
-from permgrad.attribution.replace.game import Game, Played, loss_scale, loss_value, receiver_classes
+from permgrad.attribution.replace.game import Game, loss_scale, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
 from permgrad.attribution.request import Request, methods
@@ -125,15 +125,15 @@ class OnRows:
         """Return the sums of every player over the pairs of a part's receivers."""
         assert self.plays is not None
         y = None if request.y is None else request.y[rows]
-        classes, count = receiver_classes(replace(request, y=y), game.back_end.outputs(rows))
+        classes, count = receiver_classes(replace(request, y=y), game.back_end.explained(rows))
         if classes is not None:
             everywhere = np.zeros(request.count, dtype=np.int64)
             everywhere[rows] = classes
             classes = everywhere
-        played = Played(game, len(self.plays.names), classes, count)
+        game.moments, game.classes, game.class_count = {}, classes, count
         with Progress(0, "part", mode=False) as progress:
-            game.play(self.plays.plays, range(request.n_repeats), played.add, progress, rows)
-        return {name: packed(moments) for name, moments in played.moments.items()}
+            game.play(self.plays.plays, range(request.n_repeats), game.add, progress, rows)
+        return {name: packed(moments) for name, moments in game.moments.items()}
 
 
 def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
@@ -150,21 +150,19 @@ def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
     return [results[rows.start] for rows in parts]
 
 
-def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
+def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Game:
     """Play a loss game for all players in parts, as ``play_losses`` does in one piece."""
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    played = Played(game, len(plays.names), loss_scale=loss_scale(request))
-    moments = played.moments
+    game.loss_scale, moments = loss_scale(request), game.moments
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
     for result in _run(engine, OnRows(request, label, plays), request.progress):
         for name, arrays in result.items():
             part = unpacked(arrays)
             part.units = request.units
             moments[name] = moments[name].merge(part) if name in moments else part
-    played.repeats = dict.fromkeys(request.space.names, 0)
-    played.repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
-    played.model_rows = sum(played.repeats.values()) * request.count * plays.coalitions
-    return played
+    game.repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
+    game.pairs = sum(game.repeats.values()) * request.count * plays.coalitions
+    return game
 
 
 def packed(moments: PairMoments) -> dict[str, Any]:

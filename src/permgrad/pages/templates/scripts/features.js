@@ -355,7 +355,7 @@ const Features = (() => {
     const body = element("tbody");
     const heads = [["rank", "rank", "number"], ["name", data.level, "text"], ["value", "importance", "number"], ["", "", "text"],
       ["low", `${data.confidence} interval`, "number"], ["adjusted", "adjusted\u00a0p", "number"]];
-    if (list.without) heads.splice(4, 0, ["without", "RMSE without it", "number"]);
+    if (list.without) heads.splice(4, 0, ["without", `${list.metric} without it`, "number"]);
     const row = element("tr");
     for (const [key, name, kind] of heads) {
       const head = element("th", { scope: "col", class: kind, "data-key": key });

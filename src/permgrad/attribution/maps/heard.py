@@ -1,0 +1,169 @@
+"""What a network computes on its way: the results of layers and functions, by the call that made them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from permgrad.attribution.subject.tracing import Site, name_of, tensors_in
+
+#: Functions that make no new map: they move or copy what another has made, or put it together.
+_HANDING_ON = frozenset({
+    "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims",
+    "movedim", "moveaxis", "t", "T", "mT", "H", "mH", "getitem", "cat", "concat", "concatenate", "stack", "hstack",
+    "vstack", "chunk", "split", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "unbind", "select",
+    "narrow", "index_select", "gather", "take_along_dim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat",
+    "tile", "repeat_interleave", "broadcast_to", "roll", "flip", "rot90", "unfold", "pixel_shuffle", "pixel_unshuffle",
+    "channel_shuffle", "pack_padded_sequence", "clone", "contiguous", "to", "float", "double", "half", "bfloat16",
+    "type", "type_as", "detach", "alias", "requires_grad", "mean", "sum", "amax", "amin", "max", "min", "median",
+    "logsumexp", "std", "var", "norm", "prod", "cumsum", "pad", "interpolate", "upsample", "dropout", "",
+})  # fmt: skip
+_PRODUCTS = frozenset(("matmul", "rmatmul", "bmm", "baddbmm", "einsum"))
+_ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_forward"))
+
+
+def hands_on(name: str) -> bool:
+    """Return whether a function makes no new map: it moves, copies, pools or adds up what another has made."""
+    return name in _HANDING_ON or "pool" in name
+
+
+@dataclass(frozen=True)
+class Call:
+    """A layer's call (empty: the network's), or a function's after it. ``number`` and ``again`` count those before."""
+
+    layer: str
+    number: int
+    function: str = ""
+    again: int = 0
+
+    def __str__(self) -> str:
+        """Return the name, with the number of the call where it is not the first, and the function."""
+        name = self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
+        function = self.function if not self.again else f"{self.function} (call {self.again + 1})"
+        return ", ".join(part for part in (name, function) if part) or "the network"
+
+
+@dataclass
+class Heard:
+    """One result of a function: its inputs, its outputs, and the layer that it belongs to."""
+
+    call: Call
+    function: str
+    sources: list[Heard]
+    value: Tensor
+    version: int
+    #: Whether it was made on the way into an attention, as queries, keys and values are.
+    inward: bool = False
+
+
+class Listener(TorchFunctionMode):
+    """Records the results of layers and functions made of inputs, or stores those of ``wanted`` calls."""
+
+    def __init__(self, wanted: Collection[Call] | None = None) -> None:
+        super().__init__()
+        self.wanted = wanted
+        self.values: dict[Call, Tensor] = {}
+        self.heard: list[Heard] = []
+        self.returned: list[tuple[Call, Any]] = []
+        #: What is made of the inputs followed, by number. It is held, so that no other tensor takes over its number.
+        self._followed: dict[int, Tensor] = {}
+        self.functions: set[str] = set()
+        self._counts: Counter[Call] = Counter()
+        self._last = Call("", 0)
+        self._inside: list[tuple[str, int]] = []
+        self._made: dict[tuple[int, int], Heard] = {}
+
+    def follow(self, value: Tensor) -> None:
+        """Record what is made of a tensor, such as an input."""
+        self._followed[id(value)] = value
+
+    def follows(self, value: Tensor) -> bool:
+        """Return whether a tensor is made of what is followed."""
+        return id(value) in self._followed
+
+    def enter(self, site: Site) -> None:
+        """Note that a layer is called."""
+        self._inside.append((site[0], len(self.heard)))
+
+    def leave(self, site: Site, arguments: tuple[Any, ...], _: Any, value: Any) -> Any:
+        """Note the result of a layer. Return the result that the network continues with, or None for the same."""
+        self._inside.pop()
+        self._last = call = Call(*site)
+        if self.wanted is not None:
+            return self._handed_on(call, value)
+        if isinstance(value, Tensor):
+            if not self.follows(value):
+                # A layer of code that calls no torch functions, such as a compiled one.
+                self._hear(call, None, arguments, {}, [], value)
+            made = self.maker(value)
+            if made is not None and made.call.function:
+                made.call = call
+            self.returned.append((call, value))
+        return None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        name = name_of(func)
+        if not name or name in ("get", "set"):
+            return func(*args, **options)  # properties of tensors, such as their shape
+        call = replace(self._last, function=name)
+        self._counts[call] += 1
+        call = replace(call, again=self._counts[call] - 1)
+        if self.wanted is not None:
+            return self._handed_on(call, func(*args, **options))
+        # Who made what goes in is asked before it is written into.
+        sources = [maker for maker in map(self.maker, tensors_in(args, options)) if maker is not None]
+        return self._hear(call, func, args, options, sources, func(*args, **options))
+
+    def maker(self, value: Tensor) -> Heard | None:
+        """Return what made a value."""
+        return self._made.get((id(value), version(value)))
+
+    def _handed_on(self, call: Call, value: Any) -> Any:
+        if call not in (self.wanted or ()) or not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        if torch.is_grad_enabled() and not value.requires_grad:
+            value.requires_grad_()
+        self.values[call] = value
+        return value.clone()
+
+    def _hear(
+        self, call: Call, func: Any, args: Sequence[Any], options: Mapping[str, Any], sources: list[Heard], value: Any
+    ) -> Any:
+        """Follow and store the results of a function. Return those that the network continues with."""
+        followed = [tensor for tensor in tensors_in(args, options) if self.follows(tensor)]
+        if not followed:
+            return value
+        name = name_of(func)
+        self.functions.add(name)
+        attends = name in _ATTENTION or (name in _PRODUCTS and len(followed) > 1)
+        if attends and self._inside and self._inside[-1][0]:
+            for heard in self.heard[self._inside[-1][1] :]:
+                heard.inward = True
+        for result in tensors_in(value):
+            self.follow(result)
+            if result.is_floating_point() and self.maker(result) is None:
+                if torch.is_grad_enabled() and not result.requires_grad:
+                    result.requires_grad_()  # whole numbers that become real ones, or frozen weights
+                heard = Heard(call, name, sources, result, version(result))
+                self._made[id(result), heard.version] = heard
+                self.heard.append(heard)
+                if result is value and not hands_on(name):
+                    # A copy, so that what works in place behind it leaves the value as it was.
+                    value = value.clone()
+                    self.follow(value)
+                    self._made[id(value), version(value)] = heard
+        return value
+
+
+def version(value: Tensor) -> int:
+    """Return how often a tensor was changed in place."""
+    return 0 if value.is_inference() else int(value._version)  # noqa: SLF001 — torch has no other word for it

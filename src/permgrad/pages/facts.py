@@ -1,0 +1,405 @@
+"""What a verdict can say of an assessment: for each finding the numbers behind it, or None if it does not hold.
+
+``verdict`` has the sentences, their order and their parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad.base.random import generator
+from permgrad.base.significance import LEVEL
+from permgrad.evaluation.calibration import Reliability, reliability
+from permgrad.evaluation.leaks import ALONE
+from permgrad.evaluation.segments import worse_groups
+from permgrad.pages.changes import changes_facts
+from permgrad.pages.sentences import best_baseline, level_words, main_metric
+from permgrad.pages.units import loss_without
+from permgrad.pages.words import shorten, shown_ranks, texts_of
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+
+#: The numbers and names of a finding. ``form`` says which of its sentences is meant, ``options`` what the command that
+#: is advised adds to that of the run.
+Facts = dict[str, Any]
+
+#: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
+FEW_ROWS, FEW_OF_A_CLASS = 100, 20
+#: A calibration error deserves a warning from here on, if it is also this many times that of chance.
+LEAST_CALIBRATION_ERROR, TIMES_CHANCE = 0.03, 1.5
+#: Chance explains a calibration error unless it happens less often than this.
+BEYOND_CHANCE = 0.001
+#: The rarer of two classes is spoken of where it has at most this share of the test rows.
+UNEVEN = 0.25
+#: A nearly perfect model is one of a score from ``ALONE`` on, or from here on if one feature has nearly all importance.
+HIGH, DOMINANT = 0.95, 0.9
+#: Copies are worth advice from this share of the test rows on.
+LEAST_COPIES = 0.01
+#: Most features, or columns, that a sentence names.
+NAMED = 3
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
+    """Return the number of test rows (None: unknown), and that of each class that has some."""
+    rows, scored = ((content.metrics or {}).get("rows") or {}).get("test"), content.predictions
+    if scored is None:
+        return rows, {}
+    rows = len(scored.truth) if rows is None else rows
+    if content.task == "regression":
+        return rows, {}
+    labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
+    return rows, dict(zip(labels.tolist(), counts.tolist(), strict=True))
+
+
+# ---- how good it is --------------------------------------------------------------------------------------------------
+def leak(content: Assessment) -> Facts | None:
+    """Columns, or a formula, give the target away."""
+    leaks = [] if content.data is None else list(content.data.leaks)
+    return leak_facts(content.target, leaks) if leaks else None
+
+
+def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
+    """Return the facts on leaks that ``permgrad.evaluation.leaks`` found."""
+    columns = list(dict.fromkeys(name for one in leaks for name in one.get("columns", [one["column"]])))
+    options = [word for name in columns for word in ("--drop", name)]
+    return {"target": target, "columns": list(leaks), "named": columns, "several": len(columns), "options": options}
+
+
+def together(content: Assessment, *, clear: bool) -> Facts | None:
+    """Rows may belong together, and are on both sides. ``clear``: a forest scores clearly less where they are not."""
+    found = None if content.data is None else content.data.together
+    return together_facts(found) if found and bool(found["clear"]) is clear else None
+
+
+def together_facts(found: Mapping[str, Any]) -> Facts:
+    """Return the facts on what ``permgrad.evaluation.kept_together`` found."""
+    options = ["--row-group", *found["columns"]] if len(found["columns"]) == 1 else []
+    form = "clear" if found["clear"] else "unclear"
+    return {**found, "form": form, "several": len(found["columns"]), "options": options}
+
+
+def skill(content: Assessment) -> Facts:
+    """How good the model is, or that it is not clearly better than a constant."""
+    (rows, counts), constant, test = class_rows(content), content.constant, content.test
+    subject = f"The {content.noun}"
+    if content.subject:
+        subject = f"The {'' if 'blend' in (content.metrics or {}) else 'model '}{shorten(content.subject, 60)}"
+    facts: Facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
+    facts |= {"subject": subject, "target": content.target, "rows": rows}
+    metric = main_metric(content.task, test).name
+    if not content.learnt:
+        few = (rows or 0) < FEW_ROWS or min(counts.values(), default=FEW_ROWS) < FEW_OF_A_CLASS
+        form = "cut" if (cut(content) or {}).get("training") else "few" if few else "none"
+        names = dict.fromkeys([next(iter(constant.get("ahead") or {}), metric), "log_loss"])
+        return facts | {"form": form, "pairs": _pairs(content, *names)}
+    value = test.get(metric)
+    if value is None or len(counts) == 1:  # any constant is right in rows of one class
+        return facts | {"form": "unknown"}
+    return facts | {"form": "good", "metric": metric, "value": value}
+
+
+def _pairs(content: Assessment, *names: str) -> list[list[Any]]:
+    """Return metrics with the values of the model and the constant, where they are known."""
+    return [[one, content.test[one], content.constant.get(one)] for one in names if content.test.get(one) is not None]
+
+
+def over_constant(content: Assessment) -> Facts | None:
+    """By how much the model is better than a constant, where it is significantly so."""
+    test, constant, ahead = content.test, content.constant, content.constant.get("ahead") or {}
+    name = next(iter(ahead), None)
+    if not content.learnt or name is None or ahead[name]["ci_low"] <= 0:
+        return None
+    facts = {"metric": name, "value": test[name], "other": constant[name], **ahead[name]}
+    if content.task == "regression":
+        return facts | {"form": "numbers"}
+    return facts | {"form": "classes", "accuracy": test["accuracy"], "constant_accuracy": constant["accuracy"]}
+
+
+def finds(content: Assessment) -> Facts | None:
+    """How many rows of a rare class it finds: accuracy hides them. If none is predicted, another sentence says so."""
+    (_, counts), scored = class_rows(content), None if content.weights else content.predictions
+    if scored is None or scored.probabilities is None or not len(scored.classes) == len(counts) == 2:
+        return None
+    label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
+    called = classes[scored.scored.decided] == label
+    if label not in classes or counts[label] > UNEVEN * sum(counts.values()) or not called.any():
+        return None
+    right = int((called & (texts_of(scored.truth) == label)).sum())
+    threshold = "a threshold of 50\u00a0%" if scored.called is None else "the model's own threshold"
+    return {"class": label, "recall": right / counts[label], "precision": right / int(called.sum()), "at": threshold}
+
+
+def baselines(content: Assessment) -> Facts | None:
+    """Whether the model is significantly better or worse than its best baseline, or neither."""
+    measured = content.metrics or {}
+    name, best = main_metric(content.task, content.test).name, best_baseline(content.task, measured)
+    if best is None or content.test.get(name) is None:
+        return None
+    value = content.test[name]
+    ahead = {other: entry["ahead"] for other, entry in measured["baselines"].items() if entry.get("ahead")}
+    facts: Facts = {"metric": name, "best": best[0], "value": value, "other": best[1], "ahead": ahead}
+    if (paired := ahead.get(best[0])) is None:
+        return facts | {"form": "unknown"}
+    # Sign and order of the ends that make the difference positive. Equal scores differ by rounding at most.
+    sign = 1.0 if paired["difference"] >= 0 else -1.0
+    low, high = sorted((sign * paired["ci_low"], sign * paired["ci_high"]))
+    difference = abs(paired["difference"]) if abs(paired["difference"]) > 1e-12 * abs(value) else 0.0
+    form = ("ahead" if sign > 0 else "behind") if paired["p_holm"] < LEVEL else "tie"
+    return facts | {"form": form, "difference": difference, "ci_low": low, "ci_high": high}
+
+
+def changes(content: Assessment) -> Facts | None:
+    """What changed since an earlier run."""
+    return None if content.changes is None else changes_facts(content.changes)
+
+
+# ---- what it relies on -----------------------------------------------------------------------------------------------
+def features(content: Assessment) -> Facts | None:
+    """Which features clearly matter, and what the loss is without them."""
+    explanation = content.explanation
+    if explanation is None or (content.learnt and explanation.p_values is None):
+        return None
+    clear = explanation.clearly_matter()
+    facts: Facts = {"clear": len(clear), "of": len(explanation.names), "names": clear[:10], "target": content.target}
+    if not clear or not content.learnt:
+        return facts | {"form": "none" if content.learnt else "unshown"}
+    leading, ranking = clear[:NAMED], explanation.ranking()
+    low, high = (end[:, 0] for end in explanation.ci())
+    loss = loss_without(explanation.meta, content.metrics or {})
+
+    def fact(name: str) -> Facts:
+        place = explanation.names.index(name)
+        ends = [float(numbers[place]) for numbers in (explanation.values[:, 0], low, high)]
+        ends = ends if loss is None else [loss.without(end) for end in ends]
+        return {"name": name, "place": ranking.index(name) + 1, "loss": ends[0], "low": ends[1], "high": ends[2]}
+
+    ranks = shown_ranks(explanation)
+    sets = [] if ranks is None else [int(ranks.sets[ranks.names.index(name)]) for name in leading]
+    before = ranking[: ranking.index(leading[-1])]
+    facts |= {"relies": "clearly relies" if ranking[0] not in leading else "relies most"}
+    facts |= {"leading": [fact(one) for one in leading], "uncertain": [fact(one) for one in before if one not in clear]}
+    facts |= {"undecided": len(set(sets)) < len(sets), "form": "clear" if loss is None else "losses"}
+    return facts if loss is None else facts | {"metric": loss.metric, "loss": loss.model, "constant": loss.constant}
+
+
+def levels(content: Assessment) -> list[Facts]:
+    """What differs between the levels of each column that the user named."""
+    stored = content.sensitive or {}
+    return [
+        {"column": one["column"], "fairness": one["fairness"], "_said": level_words(one, stored["positive"])[0]}
+        for one in stored.get("columns", ())
+    ]
+
+
+# ---- what makes the numbers doubtful ---------------------------------------------------------------------------------
+def noted(content: Assessment) -> Facts | None:
+    """The data card says of the leading feature when it is known."""
+    hint = leading(content)
+    return None if hint is None or not hint["notes"] or not content.learnt else hint
+
+
+def leading(content: Assessment) -> Facts | None:
+    """Return the feature with most of the importance: its ``share``, the ``notes`` on it, and how to leave it out."""
+    hint, explanation = (content.reading or {}).get("leakage"), content.explanation
+    if not hint or explanation is None:
+        return None
+    columns = (explanation.groups or {}).get(hint["feature"], [hint["feature"]])
+    options = [word for name in columns for word in ("--drop", name)]
+    return {**hint, "of": len(explanation.names), "options": options}
+
+
+def nearly_perfect(content: Assessment) -> Facts | None:
+    """A score that models have which know the outcome, where no column was found that gives it away."""
+    name = "r2" if content.task == "regression" else "balanced_accuracy"
+    value, data, hint = content.test.get(name), content.data, leading(content)
+    one = hint is not None and hint["share"] > DOMINANT
+    if value is None or value < (HIGH if one else ALONE) or len(class_rows(content)[1]) == 1:
+        return None
+    if data is not None and data.leaks:
+        return None
+    needs, facts = "" if data is None else data.unchecked, {"metric": name, "value": value, "target": content.target}
+    facts |= hint if one and hint is not None else {"feature": "", "options": []}
+    return facts | {"form": needs or ("one" if one else "none"), "needs": needs}
+
+
+def copies(content: Assessment) -> Facts | None:
+    """Test rows are also in the training rows. Rows without any value are no copies."""
+    data, rows = content.data, class_rows(content)[0]
+    shared = 0 if data is None else (data.shared_rows or 0) - data.blank_rows
+    if not shared or not rows:
+        return None
+    facts: Facts = {"shared": shared, "rows": rows, "share": shared / rows}
+    # They must be so many that they can change a score.
+    return facts if shared >= LEAST_COPIES * rows else facts | {"advised": False, "part": "trust"}
+
+
+def quantile(content: Assessment) -> Facts | None:
+    """The model predicts a quantile, which scores of means do not judge."""
+    loss = "" if content.explanation is None else str(content.explanation.meta.get("loss"))
+    return {"loss": loss} if loss.startswith("quantile") else None
+
+
+def weights(content: Assessment) -> Facts | None:
+    """Test rows have weights."""
+    if not content.weights or content.predictions is None:
+        return None
+    scored = content.predictions.scored
+    worth = round(scored.independent(np.ones(len(scored.truth), dtype=bool)))
+    return {"column": content.weights["column"], "worth": worth}
+
+
+def cut(content: Assessment) -> Facts | None:
+    """A time limit took something away."""
+    lost = [] if content.provenance is None else list(content.provenance.cut)
+    return {"cut": lost, "training": any(words.startswith("training") for words in lost)} if lost else None
+
+
+def in_order(content: Assessment) -> Facts | None:
+    """The classes seem to be in an order."""
+    order = (content.metrics or {}).get("in_order")
+    options = {"target": content.target, "options": ["--task", "regression"]}
+    return None if order is None else {**order, **options, "quadratic_kappa": content.test.get("quadratic_kappa")}
+
+
+def one_class(content: Assessment) -> Facts | None:
+    """All test rows have one class."""
+    counts = class_rows(content)[1]
+    return {"class": next(iter(counts)), "rows": sum(counts.values())} if len(counts) == 1 else None
+
+
+def few_rows(content: Assessment) -> Facts | None:
+    """There are few test rows."""
+    rows, counts = class_rows(content)
+    return {"rows": rows} if rows is not None and rows < FEW_ROWS and len(counts) != 1 else None
+
+
+def rare(content: Assessment) -> Facts | None:
+    """Few test rows have some of the classes."""
+    counts = class_rows(content)[1]
+    few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
+    if not few or len(counts) < 2 or sum(counts.values()) < FEW_ROWS:  # else all of the test rows are few
+        return None
+    return {"rows": dict(sorted(few.items(), key=lambda one: (one[1], one[0]))), "classes": len(few)}
+
+
+def unseen(content: Assessment) -> Facts | None:
+    """Test rows have classes that no training row has."""
+    strange = content.test.get("unseen")
+    return {"rows": strange, "count": sum(strange.values()), "target": content.target} if strange else None
+
+
+def worse(content: Assessment) -> Facts | None:
+    """Some groups of test rows are clearly worse than the others. The worst one is told."""
+    stored = content.segments
+    groups = worse_groups(stored) if stored else []
+    if not stored or not groups:
+        return None
+    keys = ("feature", "group", "rows", "score", "low", "high", "rest")
+    told = [{key: one[key] for key in keys} for one in groups[:NAMED]]
+    form = "shares" if stored["score"] == "accuracy" else "numbers"
+    return {"groups": told, "worse": len(groups), "tests": stored["tests"], "form": form}
+
+
+def never_predicted(content: Assessment) -> Facts | None:
+    """Some classes of the test rows are never predicted."""
+    missed = (content.metrics or {}).get("never_predicted")
+    if not missed:
+        return None
+    first, classes = missed[0], [] if content.predictions is None else content.predictions.classes
+    facts: Facts = {"classes": missed, "missed": len(missed), "of": len(classes)}
+    if len(classes) > 2:
+        return facts | {"form": "many", "rows": {str(one["class"]): one["rows"] for one in missed}}
+    facts |= {"class": str(first["class"]), "rows": first["rows"], "form": "two"}
+    if first["threshold"] is None or not first["found"]:
+        return facts
+    keys = ("threshold", "found", "called")
+    return (
+        facts | {key: first[key] for key in keys} | {"form": "threshold", "precision": first["found"] / first["called"]}
+    )
+
+
+def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]:
+    """Return the reliability curve of each class, of two classes that of the positive one.
+
+    ``before``: of the probabilities before they were calibrated. The list is empty where there are none.
+    """
+    scored = None if content.weights else content.predictions
+    probabilities = None if scored is None else scored.before_calibration if before else scored.probabilities
+    if scored is None or probabilities is None or not len(scored.truth):
+        return []
+    table = np.clip(np.asarray(probabilities, dtype=np.float64), 0, 1)
+    truth, classes = texts_of(scored.truth), texts_of(scored.classes)
+    shown = [content.positive_place(scored.classes)] if len(classes) == 2 else range(len(classes))
+    return [reliability(truth == classes[place], table[:, place], content.dependence) for place in shown]
+
+
+def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
+    """Whether fewer than 1 in 1,000 calibrated models with the same probabilities would have so large an error."""
+    stream, draws = generator(0, "calibration by chance"), 5000
+    drawn = np.zeros(draws)
+    for curve in curves:
+        observed = stream.binomial(curve.rows, np.clip(curve.predicted, 0, 1), (draws, len(curve.rows))) / curve.rows
+        off = np.abs(observed - curve.predicted) * curve.widening
+        drawn += off @ curve.rows / curve.rows.sum() / len(curves)
+    return bool(np.mean(drawn >= error) < BEYOND_CHANCE)
+
+
+def calibration(content: Assessment) -> Facts | None:
+    """Probabilities are off, by more than chance explains."""
+    curves = curves_of(content)
+    if not curves or len(class_rows(content)[1]) < 2 or curves[0].rows.sum() < FEW_ROWS:
+        return None
+    facts = calibration_facts(content, curves)
+    error, large = facts["error"], facts["error"] > TIMES_CHANCE * facts["chance"]
+    return facts if error >= LEAST_CALIBRATION_ERROR and large and beyond_chance(curves, error) else None
+
+
+def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Facts:
+    """Return the error of probabilities, that of chance, and of two classes the bin that is off most."""
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    facts: Facts = {"error": error, "chance": chance, "form": "mean" if len(curves) > 1 else "one"}
+    curve = curves[0]
+    off = np.flatnonzero((curve.predicted < curve.low) | (curve.predicted > curve.high))
+    classes = () if content.predictions is None else content.predictions.classes
+    if len(classes) != 2 or not len(off) or error <= TIMES_CHANCE * chance:
+        return facts
+    worst = off[int(np.argmax(np.abs(curve.observed - curve.predicted)[off] * curve.rows[off]))]
+    facts |= {"rows": int(curve.rows[worst]), "class": str(classes[content.positive_place(classes)])}
+    return facts | {"form": "bin", "predicted": float(curve.predicted[worst]), "observed": float(curve.observed[worst])}
+
+
+def drift(content: Assessment) -> Facts | None:
+    """Columns differ clearly between training and test rows."""
+    compared = content.data.drift if content.data is not None else ()
+    clear = [one for one in compared if one["clear"]]
+    if not clear:
+        return None
+    columns = [one["column"] for one in clear]
+    return {"columns": columns, "clear": len(clear), "compared": len(compared), "worst": dict(clear[0])}
+
+
+def related(content: Assessment) -> Facts | None:
+    """Features that clearly matter move with others."""
+    explanation = content.explanation
+    if explanation is None or not content.learnt:
+        return None
+    pairs, said = list[Mapping[str, Any]](), set[frozenset[str]]()
+    for name in explanation.clearly_matter()[:NAMED]:
+        own = [one for one in content.related if one["feature"] == name and frozenset((name, one["other"])) not in said]
+        said |= {frozenset((name, one["other"])) for one in own}
+        pairs += own
+    return {"pairs": pairs} if pairs else None
+
+
+def dependence(content: Assessment) -> Facts | None:
+    """Intervals and tests allow for rows that depend on each other."""
+    between, rows = content.dependence, class_rows(content)[0]
+    if between is None or not rows:
+        return None
+    groups = None if between.timed else between.count
+    return {"groups": groups, "rows": rows, "name": between.name, "form": "time" if between.timed else "groups"}

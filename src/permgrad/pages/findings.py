@@ -1,0 +1,333 @@
+"""The words of findings: a template for each kind, and how the facts of ``facts`` are written into it."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, percent
+from permgrad.evaluation.metrics import metrics
+from permgrad.pages.facts import NAMED, Facts
+from permgrad.pages.sentences import baseline_label, drifted_words
+from permgrad.pages.words import clean, listed, names_apart, shorten
+
+#: Others that a feature is said to move with.
+_OTHERS = 2
+#: A template for ``Writer``, or one for each ``form`` of the facts.
+Template = str | Mapping[str, str]
+
+_PAIR = "{metric:metric} {value:score} against {other:score}"
+_DIFFERENCE = "(difference {difference}, 95\u00a0% interval {ci_low} to {ci_high})"
+_PAIRED = f"{_PAIR} {_DIFFERENCE}."
+_NO_SKILL = (
+    "{subject} predicts {target} not clearly better than a constant that ignores the features ({pairs:pairs} on the "
+    "test rows)."
+)
+_SHARED = (
+    "Rows share {columns:quoted}: {values} values in {rows:row}, and {shared} of {held:held-out row} have one of the "
+    "training rows"
+)
+_TOGETHER = {
+    "clear": f"{_SHARED}. A forest has {{metric:metric}} {{apart:score}} on rows left out at random, and "
+    "{together:score} if such rows are kept together: if they belong together, scores here are too good.",
+    "unclear": f"{_SHARED}. If they belong together, intervals here can be too narrow.",
+}
+_KEEP = "If such rows belong together, {several:keep them together|add a column of both, and name it as --row-group}"
+_RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
+_WORST = "Where {groups[0][feature]} is {groups[0][group]} ({groups[0][rows]:row}), "
+_TESTED = " {worse} of {tests:tested group} {worse:is|are} clearly worse than the other rows."
+_OFF = "The expected calibration error is {error:2}, and {chance:2} would be chance"
+#: How far probabilities are off.
+CALIBRATION = {
+    "one": f"{_OFF}.",
+    "mean": f"{_OFF} (means over classes).",
+    "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, {{observed:%}} are {{class}}.",
+}
+_NEVER = "It never predicts {class}, the class of {rows:test row}."
+_PERFECT = "It is nearly perfect ({metric:metric} {value:score}), as models are that know the outcome"
+_UNCHECKED = (
+    "It was not checked whether a column gives the target away, nor whether test rows are copies of training rows: "
+    "that takes "
+)
+#: What is said of checks that need training rows, or a table.
+NOT_CHECKED = {"train": f"{_UNCHECKED}the training rows (train=).", "table": f"{_UNCHECKED}rows of one table."}
+
+#: What is said of each kind of finding.
+WORDS: dict[str, Template] = {
+    "leak": (
+        "{columns:leaks}. If {several:it is|one is} made from the target or known only afterwards, all figures here "
+        "are too good."
+    ),
+    "together": _TOGETHER,
+    "skill": {
+        "good": "{subject} predicts {target} with {metric:metric} {value:first} on {rows:test row}.",
+        "unknown": "{subject} predicts {target}.",
+        **dict.fromkeys(("cut", "few", "none"), _NO_SKILL),
+    },
+    "constant": {
+        "numbers": f"Always predicting the mean is clearly worse: {_PAIRED}",
+        "classes": "Always predicting the most frequent class is right in {constant_accuracy:%} of the rows, the model "
+        f"in {{accuracy:%}}. It is clearly better than a constant: {_PAIRED}",
+    },
+    "finds": (
+        "It finds {recall:%} of the rows that are {class}, and {precision:%} of the rows that it predicts as {class} "
+        "are (at {at})."
+    ),
+    "baselines": {
+        "unknown": "{metric:metric} is {value:score}, that of the best baseline, {best:model}, {other:score}.",
+        "tie": f"There is no significant difference from the best baseline, {{best:model}}: {_PAIRED}",
+        "behind": "The best baseline, {best:model}, does better: {metric:metric} {other:score} against {value:score} "
+        f"{_DIFFERENCE}.",
+        "ahead": f"The model does better than the best baseline, {{best:model}}: {_PAIRED}",
+    },
+    "changes": "{sentence:as it is}",
+    "features": {
+        "losses": f"{_RELIES}{{leading:losses}}",
+        "clear": f"{_RELIES}{{leading:names}}.",
+        "unshown": "It is not shown that what it relies on helps to predict {target}.",
+        "none": "None of {of:feature} clearly matters (no p-value is below 5\u00a0% after Holm's correction).",
+    },
+    "levels": "{_said:as it is}",
+    "noted": "{notes:sentences} {feature} has {share:%} of the importances of all {of:feature} added up.",
+    "duplicates": (
+        "{shared:test row} ({share:%}) {shared:is|are} also in the training rows. Scores of such rows can be too good."
+    ),
+    "nearly_perfect": {
+        "none": f"{_PERFECT}. Look for columns that hold the answer.",
+        "one": f"{_PERFECT}. {{feature}} has {{share:%}} of the importances of all {{of:feature}} added up: it may "
+        "be known only after the outcome.",
+        **{needs: f"{_PERFECT}. {words}" for needs, words in NOT_CHECKED.items()},
+    },
+    "one_class": (
+        "All test rows ({rows}) have the class {class}, so nothing is known about the other classes, and not how good "
+        "the model is."
+    ),
+    "quantile": (
+        "It predicts the {loss}, and these scores are for models of the mean, so that it is not compared with a "
+        "constant. Importances measure the loss of the quantile."
+    ),
+    "in_order": (
+        "The classes of {target} seem to be in an order, which the model is not told: it takes near ones for each "
+        "other more often than distant ones."
+    ),
+    "cut": "{cut:cuts}",
+    "few_rows": "There {rows:is|are} only {rows:test row}, so all scores are rough.",
+    "unseen": (
+        "{count:test row} {count:has|have} a class of {target} that no training row has ({rows:classes}): "
+        "{count:it counts|they count} as wrong, and the log loss leaves {count:it|them} out."
+    ),
+    "rare": "Few test rows are {rows:classes}, so {classes:its|their} scores are rough.",
+    "worse": {
+        "shares": f"{_WORST}accuracy is {{groups[0][score]:%}} (95\u00a0% interval {{groups[0][low]:%}} to "
+        f"{{groups[0][high]:%}}), on the other rows {{groups[0][rest]:%}}.{_TESTED}",
+        "numbers": f"{_WORST}the mean absolute error is {{groups[0][score]}} (95\u00a0% interval {{groups[0][low]}} to "
+        f"{{groups[0][high]}}), on the other rows {{groups[0][rest]}}.{_TESTED}",
+    },
+    "never_predicted": {
+        "many": "Of {of} classes it never predicts {missed}: {rows:classes}.",
+        "two": _NEVER,
+        "threshold": f"{_NEVER} With a threshold of {{threshold}} on its probability (the best for balanced "
+        "accuracy on validation rows), it finds {found} of them. Of the rows predicted {class}, {precision:%} are "
+        "then right.",
+    },
+    "calibration": {form: f"Its probabilities are off. {words}" for form, words in CALIBRATION.items()},
+    "drift": (
+        "{clear} of {compared:compared column} {clear:has|have} clearly different values in the training and the test "
+        "rows, most of all {worst[column]}: {worst:drifted}."
+    ),
+    "weights": (
+        "Scores, comparisons and importances weigh the test rows by {column}: they are worth {worth:row} of equal "
+        "weight. All else counts each row once, or is left out."
+    ),
+    "related": "{pairs:moves}, so importance may be shared between them.",
+    "dependence": {
+        "time": "Intervals and tests allow for rows that are near each other in {name}.",
+        "groups": "Intervals and tests count {groups:group} by {name}, not {rows:row}.",
+    },
+}
+#: What to do about it. There is no full stop: the command may follow.
+ADVICE: dict[str, Template] = {
+    "leak": "Find out when {named:quoted} {several:is|are} known. If only afterwards, train without {several:it|them}",
+    "together": _KEEP,
+    "skill": {
+        "cut": "Train again with more time (--time-limit or --max-rows all)",
+        "few": "Test it on more rows before you use its predictions",
+        "none": "Do not use its predictions. Look for features that say more about {target}",
+    },
+    "noted": "Train again without {feature}, unless it is known when you predict",
+    "duplicates": "Check whether equal rows are copies of one case. If so, remove the copies",
+    "nearly_perfect": {
+        "none": "Find out whether each feature is known when you predict",
+        "one": "Find out when {feature} is known. If only after the outcome, train without it",
+        "train": "Pass train=(X_train, y_train) too",
+        "table": "Find out whether each feature is known when you predict",
+    },
+    "one_class": "Test it on rows of every class",
+    "in_order": "To predict a number instead, fit a regressor",
+    "few_rows": "Test it on more rows, or on several splits (permgrad compare)",
+    "never_predicted": {
+        "two": "Decide what a missed class costs, and set the threshold",
+        "threshold": "Decide what a missed class costs, and set the threshold",
+    },
+    "calibration": "Do not take its probabilities at their word",
+    "drift": "Check how training and test rows were collected before you use the model",
+}
+
+
+# ---- how facts are written -------------------------------------------------------------------------------------------
+#: Metrics that are 1 at best: a score below is never rounded to it.
+_UP_TO_1 = {"accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "r2", "r2_of_ranks"}
+
+
+def share_text(share: float) -> str:
+    """Write a share in per cent, and one below 1 never as 100 %.
+
+    Examples:
+        >>> share_text(0.9997).replace(chr(160), " "), share_text(0.5).replace(chr(160), " ")
+        ('99.97 %', '50 %')
+    """
+    if share < 1 and 100 * share >= 99.5:
+        return f"{math.floor(1e4 * share) / 100:.2f}\u00a0%"
+    return percent(share)
+
+
+def down(score: float) -> str:
+    """Write a score rounded down: 0.9996 is not 1."""
+    return f"{math.floor(score * 1000) / 1000:.3f}"
+
+
+class Writer(string.Formatter):
+    """Writes facts into a template: what stands behind the colon of a field says how.
+
+    ``a|b`` chooses by a count, ``%``, ``score``, ``metric`` and the names in ``WRITTEN`` write a value, and any other
+    word is what is counted: ``{rows:test row}``. Without one, numbers have three digits and names are shortened.
+    """
+
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        self.known = known
+
+    def format_field(self, value: Any, spec: str) -> str:
+        """Write one fact."""
+        if "|" in spec:
+            return by_count(value, *spec.split("|"))
+        if spec in WRITTEN:
+            return WRITTEN[spec](value, self.known)
+        if spec:
+            return counted(value, spec)
+        if isinstance(value, float):
+            return number(value)
+        return f"{value:,}" if isinstance(value, int) else shorten(value, 60)
+
+    def sentence(self, template: str | Mapping[str, str]) -> str:
+        """Fill in a template, that of the facts' form where there are several. Empty if none is for them."""
+        if not isinstance(template, str):
+            template = template.get(self.known["form"], "")
+        return self.vformat(template, (), self.known)
+
+
+def say(kind: str, known: Facts) -> str:
+    """Return the sentence for facts of a kind."""
+    return Writer(known).sentence(WORDS[kind])
+
+
+def _score(value: float, known: Mapping[str, Any]) -> str:
+    text = number(value)
+    return down(value) if text.rstrip("0") == "1." and value < 1 and known["metric"] in _UP_TO_1 else text
+
+
+def _pairs(pairs: Sequence[Sequence[Any]], _: Mapping[str, Any]) -> str:
+    return listed(f"{metrics.get(name).label} {number(ours)} against {number(theirs)}" for name, ours, theirs in pairs)
+
+
+def _losses(leading: Sequence[Facts], known: Mapping[str, Any]) -> str:
+    """Say what the loss is without each of the leading features, and which others are uncertain."""
+    show, label = names_apart(one["name"] for one in leading), metrics.get(known["metric"]).label
+    first, *others = [(show(one["name"]), number(one["loss"])) for one in leading]
+    words = f"{first[0]}: without it the {label} rises from {number(known['loss'])} to {first[1]} (a constant has "
+    words += f"{number(known['constant'])})."
+    if others:
+        words += f" Next, {listed(f'{name}: to {loss}' for name, loss in others)}"
+        words += ", in no certain order." if known["undecided"] else "."
+    for one in known["uncertain"][:_OTHERS]:
+        ends = f": {number(one['low'])} to {number(one['high'])}" if math.isfinite(one["low"]) else ""
+        words += f" {shorten(one['name'], 40)}, place {one['place']} by size, is uncertain{ends}."
+    return words
+
+
+def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
+    """Say which others each feature moves with."""
+    show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
+    said = [
+        f"{show(name)} moves with "
+        + listed([f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})" for one in own], _OTHERS)
+        for name, own in groupby(pairs, key=lambda pair: pair["feature"])
+    ]
+    return ", and ".join(said)
+
+
+def _classes(rows: Mapping[str, int], _: Mapping[str, Any]) -> str:
+    """Name classes with their rows."""
+    show = names_apart(rows, 30)
+    first, *others = [f"{show(label)} ({count:,}" for label, count in rows.items()]
+    return listed(
+        [f"{first} {'row' if next(iter(rows.values())) == 1 else 'rows'})", *(f"{one})" for one in others)], NAMED
+    )
+
+
+#: What leaks are called, by what marks one, and how well a column or formula predicts the target.
+_LEAKS = {
+    "alone": "Column {column!r} alone predicts {target!r} nearly perfectly ({metric:measure} {score:down} on held-out "
+    "rows)",
+    "class": "Whether {column!r} has a value tells rows of class {class!r} from all others nearly perfectly "
+    "({metric:measure} {score:down})",
+    "together": "{columns:quoted} together predict {target!r} nearly perfectly ({metric:measure} {score:down} on "
+    "held-out rows): each marks rows of one class alone",
+    "equal": "{target!r} equals {formula:as it is} in {share} of {rows:row} compared",
+    "formula": "{target!r} is nearly {formula:as it is} ({metric:measure} {score:down} on {rows:row})",
+}
+MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+MEASURES_OF_LEAKS |= {"equal": "share of rows"}
+
+
+def _leaks(leaks: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> str:
+    """Say how the first leaks tell the target, without a full stop."""
+    said, order = list[str](), ("formula", "class", "together")
+    for one in sorted(leaks, key=lambda one: any(key in one for key in order))[:NAMED]:  # columns alone come first
+        kind = "equal" if one["metric"] == "equal" else next((key for key in order if key in one), "alone")
+        share = "all" if one["score"] == 1 else f"{100 * one['score']:.1f}\u00a0%"
+        said.append(Writer({**one, "target": known["target"], "share": share}).sentence(_LEAKS[kind]))
+    return ". ".join([*said, *[f"And {counted(len(leaks) - NAMED, 'more')}"] * (len(leaks) > NAMED)])
+
+
+def _sentences(notes: Iterable[object], _: Mapping[str, Any]) -> str:
+    return " ".join(f"{clean(note).rstrip('.')}." for note in notes)
+
+
+#: How a fact is written, by what stands behind the colon: functions of the value and all facts.
+WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
+    "as it is": lambda value, _: str(value),
+    "%": lambda value, _: share_text(value),
+    "2": lambda value, _: number(value, 2),
+    "metric": lambda name, _: metrics.get(name).label if name in metrics else MEASURES_OF_LEAKS.get(name, name),
+    "measure": lambda name, _: MEASURES_OF_LEAKS[name],
+    "down": lambda value, _: down(value),
+    "score": _score,
+    "first": lambda value, known: share_text(value) if known["metric"] == "accuracy" else _score(value, known),
+    "pairs": _pairs,
+    "model": lambda name, _: baseline_label(name),
+    "names": lambda leading, _: listed(
+        map(names_apart(one["name"] for one in leading), (one["name"] for one in leading))
+    ),
+    "quoted": lambda names, _: listed([repr(name) for name in names], NAMED),
+    "losses": _losses,
+    "sentences": _sentences,
+    "cuts": lambda lost, _: " ".join(f"The time limit cut the {one}." for one in lost),
+    "classes": _classes,
+    "drifted": lambda worst, _: drifted_words(worst),
+    "moves": _moves,
+    "leaks": _leaks,
+}
