@@ -30,7 +30,6 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.result import named, shown_outputs
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.base.significance import t_quantile
@@ -50,8 +49,6 @@ _CERTAIN = 0.95
 def with_interactions(request: Request, plays: Plays, explanation: Explanation) -> Explanation:
     """Return the explanation of a loss game with the interactions of its players after them."""
     order, players = int(request.options["order"]), len(request.space)
-    if order == 1:
-        return explanation
     channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
     candidates = [each for size in range(2, order + 1) for each in combinations(range(players), size)]
     chosen, about = candidates, {"bound": 0.0}
@@ -90,14 +87,7 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
 
 def check_interactions(request: Request) -> None:
     """Refuse interactions that cannot be measured, before any work starts."""
-    order, pairs, players = request.options["order"], request.options["pairs"], len(request.space)
-    if not (isinstance(pairs, str) and pairs in ("auto", "all")):
-        check_whole("pairs", pairs, "Pass 'auto', 'all' or the number of pairs that are measured on all rows.")
-    if pairs not in (("auto",), ("auto", "all"))[order > 2] and order != 2:
-        problem = f"pairs={pairs!r} needs order=2, got order={order}"
-        raise InputError(problem, hint="Pass order=2, or leave pairs out.", code="PG006")
-    if order == 1:
-        return
+    order, players = request.options["order"], len(request.space)
     if request.scope == "local":
         hint = "Leave scope out, or choose method='shapley' for interactions in single rows."
         raise InputError("This method measures interactions of the loss over all rows", hint=hint, code="PG006")

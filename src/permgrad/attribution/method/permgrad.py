@@ -63,7 +63,8 @@ class PermGrad(PairedMethod):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        check_interactions(request)
+        if request.options["order"] > 1:
+            check_interactions(request)
         request, plays = self.game(request)
         if request.scope == "local":
             return explain_plays("permgrad", request, plays)
@@ -72,12 +73,13 @@ class PermGrad(PairedMethod):
             weights: dict[str, Any] | None = weigh_modalities(game, request)
         else:
             game = play_losses(request, plays, "permgrad")
-            weights = branch_weights(request, game) if request.options["branches"] else None
+            several = game.engine is not None or len(set(request.space.modality)) > 1
+            weights = branch_weights(request, game) if several and request.options["branches"] else None
         trends = None
         if game.engine is not None and request.options["direction"]:
             trends = direction(request, game.engine)
         explanation = global_explanation("permgrad", request, plays, game, branches=weights, direction=trends)
-        return with_interactions(request, plays, explanation)
+        return explanation if request.options["order"] == 1 else with_interactions(request, plays, explanation)
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:

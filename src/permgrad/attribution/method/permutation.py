@@ -40,9 +40,11 @@ class Permutation(PairedMethod):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        check_interactions(request)
+        if request.options["order"] > 1:
+            check_interactions(request)
         request, plays = self.game(request)
-        return with_interactions(request, plays, explain_plays("permutation", request, plays))
+        explanation = explain_plays("permutation", request, plays)
+        return explanation if request.options["order"] == 1 else with_interactions(request, plays, explanation)
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:

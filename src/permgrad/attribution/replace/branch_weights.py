@@ -27,7 +27,7 @@ _NUMBERS = ("importance", "std_error", "ci_low", "ci_high", "p_value")
 
 
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
-    """Return the weight of each branch, as written to ``branches.json``, or None for one branch, or too many.
+    """Return the weight of each branch, as written to ``branches.json``, or None for one path, or too many modalities.
 
     Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``, then ``total``
     (for paths with the interval of the interaction) and ``interaction``. ``alone`` is the effect of replacing this
@@ -39,7 +39,7 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
         moments = branch_moments(game)
         quantity = "divergence" if request.y is None else "loss"
         return weigh_branches(moments, request.subject.paths, request.confidence, quantity)
-    if not 2 <= len(set(request.space.modality)) <= EXACT_PLAYERS:
+    if len(set(request.space.modality)) > EXACT_PLAYERS:
         return None
     request = replace(request, space=request.space.modalities())
     plays = with_total(shapley_plays(request.space))

@@ -6,7 +6,7 @@ Only predictions are made here. The methods measure them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from permgrad.attribution.subject.finite import finite
 from permgrad.attribution.subject.network import ForwardError
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError
-from permgrad.models.batches import gathered, halved, in_batches
+from permgrad.models.batches import halved, in_batches
 
 #: Rows on which the network's rounding is looked at, and by how much it may be larger elsewhere.
 _PROBE_ROWS, _ALONE, _SAFETY = 16, 2, 8
@@ -269,10 +269,11 @@ class Blend:
 
     def _gather(self, count: int, predict: Callable[[slice], Tensor], *, checked: bool = True) -> Tensor:
         """Return the outputs of all rows, predicted batch by batch. ``checked``: refuse rows between two others."""
+        batches: list[Tensor] = []
         with torch.no_grad():
-            found = gathered(count, lambda part: [predict(part)], partial(self._in_batches, count))
+            self._batch = in_batches(count, self._batch, lambda part: batches.append(predict(part)))
         self.evaluations += count
-        outputs = found[0] if found else torch.empty(0, 0, device=self.subject.device)
+        outputs = torch.cat(batches) if batches else torch.empty(0, 0, device=self.subject.device)
         return finite(outputs, "between") if checked else outputs
 
     # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------

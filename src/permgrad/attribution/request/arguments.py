@@ -139,6 +139,8 @@ def resolve_options(chosen: Method | None) -> dict[str, Any]:
             check_flag(name, options[name])
     if "order" in options:
         check_whole("order", options["order"], "pass 2 for pairs")
+    if "order" in options and "pairs" in options:
+        _check_pairs(options["pairs"], options["order"])
     if "sampling" in options:
         check_choice("sampling", options["sampling"], SAMPLINGS)
     if isinstance(options.get("tolerance"), str) and options["tolerance"] == "auto":
@@ -146,6 +148,15 @@ def resolve_options(chosen: Method | None) -> dict[str, Any]:
     if "incremental" in options and options["tolerance"] is not None:
         check_number("tolerance", options["tolerance"], "pass for example 0.01, or None")
     return options
+
+
+def _check_pairs(pairs: Any, order: int) -> None:
+    """Refuse a number of pairs that is none, or beside no pairs or larger sets."""
+    if not (isinstance(pairs, str) and pairs in ("auto", "all")):
+        check_whole("pairs", pairs, "Pass 'auto', 'all' or the number of pairs that are measured on all rows.")
+    if pairs not in (("auto",), ("auto", "all"))[order > 2] and order != 2:
+        problem = f"pairs={pairs!r} needs order=2, got order={order}"
+        raise InputError(problem, hint="Pass order=2, or leave pairs out.", code="PG006")
 
 
 def resolve_scope(chosen: Method | None, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
