@@ -12,7 +12,7 @@ from onnx_models import Linear
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.evaluation.baselines.file_model import FileEstimator
+from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.models.save.saving import load
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.requests import PredictRequest, RunRequest
@@ -101,7 +101,7 @@ def test_a_class_that_no_training_row_has_keeps_its_probability(files):
     folder, models = files
     X, _ = rows()
     y = np.where(rows()[1] > 2.5, "yes", "perhaps")
-    model = FileEstimator(str(folder / "three.onnx"), "classification").fit(X, y)
+    model = FileModel(str(folder / "three.onnx"), "classification").fit(X, y)
     assert model.classes_.tolist() == list(NAMES)
     expected = models["three"](X)
     assert expected[:, 0].max() > 0.5
@@ -115,7 +115,7 @@ def test_places_of_classes_follow_the_order_of_the_outputs(files, tmp_path):
     names = ("c", "a", "b")
     y = np.array(names)[np.digitize(score, [1.5, 2.5])]
     models["three"].write(tmp_path / "swapped.onnx", classes=names)
-    model = FileEstimator(str(tmp_path / "swapped.onnx"), "classification").fit(X, y)
+    model = FileModel(str(tmp_path / "swapped.onnx"), "classification").fit(X, y)
     assert model.classes_.tolist() == ["a", "b", "c"]
     np.testing.assert_allclose(model.predict_proba(X), models["three"](X)[:, [1, 2, 0]], atol=1e-6)
 
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(files, tmp_path
         assert not (tmp_path / "run").exists(), options
     X, score = rows()
     with pytest.raises(InputError, match=r"numbers\.onnx is a model for regression"):
-        FileEstimator(str(folder / "numbers.onnx"), "classification").fit(X, np.digitize(score, [1.5, 2.5]))
+        FileModel(str(folder / "numbers.onnx"), "classification").fit(X, np.digitize(score, [1.5, 2.5]))
 
 
 def test_the_command_takes_it_and_a_damaged_copy_is_refused(files, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,93 +18,15 @@ from permgrad.data.read.cells import canonical
 from permgrad.models.onnx_model import OnnxPredictor, read_onnx
 
 
-@dataclass(frozen=True)
-class FileModel:
-    """A predictor from a file, and the form of its table."""
+class _Read(BaseEstimator):
+    """What is known once a file is read, see ``FileModel``."""
 
     predictor: OnnxPredictor
-    subject: PredictorSubject
-
-    @property
-    def task(self) -> str:
-        """What it predicts: classification or regression."""
-        return self.subject.task
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of ``pg.explain`` for this predictor."""
-        return {"task": self.task, "class_names": list(self.subject.class_names) or None}
-
-    def predict_parts(self, rows: pd.DataFrame) -> dict[str, Array]:
-        """Return values ``(rows,)`` as ``prediction``, as estimators of permgrad do."""
-        return {"prediction": self.numbers(rows)[:, 0]}
-
-    def numbers(self, rows: pd.DataFrame) -> Floats:
-        """Return values ``(rows, outputs)``, or the probabilities of classes."""
-        subject, numbers = self.subject, []
-        with subject.open():
-            for part in subject.read(rows)[0].split(subject.most_rows()):
-                outputs = subject.forward([part])
-                numbers.append((subject.probabilities(outputs) if subject.class_names else outputs).numpy())
-        return np.concatenate(numbers)
-
-
-@dataclass(frozen=True)
-class FileClassifier(FileModel):
-    """A classifier from a file, with its classes ``(classes,)``."""
-
     classes_: Array
-
-    def predict_parts(self, rows: pd.DataFrame) -> dict[str, Array]:
-        """Return the most probable classes ``(rows,)`` and ``probabilities`` ``(rows, classes)``."""
-        numbers = self.numbers(rows)
-        return {"prediction": np.asarray(self.classes_[numbers.argmax(axis=1)]), "probabilities": numbers}
-
-
-def make_file_model(predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None) -> FileModel:
-    """Return a predictor with its classes: those that the file names, or numbers, in the order of its outputs."""
-    names = predictor.classes_of(rows[:1])
-    # Numbers from 0 on are positions of classes, not names.
-    if names is not None and names != tuple(range(len(names))):
-        return _with_classes(predictor, rows, tuple(names))
-    target = None if y is None else y.dropna()
-    # If the model does not say whether it classifies, the target decides how one number per row is read.
-    subject = PredictorSubject(predictor, rows, None if target is None else _told(target))
-    if subject.task == "regression":
-        return FileModel(predictor, subject)
-    count = len(subject.class_names)
-    strange = set() if target is None else {canonical(v) for v in target.unique()} - set(map(str, range(count)))
-    if strange:
-        raise InputError(
-            f"The file does not name the model's {count} classes, and column {y.name!r} holds "  # type: ignore[union-attr]
-            f"{listed(sorted(strange), show=repr)}",
-            hint="Write them as 0, 1, … in the order of its outputs (scikit-learn sorts classes), or pass "
-            "class_names= in Python.",
-            code="PG035",
-        )
-    return FileClassifier(predictor, subject, np.arange(count))
-
-
-def _told(target: pd.Series[Any]) -> Array | None:
-    """Return a target that shows whether a model classifies. None: it is empty."""
-    if target.empty:
-        return None
-    numbers = pd.api.types.is_numeric_dtype(target.dtype) and not pd.api.types.is_bool_dtype(target.dtype)
-    return target.to_numpy(dtype=np.float64) if numbers else np.asarray(target.map(canonical), dtype=object)
-
-
-def _with_classes(predictor: OnnxPredictor, rows: pd.DataFrame, classes: tuple[Any, ...]) -> FileModel:
-    few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
-    count = len(few.class_names)
-    if count != len(classes) or len(set(map(str, classes))) != count:
-        problem = f"The model has {count} classes, got {listed(classes)}"
-        raise InputError(problem, hint=f"Name {count} different ones, in the order of its outputs.", code="PG035")
-    subject = PredictorSubject(predictor, rows, task="classification", class_names=list(map(str, classes)))
-    return FileClassifier(predictor, subject, np.asarray(classes))
 
 
 @dataclass(eq=False, repr=False)
-class FileEstimator(BaseEstimator):
+class FileModel(_Read):
     """A model of a file as an estimator: it is fitted already, and ``fit`` only reads it and compares it with rows.
 
     Args:
@@ -113,7 +35,8 @@ class FileEstimator(BaseEstimator):
         target: the name of the column of targets.
 
     Attributes:
-        classes_: the classes of the file and of the rows, sorted ``(classes,)``. Classification only.
+        predictor: the model itself.
+        classes_: the classes ``(classes,)``, those of ``fit`` sorted. Classification only.
     """
 
     path: str = ""
@@ -125,19 +48,25 @@ class FileEstimator(BaseEstimator):
         """The file's name."""
         return Path(self.path).name
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of ``pg.Model`` for the predictor."""
+        return {"task": self.task, "class_names": self._names or None}
+
     def fit(self, X: pd.DataFrame, y: Array) -> Self:
         """Read the file. The rows stay unknown to the model.
 
         Raises:
             InputError: the model has other columns than the rows, another task, or lacks one of their classes.
         """
-        self._predictor, self._names, self._places = read_onnx(self.path), [], np.zeros(0, np.int64)
-        rows = self._predictor.table_for(X.reset_index(drop=True))
-        model = make_file_model(self._predictor, rows, pd.Series(y, name=self.target))
+        predictor = read_onnx(self.path)
+        rows = predictor.table_for(X.reset_index(drop=True))
+        model = make_file_model(predictor, rows, pd.Series(y, name=self.target))
         if model.task != self.task:
             problem = f"{self.label} is a model for {model.task}, and this is a {self.task}"
             raise InputError(problem, hint=f"Pass --task {model.task}.", code="PG006")
-        if isinstance(model, FileClassifier):
+        self.take(predictor)
+        if model.task == "classification":
             known = {canonical(label): label for label in np.unique(y).tolist()}
             self._names = [canonical(label) for label in model.classes_.tolist()]
             if strange := [known[name] for name in known if name not in self._names]:
@@ -147,13 +76,15 @@ class FileEstimator(BaseEstimator):
             self.classes_, self._places = np.unique(labels, return_inverse=True)
         return self
 
+    def take(self, predictor: OnnxPredictor, names: Sequence[str] = (), places: Any = ()) -> Self:
+        """Take a predictor, its classes' names in the order of its outputs, and their places. Return the model."""
+        self.predictor, self._names, self._places = predictor, list(names), np.asarray(places, dtype=np.int64)
+        return self
+
     @classmethod
     def restored(cls, path: Path, task: str, facts: Mapping[str, Any]) -> Self:
         """Return the estimator of a saved file and of what ``facts`` said. It has no ``classes_``."""
-        model = cls(str(path), task)
-        model._predictor, model._names = read_onnx(path), list(facts["names"])
-        model._places = np.asarray(facts["places"], dtype=np.int64)
-        return model
+        return cls(str(path), task).take(read_onnx(path), facts["names"], facts["places"])
 
     def facts(self) -> dict[str, Any]:
         """Return what a saved file is read with: its classes' names, in the order of its outputs, and their places."""
@@ -161,10 +92,15 @@ class FileEstimator(BaseEstimator):
 
     def _numbers(self, X: pd.DataFrame) -> Floats:
         options: dict[str, Any] = {"class_names": self._names} if self._names else {}
-        with keeping_warnings():  # fit has shown them, and has seen that rows do not depend on each other
-            rows = self._predictor.table_for(X.reset_index(drop=True))
-            subject = PredictorSubject(self._predictor, rows, task=self.task, alone=False, **options)
-            return FileModel(self._predictor, subject).numbers(rows)
+        with keeping_warnings():  # reading has shown them, and has seen that rows do not depend on each other
+            rows = self.predictor.table_for(X.reset_index(drop=True))
+            subject = PredictorSubject(self.predictor, rows, task=self.task, alone=False, **options)
+            numbers = []
+            with subject.open():
+                for part in subject.inputs[0].split(subject.most_rows()):
+                    outputs = subject.forward([part])
+                    numbers.append((subject.probabilities(outputs) if subject.class_names else outputs).numpy())
+        return np.concatenate(numbers)
 
     def predict_proba(self, X: pd.DataFrame) -> Floats:
         """Return probabilities ``(rows, classes)``."""
@@ -175,6 +111,55 @@ class FileEstimator(BaseEstimator):
 
     def predict(self, X: pd.DataFrame) -> Array:
         """Return predicted numbers, or the most probable classes, ``(rows,)``."""
+        return self.predict_parts(X)["prediction"]
+
+    def predict_parts(self, X: pd.DataFrame) -> dict[str, Array]:
+        """Return predictions ``(rows,)``, of classes also ``probabilities``, as estimators of permgrad do."""
         if self.task == "regression":
-            return self._numbers(X)[:, 0]
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+            return {"prediction": self._numbers(X)[:, 0]}
+        table = self.predict_proba(X)
+        return {"prediction": np.asarray(self.classes_[table.argmax(axis=1)]), "probabilities": table}
+
+
+def make_file_model(predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None) -> FileModel:
+    """Return a predictor with its classes: those that the file names, or numbers, in the order of its outputs."""
+    names = predictor.classes_of(rows[:1])
+    # Numbers from 0 on are positions of classes, not names.
+    if names is not None and names != tuple(range(len(names))):
+        few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
+        count = len(few.class_names)
+        if count != len(names) or len(set(map(str, names))) != count:
+            problem = f"The model has {count} classes, got {listed(names)}"
+            raise InputError(problem, hint=f"Name {count} different ones, in the order of its outputs.", code="PG035")
+        PredictorSubject(predictor, rows, task="classification", class_names=list(map(str, names)))
+        return _with_classes(predictor, np.asarray(names), list(map(str, names)))
+    target = None if y is None else y.dropna()
+    # If the model does not say whether it classifies, the target decides how one number per row is read.
+    subject = PredictorSubject(predictor, rows, None if target is None else _told(target))
+    if subject.task == "regression":
+        return FileModel(task="regression").take(predictor)
+    count = len(subject.class_names)
+    strange = set() if target is None else {canonical(v) for v in target.unique()} - set(map(str, range(count)))
+    if strange:
+        raise InputError(
+            f"The file does not name the model's {count} classes, and column {y.name!r} holds "  # type: ignore[union-attr]
+            f"{listed(sorted(strange), show=repr)}",
+            hint="Write them as 0, 1, … in the order of its outputs (scikit-learn sorts classes), or pass "
+            "class_names= in Python.",
+            code="PG035",
+        )
+    return _with_classes(predictor, np.arange(count), list(subject.class_names))
+
+
+def _told(target: pd.Series[Any]) -> Array | None:
+    """Return a target that shows whether a model classifies. None: it is empty."""
+    if target.empty:
+        return None
+    numbers = pd.api.types.is_numeric_dtype(target.dtype) and not pd.api.types.is_bool_dtype(target.dtype)
+    return target.to_numpy(dtype=np.float64) if numbers else np.asarray(target.map(canonical), dtype=object)
+
+
+def _with_classes(predictor: OnnxPredictor, classes: Array, names: list[str]) -> FileModel:
+    model = FileModel(task="classification").take(predictor, names, np.arange(len(names)))
+    model.classes_ = classes
+    return model

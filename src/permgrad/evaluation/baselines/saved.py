@@ -17,7 +17,7 @@ import numpy as np
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, PermgradError, error_in_words, listed, warn_user
 from permgrad.base.optional import optional
-from permgrad.evaluation.baselines.file_model import FileEstimator
+from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available, estimator_class
 from permgrad.evaluation.baselines.models import Booster
 from permgrad.models.save.saving import load, read_part
@@ -47,7 +47,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     library = fitted.model if blend is None else fitted.model.boosted
     library = library.read() if isinstance(library, LazyModel) else library
     library, shift = (library.model, library.by) if isinstance(library, Shifted) else (library, None)
-    file = fitted.model.facts() if isinstance(fitted.model, FileEstimator) else None
+    file = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
     name = _file_of(None if is_own else model.model, blend, file)
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
@@ -91,7 +91,7 @@ def _file_of(name: str | None, blend: Mapping[str, Any] | None, file: Mapping[st
 
 def _write_fitted(model: Any, path: Path) -> None:
     """Write the library's model into a file of its kind. What skops cannot write is left out, with a warning."""
-    if isinstance(model, FileEstimator):
+    if isinstance(model, FileModel):
         shutil.copyfile(model.path, path)
     elif path.suffix == ".txt":
         model.booster.save_model(str(path))
@@ -158,7 +158,7 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
     if name:
         check_available([name])
     if file is not None:
-        return FileEstimator.restored(path, task, file)
+        return FileModel.restored(path, task, file)
     model = _read_model(path, task, trust)
     return Shifted(model, float(description["shift"])) if "shift" in description else model
 

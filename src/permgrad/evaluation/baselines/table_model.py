@@ -23,7 +23,7 @@ from permgrad.data.read.cells import as_frame
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import Schema
 from permgrad.evaluation.baselines import fitting
-from permgrad.evaluation.baselines.file_model import FileEstimator
+from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import BLEND, BaselineRows, FittedBaseline, baselines
 from permgrad.evaluation.baselines.saved import LazyModel, save
 from permgrad.evaluation.metrics import Task
@@ -112,7 +112,7 @@ class TableModel(_Learned):
             return baselines.get(self.model).label_for(self.task, counts=self.counts)
         if self.model is None:  # it was read from a file
             return str(self.fitted_.name)
-        if isinstance(self.model, FileEstimator):
+        if isinstance(self.model, FileModel):
             return self.model.label
         return type(self.model[-1] if hasattr(self.model, "steps") else self.model).__name__
 
@@ -191,7 +191,7 @@ class TableModel(_Learned):
                 self.model, self.task, self._readable(rows, y, weights), held_rows, threads=self.threads, **options
             )
         else:
-            weights = None if isinstance(self.model, FileEstimator) else weights
+            weights = None if isinstance(self.model, FileModel) else weights
             self.fitted_ = fitting.fit_estimator(self.model, self.label, self._readable(rows), y, weights, **options)
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes

@@ -63,9 +63,9 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
         elif request.network.endswith(".json"):
             options["settings"] = read_settings(request.network, name)
         if is_file(name):
-            from permgrad.evaluation.baselines.file_model import FileEstimator  # few runs are about one
+            from permgrad.evaluation.baselines.file_model import FileModel  # few runs are about one
 
-            model = FileEstimator(name, inputs.task, target=inputs.target)
+            model = FileModel(name, inputs.task, target=inputs.target)
         elif ":" in name:
             model = estimator_of(name)
         threads = torch.get_num_threads()
