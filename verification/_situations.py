@@ -18,6 +18,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation.class_order import classes_in_order, with_kappa
 from permgrad.evaluation.drift import compare_parts
+from permgrad.evaluation.kept_together import rows_together
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.related import related
@@ -55,6 +56,7 @@ class Situation:
     groups: Array | None = None
     learned_groups: Array | None = None
     time: Array | None = None
+    persons: Array | None = None
 
 
 # ---- the situations --------------------------------------------------------------------------------------------------
@@ -231,6 +233,27 @@ def _series(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _persons(kind: str, rng: np.random.Generator) -> Situation:
+    """Persons have several rows, alike in columns and target, on both sides."""
+    one, each = _classified(kind, rng, skill_of=1.0), int(rng.choice([2, 3, 5]))
+    rows = len(one.train) + len(one.test)
+    one.persons = rng.permutation(np.arange(rows) // each)
+    own, first = rng.normal(size=(rows, len(FEATURES))), len(one.train)
+    for table, persons in ((one.train, one.persons[:first]), (one.test, one.persons[first:])):
+        table[FEATURES] = own[persons] + 0.01 * rng.normal(size=table[FEATURES].shape)
+    labels = np.asarray(one.classes, dtype=object)[rng.integers(0, 2, rows)][one.persons]
+    one.learned, one.truth = labels[:first], labels[first:]
+    one.must, one.must_not = ("together",), ("leak",)
+    return one
+
+
+def _perfect(kind: str, rng: np.random.Generator) -> Situation:
+    """A nearly perfect model, where no column gives the target away."""
+    one = _unchecked(kind, rng, perfect=True)
+    one.unchecked = ""
+    return one
+
+
 def _cut(kind: str, rng: np.random.Generator) -> Situation:
     one = _classified(kind, rng)
     one.cut = ("training after 1 of 4 epochs", "explanation: 393 rows instead of 1,200")[: rng.integers(1, 3)]
@@ -393,6 +416,8 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "a chain of columns": _chain,
     "cut by the limit": _cut,
     "patients": _patients,
+    "persons on both sides": _persons,
+    "perfect": _perfect,
     "a series": _series,
 }
 
@@ -440,8 +465,15 @@ def content_of(one: Situation) -> Assessment:
     rows = one.test.assign(y=one.truth).astype(str).to_numpy().tolist()
     both = np.array([tuple(row) in pairs for row in rows]) & bool(shared.any())
     learned_in = None if one.learned_groups is None else Dependence(one.learned_groups)
+    together = None
+    if one.persons is not None:
+        both_parts = pd.concat([one.train, one.test]).assign(person=one.persons)
+        learned = np.arange(len(both_parts)) < len(one.train)
+        targets = np.concatenate([one.learned, one.truth])
+        together = rows_together(both_parts, targets, one.task, learned, FEATURES, ["person"])  # type: ignore[arg-type]
     data = DataSection(
         rows=metrics["rows"],
+        together=None if together is None else together.facts(),
         class_counts=counts,
         shared_rows=int(both.sum()),
         blank_rows=int((both & one.test.isna().all(axis=1).to_numpy()).sum()),

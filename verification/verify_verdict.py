@@ -325,6 +325,25 @@ def _dependence_words(one: Situation, words: str, faults: Faults) -> None:
         faults.claim("groups: counts", (_value(match[1]), _value(match[2])) == counts)
 
 
+def _together_words(one: Situation, words: str, faults: Faults) -> None:
+    match = faults.match(
+        "together",
+        r"Rows share 'person': ([\d,]+) values in ([\d,]+) rows, and ([\d,]+) of ([\d,]+) held-out rows have one of "
+        r"the training rows\. (?:A forest has accuracy ([01]\.\d+) .*, and (0\.\d+) if|If they belong together)",
+        words,
+        re.match,
+    )
+    if match is None or one.persons is None:
+        faults.claim("together: nobody has several rows", one.persons is not None)
+        return
+    first = len(one.train)
+    shared = sum(person in set(one.persons[:first]) for person in one.persons[first:])
+    counts = (len(set(one.persons.tolist())), len(one.persons), shared, len(one.test))
+    faults.claim(f"together: {counts}", tuple(_value(match[place]) for place in range(1, 5)) == counts)
+    if match[5]:
+        faults.claim("together: it does not fall", _value(match[6]) < _value(match[5]))
+
+
 def _cut_words(one: Situation, words: str, faults: Faults) -> None:
     faults.claim("cut", words == " ".join(f"The time limit cut the {cut}." for cut in one.cut) and bool(one.cut))
 
@@ -633,6 +652,7 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "calibration": _calibration_words,
     "drift": _drift_sentence,
     "cut": _cut_words,
+    "together": _together_words,
     "dependence": _dependence_words,
     "related": _related_words,
     "next": _next_words,
