@@ -18,7 +18,7 @@ from permgrad.data.read.cells import CellError, MissingCodes
 from permgrad.data.read.csv_table import numbered, parse_csv
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written
 from permgrad.data.read.table import read_table, read_written
-from permgrad.data.read.written_numbers import unit_said, units_said
+from permgrad.data.read.written_numbers import unit_marks, unit_said
 
 
 def read(tmp_path, content, **options):
@@ -266,9 +266,7 @@ def test_money_with_three_digits_everywhere_is_named(tmp_path):
 
 def test_units_are_named():
     assert unit_said("$k") == "numbers in $, k, M or B behind them: 1.2k is 1200"
-    said = ["read as numbers with a unit: views (1.2k is 1200); for categories say --kind views=categorical"]
-    assert units_said({"views": "k", "row": "%"}, {"row": "left out"}) == said
-    assert units_said({"row": "%"}, {"row": "left out"}) == []
+    assert [unit_marks(unit) for unit in ("k", "$k", "%")] == ["1.2k is 1200", "$, 1.2k is 1200", "%"]
 
 
 def test_text_of_a_file_with_types_may_hold_numbers_and_codes_alone():

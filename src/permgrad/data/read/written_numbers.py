@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from permgrad.base.errors import listed, option_of, warn_user
+from permgrad.base.errors import warn_user
 from permgrad.data.read.dates import are_durations
 
 #: How the name of a unit ends whose cells may have k, M or B behind the number.
@@ -196,14 +196,7 @@ def unit_said(unit: str) -> str:
     return f"{words}, k, M or B behind them: 1.2k is 1200" if unit.endswith(SCALED) else words
 
 
-def units_said(units: Mapping[str, str], left_out: Mapping[str, str]) -> list[str]:
-    """Return a note on columns read as numbers with a unit, or nothing."""
-    read = {name: unit for name, unit in units.items() if name not in left_out}
-    if not read:
-        return []
-    words = []
-    for name, unit in read.items():
-        marks = [unit.removesuffix(SCALED), "1.2k is 1200" if unit.endswith(SCALED) else ""]
-        words.append(f"{name} ({', '.join(filter(None, marks))})")
-    fix = f"for categories say {option_of('--kind', next(iter(read)))}=categorical"
-    return [f"read as numbers with a unit: {listed(words)}; {fix}"]
+def unit_marks(unit: str) -> str:
+    """Return a unit in a few signs: ``$``, ``$, 1.2k is 1200``."""
+    marks = [unit.removesuffix(SCALED), "1.2k is 1200" if unit.endswith(SCALED) else ""]
+    return ", ".join(filter(None, marks))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import numpy as np
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.late import pd
 from permgrad.data.read.cells import CodesArgument, MissingCodes
-from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
-from permgrad.data.types.identifiers import ALSO_LEVELS, NAMES, YEARS, are_whole, names_time
+from permgrad.data.types.identifiers import YEARS, are_whole, names_time
 
 #: Fewer numbers do not show whether neighbours are alike. Names fill a stretch of numbers at least so densely.
 _FEWEST_LEVELS, _SHARE_FILLED = 20, 0.5
@@ -30,7 +28,7 @@ def with_names(
     """Return the types with names in the place of whole numbers of which the target says that they are names.
 
     Amounts of which equal ones have more in common than neighbours do say what they belong to: the length of a route,
-    the code of a trade. They stay numbers, and the reason says that they are levels, too (``ALSO_LEVELS``).
+    the code of a trade. They stay numbers, and a flag says that they are levels, too.
 
     Args:
         schema: types of the columns of ``frame``.
@@ -66,11 +64,10 @@ def _by_target(column: ColumnType, values: Floats, y: Array, classes: int) -> Co
         return column
     own, neighbours = shared_by_equal(values, y, classes)
     if own and neighbours < _NEIGHBOURS_SHARE and column.n_levels >= _SHARE_FILLED * (np.ptp(values) + 1):
-        reason = f"{NAMES}{column.n_levels:,} different, whose neighbours are not alike in the target"
-        return replace(column, kind="categorical", storage="text", reason=reason)
+        return column.flagged("names", "by_target", kind="categorical", storage="text")
     few = column.n_levels * max(classes, 1) <= _MOST_SCORES
-    if few and own * (1 - neighbours) >= _LEAST_SHARED and not column.reason.endswith(FUSED):
-        return replace(column, reason=f"{ALSO_LEVELS}{column.n_levels:,} different")
+    if few and own * (1 - neighbours) >= _LEAST_SHARED and "fused" not in column.flags:
+        return column.flagged("also_levels")
     return column
 
 

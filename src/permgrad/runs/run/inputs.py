@@ -30,13 +30,11 @@ from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written
-from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.as_one import columns_as_one
-from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
-from permgrad.data.types.identifiers import NAMES
+from permgrad.data.types.findings import fused_columns
 from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_exposures, read_weights
 from permgrad.evaluation.kept_together import Together
@@ -127,22 +125,21 @@ class Inputs:
         return {str(one): {part: int((rows.y == one).sum()) for part, rows in self.parts.items()} for one in labels}
 
     @property
-    def described(self) -> tuple[Schema, list[dict[str, Any]]]:
+    def described(self) -> tuple[str, list[dict[str, Any]]]:
         """The columns for the terminal, which says why the user left one out, and for the report, with their roles.
 
         For numbers with units, the reason names the unit.
         """
         roles = {column: f"part of {name}" for name, members in self.groups.items() for column in members}
         roles |= self.left_out
-        shown, lines = [], []
+        reasons, lines = dict[str, str](), []
         for one in self.schema:
-            is_number = one.reason.startswith("numbers") and not one.reason.endswith(FUSED)
-            reason = unit_said(self.units[one.name]) if is_number and one.name in self.units else one.reason
+            has_unit = one.name in self.units and one.kind == "numeric" and "fused" not in one.flags
+            reasons[one.name] = unit_said(self.units[one.name]) if has_unit else one.reason
             facts = {"name": one.name, "kind": one.kind, "missing": one.n_missing, "levels": one.n_levels}
-            lines.append({**facts, "role": roles.get(one.name, "feature"), "reason": reason})
-            why = self.left_out.get(one.name, LIKE_AN_IDENTIFIER)
-            shown.append(replace(one, reason=reason if why == LIKE_AN_IDENTIFIER else why))
-        return Schema(tuple(shown)), lines
+            lines.append({**facts, "role": roles.get(one.name, "feature"), "reason": reasons[one.name]})
+        reasons |= {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
+        return self.schema.to_text(40, reasons), lines
 
 
 #: Arguments of the encoder of a table that are options of the command.
@@ -234,7 +231,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     types = Schema(tuple(schema[name] for name in features))
     _match(request, rows, types, target, reading.codes)
     groups, found = _groups(request, card, features, train)
-    notes += notes_on_cells(request, target, rows, written, schema, left_out)
+    notes += notes_on_cells(request, target, rows, written)
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, groups, found)
@@ -307,7 +304,7 @@ def _named_by_target(
     labels = Target.of(rows.truths["train"], rows.task, request.seed)
     schema = with_names(schema, rows.tables["train"], labels.y, labels.classes, codes, {*kinds, *left_out})
     # What is trained again on other rows reads them alike.
-    return schema, kinds | {one.name: one.kind for one in schema if one.reason.startswith(NAMES)}
+    return schema, kinds | {one.name: one.kind for one in schema if "names" in one.flags}
 
 
 def _check_groups(request: RunRequest, dependence: Mapping[str, Dependence]) -> None:

@@ -39,8 +39,8 @@ from permgrad.base.stored import TIMES, read_json, write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
-from permgrad.data.types.column_notes import scores_said
 from permgrad.data.types.column_types import with_categories
+from permgrad.data.types.findings import without_scores
 from permgrad.evaluation.baselines.fitting import (
     FIT_TIMES,
     BaselineRows,
@@ -335,7 +335,8 @@ def _notes(work: RunWork) -> list[str]:
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
     if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
         encoder = work.untrained[0].preprocessor_
-        notes += scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+        unused = without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+        notes += [finding.text(command=True) for finding in unused]
     return notes
 
 
@@ -353,7 +354,7 @@ def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, request = work.inputs, work.request
     shown, columns = inputs.described
-    for line in shown.to_text(most=40).splitlines():
+    for line in shown.splitlines():
         work.say(f"  {line}")
     counts = inputs.class_counts
     if counts is not None:
