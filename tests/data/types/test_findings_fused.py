@@ -120,7 +120,7 @@ def test_a_run_says_what_is_lost_and_categories_lose_nothing(here: Path) -> None
     inputs = load_inputs(RunRequest(table="table.csv", target=("y",), kind=("big=categorical",)))
     assert inputs.notes == []
     assert inputs.schema["big"].n_levels == 120
-    assert inputs.parts["test"].frame["big"].dtype == np.int64
+    assert set(inputs.parts["test"].frame["big"]) <= set(table()["big"].astype(str)), "as written"
     assert load_inputs(RunRequest(table="table.csv", target=("y",), drop=("big",))).notes == []
 
 

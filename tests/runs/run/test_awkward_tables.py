@@ -94,7 +94,7 @@ def encoder_of(inputs) -> TableEncoder:
 
 def test_later_tables_are_read_in_the_same_way(here):
     inputs = load_inputs(replace(ASKED, not_na=("None",)))
-    data = {"texts": inputs.texts, "decimals": inputs.decimals, "units": inputs.units, "not_na": ["None"]}
+    data = {"texts": inputs.texts, "decimal": inputs.decimal, "units": inputs.units, "not_na": ["None"]}
     encoder = encoder_of(inputs)
     frame = table().head(5).assign(pay=["£7", "£1,000", "£2k", "5", "£3k"], more="None")
     frame.to_csv("later.csv")

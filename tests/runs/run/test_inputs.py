@@ -455,11 +455,11 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
     assert any("first odd cell 'k.A.'" in note for note in load().notes)
     inputs = load(na=("k.A.,#NV",))
     assert inputs.notes == []
-    assert (inputs.schema["size"].kind, inputs.decimals) == ("numeric", {"size": ",", "y": ","})
+    assert (inputs.schema["size"].kind, inputs.decimal) == ("numeric", ",")
     assert {part.frame["size"].str.contains(",").sum() for part in inputs.parts.values()} == {0}
     Path("new.csv").write_text("size;y\n3,5;1\nk.A.;2\n")
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["size"], schema_=Schema(())))
-    data = {"decimals": inputs.decimals, "na": ["k.A."], "target": "y"}
+    data = {"decimal": inputs.decimal, "na": ["k.A."], "target": "y"}
     assert read_rows(model, data, Path("new.csv"))[0]["size"].tolist() == ["3.5", "k.A."]
     Path("test.csv").write_text("size;y\n3,5;2,5\nk.A.;3,5\n")
     own = load(na=("k.A.",), test=Path("test.csv")).parts["test"]
@@ -477,14 +477,12 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
     assert inputs.task == "regression"
     for part in inputs.parts.values():
         assert (part.y == price[part.numbers]).all()
-    assert inputs.decimals == {"area": ",", "price": ",", "rent": ","}
+    assert inputs.decimal == ","
     Path("new.csv").write_text("area;rent\n1;1.235\n")
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"], schema_=Schema(())))
-    with pytest.warns(PermgradWarning, match="Column 'rent' may hold thousands or decimals"):
-        assert read_rows(model, {"decimals": inputs.decimals}, Path("new.csv"))[0]["rent"].tolist() == [1235]
+    assert read_rows(model, {"decimal": inputs.decimal}, Path("new.csv"))[0]["rent"].tolist() == [1235]
     Path("test.csv").write_text("area;rent;price\n1;1.235;3.456\n2;1.500;4.321\n")
-    with pytest.warns(PermgradWarning, match="as in the table that was learned from"):
-        own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
+    own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
     assert own.parts["test"].y.tolist() == [3456, 4321]
 
 

@@ -19,7 +19,7 @@ from permgrad.data.read import cells, dates
 from permgrad.data.read.cells import BLANK, PRESENT, CellError, CodesArgument, Distinct, Kinds, MissingCodes
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import different_and_left
-from permgrad.data.read.written_numbers import CURRENCY, MEASURE, WAYS
+from permgrad.data.read.written_numbers import CURRENCY, MEASURE, NUMBERS
 from permgrad.data.types import identifiers
 from permgrad.data.types.flags import FLAGS, Flag, reason_of
 from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, is_free_text
@@ -42,6 +42,7 @@ _AS_LEVELS: dict[str, Any] = {"kind": "categorical", "storage": "text"}
 _SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = rf"%|{CURRENCY}"
+_NUMBERS = {sign: re.compile(pattern) for sign, pattern in NUMBERS.items()}
 _AROUND = re.compile(
     rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?:(?P<after>{_UNIT}|-|/-)|(?P<measure>{MEASURE}))?\s*\)?"
 )
@@ -341,10 +342,9 @@ def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] 
     numbers = ~np.isnan(cells.text_numbers(texts))
     if 2 * numbers[:_LOOKED_AT].sum() < len(texts[:_LOOKED_AT]):
         # All may be written as most of them are: in commas, with thousands.
-        stripped = [text.strip() for text in texts]
-        usual = max(WAYS, key=lambda way: sum(way.cells.fullmatch(text) is not None for text in stripped[:_LOOKED_AT]))
-        written = np.array([usual.cells.fullmatch(text) is not None for text in stripped], dtype=bool)
-        numbers = written if written.sum() > numbers.sum() else numbers
+        for number in _NUMBERS.values():
+            written = np.array([number.fullmatch(text.strip()) is not None for text in texts], dtype=bool)
+            numbers = written if written.sum() > numbers.sum() else numbers
     share = float(counts[numbers].sum() / max(counts.sum(), 1))
     return (texts[int(np.argmin(numbers))], share) if share >= 0.5 and not numbers.all() else None
 
@@ -368,16 +368,16 @@ def several_ways(texts: Sequence[str]) -> dict[str, str] | None:
 
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
-    ways, found = [], [_AROUND.fullmatch(text.strip()) for text in texts]
+    ways, found = list[list[str]](), [_AROUND.fullmatch(text.strip()) for text in texts]
     # Numbers with letters of many kinds behind them are codes.
     measures = Counter(parts["measure"] for parts in found if parts is not None and parts["measure"])
     usual = [None, *(measure for measure, _ in measures.most_common(1))]
     for text, parts in zip(map(str.strip, texts), found, strict=True):
-        fitting, around = [], ""
+        fitting, around = list[str](), ""
         if parts is not None and parts["measure"] in usual:
             around = f"{parts['before'] or ''} {parts['after'] or parts['measure'] or ''} {text[:1] == '('}"
-            fitting = [way for way in WAYS if way.cells.fullmatch(parts["number"])]
-        ways.append([f"{way.between}{way.point} {around}" for way in fitting])
+            fitting = [sign for sign, number in _NUMBERS.items() if number.fullmatch(parts["number"])]
+        ways.append([f"{sign} {around}" for sign in fitting])
     return ways
 
 

@@ -74,7 +74,7 @@ class Inputs:
     ``left_out`` gives the reason why a column is not a feature, ``groups`` the columns that act as one feature.
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
     without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
-    are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
+    are read by the same ``decimal``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
     what the configuration holds of the images, ``together`` what may say that rows belong together. ``counts``: the
     target is counts or rates.
     """
@@ -95,7 +95,7 @@ class Inputs:
     alike_rows: int
     notes: list[str]
     card: DataCard | None
-    decimals: dict[str, str]
+    decimal: str | None
     units: dict[str, str]
     texts: list[str]
     kinds: dict[str, Kind]
@@ -263,9 +263,9 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         **counts,
         notes=notes,
         card=card,
-        decimals=dict(written.decimals),
+        decimal=written.decimal,
         units=dict(written.units),
-        texts=[*written.texts, *(name for name in written.coded if request.kinds.get(name) == "categorical")],
+        texts=list(dict.fromkeys([*written.texts, *(name for name, kind in kinds.items() if kind == "categorical")])),
         kinds={name: kind for name, kind in kinds.items() if name in features},
         positive=positive,
         images=images,
@@ -361,9 +361,11 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
     reading = Reading(
         codes=MissingCodes.of(codes),
         classes=request.target[:1],
-        categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
         # A time column is read as a number also if it names rows.
-        identifiers=[name for name in request.identifier if name != request.time],
+        text=[
+            *(name for name in request.identifier if name != request.time),
+            *(name for name, kind in request.kinds.items() if kind == "categorical" and name not in request.target),
+        ],
         # Columns that an option names are read also if they only name rows.
         named=(*request.target, *request.drop, *request.identifier, *request.sensitive, *request.kinds, *single),
         images=[name for name, kind in request.kinds.items() if kind == "image"],

@@ -14,7 +14,6 @@ from permgrad.base.numerals import percent
 from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes, unused_codes
-from permgrad.data.read.written_numbers import unit_marks
 from permgrad.data.types.column_types import Kind, Schema
 from permgrad.data.types.findings import Finding, as_one_found, duplicates_found, findings_of, fused_columns
 from permgrad.data.types.identifiers import maybe_missing, names_things
@@ -88,11 +87,11 @@ def notes_on_columns(
     undecided = [one for one in schema if one.name not in {*left_out, *request.kinds}]
     amounts = {one.name for one in undecided if one.kind == "numeric"}
     levels = [one for one in undecided if one.kind == "categorical" and one.n_levels >= _MANY_LEVELS]
-    units = {name: unit_marks(unit) for name, unit in written.units.items() if name in amounts}
+    units = {name: unit for name, unit in written.units.items() if name in amounts}
     # Columns that are constant only as float64 are already noted.
     constant = set(schema.of_kind("constant")).difference(left_out, fused_columns(schema))
     found += [
-        Finding("units", tuple(units), {"shown": [f"{name} ({marks})" for name, marks in units.items()]}),
+        Finding("units", tuple(units), {"shown": [f"{name} ({unit})" for name, unit in units.items()]}),
         Finding("also_levels", tuple(one.name for one in undecided if "also_levels" in one.flags)),
         Finding(
             "many_levels",

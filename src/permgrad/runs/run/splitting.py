@@ -117,8 +117,9 @@ def _rows_with_target(
     Rows are numbered as in the file. Notes how many have no target.
     """
     sources, tables = {"table": written}, {}
-    texts = {*written.texts, *(set(written.coded) & set(reading.categories))}
-    alike = replace(reading, like=written.decimals, units=written.units, texts=texts, categories=(), classes=[target])
+    alike = replace(
+        reading, later=True, like=written.decimal, units=written.units, texts=written.texts, classes=[target]
+    )
     if (path := request.test) is not None:
         named, sheet = list(written.frame.columns), sheet_of(path, request.sheet)
         sources["test"] = read_written(path, replace(alike, named=named, sheet=sheet))

@@ -372,7 +372,7 @@ def data_stage(work: RunWork) -> None:
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "groups", "units"
     content: dict[str, Any] = {
         "table": inputs.name,
-        **{name: getattr(inputs, name) for name in (*same, "decimals", "texts")},
+        **{name: getattr(inputs, name) for name in (*same, "decimal", "texts")},
         "notes": notes,
         "rows": {part: len(inputs.parts[part]) for part in PARTS},
         "columns": columns,
