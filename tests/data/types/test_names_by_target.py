@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.data.types.column_types import infer_schema, with_categories
-from permgrad.data.types.names_by_target import shared_by_equal, with_names
+from permgrad.data.types.names_by_target import shared_by_equal
 from permgrad.evaluation.drift import compare_parts
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
@@ -28,7 +27,7 @@ def table(seed: int, levels: int = 60, first: int = 1) -> tuple[pd.DataFrame, np
 
 
 def kind(frame: pd.DataFrame, y: np.ndarray, classes: int = 0, **kinds: str) -> tuple[str, bool]:
-    schema = with_names(infer_schema(frame, kinds=kinds), frame, y, classes, None, kinds)
+    schema = infer_schema(frame, kinds=kinds, target=(y, classes))
     return schema["v"].kind, "names" in schema["v"].flags
 
 
@@ -151,14 +150,6 @@ def test_the_command_says_which_amounts_are_levels_too(tmp_path):
     notes = load_inputs(RunRequest(table=str(tmp_path / "t.csv"), target="y", out=tmp_path / "run")).notes
     (note,) = (note for note in notes if "as a level, too" in note)
     assert ": length. If rows with one value belong together, pass --row-group length. --kind length=numeric" in note
-
-
-def test_types_are_left_as_they_were():
-    frame, y = table(0)
-    schema = infer_schema(frame)
-    before = dataclasses.asdict(schema)
-    with_names(schema, frame, y, 0, None, ())
-    assert dataclasses.asdict(schema) == before
 
 
 @pytest.mark.slow

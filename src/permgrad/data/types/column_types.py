@@ -23,6 +23,7 @@ from permgrad.data.read.written_numbers import CURRENCY, MEASURE, NUMBERS
 from permgrad.data.types import identifiers
 from permgrad.data.types.flags import FLAGS, Flag, reason_of
 from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, is_free_text
+from permgrad.data.types.names_by_target import flag_by_target
 
 Kind: TypeAlias = Literal[
     "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"
@@ -139,8 +140,14 @@ class Schema:
         return cls(columns)
 
 
-def infer_schema(X: Any, *, na: CodesArgument | MissingCodes = None, kinds: Mapping[str, Kind] | None = None) -> Schema:
-    """Say what each column of training rows is.
+def infer_schema(
+    X: Any,
+    *,
+    na: CodesArgument | MissingCodes = None,
+    kinds: Mapping[str, Kind] | None = None,
+    target: tuple[Array, int] | None = None,
+) -> Schema:
+    """Say what each column of training rows is, from its cells, its name, the user and, last, the target.
 
     The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.
     Numbers, also as text, times of day and durations (in seconds): numeric. Dates, also as text or whole numbers: date.
@@ -149,6 +156,9 @@ def infer_schema(X: Any, *, na: CodesArgument | MissingCodes = None, kinds: Mapp
     frame's row numbers and are no years or times. The rest: categorical, as are repeated whole numbers that are named
     like things, and numbers in a column of categorical type (``astype("category")``), but for an ordered one whose
     order is theirs.
+
+    Of numbers that are left the ``target`` (class indexes or numbers ``(rows,)``, and how many classes, 0 of a number)
+    may say that they are names, or levels beside amounts, see ``names_by_target``.
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na)
@@ -175,6 +185,8 @@ def infer_schema(X: Any, *, na: CodesArgument | MissingCodes = None, kinds: Mapp
             types[name] = _declared_type(frame[name], name, declared[name], codes, types.get(name))
         elif name not in types:
             types[name] = _other_type(frame[name], name, codes)
+        if target is not None and name not in declared:
+            types[name] = _asked(types[name], frame[name], codes, *target)
     return Schema(tuple(types[name] for name in frame.columns))
 
 
@@ -214,6 +226,16 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
     if flag is None:
         return base
     return base.flagged(flag, **_AS_LEVELS) if flag == "names" else base.flagged(flag, kind="identifier")
+
+
+def _asked(column: ColumnType, series: pd.Series[Any], codes: MissingCodes, y: Array, classes: int) -> ColumnType:
+    """Return the type that the target says of numbers that are no durations."""
+    if column.kind != "numeric" or column.date_format is not None:
+        return column
+    flag = flag_by_target(column.name, read_numbers(series, column, codes)[0], y, classes)
+    if flag == "names":
+        return column.flagged("names", "by_target", **_AS_LEVELS)
+    return column if flag is None or "fused" in column.flags else column.flagged(flag)
 
 
 def _constant(base: ColumnType) -> ColumnType:

@@ -35,7 +35,6 @@ from permgrad.data.splitting import dependence_of
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.findings import fused_columns
-from permgrad.data.types.names_by_target import with_names
 from permgrad.data.weights import read_exposures, read_weights
 from permgrad.evaluation.kept_together import Together
 from permgrad.pages.sentences import together_words
@@ -222,8 +221,11 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
         coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-        schema = infer_schema(columns, na=coded if left_out else codes, kinds=kinds) if coded else Schema(())
-    schema, kinds = _named_by_target(request, rows, schema, (codes, kinds, left_out), undivided=undivided)
+        asked = None if undivided else _asked_target(request, rows)
+        codes_of = coded if left_out else codes
+        schema = infer_schema(columns, na=codes_of, kinds=kinds, target=asked) if coded else Schema(())
+    if asked is not None:  # what is trained again on other rows reads them alike
+        kinds = kinds | {one.name: one.kind for one in schema if "names" in one.flags}
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
@@ -289,22 +291,12 @@ def _together(
     return find_together(request, rows, types, left_out, codes)
 
 
-def _named_by_target(
-    request: RunRequest,
-    rows: SplitTable,
-    schema: Schema,
-    known: tuple[Any, dict[str, Kind], Mapping[str, str]],
-    *,
-    undivided: bool,
-) -> tuple[Schema, dict[str, Kind]]:
-    """Return types and kinds with the numbers that the target shows to be names. ``known``: codes, kinds, left out."""
-    codes, kinds, left_out = known
-    if undivided or request.network in _PUBLISHED:  # rows that will test are not asked
-        return schema, kinds
+def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | None:
+    """Return the target that may show numbers to be names. None: a published network reads columns as was published."""
+    if request.network in _PUBLISHED:
+        return None
     labels = Target.of(rows.truths["train"], rows.task, request.seed)
-    schema = with_names(schema, rows.tables["train"], labels.y, labels.classes, codes, {*kinds, *left_out})
-    # What is trained again on other rows reads them alike.
-    return schema, kinds | {one.name: one.kind for one in schema if "names" in one.flags}
+    return labels.y, labels.classes
 
 
 def _check_groups(request: RunRequest, dependence: Mapping[str, Dependence]) -> None:
