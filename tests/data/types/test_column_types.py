@@ -15,9 +15,10 @@ import pytest
 from permgrad import InputError
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.dates import find_date_format
-from permgrad.data.types.column_types import Schema, infer_schema, read_numbers, several_ways
+from permgrad.data.types.column_types import Schema, infer_schema, read_numbers, several_ways, with_categories
 from permgrad.data.types.findings import findings_of
 from permgrad.data.types.identifiers import maybe_missing
+from permgrad.evaluation.levels import cells_of
 
 
 def kind_of(values, name="a", **options):
@@ -220,6 +221,16 @@ def test_texts_of_one_number_are_as_many_declared_categories():
         ("categorical", 3),
     ]
     assert infer_schema(frame)["a"].n_levels == 2, "numbers, where nobody says otherwise"
+
+
+def test_declared_codes_are_drawn_as_levels_in_their_order():
+    frame = pd.DataFrame({"a": ["10", "007", "7", "2"] * 5, "b": ["x", "1", "2", "3"] * 5})
+    schema = infer_schema(frame, kinds=dict.fromkeys("ab", "categorical"))
+    drawn = with_categories(frame, schema)
+    assert drawn["a"].cat.categories.tolist() == ["2", "007", "7", "10"]
+    assert drawn["b"].dtype == frame["b"].dtype
+    found = cells_of(drawn["a"], "a")
+    assert (found.kind, found.names) == ("levels", ["10", "007", "7", "2"])
 
 
 def test_declared_kinds_win():

@@ -481,17 +481,18 @@ def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[
 
 
 def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Return a frame in which numbers that are categories are texts of a categorical type. ``frame`` stays as it is.
+    """Return a frame in which numbers that are categories, also as text, are texts of a categorical type.
 
-    What is then drawn and said of their cells is drawn and said of levels.
+    What is then drawn and said of their cells is drawn and said of levels. ``frame`` stays as it is.
     """
     changed = dict[str, Any]()
     for name in schema.of_kind("categorical"):
-        if name in frame and cells.is_native_number(frame[name].dtype):
-            distinct = Distinct.of(frame[name], name)
-            in_order = [
-                distinct.texts[place] for place in np.argsort(cells.text_numbers(distinct.texts), kind="stable")
-            ]
+        if name not in frame or isinstance(frame[name].dtype, pd.CategoricalDtype):
+            continue
+        distinct = Distinct.of(frame[name], name)
+        numbers = cells.text_numbers(distinct.texts)
+        if distinct.texts and not np.isnan(numbers).any():
+            in_order = [distinct.texts[place] for place in np.argsort(numbers, kind="stable")]
             texts = distinct.spread(np.array(distinct.texts, dtype=object), None)
             changed[name] = pd.Categorical(texts, categories=in_order)
     return frame.assign(**changed) if changed else frame

@@ -123,9 +123,9 @@ def find_together(
     weight = [name for name in (target, request.weight) if name is not None]
     both = [name for name in tables[0] if all(name in table for table in tables) and name not in weight]
     table = blank_codes(pd.concat([table[both] for table in tables]), codes)
-    named = [
-        name for name, why in left_out.items() if "identifier" in why or (why.endswith("--drop") and names_things(name))
-    ]
+    by_user = {*request.identifier, *(name for name, kind in request.kinds.items() if kind == "identifier")}
+    by_user |= set(filter(names_things, request.drop))
+    named = [name for name, why in left_out.items() if why == LIKE_AN_IDENTIFIER or name in by_user]
     # Of a feature with few values, such as shops, new rows have the same ones.
     fewest = max(_FEWEST_NAMED, _SHARE_NAMED * len(table))
     named += [
