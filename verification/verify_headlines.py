@@ -36,7 +36,7 @@ from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import REPEATS
 from permgrad.attribution.request import tuned
-from permgrad.data.types.column_notes import told_of_columns
+from permgrad.data.types.findings import told_of_columns
 from permgrad.pages.facts import features
 from permgrad.pages.findings import say
 from permgrad.runs.folder.documents import saved_explanation

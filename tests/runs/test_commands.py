@@ -228,7 +228,7 @@ def test_progress_and_notes_go_to_stderr(place, tmp_path):
     result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "run"), "--json", "--baselines"])
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)
-    assert "look like identifiers: code" in result.stderr
+    assert "look like identifiers are left out: code" in result.stderr
     assert "categorical" in result.stderr, "column types are shown"
     trees = ["random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting"]
     installed = [name for name in trees if baselines.get(name).available()]
@@ -259,7 +259,7 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
         result = CliRunner().invoke(app, [command, *words, *own, "--out", str(tmp_path / command)])
         assert result.exit_code == 0, result.stderr
         lines = [line for line in result.stderr.splitlines() if line.startswith(("note:", "warning:"))]
-        for said in ("score (score, copied)", "different in every row: patient_id", "'price' looks like numbers"):
+        for said in ("score (score, copied)", "left out: code, patient_id", "'price' looks like numbers"):
             assert len([line for line in lines if said in line]) == 1, (command, said, lines)
 
 

@@ -27,7 +27,7 @@ from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed, uniform
 from permgrad.base.threads import captum_turn
-from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.data.types.findings import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 

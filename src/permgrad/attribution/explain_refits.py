@@ -54,8 +54,8 @@ from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.read.cells import as_frame
 from permgrad.data.types.as_one import columns_as_one
-from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import infer_schema
+from permgrad.data.types.findings import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 

@@ -28,7 +28,7 @@ from permgrad.base.frames import Library, as_library
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.shown import in_words, show
-from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.data.types.findings import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 

@@ -13,7 +13,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.data.read import dates
-from permgrad.data.read.cells import canonical
+from permgrad.data.read.cells import Distinct, canonical
 from permgrad.data.types.duplicates import column_levels
 
 #: Each row's level, and the levels' names.
@@ -141,7 +141,7 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
         if whole := dates.find_whole_format(levels):
             numbers, is_date = dates.date_seconds([canonical(level) for level in levels], whole[0]), True
         elif isinstance(series.dtype, pd.CategoricalDtype) and not series.dtype.ordered:
-            return ColumnCells("levels", codes, None, None, [f"{value:.15g}" for value in numbers])
+            return ColumnCells("levels", codes, None, None, Distinct.of(series, name).texts)
     elif form := dates.find_date_format(levels):
         numbers, is_date = dates.read_dates(levels, form[0]), True
     elif dates.are_durations(levels):

@@ -32,7 +32,7 @@ from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.near_names import with_near_names
 from permgrad.base.random import resolve_seed
 from permgrad.base.versions import versions
-from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.data.types.findings import tell_of_other_order
 from permgrad.imaging.layout import StoredLayout
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32

@@ -108,11 +108,11 @@ def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_pat
     file = tmp_path / "t.csv"
     numbers = [round(12.5 + 1.37 * i, 2) for i in range(40)]
 
-    def read(decimal, odd, codes=(), like=None, values=numbers):
+    def read(decimal, odd, codes=(), values=numbers, **like):
         cells = [f"{number:.2f}".replace(".", decimal) for number in values]
         cells[3] = odd
         file.write_text("a;b\n" + "\n".join(f"{cell};{i % 3}" for i, cell in enumerate(cells)))
-        written = read_written(file, Reading(codes=MissingCodes.of(codes), like=like or {}))
+        written = read_written(file, Reading(codes=MissingCodes.of(codes), **like))
         return infer_schema(written.frame, na=codes)["a"], written
 
     for decimal in ",.":
@@ -121,7 +121,7 @@ def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_pat
         read_back, missing = read_numbers(written.frame["a"], column, MissingCodes.of(["k.A.", -9]))
         assert missing.tolist() == [0] * 3 + [2] + [0] * 36
         assert np.delete(read_back, 3).tolist() == np.delete(numbers, 3).tolist()
-        assert written.decimals == {"a": decimal, "b": decimal}
+        assert written.decimal == decimal
         # Undeclared it is named.
         column, _ = read(decimal, "k.A.")
         assert column.kind == "categorical"
@@ -132,7 +132,7 @@ def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_pat
         # In a later table it is what is wrong with the column, not the numbers beside it.
         learned, signs = read(decimal, f"7{decimal}5")
         assert learned.kind == "numeric"
-        _, later = read(decimal, "k.A.", like=signs.decimals)
+        _, later = read(decimal, "k.A.", later=True, like=signs.decimal)
         with pytest.raises(
             InputError, match=r"Column 'a' must be numeric, but holds 'k\.A\.' in row 3. Correct the cell"
         ):

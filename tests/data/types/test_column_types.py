@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-import warnings
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -12,12 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from permgrad import InputError, PermgradWarning
+from permgrad import InputError
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.dates import find_date_format
-from permgrad.data.types.column_notes import several_ways_said, tell_of_columns
-from permgrad.data.types.column_types import WHOLE_AS_TEXT, Schema, infer_schema, read_numbers, several_ways
-from permgrad.data.types.identifiers import codes_reason, is_running, maybe_missing
+from permgrad.data.types.column_types import Schema, infer_schema, read_numbers, several_ways, with_categories
+from permgrad.data.types.findings import findings_of
+from permgrad.data.types.identifiers import maybe_missing
+from permgrad.evaluation.levels import cells_of
 
 
 def kind_of(values, name="a", **options):
@@ -72,7 +73,7 @@ def test_kinds(values, kind):
     assert kind_of(values) == kind
 
 
-def test_identifiers_need_name_and_order():
+def test_identifiers_need_name_or_order():
     running = np.arange(100, 150)
     assert kind_of(running, "patient_id") == "identifier"
     assert kind_of(running, "PatientId") == "identifier"
@@ -81,7 +82,8 @@ def test_identifiers_need_name_and_order():
     assert kind_of(2 * running, "humid") == "numeric"
     assert kind_of(2 * running, "kundennr") == "identifier"
     assert kind_of(running.astype(float), "id") == "numeric"
-    assert kind_of(np.random.default_rng(0).permutation(running), "id") == "numeric"
+    assert kind_of(np.random.default_rng(0).permutation(running), "id") == "identifier"
+    assert kind_of(np.random.default_rng(0).permutation(running), "weight") == "numeric"
     assert kind_of(running[:5], "id") == "numeric"
 
 
@@ -123,21 +125,25 @@ def test_cells_that_are_missing_do_not_hide_an_identifier(whole):
     assert kind_of(np.where(rows < 41, np.nan, rows), "patient_id") == "numeric", "too few to tell"
 
 
-def test_names_of_identifiers_in_no_order_are_said():
+def said_of(schema, but_for=(), **asked):
+    return [finding.text(**asked) for finding in findings_of(schema, but_for)]
+
+
+def test_whole_numbers_in_no_order_are_identifiers_by_their_name():
     frame = pd.DataFrame({"rand_id": np.random.default_rng(0).permutation(60), "size": np.arange(60) ** 2 % 61})
-    schema = infer_schema(frame)
-    assert schema["rand_id"].kind == "numeric"
-    with pytest.warns(
-        PermgradWarning,
-        match="Column rand_id has a different number in each row .* If it is an identifier, leave it out",
-    ):
-        tell_of_columns(frame, schema, {})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        tell_of_columns(frame, schema, {"rand_id": "numeric"})
-    frame["case"] = np.arange(60)
-    with pytest.warns(PermgradWarning, match="look like identifiers are left out: case. To use one, declare its kind"):
-        tell_of_columns(frame, infer_schema(frame), {"rand_id": "numeric"})
+    schema = infer_schema(frame.assign(case=np.arange(60)))
+    assert [column.kind for column in schema] == ["identifier", "numeric", "identifier"]
+    assert said_of(schema) == [
+        "Columns that look like identifiers are left out: rand_id, case. To use one, pass kinds={'rand_id': 'numeric'}."
+    ]
+    assert said_of(schema, command=True) == [
+        (
+            "Columns that look like identifiers are left out: rand_id, case. To use one, pass --kind rand_id=numeric. "
+            "To keep them in the predictions, pass --id rand_id."
+        )
+    ]
+    assert said_of(infer_schema(frame, kinds={"rand_id": "identifier"})) == []
+    assert said_of(infer_schema(frame, kinds={"rand_id": "numeric"})) == []
 
 
 NUMBERS_WRITTEN = [f"{i},{i % 7}5" for i in range(240)]
@@ -166,9 +172,9 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     assert schema["a"].reason == f"{counted.get(what, 'text, 240 different values in 240 rows')}; {said}"
     assert said in schema["b"].reason
     fate = {"categorical": "read as categories", "identifier": "left out like an identifier"}[kind]
-    with pytest.warns(PermgradWarning, match=rf"Column 'a' looks like .* {fate}. Write all its"):
-        tell_of_columns(frame, schema, {"b": "categorical"})
-    assert len(several_ways_said(schema, {})) == 2
+    (said,) = [text for text in said_of(schema, {"b"}) if "looks like" in text]
+    assert re.match(rf"Column 'a' looks like .* {fate}. Write all its", said)
+    assert sum("looks like" in text for text in said_of(schema)) == 2
 
 
 def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
@@ -176,8 +182,9 @@ def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
     codes = [f"{20 + i % 60}{'abcdefgh'[i % 8]}{'xyz'[i % 3]}" for i in range(240)]
     schema = infer_schema(pd.DataFrame({"amount": amounts, "code": codes}))
     assert "looks like numbers written in several ways, first odd cell '-'" in schema["amount"].reason
-    (said,) = several_ways_said(schema, {})
-    assert said.endswith("and is read as categories. If '-' means missing, pass --na=- (in Python na=['-']).")
+    (said,), (python,) = said_of(schema, command=True), said_of(schema)
+    assert said.endswith("and is read as categories. If '-' means missing, pass --na=-.")
+    assert python.endswith("and is read as categories. If '-' means missing, pass na=['-'].")
     assert schema["code"].reason == "text"
 
 
@@ -186,13 +193,12 @@ def test_dates_whose_day_and_month_could_be_swapped_are_told():
     schema = infer_schema(pd.DataFrame({"a": days, "b": [*days[:59], "25/03/2020"]}))
     assert (schema["a"].kind, schema["a"].date_format) == ("date", "%m/%d/%Y")
     assert (schema["b"].kind, schema["b"].date_format) == ("date", "%d/%m/%Y")
-    (said,) = several_ways_said(schema, {})
+    (said,) = said_of(schema)
     assert said == (
         "Column 'a' is read as %m/%d/%Y, but day and month could be swapped in all its cells. "
         "If that is wrong, write them as 2024-01-31."
     )
-    assert several_ways_said(schema, {"a": "date"}) == [said], "nobody has said in which order"
-    assert several_ways_said(schema, {"a": "left out: --drop"}) == []
+    assert said_of(schema, {"a"}) == []
 
 
 def test_text_that_is_neither_number_nor_date_is_no_matter_of_spelling():
@@ -201,7 +207,9 @@ def test_text_that_is_neither_number_nor_date_is_no_matter_of_spelling():
         assert several_ways(cells) is None
     mostly = [f"{i},5" if i % 4 else f"name {i}" for i in range(240)]
     assert several_ways(mostly) is None, "three quarters are not enough"
-    assert several_ways([f"{i},5 €" for i in range(240)]) == "looks like numbers with other signs, such as '0,5 €'"
+    assert several_ways([f"{i},5 €" for i in range(240)]) == {
+        "what": "numbers", "how": "with other signs, such as", "example": "0,5 €"
+    }  # fmt: skip
 
 
 def test_texts_of_one_number_are_as_many_declared_categories():
@@ -213,6 +221,16 @@ def test_texts_of_one_number_are_as_many_declared_categories():
         ("categorical", 3),
     ]
     assert infer_schema(frame)["a"].n_levels == 2, "numbers, where nobody says otherwise"
+
+
+def test_declared_codes_are_drawn_as_levels_in_their_order():
+    frame = pd.DataFrame({"a": ["10", "007", "7", "2"] * 5, "b": ["x", "1", "2", "3"] * 5})
+    schema = infer_schema(frame, kinds=dict.fromkeys("ab", "categorical"))
+    drawn = with_categories(frame, schema)
+    assert drawn["a"].cat.categories.tolist() == ["2", "007", "7", "10"]
+    assert drawn["b"].dtype == frame["b"].dtype
+    found = cells_of(drawn["a"], "a")
+    assert (found.kind, found.names) == ("levels", ["10", "007", "7", "2"])
 
 
 def test_declared_kinds_win():
@@ -254,11 +272,10 @@ def test_a_declared_boolean_with_one_value_is_what_it_would_be_undeclared():
 
 
 def test_running_numbers_are_whole_and_differ_where_they_are_there():
-    running = [np.arange(20.0)]
-    assert is_running("id", running) is True
-    assert is_running("id", [np.append(running[0], np.nan), np.full(3, np.nan)]) is True
-    for spoiled in (running[0] / 2, np.append(running[0], 3.0), np.append(running[0], np.inf), running[0][1:]):
-        assert is_running("id", [spoiled]) is False
+    running = np.arange(20.0)
+    assert kind_of(np.append(running, np.nan), "id") == "identifier"
+    for spoiled in (running / 2, np.append(running, 3.0), running[1:]):
+        assert kind_of(np.append(spoiled, np.nan), "id") == "numeric"
 
 
 @pytest.mark.parametrize(
@@ -379,13 +396,6 @@ def test_input_is_unchanged():
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_whole_numbers_that_may_be_codes():
-    plots = np.random.default_rng(0).integers(10**8, 10**9, 400).astype(float)
-    assert codes_reason("plot", plots) == "numbers, maybe codes: 400 different whole numbers in 400 rows"
-    assert codes_reason("plot", np.round(plots / 1e7)) is None
-    assert codes_reason("plot", plots / 7) is None
-
-
 @pytest.mark.parametrize(
     ("cells", "codes"),
     [
@@ -452,9 +462,10 @@ def test_whole_numbers_stored_as_text_are_told_and_leading_zeros_are_names():
     schema = infer_schema(frame)
     assert schema["part"].kind == "numeric"
     assert (schema["zone"].kind, schema["zone"].n_levels) == ("categorical", len(np.unique(NAMED)))
-    told = r"stored as text are read as amounts: part\. .* kinds=\{'part': 'categorical'\}"
-    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match=r"names of things, .*: zone"):
-        tell_of_columns(frame, schema, {})
+    told = r"stored as text are read as amounts: part\. .*pass kinds=\{'part': 'categorical'\}"
+    names, texts = said_of(schema)
+    assert re.search(told, texts)
+    assert re.search(r"names of things, .*: zone", names)
     # Halves, pairs and amounts that hardly repeat are numbers without a word.
     for cells in (NAMED / 2, NAMED % 2 + 1, np.random.default_rng(1).permutation(500) ** 2):
-        assert infer_schema(pd.DataFrame({"a": pd.Series(cells).astype(str)}))["a"].reason != WHOLE_AS_TEXT
+        assert infer_schema(pd.DataFrame({"a": pd.Series(cells).astype(str)}))["a"].flags != ("whole_texts",)

@@ -11,9 +11,9 @@ import pytest
 
 import permgrad as pg
 from permgrad import PermgradWarning
-from permgrad.data.types.column_notes import duplicates_said, tell_of_columns, told_of_columns
 from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.duplicates import same_columns
+from permgrad.data.types.findings import all_findings, of_duplicates, tell_of_columns, told_of_columns
 
 
 def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -100,9 +100,9 @@ def test_constants_and_identifiers_are_no_copies():
 
 
 def test_many_groups_are_counted():
-    said = duplicates_said([tuple(f"{letter}{i}" for i in range(7)) for letter in "abcdefg"], "Drop some.")
+    said = of_duplicates([tuple(f"{letter}{i}" for i in range(7)) for letter in "abcdefg"], "row").text()
     assert "a0 = a1 = a2 = a3 = a4 and 2 more; b0" in said
-    assert said.endswith("e4 and 2 more and 2 more groups. Drop some.")
+    assert "e4 and 2 more and 2 more groups. Leave out all but one" in said
 
 
 def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
@@ -150,11 +150,11 @@ def test_a_long_table_names_them_by_the_rows_that_it_looked_at(tmp_path):
 def test_what_a_command_has_said_is_not_said_again():
     frame = table(60)
     with pytest.warns(PermgradWarning, match="x = z = x_copy"):
-        tell_of_columns(frame, infer_schema(frame), {})
+        tell_of_columns(all_findings(frame, infer_schema(frame)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with told_of_columns():
-            tell_of_columns(frame, infer_schema(frame), {})
+            tell_of_columns(all_findings(frame, infer_schema(frame)))
 
 
 def test_names_that_are_no_text():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +10,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.data.types.column_types import infer_schema, with_categories
-from permgrad.data.types.identifiers import ALSO_LEVELS, NAMES
-from permgrad.data.types.names_by_target import shared_by_equal, with_names
+from permgrad.data.types.names_by_target import shared_by_equal
 from permgrad.evaluation.drift import compare_parts
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
@@ -29,8 +27,8 @@ def table(seed: int, levels: int = 60, first: int = 1) -> tuple[pd.DataFrame, np
 
 
 def kind(frame: pd.DataFrame, y: np.ndarray, classes: int = 0, **kinds: str) -> tuple[str, bool]:
-    schema = with_names(infer_schema(frame, kinds=kinds), frame, y, classes, None, kinds)
-    return schema["v"].kind, schema["v"].reason.startswith(NAMES)
+    schema = infer_schema(frame, kinds=kinds, target=(y, classes))
+    return schema["v"].kind, "names" in schema["v"].flags
 
 
 def slow_ratio(v: np.ndarray, y: np.ndarray) -> float:
@@ -109,7 +107,7 @@ def test_the_command_decides_alike_and_says_so(tmp_path):
     inputs = load_inputs(RunRequest(**given))
     assert inputs.schema["v"].kind == inputs.feature_types["v"].kind == "categorical"
     assert "whose neighbours are not alike in the target" in inputs.schema.to_text()
-    note = "whole numbers read as names of things, not as amounts: v. Pass --kind v=numeric if they are amounts."
+    note = "Whole numbers are read as names of things, not as amounts: v. If they are amounts, pass --kind v=numeric."
     assert note in inputs.notes
     assert load_inputs(RunRequest(**given, kind=("v=numeric",))).schema["v"].kind == "numeric"
     assert load_inputs(RunRequest(**given), undivided=True).kinds == {}, "compare's test rows have no say"
@@ -131,7 +129,7 @@ def test_amounts_that_say_what_they_belong_to_stay_numbers_and_have_scores(seed,
     model = pg.HyNNRegressor(random_state=0, max_epochs=6, preset="fast").fit(frame[:1500], y[:1500])
     encoder = model.preprocessor_
     assert encoder.schema_["length"].kind == "numeric"
-    assert encoder.schema_["length"].reason.startswith(ALSO_LEVELS)
+    assert "also_levels" in encoder.schema_["length"].flags
     assert encoder.encoded_names_ == ["length", "length=<score>", "x"]
     plain = pg.HyNNRegressor(random_state=0, max_epochs=6, preset="fast", kinds={"length": "numeric"})
     plain.fit(frame[:1500], y[:1500])
@@ -152,14 +150,6 @@ def test_the_command_says_which_amounts_are_levels_too(tmp_path):
     notes = load_inputs(RunRequest(table=str(tmp_path / "t.csv"), target="y", out=tmp_path / "run")).notes
     (note,) = (note for note in notes if "as a level, too" in note)
     assert ": length. If rows with one value belong together, pass --row-group length. --kind length=numeric" in note
-
-
-def test_types_are_left_as_they_were():
-    frame, y = table(0)
-    schema = infer_schema(frame)
-    before = dataclasses.asdict(schema)
-    with_names(schema, frame, y, 0, None, ())
-    assert dataclasses.asdict(schema) == before
 
 
 @pytest.mark.slow

@@ -51,14 +51,14 @@ def test_what_is_unusual_of_columns_is_noted(here):
             'taken as missing: "None" in garage (60 %); if a text is a level, keep it with --not-na None (in Python: '
             'not_na=["None"])'
         ),
-        "read as numbers with a unit: pay (£); for categories say --kind pay=categorical",
+        "Read as numbers with a sign: pay (£). For categories, pass --kind pay=categorical.",
     ]
-    assert inputs.described[0]["pay"].reason == "numbers in £"
+    assert {line["name"]: line["reason"] for line in inputs.described[1]}["pay"] == "numbers in £"
     assert inputs.schema["garage"].n_levels == 2
     named = load_inputs(replace(ASKED, identifier=("column 1",), drop=("garage",), kind=("pay=categorical",)))
     assert named.parts["train"].identifiers.columns.tolist() == ["column 1"]
     assert named.notes[:1] != inputs.notes[:1], "what an option names is not told"
-    assert not any("taken as missing" in note or "with a unit" in note for note in named.notes)
+    assert not any("taken as missing" in note or "with a sign" in note for note in named.notes)
 
 
 def test_texts_that_are_kept_are_a_level(here):
@@ -94,7 +94,7 @@ def encoder_of(inputs) -> TableEncoder:
 
 def test_later_tables_are_read_in_the_same_way(here):
     inputs = load_inputs(replace(ASKED, not_na=("None",)))
-    data = {"texts": inputs.texts, "decimals": inputs.decimals, "units": inputs.units, "not_na": ["None"]}
+    data = {"texts": inputs.texts, "decimal": inputs.decimal, "units": inputs.units, "not_na": ["None"]}
     encoder = encoder_of(inputs)
     frame = table().head(5).assign(pay=["£7", "£1,000", "£2k", "5", "£3k"], more="None")
     frame.to_csv("later.csv")
@@ -197,55 +197,28 @@ def test_codes_for_missing_are_proposed(here):
     assert {97, 98, 99} <= set(frame["age"])
     assert -99 in set(frame["colder"])
     frame.to_csv("t.csv", index=False)
-    notes = [note for note in load_inputs(ASKED).notes if "maybe codes" in note]
-    said = "maybe codes for missing cells: score (-9, -8), pay (9999999). If so, pass --na=-9,-8,9999999."
+    notes = [note for note in load_inputs(ASKED).notes if "Maybe codes" in note]
+    said = "Maybe codes for missing cells: score (-9, -8), pay (9999999). If so, pass --na=-9,-8,9999999."
     assert notes == [said], "not -99, which is a temperature elsewhere"
     after = load_inputs(replace(ASKED, na=("-9,-8,9999999",)))
-    assert not any("maybe codes" in note for note in after.notes)
+    assert not any("Maybe codes" in note for note in after.notes)
     assert after.schema["score"].n_missing > 15
 
 
-def notes_of(frame: pd.DataFrame, **options) -> list[str]:
-    frame.assign(y=np.resize(["a", "b", "b"], len(frame))).to_csv("codes.csv", index=False)
-    notes = load_inputs(replace(ASKED, table="codes.csv", **options)).notes
-    return [note for note in notes if "used as amounts" in note or "thousands of values" in note]
-
-
-def test_codes_that_are_read_as_numbers_are_named(here):
+def test_categories_with_thousands_of_values_are_named(here):
     draw = np.random.default_rng(1)
-    rows = 2400
-    frame = pd.DataFrame({
-        "lot": draw.integers(10**6, 10**7, rows),  # nearly unique, of one length
-        "ticket": draw.permutation(rows) + 5,  # a stretch of numbers in another order
-        "route_no": draw.integers(1, 3000, rows),  # a thousand values and the name of a code
-        "people": np.exp(draw.normal(9, 3, rows)).astype(int),  # nearly unique, over many magnitudes
-        "seconds": draw.integers(10**6, 10**7, rows),  # times are no codes
-        "metres": draw.integers(0, 3000, rows),
-        "weight": draw.normal(size=rows),
-        "tail": [f"N{value}" for value in draw.integers(0, 2500, rows)],
-    })  # fmt: skip
-    assert frame["people"].nunique() > 0.8 * rows
-    assert 1000 < frame["tail"].nunique() < 0.9 * rows
-    first, second = notes_of(frame)
-    assert first == (
-        "used as amounts, though nearly unique or named like codes: lot, ticket, route_no. Pass "
-        "--kind lot=categorical for a code, --id lot if it only names rows, or --kind lot=numeric for an "
-        "amount."
-    )
-    levels = frame["tail"].iloc[load_inputs(replace(ASKED, table="codes.csv")).parts["train"].numbers].nunique()
-    assert second == (
-        f"categories with thousands of values: tail ({levels:,}). Pass --id tail if it only names rows, or "
-        "--kind tail=categorical to use it as it is."
-    )
-    said = ("lot=categorical", "ticket=numeric", "tail=categorical")
-    assert notes_of(frame, kind=said, identifier=("route_no",)) == []
-
-
-def test_money_is_no_code(here):
-    draw = np.random.default_rng(2)
-    prices = pd.DataFrame({"price": draw.integers(10**5, 10**6, 200), "x": draw.normal(size=200)})
-    assert len(notes_of(prices)) == 1
-    assert notes_of(prices.assign(price=[f"${price:,}" for price in prices["price"]])) == []
+    frame = pd.DataFrame({"weight": draw.normal(size=2400), "tail": [f"N{k}" for k in draw.integers(0, 2500, 2400)]})
+    frame.assign(y=np.resize(["a", "b", "b"], len(frame))).to_csv("codes.csv", index=False)
+    asked = replace(ASKED, table="codes.csv")
+    inputs = load_inputs(asked)
+    levels = frame["tail"].iloc[inputs.parts["train"].numbers].nunique()
+    assert inputs.notes == [
+        (
+            f"Categories with thousands of values: tail ({levels:,}). Pass --kind tail=identifier if they only name "
+            "rows, or --kind tail=categorical to use them as they are."
+        )
+    ]
+    assert load_inputs(replace(asked, kind=("tail=categorical",))).notes == []
 
 
 def test_lists_and_records_of_parquet_files_are_left_out_unread(tmp_path, monkeypatch):

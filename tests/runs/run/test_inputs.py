@@ -83,7 +83,7 @@ def test_a_sheet_is_read_of_every_excel_file(here):
 def test_identifiers_are_left_out_and_said(here):
     inputs = load()
     assert "code" not in inputs.parts["train"].frame.columns
-    assert any("look like identifiers: code" in note for note in inputs.notes)
+    assert any("look like identifiers are left out: code" in note for note in inputs.notes)
     roles = {column["name"]: column["role"] for column in inputs.described[1]}
     assert roles["code"] == "left out: like an identifier"
     assert roles["age"] == "feature"
@@ -97,9 +97,7 @@ def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
     inputs = load()
     assert not pd.Series(inputs.parts["train"].numbers).is_monotonic_increasing, "rows are drawn"
     note = next(note for note in inputs.notes if "look like identifiers" in note)
-    assert "code, patient_id, kundennr, lfd. Keep them" in note
-    assert "rand_id" in inputs.parts["train"].frame.columns
-    assert any("different in every row: rand_id. Leave them out" in note for note in inputs.notes)
+    assert "code, patient_id, kundennr, lfd, rand_id. To use one, pass --kind code=categorical. To keep" in note
     assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
 
@@ -122,7 +120,7 @@ def test_numbers_written_like_codes_are_named(here, cells, said, delimiter):
     kind = "numeric" if said else None
     assert ("town" in load().schema.of_kind("numeric")) or kind is None, "read as numbers"
     notes = [note for note in load().notes if "leading zeros" in note]
-    assert [note.partition(". ")[0] for note in notes] == said * ["read as numbers despite leading zeros: town"]
+    assert [note.partition(". ")[0] for note in notes] == said * ["Read as numbers despite leading zeros: town"]
     for declared in ("categorical", "numeric") if said else ():
         assert not any("zeros stand" in note for note in load(kind=(f"town={declared}",)).notes)
 
@@ -174,15 +172,16 @@ def test_a_note_on_dates_written_in_several_ways_proposes_what_reads_them(here):
     cells = [f"{1 + i % 28:02d}.0{1 + i % 9}.{'20' * (i % 2)}23" for i in range(200)]
     table().assign(seen=cells).to_csv("table.csv", index=False)
     said = [note for note in load().notes if "'seen' looks like dates written in several ways" in note]
-    assert "or declare it a date (--kind seen=date, in Python kinds=)." in said[0]
-    assert load(kind=("seen=date",)).described[0]["seen"].kind == "date"
+    assert said[0].endswith("or pass --kind seen=date.")
+    assert load(kind=("seen=date",)).schema["seen"].kind == "date"
 
 
 def test_per_cent_signs_are_told_in_the_columns_report(here):
     table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv("table.csv", index=False)
     inputs = load()
     assert inputs.parts["train"].frame["share"].dtype == np.float64
-    assert inputs.described[0]["share"].reason == "numbers with a per cent sign, as written: 7.4 % is 7.4"
+    reasons = {line["name"]: line["reason"] for line in inputs.described[1]}
+    assert reasons["share"] == "numbers with a per cent sign, as written: 7.4 % is 7.4"
 
 
 def test_codes_that_never_occur_are_named(here):
@@ -231,8 +230,8 @@ def test_columns_that_say_the_same_are_named(here):
     (said,) = [note for note in load(groups=Path("none")).notes if "one to one" in note]
     assert said == (
         "These columns determine each other one to one in every training row, so importance is split between them: "
-        "age = age_copy; sex_m = sex_f. Drop all but one with --drop, or treat them as one feature: put them in a "
-        'JSON file {"age": ["age", "age_copy"]} and pass it with --groups.'
+        "age = age_copy; sex_m = sex_f. Leave out all but one, or explain them together: put them in a JSON file "
+        '{"age": ["age", "age_copy"]} and pass it with --groups.'
     )
     Path("groups.json").write_text('{"age": ["age", "age_copy"]}')
     assert not any("age_copy" in note for note in load(groups=Path("groups.json")).notes)
@@ -252,13 +251,13 @@ def test_groups_stay_together_and_are_no_feature(here):
 
 def test_the_terminal_says_why_a_column_is_left_out(here):
     inputs = load(row_group="patient", drop=("weight",), identifier=("code",))
-    lines = {line.split()[0]: line for line in inputs.described[0].to_text().splitlines()}
+    lines = {line.split()[0]: line for line in inputs.described[0].splitlines()}
     assert lines["weight"].endswith("left out: --drop")
     assert lines["patient"].endswith("left out: --row-group")
     assert lines["code"].endswith("identifier: --id")
     assert lines["age"].endswith(inputs.schema["age"].reason)
     # A column that nobody named keeps what it was recognised by.
-    assert load().described[0]["code"].reason == "text, 120 different values in 120 rows"
+    assert load().schema["code"].reason == "text, 120 different values in 120 rows"
 
 
 def test_the_latest_rows_are_the_test_rows(here):
@@ -458,11 +457,11 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
     assert any("first odd cell 'k.A.'" in note for note in load().notes)
     inputs = load(na=("k.A.,#NV",))
     assert inputs.notes == []
-    assert (inputs.schema["size"].kind, inputs.decimals) == ("numeric", {"size": ",", "y": ","})
+    assert (inputs.schema["size"].kind, inputs.decimal) == ("numeric", ",")
     assert {part.frame["size"].str.contains(",").sum() for part in inputs.parts.values()} == {0}
     Path("new.csv").write_text("size;y\n3,5;1\nk.A.;2\n")
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["size"], schema_=Schema(())))
-    data = {"decimals": inputs.decimals, "na": ["k.A."], "target": "y"}
+    data = {"decimal": inputs.decimal, "na": ["k.A."], "target": "y"}
     assert read_rows(model, data, Path("new.csv"))[0]["size"].tolist() == ["3.5", "k.A."]
     Path("test.csv").write_text("size;y\n3,5;2,5\nk.A.;3,5\n")
     own = load(na=("k.A.",), test=Path("test.csv")).parts["test"]
@@ -480,14 +479,12 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
     assert inputs.task == "regression"
     for part in inputs.parts.values():
         assert (part.y == price[part.numbers]).all()
-    assert inputs.decimals == {"area": ",", "price": ",", "rent": ","}
+    assert inputs.decimal == ","
     Path("new.csv").write_text("area;rent\n1;1.235\n")
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"], schema_=Schema(())))
-    with pytest.warns(PermgradWarning, match="Column 'rent' may hold thousands or decimals"):
-        assert read_rows(model, {"decimals": inputs.decimals}, Path("new.csv"))[0]["rent"].tolist() == [1235]
+    assert read_rows(model, {"decimal": inputs.decimal}, Path("new.csv"))[0]["rent"].tolist() == [1235]
     Path("test.csv").write_text("area;rent;price\n1;1.235;3.456\n2;1.500;4.321\n")
-    with pytest.warns(PermgradWarning, match="as in the table that was learned from"):
-        own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
+    own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
     assert own.parts["test"].y.tolist() == [3456, 4321]
 
 

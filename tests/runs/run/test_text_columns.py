@@ -94,8 +94,8 @@ def test_a_comparison_uses_the_words_of_a_group(here):
 def test_free_text_is_said_with_what_to_type_instead(here):
     inputs = load_inputs(request())
     assert (
-        "free text, from whose words the model learns: name, remark. Pass --kind name=identifier to leave a column "
-        "out, or --kind name=categorical to read its cells as categories."
+        "Columns of free text, from whose words the model learns: name, remark. Pass --kind name=identifier to leave "
+        "one out, or --kind name=categorical to read its cells as categories."
     ) in inputs.notes
     assert not [
         note for note in load_inputs(request(kind=("name=text", "remark=identifier"))).notes if "free text" in note
@@ -134,8 +134,8 @@ def test_numbers_that_name_things_are_said(here):
     frame.to_csv("cards.csv", index=False)
     inputs = load_inputs(request(kind=("name=text", "remark=text")))
     assert (
-        "whole numbers read as names of things, not as amounts: shop_id. Pass --kind shop_id=numeric if they are "
-        "amounts."
+        "Whole numbers are read as names of things, not as amounts: shop_id. If they are amounts, pass "
+        "--kind shop_id=numeric."
     ) in inputs.notes
     assert load_inputs(request(kind=("shop_id=numeric",))).schema["shop_id"].kind == "numeric"
     with pytest.warns(UserWarning, match=r"read as names of things, .*: shop_id\. .*kinds=\{'shop_id': 'numeric'\}"):

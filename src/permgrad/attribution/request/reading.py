@@ -47,7 +47,8 @@ from permgrad.base.arrays import Floats32, Integers
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
-from permgrad.data.types.as_one import as_one_said, columns_as_one
+from permgrad.data.types.as_one import columns_as_one
+from permgrad.data.types.findings import as_one_found
 from permgrad.data.weights import check_weights
 from permgrad.models.estimators.kept_rows import kept_rows
 from permgrad.models.losses import OtherLoss, of_output
@@ -270,8 +271,8 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
             # The background of a table in parts is the same for all of them.
             as_one = columns_as_one(subject.form.frame(donors[0]))
         space = _at_level(space.grouped(as_one) if as_one else space, arguments, options)
-    if as_one and not encoded:
-        warn_user(as_one_said(as_one, "To explain each by itself, pass groups={}."))
+    for finding in () if encoded else as_one_found(as_one):
+        warn_user(finding.text())
     return {
         "subject": subject,
         "inputs": subject.inputs,

@@ -25,7 +25,6 @@ from permgrad.data.encode.scores import Scores, Target
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema, read_numbers
-from permgrad.data.types.identifiers import ALSO_LEVELS
 
 Level: TypeAlias = Literal["column", "feature"]
 Places: TypeAlias = Integers
@@ -166,7 +165,7 @@ class TableEncoder:
         read = ("text",) if self.images_ is None else ("text", "image")
         wide = {one.name: one.kind for one in self.schema_ if one.kind in read or one.name in pooled}
         # Numbers that are levels, too, stay beside their scores.
-        both = {one.name: one.kind for one in self.schema_ if one.reason.startswith(ALSO_LEVELS)}
+        both = {one.name: one.kind for one in self.schema_ if "also_levels" in one.flags}
         if not wide and not both:
             return self._encode(frame)
         narrow = ~np.isin([self._name(slot) for slot in self.slots_], list(wide))

@@ -105,7 +105,7 @@ def _years(days: Integers) -> tuple[int, int]:
 
 def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
     """Give a column its final kind and counts, now that all rows were seen."""
-    if column.kind == "identifier" or (column.kind == "constant" and column.reason == "declared"):
+    if column.kind == "identifier" or (column.kind == "constant" and "declared" in column.flags):
         return column
     general: Any = "categorical"
     if column.storage == "text":
@@ -119,10 +119,10 @@ def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
         n_levels = max(column.n_levels, 2) if low < high else int(numeric.count[j] > 0)
         is_truth = column.storage == "pair" or (column.kind == "boolean" and low >= 0 and high <= 1)
         general = "date" if column.storage == "date" else "boolean" if is_truth else "numeric"
-    kind, reason = column.kind, column.reason
+    kind, flags = column.kind, column.flags
     if n_levels == 0 or (n_levels == 1 and n_missing == 0):
-        reason = reason if kind == "constant" else "one value only" if n_levels else "no value at all"
+        flags = flags if kind == "constant" else ("one_value",) if n_levels else ("no_value",)
         kind = "constant"
     elif kind in ("constant", "boolean"):
         kind = general
-    return replace(column, kind=kind, reason=reason, n_rows=statistics.rows, n_missing=n_missing, n_levels=n_levels)
+    return replace(column, kind=kind, flags=flags, n_rows=statistics.rows, n_missing=n_missing, n_levels=n_levels)

@@ -1,4 +1,4 @@
-"""What spreadsheets write around a table: lines above its header, and a row of totals below it."""
+"""What spreadsheets write around a table: lines above its header, which are left out, and a row of totals below."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from permgrad.base.errors import by_count, counted, listed
 from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records
 
-#: Lines and characters that are searched for a header, and rows for totals.
+#: Lines and characters that are searched for a header, and rows at the end for totals.
 _MOST_LINES, _HEAD, _MOST_BELOW = 20, 2**18, 5
 _NUMBER = re.compile(r"[-+(]?\W{0,2}\d[\d.,' ]*\W{0,2}")
 _TOTAL = re.compile(
@@ -75,48 +74,16 @@ def _are_names(filled: Sequence[str], width: int) -> bool:
     return len(set(filled)) == len(filled) >= max(2, width - 1) and not any(_NUMBER.fullmatch(name) for name in filled)
 
 
-def rows_below(columns: Mapping[str, pa.ChunkedArray], rows: int) -> tuple[int, str]:
-    """Return how many rows at the end are totals, or blanks and a remark around them, and a note, or nothing.
-
-    Totals are named so in their first cell, and no other row is. They leave half of the columns empty, or are sums or
-    means.
-    """
-    first = max(rows - _MOST_BELOW, 1)
-    tail = [[str(column[row].as_py()).strip() for column in columns.values()] for row in range(first, rows)]
-    found = [row for row, cells in enumerate(tail) if _TOTAL.fullmatch(next(filter(None, cells), "").rstrip(": "))]
-    if len(columns) < 2 or not found:
-        return 0, ""
-    row, total = first + found[0], tail[found[0]]
-    place = next(place for place, cell in enumerate(total) if cell)
-    above = [column.slice(0, row) for column in columns.values()]
-    is_once = not pc.any(pc.equal(pc.utf8_trim_whitespace(above[place]), total[place])).as_py()
-    further = [sum(map(bool, cells)) for cells in tail[found[0] + 1 :]]
-    if not is_once or max(further, default=0) > 1:
-        return 0, ""
-    if not _is_total(total, place, above):
-        return 0, ""
-    while found[0] and not any(tail[found[0] - 1]):
-        found[0] -= 1
-    left_out = rows - first - found[0]
-    around = "" if left_out == 1 else f" and {counted(left_out - 1, 'row')} around it"
-    return left_out, f"left out at the end of the table: the row of totals {total[place]!r}{around}"
-
-
-def _is_total(total: Sequence[str], place: int, above: Sequence[pa.ChunkedArray]) -> bool:
-    """Whether a row, named in ``place``, leaves half of the columns empty, or has a sum or mean of the rows above."""
-    usual = [pc.mean(pc.not_equal(column, "")).as_py() > 0.9 for column in above]
-    empty = [not cell for cell, is_usual in zip(total, usual, strict=True) if is_usual]
-    others = [other for other in range(len(total)) if other != place and total[other]]
-    return 2 * sum(empty) >= len(empty) or any(_is_sum([*above[one].to_pylist(), total[one]]) for one in others)
-
-
-def _is_sum(cells: Sequence[str]) -> bool:
-    """Return whether the last number is the sum or mean of the others, with any signs around and within them."""
-    bare = [re.sub(r"[^\d.,-]", "", cell) for cell in cells if cell.strip()]
-    try:
-        numbers = np.array([float(cell) for cell in bare])
-    except ValueError:
-        digits = [re.sub(r"\D", "", cell) for cell in bare]  # of the same number of decimals
-        numbers = np.array([float(cell) for cell in digits if cell])
-    others = numbers[:-1]
-    return len(others) > 1 and bool(np.isclose(numbers[-1], [others.sum(), others.mean()], rtol=1e-6).any())
+def totals_said(columns: Mapping[str, pa.ChunkedArray]) -> list[str]:
+    """Return a note if the last row that is not blank is named as totals are, and no other row is."""
+    first, *others = columns.values()
+    tail = zip(
+        *(column.slice(max(len(column) - _MOST_BELOW, 0)).to_pylist() for column in (first, *others)), strict=True
+    )
+    filled = [row[0].strip() for row in tail if any(map(str.strip, row))]
+    name = filled[-1] if filled else ""
+    if not others or not _TOTAL.fullmatch(name.rstrip(": ")):
+        return []
+    if pc.sum(pc.equal(pc.utf8_trim_whitespace(first), name)).as_py() > 1:
+        return []
+    return [f"the last row is called {name!r} and may be a row of totals: if it is, delete it"]

@@ -20,7 +20,7 @@ import pyarrow.csv
 
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, by_count, counted, listed, warn_user
-from permgrad.data.read.around import lines_above, rows_below
+from permgrad.data.read.around import lines_above, totals_said
 from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records, is_number, sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
@@ -42,7 +42,7 @@ _Rows = tuple[Integers | None, list[pa.ChunkedArray]]
 class TextTable:
     """A CSV file as text: cells as written, without leading blanks, and the line of each row if known.
 
-    So many lines ``above`` the header and rows ``below`` the others were left out. Whoever reads the columns takes them
+    So many lines ``above`` the header were left out. Whoever reads the columns takes them
     out of ``cells``, so that no cell is held twice.
     """
 
@@ -53,7 +53,6 @@ class TextTable:
     notes: tuple[str, ...]
     has_hexadecimal: bool
     above: int = 0
-    below: int = 0
 
 
 def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
@@ -82,15 +81,11 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     if labels := [name for name in written if is_number(name)]:
         _warn_of_no_header(written, labels, file)
     rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
-    below, totals = rows_below(columns, rows)
-    if below:
-        rows, notes = rows - below, [*notes, totals]
-        columns = {name: column.slice(0, rows) for name, column in columns.items()}
-        lines = lines if lines is None else lines[:rows]
+    notes += totals_said(columns)
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
-    return TextTable(columns, rows, delimiter, lines, tuple(notes), has_hexadecimal, above, below)
+    return TextTable(columns, rows, delimiter, lines, tuple(notes), has_hexadecimal, above)
 
 
 def _too_long(source: _Source) -> InputError:
@@ -338,7 +333,7 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 def _leave_out(columns: dict[str, pa.ChunkedArray], unnamed: Sequence[str], reading: Reading) -> list[str]:
     """Remove unnamed columns without information, unless they are requested. Return notes on them."""
-    asked_for = {*reading.named, *reading.categories, *reading.identifiers}
+    asked_for = {*reading.named, *reading.text}
     in_doubt = [name for name in unnamed if name not in asked_for]
     first, nothing = next(iter(columns), None), pa.array(["", *MISSING_ANYWAY.difference(reading.not_na)])
     numbering = [name for name in in_doubt if _only_numbers_rows(columns[name], name == first)]

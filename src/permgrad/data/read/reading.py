@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, listed, option_of, shown
 from permgrad.data.read.cells import CodesArgument, MissingCodes, RowLines
-from permgrad.data.read.written_numbers import ways_of
+from permgrad.data.read.written_numbers import signs_of
 
 #: What a spreadsheet shows in the place of a value that it could not compute or look up: in English, then as German,
 #: French, Spanish, Italian, Dutch and Portuguese ones show it where that is another word.
@@ -42,12 +43,12 @@ class Reading:
     """How the columns of a table are to be read.
 
     Cells with ``na`` codes become missing. ``codes`` stay, and keep no column from being read as numbers. ``not_na``
-    are texts that are kept, though they usually mean missing. Columns in ``text`` are kept as text, as
-    are those that were ``texts`` in the table learned from. ``like`` and ``units`` are its decimal signs and
-    units. ``decimal`` is the sign that the user named. In ``classes`` 01 and 1 may differ, and no name stands twice.
-    ``categories`` and ``identifiers`` stay text where numbers would lose something. ``images`` hold names of files. Of
-    columns without a name those ``named`` by their place are not left out. ``sheet`` is that of an Excel file. None:
-    the first. Of Parquet files those ``dropped`` are not read if their cells are lists or records.
+    are texts that are kept, though they usually mean missing. Columns in ``text`` are kept as they are written, as are
+    those that were ``texts`` in the table learned from. ``decimal`` is the sign that the user named. A ``later`` table
+    is read ``like`` the one that was learned from: by its decimal sign and its ``units``, and what is no number in a
+    column of numbers is left to be refused. In ``classes`` 01 and 1 may differ, and no name stands twice. ``images``
+    hold names of files. Of columns without a name those ``named`` by their place are not left out. ``sheet`` is that of
+    an Excel file. None: the first. Of Parquet files those ``dropped`` are not read if their cells are lists or records.
     """
 
     na: MissingCodes = field(default_factory=MissingCodes)
@@ -56,11 +57,10 @@ class Reading:
     text: Collection[str] = ()
     texts: Collection[str] = ()
     decimal: str | None = None
-    like: Mapping[str, str] = field(default_factory=dict)
+    later: bool = False
+    like: str | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     classes: Collection[str] = ()
-    categories: Collection[str] = ()
-    identifiers: Collection[str] = ()
     images: Collection[str] = ()
     named: Collection[str] = ()
     sheet: str | None = None
@@ -70,9 +70,8 @@ class Reading:
 class Written(NamedTuple):
     """A table whose columns of numbers are numbers, and how they were written.
 
-    ``decimals`` has the decimal sign of columns, where it is known. ``units`` the text beside digits, ``{"rate":
-    "%", "price": "$", "views": "k"}``: ``7,4 %`` is 7.4, 1.2k is 1200. ``texts`` are columns of text, also in later
-    tables in which they hold numbers alone, ``coded`` those of nothing but numbers and codes, ``padded`` columns of
+    ``decimal`` is the decimal sign, where it is known, ``units`` the currency or per cent sign of columns: ``7,4 %`` is
+    7.4. ``texts`` are columns of text, also in later tables in which they hold numbers alone, ``padded`` columns of
     numbers that are written like codes. Of the classes ``alike`` has two cells that are one number (001 and 1).
     ``missing`` is the share of cells with each text that was taken as missing, by column. ``lines`` where each row
     begins in the file. ``notes`` what a user should know of the columns' names. ``unread`` are columns that were left
@@ -80,10 +79,9 @@ class Written(NamedTuple):
     """
 
     frame: pd.DataFrame
-    decimals: Mapping[str, str] = MappingProxyType({})
+    decimal: str | None = None
     units: Mapping[str, str] = MappingProxyType({})
     texts: tuple[str, ...] = ()
-    coded: tuple[str, ...] = ()
     padded: tuple[str, ...] = ()
     alike: Mapping[str, tuple[str, str]] = MappingProxyType({})
     missing: Mapping[str, Mapping[str, float]] = MappingProxyType({})
@@ -94,12 +92,13 @@ class Written(NamedTuple):
     @classmethod
     def typed(cls, frame: pd.DataFrame, codes: CodesArgument | MissingCodes = ()) -> Written:
         """Return a table whose file says itself which columns are numbers."""
-        texts, coded, missing = list[str](), list[str](), MissingCodes.of(codes)
+        texts, missing = list[str](), MissingCodes.of(codes)
         for name in (str(name) for name, column in frame.items() if _holds_text(column)):
-            cells = [str(cell) for cell in pd.unique(frame[name].dropna())]
             words = code_words(missing, name)
-            (coded if ways_of([cell for cell in cells if cell.strip() not in words])[0] else texts).append(name)
-        return cls(frame, texts=tuple(texts), coded=tuple(coded))
+            cells = [str(cell).strip() for cell in pd.unique(frame[name].dropna())]
+            if not signs_of(pa.chunked_array([[cell for cell in cells if cell not in words]], pa.string())):
+                texts.append(name)
+        return cls(frame, texts=tuple(texts))
 
 
 def _holds_text(column: pd.Series[Any]) -> bool:

@@ -154,8 +154,8 @@ def _read_texts(file: Path, reading: Reading) -> Written:
 
         text, lines = read_sheet(content, file, reading.sheet)
         table = parse_csv(text, file, reading)
-        is_known = len(lines) == table.above + table.rows + table.below
-        table = replace(table, lines=lines[table.above :][: table.rows] if is_known else None)
+        is_known = len(lines) == table.above + table.rows
+        table = replace(table, lines=lines[table.above :] if is_known else None)
     else:
         texts = [read_text(content, file)]
         del content  # nobody holds what the next one reads

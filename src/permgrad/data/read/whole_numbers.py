@@ -13,8 +13,6 @@ from permgrad.data.read.cells import MissingCodes, as_float32
 
 #: From here on float64 leaves out whole numbers.
 FIRST_INEXACT = 2**53
-#: How the reason of a column ends whose values are fewer as float64.
-FUSED = " in float64"
 #: How many signs whole numbers have that float64 may not hold. Longer ones are beyond its largest.
 _LONG = range(16, 300)
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
@@ -52,16 +50,15 @@ def are_inexact(series: pd.Series[Any]) -> bool:
     return bool(len(present)) and bool(present.max() >= FIRST_INEXACT or present.min() <= -FIRST_INEXACT)
 
 
-def fused_reason(numbers: Iterable[Any]) -> str | None:
-    """Return how many integers (a column or different texts) become how many as float64, or None if none merge."""
+def different_and_left(numbers: Iterable[Any]) -> tuple[int, int]:
+    """Return how many integers (a column or different texts) differ, and how many as float64."""
     if is_series(numbers):
         if not pd.api.types.is_integer_dtype(numbers.dtype) or not are_inexact(numbers):
-            return None
+            return 0, 0
         different: Collection[Any] = numbers.dropna().drop_duplicates().to_numpy(dtype=object).tolist()
     else:
         different = {int(text) for text in numbers if len(text) in _LONG and _WHOLE.fullmatch(text)}
-    left = len(set(map(float, different)))
-    return None if left == len(different) else f"numbers; {len(different):,} different values become {left:,}{FUSED}"
+    return len(different), len(set(map(float, different)))
 
 
 def without_points(series: pd.Series[Any]) -> pd.Series[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Array, Floats
-from permgrad.base.errors import keeping_warnings, listed
+from permgrad.base.errors import keeping_warnings
 from permgrad.base.late import pd
 from permgrad.data.read.cells import is_native_number
 from permgrad.data.types.duplicates import alike_columns, column_levels
@@ -21,8 +21,6 @@ _CHANCE = 1e-3
 _LOOKED_AT = 1000
 #: How many times as wide as there are levels the range of whole numbers may be that are their codes.
 _OF_CODES = 10
-#: Features, and columns of each, that a sentence names.
-_MOST = 5
 
 
 def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[str, list[str]]:
@@ -75,13 +73,6 @@ def _named(
         taken = {*found, *(set(place) - set(columns))}
         found[name if name not in taken else f"{name} ({columns[0]} … {columns[-1]})"] = columns
     return dict(sorted(found.items(), key=lambda item: place[item[1][0]]))
-
-
-def as_one_said(found: Mapping[str, Sequence[str]], undo: str) -> str:
-    """Return the sentence that names what ``columns_as_one`` found. ``undo`` says how to read each column by itself."""
-    shown = "; ".join(f"{name} ({listed(columns, 2 * _MOST)})" for name, columns in list(found.items())[:_MOST])
-    more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
-    return f"Columns that encode one variable, or repeat another column, are one feature: {shown}{more}. {undo}"
 
 
 def as_features(frame: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:

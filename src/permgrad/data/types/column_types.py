@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -18,10 +18,12 @@ from permgrad.base.late import pd
 from permgrad.data.read import cells, dates
 from permgrad.data.read.cells import BLANK, PRESENT, CellError, CodesArgument, Distinct, Kinds, MissingCodes
 from permgrad.data.read.image_cells import is_image
-from permgrad.data.read.whole_numbers import FUSED, fused_reason
-from permgrad.data.read.written_numbers import CURRENCY, MEASURE, WAYS
+from permgrad.data.read.whole_numbers import different_and_left
+from permgrad.data.read.written_numbers import CURRENCY, MEASURE, NUMBERS
 from permgrad.data.types import identifiers
-from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, NAMES, is_free_text
+from permgrad.data.types.flags import FLAGS, Flag, reason_of
+from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, is_free_text
+from permgrad.data.types.names_by_target import flag_by_target
 
 Kind: TypeAlias = Literal[
     "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"
@@ -36,15 +38,12 @@ _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDEN
 _NEARLY_UNIQUE, _SHARE_OF_IMAGES = 0.95, 0.9
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
-_CATEGORICAL_TYPE, _AS_TEXT = "categorical type", "numbers stored as text"
-#: Reason of repeated whole numbers that a frame holds as text, and that are read as amounts.
-WHOLE_AS_TEXT = "whole numbers stored as text"
-#: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
-ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
-WHOLE_DATES = "dates as whole numbers"
+#: The fields of whole numbers that are categories.
+_AS_LEVELS: dict[str, Any] = {"kind": "categorical", "storage": "text"}
 _SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = rf"%|{CURRENCY}"
+_NUMBERS = {sign: re.compile(pattern) for sign, pattern in NUMBERS.items()}
 _AROUND = re.compile(
     rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?:(?P<after>{_UNIT}|-|/-)|(?P<measure>{MEASURE}))?\s*\)?"
 )
@@ -52,7 +51,7 @@ _AROUND = re.compile(
 
 @dataclass(frozen=True)
 class ColumnType:
-    """One column: its type, the reason (one clause for people), and its statistics.
+    """One column: its type, the ``flags`` that say why, with their ``facts``, and its statistics.
 
     ``storage`` says how its cells are read: as numbers, dates (seconds), a pair such as yes/no, or text. Of a date that
     is stored as text or as whole numbers there is the format and how many different texts no format read: they count as
@@ -63,7 +62,7 @@ class ColumnType:
     name: str
     kind: Kind
     storage: Storage
-    reason: str
+    flags: tuple[Flag, ...]
     n_rows: int
     n_missing: int
     n_levels: int
@@ -71,6 +70,21 @@ class ColumnType:
     true_level: str | None = None
     false_level: str | None = None
     n_unreadable: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def n_known(self) -> int:
+        """Number of cells that are not missing."""
+        return self.n_rows - self.n_missing
+
+    @property
+    def reason(self) -> str:
+        """Why the column is what it is, in one clause for people. Nothing reads it back."""
+        return reason_of(self.flags, {**vars(self), "n_known": self.n_known, **self.facts})
+
+    def flagged(self, *flags: Flag, **changes: Any) -> ColumnType:
+        """Return the column with other flags and their facts, and other fields."""
+        return replace(self, **{"flags": flags, "facts": {}, **changes})
 
 
 @dataclass(frozen=True)
@@ -102,12 +116,12 @@ class Schema:
         """Return the names of all columns of one kind."""
         return [column.name for column in self.columns if column.kind == kind]
 
-    def to_text(self, most: int = 60) -> str:
-        """Return a table for the terminal, at most ``most`` columns long."""
+    def to_text(self, most: int = 60, reasons: Mapping[str, str] | None = None) -> str:
+        """Return a table for the terminal, at most ``most`` columns long. ``reasons``: those that differ."""
         rows = [("column", "kind", "levels", "missing", "reason")]
         for c in self.columns[:most]:
             missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})" if c.n_missing else "0"
-            rows.append((c.name, c.kind, str(c.n_levels), missing, c.reason))
+            rows.append((c.name, c.kind, str(c.n_levels), missing, (reasons or {}).get(c.name, c.reason)))
         shown = [tuple(map(printable, row)) for row in rows]
         widths = [max(map(len, row)) for row in zip(*shown, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
@@ -118,18 +132,33 @@ class Schema:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Schema:
         """Read back what ``dataclasses.asdict`` made."""
-        return cls(tuple(ColumnType(**column) for column in content["columns"]))
+        columns = tuple(ColumnType(**{**column, "flags": tuple(column["flags"])}) for column in content["columns"])
+        for column in columns:
+            if not set(column.flags) <= set(FLAGS):
+                raise ValueError(f"unknown flags {column.flags}")
+            _ = column.reason  # that no fact is missing
+        return cls(columns)
 
 
-def infer_schema(X: Any, *, na: CodesArgument | MissingCodes = None, kinds: Mapping[str, Kind] | None = None) -> Schema:
-    """Say what each column of training rows is.
+def infer_schema(
+    X: Any,
+    *,
+    na: CodesArgument | MissingCodes = None,
+    kinds: Mapping[str, Kind] | None = None,
+    target: tuple[Array, int] | None = None,
+) -> Schema:
+    """Say what each column of training rows is, from its cells, its name, the user and, last, the target.
 
     The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.
     Numbers, also as text, times of day and durations (in seconds): numeric. Dates, also as text or whole numbers: date.
     Images, and paths of image files that exist: image. Text of several words that rarely repeats: text. Other nearly
-    unique text: identifier, as is a rising or falling whole number that is named like one, or that counts the rows by
-    the frame's row numbers and is no year or time. The rest: categorical, as are numbers in a column of categorical
-    type (``astype("category")``), but for an ordered one whose order is theirs.
+    unique text: identifier, as are whole numbers that are all different and named like one, or that rise with the
+    frame's row numbers and are no years or times. The rest: categorical, as are repeated whole numbers that are named
+    like things, and numbers in a column of categorical type (``astype("category")``), but for an ordered one whose
+    order is theirs.
+
+    Of numbers that are left the ``target`` (class indexes or numbers ``(rows,)``, and how many classes, 0 of a number)
+    may say that they are names, or levels beside amounts, see ``names_by_target``.
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na)
@@ -147,15 +176,17 @@ def infer_schema(X: Any, *, na: CodesArgument | MissingCodes = None, kinds: Mapp
     for j, name in enumerate(names):
         integer = frame[name].dtype.kind in "iu"
         # Fewer levels than cells may be fewer than there are numbers.
-        fused = fused_reason(frame[name][present[:, j]]) if integer and n_levels[j] < n_rows - n_missing[j] else None
-        reason = fused or "numbers"
-        base = ColumnType(name, "numeric", "number", reason, n_rows, int(n_missing[j]), int(n_levels[j]))
+        base = ColumnType(name, "numeric", "number", ("numbers",), n_rows, int(n_missing[j]), int(n_levels[j]))
+        if integer and base.n_levels < base.n_known:
+            base = _fused(base, frame[name][present[:, j]])
         types[name] = _number_type(base, matrix[:, j], frame.index, binary=bool(binary[j]), integer=integer)
     for name in frame.columns:
         if name in declared:
             types[name] = _declared_type(frame[name], name, declared[name], codes, types.get(name))
         elif name not in types:
             types[name] = _other_type(frame[name], name, codes)
+        if target is not None and name not in declared:
+            types[name] = _asked(types[name], frame[name], codes, *target)
     return Schema(tuple(types[name] for name in frame.columns))
 
 
@@ -173,39 +204,49 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str] | None 
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
+def _fused(base: ColumnType, numbers: Iterable[Any]) -> ColumnType:
+    """Return a column with the flag that float64 makes some of its integers equal, if it does."""
+    different, left = different_and_left(numbers)
+    return replace(base, flags=("fused",), facts={"different": different, "left": left}) if left < different else base
+
+
 def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, binary: bool, integer: bool) -> ColumnType:
     if base.n_levels <= 1:
         return _constant(base)
     if binary:
-        return replace(base, kind="boolean", reason="only 0 and 1")
+        return base.flagged("binary", kind="boolean")
     if read := dates.find_whole_format(values):
-        said = f"{WHOLE_DATES}, read as {read[0]}{f' ({SWAPPED})' if read[1] else ''}"
-        return replace(base, kind="date", storage="date", reason=said, date_format=read[0])
-    n_known = base.n_rows - base.n_missing
+        flags: tuple[Flag, ...] = ("whole_dates", "swapped") if read[1] else ("whole_dates",)
+        return base.flagged(*flags, kind="date", storage="date", date_format=read[0])
     # One missing cell, and whole numbers are stored as others.
-    if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and identifiers.are_whole(values))):
+    is_whole = integer or (base.n_missing > 0 and identifiers.are_whole(values))
+    if base.n_known < FEWEST_FOR_IDENTIFIER or not is_whole or "fused" in base.flags:
         return base
-    kind, reason = base.kind, None
-    if base.n_levels >= n_known:
-        kind, reason = identifiers.kind_of_distinct(base.name, values, identifiers.row_numbers(index))
-    elif not base.reason.endswith(FUSED) and (
-        reason := identifiers.names_reason(base.name, values, identifiers.row_numbers(index))
-    ):
-        named: dict[str, Any] = {"kind": "categorical", "storage": "text"} if reason.startswith(NAMES) else {}
-        return replace(base, reason=reason, **named)
-    if reason is None and not base.reason.endswith(FUSED):
-        reason = identifiers.codes_reason(base.name, values)
-    return replace(base, kind=kind, reason=reason or base.reason)
+    flag = identifiers.flag_of_whole_numbers(base.name, values, index)
+    if flag is None:
+        return base
+    return base.flagged(flag, **_AS_LEVELS) if flag == "names" else base.flagged(flag, kind="identifier")
+
+
+def _asked(column: ColumnType, series: pd.Series[Any], codes: MissingCodes, y: Array, classes: int) -> ColumnType:
+    """Return the type that the target says of numbers that are no durations."""
+    if column.kind != "numeric" or column.date_format is not None:
+        return column
+    flag = flag_by_target(column.name, read_numbers(series, column, codes)[0], y, classes)
+    if flag == "names":
+        return column.flagged("names", "by_target", **_AS_LEVELS)
+    return column if flag is None or "fused" in column.flags else column.flagged(flag)
 
 
 def _constant(base: ColumnType) -> ColumnType:
     """Return whether a column has one value and nothing missing, or no value. One value with gaps is informative."""
     if base.n_levels == 0:
-        return replace(base, kind="constant", reason="no value at all")
-    # Of numbers that are one value only as float64 the reason says so already.
-    reason = "one value, and missing" if base.n_missing else "one value only"
-    reason = base.reason if base.reason.endswith(FUSED) else reason
-    return replace(base, kind=base.kind if base.n_missing else "constant", reason=reason)
+        return base.flagged("no_value", kind="constant")
+    kind = base.kind if base.n_missing else "constant"
+    # Of numbers that are one value only as float64 the flag says so already.
+    if "fused" in base.flags:
+        return replace(base, kind=kind)
+    return base.flagged("value_and_missing" if base.n_missing else "one_value", kind=kind)
 
 
 # ---- everything else ------------------------------------------------------------------------------------------------
@@ -214,17 +255,16 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     if dates.is_moment(series):
         seconds = dates.series_seconds(series)
         levels, n_missing = np.unique(seconds[~np.isnan(seconds)]), int(np.isnan(seconds).sum())
-        base = ColumnType(name, "date", "date", "date type", len(series), n_missing, len(levels))
+        base = ColumnType(name, "date", "date", ("date_type",), len(series), n_missing, len(levels))
         if series.dtype.kind == "m":
-            base = replace(base, kind="numeric", storage="number", reason="durations, in seconds")
+            base = base.flagged("duration_type", kind="numeric", storage="number")
         return _constant(base) if len(levels) <= 1 else base
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
-    base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
+    base = ColumnType(name, "categorical", "text", ("text",), len(series), n_missing, len(texts))
     numbers = cells.text_numbers(texts)
     if texts and not np.isnan(numbers).any():
-        reason = fused_reason(texts) or _AS_TEXT
-        base = replace(base, kind="numeric", storage="number", reason=reason)
+        base = _fused(base.flagged("number_texts", kind="numeric", storage="number"), texts)
         values, _ = read_numbers(series, base, codes)
         return _decided_by_type(series, texts, _text_number_type(base, values, series.index, texts))
     if base.n_levels <= 1:
@@ -234,8 +274,8 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
         return found
     if dates.are_durations(starts):
         is_day = dates.is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in dates.duration_seconds(texts))
-        reason = f"{'times of day' if is_day else 'durations'} as text, in seconds"
-        base = replace(base, kind="numeric", storage="number", reason=reason, date_format=dates.DURATION)
+        flag: Flag = "times_of_day" if is_day else "durations"
+        base = base.flagged(flag, kind="numeric", storage="number", date_format=dates.DURATION)
         return _decided_by_type(series, texts, base)
     return _text_type(base, series, texts, counts)
 
@@ -243,15 +283,14 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
 def _text_number_type(base: ColumnType, values: Floats, index: pd.Index[Any], texts: Sequence[str]) -> ColumnType:
     """Type of a column whose texts all are numbers. Repeated ones with leading zeros are names: 007, 02134."""
     levels = np.unique(values[~np.isnan(values)])
-    n_known, integer = base.n_rows - base.n_missing, identifiers.are_whole(values)
+    integer = identifiers.are_whole(values)
     binary = bool(np.isin(levels, (0.0, 1.0)).all())
     found = _number_type(replace(base, n_levels=len(levels)), values, index, binary=binary, integer=integer)
-    if found.reason != _AS_TEXT or not integer or not 2 < len(levels) <= n_known / 2:
+    if found.flags != ("number_texts",) or not integer or not 2 < len(levels) <= base.n_known / 2:
         return found
     if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in texts):
-        reason = f"{NAMES}{len(texts):,} different in {n_known:,} rows, with leading zeros"
-        return replace(found, kind="categorical", storage="text", reason=reason, n_levels=len(texts))
-    return replace(found, reason=WHOLE_AS_TEXT)
+        return found.flagged("names", "leading_zeros", **_AS_LEVELS, n_levels=len(texts))
+    return found.flagged("whole_texts")
 
 
 def _decided_by_type(series: pd.Series[Any], texts: Sequence[str], found: ColumnType) -> ColumnType:
@@ -264,10 +303,8 @@ def _decided_by_type(series: pd.Series[Any], texts: Sequence[str], found: Column
         return found
     levels = cells.text_numbers([cells.canonical(level) for level in series.cat.categories])
     if series.dtype.ordered and found.date_format is None and (np.diff(levels) > 0).all():
-        return replace(found, reason="numbers of an ordered type")
-    return replace(
-        found, kind="categorical", storage="text", reason=_CATEGORICAL_TYPE, n_levels=len(texts), date_format=None
-    )
+        return found.flagged("ordered_type")
+    return found.flagged("categorical_type", **_AS_LEVELS, n_levels=len(texts), date_format=None)
 
 
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
@@ -277,8 +314,7 @@ def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     if pair is None:
         return None
     one, zero = by_form[pair[0]], by_form[pair[1]]
-    pair_type = replace(base, kind="boolean", storage="pair", reason=f"{one} or {zero}", n_levels=2)
-    return replace(pair_type, true_level=one, false_level=zero)
+    return base.flagged("pair", kind="boolean", storage="pair", n_levels=2, true_level=one, false_level=zero)
 
 
 def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False) -> ColumnType | None:
@@ -286,10 +322,12 @@ def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False
     if read is None:
         return None
     form, share, ambiguous = read
-    partly, years = f", {share:.1%} readable" if share < 1 else "", ", years 1930 to 2029" if "%y" in form else ""
-    reason = f"dates as text, read as {form}{years}{partly}{f' ({SWAPPED})' if ambiguous else ''}"
+    said: dict[Flag, bool] = {
+        "text_dates": True, "two_digit_years": "%y" in form, "partly_readable": share < 1, "swapped": ambiguous
+    }  # fmt: skip
     n_unreadable = int(np.isnan(dates.read_dates(texts, form)).sum())
-    return replace(base, kind="date", storage="date", reason=reason, date_format=form, n_unreadable=n_unreadable)
+    found = base.flagged(*(flag for flag, holds in said.items() if holds), facts={"share": share} if share < 1 else {})
+    return replace(found, kind="date", storage="date", date_format=form, n_unreadable=n_unreadable)
 
 
 def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers) -> ColumnType:
@@ -297,21 +335,20 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
     spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
-        return replace(base, reason=_CATEGORICAL_TYPE)
-    odd, n_present = odd_among_numbers(texts, counts), int(counts.sum())
-    kind, reason = base.kind, base.reason
+        return base.flagged("categorical_type")
+    odd, facts = odd_among_numbers(texts, counts), dict[str, Any]()
+    kind, flags = base.kind, base.flags
     if _are_images(texts):
-        kind, reason = "image", f"images, {len(texts):,} different ones in {n_present:,} rows"
+        kind, flags = "image", ("images",)
     elif odd:
-        reason = (
-            f"text; {min(odd[1], 0.99):.0%} are numbers, {odd[0]!r} is not (if it means missing, declare it as a code)"
-        )
+        flags, facts = ("odd_among_numbers",), {"odd": odd[0], "share": min(odd[1], 0.99)}
     elif is_free:
-        kind, reason = "text", f"free text, {len(texts):,} different cells in {n_present:,} rows"
-        reason += f"; the first {LONGEST_READ:,} signs of each are read" * (max(map(len, texts)) > LONGEST_READ)
-    elif n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
-        kind, reason = "identifier", f"text, {len(texts)} different values in {n_present} rows"
-    return replace(base, kind=kind, reason=f"{reason}; {spelled}" if spelled else reason)
+        kind, flags = "text", ("free_text", "long_texts") if max(map(len, texts)) > LONGEST_READ else ("free_text",)
+    elif base.n_known >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * base.n_known:
+        kind, flags = "identifier", ("unique_texts",)
+    if spelled:
+        flags, facts = (*flags, "spelled"), facts | spelled
+    return replace(base, kind=kind, flags=flags, facts=facts)
 
 
 def _are_images(texts: Sequence[str]) -> bool:
@@ -327,16 +364,18 @@ def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] 
     numbers = ~np.isnan(cells.text_numbers(texts))
     if 2 * numbers[:_LOOKED_AT].sum() < len(texts[:_LOOKED_AT]):
         # All may be written as most of them are: in commas, with thousands.
-        stripped = [text.strip() for text in texts]
-        usual = max(WAYS, key=lambda way: sum(way.cells.fullmatch(text) is not None for text in stripped[:_LOOKED_AT]))
-        written = np.array([usual.cells.fullmatch(text) is not None for text in stripped], dtype=bool)
-        numbers = written if written.sum() > numbers.sum() else numbers
+        for number in _NUMBERS.values():
+            written = np.array([number.fullmatch(text.strip()) is not None for text in texts], dtype=bool)
+            numbers = written if written.sum() > numbers.sum() else numbers
     share = float(counts[numbers].sum() / max(counts.sum(), 1))
     return (texts[int(np.argmin(numbers))], share) if share >= 0.5 and not numbers.all() else None
 
 
-def several_ways(texts: Sequence[str]) -> str | None:
-    """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
+def several_ways(texts: Sequence[str]) -> dict[str, str] | None:
+    """Return what most of a column's different cells look like, and a cell that is written otherwise, or None.
+
+    Looks like numbers or dates in any notation: ``what`` they are, ``how`` they are written, an ``example``.
+    """
     looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
     for what, ways_of in (("times", dates.duration_ways), ("numbers", _number_ways), ("dates", dates.date_ways)):
         ways_of_texts = ways_of(looked_at)
@@ -345,22 +384,22 @@ def several_ways(texts: Sequence[str]) -> str | None:
             usual = max(dict.fromkeys(every), key=every.count)
             odd = [text for text, ways in zip(looked_at, ways_of_texts, strict=True) if usual not in ways]
             if odd:
-                return f"{ODD_SPELLING}{what} written in several ways, first odd cell {odd[0]!r}"
-            return f"{ODD_SPELLING}{what} with other signs, such as {looked_at[0]!r}"
+                return {"what": what, "how": "written in several ways, first odd cell", "example": odd[0]}
+            return {"what": what, "how": "with other signs, such as", "example": looked_at[0]}
     return None
 
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
-    ways, found = [], [_AROUND.fullmatch(text.strip()) for text in texts]
+    ways, found = list[list[str]](), [_AROUND.fullmatch(text.strip()) for text in texts]
     # Numbers with letters of many kinds behind them are codes.
     measures = Counter(parts["measure"] for parts in found if parts is not None and parts["measure"])
     usual = [None, *(measure for measure, _ in measures.most_common(1))]
     for text, parts in zip(map(str.strip, texts), found, strict=True):
-        fitting, around = [], ""
+        fitting, around = list[str](), ""
         if parts is not None and parts["measure"] in usual:
             around = f"{parts['before'] or ''} {parts['after'] or parts['measure'] or ''} {text[:1] == '('}"
-            fitting = [way for way in WAYS if way.cells.fullmatch(parts["number"])]
-        ways.append([f"{way.between}{way.point} {around}" for way in fitting])
+            fitting = [sign for sign, number in _NUMBERS.items() if number.fullmatch(parts["number"])]
+        ways.append([f"{sign} {around}" for sign in fitting])
     return ways
 
 
@@ -379,7 +418,7 @@ def _declared_type(
         # The declared kind decides, not the type.
         series = series.astype(object)
     guess = _as_numbers(guessed if guessed is not None else _other_type(series, name, codes), kind)
-    fused = guess.reason.endswith(FUSED)
+    fused = "fused" in guess.flags
     kind = "date" if kind == "calendar" else kind
 
     def texts() -> list[str]:
@@ -391,7 +430,7 @@ def _declared_type(
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(texts()))
-    declared = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")
+    declared = replace(guess, kind=kind) if fused and kind == "numeric" else guess.flagged("declared", kind=kind)
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
         return replace(declared, kind=kind if guess.n_levels else "constant")
     if as_text:
@@ -409,9 +448,9 @@ def _declared_type(
 
 def _as_numbers(guess: ColumnType, kind: Kind) -> ColumnType:
     """Return whole numbers that were taken for names, or are declared to be no dates, as the numbers that they are."""
-    if guess.reason.startswith(NAMES):
-        return replace(guess, kind="numeric", storage="number", reason="numbers")
-    if kind == "numeric" and guess.reason.startswith(WHOLE_DATES):
+    if "names" in guess.flags:
+        return guess.flagged("numbers", kind="numeric", storage="number")
+    if kind == "numeric" and "whole_dates" in guess.flags:
         return replace(guess, storage="number", date_format=None)
     return guess
 
@@ -422,7 +461,7 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
         odd = 0 if read is None else int(np.argmax(np.isnan(dates.read_dates(texts, read.date_format or ""))))
         problem = f"Column {column.name!r} is declared date but has {texts[odd]!r}"
         raise InputError(problem, hint="Write the dates like 2024-01-31, or declare another kind.", code="PG014")
-    return replace(read, reason=column.reason)
+    return read.flagged(*column.flags)
 
 
 def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[[], list[str]]) -> ColumnType:
@@ -442,17 +481,18 @@ def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[
 
 
 def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Return a frame in which numbers that are categories are texts of a categorical type. ``frame`` stays as it is.
+    """Return a frame in which numbers that are categories, also as text, are texts of a categorical type.
 
-    What is then drawn and said of their cells is drawn and said of levels.
+    What is then drawn and said of their cells is drawn and said of levels. ``frame`` stays as it is.
     """
     changed = dict[str, Any]()
     for name in schema.of_kind("categorical"):
-        if name in frame and cells.is_native_number(frame[name].dtype):
-            distinct = Distinct.of(frame[name], name)
-            in_order = [
-                distinct.texts[place] for place in np.argsort(cells.text_numbers(distinct.texts), kind="stable")
-            ]
+        if name not in frame or isinstance(frame[name].dtype, pd.CategoricalDtype):
+            continue
+        distinct = Distinct.of(frame[name], name)
+        numbers = cells.text_numbers(distinct.texts)
+        if distinct.texts and not np.isnan(numbers).any():
+            in_order = [distinct.texts[place] for place in np.argsort(numbers, kind="stable")]
             texts = distinct.spread(np.array(distinct.texts, dtype=object), None)
             changed[name] = pd.Categorical(texts, categories=in_order)
     return frame.assign(**changed) if changed else frame

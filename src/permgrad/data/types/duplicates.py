@@ -12,7 +12,7 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.late import pd
 from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
 from permgrad.data.read.dates import is_moment, series_seconds
-from permgrad.data.read.whole_numbers import fused_reason
+from permgrad.data.read.whole_numbers import different_and_left
 from permgrad.data.types.column_types import Schema
 
 #: Columns that differ in these rows, spread over the table, need no look at the others.
@@ -71,7 +71,8 @@ def column_levels(series: pd.Series[Any], name: str) -> tuple[Array, Floats | li
     is_number = is_native_number(series.dtype)
     if is_number or is_moment(series):
         # Integers that are equal as float64 are distinguished.
-        if is_number and (series.dtype.kind not in "iu" or fused_reason(series) is None):
+        different, left = different_and_left(series) if is_number and series.dtype.kind in "iu" else (0, 0)
+        if is_number and different == left:
             cells: Any = series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0  # a minus zero is a zero
         else:
             cells = series if is_number else series_seconds(series)

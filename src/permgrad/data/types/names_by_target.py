@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.late import pd
-from permgrad.data.read.cells import CodesArgument, MissingCodes
-from permgrad.data.read.whole_numbers import FUSED
-from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
-from permgrad.data.types.identifiers import ALSO_LEVELS, NAMES, YEARS, are_whole, names_time
+from permgrad.data.types.identifiers import YEARS, are_whole, names_time
 
 #: Fewer numbers do not show whether neighbours are alike. Names fill a stretch of numbers at least so densely.
 _FEWEST_LEVELS, _SHARE_FILLED = 20, 0.5
@@ -24,54 +19,31 @@ _NEIGHBOURS_SHARE = 0.5
 _MOST_SCORES = 20_000
 
 
-def with_names(
-    schema: Schema, frame: pd.DataFrame, y: Array, classes: int, na: CodesArgument, declared: Collection[str]
-) -> Schema:
-    """Return the types with names in the place of whole numbers of which the target says that they are names.
+def flag_by_target(name: str, values: Floats, y: Array, classes: int) -> Literal["names", "also_levels"] | None:
+    """Return whether the target says that numbers are names, or amounts that are levels, too.
 
+    Names are whole numbers, each of several rows, of which equal ones are alike in the target and neighbours are not.
     Amounts of which equal ones have more in common than neighbours do say what they belong to: the length of a route,
-    the code of a trade. They stay numbers, and the reason says that they are levels, too (``ALSO_LEVELS``).
+    the code of a trade.
 
     Args:
-        schema: types of the columns of ``frame``.
-        frame: training rows.
+        name: of the column. Times are neither.
+        values: its numbers in the training rows ``(rows,)``, NaN where missing.
         y: target ``(rows,)``: class indexes, or numbers where ``classes`` is 0.
         classes: how many classes there are.
-        na: codes for missing cells.
-        declared: columns whose kind the user declared. They stay what they are.
     """
-    codes = MissingCodes.of(na)
-    return Schema(
-        tuple(
-            _by_target(column, read_numbers(frame[column.name], column, codes)[0], y, classes)
-            if column.name not in declared and _repeats(column)
-            else column
-            for column in schema
-        )
-    )
-
-
-def _repeats(column: ColumnType) -> bool:
-    """Whether a column has many numbers, each of which several rows have, and is no duration."""
-    repeats = _FEWEST_LEVELS <= column.n_levels <= (column.n_rows - column.n_missing) / 2
-    return repeats and column.kind == "numeric" and column.date_format is None
-
-
-def _by_target(column: ColumnType, values: Floats, y: Array, classes: int) -> ColumnType:
-    """Return the type that the target says, if these are whole numbers and no times."""
     present = ~np.isnan(values)
     values, y = values[present], y[present]
-    is_year = values.min() >= YEARS[0] and values.max() <= YEARS[1]
-    if values.min() < 0 or is_year or not are_whole(values) or names_time(column.name):
-        return column
+    levels = len(np.unique(values))
+    if not _FEWEST_LEVELS <= levels <= len(values) / 2 or not are_whole(values) or names_time(name):
+        return None
+    if values.min() < 0 or (values.min() >= YEARS[0] and values.max() <= YEARS[1]):
+        return None
     own, neighbours = shared_by_equal(values, y, classes)
-    if own and neighbours < _NEIGHBOURS_SHARE and column.n_levels >= _SHARE_FILLED * (np.ptp(values) + 1):
-        reason = f"{NAMES}{column.n_levels:,} different, whose neighbours are not alike in the target"
-        return replace(column, kind="categorical", storage="text", reason=reason)
-    few = column.n_levels * max(classes, 1) <= _MOST_SCORES
-    if few and own * (1 - neighbours) >= _LEAST_SHARED and not column.reason.endswith(FUSED):
-        return replace(column, reason=f"{ALSO_LEVELS}{column.n_levels:,} different")
-    return column
+    if own and neighbours < _NEIGHBOURS_SHARE and levels >= _SHARE_FILLED * (np.ptp(values) + 1):
+        return "names"
+    few = levels * max(classes, 1) <= _MOST_SCORES
+    return "also_levels" if few and own * (1 - neighbours) >= _LEAST_SHARED else None
 
 
 def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, float]:

@@ -23,8 +23,8 @@ from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.data.encode.scores import Target
-from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order, tell_of_scores
 from permgrad.data.types.column_types import Schema
+from permgrad.data.types.findings import all_findings, tell_of_columns, tell_of_other_order, without_scores
 from permgrad.data.weights import check_weights, exposures
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32
@@ -255,7 +255,7 @@ class HyNNBase(BaseEstimator):
         encoder.groups_ |= found
         if schema is None:  # who knows the types has told of them
             together = list(encoder.groups_.values())
-            tell_of_columns(frame, encoder.schema_, dict(encoder.kinds or {}), together=together, found=found)
+            tell_of_columns(all_findings(frame, encoder.schema_, together=together, found=found))
         self.preprocessor_ = encoder
         rows = frame if held is None or later else pd.concat([frame, held])
         if target is None:
@@ -264,7 +264,7 @@ class HyNNBase(BaseEstimator):
             # A published network reads categories as it was published.
             encoded = encoder.learn(rows, target.first(len(rows)), levels=levels)
             if schema is None:
-                tell_of_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+                tell_of_columns(without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels))
         if not encoded.shape[1]:
             raise nothing_varies(frame, encoder)
         known = EncodedRows(frame, encoder, encoded[: len(frame)])

@@ -17,7 +17,6 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_types import Schema, infer_schema
-from permgrad.data.types.names_by_target import with_names
 from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, is_foreign, make_layout
 from permgrad.imaging.path import has_channels, is_ordered
 from permgrad.imaging.render import Renderer
@@ -76,9 +75,7 @@ def known_types(
         return schema
     if target is None:
         return None
-    codes, kinds = encoder.na, encoder.kinds
-    found = infer_schema(frame, na=codes, kinds=kinds)
-    return with_names(found, frame, target.y[: len(frame)], target.classes, codes, kinds or ())
+    return infer_schema(frame, na=encoder.na, kinds=encoder.kinds, target=(target.y[: len(frame)], target.classes))
 
 
 def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Rows:

@@ -16,8 +16,8 @@ from permgrad.base.checks import check_kind, check_path
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import with_categories
+from permgrad.data.types.findings import fused_columns
 from permgrad.models.train.learner import TrainingJob
 from permgrad.models.train.rows import Rows
 

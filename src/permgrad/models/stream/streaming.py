@@ -23,7 +23,7 @@ from permgrad.base.random import derive_seed, resolve_seed
 from permgrad.data.encode.scores import Target
 from permgrad.data.parts.known_rows import RowBatch, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
-from permgrad.data.types.column_notes import tell_of_scores
+from permgrad.data.types.findings import tell_of_columns, without_scores
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.prepared import Prepared, nothing_varies
@@ -57,14 +57,14 @@ def prepare_stream(
     source = _source(table, _features(table, target, sample_weight, features), target, sample_weight, held_out, seed)
     judging = source if validation is None else _judging_source(validation, source)
     typed = type_rows(source)
-    if len(typed.frame) == 0 and sample_weight is not None:
+    if len(typed) == 0 and sample_weight is not None:
         problem = f"sample_weight must be above 0 for some row, but {sample_weight!r} is 0 in every training row"
         raise InputError(problem, hint="Name another column, or leave it out.", code="PG020")
-    if len(typed.frame) < 2:
-        raise InputError(f"Training needs at least 2 rows, got n_samples={len(typed.frame)}", "Add rows.", "PG013")
-    inputs.as_frame(model, typed.frame, reset=True)
-    with table.cells_of(typed.numbers):
-        encoder = make_encoder(model, typed.frame, settings)
+    if len(typed) < 2:
+        raise InputError(f"Training needs at least 2 rows, got n_samples={len(typed)}", "Add rows.", "PG013")
+    inputs.as_frame(model, typed, reset=True)
+    with table.cells_of(typed.index.to_numpy()):
+        encoder = make_encoder(model, typed, settings)
     with Progress(table.rows, "reading", model.progress, lines=False) as bar:
         scanned = scan(source, typed, model, encoder.kinds, bar.advance)
     model.seed_ = seed
@@ -80,9 +80,9 @@ def prepare_stream(
         Target.of(values, model.task, seed, weights=weights),
         levels=settings.network.level_embedding_size > 0,
     )
-    tell_of_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+    tell_of_columns(without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels))
     if not encoded.shape[1]:
-        raise nothing_varies(typed.frame, encoder)
+        raise nothing_varies(typed, encoder)
     coder, held = _Coder(model, mean_weight, scanned.sample.numbers, encoded), scanned.held
     if judging is not source:
         pieces = [one for part in judging.table.parts for _, one in judging.batches(part) if len(one)]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 from permgrad.data.encode.groups import check_groups
@@ -23,9 +23,8 @@ from permgrad.data.encode.statistics import NumericStatistics, TableStatistics, 
 from permgrad.data.parts.known_rows import KnownRows, RowBatch, numbered
 from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import PRESENT, CellError
-from permgrad.data.types.column_notes import tell_of_columns
-from permgrad.data.types.column_types import Kind, Schema, infer_schema
-from permgrad.data.types.identifiers import counts_rows, is_running
+from permgrad.data.types.column_types import infer_schema
+from permgrad.data.types.findings import Finding, all_findings, tell_of_columns
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import find_as_one
@@ -126,18 +125,8 @@ class Scan:
             raise InputError(problem, hint="Use HyNNRegressor for numbers, or group the labels.", code="PG015")
 
 
-@dataclasses.dataclass(frozen=True)
-class TypeRows:
-    """Rows that the columns' types are read from, and the columns that are, or may be, identifiers."""
-
-    frame: pd.DataFrame
-    numbers: Integers
-    identifiers: tuple[str, ...]
-    suspects: tuple[str, ...]
-
-
-def type_rows(source: StreamSource) -> TypeRows:
-    """Return training rows spread evenly over the table, or all rows if they are few, to infer types."""
+def type_rows(source: StreamSource) -> pd.DataFrame:
+    """Return training rows spread evenly over the table, or all if they are few, to infer types, by their numbers."""
     wanted, parts = sample_size(len(source.features)), source.table.parts
     few = source.rows <= wanted
     if not few:
@@ -155,17 +144,7 @@ def type_rows(source: StreamSource) -> TypeRows:
     frames = [source.features_of(piece) for piece in pieces]
     numbers, frame = np.concatenate([piece.numbers for piece in pieces]), pd.concat(frames, ignore_index=True)
     frame = frame.astype(dict.fromkeys(_read_as_floats(source, frame), np.int64))
-    # Columns of whole numbers, and those that may be such where cells are missing.
-    integers = [
-        str(name)
-        for name, column in frame.items()
-        if pd.api.types.is_integer_dtype(column.dtype) or (column.dtype == np.float64 and column.isna().any())
-    ]
-    running = {name: is_running(name, [_numbers(piece[name]) for piece in frames]) for name in integers}
-    identifiers = tuple(
-        name for name, runs in running.items() if runs or counts_rows(name, _numbers(frame[name]), numbers)
-    )
-    return TypeRows(frame, numbers, identifiers, tuple(name for name, runs in running.items() if runs is None))
+    return frame.set_index(pd.Index(numbers))
 
 
 def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
@@ -175,30 +154,23 @@ def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
     return [name for name in floats if frame[name].notna().all()]
 
 
-def _numbers(values: pd.Series[Any]) -> Floats:
-    return values.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
 def scan(
     source: StreamSource,
-    typed: TypeRows,
+    typed: pd.DataFrame,
     estimator: Any,
     kinds: Mapping[str, Any] | None,
     advance: Callable[[int], None],
 ) -> Scan:
     """Read the whole table once. ``advance`` gets the number of rows read."""
-    chosen, size = dict(kinds or {}), min(_SAMPLED_ROWS, sample_size(len(source.features)))
-    with source.table.cells_of(typed.numbers):
-        identifiers: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in chosen}
-        schema = infer_schema(typed.frame, na=estimator.na, kinds={**identifiers, **chosen})
-    reason = "a different integer in each row, rising or falling within files"
-    schema = Schema(
-        tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
-    )
+    size = min(_SAMPLED_ROWS, sample_size(len(source.features)))
+    with source.table.cells_of(typed.index.to_numpy()):
+        schema = infer_schema(typed, na=estimator.na, kinds=kinds)
     groups = check_groups(estimator.groups, schema.names)
-    found = find_as_one(estimator, typed.frame, schema)
-    told: dict[str, Any] = {"together": [*groups.values(), *found.values()], "found": found}
-    tell_of_columns(typed.frame, schema, chosen, suspects=typed.suspects, rows="row that types are read from", **told)
+    found = find_as_one(estimator, typed, schema)
+    together = [*groups.values(), *found.values()]
+    tell_of_columns(all_findings(typed, schema, together=together, found=found, rows="row that types are read from"))
+    if images := schema.of_kind("image"):
+        tell_of_columns([Finding("unread_images", tuple(images))])
     sample, held = (
         _BottomK(max(size, get_preset(estimator.preset).background_size), ("stream sample",)),
         list[RowBatch](),

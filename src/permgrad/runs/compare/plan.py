@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from permgrad.base.checks import check_flag, check_names, check_rows, is_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, shown
 from permgrad.base.random import derive_seed
 from permgrad.data.read.cells import Code, as_frame
-from permgrad.data.types.as_one import as_one_said, columns_as_one
-from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
+from permgrad.data.types.findings import as_one_found, tell_of_other_order
 from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
 from permgrad.evaluation.comparison import ComparedModel
 from permgrad.evaluation.metrics import Task
@@ -355,6 +355,6 @@ def from_arrays(X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None) ->
         positive=positive_label(values, task, None),
         notes=(
             *(doubt_on_task(target, title, "y as text") if task == "regression" else ()),
-            *([as_one_said(found, "To read one by itself, leave the others out.")] if found else ()),
+            *(replace(one, facts={**one.facts, "apart": "leave the others out"}).text() for one in as_one_found(found)),
         ),
     )

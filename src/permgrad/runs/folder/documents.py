@@ -25,16 +25,17 @@ GROUPS = "explanations/groups.json"
 
 
 def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> Written:
-    """Read a table like the one of a run: the same decimal signs, text columns and codes for missing."""
+    """Read a table like the one of a run: the same decimal sign, text columns and codes for missing."""
     if str(table) in data_sets():
         from permgrad.data.datasets import load_dataset
 
         return Written(load_dataset(str(table)).frame)
     reading = Reading(
-        like=data.get("decimals", {}),
+        later=True,
+        like=data.get("decimal"),
         texts=frozenset(data.get("texts", ())),
         codes=MissingCodes.of(data.get("na", ())),
-        identifiers=data.get("identifiers", ()),
+        text=data.get("identifiers", ()),
         images=[column["name"] for column in data.get("columns", ()) if column.get("kind") == "image"],
         named=[*features, *(column["name"] for column in data.get("columns", ()))],
         not_na=data.get("not_na", ()),

@@ -27,14 +27,11 @@ from permgrad.data.image_table import check_image_cells, pages_said
 from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.table import blank_codes
-from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.as_one import columns_as_one
-from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
-from permgrad.data.types.identifiers import NAMES
-from permgrad.data.types.names_by_target import with_names
+from permgrad.data.types.findings import fused_columns
 from permgrad.data.weights import read_exposures, read_weights
 from permgrad.pages.facts import together_facts
 from permgrad.pages.findings import say
@@ -67,7 +64,7 @@ class Inputs:
     ``left_out`` gives the reason why a column is not a feature, ``groups`` the columns that act as one feature.
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
     without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
-    are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
+    are read by the same ``decimal``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
     what the configuration holds of the images, ``together`` the facts on what may say that rows belong together.
     ``counts``: the target is counts or rates.
     """
@@ -88,7 +85,7 @@ class Inputs:
     alike_rows: int
     notes: list[str]
     card: DataCard | None
-    decimals: dict[str, str]
+    decimal: str | None
     units: dict[str, str]
     texts: list[str]
     kinds: dict[str, Kind]
@@ -118,22 +115,21 @@ class Inputs:
         return {str(one): {part: int((rows.y == one).sum()) for part, rows in self.parts.items()} for one in labels}
 
     @property
-    def described(self) -> tuple[Schema, list[dict[str, Any]]]:
+    def described(self) -> tuple[str, list[dict[str, Any]]]:
         """The columns for the terminal, which says why the user left one out, and for the report, with their roles.
 
         For numbers with units, the reason names the unit.
         """
         roles = {column: f"part of {name}" for name, members in self.groups.items() for column in members}
         roles |= self.left_out
-        shown, lines = [], []
+        reasons, lines = dict[str, str](), []
         for one in self.schema:
-            is_number = one.reason.startswith("numbers") and not one.reason.endswith(FUSED)
-            reason = unit_said(self.units[one.name]) if is_number and one.name in self.units else one.reason
+            has_unit = one.name in self.units and one.kind == "numeric" and "fused" not in one.flags
+            reasons[one.name] = unit_said(self.units[one.name]) if has_unit else one.reason
             facts = {"name": one.name, "kind": one.kind, "missing": one.n_missing, "levels": one.n_levels}
-            lines.append({**facts, "role": roles.get(one.name, "feature"), "reason": reason})
-            why = self.left_out.get(one.name, LIKE_AN_IDENTIFIER)
-            shown.append(replace(one, reason=reason if why == LIKE_AN_IDENTIFIER else why))
-        return Schema(tuple(shown)), lines
+            lines.append({**facts, "role": roles.get(one.name, "feature"), "reason": reasons[one.name]})
+        reasons |= {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
+        return self.schema.to_text(40, reasons), lines
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
@@ -178,9 +174,9 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         **counts,
         notes=notes,
         card=read.card,
-        decimals=dict(written.decimals),
+        decimal=written.decimal,
         units=dict(written.units),
-        texts=[*written.texts, *(name for name in written.coded if request.kinds.get(name) == "categorical")],
+        texts=list(dict.fromkeys([*written.texts, *_of_kind(columns.kinds, "categorical")])),
         kinds={name: kind for name, kind in columns.kinds.items() if name in features.names},
         positive=positive,
         images=images,
@@ -286,12 +282,11 @@ def decide_columns(
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
         coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-        schema = infer_schema(columns, na=coded if left_out else codes, kinds=kinds) if coded else Schema(())
-    if not undivided and request.network not in _PUBLISHED:  # else rows that will test are asked
-        labels = Target.of(rows.truths["train"], rows.task, request.seed)
-        schema = with_names(schema, train, labels.y, labels.classes, codes, {*kinds, *left_out})
-        # What is trained again on other rows reads them alike.
-        kinds |= {one.name: one.kind for one in schema if one.reason.startswith(NAMES)}
+        asked = None if undivided else _asked_target(request, rows)  # else rows that will test are asked
+        na = coded if left_out else codes
+        schema = infer_schema(columns, na=na, kinds=kinds, target=asked) if coded else Schema(())
+    if asked is not None:  # what is trained again on other rows reads them alike
+        kinds |= {one.name: one.kind for one in schema if "names" in one.flags}
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
@@ -299,12 +294,24 @@ def decide_columns(
     types = Schema(tuple(schema[name] for name in features))
     rows = _match(request, rows, types, target, read.reading.codes)
     groups, found = _groups(request, card, features, train)
-    notes += notes_on_cells(request, target, rows, written, schema, left_out)
+    notes += notes_on_cells(request, target, rows, written)
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, groups, found)
     notes += notes_on_counts(replace(request, task=read.task), target, rows)
     return Columns(schema, types, left_out, kinds, groups, tuple(notes)), rows
+
+
+def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | None:
+    """Return the target that may show numbers to be names. None: a published network reads columns as was published."""
+    if request.network in _PUBLISHED:
+        return None
+    labels = Target.of(rows.truths["train"], rows.task, request.seed)
+    return labels.y, labels.classes
+
+
+def _of_kind(kinds: Mapping[str, Kind], kind: Kind) -> list[str]:
+    return [name for name, one in kinds.items() if one == kind]
 
 
 def _what_returns(

@@ -53,7 +53,7 @@ def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, request = work.inputs, work.request
     shown, columns = inputs.described
-    for line in shown.to_text(most=40).splitlines():
+    for line in shown.splitlines():
         work.say(f"  {line}")
     counts = inputs.class_counts
     if counts is not None:
@@ -71,7 +71,7 @@ def data_stage(work: RunWork) -> None:
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "groups", "units"
     content: dict[str, Any] = {
         "table": inputs.name,
-        **{name: getattr(inputs, name) for name in (*same, "decimals", "texts")},
+        **{name: getattr(inputs, name) for name in (*same, "decimal", "texts")},
         "notes": notes,
         "rows": {part: len(inputs.parts[part]) for part in PARTS},
         "columns": columns,

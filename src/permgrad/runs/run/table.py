@@ -68,8 +68,7 @@ def read_table(request: RunRequest) -> ReadTable:
     missing = missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
     sources = {"table": written}
     if request.test is not None:
-        texts = {*written.texts, *(set(written.coded) & set(reading.categories))}
-        alike = replace(reading, like=written.decimals, units=written.units, texts=texts, categories=())
+        alike = replace(reading, later=True, like=written.decimal, units=written.units, texts=written.texts)
         named, sheet = list(written.frame.columns), sheet_of(request.test, request.sheet)
         alike = replace(alike, classes=[target], named=named, sheet=sheet)
         sources["test"] = read_written(request.test, alike)
@@ -89,9 +88,11 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
     reading = Reading(
         codes=MissingCodes.of(codes),
         classes=request.target[:1],
-        categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
         # A time column is read as a number also if it names rows.
-        identifiers=[name for name in request.identifier if name != request.time],
+        text=[
+            *(name for name in request.identifier if name != request.time),
+            *(name for name, kind in request.kinds.items() if kind == "categorical" and name not in request.target),
+        ],
         # Columns that an option names are read also if they only name rows.
         named=(*chain(*columns.values()), *request.kinds),
         images=[name for name, kind in request.kinds.items() if kind == "image"],

@@ -28,7 +28,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.csv_files import write_csv
 from permgrad.base.files import file_hash, plain, write_json_atomic
 from permgrad.base.stored import TIMES, read_json, write_npz
-from permgrad.data.types.column_notes import scores_said
+from permgrad.data.types.findings import without_scores
 from permgrad.evaluation.baselines.fitting import (
     FIT_TIMES,
     BaselineRows,
@@ -127,7 +127,8 @@ class RunWork:
         # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
         if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
             encoder = self.untrained[0].preprocessor_
-            notes += scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+            unused = without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+            notes += [finding.text(command=True) for finding in unused]
         return notes
 
     @cached_property

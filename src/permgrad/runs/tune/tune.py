@@ -33,7 +33,7 @@ from permgrad.base.folders import FolderKind, believed, changed_files, configura
 from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import read_json
-from permgrad.data.types.column_notes import told_of_columns
+from permgrad.data.types.findings import told_of_columns
 from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.evaluation.baselines.settings import check_settings
 from permgrad.evaluation.metrics import scores_of

@@ -11,7 +11,7 @@ from explaining import explain_with
 
 import permgrad as pg
 from permgrad import PermgradWarning
-from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.data.types.findings import tell_of_other_order
 
 X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=60), "b": np.random.default_rng(1).normal(size=60)})
 SHUFFLED = np.random.default_rng(2).permutation(60)

@@ -1,0 +1,272 @@
+"""What is found of columns, and the one text of each finding, in Python and on the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.errors import counted, listed, option_of, printable, warn_user
+from permgrad.base.late import is_frame, pd
+from permgrad.data.types.column_types import ColumnType, Schema
+from permgrad.data.types.duplicates import same_columns
+
+#: Groups of columns, and columns of each, that a sentence names.
+_MOST = 5
+#: A cell among numbers, dates or times that has no digit, and so hardly is one.
+_ODD_WORD = re.compile(r"[^\d',]+")
+#: Whether this thread, or the one that it runs in, was told of the columns by a command.
+_told: ContextVar[bool] = ContextVar("permgrad_told_of_columns", default=False)
+
+#: The text of each kind of finding. ``{columns}`` are its columns, other fields its facts and what ``_Fixes`` says.
+_TEXTS = {
+    "identifiers": "Columns that look like identifiers are left out: {columns}. To use one, pass {usual}{kept}.",
+    "swapped": (
+        "Column {column!r} is read as {date_format}, but day and month could be swapped in all its cells. If that is "
+        "wrong, write them as 2024-01-31."
+    ),
+    "spelled": (
+        "Column {column!r} looks like {what} {how} {example!r}, and is {used}. Write all its cells alike (1234.5, "
+        "2024-01-31), or pass a cell that means missing as a code ({na})."
+    ),
+    "spelled_dates": (
+        "Column {column!r} looks like dates {how} {example!r}, and is {used}. Write all its cells alike (2024-01-31), "
+        "or pass {date}."
+    ),
+    "spelled_word": (
+        "Column {column!r} looks like {what} {how} {example!r}, and is {used}. If {example!r} means missing, pass {na}."
+    ),
+    "names": (
+        "Whole numbers are read as names of things, not as amounts: {columns}. If they are amounts, pass {numeric}."
+    ),
+    "also_levels": (
+        "Each value is read as a level, too, because equal ones are alike in the target beyond their neighbours: "
+        "{columns}. If rows with one value belong together, pass {row_group}. {numeric} reads amounts alone."
+    ),
+    "whole_texts": (
+        "Whole numbers that are stored as text are read as amounts: {columns}. If they name things, pass {categorical}."
+    ),
+    "padded": "Read as numbers despite leading zeros: {columns}. If they are codes, pass {categorical}.",
+    "units": "Read as numbers with a sign: {columns}. For categories, pass {categorical}.",
+    "free_text": (
+        "Columns of free text, {reader}: {columns}. Pass {identifier} to leave one out, or {categorical} to read its "
+        "cells as categories."
+    ),
+    "many_levels": (
+        "Categories with thousands of values: {columns}. Pass {identifier} if they only name rows, or {categorical} to "
+        "use them as they are."
+    ),
+    "unread_images": "Images are left out of a table that is read in parts: {columns}. To use them, call fit.",
+    "unused_texts": "Free text that is not used, because it adds nothing on rows left out: {columns}.",
+    "unused_images": "Images that are not used, because what describes them adds nothing on rows left out: {columns}.",
+    "pooled": "Rare levels that are one category, because telling them apart adds nothing on rows left out: {columns}.",
+    "constant": "Constant in the training rows, hence without effect: {columns}.",
+    "not_features": "Not features by the data card: {columns}.",
+    "maybe_missing": "Maybe codes for missing cells: {columns}. If so, pass {na}.",
+    "fused": (
+        "Some numbers differ only in digits that float64 cannot hold: {columns}. Pass {categorical}, or subtract a "
+        "number from all of them, such as the smallest."
+    ),
+    "as_one": (
+        "Columns that encode one variable, or repeat another column, are one feature: {columns}. To read each by "
+        "itself, {apart}."
+    ),
+    "duplicates": (
+        "These columns determine each other one to one in every {rows}, so importance is split between them: "
+        "{columns}. Leave out all but one, or explain them together: {together}."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a user should know of columns.
+
+    Attributes:
+        kind: which text it has.
+        columns: names of the columns.
+        facts: what else its text names. ``shown``: the columns with more than their names. ``codes``: for missing.
+    """
+
+    kind: str
+    columns: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def text(self, *, command: bool = False) -> str:
+        """Return the sentences of the finding: of a ``command`` with its options, else with arguments of Python."""
+        shown = self.facts.get("shown", self.columns)
+        said = _TEXTS[self.kind].format_map(
+            {
+                "column": self.columns[0],
+                "columns": listed(shown, self.facts.get("most", 6)),
+                **_fixes(self, command=command),
+                **self.facts,
+            }
+        )
+        return printable(said)
+
+
+def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
+    """Return what a user may pass: options of the command line, or arguments."""
+    name, codes = finding.columns[0], list(finding.facts.get("codes", ()))
+    groups = finding.facts.get("groups", {})
+    kinds = ("numeric", "categorical", "identifier", "date")
+    if command:
+        fixes = {kind: f"{option_of('--kind', name)}={kind}" for kind in kinds}
+        file = json.dumps(groups, ensure_ascii=False)
+        others = {
+            "row_group": option_of("--row-group", name),
+            "na": option_of("--na", ",".join(map(str, codes))) if codes else "--na",
+            "apart": "pass --groups none",
+            "kept": f". To keep them in the predictions, pass {option_of('--id', name)}",
+            "together": f"put them in a JSON file {file} and pass it with --groups",
+        }
+    else:
+        fixes = {kind: f"kinds={{{name!r}: {kind!r}}}" for kind in kinds}
+        others = {
+            "row_group": f"row_groups={name!r}",
+            "na": f"na={codes!r}" if codes else "na=",
+            "apart": "pass groups={}",
+            "kept": "",
+            "together": f"pg.explain(..., groups={groups!r})",
+        }
+    return fixes | others | {"usual": fixes[finding.facts.get("usual_kind", "numeric")]}
+
+
+# ---- what is found ---------------------------------------------------------------------------------------------------
+def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
+    """Return what the types of columns say that a user should know, of all columns ``but_for`` some."""
+    columns = [column for column in schema if column.name not in but_for]
+    identifiers = [one for one in columns if one.kind == "identifier" and "declared" not in one.flags]
+    usual = "numeric" if identifiers and identifiers[0].storage == "number" else "categorical"
+    found = [Finding("identifiers", _names(identifiers), {"usual_kind": usual})]
+    for one in columns:
+        if "swapped" in one.flags:
+            found.append(Finding("swapped", (one.name,), {"date_format": one.date_format}))
+        if "spelled" in one.flags:
+            found.append(_spelled(one))
+    found += [Finding(flag, _names(one for one in columns if flag in one.flags)) for flag in ("names", "whole_texts")]
+    texts = _names(one for one in columns if "free_text" in one.flags)
+    found.append(Finding("free_text", texts, {"reader": "from whose words the model learns"}))
+    fused = fused_columns(schema, but_for)
+    found.append(Finding("fused", tuple(fused), {"shown": list(fused.values())}))
+    return [one for one in found if one.columns]
+
+
+def _names(columns: Iterable[ColumnType]) -> tuple[str, ...]:
+    return tuple(column.name for column in columns)
+
+
+def _spelled(column: ColumnType) -> Finding:
+    """Return the finding of a column that is text by its spelling."""
+    used = "left out like an identifier" if column.kind == "identifier" else "read as categories"
+    facts = {**column.facts, "used": used}
+    if _ODD_WORD.fullmatch(facts["example"]):
+        return Finding("spelled_word", (column.name,), facts | {"codes": [facts["example"]]})
+    return Finding("spelled_dates" if facts["what"] == "dates" else "spelled", (column.name,), facts)
+
+
+def all_findings(
+    frame: pd.DataFrame,
+    schema: Schema,
+    *,
+    together: Iterable[Sequence[str]] = (),
+    found: Mapping[str, Sequence[str]] | None = None,
+    rows: str = "training row",
+) -> Iterator[Finding]:
+    """Yield what is found of the columns of ``rows``, of which some act ``together`` or were ``found`` to be one."""
+    yield from findings_of(schema)
+    yield from as_one_found(found or {})
+    yield from duplicates_found(frame, schema, together, rows)
+
+
+def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:
+    """Return the columns of which different numbers are equal as float64, with a note on each."""
+    return {
+        column.name: f"{column.name} ({column.facts['different']:,} different values become {column.facts['left']:,})"
+        for column in schema
+        if "fused" in column.flags and column.kind in ("numeric", "constant") and column.name not in but_for
+    }
+
+
+def without_scores(schema: Schema, scoreless: Collection[str], most: int) -> list[Finding]:
+    """Return which columns of text or of more than ``most`` levels have no score that helps, as ``learn`` found."""
+    texts, images = (tuple(name for name in scoreless if schema[name].kind == kind) for kind in ("text", "image"))
+    counts = {name: schema[name].n_levels for name in scoreless if name not in (*texts, *images)}
+    pooled = [f"{name} ({count - most:,} of {count:,})" for name, count in counts.items()]
+    found = [Finding("unused_texts", texts), Finding("unused_images", images)]
+    found.append(Finding("pooled", tuple(counts), {"shown": pooled}))
+    return [one for one in found if one.columns]
+
+
+def as_one_found(groups: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Return what ``columns_as_one`` found, if anything."""
+    shown = "; ".join(f"{name} ({listed(columns, 2 * _MOST)})" for name, columns in list(groups.items())[:_MOST])
+    more = f"; and {len(groups) - _MOST} more" if len(groups) > _MOST else ""
+    return [Finding("as_one", tuple(groups), {"columns": f"{shown}{more}"})] if groups else []
+
+
+def duplicates_found(
+    frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]], rows: str = "training row"
+) -> list[Finding]:
+    """Return which columns determine each other, as ``same_columns`` says, if any do. ``rows``: which these are."""
+    groups = same_columns(frame, schema, together)
+    return [of_duplicates(groups, rows)] if groups else []
+
+
+def of_duplicates(groups: Sequence[tuple[str, ...]], rows: str) -> Finding:
+    """Return the finding that names groups of such columns."""
+    shown = "; ".join(
+        " = ".join(group[:_MOST]) + (f" and {len(group) - _MOST} more" if len(group) > _MOST else "")
+        for group in groups[:_MOST]
+    )
+    more = f" and {counted(len(groups) - _MOST, 'more group')}" if len(groups) > _MOST else ""
+    first = {groups[0][0]: list(groups[0])}
+    return Finding("duplicates", groups[0], {"columns": f"{shown}{more}", "groups": first, "rows": rows})
+
+
+# ---- telling ---------------------------------------------------------------------------------------------------------
+@contextmanager
+def told_of_columns() -> Iterator[None]:
+    """Leave out what the body would say of columns: a command has said it of the same table."""
+    token = _told.set(True)
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
+def tell_of_columns(findings: Iterable[Finding]) -> None:
+    """Warn of what was found of columns, unless a command has said it."""
+    for finding in () if _told.get() else findings:
+        warn_user(finding.text())
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------------
+def tell_of_other_order(X: Any, **beside: Any) -> None:
+    """Warn where a pandas object beside a frame ``X`` has the same labels of its rows in another order."""
+    if not is_frame(X):
+        return
+    for name, other in beside.items():
+        if not isinstance(other, (pd.DataFrame, pd.Series)) or not _same_in_other_order(X.index, other.index):
+            continue
+        sort = f"pass {name}.loc[X.index]" if X.index.is_unique else "sort both alike"
+        row = int(np.argmax(np.asarray(X.index != other.index)))
+        warn_user(
+            f"X and {name} are matched by position, but their indexes hold the same labels in another order (row "
+            f"{row} is {X.index[row]} in X and {other.index[row]} in {name})",
+            f"{sort}, or call reset_index(drop=True) on both if the labels mean nothing.",
+        )
+
+
+def _same_in_other_order(one: pd.Index[Any], other: pd.Index[Any]) -> bool:
+    if len(one) != len(other) or one.nlevels != other.nlevels or one.equals(other) or not other.isin(one).all():
+        return False
+    return (one.is_unique and other.is_unique) or Counter(one) == Counter(other)
