@@ -124,7 +124,7 @@ def test_text_that_does_not_help_is_said_to_be_unused():
 def test_a_run_says_on_its_page_what_is_not_used(here):
     said: list[str] = []
     run_table(request(preset="fast", time_limit="5s", row_group="name", out=here / "run", seed=0), say=said.append)
-    note = "free text that is not used, because it adds nothing on rows left out: remark."
+    note = "Free text that is not used, because it adds nothing on rows left out: remark."
     assert note in json.loads((here / "run" / "data.json").read_text())["notes"]
     assert f"note: {note}" in said
 
