@@ -127,7 +127,8 @@ def _ranked(
         mean, untested = float(means[line.place]), bool(np.isnan(tests[line.place, column]))
         interval = f"  ({line.interval})" if line.interval else ""
         unlike = "different from" if shown.order[line.place] > 1 else "above"
-        doubt = "" if clear is None or line.clear or untested else f"  not clearly {unlike} 0"
+        corrected = " after correction" * (line.low > 0)
+        doubt = "" if clear is None or line.clear or untested else f"  not clearly {unlike} 0{corrected}"
         signed = f"  signed mean {number(mean)}" if several and mean != shown.values[line.place, column] else ""
         facts = {"kind": "feature", "feature": shown.names[line.place], "importance": shown.values[line.place, column]}
         facts |= {"mean": mean} if several else {}

@@ -134,7 +134,7 @@ def test_the_worse_group_and_the_shifted_column_are_named_and_stand_on_paper(und
     (worse,) = worse_groups(content.segments)
     assert worse["group"] == EVIL[2]
     page = html.unescape(re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL))
-    assert f"of {content.segments['tests']} tested groups of test rows is clearly worse than the other rows." in page
+    assert f"of {content.segments['tests']} tested groups is clearly worse than the other rows." in page
     assert "Groups that are clearly worse. Bold: clearly worse." in page
     assert "Do its intervals hold?" not in page
     (shifted,) = (one for one in content.data.drift if one["clear"])
