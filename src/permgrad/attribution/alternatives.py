@@ -21,7 +21,7 @@ from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
 
 #: The nearest rows that reach the goal, from which the search starts, values of a column that are tried alone, and
 #: values between a cell and its own that are tried at a time.
-_STARTS, _TRIED, _BETWEEN = 64, 32, 16
+_STARTS, _TRIED, _BETWEEN = 64, 32, 48
 #: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
 #: those of which the usual distance is taken have the outcome.
 _NEAR, _USUAL = 2000, 100
