@@ -57,7 +57,10 @@ class _Conditional:
 
 
 class ConditionalSampler:
-    """Draws each player given all columns that are not the player's."""
+    """Draws each player given all columns that are not the player's.
+
+    Of a table that has no encoder, columns of a ``design`` are drawn, and collapsed to cells.
+    """
 
     def __init__(
         self,
@@ -69,11 +72,14 @@ class ConditionalSampler:
         shared: bool,
         row_offset: int | RowNumbers = 0,
         lenders: Lenders | None = None,
+        design: CellDesign | None = None,
     ) -> None:
         if len(background) < 4 * FOLDS:
             problem = f"sampling='conditional' needs at least {4 * FOLDS} background rows, got {len(background)}"
             raise InputError(problem, hint="Pass background= with more rows, or sampling='marginal'", code="PG038")
-        self.preprocessor, self.encoded, self.background = preprocessor, encoded, background
+        if design is not None:
+            encoded, background = design.expand(encoded), design.expand(background)
+        self.preprocessor, self.encoded, self.background, self.design = preprocessor, encoded, background, design
         self.seed, self.shared, self.donors, self.row_offset = seed, shared, len(background), row_offset
         self.lenders = lenders or Lenders(len(background), shared)
         self.not_identifiable: list[str] = []
@@ -87,6 +93,7 @@ class ConditionalSampler:
 
     def moved_to(self, encoded: Encoded, row_offset: int | RowNumbers) -> ConditionalSampler:
         """Return a sampler for other receivers by the same fitted models, with donors from a separate background."""
+        encoded = encoded if self.design is None else self.design.expand(encoded)
         made = copy.copy(self)
         made.encoded, made.row_offset = encoded, row_offset
         models = {player: [model.for_others(encoded) for model in fitted] for player, fitted in self._models.items()}
@@ -95,6 +102,7 @@ class ConditionalSampler:
 
     def draw(self, player: str, columns: Indexes, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers (of residuals, −1 where none is used) and new values of ``columns``."""
+        cells, columns = columns, columns if self.design is None else self.design.columns_of(columns)
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
         donors = self.lenders.draw(self.seed, player, repeat, rows + self.row_offset)
@@ -104,6 +112,7 @@ class ConditionalSampler:
             self._draw_one(model, (player, number, repeat), rows, donors, drawn, used)
         present = {int(column): self.encoded[rows, column] for column in columns}
         values = np.stack([drawn.get(column, value) for column, value in present.items()], axis=1)
+        values = values if self.design is None else self.design.collapse(cells, values)
         return np.where(used, donors, NO_DONOR), values
 
     def _draw_one(
@@ -236,23 +245,6 @@ class ConditionalSampler:
         return model
 
 
-class CellSampler(ConditionalSampler):
-    """Draws cells of a table that has no encoder: a design is drawn, and collapsed to cells."""
-
-    def __init__(self, design: CellDesign, rows: Encoded, background: Encoded, **keys: Any) -> None:
-        self.design = design
-        super().__init__(design, design.expand(rows), design.expand(background), **keys)
-
-    def moved_to(self, encoded: Encoded, row_offset: int | RowNumbers) -> ConditionalSampler:
-        """Return a sampler for other receivers by the same fitted models."""
-        return super().moved_to(self.design.expand(encoded), row_offset)
-
-    def draw(self, player: str, columns: Indexes, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
-        """Return donor numbers and new cells of the table's ``columns``."""
-        donors, drawn = super().draw(player, self.design.columns_of(columns), rows, repeat)
-        return donors, self.design.collapse(columns, drawn)
-
-
 def conditional_sampler(request: Request) -> ConditionalSampler:
     """Return the sampler of a request's table, which may be fitted already on the background of a longer table."""
     earlier = None if request.kept is None or request.shared else request.kept.get("sampler")
@@ -263,10 +255,8 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
     keys: dict[str, Any] = {"seed": request.seed, "shared": request.shared, "row_offset": request.row_offset}
     keys["lenders"] = Lenders.of(request)
     design = request.subject.design(background)
-    if design is not None:
-        sampler: ConditionalSampler = CellSampler(design, rows, background, **keys)
-    else:
-        sampler = ConditionalSampler(encoder or PlainColumns(rows.shape[1]), rows, background, **keys)
+    form: Any = design or encoder or PlainColumns(rows.shape[1])
+    sampler = ConditionalSampler(form, rows, background, design=design, **keys)
     if request.kept is not None:
         request.kept["sampler"] = sampler
     return sampler
