@@ -152,3 +152,10 @@ def test_a_map_of_frequencies_is_refused_and_another_method_works() -> None:
             _cam(net, scan, layer=layer)
     options = {"method": "integrated_gradients", "returns": "logits", "progress": False}
     assert explain_with(net, {"scan": scan}, **options).values.shape[0] == 3
+
+
+@pytest.mark.parametrize("scan", [_scan() > 0.5, torch.zeros(3, 1, 24, 20), torch.full((3, 1, 24, 20), 0.5)])
+def test_masks_and_images_of_one_colour_are_placed_too(scan: Tensor) -> None:
+    found = _cam(_Net(lambda image: image[:, :, 3:9].float()), scan)
+    assert found.meta["layer_shape"] == {"scan": [6, 6, 20]}
+    assert not found.maps["maps:scan"][:, :, 9:].any()

@@ -117,6 +117,7 @@ _RUNS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "up again": lambda net, scan: net.up(net.second(net.body(scan))).relu(),
     "channels last": lambda net, scan: net.channels_last(net.body(scan).permute(0, 2, 3, 1)).relu().permute(0, 3, 1, 2),
     "wide windows": lambda net, scan: net.wide(net.body(scan)).relu(),
+    "by chance": lambda net, scan: net.body(scan + 0.02 * torch.randn_like(scan))[:, :, 2:],
     "shuffled": lambda net, scan: net.body(scan[:, :, torch.randperm(24, generator=torch.Generator().manual_seed(0))]),
     "folded": lambda net, scan: net.body(scan + scan.flip(-1)),
 }  # fmt: skip

@@ -30,6 +30,7 @@ from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_ro
 from permgrad.attribution.subject.row_independence import out_of_order
 from permgrad.attribution.subject.subject import twice
 from permgrad.attribution.subject.tracing import listening
+from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
@@ -97,10 +98,10 @@ class _Probe:
         self.request, self.place, self.shape = request, place, shape
         self.rows = _few_rows(request)
         self.modules = dict(request.subject.module.named_modules())
-        image = self.rows[place]
-        low, high = image.amin(), image.amax()
-        other = image + 1 if bool(low == high) else torch.where(image > low + (high - low) / 2, low, high)
-        self.other = other.to(image.dtype)
+        numbers = self.rows[place].double()
+        low, high = numbers.amin(), numbers.amax()
+        other = (numbers == 0).double() if bool(low == high) else torch.where(numbers > (low + high) / 2, low, high)
+        self.other = other.to(self.rows[place].dtype)
         #: how the value of each call that sees the image is read, and those whose entries are of other rows
         self.layouts: dict[Call, Place] = {}
         self.astray: set[Call] = set()
@@ -137,7 +138,8 @@ class _Probe:
         """Return the values of calls for the rows with other images."""
         subject: Any = self.request.subject
         listener = Listener(calls)
-        with torch.no_grad(), listening(self.modules, listener.leave, listener.enter), listener:
+        # What depends on chance is the same each time.
+        with seeded(), torch.no_grad(), listening(self.modules, listener.leave, listener.enter), listener:
             subject.forward([*self.rows[: self.place], image, *self.rows[self.place + 1 :]])
         return listener.values
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.subject.tracing import name_of, tensors_in
+from permgrad.attribution.subject.untouched import seeded
 
 _RECURRENT = frozenset(f"{name}{cell}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 _MIXING = frozenset({
@@ -104,19 +105,18 @@ def find_readings(subject: Any, rows: Sequence[Tensor], places: Sequence[int]) -
 
     def reads(values: Sequence[Tensor]) -> list[_Read]:
         recorder = _Recorder()
-        with recorder:
+        with seeded(), recorder:  # what depends on chance is the same each time
             subject.forward(values)
         return recorder.reads
 
     before, found = reads(rows), dict[int, str]()
     for place in places:
         own = rows[place]
-        other = _moved(own)
         # For each function and what it is called with: by dimension of the input and half of it, what changes.
         seen = [[_Seen(own.ndim - 1) for _ in read.arguments] for read in before]
         for dim in range(1, own.ndim):
             for half in _halves(own, dim):
-                after = reads([*rows[:place], torch.where(half, other, own), *rows[place + 1 :]])
+                after = reads([*rows[:place], _moved(own, half), *rows[place + 1 :]])
                 for one, two, notes in zip(before, after, seen, strict=False):
                     for old, new, note in zip(one.arguments, two.arguments, notes, strict=False):
                         note.add(dim - 1, old, new)
@@ -130,9 +130,17 @@ def find_readings(subject: Any, rows: Sequence[Tensor], places: Sequence[int]) -
     return found
 
 
-def _moved(rows: Tensor) -> Tensor:
-    """Return other numbers that are not 0, and 0 where it was: networks look at signs, and count what is not 0."""
-    return rows * 1.0625 if rows.is_floating_point() else rows - (rows > 0).to(rows.dtype)
+def _moved(rows: Tensor, half: Tensor) -> Tensor:
+    """Return rows with other numbers in a half.
+
+    0 stays 0 and signs stay, which networks look at and count, unless there is nothing but 0.
+    """
+    if rows.dtype is torch.bool:
+        return rows ^ half
+    if not bool(((rows != 0) & half).any()):
+        return torch.where(half, torch.ones_like(rows), rows)
+    other = rows * 1.0625 if rows.is_floating_point() else rows - (rows > 0).to(rows.dtype)
+    return torch.where(half, other, rows)
 
 
 def _halves(rows: Tensor, dim: int) -> Iterator[Tensor]:
