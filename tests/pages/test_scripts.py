@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
@@ -185,7 +186,7 @@ def test_tabs_links_and_files(page, tmp_path):
       out.variables = drawn.markup.includes("var(--");
       const blob = await Page.png("data:image/svg+xml;charset=utf-8," + encodeURIComponent(drawn.markup), drawn.width, drawn.height);
       out.png = await new Promise((done) => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
-      out.csv = Page.csv(Page.data("figures")[figure.id]);
+      out.csv = Page.csv(Figures.rows(Page.data("figures")[figure.id]));
       document.querySelector(".tools button").click(); await new Promise((done) => setTimeout(done, 50));
       out.link = location.hash;
       return out;
@@ -201,7 +202,10 @@ def test_tabs_links_and_files(page, tmp_path):
     assert found["back"] == [["#trust", "trust"], ["", "summary"]], "the reader can go back"
     assert found["tools"] == ["Link", "PNG", "SVG", "CSV"]
     assert not found["variables"]
-    assert found["csv"].splitlines()[0] == "panel,kind,series,x,y,x end,y end"
+    assert (
+        found["csv"].splitlines()[0]
+        == "name,share of the model's advantage (%),interval from,interval to,tabular path,image path"
+    )
     assert found["link"].lstrip("#") in page
     picture = base64.b64decode(found["png"].partition(",")[2])
     image = pytest.importorskip("PIL.Image").open(io.BytesIO(picture)).convert("RGB")
@@ -211,7 +215,8 @@ def test_tabs_links_and_files(page, tmp_path):
 
 def test_everything_stands_without_javascript(page):
     assert "hidden" not in re.findall(r"<div class=\"tab\"[^>]*>", page)[0]
-    assert len(re.findall(r"<svg ", page)) + page.count('<img class="plate"') >= 5
+    assert page.count("<figure") >= 5
+    assert all(html.escape(one["words"]) in page for one in data_of(page)["figures"].values())
     assert page.count("<table") >= 5
     assert data_of(page)["figures"]
 

@@ -17,6 +17,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
+from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.summary import clear_names
@@ -230,7 +231,7 @@ def _ranked_rows(
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")
     ends = np.concatenate([[0.0, axes.dataLim.x0, axes.dataLim.x1], low, high, values])
     base.name_rows(axes, labels_of([shown.names[i] for i in order]))
-    axes.set_xlim(*(base.padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
+    axes.set_xlim(*(padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     texts = numbers(values)
     room = 6 + 4.6 * max(map(len, texts), default=0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import combinations, product
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,12 +18,14 @@ from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, error_in_words, shown, text_of
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import number, numbers
+from permgrad.base.numerals import numbers
 from permgrad.evaluation.cards import Sample
 from permgrad.evaluation.pair_effects import beyond_each, pair_effects
 from permgrad.pages import choices
+from permgrad.pages.charts.chart import padded, thinned
+from permgrad.pages.effects import effect_words
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import DATES, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _effect_of(
 
     table = table.reset_index(drop=True)
     sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})
-    rows = base.thinned(len(table), 40).astype(np.int64)
+    rows = thinned(len(table), 40).astype(np.int64)
     effects = pair_effects(sample, [(str(names[0]), str(names[1]))], rows, predict)
     if not effects:
         problem = f"{names[0]!r} and {names[1]!r} need at least two values each"
@@ -193,7 +194,7 @@ def pair_effect(
     panels = figure.subplots(1, 2, sharey=True)
     most = float(np.abs(beyond).max()) or 1.0
     looks = (
-        (mean[:, :, output], Normalize(*base.padded(mean[:, :, output], 0.0)), "sequential", what),
+        (mean[:, :, output], Normalize(*padded(mean[:, :, output], 0.0)), "sequential", what),
         (beyond, Normalize(-most, most), "diverging", "beyond both single effects"),
     )
     dots = np.asarray(effect["dots"], dtype=np.float64)
@@ -228,40 +229,7 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
     if axis["numeric"] and not axis["dates"]:
         base.plain_axis(axes, side)
         return
-    if axis["numeric"]:
-        getattr(axes, f"{side}axis").set_gid(DATES)
     places = range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
     ticks, words = ([axis[key][place] for place in places] for key in ("at", "label"))
     look: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if side == "x" else {}
     getattr(axes, f"set_{side}ticks")(ticks, labels_of(words, 12), **look)
-
-
-def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[float], str] = number) -> str:
-    """Return what an effect says: what the first feature changes, where the second has one value or another.
-
-    Of numbers these are the first and last value, of levels the two where the changes differ most.
-    """
-    mean = np.asarray(effect["mean"], dtype=np.float64)[:, :, output]
-    sides = [
-        [(0, len(axis["at"]) - 1)]
-        if axis["numeric"] and not axis.get("circle")
-        else list(combinations(range(len(axis["at"])), 2))
-        for axis in effect["axes"]
-    ]
-
-    def apart(four: Any) -> float:
-        (top, bottom), (left, right) = four
-        return abs(float(mean[bottom, right] - mean[top, right] - mean[bottom, left] + mean[top, left]))
-
-    rows, columns = max(product(*sides), key=apart)
-    (first, second), (one, other) = effect["axes"], (clean(name) for name in effect["pair"])
-
-    def value(axis: Mapping[str, Any], at: int) -> str:
-        label = clean(axis["label"][at])
-        return label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
-
-    start, end = (value(first, row) for row in rows)
-    moved = [float(mean[rows[1], at] - mean[rows[0], at]) for at in columns]
-    changes = [say(0.0 if abs(each) <= effect.get("rounding", 0.0) else each) for each in moved]
-    parts = [f"{change} where {other} is {value(second, at)}" for change, at in zip(changes, columns, strict=True)]
-    return f"From {start} to {end}, {one} changes the mean prediction by {parts[0]}, and by {parts[1]}."

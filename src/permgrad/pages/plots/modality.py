@@ -15,6 +15,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages import choices
+from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.sentences import path_words
@@ -100,7 +101,7 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     axes.barh(np.arange(len(names)), np.nan_to_num(value), height=0.52, color=colours, linewidth=0)
     base.name_rows(axes, labels_of(names))
     base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
-    axes.set_xlim(*base.padded([0.0, *numbers[np.isfinite(numbers)]], 0.04))
+    axes.set_xlim(*padded([0.0, *numbers[np.isfinite(numbers)]], 0.04))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     axes.set_xlabel(label)
     if axes.get_legend_handles_labels()[0]:
@@ -129,7 +130,7 @@ def missing(
     names = [result.names[place] for place in order]
     base.name_rows(axes, labels_of(names))
     base.note_hidden(axes, len(values) - len(order))
-    axes.set_xlim(*base.padded(np.concatenate([values, low[order], high[order]]), 0.04))
+    axes.set_xlim(*padded(np.concatenate([values, low[order], high[order]]), 0.04))
     axes.set_xlabel(f"loss, in {result.meta['unit']}" if measure == "loss" and "unit" in result.meta else measure)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
     figure.description = f"{measure} with these modalities present: {valued(names, values[order])}"

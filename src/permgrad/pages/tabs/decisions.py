@@ -15,7 +15,7 @@ from permgrad.base.numerals import fixed, number, percent
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import covering, error_bands, per_class
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
-from permgrad.pages import plots
+from permgrad.pages.charts import errors as charts
 from permgrad.pages.sentences import raised_words
 from permgrad.pages.views import SectionView, Tab, as_count, figures_of, names, packed, table_of
 from permgrad.pages.words import clean, names_apart, shorten, texts_of
@@ -146,7 +146,7 @@ def errors(section: SectionView, content: Assessment) -> None:
         # The positive one of two classes is last.
         order = [1, 0] if len(labels) == 2 and content.positive_place(labels) == 0 else list(range(len(labels)))
         matrix = np.asarray(test["confusion_matrix"])[np.ix_(order, order)]
-        figure = plots.confusion_matrix(matrix, [labels[place] for place in order])
+        figure = charts.confusion_matrix(matrix, [labels[place] for place in order])
         section.figure(
             figure, "Confusion matrix: rows are the true classes, colour is the share of each.", beside=beside
         )
@@ -154,9 +154,9 @@ def errors(section: SectionView, content: Assessment) -> None:
         return
     place, truth, classes = content.positive_place(scored.classes), texts_of(scored.truth), texts_of(scored.classes)
     probabilities = np.asarray(scored.probabilities, dtype=np.float64)
-    roc = plots.roc_curves(scored.truth, probabilities, list(scored.classes), positive=place)
+    roc = charts.roc_curves(scored.truth, probabilities, list(scored.classes), positive=place)
     versus = "" if len(classes) == 2 else ", each class versus the rest"
-    worst = f" The {plots.MOST_ROC_CURVES} classes with the smallest areas." * (len(classes) > plots.MOST_ROC_CURVES)
+    worst = f" The {charts.MOST_ROC_CURVES} classes with the smallest areas." * (len(classes) > charts.MOST_ROC_CURVES)
     section.figure(roc, f"ROC curves{versus}.{worst} The diagonal is guessing.", beside=beside)
     if len(classes) == 2:
         member = (truth == classes[place]).astype(np.float64)
@@ -198,7 +198,7 @@ def _over_time(section: SectionView, content: Assessment, truth: Floats, guess: 
         section.text(f"{words[0].upper()}{words[1:]}.")
     points = (truth, truth - guess) if numeric and content.keep_rows else (None, None)
     section.figure(
-        plots.over_time(
+        charts.over_time(
             times,
             {
                 what: (points[0], {"truth": truth, "prediction": guess}),
@@ -230,16 +230,16 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     if not content.keep_rows:  # each dot is a row
         return
     section.figure(
-        plots.residuals(truth, guess),
+        charts.residuals(truth, guess),
         "Predictions against true values, then the error (truth − prediction) by prediction, with its running median "
-        "and middle half, then the distribution of errors.",
+        "and middle half.",
     )
     features = content.residual_features
     if features is not None and features.shape[1] and len(features) == len(error):
         count = min(features.shape[1], 3)
         which = "strongest feature" if count == 1 else f"{count} strongest features"
         section.figure(
-            plots.residuals_by_feature(features, error),
+            charts.residuals_by_feature(features, error),
             f"The error by the values of the {which}. Where the running median is away from 0, the model has not "
             "learned something about the feature.",
         )

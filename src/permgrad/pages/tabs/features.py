@@ -12,7 +12,7 @@ import pandas as pd
 from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.models.images import PATCHES
-from permgrad.pages import plots
+from permgrad.pages.charts import explained as charts
 from permgrad.pages.rows_data import features_data
 from permgrad.pages.sentences import dominant_words, left_texts
 from permgrad.pages.tabs.along import along
@@ -87,8 +87,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         caption += " Colours show the path of the effect, the dot their sum."
     if explanation.p_values is not None:
         caption += " Grey: does not clearly matter."
-    with section.live("bars"):
-        section.figure(plots.bar(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""), caption)
+    section.figure(charts.ranking(explanation, top_n=15 if len(explanation.names) > _DRAWN else None), caption)
     section.text(
         unit,
         unit_words(in_loss),
@@ -113,9 +112,7 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
                 "Importance has no sign. Each panel sets one feature of every row to a quantile or a level, in the "
                 "table and in the image together, and shows the mean prediction."
             )
-            section.figure(
-                plots.direction(explanation, title=""), "Mean prediction by feature value. All panels share one scale."
-            )
+            section.figure(charts.direction(explanation), "Mean prediction by feature value, on one scale.")
         beside_the_data(section, content)
         if not directed and not (content.reading or {}).get("features") and content.cards is not None:
             _on_paper(section, content.cards)
@@ -232,7 +229,7 @@ def classes(section: SectionView, content: Assessment, explanation: Explanation)
             f"{', which is that over all rows' if whole is not None else ''}."
         )
     section.figure(
-        plots.classes(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""),
+        charts.classes(explanation, top_n=15 if len(explanation.names) > _DRAWN else None),
         "Importance by class (columns) and feature (rows).",
     )
 

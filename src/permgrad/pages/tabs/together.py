@@ -12,7 +12,8 @@ from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
-from permgrad.pages import plots
+from permgrad.pages.charts.explained import interactions
+from permgrad.pages.effects import effect_words
 from permgrad.pages.views import SectionView, Tab, figures_of, intervals_of, names, packed, table_of
 from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of
 
@@ -96,11 +97,12 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
                 "This loss also bends by itself: where two effects on the prediction merely add up, the value can "
                 "differ from 0. What the pair adds to both single effects (below) shows if the prediction needs both."
             )
+    colours = " Orange: both together cost less than the sum of each. Blue: more." if kind == "loss" else ""
+    section.figure(
+        interactions(explanation),
+        f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).{colours}",
+    )
     with section.live("pairs"):
-        section.figure(
-            plots.interactions(explanation, title=""),
-            f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).",
-        )
         section.table(_table(ranked, explanation))
 
 
@@ -126,12 +128,9 @@ def effects(section: SectionView, content: Assessment, drawn: Sequence[Mapping[s
         for effect in drawn[:_DRAWN]:
             title = " and ".join(map(clean, effect["pair"]))
             section.add("heading", title)
-            dots = "Dots: the rows' own values. " if content.keep_rows else ""
-            section.figure(
-                plots.pair_effect(effect, what=what, title=""),
-                f"{plots.effect_words(effect, say=say)} Left: the {what} where both are set to these values and all "
-                f"else stays, over {effect['rows']} rows. {dots}Right: what the pair adds to "
-                "both single effects.",
+            section.text(
+                f"{effect_words(effect, say=say)} This is the {what} where both are set to these values and all else "
+                f"stays, over {effect['rows']} rows."
             )
 
 

@@ -13,7 +13,7 @@ from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.evaluation.segments import FEWEST_ROWS, worse_groups
-from permgrad.pages import plots
+from permgrad.pages.charts import errors as charts
 from permgrad.pages.sentences import (
     no_segment_words,
     reliability_words,
@@ -217,10 +217,12 @@ def calibration(section: SectionView, content: Assessment) -> None:
     if older := curves_of(content, before=True):
         earlier, after = (number(float(np.mean([each.error for each in errors])), 2) for errors in (older, curves))
         section.text(f"Calibration on the validation rows changed the error from {earlier} to {after}.")
-    some = " (the nine classes with the most rows)" if len(classes) > plots.MOST_CALIBRATION_PANELS else ""
+    some = " (the nine classes with the most rows)" if len(classes) > charts.MOST_CALIBRATION_PANELS else ""
     what = clean(classes[positive]) if len(classes) == 2 else f"each class versus the rest{some}"
     section.figure(
-        plots.calibration(truth, table, list(classes), before=before, positive=positive, dependence=content.dependence),
+        charts.calibration(
+            truth, table, list(classes), before=before, positive=positive, dependence=content.dependence
+        ),
         f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
     )

@@ -134,6 +134,9 @@ const Charts = (() => {
     return texts[0].endsWith("%") ? marks.map((mark) => percent(mark, Math.max(0, -power - 2))) : marks.map((mark) => write(mark, largest - power + 1));
   };
 
+  /** The width of a chart: of its place on a narrow screen, so that its letters stay readable. */
+  const wide = (most = 640) => Math.min(most, Math.max(300, document.documentElement.clientWidth - 40));
+
   /** Shorten a long name in the middle. */
   const shorten = (/** @type {string} */ name, width = 26) => {
     const letters = [...name];
@@ -199,16 +202,17 @@ const Charts = (() => {
    * Draw the axis below ("x") or at the left ("y") of a frame, with faint lines across.
    * @param {Frame} frame
    * @param {any} scale  made by `linear` or `band`
-   * @param {{side: "x"|"y", label?: string, count?: number, write?: (value: any) => string, grid?: boolean, letters?: number}} options
+   * @param {{side: "x"|"y", label?: string, count?: number, write?: (value: any) => string, grid?: boolean, letters?: number,
+   *   marks?: any[], texts?: string[], slanted?: boolean}} options  `marks` and `texts`: places, and what is written there
    */
   const axis = (frame, scale, options) => {
-    const { side, label = "", count = 5, grid = true } = options;
+    const { side, label = "", count = 5, grid = true, slanted = false } = options;
     const named = scale.size !== undefined;
     const say = options.write ?? write;
     const across = side === "x";
-    const marks = named ? scale.domain : across ? apart(scale, count, say) : ticks(scale.domain, count);
+    const marks = options.marks ?? (named ? scale.domain : across ? apart(scale, count, say) : ticks(scale.domain, count));
     const [bottom, right] = [frame.height - frame.bottom, frame.width - frame.right];
-    const texts = named ? labels(marks, options.letters) : markTexts(marks, say);
+    const texts = options.texts ?? (named ? labels(marks, options.letters) : markTexts(marks, say));
     const group = node("g", { class: "axis", "aria-hidden": "true" });
     for (const [place, mark] of marks.entries()) {
       const at = scale(mark) + (named ? scale.size / 2 : 0);
@@ -218,7 +222,9 @@ const Charts = (() => {
       }
       group.append(
         across
-          ? text(at, bottom + 17, texts[place], { "text-anchor": "middle" })
+          ? slanted
+            ? text(0, 0, texts[place], { "text-anchor": "end", transform: `translate(${at + 4} ${bottom + 14}) rotate(-38)` })
+            : text(at, bottom + 17, texts[place], { "text-anchor": "middle" })
           : text(frame.left - 7, at + 4, texts[place], { "text-anchor": "end" }),
       );
     }
@@ -405,6 +411,6 @@ const Charts = (() => {
 
   return {
     node, colour, chart, linear, band, extent, ticks, write, percent, shorten, labels, text, axis, path, line, area, bars,
-    histogram, dots, waterfall, heat,
+    histogram, dots, waterfall, heat, wide, widthOf,
   };
 })();

@@ -105,7 +105,7 @@ const Page = (() => {
   const saveRows = (name, rows) => save(`${name}.csv`, new Blob([`\ufeff${csv(rows)}`], { type: "text/csv" }));
 
   const LOOKS = [
-    "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "opacity",
+    "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "opacity",
     "font-family", "font-size", "font-weight", "text-anchor", "visibility", "display", "stop-color", "paint-order",
   ];
 
@@ -118,6 +118,7 @@ const Page = (() => {
       const looks = getComputedStyle(old);
       const style = LOOKS.map((name) => `${name}:${looks.getPropertyValue(name)}`).join(";");
       after[at].setAttribute("style", style);
+      for (const name of ["fill", "stroke"]) after[at].removeAttribute(name);
     });
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("width", String(box[2]));
@@ -152,7 +153,7 @@ const Page = (() => {
    */
   const tools = (figure, about) => {
     if (figure.querySelector(":scope > .tools")) return;
-    const drawing = () => /** @type {SVGElement|HTMLImageElement|null} */ (figure.querySelector("svg, .plot img"));
+    const drawing = () => /** @type {SVGElement|HTMLImageElement|null} */ (figure.querySelector(".plot svg, .plot img"));
     const name = about.anchor.replace(/[^\w.-]+/g, "-");
     const say = element("span", { class: "done", role: "status" });
     const button = (/** @type {string} */ words, /** @type {string} */ title, /** @type {() => any} */ work) =>
@@ -211,6 +212,16 @@ const Page = (() => {
       element("figcaption", {}, about.caption));
     tools(made, about);
     return made;
+  };
+
+  /** Draw again when the width of charts changes, as when a phone is turned. @param {() => void} again */
+  const resized = (again) => {
+    let last = Charts.wide(900);
+    addEventListener("resize", () => {
+      if (Charts.wide(900) === last) return;
+      last = Charts.wide(900);
+      again();
+    });
   };
 
   // ---- tabs ---------------------------------------------------------------------------------------------------------
@@ -392,9 +403,22 @@ const Page = (() => {
     for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("td.text"))) {
       if (/[^\s]{14}/.test(cell.textContent ?? "")) cell.replaceChildren(...breakable(cell.textContent ?? ""));
     }
-    const numbers = data("figures");
+    const described = data("figures");
     for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("figure[id]"))) {
-      tools(one, { anchor: one.id, rows: numbers[one.id] ? () => numbers[one.id] : undefined });
+      const own = one.querySelector(".plot script")?.textContent;
+      const figured = own ? JSON.parse(own) : described[one.id];
+      const draw = () => {
+        try {
+          one.querySelector(".plot")?.replaceChildren(Figures.draw(figured));
+        } catch (problem) {
+          console.error(problem); // its words remain
+        }
+      };
+      if (figured) {
+        draw();
+        resized(draw);
+      }
+      tools(one, { anchor: one.id, rows: figured ? () => Figures.rows(figured) : undefined });
     }
     addEventListener("beforeprint", () => {
       for (const fold of document.querySelectorAll("details")) fold.open = true;
@@ -403,5 +427,5 @@ const Page = (() => {
     hint();
   };
 
-  return { address, breakable, csv, data, element, figure, go, png, saveRows, select, standalone, start, tab, tools, unpack };
+  return { address, breakable, csv, data, element, figure, go, png, resized, saveRows, select, standalone, start, tab, tools, unpack };
 })();
