@@ -204,7 +204,7 @@ def test_tabs_links_and_files(page, tmp_path):
     assert not found["variables"]
     assert (
         found["csv"].splitlines()[0]
-        == "name,share of the model's advantage (%),interval from,interval to,tabular path,image path"
+        == "name,increase of the loss (nats per row),interval from,interval to,tabular path,image path"
     )
     assert found["link"].lstrip("#") in page
     picture = base64.b64decode(found["png"].partition(",")[2])
