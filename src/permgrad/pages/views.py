@@ -7,8 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -135,25 +134,9 @@ class SectionView:
     blocks: list[Any] = field(default_factory=list)
     pictures: list[FigureView] = field(default_factory=list, repr=False)
 
-    @contextmanager
-    def live(self, name: str) -> Iterator[None]:
-        """Add a place that the tab's script fills with a view of this name.
-
-        What is added inside the ``with`` block is shown on paper and without JavaScript, or if the script fails.
-
-        Examples:
-            >>> section = SectionView("ranking", "Ranking")
-            >>> with section.live("list"):
-            ...     section.text("What readers without JavaScript see.")
-            >>> section.blocks
-            [('live', ('list', [('text', 'What readers without JavaScript see.')]))]
-        """
-        outside, self.blocks = self.blocks, []
-        try:
-            yield
-        finally:
-            outside.append(("live", (name, self.blocks)))
-            self.blocks = outside
+    def live(self, name: str) -> None:
+        """Add a place that the tab's script fills with a view of this name."""
+        self.blocks.append(("live", name))
 
     def add(self, kind: Literal["heading", "code", "terms", "link"], block: Any) -> None:
         """Add a heading of the next level, a command or call, terms with their meanings, or words with an anchor."""
@@ -345,12 +328,12 @@ class Tab:
 
     Examples:
         >>> def words(section, content):
-        ...     with section.live("list"):  # the script fills it, see page.js
-        ...         section.text(f"What predicts {content.target}.")
+        ...     section.text(f"What predicts {content.target}.")
+        ...     section.live("list")  # the script fills it, see page.js
         >>> tab = Tab(name="features", title="Features", sections=[("list", "All features", words)])
         >>> from permgrad.assess.assessment import Assessment
         >>> tab_view(tab, Assessment(title="t", target="price", task="regression")).sections[0].blocks
-        [('live', ('list', [('text', 'What predicts price.')]))]
+        [('text', 'What predicts price.'), ('live', 'list')]
     """
 
     name: str

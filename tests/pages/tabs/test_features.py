@@ -167,9 +167,8 @@ def test_report_md_has_the_ends_of_the_charts(content):
     assert not effect_lines(dataclasses.replace(content, cards=None))
 
 
-def test_the_warning_stands_without_javascript_and_in_the_verdict(content, page):
+def test_the_warning_stands_in_the_verdict(content):
     name = content.explanation.ranking()[1]
-    assert "leaves the data from" in page.split("<script")[0]
     (said,) = (one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "leaves")
     label = next(card["label"][-1] for card in content.cards.cards if card["feature"] == name)
     first = f"Curves of the mean effect leave the data: {name} (from {label} on). "
@@ -191,12 +190,6 @@ def test_intervals_and_files_are_as_in_python(seen):
     low, high = wilson(0.6, 5)
     assert seen["interval"] == pytest.approx({"mean": 0.6, "low": float(low), "high": float(high)}, abs=1e-6)
     assert seen["csv"] == "'=1+1,2\r\n"
-
-
-def test_without_a_browser_the_tables_and_words_of_figures_are_there(page):
-    assert "<table" in page
-    assert all(name in page for name in NAMES)
-    assert "Mean prediction by feature value, on one scale." in page
 
 
 PHONE = """

@@ -14,7 +14,7 @@ from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
-from permgrad.pages.charts.chart import WIDTH, Chart, mark, padded, panel, plot, thinned
+from permgrad.pages.charts.chart import WIDTH, Chart, mark, panel, plot, thinned
 from permgrad.pages.inputs import in_order
 from permgrad.pages.sentences import path_words
 from permgrad.pages.steps import ends_of, ranks_of, steps_of
@@ -226,58 +226,3 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
     )
     return Chart("swarm", words, data)
-
-
-# ---- one feature at a time -------------------------------------------------------------------------------------------
-def direction(explanation: Explanation) -> Chart:
-    """Return the mean prediction by the values of each feature, with the intervals of ``method="ale"``.
-
-    Of two classes only the positive one is drawn, of many the first six.
-    """
-    curves = explanation.direction or {}
-    names = [name for name in explanation.ranking() if name in curves][:_PANELS]
-    entries = [curves[name] for name in names]
-    tables = [
-        {end: np.asarray(entry[end], dtype=np.float64).reshape(len(entry["mean"]), -1) for end in _ENDS if end in entry}
-        for entry in entries
-    ]
-    labels, chosen = _lines_of(explanation, tables[0]["mean"].shape[1])
-    limits = padded(np.concatenate([ends[:, chosen].ravel() for table in tables for ends in table.values()]), 0.08)
-    what = clean(explanation.meta.get("direction_label", "mean prediction"))
-    panels = []
-    for name, entry, table in zip(names, entries, tables, strict=True):
-        numeric = entry.get("kind") == "numeric"
-        points = slice(None if numeric else _LEVELS)
-        x = entry["at"] if numeric else np.arange(len(table["mean"][points]))
-        marks = []
-        for line, k in enumerate(chosen):
-            about: dict[str, Any] = {"x": x, "colour": f"series-{line}"}
-            ends = {end: values[points, k] for end, values in table.items() if end != "mean"}
-            drawn = {"y": table["mean"][points, k], "name": labels[k] if len(chosen) > 1 else None}
-            if numeric:
-                marks += [mark("area", **about, **ends)] if ends else []
-                marks.append(mark("line", **about, **drawn))
-            else:
-                marks.append(mark("dots", **about, **drawn, **ends))
-        axis = {} if numeric else {"names": [clean(label) for label in entry.get("label", entry["at"])][points]}
-        panels.append(panel(axis, {"domain": limits}, marks, title=clean(name)))
-    changes = [table["mean"][-1, chosen[0]] - table["mean"][0, chosen[0]] for table in tables]
-    words = f"{what.capitalize()} by feature value, first to last: " + ", ".join(
-        f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}"
-        for name, change in zip(names, changes, strict=True)
-    )
-    return plot(f"{words}.", panels, columns=3, height=190, width=700)
-
-
-#: Features with a panel, levels of a panel, its lines, and the numbers of a curve.
-_PANELS, _LEVELS, _LINES, _ENDS = 9, 8, 6, ("mean", "low", "high")
-
-
-def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
-    """Return names of all outputs and which are drawn: of two the positive one, of many the first."""
-    labels = [clean(name) for name in explanation.outputs if name != "all"]
-    labels = labels if len(labels) == count else [f"output {k}" for k in range(count)]
-    if count != 2:
-        return labels, list(range(min(count, _LINES)))
-    positive = explanation.meta.get("positive")
-    return labels, [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]

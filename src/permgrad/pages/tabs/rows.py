@@ -9,8 +9,8 @@ import numpy as np
 
 from permgrad.pages.charts.explained import SWARM_ROWS, steps, swarm
 from permgrad.pages.choices import pick_output
-from permgrad.pages.inputs import in_order, shown_input, shown_inputs
-from permgrad.pages.pictures import activation, picture
+from permgrad.pages.inputs import shown_input, shown_inputs
+from permgrad.pages.pictures import picture
 from permgrad.pages.pictures import words as text_words
 from permgrad.pages.rows_data import rows_data
 from permgrad.pages.sentences import map_words
@@ -72,7 +72,7 @@ def where(section: SectionView, _: Assessment, main: Explanation) -> None:
 
 
 def single_rows(section: SectionView, content: Assessment) -> None:
-    """Single rows: a few on paper, every listed one on the screen."""
+    """Single rows: all that are listed, else a few."""
     if not content.rows and content.listed is None:
         return
     of_words = [] if content.words is None else list(content.words.numbers)
@@ -85,9 +85,11 @@ def single_rows(section: SectionView, content: Assessment) -> None:
         section.text(f"What each patch of an image does is shown for {len(of_patches)} rows: {some}.")
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
-    with section.live("explorer"):
-        for row in content.rows:
-            _draw_row(section, content, row)
+    if content.listed is not None:
+        section.live("explorer")
+        return
+    for row in content.rows:
+        _draw_row(section, content, row)
 
 
 def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> None:
@@ -101,18 +103,6 @@ def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> Non
         steps(row.explanation, row=row.row, output=output, label=label),
         f"{method} from the baseline's {label} (bottom) to this row's (top).{words}",
     )
-    if row.explanation.meta.get("order"):
-        caption = f"The row's values along the columns. Blue moves the {label} up, orange down."
-        shown = shown_input(in_order(row.explanation)[0], "columns", row.row, output)
-        section.figure(picture(shown, quantity_of(row.explanation)), caption)
-    numbers = [] if content.explained is None else content.explained.numbers
-    of_words = [] if content.words is None else list(content.words.numbers)
-    if content.words is not None and row.row < len(numbers) and numbers[row.row] in of_words:
-        caption = f"Words of the texts: their parts of the {label}. Blue moves it up, orange down."
-        parts, place = content.words.explanation, of_words.index(numbers[row.row])
-        section.figure(text_words(parts, place, output), caption)
-    if row.heat is not None and content.image_counts:
-        section.figure(activation(row.image, row.heat), clean(row.heat_title))
     for drawn, caption in row_pictures(row):
         section.figure(drawn, clean(caption))
 

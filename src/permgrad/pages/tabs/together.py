@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages.charts.explained import interactions
-from permgrad.pages.effects import effect_words
 from permgrad.pages.views import SectionView, Tab, figures_of, intervals_of, names, packed, table_of
 from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of
 
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.explanation.pairs import RankedPairs
 
-#: Effects on paper, pairs in the list, and in the page's data.
-_DRAWN, _LISTED, _MOST = 2, 20, 200
+#: Pairs in a table, and in the page's data.
+_LISTED, _MOST = 20, 200
 
 
 def nothing_together(content: Assessment) -> str:
@@ -102,8 +100,7 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
         interactions(explanation),
         f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).{colours}",
     )
-    with section.live("pairs"):
-        section.table(_table(ranked, explanation))
+    section.live("pairs")
 
 
 def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
@@ -119,19 +116,9 @@ def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
     return table_of(f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}", columns)
 
 
-def effects(section: SectionView, content: Assessment, drawn: Sequence[Mapping[str, Any]]) -> None:
+def effects(section: SectionView, *_: Any) -> None:
     """The prediction by the values of two features, for the strongest clear pairs."""
-    classes = None if content.together is None else content.together.classes
-    what = "mean prediction" if classes is None else f"mean probability of {clean(classes[0])}"
-    say = number if classes is None else percentage_points
-    with section.live("effect"):
-        for effect in drawn[:_DRAWN]:
-            title = " and ".join(map(clean, effect["pair"]))
-            section.add("heading", title)
-            section.text(
-                f"{effect_words(effect, say=say)} This is the {what} where both are set to these values and all else "
-                f"stays, over {effect['rows']} rows."
-            )
+    section.live("effect")
 
 
 def percentage_points(change: float) -> str:

@@ -29,7 +29,6 @@ from permgrad.pages.words import (
     confidence_words,
     listed,
     names_apart,
-    p_text,
     quantity_of,
     rank_texts,
     shown_ranks,
@@ -81,7 +80,7 @@ def caveats(section: SectionView, content: Assessment) -> None:
 
 
 # ---- segments --------------------------------------------------------------------------------------------------------
-def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any]) -> None:
+def segments(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None:
     """The scores of groups of test rows, those that are clearly worse first."""
     if not stored["features"]:
         return
@@ -97,32 +96,7 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
         if tests
         else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others.",
     )
-    shown = shown_segments(content, stored)
-    write, label = (percent, "accuracy") if stored["score"] == "accuracy" else (number, "mean absolute error")
-    worst = worse_groups(stored)
-    lines = [{"feature": one["feature"], **group} for one in shown for group in one["groups"]]
-    few = f" (the first {MOST_LINES} of {len(lines):,})" * (len(lines) > MOST_LINES)
-    with section.live("segments"):
-        for groups, caption, fold in (
-            (worst, "Groups that are clearly worse.", ""),
-            (lines, "Groups by feature.", f"Groups of the most important features{few}"),
-        ):
-            if not groups:
-                continue
-            frame = pd.DataFrame(groups[:MOST_LINES])
-            columns = [
-                names(frame["feature"], "feature"),
-                names(frame["group"], "group", ["best" if worse else "" for worse in frame["worse"]]),
-                figures_of("rows", frame["rows"], as_count),
-                figures_of(label, frame["score"], write),
-                intervals_of(frame["low"], frame["high"], write),
-                figures_of("other rows", frame["rest"], write),
-                figures_of("adjusted p", frame["p_holm"], p_text),
-            ]
-            shared = [key for key in ("observed", "predicted") if all(key in one for one in groups[:MOST_LINES])]
-            columns += [figures_of(key, frame[key], write) for key in shared]
-            bold = " Bold: clearly worse." if frame["worse"].any() else ""
-            section.table(table_of(f"{caption}{bold}", columns), fold)
+    section.live("segments")
 
 
 def shown_segments(content: Assessment, stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:

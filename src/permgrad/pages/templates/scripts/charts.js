@@ -376,41 +376,8 @@ const Charts = (() => {
     return svg;
   };
 
-  /**
-   * A table of coloured cells: a whole chart. `shade` is in 0 … 1, `words` what a cell says.
-   * @param {{rows: string[], columns: string[], shade: number[][], words: string[][]}} data
-   */
-  const heat = (data, size = {}) => {
-    const wide = Math.max(44, Math.min(110, 420 / Math.max(data.columns.length, 1)));
-    const { svg, frame } = chart({
-      width: 190 + wide * data.columns.length, height: 104 + 34 * data.rows.length, left: 130, top: 76, bottom: 20, ...size,
-    }, data.rows.map((row, at) => `${row}: ${data.columns.map((column, to) => `${column} ${data.words[at][to]}`).join(", ")}.`).join(" "));
-    const x = band(data.columns.map((_, at) => `${at}`), [frame.left, frame.left + wide * data.columns.length], 0.04);
-    const y = band(data.rows.map((_, at) => `${at}`), [frame.top, frame.height - frame.bottom], 0.06);
-    const [heads, sides] = [labels(data.columns, 40, 84), labels(data.rows, 40, frame.left - 10)];
-    heads.forEach((name, to) => {
-      svg.append(text(0, 0, name, { transform: `translate(${x(`${to}`) + x.size / 2} ${frame.top - 8}) rotate(-40)` }));
-    });
-    data.rows.forEach((row, at) => {
-      svg.append(text(frame.left - 8, y(`${at}`) + y.size * 0.64, sides[at], { "text-anchor": "end" }));
-      data.columns.forEach((column, to) => {
-        const shade = Math.min(Math.max(data.shade[at][to] || 0, 0), 1);
-        svg.append(
-          node("rect", {
-            x: x(`${to}`), y: y(`${at}`), width: x.size, height: y.size, fill: colour("tabular"),
-            "fill-opacity": (0.06 + 0.5 * shade).toFixed(3),
-          }, node("title", {}, `${row}, ${column}: ${data.words[at][to]}`)),
-          text(x(`${to}`) + x.size / 2, y(`${at}`) + y.size * 0.64, data.words[at][to], {
-            "text-anchor": "middle", fill: colour("ink"),
-          }),
-        );
-      });
-    });
-    return svg;
-  };
-
   return {
     node, colour, chart, linear, band, extent, ticks, write, percent, shorten, labels, text, axis, path, line, area, bars,
-    histogram, dots, waterfall, heat, wide, widthOf,
+    histogram, dots, waterfall, wide, widthOf,
   };
 })();

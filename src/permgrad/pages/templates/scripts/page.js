@@ -12,8 +12,8 @@
  *       reveal(anchor) { ... },                              // a link to a section: true if it showed something better
  *     });
  *
- * `box` is empty and `data` is what the tab's `data` function returned in Python. A view that returns false, or fails,
- * leaves the static content in its place. Scripts never write data as HTML: use `Page.element` and `Charts.node`.
+ * `box` is empty and `data` is what the tab's `data` function returned in Python. A view that returns false
+ * leaves nothing in its place. Scripts never write data as HTML: use `Page.element` and `Charts.node`.
  *
  * @typedef {{live?: Record<string, (box: HTMLElement, data: any) => (void|false)>,
  *   open?: (path: string, data: any) => void, reveal?: (anchor: string) => boolean}} TabScript
@@ -241,7 +241,7 @@ const Page = (() => {
         if (draw(box, data(name)) === false) box.remove();
         else place.dataset.drawn = "yes";
       } catch (problem) {
-        box.remove();
+        box.replaceChildren(element("p", {}, "This browser cannot draw this part."));
         console.error(problem);
       }
     }
@@ -421,6 +421,7 @@ const Page = (() => {
       tools(one, { anchor: one.id, rows: figured ? () => Figures.rows(figured) : undefined });
     }
     addEventListener("beforeprint", () => {
+      for (const panel of panels()) fill(panel);
       for (const fold of document.querySelectorAll("details")) fold.open = true;
     });
     if (panels().length) follow();
