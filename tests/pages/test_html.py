@@ -14,7 +14,7 @@ from browsing import needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, global_explanation, report_content
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.sections.network import NetworkSection
+from permgrad.assess.sections.network import LayoutSection, NetworkSection
 from permgrad.base.errors import InputError
 from permgrad.pages.html import render_page, render_report
 from permgrad.pages.report import Report
@@ -279,14 +279,18 @@ def test_undefined_metrics_and_importance_without_anything_that_stands_out(undra
     assert "A hybrid network (table and image) predicts" in render_report(dataclasses.replace(content, metrics=stored))
 
 
+def drawn(drawing: str) -> LayoutSection:
+    return LayoutSection(drawing=drawing, name="tinto", pixels=8, text="")
+
+
 def test_foreign_drawings_are_images_and_must_be_svg():
     drawing = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-    content = Assessment(title="t", target="y", task="regression", network=NetworkSection(drawing=drawing))
+    content = Assessment(title="t", target="y", task="regression", layout=drawn(drawing))
     text = render_report(content)
     assert "alert(1)" not in text
     assert 'src="data:image/svg+xml;base64,' in text
-    with pytest.raises(InputError, match="A drawing must be a matplotlib Figure or SVG markup"):
-        render_report(dataclasses.replace(content, network=NetworkSection(drawing="a.png")))
+    with pytest.raises(InputError, match="A drawing must be SVG markup"):
+        render_report(dataclasses.replace(content, layout=drawn("a.png")))
 
 
 def test_writing_is_atomic(tmp_path, monkeypatch, undrawn):
@@ -294,7 +298,7 @@ def test_writing_is_atomic(tmp_path, monkeypatch, undrawn):
     content = Assessment(title="t", target="y", task="regression")
     assert Report(render_report(content)).save(path).path == path
     before = path.read_text(encoding="utf-8")
-    bad = dataclasses.replace(content, network=NetworkSection(drawing="nonsense"))
+    bad = dataclasses.replace(content, layout=drawn("nonsense"))
     with pytest.raises(InputError):
         Report(render_report(bad)).save(path)
     assert path.read_text(encoding="utf-8") == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import math
 import re
@@ -25,8 +24,6 @@ from permgrad.pages.charts.chart import Chart
 from permgrad.pages.words import clean, plain_text, shorten
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from permgrad.assess.assessment import Assessment
     from permgrad.evaluation.metrics import Metric
 
@@ -149,7 +146,7 @@ class SectionView:
 
     def figure(
         self,
-        drawing: Chart | Markup | Figure | str | None,
+        drawing: Chart | Markup | str | None,
         caption: str = "",
         alt: str = "",
         *,
@@ -206,41 +203,22 @@ def built(builders: Iterable[Builder], *about: Any) -> list[SectionView]:
 _BETWEEN = re.compile(r">\s+<")
 
 
-def figure_view(
-    drawing: Chart | Markup | Figure | str, caption: str = "", alt: str = "", *, timed: bool = False
-) -> FigureView:
-    """Return a figure: arrays that the page's script draws, inputs of ``pages.pictures``, or a picture.
+def figure_view(drawing: Chart | Markup | str, caption: str = "", alt: str = "", *, timed: bool = False) -> FigureView:
+    """Return a figure: arrays that the page's script draws, inputs of ``pages.pictures``, or a picture (SVG markup).
 
-    A picture, a figure of matplotlib or SVG markup, is an image, which cannot run scripts or load from the network.
+    A picture is an image, which cannot run scripts or load from the network.
     """
     if isinstance(drawing, Chart):
         chart = replace(drawing, words=clean(drawing.words))
         return FigureView(Markup(), caption, drawing.width, timed, chart=chart)
     if isinstance(drawing, Markup):
         return FigureView(drawing, caption, timed=timed, inputs=True)
-    width = FigureView.width
-    if not isinstance(drawing, str) and hasattr(drawing, "savefig"):
-        width = round(drawing.get_size_inches()[0] * 96)  # CSS pixels
-        alt, drawing = getattr(drawing, "description", "") or alt, _svg(drawing)
     if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:
-        problem = (
-            f"A drawing must be a matplotlib Figure or SVG markup, got {type(drawing).__name__} "
-            f"{shorten(repr(drawing), 40)}"
-        )
-        raise InputError(problem, hint="Pass a Figure, or text with <svg>.", code="PG001")
+        problem = f"A drawing must be SVG markup, got {type(drawing).__name__} {shorten(repr(drawing), 40)}"
+        raise InputError(problem, hint="Pass text with <svg>.", code="PG001")
     data = base64.b64encode(_BETWEEN.sub("><", drawing).encode("utf-8", "replace")).decode("ascii")
     image = Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
-    return FigureView(image, caption, width, timed)
-
-
-def _svg(figure: Figure) -> str:
-    """Return a figure of matplotlib as SVG. Without a date, the same drawing gives the same bytes."""
-    from matplotlib import rc_context  # slow to load, and few pages have pictures
-
-    buffer = io.StringIO()
-    with rc_context({"svg.hashsalt": "permgrad", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return FigureView(image, caption, timed=timed)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------

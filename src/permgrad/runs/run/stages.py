@@ -55,7 +55,6 @@ from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
 from permgrad.imaging.layout import StoredLayout, extent, layout_to_dict
 from permgrad.imaging.path import is_ordered
-from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
@@ -421,6 +420,8 @@ def layout_stage(work: RunWork) -> None:
     if layout is not None:
         if layout.pixels > 20:
             work.say(f"note: the image has {extent(layout.shape)}, to hold {len(names)} columns")
+        from permgrad.imaging.picture import layout_svg  # loads matplotlib, which few networks need
+
         write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
         content |= {**layout_to_dict(layout), "columns": names}
     work.write(LAYOUT, content)

@@ -294,8 +294,50 @@ const Figures = (() => {
     ["step", data.label], [data.startName, data.start], ...data.steps.map((/** @type {any} */ step) => [step.name, step.value]), [data.endName, data.end],
   ];
 
+  // ---- a network ----------------------------------------------------------------------------------------------------
+  const HUES = { tabular: "tabular", image: "image", head: "series-2", input: "neutral" };
+
+  /** The layers of a network: branches above each other, the head behind them. @param {any} data */
+  const blocks = (data) => {
+    const [step, wide_, tall, lane] = [150, 122, 84, 118];
+    const branches = data.lanes.slice(0, -1), head = data.lanes[data.lanes.length - 1];
+    const longest = Math.max(0, ...branches.map((/** @type {any} */ one) => one.blocks.length));
+    const height = Math.max(branches.length, 1) * lane;
+    const { svg } = chart({ width: step * (longest + head.blocks.length), height }, data.words);
+    const arrow = (/** @type {number[]} */ [x1, y1], /** @type {number[]} */ [x2, y2]) => {
+      const turn = Math.atan2(y2 - y1, x2 - x1);
+      const ends = [2.7, -2.7].map((side) => `L${x2 + 8 * Math.cos(turn + side)} ${y2 + 8 * Math.sin(turn + side)}`);
+      svg.append(node("path", { d: `M${x1} ${y1}L${x2} ${y2}${ends[0]}M${x2} ${y2}${ends[1]}`, fill: "none", stroke: colour("muted"), "stroke-width": 1 }));
+    };
+    const draw = (/** @type {any} */ one, /** @type {number} */ left, /** @type {number} */ middle) => {
+      svg.append(text(left, middle - tall / 2 - 6, one.name));
+      one.blocks.forEach((/** @type {any} */ block, /** @type {number} */ at) => {
+        const x = left + at * step;
+        if (at) arrow([x - step + wide_, middle], [x, middle]);
+        const more = labels([block.more.join(" · ")], 80, wide_ - 8)[0];
+        const lines = [block.title, block.shape, more, block.count ? `${block.count.toLocaleString("en-US")} parameters` : ""].filter(Boolean);
+        svg.append(node("rect", { x, y: middle - tall / 2, width: wide_, height: tall, rx: 5, fill: colour(HUES[/** @type {"head"} */ (one.part)]), "fill-opacity": 0.22, stroke: colour("muted"), "stroke-width": 0.7 },
+          node("title", {}, [block.title, block.shape, block.more.join(" · ")].join(", "))));
+        lines.forEach((words, k) => svg.append(text(x + wide_ / 2, middle + 4 + (k - (lines.length - 1) / 2) * 17, words, {
+          "text-anchor": "middle", fill: colour("ink"), "font-weight": k ? null : 600, "font-size": k < 2 ? 12 : 11,
+        })));
+      });
+    };
+    const places = branches.map((/** @type {any} */ _, /** @type {number} */ at) => (at + 0.5) * lane + 8);
+    branches.forEach((/** @type {any} */ one, /** @type {number} */ at) => {
+      draw(one, 0, places[at]);
+      arrow([(one.blocks.length - 1) * step + wide_, places[at]], [longest * step, height / 2 + 8]);
+    });
+    draw(head, longest * step, height / 2 + 8);
+    return svg;
+  };
+  const blockRows = (/** @type {any} */ data) => [
+    ["part", "layer", "shape", "parameters"],
+    ...data.lanes.flatMap((/** @type {any} */ one) => one.blocks.map((/** @type {any} */ block) => [one.name, [block.title, ...block.more].join(" · "), block.shape, block.count])),
+  ];
+
   /** @type {Record<string, [(data: any, width: number) => SVGElement, (data: any) => any[][]]>} */
-  const KINDS = { bars: [bars, barRows], plot: [plot, plotRows], cells: [cells, cellRows], swarm: [swarm, swarmRows], steps: [steps, stepRows] };
+  const KINDS = { bars: [bars, barRows], plot: [plot, plotRows], cells: [cells, cellRows], swarm: [swarm, swarmRows], steps: [steps, stepRows], blocks: [blocks, blockRows] };
 
   /** The drawing of a figure's arrays. @param {any} data */
   const draw = (data) => KINDS[data.kind][0](data, wide(data.width));
