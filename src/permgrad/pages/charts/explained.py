@@ -33,34 +33,40 @@ SWARM_ROWS, _SWARM, _SHADES = 300, 12, 5
 _SIGNED, _CURVES = 20, 8
 
 
-def ranking(explanation: Explanation, *, top_n: int | None = None) -> Chart:
+def ranking(explanation: Explanation, *, top_n: int | None = None, column: int = 0) -> Chart:
     """Return the features of a global explanation by falling importance, with intervals, parts by path, and ranks."""
-    values = np.asarray(explanation.values[:, 0], dtype=np.float64)
-    order = choices.largest(sizes_of(explanation, 0), top_n)
-    low, high = (end[order, 0] for end in explanation.ci())
-    clear, paths = clear_names(explanation, 0), choices.adding_parts(explanation, 0) or {}
-    ranks = shown_ranks(explanation, 0)
+    values = np.asarray(explanation.values[:, column], dtype=np.float64)
+    order = choices.largest(sizes_of(explanation, column), top_n)
+    ranks = shown_ranks(explanation, column)
+    data = ranked(explanation, column, order, choices.adding_parts(explanation, column) or {})
+    data |= {"side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]]}
+    data |= {"label": quantity_of(explanation, column), "hidden": len(values) - len(order)}
     leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
-    data = {
-        "names": [clean(explanation.names[place]) for place in order],
-        "values": values[order],
-        "low": low,
-        "high": high,
-        "quiet": [clear is not None and explanation.names[place] not in clear for place in order],
-        "parts": [
-            {"name": f"{clean(name)} path", "colour": _colour(name, at), "values": part[order]}
-            for at, (name, part) in enumerate(paths.items())
-        ],
-        "texts": numbers(values[order]),
-        "side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]],
-        "label": quantity_of(explanation, 0),
-        "hidden": len(values) - len(order),
-    }
     words = (
         f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals. "
         f"Largest: {leading}."
     )
     return Chart("bars", words, data)
+
+
+def ranked(
+    explanation: Explanation, column: int, order: npt.NDArray[np.intp], paths: Mapping[str, Floats]
+) -> dict[str, Any]:
+    """Return the bars of some features. Those that do not clearly matter are ``quiet``."""
+    values, clear = np.asarray(explanation.values[order, column], dtype=np.float64), clear_names(explanation, column)
+    low, high = (end[order, column] for end in explanation.ci())
+    return {
+        "names": [clean(explanation.names[place]) for place in order],
+        "values": values,
+        "low": low,
+        "high": high,
+        "quiet": [clear is not None and explanation.names[place] not in clear for place in order],
+        "parts": [
+            {"name": f"{clean(name)} path", "colour": _colour(name, at), "values": np.nan_to_num(part[order])}
+            for at, (name, part) in enumerate(paths.items())
+        ],
+        "texts": numbers(values),
+    }
 
 
 def _colour(name: str, position: int) -> str:
@@ -160,11 +166,12 @@ def along(explanation: Explanation) -> Chart:
 
 
 # ---- pairs -----------------------------------------------------------------------------------------------------------
-def interactions(explanation: Explanation) -> Chart:
+def interactions(explanation: Explanation, *, top_n: int | None = 12, target: str | int | None = None) -> Chart:
     """Return how the features of the strongest pairs work together, a cell for each pair, clear ones framed."""
-    pairs = pairs_of(explanation, None)
-    leading = list(dict.fromkeys(name for names in pairs.names for name in names))[:_SWARM]
-    players = [name for name in choices.as_global(explanation).ranking(None) if name in leading]
+    pairs = pairs_of(explanation, target)
+    leading = list(dict.fromkeys(name for names in pairs.names for name in names))
+    leading = leading[: max(2, choices.check_top_n(top_n, len(leading)))]
+    players = [name for name in choices.as_global(explanation).ranking(target) if name in leading]
     place = {name: at for at, name in enumerate(players)}
     table, frames = np.full((len(players), len(players)), np.nan), []
     for names, value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
@@ -174,11 +181,13 @@ def interactions(explanation: Explanation) -> Chart:
             frames += [[row - 1, column]] if clear else []
     # The first has no pair to its left, the last none below.
     table = table[1:, :-1]
+    texts, finite = np.full(table.shape, "", dtype=object), np.isfinite(table)
+    texts[finite] = numbers(table[finite], 2)
     data = {
         "rows": [clean(name) for name in players[1:]],
         "columns": [clean(name) for name in players[:-1]],
         "values": table,
-        "texts": [[number(value, 2) if np.isfinite(value) else "" for value in row] for row in table],
+        "texts": texts,
         "most": float(np.nanmax(np.abs(table), initial=0.0)) or 1.0,
         "framed": frames,
     }

@@ -11,22 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
-from permgrad.attribution.explanation.pairs import RankedPairs, pairs_of
+from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, error_in_words, shown, text_of
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import numbers
 from permgrad.evaluation.cards import Sample
 from permgrad.evaluation.pair_effects import beyond_each, pair_effects
 from permgrad.pages import choices
+from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded, thinned
 from permgrad.pages.effects import effect_words
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.words import clean, labels_of, quantity_of, valued
+from permgrad.pages.words import clean, labels_of, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -79,49 +79,27 @@ def interactions(
         problem = f"pair, model and X belong to kind='effect', got kind={kind!r}"
         raise InputError(problem, hint="Leave them out.", code="PG006")
     choices.check_one_unit(explanation, "interactions")
-    pairs = pairs_of(explanation, target)
-    players = _players(choices.as_global(explanation), pairs, top_n, target)
-    count, place = len(players), {name: at for at, name in enumerate(players)}
-    table = np.full((count, count), np.nan)
-    frames = []
-    for (first, second), value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
-        if first in place and second in place:
-            row, column = sorted((place[first], place[second]), reverse=True)
-            table[row, column] = value
-            frames += [(row, column)] if clear else []
-    # The first has no pair to its left, the last none below.
-    table, names = table[1:, :-1], labels_of(players, 22)
+    chart = charts.interactions(explanation, top_n=top_n, target=target)
+    table, most, frames = (chart.data[key] for key in ("values", "most", "framed"))
+    count = len(table) + 1
     size = float(np.clip(0.55 * count, 2.0, 6.2))
     figure, axes = base.one_panel(size + 2.6, size + 1.3, title, "Pairs that work together")
-    most = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
-    finite = np.isfinite(table)
-    texts = np.full(table.shape, "", dtype=object)
-    texts[finite] = numbers(table[finite], 2)
-    few = count <= _MOST_NUMBERS
+    players = labels_of([chart.data["columns"][0], *chart.data["rows"]], 22)
+    names = players[1:], players[:-1]
+    texts = chart.data["texts"] if count <= _MOST_NUMBERS else None
     size_of = style.SIZE_SMALL if count > 7 else style.SIZE_LABEL
-    base.heat_table(axes, table, texts if few else None, (names[1:], names[:-1]), most=most, signed=True, size=size_of)
+    base.heat_table(axes, table, texts, names, most=most, signed=True, size=size_of)
     for row, column in frames:
         corners = np.array([(-0.46, -0.46), (0.46, -0.46), (0.46, 0.46), (-0.46, 0.46)])
-        axes.add_patch(Polygon(np.add(corners, (column, row - 1)), fill=False, edgecolor=style.INK, linewidth=1.3))
+        axes.add_patch(Polygon(np.add(corners, (column, row)), fill=False, edgecolor=style.INK, linewidth=1.3))
     # Cells above the diagonal are no pairs. Grey ones below it were not measured.
     stairs = [(at + 0.51, at + side) for at in range(count - 1) for side in (-0.52, 0.5)]
     axes.add_patch(Polygon([*stairs, (count, count - 1.5), (count, -0.6)], color=style.PAPER, linewidth=0, zorder=2))
-    base.name_columns(axes, names[:-1], slanted=True, degrees=32)
+    base.name_columns(axes, names[1], slanted=True, degrees=32)
     label = f"interaction: {quantity_of(explanation)}"
     base.colour_bar(axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8)
-    strongest = [" × ".join(names) for names in pairs.names[:5]]
-    figure.description = (
-        f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: "
-        f"{valued(strongest, pairs.values[:5])}"
-    )
+    figure.description = chart.words
     return figure
-
-
-def _players(explanation: Explanation, pairs: RankedPairs, top_n: int | None, target: Any) -> list[str]:
-    """Return the features of the strongest pairs, by falling importance."""
-    leading = list(dict.fromkeys(name for names in pairs.names for name in names))
-    chosen = set(leading[: max(2, choices.check_top_n(top_n, len(leading)))])
-    return [name for name in explanation.ranking(target) if name in chosen]
 
 
 # ---- the effect of a pair --------------------------------------------------------------------------------------------
