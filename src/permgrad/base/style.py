@@ -1,7 +1,7 @@
 """The look of plots and pages: one place for colours, type and spacing.
 
 Colours differ with every common colour vision and in grey: the two paths are a blue and an orange of different
-lightness. The report replaces light colours by dark ones by name, so that figures follow the reader's setting.
+lightness. The figures of a page name them, and follow the reader's setting.
 """
 
 from __future__ import annotations

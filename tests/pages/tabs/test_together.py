@@ -11,6 +11,7 @@ from browsing import data_of, needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, pairs_explanation, report_content, with_together
 
 from permgrad.assess.sections.together import TogetherSection
+from permgrad.base.numerals import percent
 from permgrad.evaluation.pair_effects import beyond_each
 from permgrad.pages.effects import effect_words
 from permgrad.pages.html import render_page
@@ -138,6 +139,10 @@ def test_pairs_and_effects_in_a_browser(seen):
 @needs_browser
 def test_sentences_are_those_of_python(seen):
     content, shown = seen
-    words = effect_words(content.together.effects[0], say=together.percentage_points)
+
+    def points(change: float) -> str:
+        return percent(change).replace("\u00a0%", " percentage points").replace("-", "−")
+
+    words = effect_words(content.together.effects[0], say=points)
     assert "percentage points where" in words
     assert shown["captions"][0].startswith(words)

@@ -121,11 +121,6 @@ def effects(section: SectionView, *_: Any) -> None:
     section.live("effect")
 
 
-def percentage_points(change: float) -> str:
-    """Write a change of a probability."""
-    return f"{percent(change)} points".replace("\u00a0% points", " percentage points").replace("-", "−")
-
-
 def modalities(section: SectionView, _: Assessment, explanation: Explanation) -> None:
     """What the loss loses without each input, alone and behind all others, and what two do together."""
     ranked, single = pairs_of(explanation), explanation.of_order(1)
