@@ -114,9 +114,8 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
         drawn = charts.scores(
             folds, label=f"{comparison.measure.label} ({comparison.measure.direction} is better)", level=level
         )
-        joined = " Thin lines join the dots of a fold." if len(comparison.folds) <= 12 else ""
         grey = " Grey: significantly behind the best." if not frame["level"].all() else ""
-        section.figure(drawn, f"Each dot is a fold, the diamond the mean.{joined}{grey}")
+        section.figure(drawn, f"Each dot is a fold, the diamond the mean.{grey}")
     _standing_table(section, comparison)
     pairs = comparison.pairs
     if len(pairs) > 1:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Floats
-from permgrad.base.numerals import number, numbers
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import HALF, WIDTH, Chart, mark, panel, plot
@@ -59,7 +59,7 @@ def reliance(importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, 
         "rows": [clean(names[place]) for place in order],
         "columns": [clean(name) for name in importances],
         "values": table,
-        "texts": [["<\u00a01\u00a0%" if one < 0.005 else f"{one:.0%}" for one in row] for row in np.nan_to_num(table)],
+        "texts": [["<\u00a01\u00a0%" if one < 0.005 else percent(one) for one in row] for row in np.nan_to_num(table)],
         "most": float(np.nanmax(table, initial=0.0)) or 1.0,
     }
     leading = "; ".join(

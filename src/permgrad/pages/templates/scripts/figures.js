@@ -48,20 +48,19 @@ const Figures = (() => {
     const left = Math.min(longest + 12, Math.max(90, (width - right) * 0.42));
     const parts = data.parts ?? [], marks = data.marks ?? [];
     const key = legend([...parts, ...marks.map((/** @type {any} */ one) => ({ ...one, colour: one.colour ?? "ink" }))], width, left);
-    const top = key.height + (side.length ? 22 : 8), hidden = data.hidden ? 18 : 0;
-    const { svg, frame } = chart({ width, height: top + step * count + 44 + hidden, left, right, top, bottom: 44 + hidden }, data.words);
+    const top = key.height + (side.length ? 22 : 8);
+    const { svg, frame } = chart({ width, height: top + step * count + 44, left, right, top, bottom: 44 }, data.words);
     const [low, high] = [data.names.map(() => 0), data.names.map(() => 0)];
     const pieces = parts.map((/** @type {any} */ part) => part.values.map((/** @type {number|null} */ value, /** @type {number} */ at) => {
       const ends = (value ?? 0) < 0 ? low : high, from = ends[at];
       ends[at] += value ?? 0;
       return [from, ends[at]];
     }));
-    const all = [data.values, data.low, data.high, low, high, ...marks.map((/** @type {any} */ one) => one.values), ...(data.spread ?? []).flat()].flat().filter(known);
+    const all = [data.values, data.low, data.high, ...(parts.length ? [low, high] : []), ...marks.map((/** @type {any} */ one) => one.values), ...(data.spread ?? []).flat()].flat().filter(known);
     const x = linear(extent(all, data.zero === false ? [] : [0]), [left + 6, width - right - 6]);
     const middle = (/** @type {number} */ at) => top + (at + 0.5) * step;
-    svg.append(key.group, axis({ ...frame, bottom: 44 + hidden, height: frame.height - hidden + hidden }, x, { side: "x", label: Charts.shorten(data.label ?? "", Math.floor((width - left) / 6.2)), write: data.share ? percent : write, count: width < 480 ? 3 : 5 }));
-    const zero = x(Math.min(Math.max(0, x.domain[0]), x.domain[1]));
-    svg.append(node("line", { x1: zero, x2: zero, y1: top, y2: top + step * count, stroke: colour("muted"), "stroke-width": 0.8 }));
+    svg.append(key.group, axis(frame, x, { side: "x", label: Charts.shorten(data.label ?? "", Math.floor((width - left) / 6.2)), write: data.share ? percent : write, count: width < 480 ? 3 : 5 }));
+    if (x.domain[0] <= 0 && x.domain[1] >= 0) svg.append(node("line", { x1: x(0), x2: x(0), y1: top, y2: top + step * count, stroke: colour("muted"), "stroke-width": 0.8 }));
     const words = labels(data.names, 60, left - 10);
     const half = step * 0.29;
     data.names.forEach((/** @type {string} */ name, /** @type {number} */ at) => {
@@ -84,7 +83,7 @@ const Figures = (() => {
       svg.append(row);
     });
     if (side.length) svg.append(text(width, top - 6, side[0], { "text-anchor": "end" }));
-    if (data.hidden) svg.append(text(left - 8, top + step * count + 17, `${data.hidden} more not shown`, { "text-anchor": "end", "font-size": 11 }));
+    if (data.hidden) svg.append(text(0, frame.height - 5, `${data.hidden} more not shown`, { "font-size": 11 }));
     return svg;
   };
 
