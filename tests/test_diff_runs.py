@@ -92,14 +92,17 @@ def test_stages_that_one_run_has_gone_through_more_often_are_no_difference(tmp_p
 
 
 def page(error, seconds, times):
-    from permgrad.pages.plots import tradeoff
-    from permgrad.pages.views import SectionView
+    from permgrad.pages.charts.models import tradeoff
+    from permgrad.pages.views import SectionView, page_data
 
     view = SectionView("a", "A")
     for timed in (False, True):
         drawing = tradeoff({"a": ([seconds if timed else 1.0], [error])}, x_label="x", y_label="y")
         view.figure(drawing, "Lower left is better.", timed=timed)
-    figures = [f"<figure{' data-clock' if own.timed else ''} style=''>{own.markup}</figure>" for _, own in view.blocks]
+    figures = [
+        f"<figure{' data-clock' if own.timed else ''} style=''>{page_data(own.chart.spec())}</figure>"
+        for _, own in view.blocks
+    ]
     clock = (
         f"It is ahead. Here it took {seconds} s to fit, by the clock, {times} times as long as B ({seconds / times} s)."
     )

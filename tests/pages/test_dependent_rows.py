@@ -13,7 +13,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import CHANCE, explained_share
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation.levels import level_table, levels_of
-from permgrad.pages import plots
+from permgrad.pages.charts.errors import calibration
 from permgrad.pages.tabs import decisions
 from permgrad.pages.views import SectionView
 
@@ -47,9 +47,9 @@ def test_the_band_of_a_reliability_curve_is_wider():
     table = np.column_stack([visits(chance), 1 - visits(chance)])
 
     def area(dependence: Dependence | None) -> float:
-        figure = plots.calibration(truth, table, ["ill", "well"], positive=0, dependence=dependence)
-        x, y = figure.axes[0].collections[0].get_paths()[0].vertices.T
-        return abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
+        chart = calibration(truth, table, ["ill", "well"], positive=0, dependence=dependence)
+        (band,) = (mark for mark in chart.data["panels"][0]["marks"] if mark["as"] == "area")
+        return float(np.trapezoid(band["high"] - band["low"], band["x"]))
 
     assert area(WHO) > 1.3 * area(None)
 

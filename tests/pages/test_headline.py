@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from browsing import data_of
 from tests.pages.conftest import constant_of, local_explanation, report_content
 
 from permgrad.assess.assessment import Assessment
@@ -16,9 +17,10 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
 from permgrad.evaluation.metrics import evaluate
 from permgrad.pages import plots
+from permgrad.pages.charts.explained import branches
 from permgrad.pages.html import render_report
-from permgrad.pages.plots.rows import _ranks
 from permgrad.pages.sentences import map_words, path_shares, path_words
+from permgrad.pages.steps import ranks_of
 from permgrad.pages.tabs import summary
 from permgrad.pages.verdict import first_sentence, verdict
 from permgrad.pages.views import tab_view
@@ -153,6 +155,9 @@ def test_shares_outside_0_to_1_become_words(content):
     words = "tabular 0.171 (0.159 to 0.183) and image −0.008 (−0.02 to 0.004)"
     assert f"There are no shares, because they would not be parts of a whole: {words}." in render_report(changed)
     assert _branch_lines(OUTSIDE) == [f"Branch shares: none, because they would not be parts of a whole: {words}"]
+    drawn = " ".join(branches(OUTSIDE).data["texts"])
+    assert "0.171" in drawn
+    assert "105 %" not in drawn
     sensible = {name: {**OUTSIDE[name], "share": share} for name, share in (("tabular", 0.9), ("image", 0.1))}
     assert path_shares(sensible) == {"tabular": 0.9, "image": 0.1}
     assert path_words(sensible) == ""
@@ -205,7 +210,8 @@ def test_the_waterfall_shows_the_output_and_the_beeswarm_the_difference():
 def test_the_waterfall_of_a_number_names_the_target():
     content = report_content(task="regression", target="height")
     assert content.rows, "there is a row to show"
-    assert "height</text>" in render_report(content)
+    figures = data_of(render_report(content))["figures"].values()
+    assert {one["label"] for one in figures if one["kind"] == "steps"} == {"height"}
 
 
 @pytest.mark.parametrize(
@@ -225,7 +231,7 @@ def test_values_with_an_order_are_coloured_by_it(values):
     local = local_explanation(names=("when",), rows=4)
     frame = pd.DataFrame({"when": values})
     frame.index = [5, 5, 7, 9]
-    ranks = _ranks(dataclasses.replace(local, feature_values=frame), 0)
+    ranks = ranks_of(dataclasses.replace(local, feature_values=frame), 0)
     np.testing.assert_allclose(ranks, [1.0, 0.0, np.nan, 0.5])
 
 
@@ -233,29 +239,7 @@ def test_values_with_an_order_are_coloured_by_it(values):
 def test_values_without_an_order_stay_grey(values):
     local = local_explanation(names=("when",), rows=4)
     frame = pd.DataFrame({"when": pd.Series(values, dtype=object)})
-    assert np.all(np.isnan(_ranks(dataclasses.replace(local, feature_values=frame), 0)))
-
-
-@pytest.mark.parametrize(
-    "classes",
-    [
-        ("Bad", "Good"),
-        ("a", "b", "c"),
-        ("Ethanol", "Ethylene", "Ammonia", "Acetaldehyde", "Acetone", "Toluene"),
-        tuple(f"a very long name of a class {k}" for k in range(12)),
-    ],
-)
-def test_everything_of_the_roc_plot_is_on_the_page(classes):
-    given = report_content(classes=classes).predictions
-    figure = plots.roc_curves(given.truth, given.probabilities, list(classes))
-    figure.canvas.draw()
-    page, whole = figure.bbox, figure.get_tightbbox()
-    assert figure.axes[0].yaxis.label.get_window_extent().x0 >= 0
-    assert whole.x0 >= 0
-    assert whole.x1 * figure.dpi <= page.width
-    if len(classes) > 2:
-        legend = figure.axes[0].get_legend()
-        assert legend.get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
+    assert np.all(np.isnan(ranks_of(dataclasses.replace(local, feature_values=frame), 0)))
 
 
 def test_only_what_the_model_has_is_said_to_be_comparable(undrawn):

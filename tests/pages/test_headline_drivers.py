@@ -4,18 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
+from browsing import data_of
 from tests.pages.conftest import global_explanation
-from tests.pages.test_html import Page, light_content
+from tests.pages.test_html import light_content
 
-import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.base.numerals import number
 from permgrad.base.significance import holm
 from permgrad.pages.facts import features
 from permgrad.pages.findings import say
 from permgrad.pages.html import render_report
-from permgrad.pages.tabs.features import ranking_table
 from permgrad.pages.tabs.trust import methods
 from permgrad.pages.units import in_shares
 from permgrad.pages.views import SectionView
@@ -115,15 +113,11 @@ def test_harm_beyond_doubt_is_no_reliance():
     assert features(found)["clear"] == 0
 
 
-def test_the_table_shows_adjusted_p_values_and_marks_who_passes(undrawn):
+def test_the_list_has_adjusted_p_values_and_who_passes(undrawn):
     p_values = [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9]
-    table = ranking_table(told(p_values).explanation)
-    headings = [name for name, _ in table.columns]
-    place = headings.index("adjusted\u00a0p")
-    assert headings[place - 1] == "p"
-    np.testing.assert_allclose([row[place].sort for row in table.rows], holm(p_values), rtol=1e-12)
-    assert [row[1].mark == "best" for row in table.rows] == (holm(p_values) < 0.05).tolist()
-    assert "adjusted p" in Page(render_report(told(p_values))).text.replace("\u00a0", " ")
+    shown = data_of(render_report(told(p_values)))["features"]["list"]
+    assert sorted(shown["adjusted"]) == pytest.approx(sorted(holm(p_values)), rel=1e-5)
+    assert sum(shown["clear"]) == (holm(p_values) < 0.05).sum() > 2
 
 
 def order_of(other, main) -> list[str]:
@@ -154,18 +148,3 @@ def test_other_methods_are_ranked_by_what_compares():
     assert order_of(other, main) == ["c", "b", "a"]
     same = dataclasses.replace(main, values=main.values[::-1].copy())
     assert order_of(same, main) == same.ranking("all")
-
-
-def test_the_table_of_a_network_of_several_inputs_says_what_others_replaced_means():
-    explanation = pg.explain(
-        pg.Model(torch.nn.Bilinear(1, 2, 1), task="regression"),
-        {"a": torch.randn(30, 1), "b": torch.randn(30, 2)},
-        torch.randn(30).numpy(),
-        random_state=0,
-        progress=False,
-    )
-    table = ranking_table(explanation)
-    text = str(table)
-    assert "Others replaced: the importance while all other inputs are replaced as well." in text
-    assert "others replaced" in text
-    assert "others_replaced" not in text

@@ -14,14 +14,12 @@ from browsing import needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, global_explanation, report_content
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.sections.network import NetworkSection
+from permgrad.assess.sections.network import LayoutSection, NetworkSection
 from permgrad.base.errors import InputError
-from permgrad.pages import plots
 from permgrad.pages.html import render_page, render_report
 from permgrad.pages.report import Report
 from permgrad.pages.tabs import TABS
 from permgrad.pages.tabs.trust import P_VALUE
-from permgrad.pages.views import figure_view
 from permgrad.pages.words import p_text
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
@@ -93,7 +91,6 @@ def test_every_section_is_there(page):
     first = [
         "scores",
         "drivers",
-        "one-by-one",
         "paths",
         "classes",
         "single-rows",
@@ -114,23 +111,12 @@ def test_every_section_is_there(page):
         "Not a cause",
         "LightGBM",
         "the published method: rank correlation",
-        "more than 20 different numbers",
     ):
         assert words in page.text, words
 
 
-def test_the_ranking_table_lists_every_feature_with_what_it_is_sorted_by(page):
-    explanation = global_explanation()
-    cells = [attributes for tag, attributes in page.elements if tag == "td" and "data-sort" in attributes]
-    sort_keys = {attributes["data-sort"] for attributes in cells}
-    assert {str(float(value)) for value in explanation.values[:, 0]} <= sort_keys
-    assert all(name in page.text for name in explanation.names)
-
-
 def test_pictures_have_words_tables_have_captions_and_names_are_unique(page):
-    drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
-    assert len(drawings) >= 10
-    assert all(attributes["role"] == "img" and len(attributes["aria-label"]) > 20 for attributes in drawings)
+    assert sum(tag == "figure" for tag, _ in page.elements) >= 10
     assert all(attributes["alt"] for tag, attributes in page.elements if tag == "img")
     assert sum(tag == "table" for tag, _ in page.elements) == sum(tag == "caption" for tag, _ in page.elements) >= 5
     assert sum(tag == "h1" for tag, _ in page.elements) == 1
@@ -279,23 +265,7 @@ def test_advice_links_to_the_tab_that_helps(undrawn):
     facts = {"kind": "next", "part": "next", "reason": "use"}
     sentences = [{"sentence": "Look.", "facts": facts}]
     said = Page(render_report(dataclasses.replace(report_content(), sentences=sentences))).text
-    assert "Look. Features: One feature at a time Rows: Row by row" in said
-
-
-def test_links_and_handlers_of_our_own_drawings_are_left_out():
-    drawn = plots.scores({"model": [0.1, 0.2], "other": [0.2, 0.3]}, label="error")
-    drawn.axes[0].text(0.15, 0.5, "linked").set_url("https://example.org")
-    assert "example.org" in drawn.to_svg()
-    content = Assessment(title="t", target="y", task="regression", network=NetworkSection(drawing=drawn))
-    text = render_report(content)
-    assert drawn.description in text
-    assert "example.org" not in text
-    drawn.to_svg = lambda: '<svg><rect id="b" onclick="alert(1)" fill="url(#b)"/><use href="#b"/></svg>'
-    rect, use = re.findall(r"<(?:rect|use)[^>]*>", figure_view(drawn).markup)
-    (name,) = re.findall(r'id="(f[0-9a-f]+-b)"', rect)
-    assert "alert" not in rect
-    assert f'fill="url(#{name})"' in rect
-    assert f'href="#{name}"' in use
+    assert "Look. Rows: Row by row" in said
 
 
 def test_undefined_metrics_and_importance_without_anything_that_stands_out(undrawn):
@@ -308,14 +278,18 @@ def test_undefined_metrics_and_importance_without_anything_that_stands_out(undra
     assert "The network predicts" in render_report(dataclasses.replace(content, metrics=stored))
 
 
+def drawn(drawing: str) -> LayoutSection:
+    return LayoutSection(drawing=drawing, name="tinto", pixels=8, text="")
+
+
 def test_foreign_drawings_are_images_and_must_be_svg():
     drawing = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-    content = Assessment(title="t", target="y", task="regression", network=NetworkSection(drawing=drawing))
+    content = Assessment(title="t", target="y", task="regression", layout=drawn(drawing))
     text = render_report(content)
     assert "alert(1)" not in text
     assert 'src="data:image/svg+xml;base64,' in text
-    with pytest.raises(InputError, match="A drawing must be a matplotlib Figure or SVG markup"):
-        render_report(dataclasses.replace(content, network=NetworkSection(drawing="a.png")))
+    with pytest.raises(InputError, match="A drawing must be SVG markup"):
+        render_report(dataclasses.replace(content, layout=drawn("a.png")))
 
 
 def test_writing_is_atomic(tmp_path, monkeypatch, undrawn):
@@ -323,7 +297,7 @@ def test_writing_is_atomic(tmp_path, monkeypatch, undrawn):
     content = Assessment(title="t", target="y", task="regression")
     assert Report(render_report(content)).save(path).path == path
     before = path.read_text(encoding="utf-8")
-    bad = dataclasses.replace(content, network=NetworkSection(drawing="nonsense"))
+    bad = dataclasses.replace(content, layout=drawn("nonsense"))
     with pytest.raises(InputError):
         Report(render_report(bad)).save(path)
     assert path.read_text(encoding="utf-8") == before

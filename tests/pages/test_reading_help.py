@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +28,8 @@ from permgrad.assess.sections.gradients import GradientSection
 from permgrad.assess.sections.rows import LocalRows
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
-from permgrad.base.numerals import number
 from permgrad.data.datasets import get_card
 from permgrad.evaluation.levels import level_table, levels_of
-from permgrad.pages import plots
 from permgrad.pages.findings import say
 from permgrad.pages.html import render_report
 
@@ -238,8 +235,6 @@ def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importanc
     assert [entry["feature"] for entry in found["b"]["features"]] == ["right", "other", "left"]
     assert [entry["feature"] for entry in found["c"]["features"]] == ["left", "other", "right"]
     assert [entry["class"] for entry in found.values()] == ["a", "b", "c", None]
-    text = render_report(Assessment(title="t", target="y", task="classification", reading=found["b"]))
-    assert "For the most important features for class b (on its rows)" in text
     two = Explanation(main.values[:, :3], main.names, main.modality, main.outputs[:3], "permgrad", "global")
     of_two = reading_of(two, X, np.where(y == "c", "a", y), local_of(attributions, main.names, "b"))
     assert of_two["class"] is None, "of two classes both concern all rows"
@@ -291,31 +286,6 @@ def test_outcomes():
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def reading():
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame({"month": rng.choice(["may", "june"], 400, p=[0.7, 0.3]), "age": rng.normal(40, 9, 400)})
-    X = X.assign(job="<script>alert(1)</script>", day=rng.integers(1, 28, 400))
-    y = np.where(rng.random(400) < np.where(X["month"] == "may", 0.1, 0.5), "yes", "no").astype(object)
-    main = ranked({"month": 8.0, "age": 1.0, "job": 0.5, "day": 0.5})
-    names = ("month", "age", "job", "day")
-    return reading_of(main, X, y, local_of(rng.normal(size=(400, 4)), names))
-
-
-def test_the_report_shows_it(reading, undrawn):
-    assert [entry["feature"] for entry in reading["features"]] == ["month", "age", "job", "day"]
-    main = ranked({"month": 5.0, "age": 1.0, "job": 0.0, "day": 0.0})
-    content = Assessment(title="t", target="y", task="classification", reading=reading, explanation=main)
-    text = render_report(content)
-    assert "Compared with the raw data" in text
-    assert "month, value by value. ±: standard error." in text
-    assert f">{number(reading['features'][0]['levels'][0]['outcome'])}</td>" in text
-    assert "--drop month" in text
-    assert "It is not a cause" in text
-    assert text.count("Baseline: the median row") == 1
-    assert "<script>alert(1)" not in text
-
-
 def test_cuts_and_gradients_in_the_report(undrawn):
     row = {"cut": "logit 0", "logit": 0.0, "accuracy": 0.8, "balanced_accuracy": 0.7, "precision": 0.1, "recall": 1.0}
     line = {**row, "f1": 0.2}
@@ -343,14 +313,6 @@ def test_cuts_and_gradients_in_the_report(undrawn):
         "The 1 encoded inputs",
     ):
         assert words in text
-
-
-def test_levels_and_bars_with_undefined_numbers(reading):
-    row = {"level": "a", "rows": 0, "outcome": None, "deviation": None, "attribution": None, "attribution_error": None}
-    undefined = {**reading, "features": [{**reading["features"][0], "levels": [row]}]}
-    page = render_report(Assessment(title="t", target="y", task="classification", reading=undefined))
-    assert len(re.findall(r"<td[^>]*>–</td>", page)) == 4
-    assert "<svg" in plots.signed_bars(["a"], np.zeros(1)).to_svg()
 
 
 def test_plots_of_an_explanation_name_its_baseline():

@@ -397,14 +397,11 @@ def test_models_are_called_by_what_people_know_them_as(forest):
     assert back() is pg, "a function that names the package can be sent to workers"
 
 
-def test_columns_of_groups_have_cards_and_values_and_the_printed_page_has_mean_predictions(forest, undrawn):
+def test_columns_of_groups_have_cards_and_values(forest):
     model, (X, y) = forest
     shown = assessed(model, X, y, groups={"person": ["age", "region"]})
     assert {card["feature"] for card in shown.cards.cards} == {"age", "region", "noise"}
     assert set(shown.listed.table.columns) == {"age", "region", "noise"}
-    page = render_report(shown)
-    printed = page[page.index('<section id="one-by-one"') :]
-    assert "The mean probability if only age is set to a value" in printed[: printed.index("</section>")]
 
 
 def test_the_same_report_of_another_minute_is_the_same_page(forest, monkeypatch):

@@ -35,13 +35,11 @@ def test_empty_sections_and_tabs_are_left_out_but_for_the_first():
     assert re.findall(r'<section id="(\w+)"', page) == ["b"]
 
 
-def test_a_place_for_a_script_holds_what_is_shown_without_it():
+def test_a_place_for_a_script_stands_where_it_was_made():
     section = SectionView("a", "A")
-    with section.live("view"):
-        section.text("static")
-        section.add("heading", "part")
+    section.live("view")
     section.text("after")
-    assert section.blocks == [("live", ("view", [("text", "static"), ("heading", "part")])), ("text", "after")]
+    assert section.blocks == [("live", "view"), ("text", "after")]
 
 
 def test_paths_and_maps_are_in_details_if_the_image_hardly_counts(undrawn):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tests.pages.conftest import HOSTILE
 
-from permgrad.pages.plots.training import loss_limits, trial_curves, tuning_history, tuning_slices
+from permgrad.pages.charts.study import loss_limits, trial_curves, tuning_history, tuning_slices
 from permgrad.pages.tuning import settings_of, tuning_page
 
 
@@ -97,8 +97,8 @@ def test_wild_losses_do_not_hide_the_others():
 
 def test_figures_say_what_they_show():
     own = table()
-    words = tuning_history(own).description
+    words = tuning_history(own).words
     assert words.startswith("20 trials: 10 complete, 5 pruned, 5 failed.")
     assert "The best is trial 13" in words
-    assert "network.dropout" in tuning_slices(own, ["network.dropout"]).description
-    assert "trial 6 in front" in trial_curves({6: [0.5, 0.4], 1: [0.6]}, best=6, pruned=[1]).description
+    assert "network.dropout" in tuning_slices(own, ["network.dropout"]).words
+    assert "trial 6 in front" in trial_curves({6: [0.5, 0.4], 1: [0.6]}, best=6, pruned=[1]).words

@@ -38,7 +38,7 @@ class PlotFigure(Figure):
     """
 
     description: str = ""
-    """A description of the figure. The report uses it as alternative text."""
+    """A description of the figure, such as for alternative text."""
 
     html: str = ""
     """The same as HTML, if the plot has such a form."""

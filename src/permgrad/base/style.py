@@ -1,7 +1,7 @@
 """The look of plots and pages: one place for colours, type and spacing.
 
 Colours differ with every common colour vision and in grey: the two paths are a blue and an orange of different
-lightness. The report replaces light colours by dark ones by name, so that figures follow the reader's setting.
+lightness. The figures of a page name them, and follow the reader's setting.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ def house_style() -> Iterator[None]:
         _drawing.in_style = False
 
 
-_MAPS = {
+#: The colours of each map, evenly spread.
+MAPS = {
     # From paper to blue, for amounts.
     "sequential": ("#f4f2ea", "#a9c8d8", "#4c8aad", "#1d5171"),
     # Orange – paper – blue, for signed numbers around 0.
@@ -151,8 +152,13 @@ _MAPS = {
 }
 
 
+def rgb(colour: str) -> tuple[float, ...]:
+    """Return red, green and blue of a colour such as ``"#2a6a8e"``, from 0 to 1."""
+    return tuple(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+
+
 def colour_map(name: str) -> Any:
     """Return a colour map: ``"sequential"``, ``"diverging"``, ``"shade"``, ``"values"`` or ``"heat"``."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list(f"permgrad_{name}", _MAPS[name])
+    return LinearSegmentedColormap.from_list(f"permgrad_{name}", MAPS[name])

@@ -11,7 +11,7 @@ from permgrad.base.files import plain
 from permgrad.base.numerals import numbers
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
-from permgrad.pages import plots
+from permgrad.pages.charts.explained import differences
 from permgrad.pages.choices import largest
 from permgrad.pages.summary import changes_words
 from permgrad.pages.views import Mark, SectionView, figures_of, intervals_of, names, table_of
@@ -78,7 +78,7 @@ def what_changed(section: SectionView, changes: Changes) -> None:
             what = f"change of the importance ({unit})"
             intervals = some[["change", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
             section.figure(
-                plots.differences(list(map(_called, some["name"])), intervals, label=what),
+                differences(list(map(_called, some["name"])), intervals, label=what),
                 f"{what.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0.",
             )
         caption = f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."

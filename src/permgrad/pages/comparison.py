@@ -13,7 +13,7 @@ import pandas as pd
 
 from permgrad.base.numerals import fixed, number, numbers, percent
 from permgrad.evaluation.metrics import metrics
-from permgrad.pages import plots
+from permgrad.pages.charts import models as charts
 from permgrad.pages.html import render_page
 from permgrad.pages.views import (
     Builder,
@@ -111,12 +111,11 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
     folds = {comparison.label(name): wide[name].to_numpy() for name in frame["model"] if name in wide}
     if folds:
         level = tuple(str(label) for label in frame.loc[frame["level"], "label"])
-        drawn = plots.scores(
+        drawn = charts.scores(
             folds, label=f"{comparison.measure.label} ({comparison.measure.direction} is better)", level=level
         )
-        joined = " Thin lines join the dots of a fold." if len(comparison.folds) <= 12 else ""
         grey = " Grey: significantly behind the best." if not frame["level"].all() else ""
-        section.figure(drawn, f"Each dot is a fold, the diamond the mean.{joined}{grey}")
+        section.figure(drawn, f"Each dot is a fold, the diamond the mean.{grey}")
     _standing_table(section, comparison)
     pairs = comparison.pairs
     if len(pairs) > 1:
@@ -173,7 +172,7 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
     explained: Mapping[str, Any] = comparison.facts.get("explained") or {}
     loss = str(explained.get("loss", "loss")).replace("_", " ")
     section.figure(
-        plots.reliance(labelled, comparison.features),
+        charts.reliance(labelled, comparison.features),
         "What each model's importance consists of: each feature's share of the summed importances (permutation, "
         f"increase of the {'Brier score' if loss == 'brier' else loss} on test rows).",
     )
@@ -199,7 +198,7 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         ("weighted_overlap", f"Overlap of the importance shares of the {comparison.k} strongest features"),
         ("kendall", f"Kendall's tau of the rankings of all {len(comparison.features)} features"),
     ):
-        drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
+        drawn = charts.agreement_matrix(_matrix(comparison, order, measure), labels)
         caption = f"{words}. Framed: each model with itself on another fold."
         section.figure(drawn, caption, beside=len(order) <= _BESIDE)
     lines = [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from permgrad.pages.views import Fact, SectionView
 
 #: Scripts of every page, in order. Those of tabs follow.
-SCRIPTS = ("tables.js", "charts.js", "page.js")
+SCRIPTS = ("tables.js", "charts.js", "figures.js", "page.js")
 #: Comments and indentation of scripts. The page leaves them out.
 _COMMENTS = re.compile(r"/\*\*.*?\*/ ?|^ *//[^\n]*$", re.DOTALL | re.MULTILINE)
 _INDENTS = re.compile(r"\n\s+")
@@ -133,7 +133,9 @@ def render_page(
     sections = [section for section in sections if section.blocks]
     tabs = [tab for place, tab in enumerate(tabs) if tab.sections or place == 0]  # the first one has the verdict
     shown = [*sections, *(section for tab in tabs for section in tab.sections)]
-    figures = {view.anchor: view.rows for section in shown for view in section.pictures if view.rows}
+    views = [view for section in shown for view in section.pictures]
+    # Those of times are in their figures, so that pages can be compared without them.
+    figures = {view.anchor: view.chart.spec() for view in views if view.chart and not view.timed}
     data = page_data({"figures": figures, **{tab.name: tab.data for tab in tabs if tab.data is not None}})
     # The scripts of every page and those of its tabs, each only once.
     names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
@@ -155,8 +157,12 @@ def render_page(
         sections=sections,
         tabs=tabs,
         version=__version__,
-        css=colours + (_TEMPLATES / "report.css").read_text(encoding="utf-8") + more_css,
+        css=colours
+        + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+        + more_css
+        + (_TEMPLATES / "notebook.css").read_text(encoding="utf-8") * any(view.inputs for view in views),
         page_data=base64.b64encode(zlib.compress(data.encode())).decode("ascii"),  # ``Page.start`` reads it
+        data_of=lambda view: page_data(view.chart.spec()),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from permgrad.attribution.maps.drawn import MAP_NAMES
-from permgrad.base import style
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, percent
@@ -24,9 +23,8 @@ from permgrad.evaluation.listing import strongest_parts
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.facts import leading
 from permgrad.pages.findings import say
-from permgrad.pages.plots._inputs import shown_input
-from permgrad.pages.plots.image import displayable
-from permgrad.pages.plots.text import texts_of, words_of
+from permgrad.pages.inputs import displayable, shown_input, texts_of, words_of
+from permgrad.pages.pictures import shades
 from permgrad.pages.sentences import left_texts
 from permgrad.pages.units import SCALES, advantage, loss_without
 from permgrad.pages.views import packed
@@ -272,17 +270,16 @@ def _picture(explanation: Explanation, name: str, place: int, output: int) -> di
     heat = heat[0] if heat.ndim == 3 else heat
     top = float(np.nanmax(np.abs(heat)))
     if drawn.signed:
-        colours = style.colour_map("diverging")((np.nan_to_num(heat) / top + 1) / 2)
-        colours[..., 3] = np.abs(np.nan_to_num(heat)) / top
+        colours, opacity = shades("diverging", (np.nan_to_num(heat) / top + 1) / 2), np.abs(np.nan_to_num(heat)) / top
         words = "Blue pushes the output up, orange down."
     else:
-        colours = style.colour_map("heat")(np.clip(np.nan_to_num(heat) / top, 0, 1))
-        colours[..., 3] = 0.15 + 0.85 * np.clip(np.nan_to_num(heat) / top, 0, 1)
+        share = np.clip(np.nan_to_num(heat) / top, 0, 1)
+        colours, opacity = shades("heat", share), 0.15 + 0.85 * share
         words = "Bright parts support the output most."
     variant = MAP_NAMES.get(str(explanation.meta.get("variant", explanation.method)))
     method = variant or clean(explanation.method).replace("_", " ")
     image = displayable(drawn.picture)
-    return {"image": _png(image), "over": _png(colours), "method": method, "words": words}
+    return {"image": _png(image), "over": _png(np.dstack([colours, opacity])), "method": method, "words": words}
 
 
 def _png(array: Array) -> str:

@@ -13,9 +13,9 @@ from markupsafe import Markup
 
 from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import metrics
+from permgrad.pages.charts.explained import signed_bars
+from permgrad.pages.charts.study import MOST_SLICES, trial_curves, tuning_history, tuning_slices
 from permgrad.pages.html import render_page
-from permgrad.pages.plots.bar import signed_bars
-from permgrad.pages.plots.training import MOST_SLICES, trial_curves, tuning_history, tuning_slices
 from permgrad.pages.views import Builder, Cell, Fact, Mark, SectionView, as_count, built, figures_of, names, table_of
 from permgrad.pages.words import clean, duration, listed, value_text
 

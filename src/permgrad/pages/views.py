@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from markupsafe import Markup
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
-from permgrad.base import style
 from permgrad.base.errors import InputError
-from permgrad.base.figures import PlotFigure
 from permgrad.base.files import plain
 from permgrad.base.numerals import fixed, number
 from permgrad.base.numerals import numbers as number_texts
-from permgrad.pages.plots._base import points
+from permgrad.pages.charts.chart import Chart
 from permgrad.pages.words import clean, plain_text, shorten
 
 if TYPE_CHECKING:
@@ -75,11 +67,6 @@ def packed(array: npt.ArrayLike, kind: str = "f4") -> dict[str, Any]:
     return {"type": kind, "shape": list(np.shape(array)), "base64": base64.b64encode(planes).decode("ascii")}
 
 
-_SVG = "http://www.w3.org/2000/svg"
-ET.register_namespace("", _SVG)
-ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-_SHAPES = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "use", "image"}
-_ELEMENTS = _SHAPES | {"svg", "g", "defs", "clipPath", "symbol", "linearGradient", "radialGradient", "stop", "pattern"}
 Mark = Literal["", "best", "own", "quiet"]
 Kind = Literal["text", "number"]
 #: From this many rows on a table scrolls.
@@ -88,9 +75,9 @@ _TALL = 30
 
 @dataclass(frozen=True)
 class FigureView:
-    """A picture for the page. ``timed``: it shows times, which comparisons of pages leave out.
+    """A figure of the page: a ``chart``, or the ``markup`` of a picture, or of ``inputs`` on their colours.
 
-    ``anchor`` is the place that links to it name. ``rows`` are its numbers, headings first.
+    ``timed``: it shows times, which comparisons of pages leave out. ``anchor`` is the place that links to it name.
     """
 
     markup: Markup
@@ -98,7 +85,8 @@ class FigureView:
     width: int = 700
     timed: bool = False
     anchor: str = ""
-    rows: Sequence[Sequence[Any]] = ()
+    chart: Chart | None = None
+    inputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,32 +124,16 @@ class Fact:
 
 @dataclass
 class SectionView:
-    """A section of the page: blocks in reading order, and its pictures. Empty blocks and None are not added."""
+    """A section of the page: blocks in reading order, and its figures. Empty blocks and None are not added."""
 
     anchor: str
     title: str
     blocks: list[Any] = field(default_factory=list)
     pictures: list[FigureView] = field(default_factory=list, repr=False)
 
-    @contextmanager
-    def live(self, name: str) -> Iterator[None]:
-        """Add a place that the tab's script fills with a view of this name.
-
-        What is added inside the ``with`` block is shown on paper and without JavaScript, or if the script fails.
-
-        Examples:
-            >>> section = SectionView("ranking", "Ranking")
-            >>> with section.live("list"):
-            ...     section.text("What readers without JavaScript see.")
-            >>> section.blocks
-            [('live', ('list', [('text', 'What readers without JavaScript see.')]))]
-        """
-        outside, self.blocks = self.blocks, []
-        try:
-            yield
-        finally:
-            outside.append(("live", (name, self.blocks)))
-            self.blocks = outside
+    def live(self, name: str) -> None:
+        """Add a place that the tab's script fills with a view of this name."""
+        self.blocks.append(("live", name))
 
     def add(self, kind: Literal["heading", "code", "terms", "link"], block: Any) -> None:
         """Add a heading of the next level, a command or call, terms with their meanings, or words with an anchor."""
@@ -174,14 +146,14 @@ class SectionView:
 
     def figure(
         self,
-        drawing: Figure | str | None,
+        drawing: Chart | Markup | str | None,
         caption: str = "",
         alt: str = "",
         *,
         timed: bool = False,
         beside: bool = False,
     ) -> None:
-        """Add a picture with its place on the page.
+        """Add a figure with its place on the page.
 
         ``timed``: it shows times. ``beside``: it stands next to the one before if that does too, and if there is room.
         """
@@ -227,101 +199,26 @@ def built(builders: Iterable[Builder], *about: Any) -> list[SectionView]:
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
-def figure_view(drawing: Figure | str, caption: str = "", alt: str = "", *, timed: bool = False) -> FigureView:
-    """Turn a figure into markup.
-
-    Figures in the house style become inline SVG whose colours follow light and dark. Others are shown as an image,
-    which cannot run scripts or load from the network.
-    """
-    width = round(drawing.get_size_inches()[0] * 96) if isinstance(drawing, Figure) else FigureView.width  # CSS pixels
-    if isinstance(drawing, PlotFigure):
-        return FigureView(_inline(drawing, drawing.description or alt), caption, width, timed, rows=points(drawing))
-    if isinstance(drawing, Figure):
-        buffer = io.StringIO()
-        # Without a date, and with parts named by their content, the same drawing gives the same bytes.
-        with rc_context({"svg.hashsalt": "permgrad", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
-            drawing.savefig(buffer, format="svg", metadata={"Date": None})
-        drawing = buffer.getvalue()
-    if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:
-        problem = (
-            f"A drawing must be a matplotlib Figure or SVG markup, got {type(drawing).__name__} "
-            f"{shorten(repr(drawing), 40)}"
-        )
-        raise InputError(problem, hint="Pass a Figure, or text with <svg>.", code="PG001")
-    data = base64.b64encode(_BETWEEN.sub("><", drawing).encode("utf-8", "replace")).decode("ascii")
-    image = Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
-    return FigureView(image, caption, width, timed)
-
-
 #: Space between elements.
 _BETWEEN = re.compile(r">\s+<")
-_LOOKS = re.compile(
-    rf"font:\s*([^;']*?)([\d.]+px)[^;]*|font-family:[^;]*;?|({'|'.join(style.VARIABLES)})", re.IGNORECASE
-)
 
 
-def _look(match: re.Match[str]) -> str:
-    """Return the replacement for a part of a style: the page's fonts, and variables for colours of the house."""
-    weight, size, colour = match.groups()
-    if colour:
-        return f"var(--{style.VARIABLES[colour.lower()]})"
-    return f"{'font-weight: 600; ' * bool(re.search('bold|[67]00', weight))}font-size: {size}" if size else ""
+def figure_view(drawing: Chart | Markup | str, caption: str = "", alt: str = "", *, timed: bool = False) -> FigureView:
+    """Return a figure: arrays that the page's script draws, inputs of ``pages.pictures``, or a picture (SVG markup).
 
-
-_restyled = lru_cache(maxsize=4096)(partial(_LOOKS.sub, _look))  # most elements have a style that others have
-
-
-#: Names that parts of a drawing use. Attributes that are places, their further decimals, and space around letters.
-_USED = re.compile(r'(?:url\(|href=")#([^)"]+)')
-_PLACES = {"d", "x", "y", "points"}
-_DECIMALS, _STEPS = re.compile(r"(\.\d\d)\d+"), re.compile(r"\s*([A-Za-z])\s*")
-#: The beginning of a picture inside a drawing, and letters of a picture from which on it has only 256 colours.
-_PNG, _LARGE_PICTURE = "data:image/png;base64,", 20_000
-
-
-def _fewer_colours(address: str) -> str:
-    """Return a large picture, such as that of many points, with 256 colours."""
-    if len(address) < _LARGE_PICTURE:
-        return address
-    from PIL import Image
-
-    stream = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(address.removeprefix(_PNG))), formats=("PNG",)) as picture:
-        picture.quantize(256, Image.Quantize.FASTOCTREE).save(stream, format="PNG", optimize=True)
-    return _PNG + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def _inline(figure: PlotFigure, alt: str) -> Markup:
-    """Prepare matplotlib's SVG for a page: only drawing elements, unique names, colours by variable, no more letters.
-
-    The markup is from our figure. Names from data are text in it, escaped by matplotlib and again here.
+    A picture is an image, which cannot run scripts or load from the network.
     """
-    markup = _BETWEEN.sub("><", figure.to_svg())
-    root = ET.fromstring(markup)  # noqa: S314 — written by matplotlib a moment ago, not read from outside
-    prefix, used = f"f{hashlib.blake2b(markup.encode(), digest_size=5).hexdigest()}-", set(_USED.findall(markup))
-    for element in root.iter():
-        for child in list(element):
-            if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
-                element.remove(child)
-        for key, value in list(element.items()):
-            name = key.rpartition("}")[2]
-            unused, foreign = name == "id" and value not in used, not value.startswith(("#", _PNG))
-            if name.startswith("on") or unused or (name == "href" and foreign):
-                del element.attrib[key]
-            elif name == "id":
-                element.set(key, prefix + value)
-            elif name == "href":
-                element.set(key, f"#{prefix}{value[1:]}" if value.startswith("#") else _fewer_colours(value))
-            elif name in _PLACES:
-                element.set(key, _STEPS.sub(r"\1", _DECIMALS.sub(r"\1", value)).strip())
-            else:
-                renamed = value.replace("url(#", f"url(#{prefix}")
-                element.set(key, _restyled(renamed) if name in ("style", "fill", "stroke") else renamed)
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
-    root.set("role", "img")
-    root.set("aria-label", clean(alt))
-    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 — serialised from the cleaned tree
+    if isinstance(drawing, Chart):
+        chart = replace(drawing, words=clean(drawing.words))
+        return FigureView(Markup(), caption, drawing.width, timed, chart=chart)
+    if isinstance(drawing, Markup):
+        return FigureView(drawing, caption, timed=timed, inputs=True)
+    if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:
+        problem = f"A drawing must be SVG markup, got {type(drawing).__name__} {shorten(repr(drawing), 40)}"
+        raise InputError(problem, hint="Pass text with <svg>.", code="PG001")
+    data = base64.b64encode(_BETWEEN.sub("><", drawing).encode("utf-8", "replace")).decode("ascii")
+    image = Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
+    return FigureView(image, caption, timed=timed)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -409,12 +306,12 @@ class Tab:
 
     Examples:
         >>> def words(section, content):
-        ...     with section.live("list"):  # the script fills it, see page.js
-        ...         section.text(f"What predicts {content.target}.")
+        ...     section.text(f"What predicts {content.target}.")
+        ...     section.live("list")  # the script fills it, see page.js
         >>> tab = Tab(name="features", title="Features", sections=[("list", "All features", words)])
         >>> from permgrad.assess.assessment import Assessment
         >>> tab_view(tab, Assessment(title="t", target="price", task="regression")).sections[0].blocks
-        [('live', ('list', [('text', 'What predicts price.')]))]
+        [('text', 'What predicts price.'), ('live', 'list')]
     """
 
     name: str

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,6 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
 from permgrad.assess.network_form import Weights, network_form
 from permgrad.assess.sections.photos import PhotoColumn
-from permgrad.assess.sections.rows import RowSection
 from permgrad.assess.sections.what_if import (
     MOST_BYTES,
     MOST_PLAYERS,
@@ -33,7 +32,6 @@ from permgrad.assess.sections.what_if import (
     ChangeableRows,
     background_of,
     bytes_of,
-    divided,
     word_parts,
 )
 from permgrad.attribution.explanation.orders import OTHERS
@@ -166,33 +164,7 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
     strongest = () if content.explanation is None else content.explanation.ranking()
     found = what_if(model, content.changeable, strongest, large=large, photos=content.photos)
     words = None if "form" not in found else content.words or word_parts(content, model)
-    return replace(content, what_if=found, words=words, rows=_divided_alike(content, model, found))
-
-
-def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) -> Sequence[RowSection]:
-    """Return the rows of the printed page divided as *What if* divides them: same output, players and background.
-
-    Those of a page without *What if* stay as they are stored.
-    """
-    rows, places = content.changeable, [row.row for row in content.rows]
-    if rows is None or content.explained is None or "form" not in found:
-        return content.rows
-    numbers = [content.explained.numbers[place] for place in places]
-    table = content.explained.explanation.feature_values
-    if table is None or not numbers or rows.numbers[places].tolist() != numbers:
-        return content.rows
-    encoder, form = model.preprocessor_, json.loads(found["form"])
-    known, (background, _) = {name for name, _ in form["players"]}, background_of(model)
-    groups = None
-    if OTHERS in known:
-        rest = [name for name, held in encoder.features("feature").items() if len(held) and name not in known]
-        members = ([name] if name in encoder.date_parts_ else encoder.raw_columns_of(name) for name in rest)
-        groups = {OTHERS: [member for each in members for member in each]}
-    explanation = divided(model, table.iloc[places], rows.encoded[places], background, groups=groups)
-    before = ", before calibration," if form["network"]["result"].get("calibration") else ""
-    typical = f"the mean prediction{before} of {len(background)} typical training rows"
-    explanation = replace(explanation, meta={**explanation.meta, "baseline": typical})
-    return [replace(row, explanation=explanation, row=place) for place, row in enumerate(content.rows)]
+    return replace(content, what_if=found, words=words)
 
 
 def what_if(

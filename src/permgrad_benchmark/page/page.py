@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.numerals import number
-from permgrad.pages import plots
+from permgrad.pages.charts.models import tradeoff
 from permgrad.pages.html import render_page
 from permgrad.pages.views import Builder, Cell, Column, Fact, Mark, SectionView, built, figures_of, names, table_of
 from permgrad.pages.words import clean, listed
@@ -195,7 +195,7 @@ def _cost(section: SectionView, suite: SuiteResults) -> None:
         competing = _compared(suite, _ERROR, estimand)
         quiet = tuple(suite.label(method) for method in suite.methods if method not in competing)
         words: dict[str, Any] = {"x_label": time.label, "y_label": f"{error.label} ({_words_of(estimand)})"}
-        drawn = plots.tradeoff(points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED)
+        drawn = tradeoff(points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED)
         caption = "Lower left is better. Large marks are means, small dots single functions and seeds"
         caption += ". Grey methods estimate another quantity." if quiet else "."
         section.figure(drawn, f"Against the truth “{_words_of(estimand)}”. {caption}", timed=True)

@@ -13,7 +13,6 @@ from sklearn.linear_model import Ridge
 import permgrad as pg
 from permgrad.models.estimators.random_kernels import ridge
 from permgrad.models.fast.kernels import FoldedKernels
-from permgrad.models.network.summary import draw_network
 
 _FEW: dict[str, Any] = {"max_epochs": 3, "random_state": 0, "progress": False, "layout": "given"}
 
@@ -68,7 +67,6 @@ def test_kernels_get_a_share_that_is_right_for_held_out_rows(preset: Any, tmp_pa
     model.save(tmp_path / "model")
     np.testing.assert_array_equal(pg.load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
     assert "RandomKernels" in model.summary()
-    assert len(draw_network(model.module_).axes) == 1
 
 
 def test_the_readout_says_logits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,8 @@ import torch
 import permgrad as pg
 from permgrad import Explanation
 from permgrad.base.errors import InputError
-from permgrad.pages import plots
-from permgrad.pages.plots._inputs import shown_input
-from permgrad.pages.plots.image import displayable
+from permgrad.pages.inputs import displayable, shown_input
+from permgrad.pages.plots.image import overlay
 
 GRID = (np.arange(8)[:, None] // 4 * 2 + np.arange(8)[None] // 4).astype(np.int64)
 NAMES = (*(f"scan[{r},{c}]" for r in range(2) for c in range(2)), "age", "dose")
@@ -197,7 +196,7 @@ def test_pictures_of_any_range_can_be_shown():
 
 
 def test_a_map_that_is_zero_is_drawn_and_said_to_be_zero():
-    figure = plots.overlay(np.zeros((4, 4)), np.zeros((2, 2)))
+    figure = overlay(np.zeros((4, 4)), np.zeros((2, 2)))
     assert "zero everywhere" in figure.description
     assert "<svg" in texts(figure)
 

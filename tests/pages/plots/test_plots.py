@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import math
 import warnings
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -22,6 +21,8 @@ from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, numbers
 from permgrad.pages import plots
 from permgrad.pages.plots import _base as base
+from permgrad.pages.plots.image import activation, overlay
+from permgrad.pages.plots.modality import branches
 from permgrad.pages.words import labels_of, shorten, value_text
 
 MANY = [f"class {k}" for k in range(30)]
@@ -36,9 +37,6 @@ def drawn(figure: Figure) -> str:
 def everything(names, classes):
     """Each plot of each explanation, by name."""
     whole, local = global_explanation(names, classes), local_explanation(names, classes, rows=40)
-    matrix = np.arange(len(classes) ** 2).reshape(len(classes), -1)
-    rng = np.random.default_rng(0)
-    truth = np.array(classes, dtype=object)[rng.integers(len(classes), size=60)]
     return {
         "bar": whole.plot.bar,
         "bar of rows": local.plot.bar,
@@ -50,8 +48,6 @@ def everything(names, classes):
         "modality": whole.plot.modality,
         "modality of rows": local.plot.modality,
         "direction": whole.plot.direction,
-        "confusion": lambda: plots.confusion_matrix(matrix, classes),
-        "roc": lambda: plots.roc_curves(truth, rng.uniform(size=(60, len(classes))), classes),
     }
 
 
@@ -69,7 +65,7 @@ def test_every_plot_draws_every_content_without_a_warning(name, names, classes):
     assert figure.description
 
 
-@pytest.mark.parametrize("name", ["bar", "classes", "direction", "confusion", "roc"])
+@pytest.mark.parametrize("name", ["bar", "classes", "direction"])
 def test_many_classes(name):
     assert "<svg" in drawn(everything(NAMES, MANY)[name]())
 
@@ -117,7 +113,7 @@ def test_save(explanation, tmp_path, ending, magic):
         explanation.plot.bar().save("x.jpg")
 
 
-@pytest.mark.parametrize("name", list(everything(NAMES, ("Bad", "Good")))[:-2])
+@pytest.mark.parametrize("name", list(everything(NAMES, ("Bad", "Good"))))
 def test_plots_of_explanations_draw_into_axes_of_the_user(explanation, name):
     figure = Figure(figsize=(9, 4))
     axes, other = figure.subplots(1, 2)
@@ -224,7 +220,7 @@ def test_all_zero_and_undefined_values(explanation):
     flat = replace(local, values=local.values * 0, predictions=None, base_values=None, feature_values=None)
     for plot in (flat.plot.beeswarm, flat.plot.waterfall, flat.plot.bar):
         assert "<svg" in drawn(plot())
-    assert "all zero" in plots.activation(None, np.zeros((4, 4))).description
+    assert "all zero" in activation(None, np.zeros((4, 4))).description
 
 
 def test_plotting_by_itself_picks_what_suits(explanation, local):
@@ -240,37 +236,17 @@ def test_beeswarm_of_many_rows_is_thinned_and_says_so():
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 2 * 1500
 
 
-def test_learning_curves():
-    one = pd.DataFrame({"epoch": [1], "train_loss": [0.5]})
-    assert "<svg" in drawn(plots.learning_curves(one))
-    wild = pd.DataFrame(
-        {"epoch": range(1, 30), "train_loss": [1e6, *np.linspace(1, 0.5, 28)], "validation_loss": np.nan}
-    )
-    assert plots.learning_curves(wild, best_epoch=3).axes[0].get_ylim()[1] < 10
-
-
 def test_branches_without_share_and_interval():
     stored = {
         "tabular": {"importance": 0.1, "share": None, "ci_low": None},
         "interaction": {"importance": 0.1},
         "paper": {},
     }
-    text = drawn(plots.branches(stored))
+    text = drawn(branches(stored))
     assert "undefined" in text
     assert "interaction" not in text
     with pytest.raises(InputError, match="branches needs at least one branch"):
-        plots.branches({"paper": {}})
-
-
-def test_roc_of_absent_classes_and_residuals_of_nothing():
-    text = drawn(plots.roc_curves(["a", "a", "b"], np.full((3, 3), 1 / 3), ["a", "b", "c"]))
-    assert "c  undefined" in text
-    many = [f"class {k}" for k in range(12)]
-    rng = np.random.default_rng(0)
-    text = drawn(plots.roc_curves(rng.choice(many, 200), rng.dirichlet(np.ones(12), 200), many))
-    assert text.count(">class ") == plots.MOST_ROC_CURVES == 5, "twelve curves could not be told apart"
-    assert "<svg" in drawn(plots.residuals([], []))
-    assert "<svg" in drawn(plots.residuals([1.0, np.nan], [2.0, 1.0]))
+        branches({"paper": {}})
 
 
 @pytest.mark.parametrize(
@@ -286,10 +262,10 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
             lambda _, rows: local_explanation(maps={}).plot.image(),
             "image() needs activation maps or segments, but method='integrated",
         ),
-        (lambda *_: plots.branches({"paper": {}}), "got none. Pass explanation.branches of a model with"),
-        (lambda *_: plots.branches({}), "got none. Pass explanation.branches of a model with several"),
+        (lambda *_: branches({"paper": {}}), "got none. Pass explanation.branches of a model with"),
+        (lambda *_: branches({}), "got none. Pass explanation.branches of a model with several"),
         (
-            lambda *_: plots.activation([1.0, 2.0], [[1.0]]),
+            lambda *_: activation([1.0, 2.0], [[1.0]]),
             "An image must have shape (height, width), with or without channels, got (2,)",
         ),
     ],
@@ -300,18 +276,6 @@ def test_messages(call, message, explanation, local):
     assert message in str(caught.value)
 
 
-def test_a_tradeoff_with_an_error_of_0_has_no_logarithm_of_it_and_names_what_is_asked_for():
-    points = {"exact": ([10.0, 12.0], [0.0, 0.0]), "quick": ([0.1, 0.2], [0.3, 0.4])}
-    zero = plots.tradeoff(points, x_label="seconds", y_label="error", quiet=("quick",), name_quiet=False)
-    above = plots.tradeoff({"quick": points["quick"]}, x_label="seconds", y_label="error")
-    assert [figure.axes[0].get_yscale() for figure in (zero, above)] == ["linear", "log"]
-    assert [figure.axes[0].get_xscale() for figure in (zero, above)] == ["log", "log"]
-    said = [{text.get_text() for text in figure.axes[0].texts} for figure in (zero, above)]
-    assert "exact" in said[0]
-    assert "quick" not in said[0], "a quiet method is a grey point without its name"
-    assert "quick" in said[1]
-
-
 def test_every_feature_is_shown_where_none_is_left_out(explanation):
     few, every = explanation.plot.bar(top_n=3), explanation.plot.bar(top_n=None)
     counts = [len(figure.axes[0].get_yticks()) for figure in (few, every)]
@@ -319,7 +283,7 @@ def test_every_feature_is_shown_where_none_is_left_out(explanation):
 
 
 def test_a_map_without_its_image_is_drawn_alone():
-    alone, beside = plots.overlay(None, [[1.0, -2.0]]), plots.overlay(np.zeros((4, 4)), [[1.0, -2.0]])
+    alone, beside = overlay(None, [[1.0, -2.0]]), overlay(np.zeros((4, 4)), [[1.0, -2.0]])
     panels = [sum(bool(axes.images) for axes in figure.axes) for figure in (alone, beside)]
     assert panels == [1, 2]
     assert alone.axes[-1].get_ylim() == beside.axes[-1].get_ylim() == (-2.0, 2.0)
@@ -338,28 +302,6 @@ def test_undefined_importances_of_a_class_are_drawn_without_a_colour():
 def test_the_ticks_of_tiny_and_huge_numbers_are_short():
     assert [base._tick_text(value) for value in (0.0, 0.25, -12.5, 12345.0)] == ["0", "0.25", "−12.5", "12,345"]
     assert [base._tick_text(value) for value in (2e-7, -3e8)] == ["2e−7", "−300\xa0M"]
-
-
-def test_limits_of_nothing_are_those_of_a_share():
-    assert base.padded([math.nan, math.inf]) == base.padded([]) == (0.0, 1.0)
-    assert base.padded([0.0, 10.0, math.nan]) == (-0.5, 10.5)
-
-
-def test_features_that_are_not_shown_are_counted():
-    shares = np.arange(1.0, 21.0)[None].repeat(3, axis=0)
-    names = [f"x{k}" for k in range(20)]
-    few, every = (plots.reliance({"a": shares, "b": shares}, names, top_n=top_n) for top_n in (5, None))
-    shown = [[text.get_text() for axes in figure.axes for text in axes.texts] for figure in (few, every)]
-    assert "15 more not shown" in shown[0]
-    assert not any("more not shown" in text for text in shown[1])
-
-
-def test_a_single_model_has_no_lines_between_its_scores():
-    one, two = plots.scores({"a": [0.1, 0.2]}), plots.scores({"a": [0.1, 0.2], "b": [0.2, 0.3]})
-    lines = [sum(len(own.get_xdata()) == len(figure.axes[0].get_yticks()) and own.get_linestyle() == "-"
-                 for own in figure.axes[0].lines) for figure in (one, two)]  # fmt: skip
-    assert lines[1] >= 2
-    assert lines[0] < lines[1]
 
 
 def test_words():
@@ -384,7 +326,7 @@ def test_modality_sums_the_paths_of_an_additive_explanation(local):
 
 def test_svg_is_what_savefig_writes_though_it_is_drawn_once(monkeypatch):
     def figure():
-        drawn = plots.activation(np.linspace(0, 1, 64).reshape(1, 8, 8), np.linspace(0, 1, 16).reshape(4, 4))
+        drawn = activation(np.linspace(0, 1, 64).reshape(1, 8, 8), np.linspace(0, 1, 16).reshape(4, 4))
         drawn.suptitle("a title")
         return drawn
 

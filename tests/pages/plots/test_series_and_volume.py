@@ -15,7 +15,7 @@ import permgrad as pg
 from permgrad import Explanation
 from permgrad.base import style
 from permgrad.base.errors import InputError
-from permgrad.pages.plots._inputs import extremes, outline, strongest
+from permgrad.pages.inputs import extremes, outline, strongest
 
 ROWS, CHANNELS, TIME, DEPTH, HEIGHT, WIDTH = 3, 2, 12, 4, 6, 8
 WINDOWS = np.arange(TIME) // 3

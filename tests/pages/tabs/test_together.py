@@ -7,13 +7,14 @@ import html
 
 import numpy as np
 import pytest
-from browsing import needs_browser, visit
+from browsing import data_of, needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, pairs_explanation, report_content, with_together
 
 from permgrad.assess.sections.together import TogetherSection
+from permgrad.base.numerals import percent
 from permgrad.evaluation.pair_effects import beyond_each
+from permgrad.pages.effects import effect_words
 from permgrad.pages.html import render_page
-from permgrad.pages.plots import effect_words
 from permgrad.pages.tabs import features, together
 from permgrad.pages.views import page_data, tab_view
 
@@ -22,9 +23,8 @@ const all = (query) => [...document.querySelectorAll(query)];
 const words = (query) => all(query).map((one) => one.textContent);
 const change = (box, value) => { box.value = value; box.dispatchEvent(new Event("change")); };
 Page.go("together");
-const data = Page.data("together");
 const seen = { pairs: words("#pairs .lively tbody th"), bold: words("#pairs .lively tbody th.best") };
-seen.matrix = all("#together-pairs rect").length;
+seen.matrix = all("#pairs-1 rect").length;
 seen.captions = words("#together .lively figcaption");
 seen.cells = all("#together-effect rect").length;
 seen.dots = all("#together-effect circle").length;
@@ -34,7 +34,6 @@ seen.more = words("#together-effect figcaption")[0];
 Page.go("together", "2");
 seen.second = words("#together-effect figcaption")[0];
 seen.beyond = Together.beyond([[1, 2], [3, 7]]);
-seen.leading = Together.leading(data);
 const times = [];
 for (let step = 0; step < 10; step += 1) {
   const start = performance.now();
@@ -56,13 +55,14 @@ def page_of(content) -> str:
     return render_page(title="t", kind="test", headline="h", tabs=[tab_view(together.TAB, content)])
 
 
-def test_everything_stands_without_a_script(content):
+def test_words_and_the_matrix_of_pairs(content):
     page = html.unescape(page_of(content))
     first, second = NAMES[:2]
     assert f"2 pairs of 15 clearly interact. Strongest: {first} and {second} (−0.0200, −0.0210 to −0.0190): " in page
     assert "All 15 pairs of 6 features were looked at." in page
     assert "This loss also bends by itself" in page
-    assert page.count("<svg ") == 3  # the matrix, two effects
+    (matrix,) = data_of(page)["figures"].values()
+    assert matrix["words"].startswith("2 of 15 pairs clearly interact.")
     assert "2 pairs of 3 clearly interact. Strongest: image and table (−0.0200, −0.0210 to −0.0190): shuffling" in page
     assert "Alone: only this input comes from other rows." in page
     assert page.count("0.0600") == 1, "what the image does alone"
@@ -125,14 +125,12 @@ def test_pairs_and_effects_in_a_browser(seen):
     assert len(shown["pairs"]) == 10
     assert len(shown["bold"]) == 2
     assert shown["matrix"] == 15
-    assert len(shown["leading"]) == 6
     effect = content.together.effects[0]
     mean = np.array(effect["mean"])[:, :, 0]
     assert shown["cells"] == mean.size
     assert shown["dots"] == np.isfinite(np.array(effect["dots"], dtype=float)).all(axis=0).sum() > 20
     assert shown["hacked"] == "undefined"
-    assert "strongest clear pair (−0.02, −0.021 to −0.019): shuffling both costs less" in shown["captions"][0]
-    assert shown["captions"][1].startswith("From ")
+    assert shown["captions"][0].startswith("From ")
     assert "what the pair adds to both single effects" in shown["more"]
     assert names[2].split()[0] in shown["second"]
     np.testing.assert_allclose(shown["beyond"], beyond_each(np.array([[[1.0], [2.0]], [[3.0], [7.0]]]))[:, :, 0])
@@ -141,6 +139,10 @@ def test_pairs_and_effects_in_a_browser(seen):
 @needs_browser
 def test_sentences_are_those_of_python(seen):
     content, shown = seen
-    words = effect_words(content.together.effects[0], say=together.percentage_points)
+
+    def points(change: float) -> str:
+        return percent(change).replace("\u00a0%", " percentage points").replace("-", "−")
+
+    words = effect_words(content.together.effects[0], say=points)
     assert "percentage points where" in words
-    assert shown["captions"][1].startswith(words)
+    assert shown["captions"][0].startswith(words)

@@ -9,18 +9,16 @@ from typing import Any
 import pandas as pd
 
 from permgrad.imaging.layout import layout_to_dict
-from permgrad.imaging.picture import layout_svg
-from permgrad.models.network.summary import draw_network, layer_rows
+from permgrad.models.network.summary import layer_rows
 
 
 @dataclass(kw_only=True)
 class NetworkSection:
-    """The trained network. ``drawing`` is a Figure or SVG markup, ``summary`` the table of layers."""
+    """The trained network. ``summary`` is the table of its layers."""
 
     preset: str = ""
     branches: Sequence[str] = ()
     parameters: int = 0
-    drawing: Any = None
     summary: pd.DataFrame | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     order: str = ""
@@ -38,12 +36,12 @@ class TrainingSection:
 
 @dataclass(kw_only=True)
 class LayoutSection:
-    """The place of each encoded column in the image: a labelled picture (a Figure or SVG markup) and its legend.
+    """The place of each encoded column in the image: a labelled picture (SVG markup) and its legend.
 
     ``shape``: height and width of a grid that is no square of ``pixels``, and channels.
     """
 
-    drawing: Any
+    drawing: str
     name: str
     pixels: int
     text: str
@@ -63,7 +61,6 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
         preset=preset or (model.preset if isinstance(model.preset, str) else ""),
         branches=tuple(module.paths),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        drawing=draw_network(module),
         summary=pd.DataFrame(layers, columns=columns),
         options={**model.network_options_, **model.training_options_},
         order=f"{sentence[0].upper()}{sentence[1:]}." if sentence else "",
@@ -80,6 +77,8 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
     sections = {"network": network, "training": training, "layout": None}
     layout = getattr(getattr(model, "renderer_", None), "layout", None)
     if layout is not None and "image" in getattr(module, "paths", ()):
+        from permgrad.imaging.picture import layout_svg  # loads matplotlib, which few networks need
+
         names, content = list(model.preprocessor_.encoded_names_), layout_to_dict(layout)
         positions = pd.DataFrame(content["positions"], columns=["row", "column", "channel"][: len(layout.shape)])
         positions.insert(0, "encoded column", names)

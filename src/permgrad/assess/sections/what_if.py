@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,6 @@ from permgrad.assess.network_form import Weights, network_form
 from permgrad.assess.sections.rows import LocalRows
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
-from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.request import tuned
@@ -143,35 +142,26 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
     shown = [number for number in shown if number in table.index][:MOST_TEXTS]
     background, _ = background_of(model)
-    parts = [divided(model, table.loc[[one]], rows.encoded[[place[one]]], background, parts=True) for one in shown]
+    parts = [_divided(model, table.loc[[one]], rows.encoded[[place[one]]], background) for one in shown]
     return LocalRows(explanation=_one_below_the_other(parts), numbers=shown) if shown else None
 
 
-def divided(
-    model: Any,
-    table: pd.DataFrame,
-    encoded: npt.NDArray[np.float32],
-    background: npt.NDArray[np.float32],
-    *,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    parts: bool = False,
+def _divided(
+    model: Any, table: pd.DataFrame, encoded: npt.NDArray[np.float32], background: npt.NDArray[np.float32]
 ) -> Explanation:
-    """Return rows' predictions divided among players as *What if* divides them, by encoded background rows.
-
-    ``parts``: the players of the one row are the words of its texts beside its other features.
-    """
+    """Return a row's prediction divided among its features as *What if* divides it, and its texts among their words."""
     encoder, names = model.preprocessor_, list(model.preprocessor_.feature_names_in_)
     # What is listed of a date is what it says, and the date itself as its trend.
     trends = {part.column: name for name, part in encoder.date_parts_.items() if part.part == "trend"}
     table = table.assign(**{date: table[name] for date, name in trends.items() if name in table and date not in table})
     donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(names))), columns=names), encoder, background)
-    method = tuned(Shapley(tolerance=0, max_permutations=2 * WALKS[2]), exact=0, same_orders=not parts)
+    method = tuned(Shapley(tolerance=0, max_permutations=2 * WALKS[2]), exact=0, same_orders=False)
     arguments = Arguments(
         model, EncodedRows(table.reindex(columns=names), encoder, encoded), method=method, scale="probability",
-        groups=groups, background=donors, random_state=SEED, progress=False,
+        background=donors, random_state=SEED, progress=False,
     )  # fmt: skip
     with keeping_warnings():
-        return divide(arguments, method) if parts else answer(arguments)
+        return divide(arguments, method)
 
 
 def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:

@@ -1,4 +1,4 @@
-"""What a network is made of, as text and as a drawing, and how long its training will take."""
+"""What a network is made of, and how long its training will take."""
 
 from __future__ import annotations
 
@@ -23,17 +23,7 @@ from permgrad.models.train.learner import Learner, TrainingJob, predict
 #: Training steps that are measured, the first of which sets things up.
 _STEPS = 8
 _PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
-# From Okabe & Ito's palette, light enough for black text. Told apart without colour by their lane.
-_COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
-_LINE = "#555555"
-_LABEL: dict[str, Any] = {"fontsize": 9, "color": "#444444", "family": "DejaVu Sans"}
-_WIDTH, _HEIGHT, _GAP, _LANE = 1.78, 1.2, 0.45, 1.75
-_STEP = _WIDTH + _GAP
-#: Letters of a line in a box.
-_LONGEST = 24
-_TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
 _BESIDE = "RandomKernels"
-_SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,97 +136,3 @@ def measure_training_time(job: TrainingJob, device: torch.device) -> TrainingTim
     usual = sorted(taken[1:] or taken)
     per_epoch = usual[len(usual) // 2] * learner.steps_per_epoch + judging
     return TrainingTime(per_epoch, per_epoch * options.max_epochs, options.max_epochs)
-
-
-# ---- as a drawing ----------------------------------------------------------------------------------------------------
-def draw_network(network: HybridNetwork) -> Any:
-    """Return a figure of blocks: layers, the shape of what leaves them for one row, and their number of parameters."""
-    from matplotlib.figure import Figure
-
-    # A block is a layer under its title, with the names of the layers behind it that have none.
-    lanes: dict[str, list[tuple[LayerRow, list[str]]]] = {"tabular": [], "image": [], "head": []}
-    for row in layer_rows(network):
-        lane = lanes[row.part]
-        if row.layer == "input":
-            if row.part == "image":
-                lane.append((dataclasses.replace(row, layer="Renderer"), ["row to picture"]))
-        elif row.layer == "Flatten" and lane:
-            lane[-1][1].append(f"flattened to {row.shape[0]:,}")
-        elif row.layer == _BESIDE:
-            lane[-1][1].append("random kernels beside")
-        elif row.layer in _TITLES or not lane:
-            lane.append((dataclasses.replace(row, layer=_TITLES.get(row.layer, row.layer)), []))
-        else:
-            first, extras = lane[-1]
-            extras.append(_SHORT.get(row.layer, row.layer))
-            numbers = first.parameters + row.parameters
-            lane[-1] = dataclasses.replace(first, shape=row.shape, parameters=numbers), extras
-    last_layer, extras = lanes["head"][-1]
-    lanes["head"][-1] = dataclasses.replace(last_layer, layer="Output"), extras
-
-    # All sizes are in inches, so that text fits its box whatever the network's length.
-    longest = max(len(lanes["tabular"]), len(lanes["image"]))
-    both = bool(lanes["tabular"]) and bool(lanes["image"])
-    head_left = (longest + 1) * _STEP + (_GAP if both else 0)
-    wide, high = head_left + len(lanes["head"]) * _STEP - _GAP, _HEIGHT + (_LANE if both else 0)
-    margin, heading, middle = 0.25, 0.85, high / 2
-    figure = Figure(figsize=(wide + 2 * margin, high + heading + margin), facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(-margin, wide + margin)
-    axes.set_ylim(-margin, high + heading)
-    axes.set_axis_off()
-    _lane(axes, [(LayerRow("input", "One row", (network.encoded,), 0), ["encoded columns"])], 0.0, middle)
-    heights = {"tabular": high - _HEIGHT / 2, "image": _HEIGHT / 2} if both else dict.fromkeys(lanes, middle)
-    for part, words in (("tabular", "table branch"), ("image", "image branch")):
-        if not lanes[part]:
-            continue
-        level = heights[part]
-        _arrow(axes, (_WIDTH, middle), (_STEP, level))
-        end = _lane(axes, lanes[part], _STEP, level)
-        # A shorter branch first stays level, so that both reach the head at the same angle.
-        last = (longest + 1) * _STEP - _GAP
-        axes.plot([end, last], [level, level], color=_LINE, linewidth=0.9, solid_capstyle="butt")
-        _arrow(axes, (last, level), (head_left, middle))
-        axes.text(_STEP, level + _HEIGHT / 2 + 0.13, words, **_LABEL)
-    _lane(axes, lanes["head"], head_left, middle)
-    axes.text(head_left, middle + _HEIGHT / 2 + 0.13, "head", **_LABEL)
-    paths = " and ".join(network.paths).capitalize()
-    outputs = f"{network.outputs} output{'s' * (network.outputs != 1)}, {count_numbers(network):,} parameters"
-    title = f"{paths} network: {network.encoded} encoded columns to {outputs}"
-    axes.text(0, high + heading - 0.2, title, fontsize=11, fontweight="bold", va="center", family="DejaVu Sans")
-    return figure
-
-
-def _lane(axes: Any, blocks: list[tuple[LayerRow, list[str]]], left: float, level: float) -> float:
-    """Draw blocks side by side with arrows between them, and return where the last ends."""
-    from matplotlib.patches import FancyBboxPatch
-
-    font: dict[str, Any] = {"ha": "center", "va": "center", "family": "DejaVu Sans"}
-    for number, (row, extras) in enumerate(blocks):
-        if number:
-            _arrow(axes, (left - _GAP, level), (left, level))
-        style: dict[str, Any] = {"facecolor": _COLOURS[row.part], "edgecolor": _LINE, "linewidth": 0.8}
-        style["boxstyle"] = "round,pad=0,rounding_size=0.08"
-        axes.add_patch(FancyBboxPatch((left, level - _HEIGHT / 2), _WIDTH, _HEIGHT, **style))
-        lines = [(row.layer, 9.5, "bold"), (" × ".join(map(str, row.shape)), 9.5, "normal")]
-        wrapped: list[str] = []
-        for word in extras:
-            if wrapped and len(wrapped[-1]) + len(word) + 3 <= _LONGEST:
-                wrapped[-1] += f" · {word}"
-            else:
-                wrapped.append(word)
-        lines += [(text, 7.2, "normal") for text in wrapped]
-        if row.parameters:
-            lines.append((f"{row.parameters:,} parameters", 7.2, "normal"))
-        heights = [0.21 if size > 8 else 0.155 for _, size, _ in lines]
-        top = level + sum(heights) / 2
-        for (text, size, weight), height in zip(lines, heights, strict=True):
-            axes.text(left + _WIDTH / 2, top - height / 2, text, fontsize=size, fontweight=weight, **font)
-            top -= height
-        left += _STEP
-    return left - _GAP
-
-
-def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": 10, "color": _LINE, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", end, start, arrowprops=style)

@@ -1,10 +1,10 @@
-"""Common parts of all plots: a figure in the house style, pieces of axes, and the numbers of what was drawn."""
+"""Common parts of all plots: a figure in the house style, and pieces of axes."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec
@@ -13,9 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import PathCollection, PolyCollection
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from permgrad.base import style
@@ -24,7 +21,6 @@ from permgrad.base.checks import check_kind
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import compact, fixed
-from permgrad.data.read.dates import date_text
 from permgrad.pages.words import clean
 
 P = ParamSpec("P")
@@ -150,11 +146,6 @@ def small_panels(
 
 
 # ---- looks -----------------------------------------------------------------------------------------------------------
-def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
-    """Return at most ``most`` positions out of ``count``, evenly spread."""
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
-
-
 def signed_bars(
     axes: Any, values: Floats, height: float = 0.62, quiet: Sequence[bool] | None = None, **options: Any
 ) -> None:
@@ -171,10 +162,6 @@ def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
 
 
 # ---- pieces of axes --------------------------------------------------------------------------------------------------
-_QUARTERS = ([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-#: Options of ``axes.set`` that give both axes the range 0 to 1.
-UNIT_SQUARE: dict[str, Any] = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01)}
-UNIT_SQUARE |= dict(zip(("xticks", "xticklabels", "yticks", "yticklabels"), _QUARTERS * 2, strict=True))
 #: Coordinates: a share of the width, and the position of a row.
 BESIDE_ROW = ("axes fraction", "data")
 
@@ -280,103 +267,3 @@ def _tick_text(value: float, _position: Any = None) -> str:
     if abs(value) < 1e-15:
         return "0"
     return fixed(value, 0) if 1000 <= abs(value) < 1e6 else compact(value, 6)
-
-
-def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
-    """Return limits with a margin around the finite values: 0 to 1 for none, a small range for a single one."""
-    finite = np.asarray(values, dtype=np.float64)
-    finite = finite[np.isfinite(finite)]
-    if not len(finite):
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    room = share * (high - low) if high > low else abs(high) * 0.1 or 1.0
-    return low - room, high + room
-
-
-#: Figures with more numbers than this have none to take away: they would make the page heavy.
-MOST_NUMBERS = 3000
-#: The ``gid`` of an axis whose numbers are dates, in seconds since 1970 (UTC).
-DATES = "dates"
-HEADINGS = ["panel", "kind", "series", "x", "y", "x end", "y end"]
-_Line = list[Any]
-
-
-def points(figure: Figure) -> list[_Line]:
-    """Return headings and one line for each mark of a figure, or nothing of a figure without numbers or with too many.
-
-    Lines are points of lines and dots (``x, y``), and bars from ``x, y`` to ``x end, y end``. Where an axis has names,
-    such as those of features, the name is given. Cells of a drawn table have their value as ``series``. Pictures and
-    decoration are left out.
-
-    Examples:
-        >>> figure = Figure()
-        >>> _ = figure.subplots().plot([1, 2], [3, 5], label="loss")
-        >>> points(figure)[1:]
-        [['1', 'line', 'loss', 1.0, 3.0, None, None], ['1', 'line', 'loss', 2.0, 5.0, None, None]]
-    """
-    lines: list[_Line] = []
-    for place, axes in enumerate(figure.axes, start=1):
-        if not axes.get_visible() or not axes.axison:
-            continue
-        panel = axes.get_title() or axes.get_title(loc="left") or str(place)
-        named = [_names(axis) for axis in (axes.xaxis, axes.yaxis)]
-        write = [_date if axis.get_gid() == DATES else _named for axis in (axes.xaxis, axes.yaxis)]
-        for kind, series, *ends in _marks(axes):
-            for at, names in enumerate(named):
-                middle = (ends[at] + ends[at + 2]) / 2 if ends[at + 2] is not None else None
-                if middle is not None and _named(middle, names) in names.values():
-                    ends[at], ends[at + 2] = middle, None  # a bar beside a name
-            label = "" if str(series).startswith("_") else str(series)
-            lines.append([panel, kind, label, *(write[at % 2](end, named[at % 2]) for at, end in enumerate(ends))])
-            if 4 * len(lines) > MOST_NUMBERS:
-                return []
-    return [HEADINGS, *lines] if lines else []
-
-
-def _marks(axes: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield kind, label and places of every mark that is drawn in the units of the axes."""
-    for line in axes.get_lines():
-        if line.get_transform().contains_branch(axes.transData) and line.get_visible():
-            x, y = (np.asarray(values, dtype=object) for values in (line.get_xdata(), line.get_ydata()))
-            yield from (("line", line.get_label(), *at, None, None) for at in zip(x, y, strict=True))
-    for drawn in axes.collections:
-        if isinstance(drawn, PathCollection):
-            yield from (("dot", drawn.get_label(), *at, None, None) for at in np.asarray(drawn.get_offsets()))
-        elif isinstance(drawn, PolyCollection):
-            places = (at for path in drawn.get_paths() for at in np.asarray(path.vertices))
-            yield from (("area", drawn.get_label(), *at, None, None) for at in places)
-    for image in axes.images:
-        table = np.ma.filled(np.ma.asarray(image.get_array(), dtype=np.float64), np.nan)
-        for (row, column), shown in np.ndenumerate(table) if table.ndim == 2 else ():  # no picture in colour
-            yield "cell", f"{shown:.6g}", column, row, None, None
-    for bar in axes.patches:
-        if isinstance(bar, Rectangle) and bar.get_data_transform().contains_branch(axes.transData):
-            (left, bottom), width, height = bar.get_xy(), bar.get_width(), bar.get_height()
-            yield "bar", bar.get_label(), left, bottom, left + width, bottom + height
-
-
-def _names(axis: Any) -> dict[float, str]:
-    """Return the labels of an axis whose ticks are named, by their place."""
-    places = axis.get_ticklocs()
-    texts = axis.get_major_formatter().format_ticks(places)
-    if all(text.replace("−", "").replace(".", "").replace(",", "").isdigit() for text in texts if text):
-        return {}  # numbers: their ticks need not be made
-    texts = [text.get_text() for text in axis.get_ticklabels()]
-    return {float(at): text for at, text in zip(places, texts, strict=False) if text}
-
-
-def _date(value: Any, _names: dict[float, str]) -> str | None:
-    """Return seconds as a date, None where there is none."""
-    return None if value is None or not np.isfinite(float(value)) else date_text(float(value))
-
-
-def _named(value: Any, names: dict[float, str]) -> Any:
-    """Return the name at a place, else the number with six significant digits."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None if value is None else str(value)
-    near = min(names, key=lambda at: abs(at - number), default=None)
-    if near is not None and abs(near - number) < 1e-6:
-        return names[near]
-    return float(f"{number:.6g}") if np.isfinite(number) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
+from permgrad.pages.charts.chart import thinned
+from permgrad.pages.inputs import as_input
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.plots.image import image
@@ -73,10 +74,10 @@ def along_order(
         place_of |= dict.fromkeys((name, *groups.get(name, ())), place)
     owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(grid)
     if len(grid) > 1:
-        return image(_as_input(explanation, grid, owners, 2), row=row, input="columns", target=target, title=title)
+        return image(as_input(explanation, grid, owners, 2), row=row, input="columns", target=target, title=title)
     names, owners = grid[0].T, owners[0].T
     if explanation.scope == "local":
-        figure = series(_as_input(explanation, names, owners, 0), row=row, input="columns", target=target, title=title)
+        figure = series(as_input(explanation, names, owners, 0), row=row, input="columns", target=target, title=title)
         _name_places(figure.axes[min(len(names), _PANELS) - 1], names[0].tolist())
         return figure
     column = choices.pick_output(explanation, target)
@@ -112,25 +113,9 @@ def _draw_curve(axes: Any, explanation: Explanation, owners: Array, column: int)
     base.plain_axis(axes, "y")
 
 
-def _as_input(explanation: Explanation, names: Array, owners: Array, channels: int) -> Explanation:
-    """Return an explanation of columns as one of an input with places, which other plots draw.
-
-    ``channels``: the axis of channels in names and owners.
-    """
-    maps: dict[str, Any] = {"segments:columns": owners}
-    values, size = explanation.feature_values, np.delete(names.shape, channels).tolist()
-    if values is not None and explanation.scope == "local":
-        curves = values.select_dtypes("number").reindex(columns=names.ravel())
-        numbers = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
-        # Only three channels are colours.
-        maps["images:columns"] = numbers.mean(axis=3) if channels == 2 and names.shape[2] != 3 else numbers
-    read = {"read_as": {"columns": {"size": size, "channels": channels}}}
-    return replace(explanation, maps=maps, meta={**explanation.meta, **read})
-
-
 def _name_places(axes: Any, names: Sequence[str]) -> None:
     """Write the names of some columns, evenly spread, along the axis."""
-    some = base.thinned(len(names), _NAMES)
+    some = thinned(len(names), _NAMES)
     axes.set_xticks(
         some, labels_of([names[place] for place in some], 12), rotation=40, ha="right", rotation_mode="anchor"
     )

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 
-from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
+from permgrad.pages.charts import explained as charts
+from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.summary import clear_names
-from permgrad.pages.words import clean, labels_of, quantity_of, rank_texts, shown_ranks, valued
+from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.explanation.ranks import Ranks
 
 
 @styled
@@ -52,29 +49,22 @@ def bar(
         1
     """
     choices.check_one_unit(explanation, "bar")
-    shown = choices.as_global(explanation)
-    local = explanation.scope == "local"
     column = choices.pick_output(explanation, target)
-    values = np.asarray(shown.values[:, column], dtype=np.float64)
-    order = choices.largest(sizes_of(shown, column), top_n)
-    paths = choices.adding_parts(shown, column)
     name = explanation.outputs[column]
+    chart = charts.ranking(choices.as_global(explanation), top_n=top_n, column=column)
+    paths = chart.data["parts"]
     about = "" if len(explanation.outputs) == 1 else ", all rows" if name == "all" else f", {clean(name)}"
-    height = 0.95 + style.ROW * max(len(order), 1) + (0.25 if paths else 0)
+    height = 0.95 + style.ROW * max(len(chart.data["names"]), 1) + (0.25 if paths else 0)
     default = f"{explanation.method}: what the model relies on{about}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
-    _ranked_rows(axes, shown, column, order, paths, shown_ranks(shown, column))
-    base.note_hidden(axes, len(values) - len(order))
-    axes.set_xlabel(("mean |attribution|, " if local else "") + quantity_of(explanation, column))
+    _ranked_rows(axes, chart.data)
+    base.note_hidden(axes, chart.data["hidden"])
+    axes.set_xlabel(("mean |attribution|, " if explanation.scope == "local" else "") + chart.data["label"])
     if paths:
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": len(paths)}
-        handles = [Patch(color=_path_colour(name, at), label=f"{clean(name)} path") for at, name in enumerate(paths)]
+        handles = [Patch(color=style.TOKENS[part["colour"]][0], label=part["name"]) for part in paths]
         axes.legend(handles=handles, handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
-    leading = valued([shown.names[i] for i in order[:5]], values[order[:5]])
-    figure.description = (
-        f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals. "
-        f"Largest: {leading}."
-    )
+    figure.description = chart.words
     return figure
 
 
@@ -113,7 +103,7 @@ def features(
     methods = explanation.meta.get("methods")
     size = "mean |attribution|, " if explanation.scope == "local" else ""
     for axes, (name, order) in zip(panels, chosen.items(), strict=True):
-        _ranked_rows(axes, shown, column, order)
+        _ranked_rows(axes, charts.ranked(shown, column, order, {}))
         base.note_hidden(axes, len(members[name]) - len(order))
         method = f" · {clean(methods[name])}" if isinstance(methods, Mapping) and name in methods else ""
         axes.set_title(clean(name) + method, fontsize=style.SIZE_LABEL, fontweight="bold")
@@ -127,25 +117,16 @@ def features(
 
 
 @styled
-def signed_bars(
-    names: Sequence[str], values: Floats, *, label: str = "attribution", write: Callable[[float], str] | None = None
-) -> PlotFigure:
-    """Draw signed values by falling size, such as attributions divided by their L1 norm.
-
-    ``write``: writes numbers beside the bars and along the axis. None: no numbers beside the bars.
-    """
-    order = choices.largest(np.abs(values), 20)
-    shown, ordered = np.asarray(values, dtype=np.float64)[order], [names[place] for place in order]
-    figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(order), 1))
-    base.signed_bars(axes, shown)
+def signed_bars(names: Sequence[str], values: Floats, *, label: str = "attribution") -> PlotFigure:
+    """Draw signed values by falling size, such as attributions divided by their L1 norm."""
+    chart = charts.signed_bars(names, values, label=label)
+    ordered = chart.data["names"]
+    figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(ordered), 1))
+    base.signed_bars(axes, chart.data["values"])
     base.name_rows(axes, labels_of(ordered, 30))
     axes.axvline(0, color=style.INK, linewidth=0.8)
-    if write is not None:
-        base.beside_rows(axes, [write(value) for value in shown.tolist()], 4)
-        axes.xaxis.set_major_formatter(lambda value, _: write(value))
     axes.set_xlabel(label)
-    leading = valued(ordered[:8], shown[:8], write or number)
-    figure.description = f"Bars of {len(order)} of {len(values)}, largest first: {leading}."
+    figure.description = chart.words
     return figure
 
 
@@ -160,90 +141,61 @@ def classes(
     absolute attribution per output.
     """
     choices.check_one_unit(explanation, "classes")
-    shown = choices.as_global(explanation)
-    values = np.asarray(shown.values, dtype=np.float64)
-    has_all = shown.outputs[0] == "all" and len(shown.outputs) > 1
-    order = choices.largest(values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n)
-    names = labels_of(shown.outputs, 14)
-    names[0] = "all rows" if has_all else names[0]
+    chart = charts.classes(choices.as_global(explanation), top_n=top_n)
+    table, bound, rows = (chart.data[key] for key in ("values", "most", "rows"))
+    names = labels_of(chart.data["columns"], 14)
     cell = float(np.clip(4.8 / len(names), 0.2, 0.95))
-    size = (min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(order))
+    size = (min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(rows))
     figure, axes = base.one_panel(*size, title, f"{explanation.method}: importance for each class")
-    table = values[order]
-    bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
-    # Two digits, because features differ by powers of ten.
-    texts = ["≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2) for value in table.ravel()]
     shades = base.heat_table(
         axes,
         table,
-        np.reshape(texts, table.shape) if cell >= 0.5 else None,
-        (labels_of([shown.names[i] for i in order]), names),
+        chart.data["texts"] if cell >= 0.5 else None,
+        (labels_of(rows), names),
         most=bound,
         signed=bool(np.nanmin(table, initial=0.0) < -0.1 * bound),
         size=style.SIZE_SMALL - 0.5,
         aspect="auto",
     )
-    if has_all:  # the column of all rows is drawn apart from those of the classes
+    if len(names) > 1 and explanation.outputs[0] == "all":  # drawn apart from the columns of the classes
         axes.axvline(0.5, color=style.PAPER, linewidth=14 * cell)
     axes.xaxis.tick_top()
     axes.tick_params(labelsize=style.SIZE_LABEL, pad=6)
     axes.tick_params(axis="x", labelrotation=90 if cell * 15 < max(map(len, names)) + 1 else 0)
-    base.colour_bar(axes, shades.norm, shades.cmap, quantity_of(explanation), fraction=0.025, pad=0.02, aspect=32)
-    leading = " ".join(
-        f"For {name} the largest is {clean(shown.names[int(np.nanargmax(column))])}."
-        for name, column in list(zip(names, values.T, strict=True))[:12]
-        if np.any(np.isfinite(column))
-    )
-    figure.description = (
-        f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) by {len(names)} outputs (columns). "
-        f"{leading}"
-    )
+    label = quantity_of(explanation)
+    base.colour_bar(axes, shades.norm, shades.cmap, label, fraction=0.025, pad=0.02, aspect=32)
+    figure.description = chart.words
     return figure
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
-def _ranked_rows(
-    axes: Any,
-    shown: Explanation,
-    column: int,
-    order: npt.NDArray[np.intp],
-    paths: Mapping[str, Floats] | None = None,
-    ranks: Ranks | None = None,
-) -> None:
-    """Draw bars, in parts by path if there are any, with intervals, names, values and ranks."""
-    values = np.asarray(shown.values[:, column], dtype=np.float64)[order]
-    low, high = (end[:, column][order] for end in shown.ci())
-    places, reach = np.arange(len(order)), np.zeros((2, len(order)))
-    clear = clear_names(shown, column)
-    quiet = [clear is not None and shown.names[place] not in clear for place in order]
-    for position, (name, part) in enumerate((paths or {}).items()):
-        amount = np.nan_to_num(part[order])
+def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
+    """Draw the bars of ``charts.ranked``, in parts by path if there are any, with intervals, values and ranks."""
+    values, low, high, parts = (data[key] for key in ("values", "low", "high", "parts"))
+    places, reach = np.arange(len(values)), np.zeros((2, len(values)))
+    for position, part in enumerate(parts):
+        amount = part["values"]
         start = np.where(amount >= 0, reach[1], reach[0])
-        faded = to_rgba(style.NEUTRAL, 1 - 0.4 * position)
-        colours = [faded if grey else _path_colour(name, position) for grey in quiet]
+        own, faded = style.TOKENS[part["colour"]][0], to_rgba(style.NEUTRAL, 1 - 0.4 * position)
+        colours = [faded if grey else own for grey in data["quiet"]]
         axes.barh(places, amount, left=start, height=0.62, color=colours, linewidth=0)
         reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
-    if not paths:
-        base.signed_bars(axes, values, quiet=quiet)
+    if not parts:
+        base.signed_bars(axes, values, quiet=data["quiet"])
     base.intervals(axes, low, high)
-    if paths:
+    if parts:
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")
     ends = np.concatenate([[0.0, axes.dataLim.x0, axes.dataLim.x1], low, high, values])
-    base.name_rows(axes, labels_of([shown.names[i] for i in order]))
-    axes.set_xlim(*(base.padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
+    base.name_rows(axes, labels_of(data["names"]))
+    axes.set_xlim(*(padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    texts = numbers(values)
-    room = 6 + 4.6 * max(map(len, texts), default=0)
-    base.beside_rows(axes, texts, room, ha="right")
-    if ranks is not None:
-        texts = rank_texts(ranks)[: len(order)]
+    room = 6 + 4.6 * max(map(len, data["texts"]), default=0)
+    base.beside_rows(axes, data["texts"], room, ha="right")
+    if data.get("side"):
+        heading, *texts = data["side"]
         room += 12 + 4.6 * max(4, *map(len, texts))
         base.beside_rows(axes, texts, room, ha="right", color=style.MUTED)
-        base.note(axes, "rank", (1.0, -0.75), (room, 0), of=base.BESIDE_ROW, ha="right", color=style.MUTED)
-
-
-def _path_colour(name: str, position: int) -> str:
-    return style.PATH_COLOURS.get(name, style.SERIES[position % len(style.SERIES)])
+        base.note(axes, heading, (1.0, -0.75), (room, 0), of=base.BESIDE_ROW, ha="right", color=style.MUTED)
 
 
 def _unit(explanation: Explanation, modality: str) -> str:

@@ -11,12 +11,11 @@ from matplotlib.colors import Normalize
 
 from permgrad.base import style
 from permgrad.base.arrays import Floats
-from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
+from permgrad.pages.inputs import displayable, drawn_input
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.plots._inputs import drawn_input
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -143,32 +142,3 @@ def lay_over(axes: Any, grey: Floats | None, values: Floats, top: float, extent:
         colours[..., 3] = np.where(strength > 0, 0.15 + 0.7 * strength, 0.0)
     colours[~np.isfinite(values), 3] = 0.0
     axes.imshow(colours, extent=extent)
-
-
-def displayable(picture: npt.ArrayLike) -> Floats:
-    """Return an image as matplotlib draws it, in 0 … 1: ``(height, width)``, or ``(height, width, 3)``.
-
-    Pixels within 0 … 1 or 0 … 255 keep their scale, others are scaled to their range. Unless there are one or three
-    channels (the smaller outer dimension), they are averaged.
-    """
-    raw = np.asarray(picture)
-    pixels: Any = np.nan_to_num(raw.astype(np.float64))
-    if pixels.ndim == 3:
-        outer = (pixels.shape[0], pixels.shape[2])
-        if outer[0] in (1, 3) or (outer[1] not in (1, 3) and outer[0] < outer[1]):
-            pixels = np.moveaxis(pixels, 0, -1)
-        pixels = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2)
-    if pixels.size == 0 or pixels.ndim not in (2, 3):
-        problem = f"An image must have shape (height, width), with or without channels, got {raw.shape}"
-        raise InputError(problem, hint="Pass one image.", code="PG007")
-    return in_unit_range(pixels, raw.dtype.kind)
-
-
-def in_unit_range(pixels: Floats, kind: str) -> Floats:
-    """Return finite pixels in 0 … 1: those in 0 … 255 of whole numbers (``kind``, of the dtype), others by range."""
-    low, high = float(pixels.min()), float(pixels.max())
-    if low >= 0 and high <= 1:
-        return np.asarray(pixels)
-    if low >= 0 and high <= 255 and kind in "ui":
-        return np.asarray(pixels / 255)
-    return np.asarray((pixels - low) / (high - low)) if high > low else np.zeros_like(pixels)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import combinations, product
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,20 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
-from permgrad.attribution.explanation.pairs import RankedPairs, pairs_of
+from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, error_in_words, shown, text_of
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.cards import Sample
 from permgrad.evaluation.pair_effects import beyond_each, pair_effects
 from permgrad.pages import choices
+from permgrad.pages.charts import explained as charts
+from permgrad.pages.charts.chart import padded, thinned
+from permgrad.pages.effects import effect_words
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import DATES, styled
-from permgrad.pages.words import clean, labels_of, quantity_of, valued
+from permgrad.pages.plots._base import styled
+from permgrad.pages.words import clean, labels_of, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -78,49 +79,27 @@ def interactions(
         problem = f"pair, model and X belong to kind='effect', got kind={kind!r}"
         raise InputError(problem, hint="Leave them out.", code="PG006")
     choices.check_one_unit(explanation, "interactions")
-    pairs = pairs_of(explanation, target)
-    players = _players(choices.as_global(explanation), pairs, top_n, target)
-    count, place = len(players), {name: at for at, name in enumerate(players)}
-    table = np.full((count, count), np.nan)
-    frames = []
-    for (first, second), value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
-        if first in place and second in place:
-            row, column = sorted((place[first], place[second]), reverse=True)
-            table[row, column] = value
-            frames += [(row, column)] if clear else []
-    # The first has no pair to its left, the last none below.
-    table, names = table[1:, :-1], labels_of(players, 22)
+    chart = charts.interactions(explanation, top_n=top_n, target=target)
+    table, most, frames = (chart.data[key] for key in ("values", "most", "framed"))
+    count = len(table) + 1
     size = float(np.clip(0.55 * count, 2.0, 6.2))
     figure, axes = base.one_panel(size + 2.6, size + 1.3, title, "Pairs that work together")
-    most = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
-    finite = np.isfinite(table)
-    texts = np.full(table.shape, "", dtype=object)
-    texts[finite] = numbers(table[finite], 2)
-    few = count <= _MOST_NUMBERS
+    players = labels_of([chart.data["columns"][0], *chart.data["rows"]], 22)
+    names = players[1:], players[:-1]
+    texts = chart.data["texts"] if count <= _MOST_NUMBERS else None
     size_of = style.SIZE_SMALL if count > 7 else style.SIZE_LABEL
-    base.heat_table(axes, table, texts if few else None, (names[1:], names[:-1]), most=most, signed=True, size=size_of)
+    base.heat_table(axes, table, texts, names, most=most, signed=True, size=size_of)
     for row, column in frames:
         corners = np.array([(-0.46, -0.46), (0.46, -0.46), (0.46, 0.46), (-0.46, 0.46)])
-        axes.add_patch(Polygon(np.add(corners, (column, row - 1)), fill=False, edgecolor=style.INK, linewidth=1.3))
+        axes.add_patch(Polygon(np.add(corners, (column, row)), fill=False, edgecolor=style.INK, linewidth=1.3))
     # Cells above the diagonal are no pairs. Grey ones below it were not measured.
     stairs = [(at + 0.51, at + side) for at in range(count - 1) for side in (-0.52, 0.5)]
     axes.add_patch(Polygon([*stairs, (count, count - 1.5), (count, -0.6)], color=style.PAPER, linewidth=0, zorder=2))
-    base.name_columns(axes, names[:-1], slanted=True, degrees=32)
+    base.name_columns(axes, names[1], slanted=True, degrees=32)
     label = f"interaction: {quantity_of(explanation)}"
     base.colour_bar(axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8)
-    strongest = [" × ".join(names) for names in pairs.names[:5]]
-    figure.description = (
-        f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: "
-        f"{valued(strongest, pairs.values[:5])}"
-    )
+    figure.description = chart.words
     return figure
-
-
-def _players(explanation: Explanation, pairs: RankedPairs, top_n: int | None, target: Any) -> list[str]:
-    """Return the features of the strongest pairs, by falling importance."""
-    leading = list(dict.fromkeys(name for names in pairs.names for name in names))
-    chosen = set(leading[: max(2, choices.check_top_n(top_n, len(leading)))])
-    return [name for name in explanation.ranking(target) if name in chosen]
 
 
 # ---- the effect of a pair --------------------------------------------------------------------------------------------
@@ -152,7 +131,7 @@ def _effect_of(
 
     table = table.reset_index(drop=True)
     sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})
-    rows = base.thinned(len(table), 40).astype(np.int64)
+    rows = thinned(len(table), 40).astype(np.int64)
     effects = pair_effects(sample, [(str(names[0]), str(names[1]))], rows, predict)
     if not effects:
         problem = f"{names[0]!r} and {names[1]!r} need at least two values each"
@@ -193,7 +172,7 @@ def pair_effect(
     panels = figure.subplots(1, 2, sharey=True)
     most = float(np.abs(beyond).max()) or 1.0
     looks = (
-        (mean[:, :, output], Normalize(*base.padded(mean[:, :, output], 0.0)), "sequential", what),
+        (mean[:, :, output], Normalize(*padded(mean[:, :, output], 0.0)), "sequential", what),
         (beyond, Normalize(-most, most), "diverging", "beyond both single effects"),
     )
     dots = np.asarray(effect["dots"], dtype=np.float64)
@@ -228,40 +207,7 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
     if axis["numeric"] and not axis["dates"]:
         base.plain_axis(axes, side)
         return
-    if axis["numeric"]:
-        getattr(axes, f"{side}axis").set_gid(DATES)
     places = range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
     ticks, words = ([axis[key][place] for place in places] for key in ("at", "label"))
     look: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if side == "x" else {}
     getattr(axes, f"set_{side}ticks")(ticks, labels_of(words, 12), **look)
-
-
-def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[float], str] = number) -> str:
-    """Return what an effect says: what the first feature changes, where the second has one value or another.
-
-    Of numbers these are the first and last value, of levels the two where the changes differ most.
-    """
-    mean = np.asarray(effect["mean"], dtype=np.float64)[:, :, output]
-    sides = [
-        [(0, len(axis["at"]) - 1)]
-        if axis["numeric"] and not axis.get("circle")
-        else list(combinations(range(len(axis["at"])), 2))
-        for axis in effect["axes"]
-    ]
-
-    def apart(four: Any) -> float:
-        (top, bottom), (left, right) = four
-        return abs(float(mean[bottom, right] - mean[top, right] - mean[bottom, left] + mean[top, left]))
-
-    rows, columns = max(product(*sides), key=apart)
-    (first, second), (one, other) = effect["axes"], (clean(name) for name in effect["pair"])
-
-    def value(axis: Mapping[str, Any], at: int) -> str:
-        label = clean(axis["label"][at])
-        return label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
-
-    start, end = (value(first, row) for row in rows)
-    moved = [float(mean[rows[1], at] - mean[rows[0], at]) for at in columns]
-    changes = [say(0.0 if abs(each) <= effect.get("rounding", 0.0) else each) for each in moved]
-    parts = [f"{change} where {other} is {value(second, at)}" for change, at in zip(changes, columns, strict=True)]
-    return f"From {start} to {end}, {one} changes the mean prediction by {parts[0]}, and by {parts[1]}."

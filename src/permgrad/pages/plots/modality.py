@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from permgrad.assess.assessment import entries_of, value_of
+from permgrad.assess.assessment import entries_of
 from permgrad.base import style
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages import choices
+from permgrad.pages.charts import explained as charts
+from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.sentences import path_words
 from permgrad.pages.words import labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
@@ -73,39 +74,28 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     The bar is the importance with its interval, the open circle the effect if replaced alone, the open square that if
     replaced last. Shares are written next to them unless one is outside 0 … 1.
     """
-    names = list(entries_of(content))
-    if not names:
+    if not entries_of(content):
         hint = "Pass explanation.branches of a model with several inputs or paths."
         raise InputError("branches needs at least one branch with an importance, got none", hint=hint, code="PG055")
+    chart = charts.branches(content, label=label)
+    names, value, low, high = (chart.data[key] for key in ("names", "values", "low", "high"))
     figure, axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)
-    keys = ("importance", "ci_low", "ci_high", "alone", "last")
-    numbers = np.array([[value_of(content[name], key) for key in keys] for name in names])
-    value, low, high, alone, last = numbers.T
     places = np.arange(len(names))
     base.intervals(axes, low, high, linewidth=1.2)
-    for effects, key, marker in ((alone, "alone", "o"), (last, "last", "s")):
-        legend = key if np.isfinite(effects[0]) else None
-        axes.plot(effects, places, marker, markersize=5, markeredgewidth=1.0, label=legend, **_OPEN)
-    words = [number(importance) for importance in value]
-    if not path_words(content):
-        shares_of = [value_of(content[name], "share") for name in names]
-        words = [
-            f"{share * 100:.0f} % · {one}" if np.isfinite(share) else f"undefined · {one}" if "share" in entry else one
-            for share, one, entry in zip(shares_of, words, map(content.__getitem__, names), strict=True)
-        ]
-    # Paths have fixed colours, others those of a series.
-    series = [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
-    has_colours = all(name in style.PATH_COLOURS for name in names)
-    colours = [style.PATH_COLOURS[name] for name in names] if has_colours else series
-    axes.barh(np.arange(len(names)), np.nan_to_num(value), height=0.52, color=colours, linewidth=0)
+    for mark in chart.data["marks"]:
+        shape = {"circle": "o", "square": "s"}[mark["shape"]]
+        axes.plot(mark["values"], places, shape, markersize=5, markeredgewidth=1.0, label=mark["name"], **_OPEN)
+    colours = [style.TOKENS[colour][0] for colour in chart.data["colours"]]
+    axes.barh(places, np.nan_to_num(value), height=0.52, color=colours, linewidth=0)
     base.name_rows(axes, labels_of(names))
-    base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
-    axes.set_xlim(*base.padded([0.0, *numbers[np.isfinite(numbers)]], 0.04))
+    base.beside_rows(axes, chart.data["texts"], 8, color=style.INK, fontsize=style.SIZE_LABEL)
+    reach = np.concatenate([value, low, high, *(mark["values"] for mark in chart.data["marks"])])
+    axes.set_xlim(*padded([0.0, *reach[np.isfinite(reach)]], 0.04))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     axes.set_xlabel(label)
-    if axes.get_legend_handles_labels()[0]:
+    if chart.data["marks"]:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1, borderpad=0.1)
-    figure.description = f"Importance of the branches: {valued(names, value)}"
+    figure.description = chart.words
     return figure
 
 
@@ -129,7 +119,7 @@ def missing(
     names = [result.names[place] for place in order]
     base.name_rows(axes, labels_of(names))
     base.note_hidden(axes, len(values) - len(order))
-    axes.set_xlim(*base.padded(np.concatenate([values, low[order], high[order]]), 0.04))
+    axes.set_xlim(*padded(np.concatenate([values, low[order], high[order]]), 0.04))
     axes.set_xlabel(f"loss, in {result.meta['unit']}" if measure == "loss" and "unit" in result.meta else measure)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
     figure.description = f"{measure} with these modalities present: {valued(names, values[order])}"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -19,9 +15,11 @@ from permgrad.base.errors import InputError, counted
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
+from permgrad.pages.charts.chart import padded, thinned
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.words import clean, labels_of, quantity_of, towards, value_text, valued
+from permgrad.pages.steps import ends_of, ranks_of, stacks, steps_of
+from permgrad.pages.words import clean, labels_of, quantity_of, towards, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 MOST_POINTS = 1500
 #: Narrow bins along the axis, whose points are stacked.
 _BINS = 90
-#: Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in time.
-ISO_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?Z?")
 
 
 @styled
@@ -62,11 +58,11 @@ def beeswarm(
     with np.errstate(all="ignore"):  # NaN where a feature has no finite value
         sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
     order = choices.largest(sizes, top_n)
-    rows = base.thinned(len(values), MOST_POINTS)
+    rows = thinned(len(values), MOST_POINTS)
     some = f"{len(rows):,} of " if len(rows) < len(values) else ""
     height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: {some}{counted(len(values), 'row')}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
-    low, high = base.padded(np.append(values[:, order], 0.0), 0.04)
+    low, high = padded(np.append(values[:, order], 0.0), 0.04)
     points: list[tuple[Floats, Floats, Floats]] = []
     for place, feature in enumerate(order):
         present = rows[finite[rows, feature]]
@@ -77,7 +73,7 @@ def beeswarm(
         nth = at.groupby(at).cumcount().to_numpy()
         ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
         stack = place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1))
-        points.append((shown, stack, _ranks(explanation, int(feature))[present]))
+        points.append((shown, stack, ranks_of(explanation, int(feature))[present]))
     x, y, ranks = map(np.concatenate, zip(*points, strict=True))
     grey, colours = ~np.isfinite(ranks), style.colour_map("values")
     look: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
@@ -99,95 +95,6 @@ def beeswarm(
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
     )
     return figure
-
-
-def _ranks(explanation: Explanation, feature: int) -> Floats:
-    """Return each row's value as a rank 0 … 1, NaN where the value has no order or is missing.
-
-    Numbers, dates, times, ISO dates as text and ordered categories have an order.
-    """
-    frame, name = explanation.feature_values, explanation.names[feature]
-    unordered = np.full(explanation.values.shape[0], np.nan)
-    if frame is None or name not in frame.columns:
-        return unordered
-    codes: pd.Series[Any]
-    values, kinds = frame[name], pd.api.types
-    dtype, present = values.dtype, values.dropna()
-    if kinds.is_numeric_dtype(values):
-        codes = pd.Series(pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
-    elif isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
-        codes = values.cat.codes.where(values.cat.codes >= 0)
-    elif not len(present):
-        return unordered
-    elif kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
-        codes = values
-    elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
-        codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True))
-    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present):
-        codes = values.map(str.strip, na_action="ignore").astype(object)
-    else:
-        return unordered
-    # First the rank among the different values, because dates and texts have no average.
-    ranks = codes.rank(method="dense").astype(np.float64).rank(pct=True, method="average").to_numpy()
-    spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
-    return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
-
-
-#: Methods whose values can be added over players, but do not add up to a difference of outputs.
-_TO_NOTHING = ("gradient", "smoothgrad")
-
-
-def stacks(explanation: Explanation) -> bool:
-    """Return whether values add up from a baseline's output to the row's. Slopes do not."""
-    return explanation.additive and explanation.method not in _TO_NOTHING
-
-
-def ends_of(explanation: Explanation, place: int, column: int) -> tuple[float, float]:
-    """Return the outputs at the start and the end of a row's steps. The start is 0 if the baseline's is unknown."""
-    total = float(np.nansum(np.asarray(explanation.values[place, :, column], dtype=np.float64)))
-    if explanation.base_values is None:
-        return 0.0, total
-    shape, predicted = (len(explanation.values), len(explanation.outputs)), explanation.predictions
-    start = float(np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[place, column])
-    return start, start + total if predicted is None else float(np.asarray(predicted)[place, column])
-
-
-def names_with_values(explanation: Explanation, place: int, order: npt.NDArray[np.intp], width: int) -> list[str]:
-    """Return short names of features with the row's values, if there are any."""
-    chosen, frame = [explanation.names[player] for player in order], explanation.feature_values
-    return [
-        words if frame is None or name not in frame.columns else f"{words} = {value_text(frame[name].iloc[place])}"
-        for words, name in zip(labels_of(chosen, width), chosen, strict=True)
-    ]
-
-
-def steps_of(
-    explanation: Explanation,
-    at: tuple[int, int],
-    players: npt.NDArray[np.intp],
-    top_n: int | None,
-    width: int,
-    further: Sequence[tuple[str, float]] = (),
-) -> tuple[list[str], list[float]]:
-    """Return names and sizes of the steps from a baseline's output to that of a row and output: ``at``.
-
-    The strongest ``players`` have a step each, the others one together. ``further`` are names and sizes of further
-    steps. A gap that is left is a step, too.
-    """
-    values = np.asarray(explanation.values[at[0], :, at[1]], dtype=np.float64)
-    order = players[choices.largest(np.abs(values[players]), top_n)]
-    names, steps = names_with_values(explanation, at[0], order, width), values[order].tolist()
-    if hidden := len(players) - len(order):
-        names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
-        steps.append(float(np.nansum(values[players])) - float(np.nansum(values[order])))
-    names += [name for name, _ in further]
-    steps += [step for _, step in further]
-    start, final = ends_of(explanation, *at)
-    gap = final - start - float(np.nansum(steps))
-    if abs(gap) > 0.005 * max(abs(final - start), float(np.nanmax(np.abs(values), initial=0.0)), 1e-12):
-        names.append("not attributed")
-        steps.append(gap)
-    return names, steps
 
 
 @styled
@@ -236,7 +143,7 @@ def waterfall(
     above = np.arange(1, len(sizes))
     axes.vlines(ends[1:], above - 0.71, above - 0.29, color=style.MUTED, linewidth=0.7)
     reach = np.concatenate([starts, ends, [start]])
-    low, high = base.padded(reach, 0.0)
+    low, high = padded(reach, 0.0)
     for place, (step, text) in enumerate(zip(sizes, numbers(sizes), strict=True)):
         words, side = (f"+{text}", 1) if step > 0 else (text, 1 if step == 0 else -1)
         base.note(axes, words, (ends[place], place), (4 * side, 0), ha="left" if side > 0 else "right")

@@ -11,9 +11,10 @@ from matplotlib.colors import Normalize
 from permgrad.base import style
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
+from permgrad.pages.charts.chart import padded
+from permgrad.pages.inputs import Shown, drawn_input, outline, shown_channels, strongest
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.plots._inputs import Shown, drawn_input, outline, shown_channels, strongest
 from permgrad.pages.words import clean, valued
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _draw(axes: Any, shown: Shown, channel: int, top: float) -> None:
     shades = style.colour_map("shade")(Normalize(-top, top)(np.nan_to_num(heat)))
     shades[~np.isfinite(heat)] = _NOBODY
     line = None if shown.picture is None else shown.picture[channel]
-    low, high = (0.0, 1.0) if line is None else base.padded(line, 0.12)
+    low, high = (0.0, 1.0) if line is None else padded(line, 0.12)
     axes.imshow(shades[None], extent=(-0.5, length - 0.5, low, high), aspect="auto")
     if shown.signed and len(shown.players) <= _EDGES * len(shown.heat):
         edges = (np.flatnonzero(np.diff(heat)) + 1) * length / len(heat) - 0.5

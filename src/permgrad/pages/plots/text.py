@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +14,19 @@ from matplotlib.patches import FancyBboxPatch
 
 from permgrad.base import style
 from permgrad.base.arrays import Floats
-from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages import choices
+from permgrad.pages.inputs import words_of
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.words import clean, quantity_of, shorten, towards, valued
+from permgrad.pages.words import clean, quantity_of, towards, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: Height of a line of words and space between words, in points, and most letters of a word.
-_LINE, _SPACE, _LETTERS = 21.0, 9.0, 40
+#: Height of a line of words and space between words, in points.
+_LINE, _SPACE = 21.0, 9.0
 #: Room below the words for the legend, in inches.
 _LEGEND = 0.75
 
@@ -95,30 +93,6 @@ def text(
     figure.description = f"{len(words)} words. Strongest: {valued([words[i] for i in order], values[order])}."
     figure.html = _html(words, values, colours, default if title is None else title, quantity_of(explanation))
     return figure
-
-
-def words_of(explanation: Explanation, row: int, column: int) -> tuple[list[str], Floats]:
-    """Return the words of a row and their values."""
-    texts = list(texts_of(explanation, row).values())
-    if not texts:
-        problem = "plot.text() shows tokens, but this explanation has none"
-        raise InputError(problem, hint="Explain a network of token ids or texts without groups=.", code="PG004")
-    places, words = (list(itertools.chain.from_iterable(each)) for each in zip(*texts, strict=True))
-    return words, np.asarray(explanation.values[row, places, column], dtype=np.float64)
-
-
-def texts_of(explanation: Explanation, row: int) -> dict[str, tuple[list[int], list[str]]]:
-    """Return the positions and the words of the tokens that a row has, by input. Those of padding are missing."""
-    metas, frame = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()], explanation.feature_values
-    texts = {}
-    for name in (meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), Mapping)):
-        players = [place for place, modality in enumerate(explanation.modality) if modality == name]
-        players = [place for place in players if frame is not None and explanation.names[place] in frame]
-        if frame is not None and players:
-            cells = [(place, frame[explanation.names[place]].iloc[row]) for place in players]
-            there = [(place, shorten(word, _LETTERS)) for place, word in cells if isinstance(word, str)]
-            texts[str(name)] = ([place for place, _ in there], [word for _, word in there])
-    return texts
 
 
 def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:

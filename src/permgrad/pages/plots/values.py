@@ -13,8 +13,9 @@ from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
+from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import padded, plain_axis, styled
+from permgrad.pages.plots._base import plain_axis, styled
 from permgrad.pages.words import clean, labels_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def direction(
         label = f"{label.removesuffix(' prediction')}, {labels_of(labels, 14)[chosen[0]]}"
     size = (2.5 if len(names) > 1 else 4.2, 1.75)
     figure, panels = base.small_panels(len(names), size, title, room=0.35)
-    limits = base.padded(np.concatenate([each[:, chosen].ravel() for each in (*means, *_ends(entries))]), 0.08)
+    limits = padded(np.concatenate([each[:, chosen].ravel() for each in (*means, *_ends(entries))]), 0.08)
     titles = labels_of(names, 24)
     for place, (axes, name, entry, mean) in enumerate(zip(panels, titles, entries, means, strict=True)):
         _panel(axes, entry, mean, chosen)

@@ -10,22 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from permgrad.base import style
-from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
+from permgrad.pages.inputs import SIDES, drawn_input, grey_volume, strongest_place
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.plots._inputs import Shown, drawn_input
-from permgrad.pages.plots.image import in_unit_range, lay_over
+from permgrad.pages.plots.image import lay_over
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: The sides of a volume, in their order.
-SIDES = ("depth", "row", "column")
 #: Height of the tallest slice in inches.
 _TALLEST = 2.6
 
@@ -105,22 +102,6 @@ def volume(
         f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, largest size {number(top)}."
     )
     return figure
-
-
-def grey_volume(drawn: Shown) -> Floats | None:
-    """Return the volume ``(depth, height, width)`` in 0 … 1, the mean of its channels, or None if it was not stored."""
-    return None if drawn.picture is None else in_unit_range(drawn.picture.mean(axis=0), drawn.picture.dtype.kind)
-
-
-def strongest_place(heat: Floats, size: Sequence[int]) -> tuple[int, ...]:
-    """Return the place nearest to the middle of the block with the largest size, or the middle if all are zero."""
-    sizes = np.abs(np.nan_to_num(heat))
-    places = np.argwhere(sizes == sizes.max()) if sizes.any() else np.array([heat.shape]) // 2
-    nearest = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
-    # A map may be coarser than the volume: the middle of its cell.
-    return tuple(
-        (2 * int(cell) + 1) * side // (2 * cells) for cell, side, cells in zip(nearest, size, heat.shape, strict=True)
-    )
 
 
 def _checked(at: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from permgrad.pages import plots
+from permgrad.pages.charts import explained as charts
+from permgrad.pages.inputs import in_order, shown_input
+from permgrad.pages.pictures import picture
 from permgrad.pages.units import advantage, in_shares
 from permgrad.pages.views import SectionView
-from permgrad.pages.words import confidence_words
+from permgrad.pages.words import confidence_words, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -24,4 +26,8 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
     whole, flat = advantage(explanation.meta, content.metrics or {}), len(explanation.meta["order"]) == 1
     intervals = f" Shaded: the {confidence_words(explanation)} interval." if flat else ""
     drawn = explanation if whole is None else in_shares(explanation, whole)
-    section.figure(plots.along_order(drawn, title=""), "Importance column by column." + intervals)
+    if flat:
+        section.figure(charts.along(drawn), "Importance column by column." + intervals)
+    else:
+        shown = shown_input(in_order(drawn)[0], "columns", None, 0)
+        section.figure(picture(shown, quantity_of(drawn)), "Importance column by column.")

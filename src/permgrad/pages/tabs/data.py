@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 
 from permgrad.base.errors import by_count, counted
-from permgrad.base.numerals import number, percent
+from permgrad.base.numerals import number
 from permgrad.data.read.dates import date_text
 from permgrad.pages import facts
+from permgrad.pages.charts.chart import Chart
 from permgrad.pages.findings import MEASURES_OF_LEAKS, NOT_CHECKED, down, say
 from permgrad.pages.sentences import drifted_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
-from permgrad.pages.words import clean, names_apart, p_text, shorten, value_text
+from permgrad.pages.words import clean, names_apart, shorten, value_text
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.assess.sections.data import DataSection
 
-#: Columns that the page describes, and lines of its table on paper.
-MOST_COLUMNS, MOST_LINES = 150, 40
+#: Columns that the page describes.
+MOST_COLUMNS = 150
 #: Columns that are related so closely nearly determine each other.
 NEARLY_SAME = 0.99
 
@@ -105,28 +106,7 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
         words = "No column has clearly different values in the training and the test rows "
         words += f"({len(stored.drift):,} compared, with Holm's correction)."
     section.text(words)
-    order = described_columns(content, stored)
-    few = f"The {len(order):,} of {len(stored.described['columns']):,} columns with the largest differences or "
-    few += "importances are shown. "
-    with section.live("columns"):
-        section.text(few if len(order) < len(stored.described["columns"]) else "")
-        train, test = stored.described["rows"]
-        drift = pd.DataFrame(stored.drift, columns=["column", "size", "p_holm", "clear"])
-        frame = pd.DataFrame(order[:MOST_LINES]).merge(drift, how="left", on="column")
-        sides, clear = (("training", 0), ("test", 1)), frame["clear"].eq(True)
-        columns = [
-            names(frame["column"], "column", ["best" if one else "" for one in clear]),
-            names(frame["kind"], "kind"),
-            *(names((pair[side] for pair in frame["typical"]), f"typical in {part} rows") for part, side in sides),
-            *(figures_of(f"missing in {part}", frame["missing"].str[side], percent) for part, side in sides),
-            figures_of("largest difference", frame["size"], percent),
-            figures_of("adjusted p", frame["p_holm"], p_text),
-        ]
-        caption = f"{train:,} training and {test:,} test rows compared. Typical: median, or most frequent value. "
-        caption += "Largest difference: of the shares of rows in any range or set of values. "
-        if any(one["clear"] for one in stored.drift):
-            caption += "Bold: clearly different (adjusted p below 0.05, difference at least 10\u00a0%). "
-        section.table(table_of(caption, columns))
+    section.live("columns")
 
 
 def described_columns(content: Assessment, stored: DataSection) -> list[dict[str, Any]]:
@@ -171,16 +151,28 @@ def related(section: SectionView, content: Assessment) -> None:
             f"{show(one['feature'])} and {show(one['other'])} nearly determine each other (strength "
             f"{number(one['strength'])}).{more}"
         )
-    with section.live("related"):
-        section.text("" if pairs else "No column is closely related to a feature that clearly matters.")
-        columns = [
-            names([one["feature"] for one in pairs], "feature"),
-            names([one["other"] for one in pairs], "column"),
-            figures_of("strength", [one["strength"] for one in pairs]),
-            names([one["kind"] for one in pairs], "kind"),
-        ]
-        caption = "Columns that are closely related to features that clearly matter (strength at least 0.5)."
-        section.table(table_of(caption, columns) if pairs else None)
+    section.figure(*related_columns(matrix) if matrix is not None and len(matrix["names"]) > 1 else (None,))
+    columns = [
+        names([one["feature"] for one in pairs], "feature"),
+        names([one["other"] for one in pairs], "column"),
+        figures_of("strength", [one["strength"] for one in pairs]),
+        names([one["kind"] for one in pairs], "kind"),
+    ]
+    caption = "Columns that are closely related to features that clearly matter (strength at least 0.5)."
+    section.text("" if pairs else "No column is closely related to a feature that clearly matters.")
+    section.table(table_of(caption, columns))
+
+
+def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
+    """Return the strengths of the most important columns as a chart, with its caption."""
+    shown, table = [clean(name) for name in matrix["names"]], np.asarray(matrix["strengths"], dtype=np.float64)
+    texts = [[number(round(value, 2), 2) for value in row] for row in table]
+    off = np.where(np.eye(len(table), dtype=bool), 0, np.nan_to_num(np.abs(table)))
+    one, other = np.unravel_index(int(off.argmax()), off.shape)
+    words = f"Of these, the closest are {shown[one]} and {shown[other]} ({texts[one][other]})."
+    caption = f"The {len(shown)} most important columns. {words}"
+    data = {"rows": shown, "columns": shown, "values": table, "texts": texts, "most": 1}
+    return Chart("cells", f"Strengths of {len(shown)} columns. {words}", data), caption
 
 
 # ---- the script ------------------------------------------------------------------------------------------------------
@@ -201,12 +193,11 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
             entry |= {key: moved[key] for key in ("size", "p_holm", "clear")}
             entry["words"] = f"{clean(one['column'])}: {drifted_words(moved)}."
         described.append(entry)
-    if not described and content.matrix is None:
+    if not described:
         return None
     return {
         "columns": described,
         "all": len(stored.described.get("columns", ())),
-        "matrix": content.matrix,
         "rows": stored.described.get("rows"),
     }
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from permgrad.base.arrays import Floats
 from permgrad.base.dependence import mean_widening
@@ -15,7 +14,7 @@ from permgrad.base.numerals import fixed, number, percent
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import covering, error_bands, per_class
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
-from permgrad.pages import plots
+from permgrad.pages.charts import errors as charts
 from permgrad.pages.sentences import raised_words
 from permgrad.pages.views import SectionView, Tab, as_count, figures_of, names, packed, table_of
 from permgrad.pages.words import clean, names_apart, shorten, texts_of
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
 
 
-#: Thresholds of the table on paper.
-SHOWN_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 #: Classes whose thresholds can be tried, those with the most rows, and points of each.
 MOST_CLASSES, POINTS, POINTS_OF_MANY = 30, 300, 120
 #: Test rows from which errors over time are drawn.
@@ -43,8 +40,7 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         section.text(
             "Choose a class and the probability from which a row counts as it. The class is compared with all others."
         )
-        with section.live("threshold"):
-            section.text("The table of classes below has the results of the most probable class.")
+        section.live("threshold")
         return
     place = content.positive_place(classes)
     member, scores = truth == classes[place], table[:, place]
@@ -67,27 +63,7 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         if content.predictions is not None and content.predictions.called is not None:
             words += " The model decides otherwise: scores and confusion matrix are those of the classes it predicts."
         section.text(words)
-    with section.live("threshold"):
-        if member.any() and not member.all():
-            lines = pd.DataFrame([metrics_at(member, scores, value, positive=True) for value in SHOWN_THRESHOLDS])
-            counts = np.array(lines["confusion_matrix"].tolist())
-            columns = [
-                figures_of("threshold", SHOWN_THRESHOLDS, lambda value: fixed(value, 1)),
-                figures_of("found", counts[:, 1, 1], as_count),
-                figures_of("missed", counts[:, 1, 0], as_count),
-                figures_of("false alarms", counts[:, 0, 1], as_count),
-                figures_of("rightly left out", counts[:, 0, 0], as_count),
-                figures_of("precision", lines["precision"], fixed),
-                figures_of("recall", lines["recall"], fixed),
-                figures_of("F1", lines["f1"], fixed),
-                figures_of("accuracy", lines["accuracy"], fixed),
-            ]
-            caption = (
-                f"Results on the test rows by threshold. Found: {positive} rows that are predicted as {positive}. "
-                f"Precision: of the rows predicted as {positive}, the share that really are. Recall: the share of "
-                f"{positive} rows found."
-            )
-            section.table(table_of(caption, columns))
+    section.live("threshold")
     section.text("A threshold chosen on these test rows looks a little better here than on new rows.")
 
 
@@ -112,18 +88,7 @@ def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
         f"of {shorten(content.target, 40)}). Choose the error that you can accept to see how many predictions are good "
         "enough, and where."
     )
-    with section.live("tolerance"):
-        lines = bands["bands"]
-        columns = [
-            figures_of("predicted from", [one["low"] for one in lines]),
-            figures_of("to", [one["high"] for one in lines]),
-            figures_of("rows", [one["rows"] for one in lines], as_count),
-            figures_of("median error", [one["errors"][2] for one in lines]),
-            figures_of("half within", [covering(one["sizes"], 0.5) for one in lines]),
-            figures_of("nine in ten within", [covering(one["sizes"], 0.9) for one in lines]),
-        ]
-        caption = "Test rows by prediction. Error: truth − prediction. Within: the largest error of so many rows."
-        section.table(table_of(caption, columns))
+    section.live("tolerance")
 
 
 def _bands(content: Assessment) -> dict[str, Any] | None:
@@ -146,7 +111,7 @@ def errors(section: SectionView, content: Assessment) -> None:
         # The positive one of two classes is last.
         order = [1, 0] if len(labels) == 2 and content.positive_place(labels) == 0 else list(range(len(labels)))
         matrix = np.asarray(test["confusion_matrix"])[np.ix_(order, order)]
-        figure = plots.confusion_matrix(matrix, [labels[place] for place in order])
+        figure = charts.confusion_matrix(matrix, [labels[place] for place in order])
         section.figure(
             figure, "Confusion matrix: rows are the true classes, colour is the share of each.", beside=beside
         )
@@ -154,9 +119,9 @@ def errors(section: SectionView, content: Assessment) -> None:
         return
     place, truth, classes = content.positive_place(scored.classes), texts_of(scored.truth), texts_of(scored.classes)
     probabilities = np.asarray(scored.probabilities, dtype=np.float64)
-    roc = plots.roc_curves(scored.truth, probabilities, list(scored.classes), positive=place)
+    roc = charts.roc_curves(scored.truth, probabilities, list(scored.classes), positive=place)
     versus = "" if len(classes) == 2 else ", each class versus the rest"
-    worst = f" The {plots.MOST_ROC_CURVES} classes with the smallest areas." * (len(classes) > plots.MOST_ROC_CURVES)
+    worst = f" The {charts.MOST_ROC_CURVES} classes with the smallest areas." * (len(classes) > charts.MOST_ROC_CURVES)
     section.figure(roc, f"ROC curves{versus}.{worst} The diagonal is guessing.", beside=beside)
     if len(classes) == 2:
         member = (truth == classes[place]).astype(np.float64)
@@ -198,7 +163,7 @@ def _over_time(section: SectionView, content: Assessment, truth: Floats, guess: 
         section.text(f"{words[0].upper()}{words[1:]}.")
     points = (truth, truth - guess) if numeric and content.keep_rows else (None, None)
     section.figure(
-        plots.over_time(
+        charts.over_time(
             times,
             {
                 what: (points[0], {"truth": truth, "prediction": guess}),
@@ -230,16 +195,16 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     if not content.keep_rows:  # each dot is a row
         return
     section.figure(
-        plots.residuals(truth, guess),
+        charts.residuals(truth, guess),
         "Predictions against true values, then the error (truth − prediction) by prediction, with its running median "
-        "and middle half, then the distribution of errors.",
+        "and middle half.",
     )
     features = content.residual_features
     if features is not None and features.shape[1] and len(features) == len(error):
         count = min(features.shape[1], 3)
         which = "strongest feature" if count == 1 else f"{count} strongest features"
         section.figure(
-            plots.residuals_by_feature(features, error),
+            charts.residuals_by_feature(features, error),
             f"The error by the values of the {which}. Where the running median is away from 0, the model has not "
             "learned something about the feature.",
         )

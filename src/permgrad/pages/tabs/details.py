@@ -11,7 +11,11 @@ from permgrad.assess.assessment import entries_of, is_hybrid, value_of
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import deserves_words
 from permgrad.imaging.layout import extent
-from permgrad.pages import plots
+from permgrad.pages.charts.errors import learning_curves
+from permgrad.pages.charts.explained import branches as drawn_branches
+from permgrad.pages.charts.explained import signed_bars
+from permgrad.pages.charts.network import blocks
+from permgrad.pages.pictures import activation
 from permgrad.pages.sentences import map_words, path_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, quantity_of
@@ -42,7 +46,7 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
     what, after = ("path", "the other") if hybrid else ("input", "all others")
     caption = f"Importance of each {what} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
-    section.figure(plots.branches(stored, label=label), caption)
+    section.figure(drawn_branches(stored, label=label), caption)
     keys = ("interaction_low", "interaction_high", "importance")
     low, high, effect = (value_of(stored.get("total"), key) for key in keys)
     value = value_of(stored, "interaction")
@@ -62,15 +66,15 @@ def network(section: SectionView, content: Assessment) -> None:
     if trained is not None:
         words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
         section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]), trained.order)
-        section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
         if trained.summary is not None:
+            section.figure(blocks(trained.summary), "Layers, what leaves each of them for one row, and its parameters.")
             section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
         section.pairs(trained.options, "Options")
     if training is not None:
         section.add("heading", "Learning curves")
         section.text(f"{len(training.history)} epochs. The weights are those of epoch {training.best_epoch}.")
         section.figure(
-            plots.learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
+            learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
             "Loss on the training rows and on the validation rows after each epoch.",
         )
 
@@ -132,7 +136,7 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
         for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
             rows = of_baseline[of_baseline["level"] == level]
             section.figure(
-                plots.signed_bars(
+                signed_bars(
                     [str(name) for name in rows["name"]],
                     rows["published"].to_numpy(dtype=np.float64),
                     label="sum over rows, divided by the L1 norm of all sums",
@@ -162,7 +166,7 @@ def maps(section: SectionView, content: Assessment) -> None:
     for row in drawn:
         assert row.heat is not None
         section.add("heading", clean(row.title))
-        section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
+        section.figure(activation(row.image, row.heat), clean(row.heat_title))
 
 
 TAB = Tab(

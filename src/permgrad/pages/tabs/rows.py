@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.pages import plots
+from permgrad.pages.charts.explained import SWARM_ROWS, steps, swarm
 from permgrad.pages.choices import pick_output
-from permgrad.pages.plots._inputs import KINDS, shown_inputs
-from permgrad.pages.plots.rows import MOST_POINTS
+from permgrad.pages.inputs import shown_input, shown_inputs
+from permgrad.pages.pictures import picture
+from permgrad.pages.pictures import words as text_words
 from permgrad.pages.rows_data import rows_data
 from permgrad.pages.sentences import map_words
 from permgrad.pages.units import SCALES, output_words
 from permgrad.pages.views import SectionView, Tab
-from permgrad.pages.words import clean
+from permgrad.pages.words import clean, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -28,7 +29,7 @@ _IMAGE = 2
 
 
 def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
-    """Draw the inputs of a row with its attributions, its images also with their activation maps."""
+    """Return the inputs of a row on the colours of its attributions, its images also with their activation maps."""
     pictures, local = [], row.explanation
     output = pick_output(local, row.output)
     words = output_words(local, "prediction", output)
@@ -36,17 +37,16 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
     noun = "input" if row.maps is None else "image"
     sides = [(local, about)] if row.maps is None else [(local, about), (row.maps, "Grad-CAM, over the")]
     for explanation, text in sides:
-        for name, dimensions in shown_inputs(explanation).items():
+        for name in shown_inputs(explanation):
             heat = explanation.maps.get(f"maps:{name}")
             if not name or (heat is not None and not np.any(heat[row.row])):
                 continue  # the image of a hybrid network, or no part of the input supports any output
-            draw = getattr(plots, KINDS[dimensions])
-            picture = draw(explanation, row=row.row, input=name, target=output, title="")
-            pictures.append((picture, f"{text} {noun} {name}."))
+            drawn = shown_input(explanation, name, row.row, output)
+            pictures.append((picture(drawn, quantity_of(explanation)), f"{text} {noun} {name}."))
     if local.meta.get("tokens") is not None:
         what = "tokens" if local.meta["tokens"].get("players") == "tokens" else "words"
         text = f"The {what} of the row. Blue moves the {words} up, orange down."
-        pictures.append((plots.text(local, row=row.row, target=output, title=""), text))
+        pictures.append((text_words(local, row.row, output), text))
     return pictures
 
 
@@ -67,11 +67,12 @@ def where(section: SectionView, _: Assessment, main: Explanation) -> None:
             )
         section.add("heading", clean(title))
         section.text(text)
-        section.figure(getattr(plots, KINDS[dimensions])(main, input=name, title=""), clean(drawn))
+        shown = shown_input(main, name, None, 0)
+        section.figure(picture(shown, quantity_of(main)), clean(drawn))
 
 
 def single_rows(section: SectionView, content: Assessment) -> None:
-    """Single rows: a few on paper, every listed one on the screen."""
+    """Single rows: all that are listed, else a few."""
     if not content.rows and content.listed is None:
         return
     of_words = [] if content.words is None else list(content.words.numbers)
@@ -84,9 +85,11 @@ def single_rows(section: SectionView, content: Assessment) -> None:
         section.text(f"What each patch of an image does is shown for {len(of_patches)} rows: {some}.")
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
-    with section.live("explorer"):
-        for row in content.rows:
-            _draw_row(section, content, row)
+    if content.listed is not None:
+        section.live("explorer")
+        return
+    for row in content.rows:
+        _draw_row(section, content, row)
 
 
 def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> None:
@@ -97,28 +100,17 @@ def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> Non
     method = clean(row.explanation.method).replace("_", " ").capitalize()
     method = "Shapley values" if method == "Shapley" else method
     section.figure(
-        plots.waterfall(row.explanation, row=row.row, target=output, title="", label=label),
+        steps(row.explanation, row=row.row, output=output, label=label),
         f"{method} from the baseline's {label} (bottom) to this row's (top).{words}",
     )
-    if row.explanation.meta.get("order"):
-        caption = f"The row's values along the columns. Blue moves the {label} up, orange down."
-        section.figure(plots.along_order(row.explanation, row=row.row, target=output, title=""), caption)
-    numbers = [] if content.explained is None else content.explained.numbers
-    of_words = [] if content.words is None else list(content.words.numbers)
-    if content.words is not None and row.row < len(numbers) and numbers[row.row] in of_words:
-        caption = f"Words of the texts: their parts of the {label}. Blue moves it up, orange down."
-        parts, place = content.words.explanation, of_words.index(numbers[row.row])
-        section.figure(plots.text(parts, row=place, target=output, title=""), caption)
-    if row.heat is not None and content.image_counts:
-        section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
-    for picture, caption in row_pictures(row):
-        section.figure(picture, clean(caption))
+    for drawn, caption in row_pictures(row):
+        section.figure(drawn, clean(caption))
 
 
 def all_rows(section: SectionView, content: Assessment, local: Explanation) -> None:
     """Many rows in one plot."""
     output, label, words = _shown(content, local, None)
-    count = min(len(local.values), MOST_POINTS)
+    count = min(len(local.values), SWARM_ROWS)
     rows = (content.metrics or {}).get("rows", {}).get("test")
     some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"the {count:,}"
     section.text(
@@ -126,9 +118,9 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
         f"the baseline. Left: down.{words}"
     )
     section.figure(
-        plots.beeswarm(local, target=output, title="", label=f"part of the {label}"),
-        f"What each feature adds to the {label} in {some} test rows. Colour is the feature's value. Grey values have "
-        "no order or are missing.",
+        swarm(local, output=output, label=f"part of the {label}"),
+        f"What each feature adds to the {label} in {some} test rows. Colour is the feature's value. Grey ones have no "
+        "order or are missing.",
     )
 
 

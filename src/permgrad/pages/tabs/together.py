@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
-from permgrad.pages import plots
+from permgrad.pages.charts.explained import interactions
 from permgrad.pages.views import SectionView, Tab, figures_of, intervals_of, names, packed, table_of
 from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.explanation.pairs import RankedPairs
 
-#: Effects on paper, pairs in the list, and in the page's data.
-_DRAWN, _LISTED, _MOST = 2, 20, 200
+#: Pairs in a table, and in the page's data.
+_LISTED, _MOST = 20, 200
 
 
 def nothing_together(content: Assessment) -> str:
@@ -96,12 +95,12 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
                 "This loss also bends by itself: where two effects on the prediction merely add up, the value can "
                 "differ from 0. What the pair adds to both single effects (below) shows if the prediction needs both."
             )
-    with section.live("pairs"):
-        section.figure(
-            plots.interactions(explanation, title=""),
-            f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).",
-        )
-        section.table(_table(ranked, explanation))
+    colours = " Orange: both together cost less than the sum of each. Blue: more." if kind == "loss" else ""
+    section.figure(
+        interactions(explanation),
+        f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).{colours}",
+    )
+    section.live("pairs")
 
 
 def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
@@ -117,27 +116,9 @@ def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
     return table_of(f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}", columns)
 
 
-def effects(section: SectionView, content: Assessment, drawn: Sequence[Mapping[str, Any]]) -> None:
+def effects(section: SectionView, *_: Any) -> None:
     """The prediction by the values of two features, for the strongest clear pairs."""
-    classes = None if content.together is None else content.together.classes
-    what = "mean prediction" if classes is None else f"mean probability of {clean(classes[0])}"
-    say = number if classes is None else percentage_points
-    with section.live("effect"):
-        for effect in drawn[:_DRAWN]:
-            title = " and ".join(map(clean, effect["pair"]))
-            section.add("heading", title)
-            dots = "Dots: the rows' own values. " if content.keep_rows else ""
-            section.figure(
-                plots.pair_effect(effect, what=what, title=""),
-                f"{plots.effect_words(effect, say=say)} Left: the {what} where both are set to these values and all "
-                f"else stays, over {effect['rows']} rows. {dots}Right: what the pair adds to "
-                "both single effects.",
-            )
-
-
-def percentage_points(change: float) -> str:
-    """Write a change of a probability."""
-    return f"{percent(change)} points".replace("\u00a0% points", " percentage points").replace("-", "−")
+    section.live("effect")
 
 
 def modalities(section: SectionView, _: Assessment, explanation: Explanation) -> None:

@@ -13,7 +13,7 @@ from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.evaluation.segments import FEWEST_ROWS, worse_groups
-from permgrad.pages import plots
+from permgrad.pages.charts import errors as charts
 from permgrad.pages.facts import (
     LEAST_CALIBRATION_ERROR,
     TIMES_CHANCE,
@@ -32,7 +32,6 @@ from permgrad.pages.words import (
     confidence_words,
     listed,
     names_apart,
-    p_text,
     quantity_of,
     rank_texts,
     shown_ranks,
@@ -98,32 +97,7 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
         if tests
         else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others.",
     )
-    shown = shown_segments(content, stored)
-    write, label = (percent, "accuracy") if stored["score"] == "accuracy" else (number, "mean absolute error")
-    worst = worse_groups(stored)
-    lines = [{"feature": one["feature"], **group} for one in shown for group in one["groups"]]
-    few = f" (the first {MOST_LINES} of {len(lines):,})" * (len(lines) > MOST_LINES)
-    with section.live("segments"):
-        for groups, caption, fold in (
-            (worst, "Groups that are clearly worse.", ""),
-            (lines, "Groups by feature.", f"Groups of the most important features{few}"),
-        ):
-            if not groups:
-                continue
-            frame = pd.DataFrame(groups[:MOST_LINES])
-            columns = [
-                names(frame["feature"], "feature"),
-                names(frame["group"], "group", ["best" if worse else "" for worse in frame["worse"]]),
-                figures_of("rows", frame["rows"], as_count),
-                figures_of(label, frame["score"], write),
-                intervals_of(frame["low"], frame["high"], write),
-                figures_of("other rows", frame["rest"], write),
-                figures_of("adjusted p", frame["p_holm"], p_text),
-            ]
-            shared = [key for key in ("observed", "predicted") if all(key in one for one in groups[:MOST_LINES])]
-            columns += [figures_of(key, frame[key], write) for key in shared]
-            bold = " Bold: clearly worse." if frame["worse"].any() else ""
-            section.table(table_of(f"{caption}{bold}", columns), fold)
+    section.live("segments")
 
 
 def shown_segments(content: Assessment, stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -219,10 +193,12 @@ def calibration(section: SectionView, content: Assessment) -> None:
     if older := curves_of(content, before=True):
         earlier, after = (number(float(np.mean([each.error for each in errors])), 2) for errors in (older, curves))
         section.text(f"Calibration on the validation rows changed the error from {earlier} to {after}.")
-    some = " (the nine classes with the most rows)" if len(classes) > plots.MOST_CALIBRATION_PANELS else ""
+    some = " (the nine classes with the most rows)" if len(classes) > charts.MOST_CALIBRATION_PANELS else ""
     what = clean(classes[positive]) if len(classes) == 2 else f"each class versus the rest{some}"
     section.figure(
-        plots.calibration(truth, table, list(classes), before=before, positive=positive, dependence=content.dependence),
+        charts.calibration(
+            truth, table, list(classes), before=before, positive=positive, dependence=content.dependence
+        ),
         f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
     )

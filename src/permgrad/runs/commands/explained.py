@@ -17,7 +17,7 @@ from permgrad.base.errors import InputError, as_lines, counted
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
-from permgrad.pages.plots.rows import stacks
+from permgrad.pages.steps import stacks
 from permgrad.pages.summary import told
 from permgrad.runs.requests import ExplainRequest, Outcome
 

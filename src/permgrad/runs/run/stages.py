@@ -27,7 +27,6 @@ from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
 from permgrad.imaging.layout import StoredLayout, extent, layout_to_dict
-from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.settings import choose_device, resolve_settings
@@ -121,6 +120,8 @@ def layout_stage(work: RunWork) -> None:
     if layout is not None:
         if layout.pixels > 20:
             work.say(f"note: the image has {extent(layout.shape)}, to hold {len(names)} columns")
+        from permgrad.imaging.picture import layout_svg  # loads matplotlib, which few networks need
+
         write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
         content |= {**layout_to_dict(layout), "columns": names}
     work.write(LAYOUT, content)

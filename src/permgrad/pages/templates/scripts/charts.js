@@ -134,6 +134,9 @@ const Charts = (() => {
     return texts[0].endsWith("%") ? marks.map((mark) => percent(mark, Math.max(0, -power - 2))) : marks.map((mark) => write(mark, largest - power + 1));
   };
 
+  /** The width of a chart: of its place on a narrow screen, so that its letters stay readable. */
+  const wide = (most = 640) => Math.min(most, Math.max(300, document.documentElement.clientWidth - 40));
+
   /** Shorten a long name in the middle. */
   const shorten = (/** @type {string} */ name, width = 26) => {
     const letters = [...name];
@@ -199,16 +202,17 @@ const Charts = (() => {
    * Draw the axis below ("x") or at the left ("y") of a frame, with faint lines across.
    * @param {Frame} frame
    * @param {any} scale  made by `linear` or `band`
-   * @param {{side: "x"|"y", label?: string, count?: number, write?: (value: any) => string, grid?: boolean, letters?: number}} options
+   * @param {{side: "x"|"y", label?: string, count?: number, write?: (value: any) => string, grid?: boolean, letters?: number,
+   *   marks?: any[], texts?: string[], slanted?: boolean}} options  `marks` and `texts`: places, and what is written there
    */
   const axis = (frame, scale, options) => {
-    const { side, label = "", count = 5, grid = true } = options;
+    const { side, label = "", count = 5, grid = true, slanted = false } = options;
     const named = scale.size !== undefined;
     const say = options.write ?? write;
     const across = side === "x";
-    const marks = named ? scale.domain : across ? apart(scale, count, say) : ticks(scale.domain, count);
+    const marks = options.marks ?? (named ? scale.domain : across ? apart(scale, count, say) : ticks(scale.domain, count));
     const [bottom, right] = [frame.height - frame.bottom, frame.width - frame.right];
-    const texts = named ? labels(marks, options.letters) : markTexts(marks, say);
+    const texts = options.texts ?? (named ? labels(marks, options.letters) : markTexts(marks, say));
     const group = node("g", { class: "axis", "aria-hidden": "true" });
     for (const [place, mark] of marks.entries()) {
       const at = scale(mark) + (named ? scale.size / 2 : 0);
@@ -218,7 +222,9 @@ const Charts = (() => {
       }
       group.append(
         across
-          ? text(at, bottom + 17, texts[place], { "text-anchor": "middle" })
+          ? slanted
+            ? text(0, 0, texts[place], { "text-anchor": "end", transform: `translate(${at + 4} ${bottom + 14}) rotate(-38)` })
+            : text(at, bottom + 17, texts[place], { "text-anchor": "middle" })
           : text(frame.left - 7, at + 4, texts[place], { "text-anchor": "end" }),
       );
     }
@@ -370,41 +376,8 @@ const Charts = (() => {
     return svg;
   };
 
-  /**
-   * A table of coloured cells: a whole chart. `shade` is in 0 … 1, `words` what a cell says.
-   * @param {{rows: string[], columns: string[], shade: number[][], words: string[][]}} data
-   */
-  const heat = (data, size = {}) => {
-    const wide = Math.max(44, Math.min(110, 420 / Math.max(data.columns.length, 1)));
-    const { svg, frame } = chart({
-      width: 190 + wide * data.columns.length, height: 104 + 34 * data.rows.length, left: 130, top: 76, bottom: 20, ...size,
-    }, data.rows.map((row, at) => `${row}: ${data.columns.map((column, to) => `${column} ${data.words[at][to]}`).join(", ")}.`).join(" "));
-    const x = band(data.columns.map((_, at) => `${at}`), [frame.left, frame.left + wide * data.columns.length], 0.04);
-    const y = band(data.rows.map((_, at) => `${at}`), [frame.top, frame.height - frame.bottom], 0.06);
-    const [heads, sides] = [labels(data.columns, 40, 84), labels(data.rows, 40, frame.left - 10)];
-    heads.forEach((name, to) => {
-      svg.append(text(0, 0, name, { transform: `translate(${x(`${to}`) + x.size / 2} ${frame.top - 8}) rotate(-40)` }));
-    });
-    data.rows.forEach((row, at) => {
-      svg.append(text(frame.left - 8, y(`${at}`) + y.size * 0.64, sides[at], { "text-anchor": "end" }));
-      data.columns.forEach((column, to) => {
-        const shade = Math.min(Math.max(data.shade[at][to] || 0, 0), 1);
-        svg.append(
-          node("rect", {
-            x: x(`${to}`), y: y(`${at}`), width: x.size, height: y.size, fill: colour("tabular"),
-            "fill-opacity": (0.06 + 0.5 * shade).toFixed(3),
-          }, node("title", {}, `${row}, ${column}: ${data.words[at][to]}`)),
-          text(x(`${to}`) + x.size / 2, y(`${at}`) + y.size * 0.64, data.words[at][to], {
-            "text-anchor": "middle", fill: colour("ink"),
-          }),
-        );
-      });
-    });
-    return svg;
-  };
-
   return {
     node, colour, chart, linear, band, extent, ticks, write, percent, shorten, labels, text, axis, path, line, area, bars,
-    histogram, dots, waterfall, heat,
+    histogram, dots, waterfall, wide, widthOf,
   };
 })();

@@ -98,30 +98,7 @@ const Data = (() => {
     return undefined;
   };
 
-  /** How closely the most important columns are related. @param {HTMLElement} box @param {any} data */
-  const related = (box, data) => {
-    const matrix = data.matrix;
-    if (!matrix || matrix.names.length < 2) return false;
-    const { names, strengths } = matrix;
-    const say = (/** @type {number} */ value) => write(Number(value.toFixed(2)), 2);
-    const drawing = Charts.heat({
-      rows: names, columns: names, shade: strengths.map((/** @type {number[]} */ line) => line.map(Math.abs)),
-      words: strengths.map((/** @type {number[]} */ line) => line.map(say)),
-    });
-    let strongest = [0, 1];
-    names.forEach((/** @type {string} */ _, /** @type {number} */ a) => names.forEach((/** @type {string} */ __, /** @type {number} */ b) => {
-      if (a < b && Math.abs(strengths[a][b]) > Math.abs(strengths[strongest[0]][strongest[1]])) strongest = [a, b];
-    }));
-    const [a, b] = strongest;
-    box.append(figure({
-      anchor: "data-related", drawing,
-      caption: `The ${names.length} most important columns. Of these, the closest are ${names[a]} and ${names[b]} (${say(strengths[a][b])}).`,
-      rows: () => [["column", ...names], ...strengths.map((/** @type {number[]} */ line, /** @type {number} */ at) => [names[at], ...line])],
-    }));
-    return undefined;
-  };
-
-  return { day, columns, related, open: (/** @type {string} */ name) => choose(name) };
+  return { day, columns, open: (/** @type {string} */ name) => choose(name) };
 })();
 
-Page.tab("data", { live: { columns: Data.columns, related: Data.related }, open: Data.open });
+Page.tab("data", { live: { columns: Data.columns }, open: Data.open });

@@ -302,38 +302,6 @@ const Features = (() => {
     return svg;
   };
 
-  /** The strongest features as bars that fit a phone. A wide screen has room for the drawing. */
-  const drawBars = (/** @type {HTMLElement} */ box, /** @type {any} */ data) => {
-    const { list } = data;
-    const width = wide();
-    if (!list || width >= 640) return false;
-    const factor = data.share ?? 1;
-    const places = list.name.map((/** @type {string} */ _, /** @type {number} */ at) => at).slice(0, list.name.length > 25 ? 15 : 25);
-    const left = Math.min(width * 0.42, 20 + 7 * Math.max(...places.map((/** @type {number} */ at) => list.name[at].length)));
-    const { svg, frame } = Charts.chart({ width, height: 52 + 22 * places.length, left, right: 44 },
-      `Importance of ${places.length} features. ${places.slice(0, 5).map((/** @type {number} */ at) => `${list.name[at]} ${write(list.importance[at] * factor)}`).join(", ")}.`);
-    const scaled = (/** @type {number|null} */ value) => (value === null ? null : value * factor);
-    const rows = places.map((/** @type {number} */ at) => ({
-      name: `${at}`, value: list.importance[at] * factor, low: scaled(list.low[at]), high: scaled(list.high[at]), colour: list.clear[at] ? "tabular" : "neutral",
-    }));
-    const ends = rows.flatMap((/** @type {any} */ one) => [one.value, one.low, one.high]).filter((/** @type {any} */ end) => end !== null);
-    const x = linear(extent(ends, [0]), [left, width - frame.right]);
-    const y = band(rows.map((/** @type {any} */ one) => one.name), [frame.top, frame.height - frame.bottom]);
-    svg.append(axis(frame, x, { side: "x", count: 3, label: data.share ? "% of the model's advantage" : shorten(data.quantity, 34) }), Charts.bars(rows, x, y));
-    const words = Charts.labels(places.map((/** @type {number} */ at) => list.name[at]), 60, left - 10);
-    for (const [at, one] of rows.entries()) {
-      const middle = y(one.name) + y.size / 2 + 4;
-      svg.append(
-        text(left - 8, middle, words[at], { "text-anchor": "end", fill: colour("ink") }),
-        text(width, middle, write(one.value), { "text-anchor": "end" }));
-    }
-    box.append(Page.figure({
-      anchor: "features-bars", drawing: svg, rows: () => table(data),
-      caption: `Lines are ${data.confidence} intervals. Blue: clearly matters.`,
-    }));
-    return undefined;
-  };
-
   const drawList = (/** @type {HTMLElement} */ box, /** @type {any} */ data) => {
     const { list } = data;
     if (!list) return false;
@@ -592,6 +560,6 @@ const Features = (() => {
     (document.getElementById(`features/${path}`) ?? document.getElementById("one-by-one"))?.scrollIntoView();
   };
 
-  Page.tab("features", { live: { bars: drawBars, list: drawList, card: drawCard }, open });
+  Page.tab("features", { live: { list: drawList, card: drawCard }, open });
   return { bySegment, curvesOf, groups, interval, search, table };
 })();

@@ -12,8 +12,8 @@
  *       reveal(anchor) { ... },                              // a link to a section: true if it showed something better
  *     });
  *
- * `box` is empty and `data` is what the tab's `data` function returned in Python. A view that returns false, or fails,
- * leaves the static content in its place. Scripts never write data as HTML: use `Page.element` and `Charts.node`.
+ * `box` is empty and `data` is what the tab's `data` function returned in Python. A view that returns false
+ * leaves nothing in its place. Scripts never write data as HTML: use `Page.element` and `Charts.node`.
  *
  * @typedef {{live?: Record<string, (box: HTMLElement, data: any) => (void|false)>,
  *   open?: (path: string, data: any) => void, reveal?: (anchor: string) => boolean}} TabScript
@@ -105,7 +105,7 @@ const Page = (() => {
   const saveRows = (name, rows) => save(`${name}.csv`, new Blob([`\ufeff${csv(rows)}`], { type: "text/csv" }));
 
   const LOOKS = [
-    "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "opacity",
+    "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "opacity",
     "font-family", "font-size", "font-weight", "text-anchor", "visibility", "display", "stop-color", "paint-order",
   ];
 
@@ -118,6 +118,7 @@ const Page = (() => {
       const looks = getComputedStyle(old);
       const style = LOOKS.map((name) => `${name}:${looks.getPropertyValue(name)}`).join(";");
       after[at].setAttribute("style", style);
+      for (const name of ["fill", "stroke"]) after[at].removeAttribute(name);
     });
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("width", String(box[2]));
@@ -152,7 +153,7 @@ const Page = (() => {
    */
   const tools = (figure, about) => {
     if (figure.querySelector(":scope > .tools")) return;
-    const drawing = () => /** @type {SVGElement|HTMLImageElement|null} */ (figure.querySelector("svg, .plot img"));
+    const drawing = () => /** @type {SVGElement|HTMLImageElement|null} */ (figure.querySelector(".plot svg, .plot img"));
     const name = about.anchor.replace(/[^\w.-]+/g, "-");
     const say = element("span", { class: "done", role: "status" });
     const button = (/** @type {string} */ words, /** @type {string} */ title, /** @type {() => any} */ work) =>
@@ -213,6 +214,16 @@ const Page = (() => {
     return made;
   };
 
+  /** Draw again when the width of charts changes, as when a phone is turned. @param {() => void} again */
+  const resized = (again) => {
+    let last = Charts.wide(900);
+    addEventListener("resize", () => {
+      if (Charts.wide(900) === last) return;
+      last = Charts.wide(900);
+      again();
+    });
+  };
+
   // ---- tabs ---------------------------------------------------------------------------------------------------------
   const panels = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-tab]")]);
 
@@ -230,7 +241,7 @@ const Page = (() => {
         if (draw(box, data(name)) === false) box.remove();
         else place.dataset.drawn = "yes";
       } catch (problem) {
-        box.remove();
+        box.replaceChildren(element("p", {}, "This browser cannot draw this part."));
         console.error(problem);
       }
     }
@@ -392,16 +403,30 @@ const Page = (() => {
     for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("td.text"))) {
       if (/[^\s]{14}/.test(cell.textContent ?? "")) cell.replaceChildren(...breakable(cell.textContent ?? ""));
     }
-    const numbers = data("figures");
+    const described = data("figures");
     for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("figure[id]"))) {
-      tools(one, { anchor: one.id, rows: numbers[one.id] ? () => numbers[one.id] : undefined });
+      const own = one.querySelector(".plot script")?.textContent;
+      const figured = own ? JSON.parse(own) : described[one.id];
+      const draw = () => {
+        try {
+          one.querySelector(".plot")?.replaceChildren(Figures.draw(figured));
+        } catch (problem) {
+          console.error(problem); // its words remain
+        }
+      };
+      if (figured) {
+        draw();
+        resized(draw);
+      }
+      tools(one, { anchor: one.id, rows: figured ? () => Figures.rows(figured) : undefined });
     }
     addEventListener("beforeprint", () => {
+      for (const panel of panels()) fill(panel);
       for (const fold of document.querySelectorAll("details")) fold.open = true;
     });
     if (panels().length) follow();
     hint();
   };
 
-  return { address, breakable, csv, data, element, figure, go, png, saveRows, select, standalone, start, tab, tools, unpack };
+  return { address, breakable, csv, data, element, figure, go, png, resized, saveRows, select, standalone, start, tab, tools, unpack };
 })();

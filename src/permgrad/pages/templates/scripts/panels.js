@@ -2,11 +2,8 @@
 
 /** What the panels of several tabs share: labelled controls, small tables, and a figure that is drawn again. */
 const Panels = (() => {
-  const { node, colour, text } = Charts;
+  const { node, colour, text, wide } = Charts;
   const { element } = Page;
-
-  /** The width of a chart: of its place on a narrow screen, so that its letters stay readable. */
-  const wide = (most = 640) => Math.min(most, Math.max(300, document.documentElement.clientWidth - 40));
 
   /** A control with its label. @param {string} words @param {HTMLElement} control */
   const field = (words, control) => element("label", {}, element("span", {}, words), control);
@@ -62,16 +59,6 @@ const Panels = (() => {
     element("dl", { class: "facts small" }, ...pairs.map(([name, value]) =>
       element("div", {}, element("dt", {}, name), element("dd", {}, value))));
 
-  /** Draw again when the width of charts changes, as when a phone is turned. @param {() => void} again */
-  const follow = (again) => {
-    let last = wide();
-    addEventListener("resize", () => {
-      if (wide() === last) return;
-      last = wide();
-      again();
-    });
-  };
-
   /** Replace the drawing and the sentence of a figure. @param {HTMLElement} figure @param {Node} drawing */
   const redraw = (figure, drawing, caption = "") => {
     figure.querySelector(".plot")?.replaceChildren(drawing);
@@ -123,5 +110,5 @@ const Panels = (() => {
     return svg;
   };
 
-  return { wide, field, choice, pText, amount, slider, table, facts, follow, redraw, legend, intervals };
+  return { wide, field, choice, pText, amount, slider, table, facts, follow: Page.resized, redraw, legend, intervals };
 })();

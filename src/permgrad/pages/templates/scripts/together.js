@@ -9,90 +9,19 @@ const Together = (() => {
   const { element, figure } = Page;
   const { wide, field, choice, pText, redraw } = Panels;
   const SHOWN = 10;
-  const FEATURES = 12;
 
   const named = (/** @type {string[]} */ pair) => pair.join(" × ");
   const ends = (/** @type {any} */ data, /** @type {number} */ at) =>
     (data.low[at] === null ? "no interval" : `${write(data.low[at])} to ${write(data.high[at])}`);
 
-  /** What the sign of an interaction says. @param {number} value @param {string} kind */
-  const meaning = (value, kind) => {
-    if (kind !== "loss") return "they act together on the output";
-    return value < 0
-      ? "shuffling both costs less than the sum of shuffling each, as where each of them needs the other"
-      : "shuffling both costs more than the sum of shuffling each, as where one can stand in for the other";
-  };
-
   /** The position of the effect of a pair, or −1. @param {any} data @param {string[]} pair */
   const effectAt = (data, pair) => data.effects.findIndex((/** @type {any} */ one) => named(one.pair) === named(pair));
 
   // ---- all pairs ----------------------------------------------------------------------------------------------------
-  /** The features of the strongest pairs, the most important first. @param {any} data */
-  const leading = (data) => {
-    const chosen = new Set();
-    for (const name of data.pairs.flat()) if (chosen.size < FEATURES) chosen.add(name);
-    return data.order.filter((/** @type {string} */ name) => chosen.has(name));
-  };
-
-  /** A cell for each pair of the leading features, below the diagonal. @param {any} data */
-  const matrix = (data) => {
-    const names = leading(data);
-    const count = names.length - 1;
-    const width = wide(560);
-    const left = Math.min(170, width * 0.34);
-    const size = Math.min(56, (width - left - 60) / count);
-    const top = 96;
-    const clear = data.clear.filter(Boolean).length;
-    const { svg } = Charts.chart({ width: left + size * count + 60, height: top + size * count + 6 },
-      `Interactions of ${names.length} features: ${clear} of ${data.all} pairs are clear. Strongest: ${named(data.pairs[0])} ${write(data.value[0])}.`);
-    const most = Math.max(...data.value.map(Math.abs)) || 1;
-    const [heads, sides] = [Charts.labels(names, 40, 76), Charts.labels(names, 40, left - 10)];
-    heads.slice(0, -1).forEach((name, at) => {
-      const x = left + (at + 0.5) * size;
-      svg.append(text(0, 0, name, { transform: `translate(${x} ${top + at * size - 8}) rotate(-40)` }));
-    });
-    sides.slice(1).forEach((name, at) => {
-      svg.append(text(left - 8, top + (at + 0.5) * size + 4, name, { "text-anchor": "end" }));
-    });
-    data.pairs.forEach((/** @type {string[]} */ pair, /** @type {number} */ at) => {
-      const [column, row] = pair.map((name) => names.indexOf(name)).sort((a, b) => a - b);
-      if (column < 0) return;
-      const value = data.value[at];
-      const [x, y] = [left + column * size, top + (row - 1) * size];
-      const frame = data.clear[at] ? { stroke: colour("ink"), "stroke-width": 1.6 } : {};
-      const effect = effectAt(data, pair);
-      const cell = node("g", {}, node("rect", {
-        x: x + 1.5, y: y + 1.5, width: size - 3, height: size - 3, fill: colour(value < 0 ? "negative" : "positive"),
-        "fill-opacity": (0.06 + 0.5 * Math.abs(value) / most).toFixed(3), ...frame,
-      }, node("title", {}, `${named(pair)}: ${write(value)} (${ends(data, at)})${data.clear[at] ? ", clear" : ""}`)));
-      const short = write(value, 2);
-      if (short.length * 6.6 < size) cell.append(text(x + size / 2, y + size / 2 + 4, short, { "text-anchor": "middle", fill: colour("ink"), "pointer-events": "none" }));
-      if (effect >= 0) {
-        cell.style.cursor = "pointer";
-        cell.addEventListener("click", () => Page.go("together", String(effect + 1)));
-      }
-      svg.append(cell);
-    });
-    return svg;
-  };
-
   /** @param {HTMLElement} box @param {any} data */
   const drawPairs = (box, data) => {
     if (!data.pairs?.length) return false;
     const count = data.clear.filter(Boolean).length;
-    const first = data.clear.indexOf(true);
-    const unit = data.quantity.endsWith("(%)") ? " %" : "";
-    const said = `${named(data.pairs[first])} is the strongest clear pair (${write(data.value[first])}${unit}, ${ends(data, first)}${unit}): ${meaning(data.value[first], data.kind)}.`;
-    const colours = data.kind === "loss" ? " Orange: both together cost less than the sum of each. Blue: more." : "";
-    const shown = figure({
-      anchor: "together-pairs", drawing: matrix(data),
-      caption: `${said} Each cell is the interaction of two features: ${data.quantity}. Framed: clear (adjusted p below 0.05), ${count} of ${data.all}.${colours}`,
-      rows: () => [
-        ["first", "second", `interaction: ${data.quantity}`, "interval from", "to", "adjusted p", "clear"],
-        ...data.pairs.map((/** @type {string[]} */ pair, /** @type {number} */ at) =>
-          [...pair, data.value[at], data.low[at], data.high[at], data.p[at], data.clear[at] ? "yes" : "no"]),
-      ],
-    });
     const body = element("tbody");
     let most = Math.max(SHOWN, count);
     const more = element("button", { type: "button", class: "plain", click: () => { most = Infinity; list(); } });
@@ -113,13 +42,12 @@ const Together = (() => {
     };
     const heads = ["pair", "interaction", `${data.confidence} interval`, "adjusted\u00a0p"];
     const caption = `Pairs, the strongest first. Bold: clear.${data.effects.length ? " Click a name for the effect of both." : ""}`;
-    box.append(shown,
+    box.append(
       element("div", { class: "table tall", tabindex: "0", role: "group", "aria-label": "List of pairs" },
         element("table", {}, element("caption", {}, element("span", {}, caption)),
           element("thead", {}, element("tr", {}, ...heads.map((head, at) => element("th", { scope: "col", class: at ? "number" : "text" }, head)))), body)),
       element("p", { class: "below" }, more));
     list();
-    Panels.follow(() => redraw(shown, matrix(data)));
     return undefined;
   };
 
@@ -271,5 +199,5 @@ const Together = (() => {
   const open = (/** @type {string} */ path) => choose(Number(path) - 1);
 
   Page.tab("together", { live: { pairs: drawPairs, effect: drawEffect }, open });
-  return { beyond, effectAt, leading, twos, words };
+  return { beyond, effectAt, twos, words };
 })();

@@ -1,10 +1,11 @@
-"""Inputs that can be drawn (series, images, volumes), and the values of an explanation at each place of them."""
+"""Inputs that can be drawn (series, images, volumes, texts), and the values of an explanation at each place of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,15 @@ import numpy.typing as npt
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, unknown
 from permgrad.pages import choices
-from permgrad.pages.words import clean, quantity_of, towards
+from permgrad.pages.words import clean, quantity_of, shorten, towards
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 #: The kind of an input by the number of its sides. The plot that draws it has the same name.
 KINDS = {1: "series", 2: "image", 3: "volume"}
+#: The sides of a volume, in their order, and most letters of a word.
+SIDES, _LETTERS = ("depth", "row", "column"), 40
 #: The map and the images of a hybrid network, which has no input of that name.
 _CAM, _IMAGES = "cam", "images"
 
@@ -182,3 +185,105 @@ def outline(values: Floats, most: int) -> tuple[Floats, Floats, Floats]:
     if count <= 2 * most:
         return np.arange(count, dtype=np.float64), values, values
     return (np.arange(most) + 0.5) * count / most - 0.5, *extremes(values, most)
+
+
+# ---- pictures, volumes and texts ------------------------------------------------------------------------------------
+def displayable(picture: npt.ArrayLike) -> Floats:
+    """Return an image as matplotlib draws it, in 0 … 1: ``(height, width)``, or ``(height, width, 3)``.
+
+    Pixels within 0 … 1 or 0 … 255 keep their scale, others are scaled to their range. Unless there are one or three
+    channels (the smaller outer dimension), they are averaged.
+    """
+    raw = np.asarray(picture)
+    pixels: Any = np.nan_to_num(raw.astype(np.float64))
+    if pixels.ndim == 3:
+        outer = (pixels.shape[0], pixels.shape[2])
+        if outer[0] in (1, 3) or (outer[1] not in (1, 3) and outer[0] < outer[1]):
+            pixels = np.moveaxis(pixels, 0, -1)
+        pixels = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2)
+    if pixels.size == 0 or pixels.ndim not in (2, 3):
+        problem = f"An image must have shape (height, width), with or without channels, got {raw.shape}"
+        raise InputError(problem, hint="Pass one image.", code="PG007")
+    return in_unit_range(pixels, raw.dtype.kind)
+
+
+def in_unit_range(pixels: Floats, kind: str) -> Floats:
+    """Return finite pixels in 0 … 1: those in 0 … 255 of whole numbers (``kind``, of the dtype), others by range."""
+    low, high = float(pixels.min()), float(pixels.max())
+    if low >= 0 and high <= 1:
+        return np.asarray(pixels)
+    if low >= 0 and high <= 255 and kind in "ui":
+        return np.asarray(pixels / 255)
+    return np.asarray((pixels - low) / (high - low)) if high > low else np.zeros_like(pixels)
+
+
+def grey_volume(drawn: Shown) -> Floats | None:
+    """Return the volume ``(depth, height, width)`` in 0 … 1, the mean of its channels, or None if it was not stored."""
+    return None if drawn.picture is None else in_unit_range(drawn.picture.mean(axis=0), drawn.picture.dtype.kind)
+
+
+def strongest_place(heat: Floats, size: Sequence[int]) -> tuple[int, ...]:
+    """Return the place nearest to the middle of the block with the largest size, or the middle if all are zero."""
+    sizes = np.abs(np.nan_to_num(heat))
+    places = np.argwhere(sizes == sizes.max()) if sizes.any() else np.array([heat.shape]) // 2
+    nearest = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
+    # A map may be coarser than the volume: the middle of its cell.
+    return tuple(
+        (2 * int(cell) + 1) * side // (2 * cells) for cell, side, cells in zip(nearest, size, heat.shape, strict=True)
+    )
+
+
+def words_of(explanation: Explanation, row: int, column: int) -> tuple[list[str], Floats]:
+    """Return the words of a row and their values."""
+    texts = list(texts_of(explanation, row).values())
+    if not texts:
+        problem = "plot.text() shows tokens, but this explanation has none"
+        raise InputError(problem, hint="Explain a network of token ids or texts without groups=.", code="PG004")
+    places, words = (list(itertools.chain.from_iterable(each)) for each in zip(*texts, strict=True))
+    return words, np.asarray(explanation.values[row, places, column], dtype=np.float64)
+
+
+def texts_of(explanation: Explanation, row: int) -> dict[str, tuple[list[int], list[str]]]:
+    """Return the positions and the words of the tokens that a row has, by input. Those of padding are missing."""
+    metas, frame = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()], explanation.feature_values
+    texts = {}
+    for name in (meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), Mapping)):
+        players = [place for place, modality in enumerate(explanation.modality) if modality == name]
+        players = [place for place in players if frame is not None and explanation.names[place] in frame]
+        if frame is not None and players:
+            cells = [(place, frame[explanation.names[place]].iloc[row]) for place in players]
+            there = [(place, shorten(word, _LETTERS)) for place, word in cells if isinstance(word, str)]
+            texts[str(name)] = ([place for place, _ in there], [word for _, word in there])
+    return texts
+
+
+# ---- columns in their order ------------------------------------------------------------------------------------------
+def as_input(explanation: Explanation, names: Array, owners: Array, channels: int) -> Explanation:
+    """Return an explanation of columns as one of an input with places, which other plots draw.
+
+    ``channels``: the axis of channels in names and owners.
+    """
+    maps: dict[str, Any] = {"segments:columns": owners}
+    values, size = explanation.feature_values, np.delete(names.shape, channels).tolist()
+    if values is not None and explanation.scope == "local":
+        curves = values.select_dtypes("number").reindex(columns=names.ravel())
+        numbers = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
+        # Only three channels are colours.
+        maps["images:columns"] = numbers.mean(axis=3) if channels == 2 and names.shape[2] != 3 else numbers
+    read = {"read_as": {"columns": {"size": size, "channels": channels}}}
+    return replace(explanation, maps=maps, meta={**explanation.meta, **read})
+
+
+def in_order(explanation: Explanation) -> tuple[Explanation, Array]:
+    """Return an explanation of columns that have an order as one of the input ``"columns"``, and who owns each place.
+
+    ``meta["order"]`` has the names. Columns of a group share their value.
+    """
+    grid = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))
+    place_of = dict[str, int]()
+    for place, name in enumerate(explanation.names):
+        place_of |= dict.fromkeys((name, *(explanation.groups or {}).get(name, ())), place)
+    owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(grid)
+    if len(grid) > 1:
+        return as_input(explanation, grid, owners, 2), owners
+    return as_input(explanation, grid[0].T, owners[0].T, 0), owners[0].T

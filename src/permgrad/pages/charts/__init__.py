@@ -1,0 +1,1 @@
+"""Figures of the page as arrays, which ``templates/scripts/figures.js`` draws."""

@@ -1,0 +1,257 @@
+"""Charts of predictions and their errors: classes, probabilities, numbers, along time, and while a network learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.arrays import Array, Floats
+from permgrad.base.dependence import Dependence
+from permgrad.base.numerals import fixed, number
+from permgrad.evaluation.calibration import reliability
+from permgrad.pages.charts.chart import HALF, WIDTH, Chart, mark, padded, panel, plot, thinned
+from permgrad.pages.words import clean, labels_of, value_text, valued
+
+#: Classes with the worst areas that have a ROC curve, and points of a curve.
+MOST_ROC_CURVES, _CURVE = 5, 200
+#: Classes with a reliability curve: those with the most rows.
+MOST_CALIBRATION_PANELS = 9
+_HISTOGRAM = np.linspace(0, 1, 21)
+#: Bins of the running median, fewest rows of a bin, most levels of a category, and stretches of time.
+_BINS, _FEWEST, _MOST_LEVELS, _STRETCHES = 12, 20, 10, 24
+#: Features whose errors have a panel.
+MOST_FEATURES = 3
+_UNIT: dict[str, Any] = {"domain": (0, 1)}
+
+
+# ---- classes ---------------------------------------------------------------------------------------------------------
+def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any]) -> Chart:
+    """Return counts (numbers) ``(classes, classes)`` and the share of each true class (colour). Rows are true."""
+    counts = np.asarray(matrix, dtype=np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    names = [clean(label) for label in labels]
+    recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
+    data = {"rows": names, "columns": names, "values": shares, "most": 1, "x": "predicted", "y": "truth"}
+    data["texts"] = [[fixed(count, 0) for count in row] for row in counts]
+    return Chart("cells", f"Confusion matrix, recall of each class: {recall}", data, WIDTH if len(names) > 3 else HALF)
+
+
+def roc_curves(
+    truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any], *, positive: int = 1
+) -> Chart:
+    """Return one curve per class (of two classes the positive one), with its area. Of more than five the five worst.
+
+    Classes of no row, or of all rows, have no curve and are named behind the others.
+    """
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))  # −1: none of them
+    table = np.nan_to_num(np.asarray(probabilities, dtype=np.float64))
+    wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
+    areas = {k: float(roc_auc_score(codes == k, table[:, k])) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
+    absent = [k for k in wanted if k not in areas][:3]
+    shown = sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES] if len(areas) > MOST_ROC_CURVES else list(areas)
+    labels = labels_of(classes, 24)
+    marks = [mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1, dashed=True)]
+    for place, k in enumerate(shown):
+        x, y, _ = roc_curve(codes == k, table[:, k])
+        points = thinned(len(x), _CURVE)
+        name = f"{labels[k]}: area {areas[k]:.3f}"
+        marks.append(mark("line", x=x[points], y=y[points], name=name, colour=f"series-{place}"))
+    marks += [mark("line", x=[], y=[], name=f"{labels[k]}: undefined", colour="neutral") for k in absent]
+    by_class = valued([classes[k] for k in shown], [areas[k] for k in shown], "{:.3f}".format)
+    x_axis, y_axis = ({"label": f"{kind} positives, share", **_UNIT} for kind in ("false", "true"))
+    return plot(f"ROC curves, area by class: {by_class}", [panel(x_axis, y_axis, marks)], height=HALF, width=HALF)
+
+
+def calibration(
+    truth: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    classes: Sequence[Any],
+    *,
+    before: npt.ArrayLike | None = None,
+    positive: int = 1,
+    dependence: Dependence | None = None,
+) -> Chart:
+    """Return a reliability curve with its 95 % band (of each class if there are more than two), and the probabilities.
+
+    A dashed line is ``before``, the probabilities before calibration. ``dependence``: which rows depend on each other.
+    """
+    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
+    table = np.asarray(probabilities, dtype=np.float64)
+    earlier = None if before is None else np.asarray(before, dtype=np.float64)
+    counts = np.array([np.sum(codes == k) for k in range(len(classes))])
+    most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
+    shown = [positive] if len(classes) == 2 else sorted(most.tolist())
+    single, panels, errors = len(shown) == 1, [], []
+    for k, own in zip(shown, labels_of([classes[k] for k in shown], 24), strict=True):
+        scores = np.clip(table[:, k], 0, 1)
+        curve = reliability(codes == k, scores, dependence)
+        heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
+        low = 0.15 * heights / max(int(heights.max()), 1)  # low and pale behind the curves
+        marks = [mark("bars", edges=_HISTOGRAM, y=low, colour="neutral", opacity=0.4, name="how often")]
+        marks.append(mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1))
+        if earlier is not None:
+            older = reliability(codes == k, np.clip(earlier[:, k], 0, 1))
+            name = f"before calibration{f', error {number(older.error, 2)}' if single else ''}"
+            marks.append(mark("line", x=older.predicted, y=older.observed, name=name, dashed=True, colour="neutral"))
+        about = {"x": curve.predicted, "colour": "tabular"}
+        marks.append(mark("area", low=curve.low, high=curve.high, name="95\u00a0% interval", **about))
+        marks.append(mark("line", y=curve.observed, name="this model", **about))
+        marks.append(mark("dots", y=curve.observed, size=3, **about))
+        error = f"error {number(curve.error, 2)} (by chance {number(curve.chance, 2)})"
+        of = f" of {own}" if single else ""
+        across, up = ({"label": f"{words}{of}", **_UNIT} for words in ("predicted probability", "observed share"))
+        panels.append(panel(across, up, marks, title="" if single else own, note=error))
+        errors.append(f"{clean(classes[k])} {number(curve.error, 2)}")
+    words = "Reliability curves, calibration error: " + ", ".join(errors)
+    return plot(words, panels, columns=1 if single else 3, height=400 if single else 240, width=420 if single else 700)
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike) -> Chart:
+    """Return predictions against true values, and errors against predictions with their running median."""
+    y, guess = np.asarray(truth, dtype=np.float64).ravel(), np.asarray(predictions, dtype=np.float64).ravel()
+    defined = np.isfinite(y) & np.isfinite(guess)
+    y, guess = y[defined], guess[defined]
+    error = y - guess
+    limits = padded([y, guess])
+    panels = [
+        panel(
+            {"label": "truth", "domain": limits},
+            {"label": "prediction", "domain": limits},
+            [mark("line", x=limits, y=limits, colour="neutral", width=1), _points(y, guess)],
+        ),
+        panel({"label": "prediction"}, {"label": "error (truth − prediction)"}, _errors_against(guess, error)),
+    ]
+    spread = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
+    usual = float(np.median(np.abs(error))) if len(error) else float("nan")
+    words = (
+        f"Predictions against true values and errors against predictions for {len(y)} rows: "
+        f"root mean squared error {number(spread)}, median absolute error {number(usual)}."
+    )
+    return plot(words, panels, columns=2, height=310, width=700)
+
+
+def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart:
+    """Return errors (truth − prediction) against the first three raw features: numbers as points, others by level.
+
+    Where the running median is away from 0, the model has not learned something about the feature.
+    """
+    error = np.asarray(errors, dtype=np.float64).ravel()
+    defined = np.isfinite(error)
+    shown = features.loc[:, ~features.columns.duplicated()].iloc[defined, :MOST_FEATURES]
+    labels, y = labels_of(list(shown.columns), 28), {"label": "error", "domain": padded(error[defined])}
+    panels = [
+        panel(*_one_feature(shown[name], error[defined], {"label": label}, y))
+        for name, label in zip(shown.columns, labels, strict=True)
+    ]
+    words = "Errors by " + ", ".join(clean(name) for name in shown.columns)
+    return plot(words, panels, columns=MOST_FEATURES, height=250, width=700 if len(panels) > 1 else HALF)
+
+
+def _one_feature(
+    values: pd.Series[Any], error: Floats, x: Mapping[str, Any], y: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any], list[Any]]:
+    """Return both axes and the marks of a feature."""
+    numeric = pd.api.types.is_numeric_dtype(values)
+    if numeric and not pd.api.types.is_bool_dtype(values):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        defined = np.isfinite(numbers)
+        if len(np.unique(numbers[defined])) > _MOST_LEVELS:
+            return x, y, _errors_against(numbers[defined], error[defined])
+    texts = np.array([value_text(value, 10) for value in values.tolist()], dtype=object)
+    names, codes, counts = np.unique(texts.astype(str), return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
+    order = np.sort(order) if numeric else order
+    quarters = np.array([np.quantile(error[codes == level], (0.25, 0.5, 0.75)) for level in order]).reshape(-1, 3)
+    low, middle, high = quarters.T
+    marks = [
+        mark("rule", y=0, colour="neutral"),
+        mark("dots", x=np.arange(len(order)), y=middle, low=low, high=high, colour="ink"),
+    ]
+    return {**x, "names": names[order].tolist()}, y, marks
+
+
+def over_time(times: Array, panels: Mapping[str, tuple[Floats | None, Mapping[str, Floats]]]) -> Chart:
+    """Return quantities of rows by time (``datetime64`` or numbers), one panel below the other.
+
+    A panel has its name, a number for each row that is drawn as a point, or None, and lines by name, each of a number
+    for each row: the means of up to 24 stretches of time with equal numbers of rows.
+    """
+    dated = times.dtype.kind == "M"
+    x = (times.astype("datetime64[s]") if dated else times).astype(np.float64)
+    bins = int(np.clip(len(x) // _FEWEST, 1, _STRETCHES))
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1]))
+    stretch = np.searchsorted(edges, x, side="right")
+    drawn = []
+    for name, (points, lines) in panels.items():
+        marks = [] if points is None else [_points(x, points)]
+        for colour, (line, values) in zip(("ink", "image"), lines.items(), strict=False):
+            means = pd.DataFrame({"x": x, "y": values}).groupby(stretch).mean()
+            marks.append(mark("line", x=means["x"], y=means["y"], colour=colour, name=line))
+        drawn.append(panel({"dates": dated}, {"label": name}, marks))
+    return plot(f"By time, of {len(x)} rows: {'; '.join(panels)}.", drawn, height=190)
+
+
+def _points(x: Floats, y: Floats) -> dict[str, Any]:
+    rows = thinned(len(x))
+    opacity = float(np.clip(300 / max(len(rows), 1), 0.2, 0.7))
+    return mark("dots", x=x[rows], y=y[rows], opacity=opacity, size=1.7, colour="tabular")
+
+
+def _errors_against(x: Floats, error: Floats) -> list[dict[str, Any]]:
+    """Return errors as points, and their running median with the middle half of them."""
+    marks = [mark("rule", y=0, colour="neutral"), _points(x, error)]
+    bins = min(_BINS, len(x) // _FEWEST)
+    if bins < 3:
+        return marks
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
+    member = pd.Series(np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0)))
+    by_bin = pd.DataFrame({"x": x, "error": error}).groupby(member)
+    filled = by_bin.size() >= _FEWEST // 2
+    if filled.sum() < 2:
+        return marks
+    centre = by_bin["x"].median()[filled]
+    low, middle, high = (by_bin["error"].quantile(share)[filled] for share in (0.25, 0.5, 0.75))
+    about: dict[str, Any] = {"x": centre, "colour": "ink"}
+    return [*marks, mark("area", low=low, high=high, **about), mark("line", y=middle, **about)]
+
+
+# ---- a training ------------------------------------------------------------------------------------------------------
+CURVES = (("train_loss", "training", "neutral"), ("validation_loss", "validation", "tabular"))
+
+
+def learning_curves(history: pd.DataFrame, *, best_epoch: int | None = None, label: str = "loss") -> Chart:
+    """Return training and validation loss by epoch, and mark the epoch of the final weights.
+
+    ``history`` has the columns ``epoch, train_loss, validation_loss``. One of the losses may be missing.
+    """
+    present = [curve for curve in CURVES if curve[0] in history and history[curve[0]].notna().any()]
+    epochs = history["epoch"].to_numpy(dtype=np.float64)
+    curves = [history[name].to_numpy(dtype=np.float64) for name, *_ in present]
+    finite = np.concatenate(curves)[np.isfinite(np.concatenate(curves))]
+    smallest, typical, largest = (float(np.quantile(finite, share)) for share in (0.0, 0.9, 1.0))
+    if len(finite) > 8 and largest - smallest > 4 * (typical - smallest) > 0:
+        largest = smallest + 2.0 * (typical - smallest)  # one wild first epoch must not flatten everything else
+    form: Any = "dots" if len(epochs) == 1 else "line"
+    marks = [
+        mark(form, x=epochs, y=losses, colour=colour, name=word)
+        for losses, (_, word, colour) in zip(curves, present, strict=True)
+    ]
+    if best_epoch is not None and best_epoch in set(history["epoch"]):
+        loss = float(curves[-1][int(np.argmax(epochs == best_epoch))])
+        words = f"kept: epoch {best_epoch}, {number(loss)}"
+        marks.append(mark("rule", x=best_epoch, colour="rule"))
+        marks.append(mark("dots", x=[best_epoch], y=[loss], colour=present[-1][2], size=4.5, texts=[words]))
+    ends = [losses[np.isfinite(losses)][-1] for losses in curves]
+    described = f"Loss over {len(epochs)} epochs: " + ", ".join(
+        f"{word} ends at {number(float(end))}" for (_, word, _), end in zip(present, ends, strict=True)
+    )
+    y = {"label": label, "domain": padded([smallest, largest])}
+    return plot(described, [panel({"label": "epoch", "whole": True}, y, marks)])

@@ -1,0 +1,237 @@
+"""Charts of explanations: features by importance, by class, in pairs, along their order, and in single rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.assess.assessment import entries_of, value_of
+from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.attribution.explanation.pairs import pairs_of
+from permgrad.base.arrays import Floats
+from permgrad.base.numerals import number, numbers
+from permgrad.pages import choices
+from permgrad.pages.charts.chart import WIDTH, Chart, mark, panel, plot, thinned
+from permgrad.pages.inputs import in_order
+from permgrad.pages.sentences import path_words
+from permgrad.pages.steps import ends_of, ranks_of, steps_of
+from permgrad.pages.summary import clear_names
+from permgrad.pages.words import clean, quantity_of, rank_texts, shown_ranks, valued
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: Colours of paths. Other parts have those of a series.
+_PATHS = {"tabular": "tabular", "image": "image", "table": "tabular", "interaction": "interaction"}
+_SERIES = 8
+#: Rows of a swarm, features of it, and shades of a feature's values.
+SWARM_ROWS, _SWARM, _SHADES = 300, 12, 5
+#: Bars of signed values, and curves of columns along their order.
+_SIGNED, _CURVES = 20, 8
+
+
+def ranking(explanation: Explanation, *, top_n: int | None = None, column: int = 0) -> Chart:
+    """Return the features of a global explanation by falling importance, with intervals, parts by path, and ranks."""
+    values = np.asarray(explanation.values[:, column], dtype=np.float64)
+    order = choices.largest(sizes_of(explanation, column), top_n)
+    ranks = shown_ranks(explanation, column)
+    data = ranked(explanation, column, order, choices.adding_parts(explanation, column) or {})
+    data |= {"side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]]}
+    data |= {"label": quantity_of(explanation, column), "hidden": len(values) - len(order)}
+    leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
+    words = (
+        f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals. "
+        f"Largest: {leading}."
+    )
+    return Chart("bars", words, data)
+
+
+def ranked(
+    explanation: Explanation, column: int, order: npt.NDArray[np.intp], paths: Mapping[str, Floats]
+) -> dict[str, Any]:
+    """Return the bars of some features. Those that do not clearly matter are ``quiet``."""
+    values, clear = np.asarray(explanation.values[order, column], dtype=np.float64), clear_names(explanation, column)
+    low, high = (end[order, column] for end in explanation.ci())
+    return {
+        "names": [clean(explanation.names[place]) for place in order],
+        "values": values,
+        "low": low,
+        "high": high,
+        "quiet": [clear is not None and explanation.names[place] not in clear for place in order],
+        "parts": [
+            {"name": f"{clean(name)} path", "colour": _colour(name, at), "values": np.nan_to_num(part[order])}
+            for at, (name, part) in enumerate(paths.items())
+        ],
+        "texts": numbers(values),
+    }
+
+
+def _colour(name: str, position: int) -> str:
+    return _PATHS.get(name, f"series-{position % _SERIES}")
+
+
+def signed_bars(
+    names: Sequence[str], values: Floats, *, label: str = "attribution", write: Callable[[float], str] | None = None
+) -> Chart:
+    """Return signed values by falling size, such as attributions divided by their L1 norm, with texts by ``write``."""
+    order = choices.largest(np.abs(values), _SIGNED)
+    shown, ordered = np.asarray(values, dtype=np.float64)[order], [clean(names[place]) for place in order]
+    leading = valued(ordered[:8], shown[:8], write or number)
+    texts = numbers(shown) if write is None else list(map(write, shown.tolist()))
+    data = {"names": ordered, "values": shown, "texts": texts, "label": label}
+    return Chart("bars", f"Bars of {len(order)} of {len(values)}, largest first: {leading}.", data)
+
+
+def differences(names: Sequence[str], intervals: npt.ArrayLike, *, label: str) -> Chart:
+    """Return differences with their intervals ``(names, 3)``. Those whose interval contains 0 are grey."""
+    table = np.asarray(intervals, dtype=np.float64).reshape(len(names), 3)
+    value, low, high = table.T
+    data = {"names": [clean(name) for name in names], "values": value, "low": low, "high": high, "form": "dots"}
+    data |= {"quiet": (low <= 0) & (high >= 0), "label": clean(label), "texts": numbers(value)}
+    return Chart("bars", f"{clean(label)}: {valued(names, value)}", data)
+
+
+def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
+    """Return the content of ``branches.json``: the importance of each path or input, alone and behind all others."""
+    names = list(entries_of(content))
+    keys = ("importance", "ci_low", "ci_high", "alone", "last")
+    value, low, high, alone, last = np.array([[value_of(content[name], key) for key in keys] for name in names]).T
+    words = [number(importance) for importance in value]
+    if not path_words(content):
+        shares = [value_of(content[name], "share") for name in names]
+        words = [
+            f"{share * 100:.0f} % · {one}" if np.isfinite(share) else f"undefined · {one}" if "share" in entry else one
+            for share, one, entry in zip(shares, words, map(content.__getitem__, names), strict=True)
+        ]
+    data = {
+        "names": [clean(name) for name in names],
+        "values": value,
+        "low": low,
+        "high": high,
+        "colours": [_colour(name, place) for place, name in enumerate(names)],
+        "marks": [
+            {"name": name, "shape": shape, "values": effects}
+            for name, shape, effects in (("alone", "circle", alone), ("last", "square", last))
+            if np.isfinite(effects).any()
+        ],
+        "texts": words,
+        "label": label,
+    }
+    return Chart("bars", f"Importance of the branches: {valued(names, value)}", data)
+
+
+def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
+    """Return features (rows) by classes (columns), ordered by the column of all rows if there is one."""
+    values = np.asarray(explanation.values, dtype=np.float64)
+    has_all = explanation.outputs[0] == "all" and len(explanation.outputs) > 1
+    order = choices.largest(values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n)
+    names = [clean(name) for name in explanation.outputs]
+    names[0] = "all rows" if has_all else names[0]
+    table = values[order]
+    bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
+    # Two digits, because features differ by powers of ten.
+    texts = [["≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2) for value in row] for row in table]
+    leading = " ".join(
+        f"For {name} the largest is {clean(explanation.names[int(np.nanargmax(column))])}."
+        for name, column in list(zip(names, values.T, strict=True))[:12]
+        if np.any(np.isfinite(column))
+    )
+    words = f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) by {len(names)} outputs (columns)."
+    rows = [clean(explanation.names[place]) for place in order]
+    data = {"rows": rows, "columns": names, "values": table, "texts": texts, "most": bound}
+    return Chart("cells", f"{words} {leading}", data, WIDTH if len(names) < 6 else 900)
+
+
+def along(explanation: Explanation) -> Chart:
+    """Return the importance of columns in a row, in their order, with intervals, a panel for each of several curves."""
+    lines, owners = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))[0].T, in_order(explanation)[1]
+    values, low, high = (np.append(one[:, 0], np.nan) for one in (explanation.values, *explanation.ci()))
+    shown = np.sort(choices.largest(np.nan_to_num(np.abs(values[owners])).max(axis=1), _CURVES))
+    panels = []
+    for curve in shown:
+        x, own = np.arange(lines.shape[1]), owners[curve]
+        marks = [mark("rule", y=0, colour="neutral"), mark("area", x=x, low=low[own], high=high[own], colour="tabular")]
+        marks.append(mark("steps", x=x, y=values[own], colour="tabular"))
+        names = [clean(name) for name in lines[curve]]
+        title = f"{names[0]} … {names[-1]}" if len(lines) > 1 else ""
+        panels.append(panel({"names": names, "some": True}, {"label": quantity_of(explanation)}, marks, title=title))
+    drawn = np.unique(owners[owners >= 0])
+    largest = drawn[choices.largest(values[drawn], 3)]
+    strongest = valued([explanation.names[place] for place in largest], values[largest])
+    words = f"Importance along {lines.size} columns. Largest: {strongest}."
+    return plot(words, panels, height=300 if len(panels) == 1 else 170)
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+def interactions(explanation: Explanation, *, top_n: int | None = 12, target: str | int | None = None) -> Chart:
+    """Return how the features of the strongest pairs work together, a cell for each pair, clear ones framed."""
+    pairs = pairs_of(explanation, target)
+    leading = list(dict.fromkeys(name for names in pairs.names for name in names))
+    leading = leading[: max(2, choices.check_top_n(top_n, len(leading)))]
+    players = [name for name in choices.as_global(explanation).ranking(target) if name in leading]
+    place = {name: at for at, name in enumerate(players)}
+    table, frames = np.full((len(players), len(players)), np.nan), []
+    for names, value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
+        if all(name in place for name in names):
+            row, column = sorted((place[name] for name in names), reverse=True)
+            table[row, column] = value
+            frames += [[row - 1, column]] if clear else []
+    # The first has no pair to its left, the last none below.
+    table = table[1:, :-1]
+    texts, finite = np.full(table.shape, "", dtype=object), np.isfinite(table)
+    texts[finite] = numbers(table[finite], 2)
+    data = {
+        "rows": [clean(name) for name in players[1:]],
+        "columns": [clean(name) for name in players[:-1]],
+        "values": table,
+        "texts": texts,
+        "most": float(np.nanmax(np.abs(table), initial=0.0)) or 1.0,
+        "framed": frames,
+    }
+    strongest = valued([" × ".join(names) for names in pairs.names[:5]], pairs.values[:5])
+    words = f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: {strongest}"
+    return Chart("cells", words, data)
+
+
+# ---- single rows -----------------------------------------------------------------------------------------------------
+def steps(explanation: Explanation, *, row: int, output: int, label: str) -> Chart:
+    """Return one row's attributions as steps from the baseline's output to the row's output."""
+    values = np.nan_to_num(np.asarray(explanation.values[row, :, output], dtype=np.float64))
+    start, end = ends_of(explanation, row, output)
+    names, sizes = steps_of(explanation, (row, output), np.arange(len(values)), 10, 60)
+    order = choices.largest(np.abs(values), 5)
+    leading = valued([explanation.names[i] for i in order], values[order])
+    data = {"start": start, "end": end, "startName": "baseline", "endName": "this row", "label": label}
+    data["steps"] = [{"name": n, "value": v} for n, v in zip(names, np.nan_to_num(sizes).tolist(), strict=True)]
+    return Chart(
+        "steps", f"Steps from {number(start)} (baseline) to {number(end)} (this row). Largest: {leading}.", data
+    )
+
+
+def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
+    """Return one point per row and feature. Its place is the attribution, its colour the feature's value.
+
+    Colours follow the rank of numbers, dates and ordered categories. Values without an order have the last shade.
+    """
+    values = np.asarray(explanation.values[:, :, output], dtype=np.float64)
+    finite = np.isfinite(values)
+    with np.errstate(all="ignore"):  # NaN where a feature has no finite value
+        sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
+    order, rows = choices.largest(sizes, _SWARM), thinned(len(values), SWARM_ROWS)
+    ranks = np.stack([ranks_of(explanation, int(feature))[rows] for feature in order])
+    shades = np.where(np.isfinite(ranks), np.clip(ranks * _SHADES, 0, _SHADES - 1), _SHADES)
+    data = {
+        "names": [clean(explanation.names[i]) for i in order],
+        "values": np.array([[float(f"{value:.3g}") for value in row] for row in values[np.ix_(rows, order)].T]),
+        "shades": np.nan_to_num(shades).astype(np.int64),
+        "label": label,
+    }
+    drawn = f", {len(rows)} drawn" if len(rows) < len(values) else ""
+    words = (
+        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
+        f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
+    )
+    return Chart("swarm", words, data)
