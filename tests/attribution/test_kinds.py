@@ -171,13 +171,13 @@ def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_ro
     assert frame["loss"].idxmax() == "nothing"
 
 
-def test_missing_holds_the_table_and_takes_scores_and_groups(fitted):
+def test_missing_takes_scores_and_groups_and_holds_inputs_of_networks_alone(fitted):
     table, y = made(8, 120)
-    held = pg.missing_modalities(pg.Model(fitted, hold=("table",)), table, y, scoring="r2", **QUIET)
-    assert held.names == ("text + photo", "text", "photo", "only table")
-    frame = held.to_frame()
+    frame = pg.missing_modalities(fitted, table, y, scoring="r2", **QUIET).to_frame().set_index("present")
     blank = table.assign(note=None, scan=None)
-    assert frame["r2"].iloc[-1] == pytest.approx(fitted.score(blank, y), abs=1e-4)
+    assert frame.loc["table", "r2"] == pytest.approx(fitted.score(blank, y), abs=1e-4)
+    with pytest.raises(pg.InputError, match="hold= describes a torch network"):
+        pg.missing_modalities(pg.Model(fitted, hold=("table",)), table, y, **QUIET)
     grouped = pg.missing_modalities(fitted, table, y, groups={"words and x": ["note", "x"]}, **QUIET)
     assert set(grouped.modalities) == {"words and x", "table", "photo"}
     plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)

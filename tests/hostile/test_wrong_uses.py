@@ -71,7 +71,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("report nowhere", "PG010"),
     ("report thesis", "PG010"),
     ("compare table.csv --target y --models linear", "PG005"),
-    ("compare table.csv --target y --models linear,linear", "PG008"),
+    ("compare table.csv --target y --models linear,linear", "PG005"),
     ("compare table.csv --target y --models linear,ligthgbm", "PG003"),
     ("compare table.csv --target y --cv 1", "PG002"),
     ("compare table.csv --target y --cv one", "PG001"),

@@ -12,7 +12,7 @@ import torch
 from explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.replace import plays
+from permgrad.attribution.replace.game import Game
 from permgrad.attribution.subject import frames
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.base import progress
@@ -119,10 +119,13 @@ def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
 
 def test_outputs_of_many_classes_are_measured_in_pieces(monkeypatch):
     sizes: list[int] = []
-    call = plays.Effects.__call__
-    monkeypatch.setattr(
-        plays.Effects, "__call__", lambda own, out, *a: (sizes.append(out.numel()), call(own, out, *a))[1]
-    )
+    effects = Game.effects
+
+    def noted(own, base, start, play, outputs, *rest):
+        sizes.append(outputs.numel())
+        return effects(own, base, start, play, outputs, *rest)
+
+    monkeypatch.setattr(Game, "effects", noted)
     rng = np.random.default_rng(0)
     X, weights = rng.normal(size=(5000, 2)), rng.normal(size=(2, 400))
 
