@@ -21,8 +21,8 @@ from permgrad.base.arrays import Floats
 _STRIPS, _PIXELS = 8, 10
 #: Cells lie along a dimension of the image where it tells so much of which change, in nats, and other dimensions less
 #: than so much of that; and where a straight line tells so much of where they look, with no cell further beside it.
-#: So much is told where they lie along one dimension alone.
-_TOLD, _ACROSS, _STRAIGHT, _BESIDE, _PLAIN = 0.02, 0.5, 0.6, 0.35, 0.5
+#: They reach across so much of it, and so much is told where they lie along one dimension alone.
+_TOLD, _ACROSS, _STRAIGHT, _BESIDE, _REACH, _PLAIN = 0.02, 0.5, 0.6, 0.35, 0.3, 0.5
 #: Where the centres of what cells see are so much further apart than the cells themselves, these lie elsewhere.
 _FURTHER = 1.5
 #: Tokens of a network's own, before or behind those of an image.
@@ -127,7 +127,8 @@ def _fitted(places: Floats, middles: Floats, reach: float) -> tuple[float, float
     slope, offset = np.polyfit(places, middles, 1)
     beside = middles - slope * places - offset
     told = 1 - float(beside.var() / middles.var())
-    return float(slope), told if told >= _STRAIGHT and np.abs(beside).max() <= _BESIDE * reach else 0.0
+    far = abs(slope) * np.ptp(places) >= _REACH * reach
+    return float(slope), told if far and told >= _STRAIGHT and np.abs(beside).max() <= _BESIDE * reach else 0.0
 
 
 def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:

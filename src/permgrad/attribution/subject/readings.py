@@ -186,8 +186,9 @@ def _reading_of_images(name: str, tensor: Tensor, seen: _Seen, rows: Tensor) -> 
     ]
     fixed = [dim for dim, others in enumerate(apart) if seen.whole(dim) and not any(others)]
     moving = [dim for dim in fixed if seen.carries(dim, across)]
-    if moving or fixed:
-        return f"image {(moving or fixed)[-1]}"
+    single = [dim for dim in fixed if rows.shape[dim + 1] == 1]
+    if fixed:
+        return f"image {(moving or single or fixed)[-1]}"
     return "volume" if rows.ndim == 4 else usual
 
 
