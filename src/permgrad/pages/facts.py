@@ -183,7 +183,8 @@ def features(content: Assessment) -> Facts | None:
     before = ranking[: ranking.index(leading[-1])]
     facts |= {"relies": "clearly relies" if ranking[0] not in leading else "relies most"}
     facts |= {"leading": [fact(one) for one in leading], "uncertain": [fact(one) for one in before if one not in clear]}
-    facts |= {"undecided": len(set(sets)) < len(sets), "form": "clear" if loss is None else "losses"}
+    undecided = [name for name, one in zip(leading, sets, strict=False) if sets.count(one) > 1]
+    facts |= {"undecided": undecided, "form": "clear" if loss is None else "losses"}
     return facts if loss is None else facts | {"metric": loss.metric, "loss": loss.model, "constant": loss.constant}
 
 

@@ -250,8 +250,10 @@ def _losses(leading: Sequence[Facts], known: Mapping[str, Any]) -> str:
     words = f"{first[0]}: without it the {label} rises from {number(known['loss'])} to {first[1]} (a constant has "
     words += f"{number(known['constant'])})."
     if others:
-        words += f" Next, {listed(f'{name}: to {loss}' for name, loss in others)}"
-        words += ", in no certain order." if known["undecided"] else "."
+        words += f" Next, {listed(f'{name}: to {loss}' for name, loss in others)}."
+    if undecided := known["undecided"]:
+        whose = "Their order" if len(undecided) == len(leading) else f"The order of {listed(map(show, undecided))}"
+        words += f" {whose} is not certain."
     for one in known["uncertain"][:_OTHERS]:
         ends = f": {number(one['low'])} to {number(one['high'])}" if math.isfinite(one["low"]) else ""
         words += f" {shorten(one['name'], 40)}, place {one['place']} by size, is uncertain{ends}."
