@@ -183,7 +183,9 @@ def test_many_processes_share_the_trials(tmp_path):
     with opened(folder) as study:
         assert list(finished(study, total)) == list(range(total))
         assert len(study.trials) <= total + 2, "two may begin the last one at the same moment"
-        assert len({tuple(trial.params.values()) for trial in study.trials}) == len(study.trials)
+        tried = [tuple(trial.params.values()) for trial in study.trials if trial.params]  # none: it came too late
+        assert len(tried) >= total
+        assert len(set(tried)) == len(tried)
 
 
 def test_processes_at_work_are_counted(tmp_path):

@@ -183,7 +183,9 @@ def did_you_mean(wanted: object, names: Iterable[str], otherwise: str = "") -> s
 def nearest(wanted: object, names: Iterable[str]) -> str | None:
     """Return the name that means the same or is most like another, whatever the capitals, or None if none is near."""
     known = {str(name).casefold(): str(name) for name in names}
-    near = difflib.get_close_matches(text_of(wanted).casefold(), known, n=1, cutoff=0.65)
+    written = text_of(wanted).casefold()
+    begun = [name for name in known if len(written) > 2 and name.startswith(written)]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.65)
     return synonym(wanted, known.values()) or (known[near[0]] if near else None)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["is_frame", "is_pandas", "is_series", "pa", "pd"]
+__all__ = ["is_frame", "is_pandas", "is_series", "pa", "pc", "pd"]
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.compute as pc
     from typing_extensions import TypeIs
 else:
     from importlib import import_module
@@ -19,7 +20,7 @@ else:
         def __getattr__(self, name: str) -> object:
             return getattr(import_module(self.__name__), name)
 
-    pd, pa = _Late("pandas"), _Late("pyarrow")
+    pd, pa, pc = _Late("pandas"), _Late("pyarrow"), _Late("pyarrow.compute")
 
 
 def is_frame(value: object) -> TypeIs[pd.DataFrame]:

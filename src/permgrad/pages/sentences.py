@@ -50,7 +50,7 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
 # ---- its paths -------------------------------------------------------------------------------------------------------
 def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
     """Return each path's share, or nothing if one of them is outside 0 … 1: then they are not parts of a total."""
-    shares = {name: value_of({"share": entry["share"]}, "share") for name, entry in entries_of(branches).items()}
+    shares = {name: value_of(entry, "share") for name, entry in entries_of(branches).items()}
     shares = {name: share for name, share in shares.items() if math.isfinite(share)}
     return shares if all(0 <= share <= 1 for share in shares.values()) else {}
 

@@ -108,7 +108,7 @@ def test_members_that_refuse_are_named():
     ("members", "message"),
     [
         ("lime", "members must be methods, by name or as of pg.methods, got 'lime'"),
-        (["lime", "shaply"], "method must be one of"),
+        (["lime", "shaply"], "No method 'shaply'. Did you mean 'shapley'?"),
         (["lime"], "aggregate needs at least two members, got ['lime']. Add another"),
         (
             ["lime", "aggregate"],

@@ -212,7 +212,7 @@ def test_windows_take_all_places_and_nobody_twice():
     [
         (drawn(ROWS, 3, 12), ("windows", 0), r"^The numbers of segments= must be integers of at least 1"),
         (drawn(ROWS, 3, 12), ("windows", 2, 3), r"has too many numbers, .* for a series \('windows', count\)"),
-        (drawn(ROWS, 3, 12), ("window", 2), r"segments must be one of .*window.*Did you mean 'windows'"),
+        (drawn(ROWS, 3, 12), ("window", 2), r"segments cannot be 'window'. Did you mean 'windows'"),
         (drawn(ROWS, 3, 12), np.zeros(5, dtype=int), r"^The mask of 'signal' must hold one integer"),
     ],
 )

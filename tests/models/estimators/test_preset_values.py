@@ -44,7 +44,8 @@ def test_wrong_values_are_refused_with_rule_file_and_fact(tmp_path, name):
         with pytest.raises(InputError) as caught:
             check_preset(path)
         said = str(caught.value)
-        assert said.startswith(f"Preset {path}: {name} must be {rule}"), said
+        near = f"Preset {path}: {name} cannot be " if value == "adamax" else ""  # which is near one of them
+        assert said.startswith(near or f"Preset {path}: {name} must be {rule}"), said
         assert repr(value) in said
 
 

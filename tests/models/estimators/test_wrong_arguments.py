@@ -57,7 +57,7 @@ WRONG = [
         {"optimiser": "sgd"},
         "The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'",
     ),
-    ("preset", {"base": "fsat"}, "preset must be one of 'paper', 'fast'"),
+    ("preset", {"base": "fsat"}, r"No preset 'fsat'\. Did you mean 'fast'"),
     ("preset", {"base": {"base": "fast"}}, "preset must be one of"),
     ("pixels", np.array([8]), "pixels must be a whole number"),
     ("learning_rate", np.array([0.1, 0.2]), "learning_rate must be None or a number above 0"),

@@ -120,7 +120,7 @@ WRONG = {
         ("--range", "age=20,30"),
         "Column age has numbers, so --range must name their ends, got 20, 30.",
     ),
-    "cell": (("--range", "job=cheff"), "ranges['job'] must be one of"),
+    "cell": (("--range", "job=cheff"), "ranges['job'] cannot be 'cheff'. Did you mean 'chef'?"),
     "way": (("--direction", "age=sideways"), "--direction must be one of 'up', 'down', got 'sideways'."),
     "way of texts": (("--direction", "job=up"), "direction needs numbers or dates"),
     "share": (("--want", ">50=much"), "want must be a pair of numbers"),

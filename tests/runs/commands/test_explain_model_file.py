@@ -157,7 +157,7 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
         (("--option", "n_repeats=9"), "--option n_repeats has an option of its own. Use --repeats"),
         (("--option", "background=9"), "--option must be one of .* got 'background'"),
         (("--option", "y=age"), r"Column 'age' \(target\) is a feature of the model"),
-        (("--option", "row_groups=clinic"), r"Column 'clinic' \(row_groups\) not found"),
+        (("--option", "row_groups=clinic"), r"Column 'clinic' \(row_groups\): no such column"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(tmp_path, files, words, sentence):

@@ -143,7 +143,7 @@ def test_the_commands_train_on_a_declared_column(here):
     assert {"id_code", "ward"} <= set(pd.read_csv("run/importance.csv")["feature"])
     schema = json.loads(Path("run/model/model.json").read_text())["preprocessor"]["schema"]["columns"]
     kinds = {column["name"]: column["kind"] for column in schema}
-    assert kinds == {"id_code": "categorical", "ward_id": "numeric", "ward": "categorical", "age": "numeric"}
+    assert kinds == {"id_code": "categorical", "ward": "categorical", "age": "numeric"}  # ward_id names rows
     assert "Nothing was changed" in call(*run)
     other = [word if word != "ward=categorical" else "ward=numeric" for word in run]
     assert re.search(r"differs in kind .*\. Replace it with --overwrite", call(*other, code=2))
@@ -155,7 +155,7 @@ def test_the_commands_train_on_a_declared_column(here):
     pytest.importorskip("optuna")
     call("tune", *words, "--space", "space.json", "--trials", "1", "--out", "tuned")
     files = list(Path("tuned").rglob("model.json"))
-    assert len(files) >= 2, "the trial's model, and the winner's"
+    assert files, "the winner's"
     for file in files:
         columns = json.loads(file.read_text())["preprocessor"]["schema"]["columns"]
         assert {column["name"]: column["kind"] for column in columns} == kinds

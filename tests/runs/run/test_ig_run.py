@@ -202,7 +202,7 @@ def test_rows_are_drawn(place, tmp_path):
     [
         (("--max-rows", "5", "--row", "1"), "--row and --max-rows cannot be combined"),
         (("--method", "permutation", "--option", "baseline=mean"), "--option must be one of"),
-        (("--option", "scope=lokal"), "scope must be one of 'auto', 'global', 'local', got 'lokal'"),
+        (("--option", "scope=lokal"), "scope cannot be 'lokal'. Did you mean 'local'?"),
         (("--where", "month=may"), "No such option: --where"),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_column_that_is_found_is_trained_on_as_one_that_is_declared(finished, 
     found, declared = (
         json.loads((at / "run.json").read_text())["configuration"] for at in (tmp_path / "run", finished)
     )
-    assert {**found, "kind": {"scan": "image"}} == declared
+    assert {**found, "kind": ["scan=image"]} == declared
     assert "already finished" in call(*words)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from permgrad.base.errors import warn_user
+from permgrad.base.late import pa, pc
 
 #: What may stand between thousands beside a point or a comma.
 _SPACES = " \u00a0\u2009\u202f'’"

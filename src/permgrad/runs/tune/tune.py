@@ -146,6 +146,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
             with told_of_columns():
                 _work_through(session)
         except KeyboardInterrupt:
+            _end_interrupted(session)  # also a trial that Optuna was about to begin
             count = len(session.finished)
             if count:
                 write_page(session)
@@ -213,9 +214,9 @@ def _workers(request: TuneRequest) -> Path:
 def _work_through(session: TuneSession) -> None:
     """Do trials until all are finished, by this or other processes."""
     optuna, study, waiting, begun = need_optuna(), session.study, False, list[int]()
-    guard, has_file = _workers(session.request) / GUARD, storage_file(session.request.url) is not None
+    guard = _workers(session.request) / GUARD
     while True:
-        end_interrupted(study, alone=has_file and not session.others())
+        _end_interrupted(session)
         if len(session.finished) >= session.total:
             return
         if free_place(study, session.total) is not None:
@@ -231,6 +232,12 @@ def _work_through(session: TuneSession) -> None:
             session.say("other processes work on the last trials; waiting (Ctrl-C ends only this process)")
         waiting = True
         time.sleep(_PAUSE)
+
+
+def _end_interrupted(session: TuneSession) -> None:
+    """End trials of processes that stopped: all that run, if no other process is at work on this machine's file."""
+    has_file = storage_file(session.request.url) is not None
+    end_interrupted(session.study, alone=has_file and not session.others())
 
 
 def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -> float:
