@@ -16,14 +16,15 @@ from markupsafe import Markup, escape
 
 from permgrad.base import __version__, style
 from permgrad.pages.tabs import TABS
+from permgrad.pages.tabs.summary import glance
 from permgrad.pages.units import in_plain_units
 from permgrad.pages.verdict import PARTS, verdict
-from permgrad.pages.views import TabView, page_data, tab_view
+from permgrad.pages.views import SectionView, TabView, page_data, tab_view
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
-    from permgrad.pages.views import Fact, SectionView
+    from permgrad.pages.views import Fact, FigureView
 
 #: Scripts of every page, in order. Those of tabs follow.
 SCRIPTS = ("tables.js", "charts.js", "figures.js", "page.js")
@@ -45,6 +46,7 @@ def render_report(content: Assessment) -> str:
     sentences = verdict(content)
     content = in_plain_units(replace(content, sentences=sentences))
     tabs = [tab_view(tab, content) for tab in TABS]
+    glance(pictures := SectionView("glance", "At a glance"), content)
     learnt = all(one["facts"].get("learnt", True) for one in sentences)
     # Name, heading and sentences of each part of the verdict, without its first sentence.
     later = [one for one in sentences if one["facts"].get("kind") != "skill"]
@@ -72,6 +74,7 @@ def render_report(content: Assessment) -> str:
         links=links,
         warnings=content.warnings,
         tabs=tabs,
+        beside=pictures.pictures,
     )
 
 
@@ -123,17 +126,18 @@ def render_page(
     warnings: Sequence[str] = (),
     sections: Sequence[SectionView] = (),
     tabs: Sequence[TabView] = (),
+    beside: Sequence[FigureView] = (),
     more_css: str = "",
 ) -> str:
     """Return a page in the house style: one HTML file that works offline. It has either sections or tabs.
 
     ``verdict`` has the name, the heading and the sentences of each of its parts, ``links`` words and anchors that
-    follow them.
+    follow them, and ``beside`` figures that stand beside them.
     """
     sections = [section for section in sections if section.blocks]
     tabs = [tab for place, tab in enumerate(tabs) if tab.sections or place == 0]  # the first one has the verdict
     shown = [*sections, *(section for tab in tabs for section in tab.sections)]
-    views = [view for section in shown for view in section.pictures]
+    views = [*beside, *(view for section in shown for view in section.pictures)]
     # Those of times are in their figures, so that pages can be compared without them.
     figures = {view.anchor: view.chart.spec() for view in views if view.chart and not view.timed}
     data = page_data({"figures": figures, **{tab.name: tab.data for tab in tabs if tab.data is not None}})
@@ -156,6 +160,7 @@ def render_page(
         warnings=[clean(warning) for warning in warnings],
         sections=sections,
         tabs=tabs,
+        beside=beside,
         version=__version__,
         css=colours
         + (_TEMPLATES / "report.css").read_text(encoding="utf-8")

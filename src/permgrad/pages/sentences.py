@@ -71,7 +71,7 @@ def map_words(branches: Mapping[str, Any]) -> str:
 def path_words(branches: Mapping[str, Any]) -> str:
     """Give the importance of each path where their shares are no parts of a total, else nothing."""
     entries = entries_of(branches)
-    if len(entries) < 2 or path_shares(branches) or not all("share" in entry for entry in entries.values()):
+    if len(entries) < 2 or not all("share" in entry for entry in entries.values()) or path_shares(branches):
         return ""
     keys = ("importance", "ci_low", "ci_high")
     numbers = {name: [compact(value_of(entry, key)) for key in keys] for name, entry in entries.items()}

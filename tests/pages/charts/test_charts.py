@@ -14,6 +14,7 @@ from permgrad.pages.charts import errors, explained, models
 from permgrad.pages.charts.chart import MOST_POINTS, Chart, padded
 from permgrad.pages.charts.network import blocks
 from permgrad.pages.html import render_page
+from permgrad.pages.units import Loss
 from permgrad.pages.views import SectionView
 
 MANY = [f"class {k}" for k in range(30)]
@@ -40,6 +41,7 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
     runs = {name: RNG.uniform(size=3) for name in classes}
     return {
         "ranking": explained.ranking(whole, top_n=4),
+        "leading": explained.leading(whole, Loss("rmse", 3.0, 5.0, lambda importance: 3.0 + importance)),
         "classes": explained.classes(whole),
         "network": blocks(layers),
         "steps": explained.steps(local, row=1, output=0, label="output"),
@@ -48,8 +50,10 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
         "differences": explained.differences(names, RNG.normal(size=(len(names), 3)), label="change"),
         "branches": explained.branches(whole.branches or {"table": {"importance": 1.0}}),
         "confusion": errors.confusion_matrix(np.arange(len(classes) ** 2).reshape(len(classes), -1), classes),
+        "found": errors.found_by_class(np.arange(len(classes) ** 2).reshape(len(classes), -1), classes),
         "roc": errors.roc_curves(truth, said, classes),
         "calibration": errors.calibration(truth, said, classes, before=said[:, ::-1]),
+        "predictions": errors.predictions(numbers, guess),
         "residuals": errors.residuals(numbers, guess),
         "by feature": errors.residuals_by_feature(frame, numbers),
         "time": errors.over_time(

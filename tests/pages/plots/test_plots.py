@@ -21,7 +21,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, numbers
 from permgrad.pages import plots
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots.image import activation, overlay
+from permgrad.pages.plots.image import overlay
 from permgrad.pages.plots.modality import branches
 from permgrad.pages.words import labels_of, shorten, value_text
 
@@ -220,7 +220,7 @@ def test_all_zero_and_undefined_values(explanation):
     flat = replace(local, values=local.values * 0, predictions=None, base_values=None, feature_values=None)
     for plot in (flat.plot.beeswarm, flat.plot.waterfall, flat.plot.bar):
         assert "<svg" in drawn(plot())
-    assert "all zero" in activation(None, np.zeros((4, 4))).description
+    assert "zero everywhere" in overlay(None, np.zeros((4, 4)), signed=False).description
 
 
 def test_plotting_by_itself_picks_what_suits(explanation, local):
@@ -265,7 +265,7 @@ def test_branches_without_share_and_interval():
         (lambda *_: branches({"paper": {}}), "got none. Pass explanation.branches of a model with"),
         (lambda *_: branches({}), "got none. Pass explanation.branches of a model with several"),
         (
-            lambda *_: activation([1.0, 2.0], [[1.0]]),
+            lambda *_: overlay([1.0, 2.0], [[1.0]]),
             "An image must have shape (height, width), with or without channels, got (2,)",
         ),
     ],
@@ -326,7 +326,7 @@ def test_modality_sums_the_paths_of_an_additive_explanation(local):
 
 def test_svg_is_what_savefig_writes_though_it_is_drawn_once(monkeypatch):
     def figure():
-        drawn = activation(np.linspace(0, 1, 64).reshape(1, 8, 8), np.linspace(0, 1, 16).reshape(4, 4))
+        drawn = overlay(np.linspace(0, 1, 64).reshape(1, 8, 8), np.linspace(0, 1, 16).reshape(4, 4), signed=False)
         drawn.suptitle("a title")
         return drawn
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 Kind = Literal["bars", "plot", "cells", "swarm", "steps", "blocks"]
-#: Width of a figure, and of one that stands beside another, in CSS pixels.
-WIDTH, HALF = 640, 330
+#: Width of a figure, of one that stands beside another, and of one beside the first sentences, in CSS pixels.
+WIDTH, HALF, ASIDE = 640, 330, 368
 #: Points that are drawn of many.
 MOST_POINTS = 1500
 

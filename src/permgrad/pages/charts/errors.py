@@ -11,9 +11,10 @@ import pandas as pd
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
-from permgrad.base.numerals import fixed, number
+from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import reliability
-from permgrad.pages.charts.chart import HALF, WIDTH, Chart, mark, padded, panel, plot, thinned
+from permgrad.pages import choices
+from permgrad.pages.charts.chart import ASIDE, HALF, WIDTH, Chart, mark, padded, panel, plot, thinned
 from permgrad.pages.words import clean, labels_of, value_text, valued
 
 #: Classes with the worst areas that have a ROC curve, and points of a curve.
@@ -29,16 +30,35 @@ _UNIT: dict[str, Any] = {"domain": (0, 1)}
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------------
-def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any]) -> Chart:
+def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any], *, width: int | None = None) -> Chart:
     """Return counts (numbers) ``(classes, classes)`` and the share of each true class (colour). Rows are true."""
-    counts = np.asarray(matrix, dtype=np.float64)
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    counts, shares = _of_classes(matrix)
     names = [clean(label) for label in labels]
     recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
     data = {"rows": names, "columns": names, "values": shares, "most": 1, "x": "predicted", "y": "truth"}
     data["texts"] = [[fixed(count, 0) for count in row] for row in counts]
-    return Chart("cells", f"Confusion matrix, recall of each class: {recall}", data, WIDTH if len(names) > 3 else HALF)
+    width = width or (WIDTH if len(names) > 3 else HALF)
+    return Chart("cells", f"Confusion matrix, recall of each class: {recall}", data, width)
+
+
+def _of_classes(matrix: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Return the counts of a confusion matrix, and their shares of each true class (0 for a class of no row)."""
+    counts = np.asarray(matrix, dtype=np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    return counts, np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+
+
+def found_by_class(matrix: npt.ArrayLike, labels: Sequence[Any], *, most: int = 8) -> Chart:
+    """Return how many rows of each class are predicted as it, for the classes with the most rows."""
+    counts, shares = _of_classes(matrix)
+    rows, right = counts.sum(axis=1), np.diag(shares)
+    order = choices.largest(rows, most)
+    names = [clean(labels[place]) for place in order]
+    texts = [f"{percent(float(right[place]))} of {fixed(rows[place], 0)}" for place in order]
+    data = {"names": names, "values": right[order], "texts": texts, "share": True, "hidden": len(rows) - len(order)}
+    data["label"] = "rows of the class that are found"
+    words = f"Share of the rows of each class that is predicted as it: {valued(names, right[order], percent)}."
+    return Chart("bars", words, data, ASIDE)
 
 
 def roc_curves(
@@ -114,28 +134,39 @@ def calibration(
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
-def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike) -> Chart:
+def predictions(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
+    """Return predictions against true values."""
+    y, said = _known(truth, guess)
+    words = f"Predictions against true values for {len(y)} rows: {_size_words(y - said)}"
+    return plot(words, [_against_truth(y, said)], height=250, width=ASIDE)
+
+
+def residuals(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
     """Return predictions against true values, and errors against predictions with their running median."""
-    y, guess = np.asarray(truth, dtype=np.float64).ravel(), np.asarray(predictions, dtype=np.float64).ravel()
-    defined = np.isfinite(y) & np.isfinite(guess)
-    y, guess = y[defined], guess[defined]
-    error = y - guess
-    limits = padded([y, guess])
-    panels = [
-        panel(
-            {"label": "truth", "domain": limits},
-            {"label": "prediction", "domain": limits},
-            [mark("line", x=limits, y=limits, colour="neutral", width=1), _points(y, guess)],
-        ),
-        panel({"label": "prediction"}, {"label": "error (truth − prediction)"}, _errors_against(guess, error)),
-    ]
+    y, said = _known(truth, guess)
+    about = {"label": "prediction"}, {"label": "error (truth − prediction)"}
+    panels = [_against_truth(y, said), panel(*about, _errors_against(said, y - said))]
+    words = f"Predictions against true values and errors against predictions for {len(y)} rows: {_size_words(y - said)}"
+    return plot(words, panels, columns=2, height=310, width=700)
+
+
+def _known(truth: npt.ArrayLike, guess: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Return true values and predictions where both are defined."""
+    y, said = (np.asarray(values, dtype=np.float64).ravel() for values in (truth, guess))
+    defined = np.isfinite(y) & np.isfinite(said)
+    return y[defined], said[defined]
+
+
+def _size_words(error: Floats) -> str:
     spread = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
     usual = float(np.median(np.abs(error))) if len(error) else float("nan")
-    words = (
-        f"Predictions against true values and errors against predictions for {len(y)} rows: "
-        f"root mean squared error {number(spread)}, median absolute error {number(usual)}."
-    )
-    return plot(words, panels, columns=2, height=310, width=700)
+    return f"root mean squared error {number(spread)}, median absolute error {number(usual)}."
+
+
+def _against_truth(y: Floats, said: Floats) -> dict[str, Any]:
+    limits = padded([y, said])
+    marks = [mark("line", x=limits, y=limits, colour="neutral", width=1), _points(y, said)]
+    return panel({"label": "truth", "domain": limits}, {"label": "prediction", "domain": limits}, marks)
 
 
 def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart:

@@ -13,16 +13,18 @@ from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.numerals import number, numbers
+from permgrad.evaluation.metrics import metrics
 from permgrad.pages import choices
-from permgrad.pages.charts.chart import WIDTH, Chart, mark, panel, plot, thinned
+from permgrad.pages.charts.chart import ASIDE, WIDTH, Chart, mark, panel, plot, thinned
 from permgrad.pages.inputs import in_order
 from permgrad.pages.sentences import path_words
 from permgrad.pages.steps import ends_of, ranks_of, steps_of
 from permgrad.pages.summary import clear_names
-from permgrad.pages.words import clean, quantity_of, rank_texts, shown_ranks, valued
+from permgrad.pages.words import clean, listed, quantity_of, rank_texts, shown_ranks, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+    from permgrad.pages.units import Loss
 
 #: Colours of paths. Other parts have those of a series.
 _PATHS = {"tabular": "tabular", "image": "image", "table": "tabular", "interaction": "interaction"}
@@ -67,6 +69,27 @@ def ranked(
         ],
         "texts": numbers(values),
     }
+
+
+def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Chart:
+    """Return the most important features, as losses without each of them where a ``loss`` is known.
+
+    Bars then start at the loss of the model with all features.
+    """
+    values = np.asarray(explanation.values[:, 0], dtype=np.float64)
+    order = choices.largest(sizes_of(explanation, 0), most)
+    data = ranked(explanation, 0, order, {}) | {"label": quantity_of(explanation), "hidden": len(values) - len(order)}
+    if loss is not None:
+        for ends in ("values", "low", "high"):
+            data[ends] = np.array([loss.without(float(value)) for value in data[ends]])
+        data |= {"start": loss.model, "texts": numbers(data["values"])}
+        data["label"] = f"{metrics.get(loss.metric).label} without the feature"
+    with_all = "" if loss is None else f" With all features it is {number(loss.model)}."
+    grey = [name for name, quiet in zip(data["names"], data["quiet"], strict=True) if quiet]
+    doubt = f" Not certain: {listed(grey)}." if grey else ""
+    words = f"Bars of the {len(order)} most important of {len(values)} {explanation.level}s with confidence intervals, "
+    words += f"{data['label']}: {valued(data['names'], data['values'])}.{with_all}{doubt}"
+    return Chart("bars", words, data, ASIDE)
 
 
 def _colour(name: str, position: int) -> str:

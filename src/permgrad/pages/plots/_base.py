@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from permgrad.base import style
@@ -251,6 +252,59 @@ def lying(bar: Any, low: float, high: float) -> None:
     bar.ax.yaxis.set_ticks([])
     bar.ax.set_xlim(low, high)
     plain_axis(bar.ax)
+
+
+def bare(axes: Any, **limits: Any) -> None:
+    """Leave nothing of axes but what is drawn in them."""
+    axes.set(xticks=[], yticks=[], **limits)
+    axes.spines[:].set_visible(False)
+
+
+# ---- values over an input --------------------------------------------------------------------------------------------
+#: Contrast of a picture below colours.
+_CONTRAST = 0.75
+
+
+class Shades:
+    """The colours of values over an input, alike for words, series, images and volumes. NaN is nobody's, and clear.
+
+    Signed values have 0 in the middle of the scale and the largest size at its end: blue raises the output, orange
+    lowers it. Others, such as activation, start at 0.
+
+    Attributes:
+        top: the largest size, at the end of the scale.
+        low: its other end.
+    """
+
+    def __init__(self, values: npt.ArrayLike, *, signed: bool = True, colours: str = "") -> None:
+        self.top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+        self.low = -self.top if signed else 0.0
+        self.colours = style.colour_map(colours or ("diverging" if signed else "heat"))
+        self.scale = Normalize(-self.top if signed or colours else 0.0, self.top)
+
+    def of(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the colours ``(..., 4)`` of values."""
+        colours: npt.NDArray[np.float64] = self.colours(self.scale(np.nan_to_num(values)))
+        colours[~np.isfinite(values), 3] = 0.0
+        return colours
+
+    def over(self, axes: Any, grey: Floats | None, values: Floats, extent: tuple[float, ...]) -> None:
+        """Draw values over a grey picture in 0 … 1, or without one: the larger, the less of it shows through."""
+        colours, strength = self.of(values), np.abs(np.nan_to_num(values)) / self.top
+        if grey is not None:
+            # A pale picture shows shapes, and leaves dark and bright to the colours.
+            axes.imshow(1 - _CONTRAST + _CONTRAST * grey, cmap="gray", vmin=0, vmax=1, extent=extent)
+            colours[..., 3] = np.where(strength > 0, 0.15 + 0.7 * strength, 0.0)
+        axes.imshow(colours, extent=extent)
+
+    def bar(self, axes: Any, label: str, *, below: bool = True, **size: Any) -> Any:
+        """Draw the scale below axes, or a list of them, or beside them, and return it."""
+        if not below:
+            return colour_bar(axes, self.scale, self.colours, label, fraction=0.045, pad=0.03)
+        size = {"fraction": 0.05, "aspect": 45, "pad": 0.02, **size}
+        bar = colour_bar(axes, self.scale, self.colours, label, orientation="horizontal", **size)
+        lying(bar, self.low, self.top)
+        return bar
 
 
 def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 
 from permgrad.base import style
 from permgrad.base.figures import PlotFigure
@@ -70,9 +69,9 @@ def series(
     count = len(channels)
     figure = base.new_figure(style.WIDTH, _BELOW + (_ALONE if count == 1 else _AMONG * count), text)
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0].tolist()
-    top = float(np.nanmax(np.abs(shown.heat), initial=0.0)) or 1.0
+    shades = base.Shades(shown.heat, signed=shown.signed, colours="shade")
     for axes, channel in zip(panels, channels, strict=True):
-        _draw(axes, shown, channel, top)
+        _draw(axes, shown, channel, shades)
         base.plain_axis(axes, "y")
         axes.locator_params(axis="y", nbins=5 if count == 1 else 3)
         if shown.picture is None:
@@ -88,9 +87,7 @@ def series(
         base.note(
             panels[-1], f"{every - count} more channels not shown", (1, 0), (0, -28), of="axes fraction", ha="right"
         )
-    size: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.05, "aspect": 45, "pad": 0.02}
-    bar = base.colour_bar(panels, Normalize(-top, top), style.colour_map("shade"), unit, **size)
-    base.lying(bar, -top if shown.signed else 0.0, top)
+    shades.bar(panels, unit)
     values = (explanation.values if explanation.scope == "global" else explanation.values[row])[shown.players]
     values = np.asarray(values[:, choices.pick_output(explanation, target)], dtype=np.float64)
     order = choices.largest(np.abs(values), 3)
@@ -102,14 +99,14 @@ def series(
     return figure
 
 
-def _draw(axes: Any, shown: Shown, channel: int, top: float) -> None:
+def _draw(axes: Any, shown: Shown, channel: int, shades: base.Shades) -> None:
     """Draw a channel's line on the colours of its windows, and the edges of windows."""
     heat, length = strongest(shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES), shown.size[1]
-    shades = style.colour_map("shade")(Normalize(-top, top)(np.nan_to_num(heat)))
-    shades[~np.isfinite(heat)] = _NOBODY
+    colours = shades.of(heat)
+    colours[~np.isfinite(heat)] = _NOBODY
     line = None if shown.picture is None else shown.picture[channel]
     low, high = (0.0, 1.0) if line is None else padded(line, 0.12)
-    axes.imshow(shades[None], extent=(-0.5, length - 0.5, low, high), aspect="auto")
+    axes.imshow(colours[None], extent=(-0.5, length - 0.5, low, high), aspect="auto")
     if shown.signed and len(shown.players) <= _EDGES * len(shown.heat):
         edges = (np.flatnonzero(np.diff(heat)) + 1) * length / len(heat) - 0.5
         axes.vlines(edges, low, high, color=style.FIXED_LIGHT, linewidth=0.8, alpha=0.8, zorder=0.5)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Normalize, to_hex
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -69,13 +69,12 @@ def text(
     choices.check_local(explanation, "text")
     place, column = choices.check_row(explanation, row), choices.pick_output(explanation, target)
     words, values = words_of(explanation, place, column)
-    top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-    colours = style.colour_map("diverging")(Normalize(-top, top)(np.nan_to_num(values)))
+    shades = base.Shades(values)
+    top, colours = shades.top, shades.of(np.nan_to_num(values))
     default = f"{explanation.method}: {', '.join(filter(None, [f'row {place}', towards(explanation, column)]))}"
     boxes, lines = _laid_out(words)
     figure, axes = base.one_panel(style.WIDTH, lines * _LINE / 72 + _LEGEND, title, default)
-    axes.set(xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0), xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    base.bare(axes, xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0))
     letters = style.SIZE_LABEL
     if base.into_axes():  # as wide as the axes are
         axes.set_aspect("equal", anchor="NW")
@@ -85,9 +84,7 @@ def text(
         look = {"boxstyle": "round,pad=0,rounding_size=2.5", "facecolor": colour, "linewidth": 0}
         axes.add_patch(FancyBboxPatch(corner, width + 5, height, **look))
         axes.text(left, (line + 0.5) * _LINE, word, va="center_baseline", fontsize=letters, color=_ink(colour))
-    size: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.06, "aspect": 40, "pad": 0.04}
-    bar = base.colour_bar(axes, Normalize(-top, top), style.colour_map("diverging"), quantity_of(explanation), **size)
-    bar.ax.yaxis.set_ticks([])
+    bar = shades.bar(axes, quantity_of(explanation), pad=0.04)
     bar.set_ticks([-top, 0, top], labels=[number(-top), "0", number(top)])
     order = choices.largest(np.abs(values), 5)
     figure.description = f"{len(words)} words. Strongest: {valued([words[i] for i in order], values[order])}."

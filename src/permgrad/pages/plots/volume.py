@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 
 from permgrad.base import style
 from permgrad.base.checks import is_whole
@@ -17,7 +16,6 @@ from permgrad.base.numerals import number
 from permgrad.pages.inputs import SIDES, drawn_input, grey_volume, strongest_place
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.plots.image import lay_over
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
@@ -68,8 +66,7 @@ def volume(
     grey = grey_volume(drawn)
     size = drawn.heat.shape if grey is None else grey.shape
     place = strongest_place(drawn.heat, size) if at is None else _checked(at, size)
-    top = float(np.nanmax(np.abs(drawn.heat), initial=0.0)) or 1.0
-    scale, colours = Normalize(-top, top), style.colour_map("diverging")
+    shades = base.Shades(drawn.heat, signed=drawn.signed)
     rows = 1 if grey is None else 2
     widths = [size[2], size[2], size[1]]
     inches = min((style.WIDTH - 0.6) * max(size[:2]) / sum(widths), _TALLEST)
@@ -80,26 +77,23 @@ def volume(
         extent = (-0.5, size[second] - 0.5, size[first] - 0.5, -0.5)
         picture = None if grey is None else np.take(grey, place[side], axis=side)
         values = np.take(drawn.heat, place[side] * drawn.heat.shape[side] // size[side], axis=side)
-        lay_over(over, picture, values, top, extent)
+        shades.over(over, picture, values, extent)
         if picture is not None:
             plain.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
         # No lines over the colours, because the same slice is drawn above with lines.
         plain.axhline(place[first], color=style.IMAGE, linewidth=0.8)
         plain.axvline(place[second], color=style.IMAGE, linewidth=0.8)
         for axes in (plain, over):
-            axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:], anchor="N")
-            axes.spines[:].set_visible(False)
+            base.bare(axes, xlim=extent[:2], ylim=extent[2:], anchor="N")
         words = f"{SIDES[side]} {place[side]} (0–{size[side] - 1})"
         plain.set_title(words, fontsize=style.SIZE_LABEL, fontweight="normal", pad=4.0)
         over.set_xlabel(SIDES[second], labelpad=3.0)
         over.set_ylabel(SIDES[first], labelpad=3.0)
-    look: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.05, "aspect": 45, "pad": 0.02, "panchor": False}
-    bar = base.colour_bar(list(panels.ravel()), scale, colours, unit, **look)
-    base.lying(bar, 0.0 if not drawn.signed else -top, top)
+    shades.bar(list(panels.ravel()), unit, panchor=False)
     centre = tuple(each * cells // whole for each, cells, whole in zip(place, drawn.heat.shape, size, strict=True))
     figure.description = (
         f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth {place[0]}, row {place[1]}, "
-        f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, largest size {number(top)}."
+        f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, largest size {number(shades.top)}."
     )
     return figure
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import mean_widening
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.base.significance import NORMAL_95
@@ -105,13 +105,10 @@ def errors(section: SectionView, content: Assessment) -> None:
     if content.task == "regression":
         _residuals(section, content)
         return
-    test, scored, labels = content.test, content.predictions, content.test.get("labels") or ()
+    scored, (matrix, labels) = content.predictions, confusion(content)
     beside = len(labels) <= 3  # side by side, those of many classes would be too small to read
-    if test.get("confusion_matrix") and len(labels) <= 60:
-        # The positive one of two classes is last.
-        order = [1, 0] if len(labels) == 2 and content.positive_place(labels) == 0 else list(range(len(labels)))
-        matrix = np.asarray(test["confusion_matrix"])[np.ix_(order, order)]
-        figure = charts.confusion_matrix(matrix, [labels[place] for place in order])
+    if len(matrix) and len(labels) <= 60:
+        figure = charts.confusion_matrix(matrix, labels)
         section.figure(
             figure, "Confusion matrix: rows are the true classes, colour is the share of each.", beside=beside
         )
@@ -144,6 +141,14 @@ def errors(section: SectionView, content: Assessment) -> None:
             "the class's rows, the share predicted as it. The last three columns compare the class with all others."
         )
         section.table(table_of(caption, columns))
+
+
+def confusion(content: Assessment) -> tuple[Array, list[Any]]:
+    """Return the confusion matrix of the test rows, empty without one, and its classes: of two the positive last."""
+    labels = content.test.get("labels") or ()
+    order = [1, 0] if len(labels) == 2 and content.positive_place(labels) == 0 else list(range(len(labels)))
+    stored = content.test.get("confusion_matrix")
+    return np.asarray(stored)[np.ix_(order, order)] if stored else np.zeros((0, 0)), [labels[at] for at in order]
 
 
 def _over_time(section: SectionView, content: Assessment, truth: Floats, guess: Floats, what: str) -> None:

@@ -1,4 +1,4 @@
-"""The tab Summary: the verdict, and the scores of all models on the same rows."""
+"""The tab Summary: the verdict with its pictures, and the scores of all models on the same rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import pandas as pd
 
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
+from permgrad.evaluation.metrics import metrics
+from permgrad.pages.charts import errors, explained
+from permgrad.pages.charts.chart import ASIDE
 from permgrad.pages.sentences import baseline_label, blend_words
+from permgrad.pages.summary import clear_names
+from permgrad.pages.tabs.decisions import confusion
+from permgrad.pages.units import loss_without
 from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
-from permgrad.pages.words import clean, duration, shorten
+from permgrad.pages.words import clean, confidence_words, duration, quantity_of, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -43,6 +49,38 @@ MEANINGS = {
     "model that is right in every row. 0: nothing is lost.",
     "r2": "Share of the differences between rows that the model predicts. 0: no better than the mean.",
 }
+
+
+#: Most classes whose confusion matrix can be read beside the sentences.
+_CELLS = 5
+
+
+def glance(section: SectionView, content: Assessment) -> None:
+    """What the first sentences say as pictures: what the model relies on, and how good it is."""
+    explanation = content.explanation
+    if explanation is not None and content.learnt:
+        loss = loss_without(explanation.meta, content.metrics or {})
+        what = quantity_of(explanation)
+        if loss is not None:
+            name = metrics.get(loss.metric).label
+            what = f"the {name} without each feature. With all of them it is {number(loss.model)}"
+        whiskers = explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
+        lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
+        grey = " Grey: does not clearly matter." if clear_names(explanation, 0) is not None else ""
+        section.figure(explained.leading(explanation, loss), f"{what[:1].upper()}{what[1:]}.{lines}{grey}")
+    scored, target = content.predictions, shorten(content.target, 40)
+    if content.task == "regression":
+        if scored is not None and scored.predictions is not None and content.keep_rows:  # each dot is a row
+            caption = f"Predicted against true {target}, a dot for each test row. On the line a prediction is exact."
+            section.figure(errors.predictions(scored.truth, scored.predictions), caption)
+        return
+    matrix, labels = confusion(content)
+    if 0 < len(matrix) <= _CELLS:
+        figure = errors.confusion_matrix(matrix, labels, width=ASIDE)
+        section.figure(figure, f"Test rows by their true and predicted {target}. Colour: share of each true class.")
+    elif len(matrix):
+        caption = f"Test rows whose {target} is predicted correctly, by class. The largest classes first."
+        section.figure(errors.found_by_class(matrix, labels), caption)
 
 
 def scores(section: SectionView, content: Assessment) -> None:

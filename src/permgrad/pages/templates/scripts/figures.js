@@ -39,13 +39,13 @@ const Figures = (() => {
   // ---- bars ---------------------------------------------------------------------------------------------------------
   /** @param {any} data @param {number} width */
   const bars = (data, width) => {
-    const count = data.names.length, step = data.step ?? 24;
+    const count = data.names.length, step = data.step ?? 24, start = data.start ?? 0;
     const side = data.side ?? [];
     const texts = data.texts ?? [];
     const column = (/** @type {string[]} */ words) => (words.length ? Math.max(...words.map(widthOf)) + 10 : 0);
     const right = 8 + column(texts) + column(side);
     const longest = Math.max(...data.names.map(widthOf));
-    const left = Math.min(longest + 12, Math.max(90, (width - right) * 0.42));
+    const left = Math.min(longest + 12, Math.max(90, (width - right) * (width < 480 ? 0.5 : 0.42)));
     const parts = data.parts ?? [], marks = data.marks ?? [];
     const key = legend([...parts, ...marks.map((/** @type {any} */ one) => ({ ...one, colour: one.colour ?? "ink" }))], width, left);
     const top = key.height + (side.length ? 22 : 8);
@@ -57,22 +57,22 @@ const Figures = (() => {
       return [from, ends[at]];
     }));
     const all = [data.values, data.low, data.high, ...(parts.length ? [low, high] : []), ...marks.map((/** @type {any} */ one) => one.values), ...(data.spread ?? []).flat()].flat().filter(known);
-    const x = linear(extent(all, data.zero === false ? [] : [0]), [left + 6, width - right - 6]);
+    const x = linear(extent(all, data.zero === false ? [] : [start]), [left + 6, width - right - 6]);
     const middle = (/** @type {number} */ at) => top + (at + 0.5) * step;
-    svg.append(key.group, axis(frame, x, { side: "x", label: Charts.shorten(data.label ?? "", Math.floor((width - left) / 6.2)), write: data.share ? percent : write, count: width < 480 ? 3 : 5 }));
-    if (x.domain[0] <= 0 && x.domain[1] >= 0) svg.append(node("line", { x1: x(0), x2: x(0), y1: top, y2: top + step * count, stroke: colour("muted"), "stroke-width": 0.8 }));
+    svg.append(key.group, axis(frame, x, { side: "x", label: Charts.shorten(data.label ?? "", Math.floor((width - left) / 6.2)), write: data.share ? percent : write, count: width < 480 ? 4 : 5 }));
+    if (x.domain[0] <= start && x.domain[1] >= start) svg.append(node("line", { x1: x(start), x2: x(start), y1: top, y2: top + step * count, stroke: colour("muted"), "stroke-width": 0.8 }));
     const words = labels(data.names, 60, left - 10);
     const half = step * 0.29;
     data.names.forEach((/** @type {string} */ name, /** @type {number} */ at) => {
       const value = data.values[at], y = middle(at), quiet = data.quiet?.[at];
-      const hue = quiet ? "neutral" : data.colours?.[at] ?? (data.form === "dots" ? (value < 0 ? "negative" : "positive") : signed(value));
+      const hue = quiet ? "neutral" : data.colours?.[at] ?? (data.form === "dots" ? (value < 0 ? "negative" : "positive") : signed(value - start));
       const interval = known(data.low?.[at]) && known(data.high?.[at]);
       const said = `${name}: ${texts[at] ?? write(value)}${interval ? ` (${write(data.low[at])} to ${write(data.high[at])})` : ""}`;
       const row = node("g", {}, node("title", {}, said));
       const bar = (/** @type {number} */ from, /** @type {number} */ to, /** @type {string} */ fill, opacity = 1) =>
         row.append(node("rect", { x: Math.min(x(from), x(to)), y: y - half, width: Math.abs(x(to) - x(from)), height: 2 * half, fill: colour(fill), "fill-opacity": opacity }));
       if (parts.length) parts.forEach((/** @type {any} */ part, /** @type {number} */ k) => bar(...pieces[k][at], quiet ? "neutral" : part.colour, quiet ? 1 - 0.4 * k : 1));
-      else if (data.form !== "dots" && known(value)) bar(0, value, hue);
+      else if (data.form !== "dots" && known(value)) bar(start, value, hue);
       if (interval) row.append(node("line", { x1: x(data.low[at]), x2: x(data.high[at]), y1: y, y2: y, stroke: colour(data.form === "dots" ? hue : "ink"), "stroke-width": data.form === "dots" ? 2 : 1.2 }));
       for (const one of data.spread?.[at] ?? []) if (known(one)) row.append(node("circle", { cx: x(one), cy: y, r: 3, fill: colour(hue), "fill-opacity": 0.45 }));
       if (known(value) && (data.form === "dots" || parts.length)) row.append(shape(data.spread ? "diamond" : "dot", x(value), y, parts.length ? 2.4 : 4.5, parts.length ? "ink" : hue));
@@ -167,20 +167,20 @@ const Figures = (() => {
     }
     const key = legend([...named.values()], width, 4);
     const slanted = data.panels.some((/** @type {any} */ panel) => panel.x.names?.length && Math.max(...labels(panel.x.names, 14).map(widthOf)) > (each - 70) / (panel.x.some ? 14 : panel.x.names.length));
-    const height = data.height + (slanted ? 40 : 0);
+    const height = data.height + (slanted ? 40 : 0), tall = data.height < 220 ? 3 : 5;
     const { svg } = chart({ width, height: key.height + lines * height }, data.words);
     svg.append(key.group);
     data.panels.forEach((/** @type {any} */ panel, /** @type {number} */ at) => {
       const frame = { width: each, height, left: 56, right: 14, top: panel.title || panel.note ? 26 : 10, bottom: (panel.x.label ? 40 : 24) + (slanted ? 40 : 0) };
-      const [across, up] = [
-        scaled(panel.x, values(panel, X), [frame.left, frame.width - frame.right]),
-        scaled(panel.y, values(panel, Y), [frame.height - frame.bottom, frame.top]),
-      ];
+      const up = scaled(panel.y, values(panel, Y), [frame.height - frame.bottom, frame.top]);
+      const upright = panel.y.log || panel.y.names ? [] : ticks(up.scale.domain, tall);
+      frame.left = Math.max(frame.left, 30 + Math.max(0, ...upright.map((mark) => widthOf(up.say(mark)))));
+      const across = scaled(panel.x, values(panel, X), [frame.left, frame.width - frame.right]);
       const box = node("g", { transform: `translate(${(at % columns) * each} ${key.height + Math.floor(at / columns) * height})` });
       if (panel.title) box.append(text(frame.left, 14, labels([panel.title], 60, each - frame.left - 6)[0], { fill: colour("ink"), "font-weight": 600 }));
       for (const [side, about, own] of /** @type {["x"|"y", any, any][]} */ ([["x", panel.x, across], ["y", panel.y, up]])) {
         const room = side === "x" ? each - frame.left : frame.height - frame.bottom - frame.top;
-        const options = { side, label: labels([about.label ?? ""], 80, room)[0], write: own.say, count: side === "x" ? Math.max(3, Math.min(6, Math.floor(each / 60))) : data.height < 220 ? 3 : 5 };
+        const options = { side, label: labels([about.label ?? ""], 80, room)[0], write: own.say, count: side === "x" ? Math.max(3, Math.min(6, Math.floor(each / 60))) : tall };
         if (about.names) Object.assign(options, places(about, each - frame.left), { slanted: side === "x" && slanted, grid: false });
         else if (about.log) Object.assign(options, { marks: decades(own.scale.domain) });
         else if (about.whole) Object.assign(options, { marks: ticks(own.scale.domain, 6).filter(Number.isInteger) });
@@ -218,7 +218,7 @@ const Figures = (() => {
     const { rows, columns, texts } = data;
     const named = Math.max(...rows.map(widthOf));
     const left = Math.min(named + 14, Math.max(84, width * 0.34)) + (data.y ? 18 : 0);
-    const size = Math.max(9, Math.min(86, (width - left - 30) / columns.length));
+    const size = Math.max(9, Math.min(86, (width - left - 40) / columns.length));
     const tall = Math.max(9, Math.min(size, rows.length > 4 ? 34 : 60));
     const heads = labels(columns, 40, 96);
     const flat = Math.max(...heads.map(widthOf)) < size - 4;
