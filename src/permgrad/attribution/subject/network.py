@@ -25,7 +25,7 @@ from permgrad.attribution.subject.inputs import (
     shapes_in_words,
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.memory import attributes_of, refuse_first_call, refuse_memory, state_of, written
+from permgrad.attribution.subject.memory import refuse_first_call, refuse_memory, state_of, written
 from permgrad.attribution.subject.outputs import (
     as_target,
     form_of_places,
@@ -36,7 +36,7 @@ from permgrad.attribution.subject.readings import find_readings
 from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
 from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
-from permgrad.attribution.subject.untouched import check_initialised, kept, sums_of_weights
+from permgrad.attribution.subject.untouched import attributes_of, check_initialised, kept, sums_of_weights
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device

@@ -134,6 +134,24 @@ def _kept_part(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) 
         return undone.pop_all().close
 
 
+#: The attributes of a part, and a copy of them.
+Attributes = tuple[dict[str, Any], dict[str, Any]]
+
+
+def attributes_of(module: nn.Module) -> list[Attributes]:
+    """Return the attributes of each part, where a forward may keep a flag or what it has seen."""
+    parts = (part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule))
+    return [(vars(part), dict(vars(part))) for part in parts]
+
+
+def put_back(attributes: Sequence[Attributes]) -> None:
+    """Put the attributes of parts back, and remove those that are new."""
+    for own, before in attributes:
+        for name in own.keys() - before.keys():
+            del own[name]
+        own.update({name: value for name, value in before.items() if own.get(name, own) is not value})
+
+
 def _cut_off(buffer: Tensor, trained: bool) -> None:
     """Cut an average, which a forward with gradients has updated in place, off from what it was computed from."""
     if not buffer.is_leaf:
