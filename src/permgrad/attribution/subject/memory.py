@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.subject.row_independence import changed
-from permgrad.attribution.subject.untouched import Attributes, is_plain, put_back
+from permgrad.attribution.subject.untouched import Attributes, is_plain, put_back, same_numbers
 from permgrad.base.errors import InputError, listed
 from permgrad.models.batches import with_fewer
 
@@ -120,5 +120,5 @@ def _same(one: Any, two: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         if not (is_plain(one) and is_plain(two)):
             return True  # nothing is known of them
-        return one.shape == two.shape and bool(((one == two) | ((one != one) & (two != two))).all())  # noqa: PLR0124
+        return (one.dtype, one.shape) == (two.dtype, two.shape) and same_numbers(one, two)
     return type(one) is type(two) and bool(one == two)

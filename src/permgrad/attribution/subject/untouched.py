@@ -176,7 +176,7 @@ def _kept_numbers(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any
             # What was resized has the same place, but other numbers.
             if tensor.data_ptr() != alias.data_ptr() or tensor.shape != alias.shape:
                 tensor.data = alias
-            if not _same(alias, copy):
+            if not same_numbers(alias, copy):
                 alias.copy_(copy)
 
     return lambda: None if steps else put_back()
@@ -205,7 +205,7 @@ def sums_of_weights(module: nn.Module) -> list[int]:
     return [crc32(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data) for weight in weights]
 
 
-def _same(one: Tensor, two: Tensor) -> bool:
+def same_numbers(one: Tensor, two: Tensor) -> bool:
     """Return whether numbers are the same, NaN too: writing them once more would disturb a graph of the user's."""
     if torch.equal(one, two):
         return True
