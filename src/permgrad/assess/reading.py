@@ -81,7 +81,7 @@ class Foreign(EvaluatedModel):
             library: Any = type(self.rows.inputs).__module__.partition(".")[0]
             known = library in ("pandas", "polars", "pyarrow")
             inputs = subject.read(as_library(table, library) if known else table.to_numpy())
-        guess = np.asarray(subject.predicted(outputs_of(subject, inputs)), dtype=np.float64)
+        guess = np.asarray(subject.outputs.predicted(outputs_of(subject, inputs)), dtype=np.float64)
         guess = guess if self.output is None else column_of(guess, self.output)
         if subject.task == "multilabel":
             return np.column_stack([1 - guess, guess])
@@ -93,7 +93,7 @@ class Foreign(EvaluatedModel):
         read, subject = self.read, self.request.subject
         further: dict[str, Any] = {"task": read.task or subject.task}
         if subject.task != "regression":
-            further["returns"] = read.returns or subject.kind
+            further["returns"] = read.returns or subject.outputs.kind
         if getattr(subject, "columns", ()) and subject.task == "classification":
             further["class_names"] = self.classes  # targets tell whether a returned frame names classes
         told = replace(read, **further)
@@ -188,7 +188,7 @@ class ReadModel:
             self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
             if options.get("background") is None and not rows_in(model)[0]:  # saved without its rows
                 facts["options"] = {**options, "background": _drawn(rows, seed).frame}
-            positive = self.request.positive if len(self.request.subject.class_names) == 2 else None
+            positive = self.request.positive if len(self.request.subject.outputs.class_names) == 2 else None
             self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
         else:
             facts |= {"subject": name, "has_slopes": self._is_network}
@@ -230,9 +230,10 @@ class ReadModel:
         tensors = subject.read(inputs)
         count = len(tensors[0])
         values = as_target(y)
-        if subject.task == "regression" and values.ndim == 1 < subject.count:  # the target of the one output reported
-            values = np.stack([values] * subject.count, axis=1)
-        codes = subject.encode_target(values if subject.task == "regression" else y, count)
+        form = subject.outputs
+        if form.task == "regression" and values.ndim == 1 < form.count:  # the target of the one output reported
+            values = np.stack([values] * form.count, axis=1)
+        codes = form.encode_target(values if form.task == "regression" else y, count)
         numbers = np.arange(count)
         if subject.model is not None:
             names = list(subject.preprocessor.feature_names_in_)
@@ -256,8 +257,8 @@ class ReadModel:
     def target(self) -> str:
         """The target's name: of its column, else of the output that was picked, else ``y``."""
         output = getattr(self.model, "output", None)
-        if output is not None and len(self.request.subject.output_names) > 1:
-            return str(self.request.subject.output_names[output])
+        if output is not None and len(self.request.subject.outputs.output_names) > 1:
+            return str(self.request.subject.outputs.output_names[output])
         name = getattr(self.rows.y, "name", None)
         columns = getattr(self.rows.y, "columns", None)
         if name is None and columns is not None and len(columns) == 1:
@@ -306,22 +307,22 @@ def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
 def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     """Return a model that permgrad did not train, with its predictions."""
     subject = request.subject
-    guess = np.asarray(subject.predicted(outputs_of(subject, request.inputs)), dtype=np.float64)
+    guess = np.asarray(subject.outputs.predicted(outputs_of(subject, request.inputs)), dtype=np.float64)
     if not np.isfinite(guess).all():
         problem = "The model predicts NaN or infinity for some rows"
         raise InputError(problem, hint="Look for missing values in the inputs.", code="PG040")
     several = len(request.inputs) > 1 and isinstance(facts["model"], nn.Module)
     facts, output = {**facts, "request": request, "several_inputs": several}, None
     if subject.task == "classification":
-        names = np.asarray(subject.class_names, dtype=object)
+        names = np.asarray(subject.outputs.class_names, dtype=object)
         truth = names[np.asarray(request.y if request.classes is None else request.classes)]
         labels_only = bool(getattr(getattr(subject, "call", None), "one_hot", False))
         further = {"guess": guess, "labels_only": labels_only, "called": _called(request, guess)}
         return _of_classes(facts, rows, tuple(names), truth, **further)
     truth = np.asarray(as_target(rows.y))
-    if subject.count > 1 or truth.ndim != 1:
+    if subject.outputs.count > 1 or truth.ndim != 1:
         target = facts["options"].get("target")
-        outputs, chosen = subject.output_names, request.targets
+        outputs, chosen = subject.outputs.output_names, request.targets
         if len(chosen) != 1:
             few = listed(list(outputs)[:5], show=repr)
             hint = f"Pass target={shown(outputs[0])}, for example." if target is None else "Name one in target=."
@@ -331,7 +332,7 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         position = chosen[0]
         truth, guess, output = np.asarray(request.y)[:, position], column_of(guess, position), position
     if subject.task == "multilabel":
-        label = subject.output_names[output or 0]
+        label = subject.outputs.output_names[output or 0]
         classes = (f"not {label}", label)
         named = np.asarray(classes, dtype=object)[truth.astype(np.int64)]
         guess = np.column_stack([1 - guess, guess])
@@ -347,7 +348,7 @@ def _called(request: Request, guess: Floats, output: int | None = None) -> Integ
     decided = request.subject.deciding()
     if decided is request.subject:
         return None
-    predicted = decided.predicted(outputs_of(decided, request.inputs, decided.table_batch))
+    predicted = decided.outputs.predicted(outputs_of(decided, request.inputs, decided.table_batch))
     called = predicted.argmax(axis=1) if output is None else (column_of(predicted, output) > 0.5).astype(np.int64)
     return None if np.array_equal(called, guess.argmax(axis=1)) else called
 

@@ -243,7 +243,7 @@ class Goal:
         self.subject, self.cells = subject, cells
         self.ends: tuple[float, float] | None = None
         self.classes = subject.task == "classification"
-        self.names = subject.class_names if self.classes else subject.output_names
+        self.names = subject.outputs.class_names if self.classes else subject.outputs.output_names
         self._decides = subject.deciding()
         rows = np.concatenate([cells.row[None], cells.rows[:_NEAR]])
         seen = self._seen(rows)
@@ -286,7 +286,7 @@ class Goal:
 
     def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
         subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))
-        return subject.predicted(outputs_of(subject, (numbers,), subject.table_batch))
+        return subject.outputs.predicted(outputs_of(subject, (numbers,), subject.table_batch))
 
     def _seen(self, rows: Floats) -> Seen:
         outputs = self._outputs(rows)

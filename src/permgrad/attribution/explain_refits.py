@@ -369,7 +369,7 @@ def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     scores = np.zeros((len(explanation.outputs), len(explanation.names), len(rows)), dtype=np.float32)
     for place, name in enumerate(explanation.names):
         for output, title in enumerate(explanation.outputs if name in played.moments else ()):
-            group, moments = request.subject.class_names.index(title) if output else None, played.moments[name]
+            group, moments = request.subject.outputs.class_names.index(title) if output else None, played.moments[name]
             member = moments.receiver_weight * (group is None or moments.receiver_class == group)
             scores[output, place] = row_scores(moments, group)[0] * len(rows) / max(float(member.sum()), 1.0)
     return replace(explanation, maps={_ROWS: rows, _SCORES: scores}, correlation=None, feature_values=None)

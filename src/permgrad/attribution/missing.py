@@ -216,7 +216,7 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
 
     def value(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:
         loss = loss_value(request)(outputs, rows, base)
-        return loss if scorers is None else np.concatenate([loss, request.subject.predicted(outputs)], axis=1)
+        return loss if scorers is None else np.concatenate([loss, request.subject.outputs.predicted(outputs)], axis=1)
 
     game = Game(request, value, joint=True)
     # Who lends is drawn among all rows, and a missing text or image is nobody's.

@@ -204,15 +204,15 @@ def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
     """Return the loss of each row, and predictions for metrics, None of several outputs."""
     subject, y = request.subject, request.y
     outputs = outputs_of(subject, request.inputs)
-    losses = np.asarray(subject.loss_rows(outputs, y, request.loss), dtype=np.float64)
-    guess = np.asarray(subject.predicted(outputs), dtype=np.float64)
+    losses = np.asarray(subject.outputs.loss_rows(outputs, y, request.loss), dtype=np.float64)
+    guess = np.asarray(subject.outputs.predicted(outputs), dtype=np.float64)
     if subject.task == "classification":
         decided = subject.deciding()
-        called = decided.predicted(outputs_of(decided, request.inputs)).argmax(axis=1)
+        called = decided.outputs.predicted(outputs_of(decided, request.inputs)).argmax(axis=1)
         codes = np.asarray(y if request.classes is None else request.classes, dtype=np.int64)
         return losses, Predicted(codes, guess, called)
     truth = np.asarray(y)
-    if subject.task != "regression" or subject.count > 1 or truth.size != len(losses):
+    if subject.task != "regression" or subject.outputs.count > 1 or truth.size != len(losses):
         return losses, None
     return losses, Predicted(truth.reshape(-1).astype(np.float64), guess.reshape(-1))
 

@@ -223,7 +223,7 @@ class Tested:
             return self.pick(self.explain(model, inputs))
 
     def _readout(self, outputs: Tensor) -> Floats:
-        read = self.request.subject.readout(outputs, self.request.scale)[:, list(self.request.targets)]
+        read = self.request.subject.outputs.readout(outputs, self.request.scale)[:, list(self.request.targets)]
         numbers: Floats = read.double().cpu().numpy()
         return numbers
 

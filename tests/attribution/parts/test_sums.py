@@ -141,6 +141,7 @@ class _Request:
 
     def __init__(self, y: np.ndarray, weights: np.ndarray | None, loss: str) -> None:
         self.y, self.sample_weight, self.loss, self.subject = y, weights, loss, self
+        self.outputs = self
         self.loss_columns, self.task = (), "regression" if loss == "squared_error" else "classification"
 
 

@@ -20,6 +20,7 @@ from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.subject import Subject, mean_row, typical_row
 
 ROWS = 12
@@ -236,8 +237,8 @@ class Fixed(nn.Module):
         return self.function(x)  # type: ignore[operator]
 
 
-def form(function: object, y: object = None, **said: object) -> object:
-    return NetworkSubject(Fixed(function), TABLE, y, **said)  # type: ignore[arg-type]
+def form(function: object, y: object = None, **said: object) -> OutputForm:
+    return NetworkSubject(Fixed(function), TABLE, y, **said).outputs  # type: ignore[arg-type]
 
 
 CLASSES = np.arange(ROWS) % 2
@@ -522,7 +523,8 @@ def test_blending_and_sums_are_their_definitions(data):
     rows = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
     donors = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
     replaced = torch.as_tensor(rng.random((3, players)) < 0.5)
-    subject = Subject("regression", "values", 1, (), ("all",))
+    subject = Subject()
+    subject.outputs = OutputForm("regression", "values", 1, (), ("all",))
     subject.device, subject.predict = (
         torch.device("cpu"),
         lambda inputs: torch.cat([row.reshape(len(row), -1) for row in inputs], 1),

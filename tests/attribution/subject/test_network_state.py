@@ -93,9 +93,9 @@ def test_what_nobody_wrote_is_not_written_again():
 
 def test_nan_is_the_same_as_nan():
     one = torch.tensor([1.0, torch.nan])
-    assert state._same(one, one.clone())
-    assert not state._same(one, torch.tensor([1.0, 2.0]))
-    assert not state._same(one, torch.tensor([2.0, torch.nan]))
+    assert state.same_numbers(one, one.clone())
+    assert not state.same_numbers(one, torch.tensor([1.0, 2.0]))
+    assert not state.same_numbers(one, torch.tensor([2.0, torch.nan]))
 
 
 def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():

@@ -270,8 +270,8 @@ def test_a_probability_of_zero_has_a_finite_loss():
     )
     outputs = subject.forward([torch.eye(2)])
     for loss, losses in expected.items():
-        np.testing.assert_allclose(subject.loss_rows(outputs, y, loss), losses, atol=1e-9)
-    assert np.isfinite(subject.loss_rows(outputs, y, "cross_entropy")).all()
+        np.testing.assert_allclose(subject.outputs.loss_rows(outputs, y, loss), losses, atol=1e-9)
+    assert np.isfinite(subject.outputs.loss_rows(outputs, y, "cross_entropy")).all()
 
 
 def test_class_numbers_are_no_classes_of_a_model_that_knows_its_own():

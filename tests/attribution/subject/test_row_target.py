@@ -209,3 +209,29 @@ def test_maps_without_masks_are_refused():
     net, rows = Maps(), torch.randn(6, 1, 4, 4)
     with pytest.raises(InputError, match="of maps for example"):
         pg.explain(net, rows, **QUIET)
+
+
+class LooksUp(nn.Module):
+    """Ids that are looked up, beside numbers, into three classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.vectors, self.head = nn.Embedding(9, 4), nn.Linear(7, 3)
+
+    def forward(self, ids, table):
+        return self.head(torch.cat([self.vectors(ids).mean(dim=1), torch.tanh(table)], dim=1))
+
+
+@pytest.mark.parametrize("scale", ["probability", "logit"])
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
+def test_slopes_at_vectors_are_those_of_each_rows_own_output(method, scale):
+    torch.manual_seed(2)
+    net = LooksUp().double()
+    rows = {"ids": torch.randint(0, 9, (20, 5)), "table": torch.randn(20, 3, dtype=torch.float64)}
+    more = {**QUIET, **LOCAL[method], "method": method, "scale": scale}
+    own, full = pg.explain(net, rows, target="predicted", **more), pg.explain(net, rows, **more)
+    with torch.no_grad():
+        outputs = net(**rows) if scale == "logit" else net(**rows).softmax(dim=1)
+    places = outputs.argmax(dim=1).numpy()
+    np.testing.assert_allclose(own.predictions[:, 0], outputs.max(dim=1).values.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(own.values, columns_of(full, places), atol=1e-12)

@@ -484,7 +484,7 @@ class CalledMaps:
         listener = Listener({call for _, call in calls})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with listening(dict(subject.module.named_modules()), listener.leave, listener.enter), listener:
-                outputs = subject.readout(subject.forward(rows), request.scale)
+                outputs = subject.outputs.readout(subject.forward(rows), request.scale)
             for place, call in calls:
                 if call not in listener.values:
                     problem = f"The network does not call {str(call)!r} for every batch of rows"
@@ -501,7 +501,7 @@ class CalledMaps:
                         code="PG037",
                     )
             activations = [listener.values[call] for _, call in calls]
-            constant_sum = subject.sum_is_constant(request.scale)
+            constant_sum = subject.outputs.sum_is_constant(request.scale)
             by_row = lambda one, number: calls[number][0].by_row(one, len(outputs))  # noqa: E731
             gradients = output_gradients(
                 outputs, request.targets, activations, constant_sum=constant_sum, by_row=by_row

@@ -130,8 +130,8 @@ def class_maps(
             for step in layer.after:
                 values = step(values)
             values = module.with_kernels(values, images)
-            outputs = subject.readout(module.fuse({**other, "image": values}), output)
-            constant_sum = subject.sum_is_constant(output)
+            outputs = subject.outputs.readout(module.fuse({**other, "image": values}), output)
+            constant_sum = subject.outputs.sum_is_constant(output)
             (gradients,) = output_gradients(outputs, targets, [activation], constant_sum=constant_sum)
         with torch.no_grad():
             return weighted_maps(activation.detach(), gradients, variant, relu=relu), outputs.detach(), images
@@ -198,7 +198,7 @@ class DrawnMaps:
     def facts(self) -> dict[str, Any]:
         """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""
         subject = self.request.subject
-        outputs = [subject.output_names[target] for target in self.request.targets]
+        outputs = [subject.outputs.output_names[target] for target in self.request.targets]
         background = None
         if self._shares is not None:
             sums = zip(outputs, self._mass.sum(axis=0), self._reached.sum(axis=0), strict=True)

@@ -49,7 +49,7 @@ class Aggregate(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        every = ("all", *request.subject.class_names)
+        every = ("all", *request.subject.outputs.class_names)
         outputs = tuple(every[place] for place in shown_outputs(request))
         shares: dict[str, Floats] = {}
         left_out: dict[str, str] = {}

@@ -112,7 +112,7 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
     eps, largest = 16 * torch.finfo(outputs.dtype).eps, max(map(len, chosen))
     smaller = {some for each in chosen for size in range(1, len(each)) for some in combinations(each, size)}
     sets = sorted(smaller | set(chosen), key=lambda each: (len(each), each))
-    groups = [None, *range(len(request.subject.class_names))]
+    groups = [None, *range(len(request.subject.outputs.class_names))]
     known: dict[Members, Floats] = {}
     numbers: dict[Members, Floats] = {}
     parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)

@@ -36,7 +36,7 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
         problem = f"permgrad-paper needs a named loss, got {loss}"
         raise InputError(problem, hint="Choose method='permgrad'.", code="PG036")
     # Which rows belong to which class, 0 or 1. Regression has one column.
-    count = len(subject.class_names)
+    count = len(subject.outputs.class_names)
     classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
     # The order in which each player's column takes the values of all rows, for each repeat.
     draws = partial(generator, request.seed, "permgrad-paper")
@@ -50,7 +50,7 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
             """Return the rows' losses with other embeddings, ``(repeats, rows)``."""
             repeats = max((len(each) // len(held["image"]) for each in edited.values()), default=1)
             fused = module.fuse({path: edited.get(path, held[path].repeat(repeats, 1)) for path in PATHS})
-            return subject.loss_rows(fused, np.tile(y[part], repeats), loss).reshape(repeats, -1)
+            return subject.outputs.loss_rows(fused, np.tile(y[part], repeats), loss).reshape(repeats, -1)
 
         here, added = losses(), np.zeros_like(effects)
         for place, (name, columns) in enumerate(players.items()):
@@ -83,7 +83,7 @@ def nearest_cells(
 
 def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress) -> tuple[Floats, int]:
     """Return the mean over rows of maps over their maximum, ``(encoded, classes)``, and how many maps were all zero."""
-    subject, count = request.subject, len(request.subject.output_names)
+    subject, count = request.subject, len(request.subject.outputs.output_names)
     positions = np.asarray(subject.module.renderer.positions)
     totals, empty = np.zeros((request.encoded.shape[1], count)), 0
 
@@ -181,11 +181,11 @@ class PermGradPaper(Configured):
             term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
             parts[path] = np.column_stack([np.nanmean(term, axis=1), term]) if term.shape[1] > 1 else term
         shown = shown_outputs(request)
-        every, names = ("all", *request.subject.class_names), request.space.names
+        every, names = ("all", *request.subject.outputs.class_names), request.space.names
         # Both lists before scaling, in the form of the published arrays.
         lists: dict[str, dict[str, Any]] = {"permutation": {}, "gradcam": {}}
         for listed, values in zip(lists.values(), (permutation, cam), strict=True):
-            for name, column in zip(request.subject.class_names or ("all",), values.T.tolist(), strict=True):
+            for name, column in zip(request.subject.outputs.class_names or ("all",), values.T.tolist(), strict=True):
                 listed[name] = dict(zip(names, [None if np.isnan(one) else one for one in column], strict=True))
         facts = {
             "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",

@@ -127,8 +127,8 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     if engine is not None and weighs:
         sums[BRANCHES] = SummedMoments.of([branch_moments(played)])
     if request.y is not None:
-        sums["target"] = RowSums.of_targets(request.y, len(request.subject.class_names), request.sample_weight)
-    outputs = ("all", *request.subject.class_names)
+        sums["target"] = RowSums.of_targets(request.y, len(request.subject.outputs.class_names), request.sample_weight)
+    outputs = ("all", *request.subject.outputs.class_names)
     missing = np.full((5, len(request.space.columns), len(outputs), len(plays.names)), np.nan)
     shown = global_explanation(plan.method, request, plays, played, missing)
     return sums, _header(

@@ -43,7 +43,7 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
             receivers = np.repeat(np.arange(len(chosen)), len(picked))
             batches = engine.replaced(block, columns, receivers, values, everywhere)
             outputs = torch.cat([block.outputs[:0], *(batch[0] for _, batch, _ in batches)])
-            rows = request.subject.readout(outputs, "probability").double().cpu().numpy()
+            rows = request.subject.outputs.readout(outputs, "probability").double().cpu().numpy()
             means = np.average(rows.reshape(len(chosen), len(picked), rows.shape[1]), axis=0, weights=weights[chosen])
             trends[name] = {**points, "mean": means.tolist()}
     return trends

@@ -43,22 +43,22 @@ def loss_value(request: Request) -> Value:
     """Return a measure of each row's loss ``(rows, 1)``, or without y of divergence from the model's own prediction."""
     subject, y = request.subject, request.y
     if y is None:
-        return lambda outputs, _rows, base: subject.divergence_rows(outputs, base)[:, None]
-    return lambda outputs, rows, _base: subject.loss_rows(outputs, y[rows], request.loss)[:, None]
+        return lambda outputs, _rows, base: subject.outputs.divergence_rows(outputs, base)[:, None]
+    return lambda outputs, rows, _base: subject.outputs.loss_rows(outputs, y[rows], request.loss)[:, None]
 
 
 def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None, int]:
     """Return each row's class: true if y is passed, else predicted from raw outputs. None for regression."""
     subject = request.subject
-    if not subject.class_names:
+    if not subject.outputs.class_names:
         return None, 1
     if request.y is not None:
         classes = request.y if request.classes is None else request.classes
-        return np.asarray(classes, dtype=np.int64), len(subject.class_names)
-    readout = subject.readout(outputs.float().cpu(), "logit").numpy()
+        return np.asarray(classes, dtype=np.int64), len(subject.outputs.class_names)
+    readout = subject.outputs.readout(outputs.float().cpu(), "logit").numpy()
     # A single column stands for the second of two classes.
     predicted = readout[:, 0] > 0 if readout.shape[1] == 1 else readout.argmax(axis=1)
-    return predicted.astype(np.int64), len(subject.class_names)
+    return predicted.astype(np.int64), len(subject.outputs.class_names)
 
 
 def loss_scale(request: Request) -> float:
@@ -74,7 +74,7 @@ def loss_scale(request: Request) -> float:
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
         return scale_of_shares(counts / counts.sum(), str(loss))
     columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-    chosen = list(request.subject.loss_columns or range(columns.shape[1]))
+    chosen = list(request.subject.outputs.loss_columns or range(columns.shape[1]))
     columns = columns[:, chosen]
     if loss not in ("squared_error", "absolute_error"):
         pairs = zip(columns.T, chosen, strict=True)
@@ -232,7 +232,7 @@ class Game:
         Outputs are all rows, then the rows of each class.
         """
         repeats = {name: self.repeats[name] for name in self.request.space.names}
-        count = 1 + len(self.request.subject.class_names)
+        count = 1 + len(self.request.subject.outputs.class_names)
         return tabulate(repeats, self.moments, count, quantities, self.request.confidence)
 
 
@@ -307,7 +307,7 @@ def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Float
 
     def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
         """Return minus the outputs: an effect is then what the row's own value adds to them."""
-        read = request.subject.readout(outputs, request.scale)[:, list(request.targets)]
+        read = request.subject.outputs.readout(outputs, request.scale)[:, list(request.targets)]
         return -read.double().cpu().numpy()
 
     def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
@@ -364,7 +364,7 @@ def global_explanation(
     if numbers is None:
         names, numbers = request.space.names, game.table(len(plays.names))
         fields["correlation"] = shared_errors(len(names), shown, partial(scores_of, names, game.moments))
-    outputs = tuple(("all", *request.subject.class_names)[index] for index in shown)
+    outputs = tuple(("all", *request.subject.outputs.class_names)[index] for index in shown)
     return build(
         request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *numbers[:, :, shown]), **fields
     )

@@ -123,11 +123,14 @@ def explain_scores(request: Request, method: str) -> Explanation:
     if all(getattr(scorer, "_response_method", None) == "predict" for scorer in scorers.values()):  # labels alone
         request = replace(request, subject=request.subject.deciding())
     game = Game(
-        request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed, joint=plays.joint
+        request,
+        lambda outputs, _rows, _base: request.subject.outputs.predicted(outputs),
+        plays.fixed,
+        joint=plays.joint,
     )
     outputs = game.back_end.explained()
     tell_of_dependence(request, outputs)
-    judge = Judge(request, scorers, game, request.subject.predicted(outputs))
+    judge = Judge(request, scorers, game, request.subject.outputs.predicted(outputs))
     shape = (len(request.space), len(scorers), len(plays.names))
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
@@ -175,7 +178,9 @@ class Judge:
         self.request, self.scorers, self.game, self.base = request, scorers, game, base
         subject, truth = request.subject, request.y
         assert truth is not None
-        columns = list(subject.loss_columns) if truth.ndim > 1 and truth.shape[1] == subject.count else []
+        columns = (
+            list(subject.outputs.loss_columns) if truth.ndim > 1 and truth.shape[1] == subject.outputs.count else []
+        )
         self.truth, strata = truth[:, columns] if columns else truth, None
         if subject.task == "classification":
             assert request.labels is not None, "classes have labels"
@@ -457,7 +462,7 @@ class Answers:
             if method == "predict":
                 chosen = self.subject.deciding()
                 outputs = outputs_of(chosen, self.tensors, self.subject.table_batch)
-                self._stored[method] = self._named(chosen.predicted(outputs))
+                self._stored[method] = self._named(chosen.outputs.predicted(outputs))
             else:
                 self._stored[method] = self.subject.asked(method, self.tensors)
         return self._stored[method]
@@ -518,7 +523,7 @@ class ShownModel(BaseEstimator):
         answers = self.answers
         if answers.task == "multilabel":
             # By these classes scikit-learn tells that a row may have several.
-            return [np.array([0, 1])] * len(answers.subject.output_names)
+            return [np.array([0, 1])] * len(answers.subject.outputs.output_names)
         if answers.labels is None:
             raise AttributeError("classes_")
         return answers.labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from types import NoneType
 from typing import Any, Literal
@@ -219,7 +219,7 @@ def check_row_offset(row_offset: Any, *, shared: bool) -> int:
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------
 def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     """Return the positions of the outputs asked for."""
-    names = subject.output_names
+    names = subject.outputs.output_names
     count = len(names)
     if target is None:
         return tuple(range(count))
@@ -246,7 +246,7 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
 
     The default is the rarer class: among the training rows that an estimator keeps, or in ``y`` for a network.
     """
-    names = subject.class_names
+    names = subject.outputs.class_names
     if positive is not None:
         return names[find_positive(names, positive)]
     if len(names) != 2:
@@ -255,11 +255,14 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
     return names[1 if codes is None else usual_positive(names, codes)]
 
 
-def resolve_loss(subject: Subject | OutputForm, loss: Any) -> str | OtherLoss:
-    """Return the loss: the task's usual one for ``"auto"``. A loss of another task is refused."""
-    if isinstance(subject, Subject) and subject.place is not None and not callable(loss):
-        return read_loss(loss_of_places(subject.place, resolve_loss(subject.place, loss)))
-    read, usual = read_loss(loss), read_loss(subject.usual_loss)
+def resolve_loss(outputs: OutputForm, loss: Any, place: OutputForm | None = None) -> str | OtherLoss:
+    """Return the loss: the usual one of the outputs for ``"auto"``. A loss of another task is refused.
+
+    ``place``: the meaning of maps at one place, where they are compared with masks.
+    """
+    if place is not None and not callable(loss):
+        return read_loss(loss_of_places(place, resolve_loss(place, loss)))
+    read, usual = read_loss(loss), read_loss(outputs.usual_loss)
     name = "quantile"
     if not isinstance(read, OtherLoss):
         check_choice("loss", read, ("auto", *losses))
@@ -268,14 +271,14 @@ def resolve_loss(subject: Subject | OutputForm, loss: Any) -> str | OtherLoss:
         name = read
     elif read.returned:
         return read
-    if isinstance(read, OtherLoss) and read.levels and len(read.levels) != subject.count:
+    if isinstance(read, OtherLoss) and read.levels and len(read.levels) != outputs.count:
         problem = (
-            f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(subject.count, 'output')}"
+            f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(outputs.count, 'output')}"
         )
         raise InputError(problem, hint="Pass one level for each output, in their order.", code="PG036")
-    if name not in FITS[subject.task]:
-        problem = f"loss={loss!r} cannot be used for {subject.task}"
-        raise InputError(problem, hint=f"Pass one of {', '.join(FITS[subject.task])} or 'auto'.", code="PG036")
+    if name not in FITS[outputs.task]:
+        problem = f"loss={loss!r} cannot be used for {outputs.task}"
+        raise InputError(problem, hint=f"Pass one of {', '.join(FITS[outputs.task])} or 'auto'.", code="PG036")
     return read
 
 
@@ -301,24 +304,24 @@ def read_y(
     """
     if y is None:
         return None, None
-    count = len(inputs[0])
-    if subject.task == "regression" and subject.count > 1 and _is_of_one(loss, picked) and as_target(y).ndim == 1:
-        y = np.stack([as_target(y)] * subject.count, axis=1)
+    count, form = len(inputs[0]), subject.outputs
+    if form.task == "regression" and form.count > 1 and _is_of_one(loss, picked) and as_target(y).ndim == 1:
+        y = np.stack([as_target(y)] * form.count, axis=1)
     elif scored and loss in FITS["regression"] and (values := _of_scorers(subject, y, count)) is not None:
         return values, None
     if not isinstance(loss, OtherLoss) or not loss.returned:
-        encoded = subject.encode_target(y, count)
+        encoded = form.encode_target(y, count)
         _check_counts(encoded, loss)
-        return encoded, encoded if subject.task == "classification" else None
+        return encoded, encoded if form.task == "classification" else None
     targets, classes = TargetRows(y, count), None
-    if subject.task == "classification":
+    if form.task == "classification":
         try:
-            classes = subject.encode_target(y, count)
+            classes = form.encode_target(y, count)
         except InputError:
             # Only the loss knows what y means.
-            subject.class_names = ()
+            subject.outputs = replace(form, class_names=())
     few = [tensor[:_TRIED] for tensor in inputs]
-    subject.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
+    form.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
     return targets, classes
 
 
@@ -340,6 +343,6 @@ def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
     """Return y if it is numbers in other columns than the output's, which only scorers can read."""
     values = as_target(y)
     fits = values.ndim == 2 and len(values) == count and values.dtype.kind in "fiub"
-    if subject.task != "regression" or not fits or values.shape[1] == subject.count:
+    if subject.task != "regression" or not fits or values.shape[1] == subject.outputs.count:
         return None
     return values.astype(np.float64)

@@ -26,14 +26,15 @@ _DECIMALS = 6
 
 def check_classes(subject: Subject, inputs: Sequence[Tensor], classes: Integers) -> None:
     """Refuse or name outputs that are no scores of classes by all that y says. What the user declared is not asked."""
-    numbered = tuple(map(str, range(subject.count)))
-    if subject.kind != "logits" or not subject.by_values or subject.count < 2 or subject.class_names != numbered:
+    form = subject.outputs
+    numbered = tuple(map(str, range(form.count)))
+    if form.kind != "logits" or not form.by_values or form.count < 2 or form.class_names != numbered:
         return
     outputs = outputs_of(subject, [tensor[:_ROWS] for tensor in inputs]).double().cpu().numpy()
     y = classes[:_ROWS]
     finite = np.isfinite(outputs).all(axis=1)
     outputs, y = outputs[finite], y[finite]
-    counts = np.bincount(y, minlength=subject.count)
+    counts = np.bincount(y, minlength=form.count)
     if (counts >= _FEW_ROWS).sum() < 2:
         return
     score = outputs - outputs.max(axis=1, keepdims=True)
@@ -43,9 +44,9 @@ def check_classes(subject: Subject, inputs: Sequence[Tensor], classes: Integers)
         return
     steps = np.diff(outputs, axis=1)
     ways = [way for way, each in (("rise", steps > 0), ("fall", steps < 0)) if each.all()]
-    if subject.count > 2 and ways:
+    if form.count > 2 and ways:
         problem = (
-            f"The {subject.count} outputs {ways[0]} from column to column in every row, as quantiles and thresholds "
+            f"The {form.count} outputs {ways[0]} from column to column in every row, as quantiles and thresholds "
             "do, and as scores of classes they predict y worse than its frequencies"
         )
         hint = (
@@ -56,7 +57,7 @@ def check_classes(subject: Subject, inputs: Sequence[Tensor], classes: Integers)
     told = min(_told(score[:, k], y == k) for k in np.flatnonzero(counts >= _FEW_ROWS))
     if excess.mean() > _ERRORS * excess.std() / len(y) ** 0.5 and told < _TOLD:
         warn_user(
-            f"The {subject.count} outputs are taken for logits of the classes 0 … {subject.count - 1}, but "
+            f"The {form.count} outputs are taken for logits of the classes 0 … {form.count - 1}, but "
             "as such they predict y worse than its frequencies. Pass pg.Model(..., returns='values') and target= for "
             "one of them, or loss= a function (outputs, y) -> (rows,), if they are other numbers (a mean and a "
             "variance, quantiles), class_names= in their order if it is another than that of y, or returns='logits'."

@@ -53,7 +53,7 @@ def explained_outputs(model: Model, X: Any) -> Floats:
     with sparing(), full_float32(), keeping_warnings():
         request = build_request(Arguments(model, X, scope="local"), None, "predict")
         outputs = outputs_of(request.subject, request.inputs)
-        read: Floats = request.subject.readout(outputs, request.scale).double().cpu().numpy()
+        read: Floats = request.subject.outputs.readout(outputs, request.scale).double().cpu().numpy()
     return read
 
 
@@ -95,12 +95,12 @@ def _names(names: tuple[str, ...]) -> str:
 
 def _outputs(request: Request) -> str:
     subject = request.subject
-    kind = "labels" if subject.of_labels else _KINDS[subject.kind]
+    kind = "labels" if subject.outputs.of_labels else _KINDS[subject.outputs.kind]
     head = subject.facts.get("head")
     of_head = "" if head is None else f" of head {head!r}"
     if subject.task == "classification":
-        classes = _names(tuple(map(str, subject.class_names)))
-        one = " in one column" if subject.count == 1 and getattr(subject, "column", None) is None else ""
+        classes = _names(tuple(map(str, subject.outputs.class_names)))
+        one = " in one column" if subject.outputs.count == 1 and getattr(subject, "column", None) is None else ""
         return f"{kind}{of_head} of the classes {classes}{one}"
-    names = tuple(map(str, subject.output_names))
+    names = tuple(map(str, subject.outputs.output_names))
     return f"{kind}{of_head}" if len(names) == 1 else f"{kind}{of_head}: {_names(names)}"

@@ -79,21 +79,21 @@ def build_request(arguments: Arguments, chosen: Method | None, name: str, *, dec
     _refuse_two_groupings(arguments, options)
     row_offset = check_row_offset(arguments.row_offset or 0, shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
-    if subject.of_labels:  # whose logits are infinite
+    if subject.outputs.of_labels:  # whose logits are infinite
         arguments = replace(arguments, scale="probability")
     if subject.place is not None:
         _check_masks(arguments, scope)
-    loss = resolve_loss(subject, arguments.loss)
+    loss = resolve_loss(subject.outputs, arguments.loss, subject.place)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and decided:
         rows["subject"] = subject = subject.deciding()
-    row_target = row_target_of(arguments.target, subject.output_names, count)
+    row_target = row_target_of(arguments.target, subject.outputs.output_names, count)
     targets = resolve_targets(subject, arguments.target if row_target is None else None)
     y, classes = _read_truth(arguments, scope, rows, loss, targets)
-    loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.count else loss
+    loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.outputs.count else loss
     asked = arguments.model.positive
     positive = resolve_positive(subject, asked, classes)
-    if subject.task != "classification" and subject.count > 1:
-        subject.loss_columns = targets
+    if subject.task != "classification" and subject.outputs.count > 1:
+        subject.outputs = replace(subject.outputs, loss_columns=targets)
     if row_target is not None:
         check_row_target(chosen, scope)
         rows |= {"targets": (0,), **each_row_by_itself(rows, row_target, classes, arguments.scale)}
@@ -104,7 +104,7 @@ def build_request(arguments: Arguments, chosen: Method | None, name: str, *, dec
         row_offset=row_offset,
         y=y,
         classes=None if classes is y else classes,
-        labels=None if classes is None else subject.labels_in(arguments.y, classes),
+        labels=None if classes is None else subject.outputs.labels_in(arguments.y, classes),
         positive=positive,
         positive_by_y=asked is None and classes is not None and subject.background_classes is None,
         loss=loss,

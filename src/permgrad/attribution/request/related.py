@@ -139,7 +139,7 @@ def signs_of_dependence(request: Request, outputs: Tensor | None, scores: Floats
         return "" if columns is None else _repeats(columns)
     # Rows without weight have no part in any interval.
     kept = slice(None) if request.sample_weight is None else np.flatnonzero(request.sample_weight)
-    guess = np.asarray(request.subject.predicted(outputs), dtype=np.float64)
+    guess = np.asarray(request.subject.outputs.predicted(outputs), dtype=np.float64)
     columns, scores = columns if columns is None else columns[kept], scores if scores is None else scores[:, kept]
     return signs(columns, np.asarray(request.y)[kept], guess[kept], scores)
 

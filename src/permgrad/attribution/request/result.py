@@ -79,7 +79,7 @@ def build(
         if request.units is not None:
             name, codes = request.units.argument
             about[name] = codes.tolist()
-        named = {"unit": output_unit(request), "scale": request.scale, "output_columns": subject.count}
+        named = {"unit": output_unit(request), "scale": request.scale, "output_columns": subject.outputs.count}
         facts = {"quantity": "", **named, **facts}
         fields.setdefault("feature_values", shown_values(request))
     versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
@@ -88,7 +88,9 @@ def build(
     fields = {"maps": maps, "names": request.space.names, "modality": request.space.modality, **fields}
     explanation = Explanation(
         values=values,
-        outputs=tuple(subject.output_names[target] for target in request.targets) if outputs is None else outputs,
+        outputs=tuple(subject.outputs.output_names[target] for target in request.targets)
+        if outputs is None
+        else outputs,
         method=method,
         scope=request.scope,
         level=request.level,
@@ -129,8 +131,8 @@ def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any
 
 def shown_outputs(request: Request) -> list[int]:
     """Return the requested positions in ``("all", *classes)``. A network's single column stands for both classes."""
-    classes = len(request.subject.class_names)
-    chosen = request.targets if len(request.subject.output_names) == classes else range(classes)
+    classes = len(request.subject.outputs.class_names)
+    chosen = request.targets if len(request.subject.outputs.output_names) == classes else range(classes)
     return [0, *(1 + target for target in chosen)]
 
 
@@ -139,7 +141,7 @@ def loss_unit(request: Request, loss: str) -> str:
     if loss.endswith("cross_entropy"):
         return "nats"
     if request.subject.task != "regression":
-        divergence = "share of changed labels" if request.subject.of_labels else "nats"
+        divergence = "share of changed labels" if request.subject.outputs.of_labels else "nats"
         return {"divergence": divergence, "zero_one": "share of errors"}.get(loss, loss)
     if isinstance(request.loss, OtherLoss) and request.loss.returned and loss != "divergence":
         return loss

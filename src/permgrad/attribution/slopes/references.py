@@ -145,7 +145,7 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
             needed = "an estimator of permgrad, which keeps training rows, and the model is a torch network"
         problem = f"A reference class needs {needed}"
         raise InputError(problem, hint="Pass baseline= with rows of that class", code="PG006")
-    names = list(subject.class_names)
+    names = list(subject.outputs.class_names)
     check_choice("reference class", text_of(label), names)
     position = names.index(text_of(label))
     chosen = np.flatnonzero(classes == position)

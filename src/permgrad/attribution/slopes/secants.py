@@ -338,7 +338,7 @@ class SecantLines(Lines):
         self._chains, self._head = chains, head
         every = list(dict.fromkeys(slopes.targets))
         # Where outputs add up to a constant, the last one's slopes are minus the sum of the others'.
-        self._complement = slopes.constant_sum and len(every) == len(self.subject.output_names) > 1
+        self._complement = slopes.constant_sum and len(every) == len(self.subject.outputs.output_names) > 1
         self._targets = every[:-1] if self._complement else every
         self._places = [every.index(target) for target in slopes.targets]
 
@@ -451,9 +451,9 @@ class SecantLines(Lines):
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
         if self.output != "probability" or self.subject.task != "classification":
-            corners = self.subject.readout(torch.cat([outputs.new_zeros(1, width), spread]), self.output)
+            corners = self.subject.outputs.readout(torch.cat([outputs.new_zeros(1, width), spread]), self.output)
             return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
-        if width == 1:  # one logit is spread over two classes, see Subject.readout
+        if width == 1:  # one logit is spread over two classes, see OutputForm.readout
             spread = outputs.new_tensor([[-0.5], [0.5]])
         start, stop = (outputs[:-1].flatten(0, 1) @ spread.T, outputs[1:].flatten(0, 1) @ spread.T)
         places, weights = np.polynomial.legendre.leggauss(5)

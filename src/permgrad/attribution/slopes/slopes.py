@@ -49,7 +49,7 @@ class Slopes:
         self.whole = len(self.free) == len(segments) and all(mask is None for mask in self._masks)
         inputs = tuple(self.subject.input_names[place] for place in self.free)
         self.space = replace(self.request.space, inputs=inputs, segments=tuple(segments[place] for place in self.free))
-        self.constant_sum = self.subject.sum_is_constant(request.scale)
+        self.constant_sum = self.subject.outputs.sum_is_constant(request.scale)
         self.evaluations = 0
         self.model_rows = 0
         self._forward_batch: int | None = None
@@ -93,7 +93,7 @@ class Slopes:
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs in the quantity explained, ``(b, K)``. Inputs that nobody owns come from ``fixed``."""
-        return self.subject.readout(self.raw(fixed, leaves), self.request.scale)
+        return self.subject.outputs.readout(self.raw(fixed, leaves), self.request.scale)
 
     def raw(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs as the network does, ``(b, K)``."""
@@ -130,7 +130,7 @@ class Slopes:
         def work(part: slice) -> None:
             with torch.no_grad():
                 raw = self.subject.predict([tensor[part] for tensor in points])
-                outputs[part] = self.subject.readout(raw, self.request.scale)[:, self.targets].double()
+                outputs[part] = self.subject.outputs.readout(raw, self.request.scale)[:, self.targets].double()
 
         self._forward_batch = in_batches(count, self._forward_batch, work)
         self.model_rows += count

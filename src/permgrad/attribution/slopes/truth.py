@@ -86,7 +86,7 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
     with torch.inference_mode(mode=False), torch.enable_grad():
         points = [leaf.detach().clone().requires_grad_() for leaf in leaves]
         raw = slopes.raw(rows, points)
-        found = output_gradients(slopes.subject.readout(raw, slopes.request.scale), targets, points)
+        found = output_gradients(slopes.subject.outputs.readout(raw, slopes.request.scale), targets, points)
     _refuse_other_outputs(slopes, raw.detach())
 
     def moved(share: float) -> list[Tensor]:

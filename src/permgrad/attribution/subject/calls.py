@@ -94,7 +94,7 @@ def _estimator(model: Any) -> PredictCall | None:
     if not hasattr(model, "predict"):
         return None
     check_fitted(model)
-    classes = getattr(model, "classes_", _unnamed_labels(model))
+    classes = model.classes_ if hasattr(model, "classes_") else _unnamed_labels(model)
     several = _are_several(classes)
     labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
     if labels and _returns_scores(model):

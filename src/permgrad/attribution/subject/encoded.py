@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.calls import check_fitted
+from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Floats
@@ -77,15 +79,12 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
     """
 
     def __init__(self, model: Any, rows: Any, y: Any = None, **options: Any) -> None:
-        self.encode, self.label, self.counts = model.encode_rows, str(model.label), getattr(model, "counts", False)
+        self.encode, self.label = model.encode_rows, str(model.label)
         PredictorSubject.__init__(self, model.of_encoded(), self.encode(rows).encoded, y, **options)
+        if getattr(model, "counts", False):
+            self.outputs = replace(self.outputs, loss="poisson")  # what the model is judged by
         self.preprocessor = model.preprocessor_
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
-
-    @property
-    def usual_loss(self) -> Any:
-        """The loss that the model is judged by."""
-        return "poisson" if self.counts else super().usual_loss
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -130,7 +129,7 @@ class HybridSubject(EncodedSubject):
         self.background_classes = model.background_target_
         labels = np.asarray(model.classes_) if is_classifier(model) else None
         classes = () if labels is None else tuple(str(name) for name in labels)
-        super().__init__(
+        self.outputs = OutputForm(
             task="classification" if classes else "regression",
             kind="logits" if classes else "values",
             count=self.module.outputs,
@@ -139,6 +138,7 @@ class HybridSubject(EncodedSubject):
             class_labels=labels,
             target_mean=float(getattr(model, "target_mean_", 0.0)),
             target_scale=float(getattr(model, "target_scale_", 1.0)),
+            loss="poisson" if self.module.rates else None,  # what the network was trained with
         )
         parameter = next(self.module.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
@@ -147,11 +147,6 @@ class HybridSubject(EncodedSubject):
     def open(self) -> Any:
         """Switch to eval mode for the body, and restore every submodule's mode afterwards."""
         return evaluation_mode(self.module)
-
-    @property
-    def usual_loss(self) -> Any:
-        """The loss that the network was trained with."""
-        return "poisson" if self.module.rates else super().usual_loss
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -194,3 +189,7 @@ class HybridSubject(EncodedSubject):
         if self._folded is None:
             self._folded = FoldedNetwork(self.module)
         return self._folded(tensors[0].to(device=self.device, dtype=self.dtype))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the folded network out of copies: it is made again on first use."""
+        return {**self.__dict__, "_folded": None}

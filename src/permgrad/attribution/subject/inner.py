@@ -69,7 +69,13 @@ class InnerSubject(NetworkSubject):
         if len(set(layers)) < len(layers):
             problem = f"layer= names the same layer twice: {', '.join(map(repr, layers))}"
             raise InputError(problem, hint="Name each layer once", code="PG037")
-        vars(self).update(vars(outer))  # it is the same network
+        # It is the same network.
+        self.module, self.device, self.dtype, self.coarse = outer.module, outer.device, outer.dtype, outer.coarse
+        self.form, self.outputs, self.place, self.words = outer.form, outer.outputs, outer.place, outer.words
+        self.head, self.picked, self.by_place = outer.head, outer.picked, outer.by_place
+        self.in_pairs, self.moved, self.rewrites = outer.in_pairs, outer.moved, outer.rewrites
+        self.noted, self.input_names = outer.noted, outer.input_names
+        self._width, self._largest_batch = outer._width, outer._largest_batch  # noqa: SLF001 — its own class
         self._readings = None
         self.outer, self._most_rows = outer, outer.most_rows()
         self.layers = {name: modules[name] for name in layers}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.subject.row_independence import changed
-from permgrad.attribution.subject.untouched import is_plain
+from permgrad.attribution.subject.untouched import Attributes, is_plain, put_back, same_numbers
 from permgrad.base.errors import InputError, listed
 from permgrad.models.batches import with_fewer
 
@@ -73,7 +73,7 @@ def refuse_first_call(
     few, others = ([tensor[part] for tensor in rows] for part in (slice(0, count), slice(-count, None)))
 
     def last_of(*calls: Sequence[Tensor]) -> Tensor:
-        _put_back(attributes)
+        put_back(attributes)
         with torch.no_grad(), subject.open():  # which puts back weights and buffers
             return [subject.forward(call) for call in calls][-1].cpu()
 
@@ -87,25 +87,8 @@ def refuse_first_call(
     )
     settled = not changed(last_of(others, few), last_of(others, few, others, few))
     once = "Call it once on typical rows before it is explained (with torch.no_grad(): net(rows)). " * settled
-    _put_back(attributes)  # so that the network can be called once, as if it had not been here
+    put_back(attributes)  # so that the network can be called once, as if it had not been here
     raise InputError(problem, hint=once + _SWITCH_OFF, code="PG033")
-
-
-#: The attributes of a part, and a copy of them.
-Attributes = tuple[dict[str, Any], dict[str, Any]]
-
-
-def attributes_of(module: nn.Module) -> list[Attributes]:
-    """Return the attributes of each part, where a forward may keep a flag or what it has seen."""
-    parts = (part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule))
-    return [(vars(part), dict(vars(part))) for part in parts]
-
-
-def _put_back(attributes: Sequence[Attributes]) -> None:
-    for own, before in attributes:
-        for name in [name for name in own if name[0] != "_" and name not in before]:
-            del own[name]
-        own.update({name: value for name, value in before.items() if name[0] != "_" and own.get(name) is not value})
 
 
 def written(module: nn.Module, before: Mapping[str, Any]) -> list[str]:
@@ -137,5 +120,5 @@ def _same(one: Any, two: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         if not (is_plain(one) and is_plain(two)):
             return True  # nothing is known of them
-        return one.shape == two.shape and bool(((one == two) | ((one != one) & (two != two))).all())  # noqa: PLR0124
+        return (one.dtype, one.shape) == (two.dtype, two.shape) and same_numbers(one, two)
     return type(one) is type(two) and bool(one == two)

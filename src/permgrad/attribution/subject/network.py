@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from permgrad.attribution.subject.inputs import (
     shapes_in_words,
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.memory import attributes_of, refuse_first_call, refuse_memory, state_of, written
+from permgrad.attribution.subject.memory import refuse_first_call, refuse_memory, state_of, written
 from permgrad.attribution.subject.outputs import (
     as_target,
     form_of_places,
@@ -35,7 +36,7 @@ from permgrad.attribution.subject.readings import find_readings
 from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
 from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
-from permgrad.attribution.subject.untouched import check_initialised, kept, sums_of_weights
+from permgrad.attribution.subject.untouched import attributes_of, check_initialised, kept, sums_of_weights
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device
@@ -140,7 +141,7 @@ class NetworkSubject(Subject):
         self.place = form_of_places(probe, self._map_size, y, **described) if self.by_place else None
         if self.place is not None:
             y, described = None, {"kind": "values", "task": "regression", "class_names": None}
-        vars(self).update(vars(resolve_outputs(probe, y, **described)))
+        self.outputs = resolve_outputs(probe, y, **described)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
@@ -233,18 +234,20 @@ class NetworkSubject(Subject):
         if keys := in_doubt(self.module, self.form, self.inputs):
             pairs = ", ".join(f"{key} as {name}" for key, name in keys)
             warn_user(f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}.")
-        if self.by_target and rows < _FEW_ROWS:
+        if self.outputs.by_target and rows < _FEW_ROWS:
             warn_user(
                 f"y of {counted(rows, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
                 f"task='classification' or task='regression' to pg.Model for fewer than {_FEW_ROWS} rows."
             )
-        if self.by_values and self.kind != "logits" and background is not None:
+        if self.outputs.by_values and self.outputs.kind != "logits" and background is not None:
             few = [tensor[:_PROBE_ROWS] for tensor in background]
             # Methods that use the background report its errors.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
-                self.kind = kind_with(self.kind, self._first_outputs(few).cpu())
+                kind = kind_with(self.outputs.kind, self._first_outputs(few).cpu())
+                self.outputs = replace(self.outputs, kind=kind)
                 rows_seen += len(few[0])
-        if self.by_values and self.kind == "probabilities" and self.count == 1 and rows_seen < _FEW_ROWS:
+        known = self.outputs
+        if known.by_values and known.kind == "probabilities" and known.count == 1 and rows_seen < _FEW_ROWS:
             warn_user(
                 f"The outputs of {counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities. Pass "
                 f"returns='probabilities' or returns='logits' to pg.Model for fewer than {_FEW_ROWS} rows."
@@ -459,6 +462,10 @@ class NetworkSubject(Subject):
         with self.theirs(tensors), _no_autocast(self.device):
             return self._folded(tensors[0].to(self.device))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the folded network out of copies: it is made again on first use."""
+        return {**self.__dict__, "_folded": None, "_looked": False}
+
     @property
     def makes_images(self) -> bool:
         """Whether a layer convolves: a network may draw or reshape a table into an image inside."""
@@ -474,7 +481,8 @@ class NetworkSubject(Subject):
     @property
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
-        return {"head": self.picked, "returns": self.kind, "output_inferred": self.inferred, **self.noted}
+        known = {"returns": self.outputs.kind, "output_inferred": self.outputs.inferred}
+        return {"head": self.picked, **known, **self.noted}
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

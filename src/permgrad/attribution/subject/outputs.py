@@ -30,9 +30,9 @@ _ROUNDING = 1e-2
 _NO_FRACTIONS = 2.0**53
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class OutputForm:
-    """The meaning of the numbers of the explained output, and what follows from it. Every ``Subject`` is one."""
+    """The meaning of the numbers of the explained output, and what follows from it: ``subject.outputs``."""
 
     task: Task  # classification or regression
     kind: OutputKind  # logits, probabilities, log-probabilities or plain values
@@ -47,12 +47,14 @@ class OutputForm:
     by_target: bool = False  # whether the task was told by the numbers of y alone
     target_mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
     target_scale: float = 1.0
-    of_labels = False  # whether they are labels without probabilities, 0 or 1 for each class
+    of_labels: bool = False  # whether they are labels without probabilities, 0 or 1 for each class
+    both: bool = False  # whether the model returns two columns of probabilities, of which the second is explained
+    loss: Any = None  # the model's own default loss (None: that of the task)
 
     @property
     def usual_loss(self) -> Any:
         """The default loss, as ``loss=`` takes it."""
-        return FITS[self.task][0]
+        return FITS[self.task][0] if self.loss is None else self.loss
 
     @property
     def single(self) -> bool:
@@ -94,7 +96,7 @@ class OutputForm:
 
     def readout(self, outputs: Tensor, output: str) -> Tensor:
         """Return the quantity explained, ``(b, output_names)``: logits, probabilities, or numbers in the units of y."""
-        if self.task == "regression":
+        if self.kind == "values":
             scaled = (self.target_scale, self.target_mean) != (1.0, 0.0)
             return outputs * self.target_scale + self.target_mean if scaled else outputs
         if self.count == 1 < len(self.output_names):
@@ -114,6 +116,8 @@ class OutputForm:
 
     def returned(self, outputs: Tensor) -> Tensor:
         """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y."""
+        if self.both:
+            return torch.cat([1 - outputs, outputs], dim=1)
         return self.readout(outputs, "probability") if self.task == "regression" else outputs
 
     def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> Floats:

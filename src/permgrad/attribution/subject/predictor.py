@@ -84,11 +84,16 @@ class PredictorSubject(Subject):
             if alone:
                 self.moved = check_row_independence(self._first_outputs, few, outputs, PREDICTOR)
             self._check_places(few, outputs)
-        vars(self).update(vars(self._form_of(outputs, y, returns, task, class_names)))
+        self.outputs = self._form_of(outputs, y, returns, task, class_names)
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
-        call = self.call if task or kind else _with_logits(self.call, outputs, y)
-        task, asked = task or self._usual_task(call, outputs, y), task
+        call, asked = self.call, task
+        if call.guessed and y is not None and not (task or kind):
+            call = _with_logits(call, outputs, y)
+        if task is None:
+            # Probabilities may belong to several labels.
+            several = call.task == "classification" and call.kind == "probabilities" and not call.one_of
+            task = "multilabel" if several and _has_labels(outputs, y) else call.task
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and task != "multilabel" else class_names
         names = self._named_columns(y, names)
@@ -100,16 +105,20 @@ class PredictorSubject(Subject):
             # The second of two classes says it all, and its logit is the score that boosters call raw.
             self.column = 1
             form = replace(form, count=1, output_names=form.class_names)
-        form = replace(form, output_names=_names_of_levels(call.loss, form.output_names))
+        levels = call.loss[1] if isinstance(call.loss, tuple) else ()
+        if isinstance(levels, tuple) and len(levels) == form.count > 1:
+            form = replace(form, output_names=tuple(f"{level:g}" for level in levels))
         self.bounded = form.task != "regression" and form.kind == "probabilities"
-        numbered = class_names is not None or call.classes is None
-        return replace(form, inferred=kind is None and self.call.kind is None, numbered=numbered)
-
-    @staticmethod
-    def _usual_task(call: PredictCall, outputs: Tensor, y: Any) -> str | None:
-        """Return the predictor's task, of probabilities that may belong to several labels by ``y`` and outputs."""
-        several = call.task == "classification" and call.kind == "probabilities" and not call.one_of
-        return "multilabel" if several and _has_labels(outputs, y) else call.task
+        # Labels without probabilities have no cross entropy.
+        own = "zero_one" if call.one_hot else call.loss if call.loss and form.task == "regression" else None
+        return replace(
+            form,
+            inferred=kind is None and self.call.kind is None,
+            numbered=class_names is not None or call.classes is None,
+            of_labels=call.one_hot and form.task == "classification",
+            both=self.column is not None,
+            loss=own,
+        )
 
     def _refuse(self, kind: str | None, task: str | None, class_names: Any) -> None:
         """Refuse a classifier that learned one class, and one that is called a regression."""
@@ -208,15 +217,19 @@ class PredictorSubject(Subject):
         call, decided, several = self.call, copy(self), self.task == "multilabel"
         if call.labels is None or call.one_hot or self.task == "regression":
             return self
-        classes = call.classes or self.class_names
+        classes = call.classes or self.outputs.class_names
         decided.call = replace(call, function=call.labels, classes=classes, one_hot=not several)
-        decided.kind, decided.bounded, decided.column, decided.width = "probabilities", True, None, None
+        decided.bounded, decided.column, decided.width = True, None, None
+        own = self.outputs.loss if several else "zero_one"
+        decided.outputs = replace(self.outputs, kind="probabilities", of_labels=not several, loss=own)
         with self.open():
             chosen = decided._first_outputs([self.inputs[0][:_PROBE_ROWS]]) > 0.5  # noqa: SLF001 — its own class
-        if chosen.shape[1] != (self.count if several else len(classes)) or not (several or (chosen.sum(1) == 1).all()):
+        if chosen.shape[1] != (self.outputs.count if several else len(classes)) or not (
+            several or (chosen.sum(1) == 1).all()
+        ):
             return self  # numbers of another kind, such as positions of classes that have other names
         decided.first = chosen.double()
-        decided.width, decided.column = chosen.shape[1], None if several or self.count > 1 else 1
+        decided.width, decided.column = chosen.shape[1], None if several or self.outputs.count > 1 else 1
         return decided
 
     def asked(self, method: str, tensors: Sequence[Tensor]) -> Array:
@@ -298,10 +311,6 @@ class PredictorSubject(Subject):
         codes = np.array([label_place(label, names) for label in known.tolist()])
         return np.asarray(codes[places][:, None] == np.arange(len(names)), dtype=np.float64)
 
-    def returned(self, outputs: Tensor) -> Tensor:
-        """Return what the predictor returns: both columns of two classes."""
-        return super().returned(outputs) if self.column is None else torch.cat([1 - outputs, outputs], dim=1)
-
     def most_rows(self) -> int:
         """Return how many rows are predicted together."""
         size = max(_FEWEST, _CELLS // max(len(self.form.names), self.width or 0))
@@ -312,38 +321,17 @@ class PredictorSubject(Subject):
         return torch.cat([self.forward([part]) for part in rows[0].split(self.most_rows())])
 
     @property
-    def of_labels(self) -> bool:  # type: ignore[override]  # a constant of other subjects
-        """Whether the predictor returns labels without probabilities."""
-        return self.call.one_hot and self.task == "classification"
-
-    @property
-    def usual_loss(self) -> Any:
-        """The default loss. Labels without probabilities have no cross entropy."""
-        if self.call.one_hot:
-            return "zero_one"
-        return self.call.loss if self.call.loss and self.task == "regression" else super().usual_loss
-
-    @property
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the predictor, for an explanation's ``meta``."""
         return {
             "predictor": f"{type(self.predictor).__module__}.{type(self.predictor).__qualname__}",
-            "returns": self.kind,
-            "output_inferred": self.inferred,
+            "returns": self.outputs.kind,
+            "output_inferred": self.outputs.inferred,
         }
-
-
-def _names_of_levels(loss: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of outputs, of several quantiles by their levels."""
-    levels = loss[1] if isinstance(loss, tuple) else ()
-    several = isinstance(levels, tuple) and len(levels) == len(names) > 1
-    return tuple(f"{level:g}" for level in levels) if several else names
 
 
 def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
     """Return a call whose objective may be the user's own, of scores of classes if y says that they are such."""
-    if not call.guessed or y is None:
-        return call
     truth = as_target(y)[: len(outputs)]
     if outputs.shape[1] > 1 or truth.dtype.kind not in "fiub":
         return replace(call, task=None)  # as of a function

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.outputs import OutputForm, as_target, label_place
+from permgrad.attribution.subject.outputs import as_target, label_place
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Indexes
 from permgrad.base.checks import check_rows
@@ -43,17 +43,17 @@ def outputs_of(subject: Subject, inputs: Sequence[Tensor], batch: int = _BATCH) 
 def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
     """Return the output of each row that the model decides for, ``(rows,)``."""
     chosen = subject.deciding()
-    return chosen.readout(outputs_of(chosen, inputs), "logit").argmax(dim=1).cpu()
+    return chosen.outputs.readout(outputs_of(chosen, inputs), "logit").argmax(dim=1).cpu()
 
 
 def resolve_row_target(
     subject: Subject, row_target: Any, y: Array | None, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, str]:
     """Return the number of each row's output, int64 ``(rows,)``, and the name of the one output there is then."""
-    if subject.task == "classification" and len(subject.output_names) == 1:
+    if subject.task == "classification" and len(subject.outputs.output_names) == 1:
         # One column stands for two classes, either of which may be a row's.
-        subject.output_names = subject.class_names
-    names, count = subject.output_names, len(inputs[0])
+        subject.outputs = replace(subject.outputs, output_names=subject.outputs.class_names)
+    names, count = subject.outputs.output_names, len(inputs[0])
     if isinstance(row_target, str):
         if row_target not in ("predicted", "true"):
             problem = f"target must be 'predicted', 'true' or one class per row, got {row_target!r}"
@@ -71,7 +71,7 @@ def resolve_row_target(
         return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
     labels = as_target(row_target)
     check_rows("target", labels, count, "Pass an array (rows,)")
-    known = names if subject.class_labels is None else subject.class_labels.tolist()
+    known = names if subject.outputs.class_labels is None else subject.outputs.class_labels.tolist()
     places = {str(name): place for place, name in enumerate(known)}
     numbers = [_place(label, places, len(names)) for label in labels.tolist()]
     if NOBODY in numbers:
@@ -95,7 +95,7 @@ def each_row_by_itself(rows: dict[str, Any], row_target: Any, y: Array | None, o
     """Return the fields of a request that explains one output of each row, from those that explain the same ones."""
     subject, inputs, donors, space = (rows[name] for name in ("subject", "inputs", "donors", "space"))
     numbers, name = resolve_row_target(subject, row_target, y, inputs)
-    target = RowTarget(name, tuple(subject.output_names[number] for number in numbers.tolist()))
+    target = RowTarget(name, tuple(subject.outputs.output_names[number] for number in numbers.tolist()))
     if subject.paths:
         # Its replacement engine and its paths give all outputs together.
         targets, places = np.unique(numbers.numpy(), return_inverse=True)
@@ -117,15 +117,24 @@ def each_row_by_itself(rows: dict[str, Any], row_target: Any, y: Array | None, o
     }
 
 
-class _RowTargetSubject(OutputForm):
+class _RowTargetSubject:
     """A subject with one output: for each row the one whose number is in the last input. All else is the outer's."""
 
     def __init__(self, subject: Subject, name: str, output: str) -> None:
-        vars(self).update(vars(subject))
         self.outer, self._output = subject, output
         self.input_names, self.real = (*subject.input_names, CARRIER), (*subject.real, True)
-        self.kind, self.count, self.output_names = "values", 1, (name,)
-        self.by_values = False
+        # They are read before one is taken.
+        self.outputs = replace(
+            subject.outputs,
+            kind="values",
+            count=1,
+            output_names=(name,),
+            by_values=False,
+            of_labels=False,
+            both=False,
+            target_mean=0.0,
+            target_scale=1.0,
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what copying asks for
@@ -134,16 +143,10 @@ class _RowTargetSubject(OutputForm):
 
     def _taken(self, outputs: Tensor, numbers: Tensor) -> Tensor:
         """Return the output of each row, ``(b, 1)``."""
-        read = self.outer.readout(outputs, self._output)
+        read = self.outer.outputs.readout(outputs, self._output)
         # Methods that watch every function of torch must not take this for a part of the network.
         with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
             return read.gather(1, numbers.to(read.device))
-
-    def readout(self, outputs: Tensor, output: str) -> Tensor:  # noqa: ARG002 — it was read before it was taken
-        return outputs
-
-    def sum_is_constant(self, output: str) -> bool:  # noqa: ARG002 — there is one output
-        return False
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         return self._taken(self.outer.forward(tensors[:-1]), tensors[-1])

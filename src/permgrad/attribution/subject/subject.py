@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.attribution.subject.outputs import OutputForm, Task
 from permgrad.base.arrays import Array
 from permgrad.base.late import pd
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 ANY_ROWS = 2**20
 
 
-class Subject(OutputForm):
-    """The model being explained, and the meaning of its outputs.
+class Subject:
+    """The model being explained.
 
     Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``.
     """
 
+    outputs: OutputForm  # what its outputs mean
     module: Any
     device: torch.device
     dtype: torch.dtype
@@ -55,6 +56,11 @@ class Subject(OutputForm):
 
     input_names: tuple[str, ...]  # of the network's inputs, one for each tensor
     real: tuple[bool, ...]  # whether each input is floating point, so that a gradient exists
+
+    @property
+    def task(self) -> Task:
+        """What the model does: classification, regression or multilabel."""
+        return self.outputs.task
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
@@ -129,10 +135,6 @@ class Subject(OutputForm):
     def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> BranchCut | None:  # noqa: ARG002
         """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""
         return None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the folded network out of copies: it is made again on first use."""
-        return {**self.__dict__, "_folded": None, "_looked": False}
 
 
 def twice(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from permgrad.attribution.subject.untouched import attributes_of, put_back
 from permgrad.base.threads import turn
 
 #: A layer by name, and which of its calls.
@@ -88,16 +89,13 @@ class OwnThreadTracer(fx.Tracer):
         self._thread = get_ident()
         self._constants: dict[str, Tensor] = {}
         with _one_traces:
-            before = [(part, dict(vars(part))) for part in root.modules()]
+            before = attributes_of(root)
             try:
                 return super().trace(root, concrete_args)
             finally:
                 names = getattr(self, "tensor_attrs", {}).values()
                 self._constants = {name: vars(root)[name] for name in names if name in vars(root)}
-                for part, attributes in before:
-                    for name in vars(part).keys() - attributes.keys():
-                        del vars(part)[name]
-                    vars(part).update(attributes)
+                put_back(before)
 
     def as_module(self, graph: fx.Graph) -> fx.GraphModule:
         """Return a graph, the traced one or a part of it, as a module with the parts of the network.

@@ -134,6 +134,24 @@ def _kept_part(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) 
         return undone.pop_all().close
 
 
+#: The attributes of a part, and a copy of them.
+Attributes = tuple[dict[str, Any], dict[str, Any]]
+
+
+def attributes_of(module: nn.Module) -> list[Attributes]:
+    """Return the attributes of each part, where a forward may keep a flag or what it has seen."""
+    parts = (part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule))
+    return [(vars(part), dict(vars(part))) for part in parts]
+
+
+def put_back(attributes: Sequence[Attributes]) -> None:
+    """Put the attributes of parts back, and remove those that are new."""
+    for own, before in attributes:
+        for name in own.keys() - before.keys():
+            del own[name]
+        own.update({name: value for name, value in before.items() if own.get(name, own) is not value})
+
+
 def _cut_off(buffer: Tensor, trained: bool) -> None:
     """Cut an average, which a forward with gradients has updated in place, off from what it was computed from."""
     if not buffer.is_leaf:
@@ -158,7 +176,7 @@ def _kept_numbers(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any
             # What was resized has the same place, but other numbers.
             if tensor.data_ptr() != alias.data_ptr() or tensor.shape != alias.shape:
                 tensor.data = alias
-            if not _same(alias, copy):
+            if not same_numbers(alias, copy):
                 alias.copy_(copy)
 
     return lambda: None if steps else put_back()
@@ -187,7 +205,7 @@ def sums_of_weights(module: nn.Module) -> list[int]:
     return [crc32(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data) for weight in weights]
 
 
-def _same(one: Tensor, two: Tensor) -> bool:
+def same_numbers(one: Tensor, two: Tensor) -> bool:
     """Return whether numbers are the same, NaN too: writing them once more would disturb a graph of the user's."""
     if torch.equal(one, two):
         return True

@@ -99,7 +99,8 @@ class FileModel(_Read):
             with subject.open():
                 for part in subject.inputs[0].split(subject.most_rows()):
                     outputs = subject.forward([part])
-                    numbers.append((subject.probabilities(outputs) if subject.class_names else outputs).numpy())
+                    form = subject.outputs
+                    numbers.append((form.probabilities(outputs) if form.class_names else outputs).numpy())
         return np.concatenate(numbers)
 
     def predict_proba(self, X: pd.DataFrame) -> Floats:
@@ -127,7 +128,7 @@ def make_file_model(predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[A
     # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):
         few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
-        count = len(few.class_names)
+        count = len(few.outputs.class_names)
         if count != len(names) or len(set(map(str, names))) != count:
             problem = f"The model has {count} classes, got {listed(names)}"
             raise InputError(problem, hint=f"Name {count} different ones, in the order of its outputs.", code="PG035")
@@ -138,7 +139,7 @@ def make_file_model(predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[A
     subject = PredictorSubject(predictor, rows, None if target is None else _told(target))
     if subject.task == "regression":
         return FileModel(task="regression").take(predictor)
-    count = len(subject.class_names)
+    count = len(subject.outputs.class_names)
     strange = set() if target is None else {canonical(v) for v in target.unique()} - set(map(str, range(count)))
     if strange:
         raise InputError(
@@ -148,7 +149,7 @@ def make_file_model(predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[A
             "class_names= in Python.",
             code="PG035",
         )
-    return _with_classes(predictor, np.arange(count), list(subject.class_names))
+    return _with_classes(predictor, np.arange(count), list(subject.outputs.class_names))
 
 
 def _told(target: pd.Series[Any]) -> Array | None:

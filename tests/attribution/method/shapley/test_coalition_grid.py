@@ -13,6 +13,7 @@ from torch import Tensor
 
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend, select
+from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.subject import Subject
 
 KINDS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
@@ -54,7 +55,8 @@ def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
             [(table * torch.tensor([1.0, 3.0, 9.0])).sum(dim=1), codes.flatten(1).double().sum(dim=1)], 1
         )
 
-    subject = Subject("regression", "values", 2, (), ("0", "1"))
+    subject = Subject()
+    subject.outputs = OutputForm("regression", "values", 2, (), ("0", "1"))
     subject.device, subject.predict = torch.device("cpu"), forward
     owners = (torch.tensor([0, 1, 2]), torch.tensor([[1, 3], [-1, 3]]))
     space = PlayerSpace(tuple("abcd"), ("t",) * 4, ("table", "codes"), owners)

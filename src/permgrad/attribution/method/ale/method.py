@@ -166,7 +166,7 @@ def _moved(game: Blend, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, 
     mask = np.isin(np.arange(len(request.space)), players)
     found = game.predict_one(once // count, once % count, mask, _lent(request, players, axes))
     outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
-    read = [request.subject.readout(one, request.scale)[:, list(request.targets)] for one in outputs]
+    read = [request.subject.outputs.readout(one, request.scale)[:, list(request.targets)] for one in outputs]
     effects = seen = np.array([one.cpu().double().numpy() for one in read])
     for _ in axes:
         effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]

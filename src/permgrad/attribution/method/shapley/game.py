@@ -46,35 +46,35 @@ class ShapleyGame(Blend):
         ``"output"``: their mean. ``"expected"``: minus the mean loss of each; ``"prediction"``: minus the loss of their
         mean (SAGE: Covert, Lundberg & Lee 2020, equation 2); without y the divergence from the row's own prediction.
         """
-        subject, y, donors = self.request.subject, self.request.y, outputs.shape[1]
+        form, y, donors = self.request.subject.outputs, self.request.y, outputs.shape[1]
         flat = outputs.flatten(0, 1).double()
         if self.measured == "output":
-            chosen = subject.readout(flat, self.request.scale)[:, list(self.request.targets)]
+            chosen = form.readout(flat, self.request.scale)[:, list(self.request.targets)]
             return chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
         base, loss = self.row_outputs[torch.from_numpy(np.array(rows))].double(), self.request.loss
-        if self.measured == "expected" or subject.task == "regression" or isinstance(loss, OtherLoss):
+        if self.measured == "expected" or form.task == "regression" or isinstance(loss, OtherLoss):
             if self.measured == "prediction":
                 flat, donors = outputs.double().mean(dim=1), 1
             if y is None:
-                lost = subject.divergence_rows(flat, base.repeat_interleave(donors, dim=0))
+                lost = form.divergence_rows(flat, base.repeat_interleave(donors, dim=0))
             else:
-                lost = subject.loss_rows(flat, y[np.repeat(rows, donors)], loss)
+                lost = form.loss_rows(flat, y[np.repeat(rows, donors)], loss)
             return -lost.reshape(-1, donors).mean(axis=1, keepdims=True)
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
-        averaged = subject.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
-        if subject.task == "multilabel":
-            names, columns = subject.output_names, subject.loss_columns
-            labels = OutputForm("multilabel", "probabilities", subject.count, (), names, loss_columns=columns)
+        averaged = form.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
+        if form.task == "multilabel":
+            names, columns = form.output_names, form.loss_columns
+            labels = OutputForm("multilabel", "probabilities", form.count, (), names, loss_columns=columns)
             if y is None:
-                return -labels.divergence_rows(averaged, subject.probabilities(base))[:, None]
+                return -labels.divergence_rows(averaged, form.probabilities(base))[:, None]
             return -labels.loss_rows(averaged, y[rows], loss)[:, None]
         logarithm = averaged.clamp_min(_TINY).log()
         if y is not None:
             of_rows = find_loss(loss)(logarithm, torch.as_tensor(y[rows], device=logarithm.device))
         else:
-            unchanged = subject.probabilities(base)
+            unchanged = form.probabilities(base)
             of_rows = (unchanged * (unchanged.clamp_min(_TINY).log() - logarithm)).sum(dim=1).clamp_min(0)
-            if subject.of_labels:  # the share of donors with another label
+            if form.of_labels:  # the share of donors with another label
                 of_rows = 1 - (unchanged * averaged).sum(dim=1)
         return -of_rows.cpu().numpy()[:, None]
 

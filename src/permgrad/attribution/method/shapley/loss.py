@@ -65,7 +65,7 @@ class _Walks:
         self.classes, _ = receiver_classes(request, game.row_outputs)
         # Pairs with one donor each, so that the error includes the choice of donors. A mean over donors shared by all
         # rows would hide it, and intervals would be too narrow.
-        single, names = plan.expected, max(1, len(request.subject.class_names))
+        single, names = plan.expected, max(1, len(request.subject.outputs.class_names))
         shared = request.shared and single
         numbers = tree.players if plan.interactions is None else plan.interactions.numbers
         self.moments = PairMoments(request.count, background if single else 1, shared, names, numbers, request.units)

@@ -237,7 +237,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     if designs:
         # The outputs of the background show whether designs vary less, and losses are assumed to behave alike. The
         # rows explained and the requested outputs are not used, so values do not depend on them.
-        every_output = tuple(range(len(request.subject.output_names)))
+        every_output = tuple(range(len(request.subject.outputs.output_names)))
         outputs_game = game.same(replace(request, inputs=request.donors, targets=every_output), "output")
         designs, _ = prefers_designs(outputs_game, tree)
         game.evaluations += outputs_game.evaluations
@@ -250,7 +250,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         most=request.n_repeats,
         interactions=options["interactions"],
     )
-    shown, every = shown_outputs(request), ("all", *request.subject.class_names)
+    shown, every = shown_outputs(request), ("all", *request.subject.outputs.class_names)
     tell_of_dependence(request, game.row_outputs)
     fields, walks, gap = play_loss(game, tree, plan, shown)
     every_row = game.full(np.arange(request.count, dtype=np.int64))[:, 0]
