@@ -176,7 +176,7 @@ class _Source:
             raise InputError(problem, hint='Write "" instead.', code="PG011") from None
 
 
-def _without_blanks(content: bytes, delimiter: str) -> bytearray:
+def _without_blanks(content: bytes | bytearray, delimiter: str) -> bytearray:
     """Return a text whose cells have no blanks in front, but within quotes, and whose blank lines are one blank."""
     sign, tab = re.escape(delimiter).encode(), b"" if delimiter == "\t" else rb"\t"
     line = rb"(?<![^\r\n])(?!(?<=\r)\n)[ %b]*(?=[\r\n])" % tab
@@ -191,7 +191,9 @@ def _without_blanks(content: bytes, delimiter: str) -> bytearray:
     return without
 
 
-def _read(content: bytes | bytearray, delimiter: str, width: int) -> tuple[pa.Table, list[int], pa.csv.InvalidRow | None]:
+def _read(
+    content: bytes | bytearray, delimiter: str, width: int
+) -> tuple[pa.Table, list[int], pa.csv.InvalidRow | None]:
     """Return the rows of a text, from its header on, the places of all others, and the first that is not blank."""
     names = [str(place) for place in range(width)]
     for size in _BLOCK_BYTES:
