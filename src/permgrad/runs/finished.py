@@ -60,8 +60,7 @@ class FinishedRun:
     @property
     def kind(self) -> dict[str, Any]:
         """What the run predicts, and from which columns."""
-        roles, columns = ("feature", "part of "), self.data.get("columns", ())
-        read = sorted(one["name"] for one in columns if str(one["role"]).startswith(roles))
+        read = sorted(one["name"] for one in self.data.get("columns", ()) if one["used"])
         named = {"target": self.data["target"], "task": self.data["task"]}
         return named | {"classes": sorted(self.classes), "columns": read}
 

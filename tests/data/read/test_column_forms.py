@@ -138,10 +138,18 @@ def test_a_cell_that_cannot_be_read_is_named_by_its_line(tmp_path, ends):
         raise CellError.at(1, pd.Index(["p", "q"]), "a holds c", "Write b.")
 
 
-def test_rows_that_cannot_be_counted_have_no_lines(tmp_path):
-    """A reader skips lines of blanks, as far as they may not be a cell: no line is better than a wrong one."""
-    written = read(tmp_path, "a\n1\n   \n3\n")
-    assert (written.lines.lines is None) == (len(written.frame) == 2)
+def test_blank_lines_of_a_table_of_one_column_are_no_rows(tmp_path):
+    written = read(tmp_path, 'a\n1\n   \n\n""\n3\n')
+    assert written.lines.lines.tolist() == [2, 5, 6]
+    np.testing.assert_array_equal(written.frame["a"], [1, np.nan, 3])
+
+
+def test_blanks_before_a_quote_are_left_out_and_those_within_stay(tmp_path):
+    text = 'a, b\n 1, "x, ""y"""\n2,  " z"\n\n 3, ""\n4, 5" pipe\n5,"u, "\n'
+    written = read(tmp_path, text)
+    assert written.frame["a"].tolist() == [1, 2, 3, 4, 5]
+    assert written.frame["b"].fillna("").tolist() == ['x, "y"', " z", "", '5" pipe', "u, "]
+    assert written.lines.lines.tolist() == [2, 3, 5, 6, 7]
 
 
 def test_a_short_line_of_one_sign_is_refused(tmp_path):

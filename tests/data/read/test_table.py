@@ -245,8 +245,8 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
         (
             b"a,b\n" + 300 * b"1,2\n" + b'3,"4\n' + 50_000 * b"5,6\n",
             (
-                "{} is not well-formed CSV from line 302: field larger than field limit (131072). Check its "
-                "quotes (one may not be closed), or correct the line."
+                "{} is not well-formed CSV from line 302: a quote is never closed. Check its quotes (one may not be "
+                "closed), or correct the line."
             ),
         ),
         (

@@ -469,3 +469,12 @@ def test_whole_numbers_stored_as_text_are_told_and_leading_zeros_are_names():
     # Halves, pairs and amounts that hardly repeat are numbers without a word.
     for cells in (NAMED / 2, NAMED % 2 + 1, np.random.default_rng(1).permutation(500) ** 2):
         assert infer_schema(pd.DataFrame({"a": pd.Series(cells).astype(str)}))["a"].flags != ("whole_texts",)
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_said"), [(["71 kg", "80 kg", "93 kg"], True), (["71 kg", "80 lb", "93 kg"], False)]
+)
+def test_few_numbers_with_one_unit_are_noted_too(cells, is_said):
+    column = infer_schema(pd.DataFrame({"weight": cells * 10}))["weight"]
+    assert column.kind == "categorical"
+    assert ("looks like numbers with other signs, such as '71 kg'" in column.reason) == is_said

@@ -54,7 +54,7 @@ def test_a_time_that_does_not_return_is_left_out_and_why_is_said(tmp_path):
     ):
         inputs = load(riders().assign(day=time), tmp_path, time="day")
         assert list(inputs.parts["train"].frame) == ["rain"]
-        assert inputs.left_out["day"] == "left out: --time"
+        assert str(inputs.left_out["day"]) == "left out: --time"
         assert any(note.startswith("'day' orders the rows. It is not a feature") for note in inputs.notes)
         assert any(note.endswith(f"than those of training and {why}.") for note in inputs.notes)
 

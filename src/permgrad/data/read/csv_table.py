@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from array import array
+import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ import pyarrow.csv
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, by_count, counted, listed, warn_user
 from permgrad.data.read.around import lines_above, totals_said
-from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records, is_number, sniff_delimiter
+from permgrad.data.read.header import COMMENTS, DELIMITERS, first_records, is_number, sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
 
@@ -29,13 +28,11 @@ _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§", "¢", "¦", "¬", " ")
 #: So many years a table may hold. More rows than that are numbered by their column, though the numbers may be years.
 _MOST_YEARS = 300
-#: Bytes of a text without quotes that are looked at in one go.
-_PART_BYTES = 2**22
-#: Records of a text with quotes that are held as Python's texts.
-_CHUNK_ROWS = 16_384
-
-#: The line of each row, None where it is not known, and the columns.
-_Rows = tuple[Integers | None, list[pa.ChunkedArray]]
+#: Bytes that are read in one go. A row that is longer needs more.
+_BLOCK_BYTES = (2**22, 2**27, 2**31 - 1)
+#: The last cell of what is read: no text holds it.
+_END = "\0"
+_LINE_ENDS = re.compile(r"\r\n?|\n")
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,9 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     _check_header(written, records, str(file))
     header, notes = _unique_names(written, file, reading.classes)
     notes = [titles, *notes] if titles else notes
-    is_plain = '"' not in text and text.count("\r") == text.count("\r\n")
     has_hexadecimal = "0x" in text or "0X" in text
     del text  # from here on only the source has it
-    lines, cells = (source.plain_rows if is_plain else source.quoted_rows)(len(header))
+    lines, cells = source.rows(len(header))
     if labels := [name for name in written if is_number(name)]:
         _warn_of_no_header(written, labels, file)
     rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
@@ -110,135 +106,63 @@ class _Source:
     file: Path
     before: int
 
-    def plain_rows(self, width: int) -> _Rows:
-        """Return lines and columns of a text without quotes."""
-        content, self.text = self.text.encode("utf-8"), ""
-        lines, start, longest = self._checked_lines(content, width)
-        names = [str(place) for place in range(width)]
-        if start is None:
-            return lines, [pa.chunked_array([], pa.string()) for _ in names]
-        has_blanks = f"{self.delimiter} ".encode() in content or b"\n " in content
-        table = pa.csv.read_csv(
-            pa.BufferReader(pa.py_buffer(content).slice(start)),
-            read_options=pa.csv.ReadOptions(
-                use_threads=False, column_names=names, block_size=max(2**22, 2 * longest + 2)
-            ),
-            parse_options=pa.csv.ParseOptions(
-                delimiter=self.delimiter, quote_char=False, invalid_row_handler=lambda _: "skip"
-            ),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
-        del content
-        if has_blanks:
-            table = pa.table([pc.utf8_ltrim(column, " ") for column in table.columns], names=names)
-        if width == 1:
-            # No reader can tell a line of blanks from a cell of blanks.
-            table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(table.column(0)), ""))
-        # Better no line than a wrong one.
-        return lines if len(lines) == len(table) else None, list(table.columns)
-
-    def _checked_lines(self, content: bytes, width: int) -> tuple[Integers, int | None, int]:
-        """Return the lines of the rows, where the first row begins, and the longest line. Refuse lines of other width.
-
-        Blank lines are skipped. A line may end with a carriage return. A part of the text is looked at after another.
-        """
-        blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != self.delimiter], dtype=np.uint8)
-        begin, line, longest, first, blanks = 0, 1 + self.before, 0, list[int](), list[int]()
-        while begin < len(content):
-            end = content.find(b"\n", min(begin + _PART_BYTES, len(content) - 1)) + 1 or len(content)
-            signs = np.frombuffer(content, dtype=np.uint8, count=end - begin, offset=begin)
-            ends = np.flatnonzero(signs == ord("\n"))
-            ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
-            starts = np.append(0, ends[:-1] + 1)
-            places = np.flatnonzero(signs == ord(self.delimiter))
-            fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
-            lengths = ends - starts
-            blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
-            bad = np.flatnonzero((fields != width) & ~blank)
-            if len(bad):
-                raise self.other_width(int(bad[0]) + line, int(fields[bad[0]]), width)
-            rows = np.flatnonzero(~blank)
-            first += (starts[rows[:2]] + begin).tolist() if len(first) < 2 else []
-            blanks += (np.flatnonzero(blank) + line).tolist()
-            begin, line, longest = end, line + len(ends), max(longest, int(lengths.max()))
-        lines: Any = np.arange(1 + self.before, line, dtype=np.int32 if line < 2**31 else np.int64)
-        lines = np.delete(lines, np.array(blanks) - lines[0]) if blanks else lines
-        return lines[1:], first[1] if len(first) > 1 else None, longest
-
-    def quoted_rows(self, width: int) -> _Rows:
-        """Return the same for a text with quotes, in which a row may have several lines."""
+    def rows(self, width: int) -> tuple[Integers, list[pa.ChunkedArray]]:
+        """Return the line of each row and the columns. Blank lines are skipped, those of another width are refused."""
         if '\\"' in self.text:
             self._check_escapes()
-        lines = array("i" if len(self.text) < 2**31 else "q")
-        columns: list[list[pa.Array]] = [[] for _ in range(width)]
-        records = self._wholefirst_records(width)
-        while True:
-            # One flat list: thousands of small ones would keep the garbage collector busy.
-            cells: list[str] = []
-            for line, record in islice(records, _CHUNK_ROWS):
-                lines.append(line)
-                cells += record
-            if not cells:
-                # The first record is the header.
-                return np.frombuffer(lines, dtype=lines.typecode)[1:], [
-                    pa.chunked_array(arrays).slice(1) for arrays in columns
-                ]
-            for place, arrays in enumerate(columns):
-                arrays.append(pa.array(cells[place::width], pa.string()))
+        content: bytes | bytearray = self.text.encode("utf-8")
+        self.text = ""
+        blanks = (b"\n\n", b"\n\r", b"\r\r", b"\n ", b"\r ", b"\n\t", f"{self.delimiter} ".encode())
+        if any(sign in content for sign in blanks):
+            content = _without_blanks(content, self.delimiter)
+        has_quotes = b'"' in content
+        # An open quote swallows this last row.
+        content += b"" if content[-1:] in (b"\n", b"\r") else b"\n"
+        content += f"{self.delimiter * (width - 1)}{_END}".encode()
+        table, skipped, odd = _read(content, self.delimiter, width)
+        del content
+        records = len(table) + len(skipped)
+        places = np.delete(np.arange(records), skipped)
+        heights = np.ones(records, dtype=np.int32)
+        for column in table.columns if has_quotes else ():
+            heights[places] += pc.count_substring_regex(column, _LINE_ENDS.pattern).to_numpy()
+        lines: Integers = np.cumsum(heights, dtype=np.int32) - heights + 1 + self.before
+        if odd is not None:
+            raise self._other_width(int(lines[odd.number - 1]), odd, width)
+        if table.column(width - 1)[-1].as_py() != _END:
+            problem = f"{str(self.file)!r} is not well-formed CSV from line {lines[places[-1]]}"
+            raise InputError(
+                f"{problem}: a quote is never closed",
+                hint="Check its quotes (one may not be closed), or correct the line.",
+                code="PG011",
+            )
+        # Neither the header nor the end, nor the blank lines of a table of one column.
+        kept = np.arange(1, len(table) - 1)
+        if width == 1:
+            column = table.column(0)
+            is_row = pc.or_(pc.equal(column, ""), pc.not_equal(pc.utf8_trim_whitespace(column), "")).to_numpy()
+            kept = kept[is_row[1:-1]]
+            table = table.take(kept)
+        else:
+            table = table.slice(1, len(table) - 2)
+        return lines[places[kept]], list(table.columns)
 
-    def _wholefirst_records(self, width: int) -> Iterator[tuple[int, list[str]]]:
-        """Yield each record that is not blank, with the line that it begins in."""
-        # An open quote at the end of the text swallows this line, which can be no cell.
-        end = "\0"
-        lines = chain(filter(None, (line[0] for line in LINE.finditer(self.text))), [end])
-        reader = csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True)
-        first = 1 + self.before
-        try:
-            for record in reader:
-                last = reader.line_num + self.before
-                # Nearly all records: as wide as the header, in one line, and not the end.
-                if len(record) == width and last == first and record[0] != end:
-                    yield first, record
-                elif record == [end]:
-                    return
-                elif record:
-                    is_open = record[-1].endswith(end)
-                    if len(record) != width:
-                        self._check_quotes([field.removesuffix(end) for field in record], first, last - is_open, width)
-                        raise self.other_width(last - is_open, len(record), width)
-                    if is_open:
-                        raise csv.Error("a quote is never closed")  # noqa: TRY301 — as Python's reader says it
-                    yield first, record
-                first = last + 1
-        except csv.Error as error:
-            problem = f"{str(self.file)!r} is not well-formed CSV from line {first}: {error}"
-            hint = "Check its quotes (one may not be closed), or correct the line."
-            raise InputError(problem, hint=hint, code="PG011") from None
-
-    def other_width(self, line: int, fields: int, width: int) -> InputError:
-        """Return the error for a line of more or fewer fields than the header."""
+    def _other_width(self, line: int, row: pa.csv.InvalidRow, width: int) -> InputError:
+        """Return the error for a row of more or fewer fields than the header. Maybe one of its quotes is not closed."""
+        text = row.text.removesuffix(self.delimiter * (width - 1) + _END).rstrip("\r\n")
+        last = line + len(_LINE_ENDS.findall(text))
+        fields = f"{counted(row.actual_columns, 'field')} where the header has {width}"
+        fields = f"{fields} (delimiter: {_NAMES[self.delimiter]})"
+        # Only quotes let a field continue in the next line, and a text of several lines hardly looks like fields.
+        if quote := re.search(rf'"[^"]*[\r\n][^"]*{re.escape(self.delimiter)}', text):
+            line += len(_LINE_ENDS.findall(text, 0, quote.start()))
+            problem = (
+                f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line {last}"
+            )
+            return InputError(f"{problem} and makes {fields}", hint="Close the quote or remove it.", code="PG011")
         titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
-        problem = (
-            f"Line {line} of {str(self.file)!r} has {counted(fields, 'field')} where the header has {width} "
-            f"(delimiter: {_NAMES[self.delimiter]})"
-        )
+        problem = f"Line {last} of {str(self.file)!r} has {fields}"
         return InputError(problem, hint=f"{titled}correct the line or quote its text.", code="PG011")
-
-    def _check_quotes(self, record: list[str], first: int, last: int, width: int) -> None:
-        """Refuse a record with a field of several whole lines: its quote is probably not closed."""
-        for place, field in enumerate(record):
-            # Only quotes let a field continue in the next line, and a text of several lines hardly looks like fields.
-            if self.delimiter in field.partition("\n")[2]:
-                line = first + sum(before.count("\n") for before in record[:place])
-                problem = (
-                    f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line "
-                    f"{last} and "
-                    f"makes {counted(len(record), 'field')} where the header has {width} "
-                    f"(delimiter: {_NAMES[self.delimiter]})"
-                )
-                raise InputError(problem, hint="Close the quote or remove it.", code="PG011")
 
     def _check_escapes(self) -> None:
         """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells."""
@@ -250,6 +174,55 @@ class _Source:
         except csv.Error:
             problem = f"Line {reader.line_num + self.before} of {str(self.file)!r} escapes a quote with a backslash"
             raise InputError(problem, hint='Write "" instead.', code="PG011") from None
+
+
+def _without_blanks(content: bytes | bytearray, delimiter: str) -> bytearray:
+    """Return a text whose cells have no blanks in front, but within quotes, and whose blank lines are one blank."""
+    sign, tab = re.escape(delimiter).encode(), b"" if delimiter == "\t" else rb"\t"
+    line = rb"(?<![^\r\n])(?!(?<=\r)\n)[ %b]*(?=[\r\n])" % tab
+    field = rb"(?<![^%b\r\n])" % sign
+    pattern = re.compile(rb'(%b)|%b *("(?:[^"]+|"")*+")|%b +' % (line, field, field))
+    without, begin = bytearray(), 0
+    for match in pattern.finditer(content):
+        without += content[begin : match.start()]
+        without += match[2] or (b"" if match[1] is None else b" ")
+        begin = match.end()
+    without += content[begin:]
+    return without
+
+
+def _read(
+    content: bytes | bytearray, delimiter: str, width: int
+) -> tuple[pa.Table, list[int], pa.csv.InvalidRow | None]:
+    """Return the rows of a text, from its header on, the places of all others, and the first that is not blank."""
+    names = [str(place) for place in range(width)]
+    for size in _BLOCK_BYTES:
+        skipped, odd = list[int](), list[pa.csv.InvalidRow]()
+
+        def skip(row: pa.csv.InvalidRow, skipped: list[int] = skipped, odd: list[pa.csv.InvalidRow] = odd) -> str:
+            skipped.append(row.number - 1)
+            if not odd and (row.actual_columns > 1 or row.text.strip()):
+                odd.append(row)
+            return "skip"
+
+        try:
+            table = pa.csv.read_csv(
+                pa.BufferReader(content),
+                read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, block_size=size),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
+                ),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+                ),
+            )
+        except pa.ArrowInvalid:
+            # A row is longer than a block.
+            if size == _BLOCK_BYTES[-1]:
+                raise
+        else:
+            return table, skipped, next(iter(odd), None)
+    raise AssertionError
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------

@@ -332,7 +332,7 @@ def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False
 
 def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers) -> ColumnType:
     """Tell free text and identifiers from categories, and say when a text spoils a column of numbers."""
-    spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
+    spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else _with_unit(texts)
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return base.flagged("categorical_type")
@@ -387,6 +387,15 @@ def several_ways(texts: Sequence[str]) -> dict[str, str] | None:
                 return {"what": what, "how": "written in several ways, first odd cell", "example": odd[0]}
             return {"what": what, "how": "with other signs, such as", "example": looked_at[0]}
     return None
+
+
+def _with_unit(texts: Sequence[str]) -> dict[str, str] | None:
+    """Return, as ``several_ways``, that a few different cells are all numbers with one unit, such as 71 kg, or None."""
+    found = [_AROUND.fullmatch(text.strip()) for text in texts]
+    units = {parts["measure"] if parts is not None else None for parts in found}
+    if None in units or len(units) != 1 or not all(_number_ways(texts)):
+        return None
+    return {"what": "numbers", "how": "with other signs, such as", "example": texts[0]}
 
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:

@@ -47,7 +47,7 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     if stored.columns is not None:
         first = ["name", "kind", "missing", "levels", "role", "reason"]
         order = [name for name in first if name in stored.columns]
-        frame = stored.columns[[*order, *(name for name in stored.columns if name not in order)]]
+        frame = stored.columns[[*order, *(name for name in stored.columns if name not in (*order, "used"))]]
         shown = frame_table(frame, "Columns of the table with their types.", sortable=True)
         section.table(shown, f"Columns ({len(frame)})")
     section.pairs(stored.card)

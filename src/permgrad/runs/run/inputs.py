@@ -38,7 +38,6 @@ from permgrad.pages.findings import say
 from permgrad.runs.options import NO_GROUPS, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.noting import (
-    LIKE_AN_IDENTIFIER,
     find_together,
     notes_on_blocks,
     notes_on_cells,
@@ -47,7 +46,7 @@ from permgrad.runs.run.noting import (
     notes_on_counts,
 )
 from permgrad.runs.run.splitting import SplitTable, Task, positive_label, shared_rows, split_table
-from permgrad.runs.run.table import READ, ROW_GROUP, TIME, ReadTable, read_table
+from permgrad.runs.run.table import READ, LeftOut, ReadTable, read_table
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
@@ -76,7 +75,7 @@ class Inputs:
     parts: dict[str, Rows]
     schema: Schema
     feature_types: Schema
-    left_out: dict[str, str]
+    left_out: dict[str, LeftOut]
     groups: dict[str, list[str]]
     na: tuple[str | int | float, ...]
     split: str
@@ -121,14 +120,16 @@ class Inputs:
         For numbers with units, the reason names the unit.
         """
         roles = {column: f"part of {name}" for name, members in self.groups.items() for column in members}
-        roles |= self.left_out
+        roles |= {name: str(why) for name, why in self.left_out.items()}
         reasons, lines = dict[str, str](), []
         for one in self.schema:
             has_unit = one.name in self.units and one.kind == "numeric" and "fused" not in one.flags
             reasons[one.name] = unit_said(self.units[one.name]) if has_unit else one.reason
             facts = {"name": one.name, "kind": one.kind, "missing": one.n_missing, "levels": one.n_levels}
-            lines.append({**facts, "role": roles.get(one.name, "feature"), "reason": reasons[one.name]})
-        reasons |= {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
+            role = {"role": roles.get(one.name, "feature"), "used": one.name not in self.left_out}
+            lines.append({**facts, **role, "reason": reasons[one.name]})
+        own = LeftOut.LIKE_AN_IDENTIFIER
+        reasons |= {name: str(why) for name, why in self.left_out.items() if why is not own}
         return self.schema.to_text(40, reasons), lines
 
 
@@ -264,7 +265,7 @@ class Columns:
 
     schema: Schema
     features: Schema
-    left_out: Mapping[str, str]
+    left_out: Mapping[str, LeftOut]
     kinds: Mapping[str, Kind]
     groups: Mapping[str, list[str]]
     notes: tuple[str, ...]
@@ -288,7 +289,7 @@ def decide_columns(
     if asked is not None:  # what is trained again on other rows reads them alike
         kinds |= {one.name: one.kind for one in schema if "names" in one.flags}
     notes += _words_of_groups(request, schema, left_out)
-    left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
+    left_out |= {name: LeftOut.LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
@@ -315,12 +316,12 @@ def _of_kind(kinds: Mapping[str, Kind], kind: Kind) -> list[str]:
 
 
 def _what_returns(
-    request: RunRequest, rows: SplitTable, codes: Sequence[Any], left_out: dict[str, str], notes: list[str]
+    request: RunRequest, rows: SplitTable, codes: Sequence[Any], left_out: dict[str, LeftOut], notes: list[str]
 ) -> bool:
     """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
     time, train = str(request.time), rows.tables["train"]
     is_anywhere = all(time in table.columns for table in rows.files.values())
-    if left_out.get(time) != TIME or not is_anywhere:
+    if left_out.get(time) is not LeftOut.TIME or not is_anywhere:
         return False
     later = "the test rows are later than those of training"
     column = infer_schema(train[[time]], na=codes)[time]
@@ -339,10 +340,15 @@ def _what_returns(
     return True
 
 
-def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, str]) -> list[str]:
+def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, LeftOut]) -> list[str]:
     """Keep a column of groups as a feature where it holds free text or images. Return the note that says so."""
     group = request.row_group
-    if group is None or left_out.get(group) != ROW_GROUP or group in request.drop or schema[group].kind not in READ:
+    if (
+        group is None
+        or left_out.get(group) is not LeftOut.ROW_GROUP
+        or group in request.drop
+        or schema[group].kind not in READ
+    ):
         return []
     del left_out[group]
     is_what, content = READ[schema[group].kind]
@@ -350,7 +356,7 @@ def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, st
     return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its {content} out.")]
 
 
-def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
+def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, LeftOut], target: str) -> None:
     if not features:
         reasons = "; ".join(f"{name!r} is {why}" for name, why in list(left_out.items())[:3])
         problem = f"No column is left to predict {target!r} from{f' ({reasons})' if reasons else ''}"

@@ -21,12 +21,11 @@ from permgrad.evaluation.kept_together import Together, rows_together
 from permgrad.runs.options import separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
+from permgrad.runs.run.table import LeftOut
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
-#: Why a column is no feature, in the words of the table of columns.
-LIKE_AN_IDENTIFIER = "left out: like an identifier"
 #: So many levels make a category a burden.
 _MANY_LEVELS = 1000
 #: Whole numbers of which this share is 0, and with more levels than so many, look like counts.
@@ -75,10 +74,10 @@ def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[
 
 
 def notes_on_columns(
-    request: RunRequest, card: DataCard | None, written: Written, schema: Schema, left_out: Mapping[str, str]
+    request: RunRequest, card: DataCard | None, written: Written, schema: Schema, left_out: Mapping[str, LeftOut]
 ) -> list[str]:
     """Note columns that may not be what they are taken for, and those without effect."""
-    by_user = {name for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
+    by_user = {name for name, why in left_out.items() if why is not LeftOut.LIKE_AN_IDENTIFIER}
     # The order of the rows hangs on how its dates are read.
     found = findings_of(schema, by_user - {request.time})
     if ":" in request.model:
@@ -114,7 +113,7 @@ def find_together(
     request: RunRequest,
     rows: SplitTable,
     types: Schema,
-    left_out: Mapping[str, str],
+    left_out: Mapping[str, LeftOut],
     codes: Sequence[Any],
 ) -> Together | None:
     """Return which columns may say that rows belong together, where the user did not say so."""
@@ -125,7 +124,7 @@ def find_together(
     table = blank_codes(pd.concat([table[both] for table in tables]), codes)
     by_user = {*request.identifier, *(name for name, kind in request.kinds.items() if kind == "identifier")}
     by_user |= set(filter(names_things, request.drop))
-    named = [name for name, why in left_out.items() if why == LIKE_AN_IDENTIFIER or name in by_user]
+    named = [name for name, why in left_out.items() if why is LeftOut.LIKE_AN_IDENTIFIER or name in by_user]
     # Of a feature with few values, such as shops, new rows have the same ones.
     fewest = max(_FEWEST_NAMED, _SHARE_NAMED * len(table))
     named += [

@@ -193,6 +193,5 @@ def as_rates(table: pd.DataFrame, data: Mapping[str, Any]) -> tuple[pd.DataFrame
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:
     """Return the target, the identifiers, and the columns that the run left out. They need no warning."""
-    left_out = ("left out", "identifier")
-    named = [row["name"] for row in data.get("columns", ()) if str(row["role"]).startswith(left_out)]
+    named = [row["name"] for row in data.get("columns", ()) if not row["used"]]
     return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,36 @@ from permgrad.runs.run.early import find_column, find_columns
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
-#: Why a column that an option names is no feature, in the words of the table of columns.
-TIME, ROW_GROUP = "left out: --time", "left out: --row-group"
-_ROLES = {"--drop": "left out: --drop", "--id": "identifier: --id", "--row-group": ROW_GROUP}
-_ROLES |= {"--weight": "left out: --weight", "--offset": "left out: --offset", "--time": TIME}
 #: Kinds of columns of groups that stay features, and what is read of them.
 READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
 #: The task by kind of the target.
 _TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
+
+
+class LeftOut(Enum):
+    """Why a column is no feature: by an option, in which case the value is its name, or by what is known of it."""
+
+    DROP = "--drop"
+    IDENTIFIER = "--id"
+    ROW_GROUP = "--row-group"
+    WEIGHT = "--weight"
+    OFFSET = "--offset"
+    TIME = "--time"
+    KIND = "--kind identifier"
+    CARD = "not a feature by its data card"
+    USUAL_TARGET = "the usual target"
+    LIKE_AN_IDENTIFIER = "like an identifier"
+
+    def __str__(self) -> str:
+        """Return the words of the table of columns."""
+        return f"{'identifier' if self is LeftOut.IDENTIFIER else 'left out'}: {self.value}"
+
+
+#: Later ones go before earlier ones, but for the time, which may be left out for another reason, too.
+_BY_OPTION = (
+    *(LeftOut.DROP, LeftOut.IDENTIFIER, LeftOut.ROW_GROUP),
+    *(LeftOut.WEIGHT, LeftOut.OFFSET, LeftOut.TIME),
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +65,7 @@ class ReadTable:
     reading: Reading
     sources: Mapping[str, Written]
     target: str
-    left_out: Mapping[str, str]
+    left_out: Mapping[str, LeftOut]
     kinds: Mapping[str, Kind]
     task: str
     notes: tuple[str, ...]
@@ -105,31 +128,31 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
     return None, codes, reading, read_written(request.table, reading)
 
 
-def _roles(request: RunRequest, card: DataCard | None, columns: Sequence[str]) -> tuple[str, dict[str, str]]:
+def _roles(request: RunRequest, card: DataCard | None, columns: Sequence[str]) -> tuple[str, dict[str, LeftOut]]:
     """Return the target, and why other columns are not features. Refuse a target that is also left out."""
     usual = None if card is None else card.target
     chosen = request.target[0] if request.target else usual
     find_columns(request, chosen, columns)
     target = str(chosen)
     unused = () if card is None else card.not_features
-    roles = dict.fromkeys(unused, "left out: not a feature by its data card")
+    roles = dict.fromkeys(unused, LeftOut.CARD)
     if card is not None and card.target != target:
-        roles[card.target] = "left out: the usual target"
-    for option, why in _ROLES.items():
-        for name in request.columns[option]:
-            roles[name] = roles.get(name, why) if option == "--time" else why
-    second = "" if target in unused else roles.get(target, "").partition(": ")[2]
+        roles[card.target] = LeftOut.USUAL_TARGET
+    for why in _BY_OPTION:
+        for name in request.columns[why.value]:
+            roles[name] = roles.get(name, why) if why is LeftOut.TIME else why
+    second = None if target in unused or target not in roles else roles[target].value
     second = "--sensitive" if target in request.sensitive else second
-    if second:
+    if second is not None:
         problem = f"Column {target!r} is the target and also named by {second}"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
     roles.pop(target, None)
     for name, kind in request.kinds.items():
-        if name in roles and (roles[name] != ROW_GROUP or kind not in READ):
+        if name in roles and (roles[name] is not LeftOut.ROW_GROUP or kind not in READ):
             problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
             raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
     named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
-    return target, roles | dict.fromkeys(named, "left out: --kind identifier")
+    return target, roles | dict.fromkeys(named, LeftOut.KIND)
 
 
 def _task_of(kind: Kind | None, target: str, task: str) -> str:
