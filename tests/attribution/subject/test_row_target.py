@@ -229,7 +229,7 @@ def test_slopes_at_vectors_are_those_of_each_rows_own_output(method, scale):
     net = LooksUp().double()
     rows = {"ids": torch.randint(0, 9, (20, 5)), "table": torch.randn(20, 3, dtype=torch.float64)}
     more = {**QUIET, **LOCAL[method], "method": method, "scale": scale}
-    own, full = pg.explain(net, rows, target="predicted", **more), pg.explain(net, rows, **more)
+    own, full = (explain_with(net, rows, **picked, **more) for picked in ({"target": "predicted"}, {}))
     with torch.no_grad():
         outputs = net(**rows) if scale == "logit" else net(**rows).softmax(dim=1)
     places = outputs.argmax(dim=1).numpy()
