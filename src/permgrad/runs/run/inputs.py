@@ -187,20 +187,12 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
 
 
 def _together(request: RunRequest, read: ReadTable, rows: SplitTable, columns: Columns) -> dict[str, Any] | None:
-    """Return facts on what may say that rows belong together, with the command of a run that keeps them together.
-
-    None: nothing does, or the user said how they do.
-    """
+    """Return facts on what may say that rows belong together. None: nothing does, or the user said how they do."""
     if request.row_group is not None or request.time is not None:
         return None
     named = replace(request, target=(read.target,))
     found = find_together(named, rows, columns.features, columns.left_out, read.codes)
-    if found is None:
-        return None
-    facts, several = found.facts(), len(found.facts()["columns"]) > 1
-    group = None if several else facts["columns"][0]
-    again = replace(request, row_group=group, out=Path(f"{request.folder}-together"))
-    return facts | {"command": None if group is None else again.command}
+    return None if found is None else found.facts()
 
 
 def _check_dependence(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
