@@ -432,7 +432,7 @@ class HyNNBase(BaseEstimator):
         X: Any,
         coverage: float | None = None,
         *,
-        groups: Any = None,
+        by: Any = None,
         by_class: bool = False,
         offset: npt.ArrayLike | None = None,
     ) -> dict[str, Array]:
@@ -441,7 +441,7 @@ class HyNNBase(BaseEstimator):
         Args:
             X: table ``(rows, features)``, or ``EncodedRows``.
             coverage: share of rows whose truth their intervals or sets hold, above 0 and below 1. None: without them.
-            groups: columns in whose groups the share is to hold as well, as in ``predict_interval``.
+            by: columns in whose groups the share is to hold as well, as in ``predict_interval``.
             by_class: whether it is to hold in each class as well, as in ``predict_set``.
             offset: of counts the logarithm of each row's exposure ``(rows,)``. None: rates are predicted.
 
@@ -461,7 +461,7 @@ class HyNNBase(BaseEstimator):
             >>> {name: values.shape for name, values in parts.items()}
             {'prediction': (5,), 'inside': (5, 2)}
         """
-        calibrated = None if coverage is None else self._calibrated(coverage, groups)
+        calibrated = None if coverage is None else self._calibrated(coverage, by)
         encoded = self.encode_rows(X).encoded
         outputs = self.predict_encoded(encoded)
         parts: dict[str, Array] = {}
@@ -510,11 +510,11 @@ class HyNNBase(BaseEstimator):
             in_batches(len(rows), size, predict)
         return outputs[:count].numpy()
 
-    def _calibrated(self, coverage: Any, groups: Any) -> tuple[HeldOut, float, Places]:
+    def _calibrated(self, coverage: Any, by: Any) -> tuple[HeldOut, float, Places]:
         """Return the held-out rows, and the checked arguments of intervals: groups as places of encoded columns."""
         check_is_fitted(self, "history_")
         share = check_confidence(coverage, "coverage")
-        names = () if groups is None else check_names("groups", groups, "Pass for example groups='sex'.")
+        names = () if by is None else check_names("by", by, "Pass for example by='sex'.")
         places = [self.preprocessor_.columns_of(name) for name in names]
         if self.held_out_ is None:
             problem = "Intervals and sets need rows held out of training, but this model has none"
@@ -530,7 +530,7 @@ class HyNNBase(BaseEstimator):
             overwrite: whether a model that is already there is replaced. Other folders never are.
             keep_rows: whether encoded rows of the table go along: 1,000 training rows (the preset's
                 ``background_size``), and up to 5,000 that were held out of training. Without them, explanations of few
-                rows need ``background=``, and intervals and sets have no ``groups``.
+                rows need ``background=``, and intervals and sets have no ``by``.
 
         Raises:
             InputError: The folder holds something already.
