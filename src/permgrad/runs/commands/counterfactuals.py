@@ -41,7 +41,7 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
             find_column(name, [str(column) for column in row.columns], option)
     options: dict[str, Any] = {"ranges": {name: _cells(name, read.rows[name], limit) for name, limit in ranges.items()}}
     options |= {"direction": direction, "want": _wanted(request.want, read)}
-    options |= {"fixed": request.fixed, "max_changes": request.most_changes, "count": request.count}
+    options |= {"fixed": request.fixed, "max_changes": request.max_changes, "count": request.count}
     outcome, result = _alternatives(request, read, row, number, options)
     if result.meta.get("reason") == ALREADY:
         problem = f"The model already predicts {value_text(result.meta['prediction'])} for row {number}"
