@@ -228,7 +228,7 @@ class RunRequest(SplitRequest):
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
         # These refuse what cannot be read.
-        _ = self.seconds_at_most, self.most_rows, self.kinds, self.weighed, self.text_encoder, self.image_encoder
+        _ = self.seconds_at_most, self.rows_at_most, self.kinds, self.weighed, self.text_encoder, self.image_encoder
         for one, other, beside in _EXCLUSIVE:
             if getattr(self, one) and getattr(self, other):
                 problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
@@ -273,7 +273,7 @@ class RunRequest(SplitRequest):
         return self.max_rows == ALL_ROWS
 
     @property
-    def most_rows(self) -> int | None:
+    def rows_at_most(self) -> int | None:
         """How many test rows are explained at most, if a number says so."""
         if self.max_rows is None or self.thorough:
             return None

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
 from permgrad.attribution.explanation.pairs import pairs_of
+from permgrad.attribution.model import as_model
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import style
 from permgrad.base.arrays import Floats
@@ -58,11 +59,11 @@ def interactions(
             prediction by the values of two features, with the rows' own values, and next to it what the pair adds
             to both single effects.
         pair: the two features of an effect. Default: the strongest pair.
-        model: the model, for an effect: a fitted estimator, or a function of a table that returns ``(rows,)`` or
-            ``(rows, outputs)``.
+        model: the model, for an effect: a fitted estimator, a function of a table that returns ``(rows,)`` or ``(rows,
+            outputs)``, or a ``pg.Model`` of one.
         X: rows of the table, for an effect, as the model takes them.
         top_n: number of features, those of the strongest pairs. None: all.
-        output: output of the model. None: the first, of an effect of two classes the positive one.
+        target: output of the model. None: the first, of an effect of two classes the positive one.
         title: the title. None: a default. ``""``: none.
         ax: axes of matplotlib to draw into.
 
@@ -119,7 +120,7 @@ def _effect_of(
         raise InputError(problem, hint="Pass ('age', 'sex').", code="PG001")
     for name in names:
         check_choice("pair", name, [str(column) for column in table.columns])
-    call = find_call(model)
+    call = find_call(as_model(model).model)
 
     def predict(_: Any, changed: pd.DataFrame) -> Floats:
         rows = changed if isinstance(X, pd.DataFrame) else changed.to_numpy(dtype=np.asarray(X).dtype)

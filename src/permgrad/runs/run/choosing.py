@@ -49,7 +49,9 @@ def _check_file(request: RunRequest) -> None:
 
 @cache
 def estimator_of(name: str) -> Any:
-    """Return the unfitted estimator that ``module:function`` returns. The module may lie in this folder.
+    """Return the unfitted estimator that ``module:function`` returns, also in a ``pg.Model``.
+
+    The module may lie in this folder.
 
     Raises:
         InputError: there is no such module or function, it fails, or it returns something else.
@@ -59,7 +61,7 @@ def estimator_of(name: str) -> Any:
     sys.path.insert(0, here)
     try:
         make = getattr(import_module(module), function)
-        estimator = make()
+        made = make()
     except ModuleNotFoundError as error:
         hint = f"Start permgrad where {module}.py is, or install it."
         raise InputError(f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031") from error
@@ -68,6 +70,18 @@ def estimator_of(name: str) -> Any:
         raise InputError(f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031") from error
     finally:
         sys.path.remove(here)
+    return _unfitted(name, made)
+
+
+def _unfitted(name: str, made: Any) -> Any:
+    """Return the estimator that a user's function has made, also in a ``pg.Model``."""
+    from permgrad.attribution.model import Model, described  # which loads torch
+
+    estimator = made.model if isinstance(made, Model) else made
+    if isinstance(made, Model) and (said := described(made)):
+        problem = f"--model {name} returns a pg.Model with {', '.join(f'{one}=' for one in said)}"
+        hint = "Of a run its options say this: return the estimator, and pass for example --task or --positive."
+        raise InputError(problem, hint=hint, code="PG031")
     lacking = [method for method in ("fit", "predict") if not hasattr(estimator, method)]
     if lacking or isinstance(estimator, type):
         why = "a class" if isinstance(estimator, type) else f"no {' and no '.join(lacking)}"

@@ -179,7 +179,7 @@ class RunWork:
     def budget(self) -> Budget:
         """What the assessment may cost."""
         options = {name: getattr(self.request, name) for name in ("seed", "refits", "cost")}
-        return Budget(clock=self.clock, say=self.say, max_rows=self.request.most_rows or "auto", **options)
+        return Budget(clock=self.clock, say=self.say, max_rows=self.request.rows_at_most or "auto", **options)
 
     def write_page(self) -> Path:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
