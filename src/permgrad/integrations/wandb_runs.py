@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from permgrad.base.optional import optional
@@ -15,7 +14,7 @@ def log_to_wandb(
     *,
     project: str = "permgrad",
     name: str | None = None,
-    init: Mapping[str, Any] | None = None,
+    init: dict[str, Any] | None = None,
 ) -> str:
     """Log a finished ``permgrad run`` to Weights & Biases: settings, metrics, curves, figures, report and model.
 
@@ -34,8 +33,7 @@ def log_to_wandb(
         EnvironmentProblem: wandb is not installed (``pip install 'permgrad[wandb]'``).
 
     Examples:
-        >>> offline = {"mode": "offline"}
-        >>> pg.integrations.log_to_wandb("permgrad-runs/heloc-0", project="credit", init=offline)  # doctest: +SKIP
+        >>> pg.integrations.log_to_wandb("permgrad-runs/heloc-0", init={"mode": "offline"})  # doctest: +SKIP
     """
     record = RunRecord.read(run)
     wandb = optional("wandb", "permgrad[wandb]")
