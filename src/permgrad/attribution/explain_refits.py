@@ -103,7 +103,7 @@ def explain_refits(
         row_groups: labels ``(rows,)``, or the name of a column of ``X``, which is then no feature. Rows of a group are
             never divided between training and explanation, and intervals count groups.
         max_rows: explain at most this many of the rows, drawn at random. All rows are trained on.
-        n_repeats: donors per row and feature.
+        n_repeats: donors per row and feature, ``"auto"`` as in ``pg.explain``.
         random_state: seed of parts, fits and donors.
         progress: a bar on stderr.
 

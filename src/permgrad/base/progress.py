@@ -37,7 +37,7 @@ class Progress(ExitStack):
         wanted = check_flag("progress", mode, auto=True)
         wanted = False if wanted == "auto" and startup.silent else wanted
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
-        self.done, self.ended = 0.0, threading.Event()
+        self.done, self._weight, self.ended = 0.0, 1.0, threading.Event()
         self.callback(self.ended.set)
         self._bar: Any = None
         # Within a larger work there is one line, that of the larger work.
@@ -62,11 +62,11 @@ class Progress(ExitStack):
 
     def advance(self, steps: float = 1) -> None:
         """Count finished steps."""
-        self.done += steps
+        self.done += steps * self._weight
         if self._within is not None:
             self._within.share = self.done / self._total
         if self._bar is not None:
-            self._bar.update(steps)
+            self._bar.update(steps * self._weight)
         spent = time.monotonic() - self._started
         if (
             self._writes
@@ -78,6 +78,10 @@ class Progress(ExitStack):
             _ = self._bar is None or self._bar.clear()
             words = f"{self._label}: about {readable(left)} left. In Python, max_rows={few} explains a random part"
             _write_line(sys.stderr, f"{words} in about {readable((spent + left) * few / rows)}\n")
+
+    def rest(self, steps: float) -> None:
+        """Let what is left of the bar stand for so many steps, where more or fewer come than were planned."""
+        self._weight = max(self._total - self.done, 0.0) / steps
 
     def note(self, text: str) -> None:
         """Show a short text behind the bar, for example the best score so far."""

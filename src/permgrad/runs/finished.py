@@ -174,7 +174,7 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[rows])
     groups = old.data.get("groups") if not hasattr(model, "module_") else {}
-    common: dict[str, Any] = {"groups": groups, "random_state": seed, "n_repeats": 3, "progress": False}
+    common: dict[str, Any] = {"groups": groups, "random_state": seed, "progress": False}
     both = zip(samples, related, strict=True)
     sides = (Arguments(model, X=X, y=y, scope="global", **common, **told) for (X, y), told in both)
     result = changes_between(*sides)

@@ -447,7 +447,12 @@ class ExplainRequest(ComputingRequest):
     )
     max_rows: int | None = option("Explain at most N rows, drawn at random.", None, "N", least=1)
     groups: Path | None = option(_GROUPS, None, "FILE", panel="Explanation")
-    donors: int = option("Donors of each row, for the methods that draw.", 10, least=1, name="--repeats")
+    donors: int | None = option(
+        "Donors of each row, for the methods that draw (default: as many as pay, 2 to 10).",
+        None,
+        least=1,
+        name="--repeats",
+    )
     engine: str = option("Compute in this process, or in several or on a cluster.", "local", choices=("local", "ray"))
     workers: int | None = option("With --engine ray: number of workers.", None, least=1)
     address: str | None = option(

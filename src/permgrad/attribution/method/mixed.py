@@ -109,7 +109,9 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
         "quantities": {name: meta.get("quantity", "") for name, meta in metas.items()},
         "quantity": "different for each modality (see quantities)",
         "unit": "different for each modality (see units)",
-        "n_repeats": max(int(meta.get("n_repeats", 1)) for meta in metas.values()),
+        "n_repeats": "auto"
+        if "auto" in (given := [meta.get("n_repeats", 1) for meta in metas.values()])
+        else max(given),
         "seconds": sum(float(meta.get("seconds", 0.0)) for meta in metas.values()),
         "by_input": metas,
     }

@@ -58,7 +58,8 @@ class StreamPlan:
     Of the ``arguments`` of ``pg.explain``, ``y`` and ``sample_weight`` name columns, the background is encoded and
     ``random_state`` is the seed. ``request`` adds model and rows. Rows are explained whose random number is at most
     ``threshold``, ``sample`` in all (None: all rows). ``batch_rows`` are in memory at a time. ``known`` are the rows
-    with a target, if some have none. ``model`` and ``table`` are hashes.
+    with a target, if some have none. ``goals``: the donors a row of features that get more than at first, which
+    alone are then explained. ``model`` and ``table`` are hashes.
     """
 
     arguments: Arguments
@@ -70,6 +71,7 @@ class StreamPlan:
     model: str
     table: str
     known: KnownRows | None = None
+    goals: Mapping[str, int] | None = None
     model_folder: str | None = None
 
     @property

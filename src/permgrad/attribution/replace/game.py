@@ -7,7 +7,7 @@ Donors are counter-based, so that nothing depends on how the work is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -24,7 +24,7 @@ from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.conditional import conditional_sampler
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.engine import Replacement
-from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, scores_of
+from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, further_repeats, scores_of
 from permgrad.attribution.replace.plays import Play, Plays, Value
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
@@ -34,6 +34,8 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
+#: Donors of each row that every feature has, and rows up to which more are likely.
+FIRST_REPEATS, _FEW_ROWS = 2, 1000
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
 Collector = Callable[[str, Integers, Integers, Floats], None]
 
@@ -236,39 +238,26 @@ class Game:
         return tabulate(repeats, self.moments, count, quantities, self.request.confidence)
 
 
-def play_losses(request: Request, plays: Plays, label: str) -> Game:
+def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, int] | None = None) -> Game:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
 
-    With a tolerance repeats are played in rounds 0–1, 2–3, 4–7, 8–15 … until every interval is narrow enough. Only
-    widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
+    ``goals``: donors a row of each player that is played, where they are decided already.
     """
     if request.engine is not None:
         elsewhere: Game = request.engine(request, plays, label)
         return elsewhere
-    tolerance: Any = request.options.get("tolerance")
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    outputs, repeats = game.back_end.explained(), game.repeats
+    outputs = game.back_end.explained()
     game.classes, game.class_count = receiver_classes(request, outputs)
-    scale = game.loss_scale = loss_scale(request)
-
-    def is_narrow(play: Play) -> bool:
-        tables = [estimated(game.moments[name], request.confidence) for name in play.names]
-        return all((high[0] - low[0]) / 2 <= float(tolerance) * scale for _, _, low, high, _ in tables)
-
-    rounds = (request.n_repeats,) if tolerance is None else doubled(request.n_repeats)
-    waiting = list(plays.plays)
-    with Progress(len(waiting) * rounds[-1] * request.count, label, request.progress) as progress:
+    game.loss_scale = loss_scale(request)
+    with Progress(len(plays.plays) * expected_repeats(request) * request.count, label, request.progress) as progress:
         progress.rows = request.count
-        for stop in rounds:
-            for done in sorted({repeats[play.names[0]] for play in waiting}):
-                some = [play for play in waiting if repeats[play.names[0]] == done]
-                game.play(some, range(done, stop), game.add, progress)
-            repeats |= {name: stop for play in waiting for name in play.names}
-            if tolerance is not None:
-                waiting = [play for play in waiting if not is_narrow(play)]
-            if not waiting:
-                break
-    if np.isfinite(scale):
+        for steps in rounds(request, plays, game, goals):
+            if request.automatic and progress.done:
+                progress.rest(sum(len(some) * len(numbers) for numbers, some in steps.items()) * request.count)
+            for numbers, some in steps.items():
+                game.play(some, numbers, game.add, progress)
+    if np.isfinite(game.loss_scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         game.model_loss = float(np.average(losses, weights=request.sample_weight))
     effects = [moments.by_row() for moments in game.moments.values()]
@@ -276,9 +265,47 @@ def play_losses(request: Request, plays: Plays, label: str) -> Game:
     return game
 
 
-def doubled(most: int) -> tuple[int, ...]:
-    """Return 2, 4, 8, … up to ``most``."""
-    return (*(2**power for power in range(1, most.bit_length()) if 2**power < most), most)
+def rounds(
+    request: Request, plays: Plays, game: Game, given: Mapping[str, int] | None = None
+) -> Iterator[dict[range, list[Play]]]:
+    """Yield the plays of a round by their repeats. They are played, and their sums in the game, before the next round.
+
+    ``n_repeats="auto"`` begins with two donors a row, and goes on where ``further_repeats`` says that it pays. With a
+    tolerance there are 2, 4, 8, … until the interval is narrow enough. Noise and widths decide, never a p-value, so
+    that intervals keep their coverage. With goals ``given`` there is one round.
+    """
+    repeats, most, tolerance = game.repeats, request.n_repeats, request.options.get("tolerance")
+    once = tolerance is None and not request.automatic
+    goals = {name: most if once else min(FIRST_REPEATS, most) for play in plays.plays for name in play.names}
+    goals = goals if given is None else dict(given)
+    while goals:
+        steps: dict[range, list[Play]] = {}
+        for play in plays.plays:
+            done, stop = repeats.get(play.names[0], 0), max(goals.get(name, 0) for name in play.names)
+            if stop > done:
+                steps.setdefault(range(done, stop), []).append(play)
+        yield steps
+        repeats |= {name: numbers.stop for numbers, some in steps.items() for play in some for name in play.names}
+        if once or given is not None:
+            return
+        if tolerance is None:
+            sums = {name: (repeats[name], moments) for name, moments in game.moments.items()}
+            goals = further_repeats(sums, most, request.confidence)
+            continue
+        wide = [name for name in goals if repeats[name] < most and _width(game, name) > 2 * tolerance * game.loss_scale]
+        goals = {name: min(2 * repeats[name], most) for name in wide}
+
+
+def _width(game: Game, name: str) -> float:
+    """Return the width of the interval of a player's importance."""
+    _, _, low, high, _ = estimated(game.moments[name], game.request.confidence)[:, 0]
+    return float(high - low)
+
+
+def expected_repeats(request: Request) -> int:
+    """Return about how many donors a row will have: intervals of few rows are wide, so that more pay."""
+    few = request.n_repeats if request.count < _FEW_ROWS else min(FIRST_REPEATS + 1, request.n_repeats)
+    return few if request.automatic else request.n_repeats
 
 
 def tabulate(
@@ -353,6 +380,7 @@ def global_explanation(
         "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
         "unit": loss_unit(request, loss),
         "loss": loss,
+        **({"n_repeats": "auto"} if request.automatic else {}),
         "loss_scale": game.loss_scale,
         **({"model_loss": game.model_loss} if np.isfinite(game.model_loss) else {}),
         "repeats": game.repeats,

@@ -43,7 +43,7 @@ from permgrad.models.losses import (
 SAMPLINGS = ("marginal", "conditional")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
-#: Donors of each row and feature, where the user does not say.
+#: Donors of each row and feature at most, where the user does not say.
 REPEATS = 10
 
 
@@ -87,9 +87,8 @@ class Arguments:
         if self.row_groups is not None and self.row_time is not None:
             hint = "Pass row_groups if rows of different groups are independent, else row_time."
             raise InputError("row_groups and row_time cannot be combined", hint=hint, code="PG006")
-        automatic = isinstance(self.n_repeats, str) and self.n_repeats == "auto"
-        object.__setattr__(self, "n_repeats", REPEATS if automatic else self.n_repeats)
-        check_whole("n_repeats", self.n_repeats, "pass for example 10")
+        if not self.automatic:
+            check_whole("n_repeats", self.n_repeats, "pass for example 10")
         if self.max_rows is not None:
             check_whole("max_rows", self.max_rows, "pass how many to explain")
         self._check_groups()
@@ -104,6 +103,11 @@ class Arguments:
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
                 problem = f"Group {name!r} must be a list of features, got {shown(members)}"
                 raise InputError(problem, hint=f"Pass groups={{{name!r}: ['feature', …]}}.", code="PG001")
+
+    @property
+    def automatic(self) -> bool:
+        """Whether features get as many donors as pay, and not a given number."""
+        return isinstance(self.n_repeats, str) and self.n_repeats == "auto"
 
     @property
     def level(self) -> str:

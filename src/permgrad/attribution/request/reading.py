@@ -17,6 +17,7 @@ from permgrad.attribution.model import said_of_outputs
 from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.request.arguments import (
+    REPEATS,
     Arguments,
     EncodedBackground,
     check_conditional,
@@ -111,7 +112,8 @@ def build_request(arguments: Arguments, chosen: Method | None, name: str, *, dec
         sample_weight=None if weight is None else check_weights(weight, count),
         units=read_units(arguments, count),
         confidence=float(arguments.confidence),
-        n_repeats=int(arguments.n_repeats),
+        n_repeats=REPEATS if arguments.automatic else int(arguments.n_repeats),
+        automatic=arguments.automatic,
         seed=resolve_seed(arguments.random_state),
         batch_size=arguments.model.batch_size,
         sampling=sampling,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -250,12 +250,17 @@ def reading(section: SectionView, content: Assessment) -> None:
     section.add("terms", terms.items())
 
 
+def _times(repeats: Collection[int]) -> str:
+    """Return how often values are replaced, in words. A feature that cannot matter is not replaced at all."""
+    fewest, most = min(filter(None, repeats), default=0), max(repeats, default=0)
+    return counted(most, "time") if fewest == most else f"{fewest} to {most} times"
+
+
 def order(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How sure the order of the features is, and what the intervals are of."""
-    rows, repeats = (explanation.meta.get(key) for key in ("rows_explained", "n_repeats"))
+    rows, repeats = explanation.meta.get("rows_explained"), explanation.meta.get("repeats")
     if isinstance(rows, int):
-        drawn = f", in each of which a value is replaced {counted(repeats, 'time')}" if isinstance(repeats, int) else ""
-        drawn *= "permutations" not in explanation.meta  # Shapley values have coalitions
+        drawn = f", in each of which a value is replaced {_times(repeats.values())}" if repeats else ""
         section.text(
             f"The importances are of one trained {content.noun}, and means over {counted(rows, 'row')}{drawn}. Their "
             f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "

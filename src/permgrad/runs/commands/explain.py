@@ -370,7 +370,8 @@ def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path
 def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the run's positive class, or None, and the arguments that do not depend on how rows are read."""
     method, options = method_options(request)
-    options |= {"method": method, "n_repeats": request.donors, "random_state": request.seed}
+    donors = "auto" if request.donors is None else request.donors
+    options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
     if request.groups is not None:
         options["groups"] = {} if str(request.groups) == NO_GROUPS else read_groups(request.groups)
     classes = getattr(model, "classes_", np.array([])).tolist()

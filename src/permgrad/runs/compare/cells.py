@@ -29,7 +29,7 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.runs.compare.plan import MOST_ROWS, N_REPEATS, ComparedTable, ComparisonPlan, Fold, Model, loss_of
+from permgrad.runs.compare.plan import MOST_ROWS, ComparedTable, ComparisonPlan, Fold, Model, loss_of
 
 #: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
 OWN_DONORS = 200
@@ -150,7 +150,7 @@ def _explanations(
     if not is_network and len(rows) < OWN_DONORS:  # a network has donors
         chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
         background = X.iloc[fold.train[np.sort(chosen)]]
-    options: dict[str, Any] = {"background": background, "n_repeats": N_REPEATS, "loss": loss_of(table.task)}
+    options: dict[str, Any] = {"background": background, "loss": loss_of(table.task)}
     options |= {"random_state": seed, "progress": False}
     read = ReadModel(fitted, positive=table.positive)
     if model.read is not None:

@@ -33,7 +33,6 @@ from permgrad.pages.words import clean
 from permgrad.runs.compare.cells import FOLDER, ComparisonCell, cell_path, do_cell, read_cell
 from permgrad.runs.compare.plan import (
     MOST_ROWS,
-    N_REPEATS,
     USUAL_FOLDS,
     ComparedTable,
     ComparisonPlan,
@@ -183,7 +182,6 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
     explained = {
         "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
         "loss": loss_of(table.task),
-        "donors": N_REPEATS,
         "max_rows": MOST_ROWS,
     }
     counts = {str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()}

@@ -39,8 +39,8 @@ from permgrad.runs.run.splitting import choose_task, doubt_on_task, positive_lab
 #: Methods of explanation: permutation applies to all models, the other to networks.
 METHODS = ("permutation", "permgrad")
 USUAL_FOLDS = 5
-#: Donors of each row, and test rows of a fold that are explained at most.
-N_REPEATS, MOST_ROWS = 5, 1000
+#: Test rows of a fold that are explained at most.
+MOST_ROWS = 1000
 #: What a network with one branch reads.
 _READS = {"tabular": "table", "image": "image", "text": "texts", "photo": "photos"}
 #: Models that are compared by default, if they are installed.

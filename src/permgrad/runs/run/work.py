@@ -267,7 +267,7 @@ class RunWork:
             Model(estimator, positive=self.inputs.positive),
             pd.concat([part.table for part in parts], ignore_index=True),
             np.concatenate([part.y for part in parts]),
-            n_repeats=Budget().ranking_options(1, features, some=False)["n_repeats"],
+            n_repeats=Budget().ranking_options(features)["n_repeats"],
             random_state=self.request.seed,
             **further,
         )
