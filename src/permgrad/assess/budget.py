@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from permgrad.attribution.method.permgrad import PermGrad
-from permgrad.attribution.replace.game import FIRST_REPEATS
+from permgrad.attribution.replace.moments import FEWEST_REPEATS
 from permgrad.attribution.request import tuned
 from permgrad.base.progress import Whole
 
@@ -121,7 +121,7 @@ class Budget:
 
     def ranking_options(self, features: int) -> dict[str, Any]:
         """Return the arguments of a ranking of a network. Report what limits it."""
-        directed, donors = features <= MOST_DIRECTIONS, "auto" if features <= MOST_FEATURES else FIRST_REPEATS
+        directed, donors = features <= MOST_DIRECTIONS, "auto" if features <= MOST_FEATURES else FEWEST_REPEATS
         wide = "note: the table is wide, so"
         if donors != "auto":
             self.say(f"{wide} each row has {donors} donors; intervals widen a little")

@@ -99,9 +99,10 @@ def explain(
             then depend on each other: standard errors follow from how long effects are related to themselves, and
             donors are at least a tenth of the times away.
         max_rows: explain at most so many of the rows, drawn at random, which takes as much less time. None: all.
-        n_repeats: donors per row and feature, for methods that draw them one by one. ``"auto"``: two, and up to ten for
-            the features whose interval is wider than a twentieth of the largest importance, as long as the noise of the
-            draws is more than a quarter of the variance (``meta["repeats"]``). Attributions of rows, interactions and
+        n_repeats: donors per row and feature, for methods that draw them one by one. ``"auto"``: two, or of few
+            rows as many as make 1,000 pairs, and up to ten for the features whose interval is wider than a twentieth of
+            the largest importance, as long as the noise of the draws is more than a quarter of the variance
+            (``meta["repeats"]``). Attributions of rows, interactions and
             scores have ten.
         confidence: confidence level of the intervals.
         random_state: seed. The same seed gives the same donors for any batch size, order, threads or partition.

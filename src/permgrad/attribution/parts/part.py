@@ -19,7 +19,7 @@ from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan
 from permgrad.attribution.parts.sums import BRANCHES, EFFECTS, RowSums, SummedMoments, Sums, merge_sums
 from permgrad.attribution.replace.branch_weights import branch_moments, weigh_branches
-from permgrad.attribution.replace.game import FIRST_REPEATS, global_explanation, play_losses, tabulate
+from permgrad.attribution.replace.game import global_explanation, play_losses, tabulate
 from permgrad.attribution.replace.moments import further_repeats
 from permgrad.attribution.replace.plays import LossGame, loss_game
 from permgrad.attribution.request import Request
@@ -123,7 +123,7 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     request, plays = game.game(request)
     goals, first = plan.goals, plan.goals is None
     if request.automatic and first:
-        goals = {name: FIRST_REPEATS for play in plays.plays for name in play.names}
+        goals = {name: plan.first for play in plays.plays for name in play.names}
     played = play_losses(request, plays, plan.method, goals)
     names = [name for name in request.space.columns if name in played.moments]
     sums: Sums = {EFFECTS: SummedMoments.of(played.moments[name] for name in names)} if names else {}

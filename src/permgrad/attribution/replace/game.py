@@ -24,7 +24,15 @@ from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.conditional import conditional_sampler
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.engine import Replacement
-from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, further_repeats, scores_of
+from permgrad.attribution.replace.moments import (
+    FEWEST_REPEATS,
+    Estimable,
+    PairMoments,
+    estimated,
+    first_repeats,
+    further_repeats,
+    scores_of,
+)
 from permgrad.attribution.replace.plays import Play, Plays, Value
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
@@ -34,8 +42,8 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
-#: Donors of each row that every feature has, and rows up to which more are likely.
-FIRST_REPEATS, _FEW_ROWS = 2, 1000
+#: Rows up to which most features are likely to have as many donors as they may.
+_FEW_ROWS = 1000
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
 Collector = Callable[[str, Integers, Integers, Floats], None]
 
@@ -270,14 +278,14 @@ def rounds(
 ) -> Iterator[dict[range, list[Play]]]:
     """Yield the plays of a round by their repeats. They are played, and their sums in the game, before the next round.
 
-    ``n_repeats="auto"`` begins with two donors a row, and goes on where ``further_repeats`` says that it pays. With a
+    ``n_repeats="auto"`` begins with ``first_repeats`` and goes on where ``further_repeats`` says that it pays. With a
     tolerance there are 2, 4, 8, … until the interval is narrow enough. Noise and widths decide, never a p-value, so
     that intervals keep their coverage. With goals ``given`` there is one round.
     """
     repeats, most, tolerance = game.repeats, request.n_repeats, request.options.get("tolerance")
     once = tolerance is None and not request.automatic
-    goals = {name: most if once else min(FIRST_REPEATS, most) for play in plays.plays for name in play.names}
-    goals = goals if given is None else dict(given)
+    first = first_repeats(request.count) if request.automatic else most if once else min(FEWEST_REPEATS, most)
+    goals = {name: first for play in plays.plays for name in play.names} if given is None else dict(given)
     while goals:
         steps: dict[range, list[Play]] = {}
         for play in plays.plays:
@@ -304,8 +312,7 @@ def _width(game: Game, name: str) -> float:
 
 def expected_repeats(request: Request) -> int:
     """Return about how many donors a row will have: intervals of few rows are wide, so that more pay."""
-    few = request.n_repeats if request.count < _FEW_ROWS else min(FIRST_REPEATS + 1, request.n_repeats)
-    return few if request.automatic else request.n_repeats
+    return FEWEST_REPEATS + 1 if request.automatic and request.count > _FEW_ROWS else request.n_repeats
 
 
 def tabulate(

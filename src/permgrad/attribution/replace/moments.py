@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few, with_donors
+from permgrad.attribution.request.arguments import REPEATS
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
@@ -239,6 +240,14 @@ def estimated(moments: Estimable, confidence: float, group: int | None = None) -
 #: Further donors are drawn where their noise is more than this share of an importance's variance, and its interval
 #: wider than this share of the largest importance.
 _NOISE, _WIDTH = 0.25, 0.05
+#: Donors a row that every feature has. Few rows have more, so that there are so many pairs: a loss of few rows can have
+#: a long tail, which fewer pairs do not show.
+FEWEST_REPEATS, _FEWEST_PAIRS = 2, 1000
+
+
+def first_repeats(rows: int) -> int:
+    """Return how many donors each of some rows has at first."""
+    return int(np.clip(-(-_FEWEST_PAIRS // max(rows, 1)), FEWEST_REPEATS, REPEATS))
 
 
 def further_repeats(played: Mapping[str, tuple[int, Estimable]], most: int, confidence: float) -> dict[str, int]:
