@@ -25,11 +25,11 @@ from permgrad.attribution.subject.outputs import (
 )
 from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
-from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.base.late import pd
 from permgrad.models.devices import on_users_device
+from permgrad.models.undisturbed import seeded
 
 _PROBE_ROWS = 256
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
