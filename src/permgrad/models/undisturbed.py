@@ -163,7 +163,8 @@ def _kept(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Un
             undone.callback(own.pop, "forward", None)
         if not isinstance(part, torch.jit.ScriptModule):
             undone.callback(_put_back_registries, own, {name: dict(own[name]) for name in _REGISTRIES}, steps)
-            _without_inference(own["_parameters"], own["_buffers"])
+            for name, tensor in _without_inference(part):
+                undone.callback(setattr, part, name, tensor)  # a recurrent layer lists its weights, too
         for parameter in (one for one in part.parameters(recurse=False) if not one.is_inference()):
             undone.callback(parameter.requires_grad_, parameter.requires_grad)
         buffers = list(part.buffers(recurse=False))
@@ -186,15 +187,15 @@ def _put_back_registries(own: dict[str, Any], before: Mapping[str, dict[str, Any
             now.update(entries)
 
 
-def _without_inference(parameters: dict[str, Any], buffers: dict[str, Any]) -> None:
-    """Put copies in the place of weights made in inference mode, which have no gradients."""
+def _without_inference(part: nn.Module) -> list[tuple[str, Tensor]]:
+    """Put copies in the place of weights made in inference mode, which have no gradients. Return the weights."""
+    named = (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
+    taken = [(name, one) for name, one in named if one.is_inference()]
     with torch.inference_mode(mode=False), torch.no_grad():
-        for name, one in parameters.items():
-            if one is not None and one.is_inference():
-                parameters[name] = nn.Parameter(one.clone(), requires_grad=one.requires_grad)
-        for name, one in buffers.items():
-            if one is not None and one.is_inference():
-                buffers[name] = one.clone()
+        for name, one in taken:
+            trained = isinstance(one, nn.Parameter)
+            setattr(part, name, nn.Parameter(one.clone(), requires_grad=one.requires_grad) if trained else one.clone())
+    return taken
 
 
 def _cut_off(buffer: Tensor, trained: bool) -> None:
