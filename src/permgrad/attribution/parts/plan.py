@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.explain import find_method
 from permgrad.attribution.model import Model, described
 from permgrad.attribution.replace.plays import loss_game, loss_games
 from permgrad.attribution.request import Configured, Request, methods, name_of, refuse_interactions

@@ -26,7 +26,14 @@ from permgrad.attribution.subject.inputs import (
     shapes_in_words,
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.memory import refuse_first_call, refuse_memory, state_of, sums_of_weights, written
+from permgrad.attribution.subject.memory import (
+    check_memory,
+    refuse_first_call,
+    refuse_memory,
+    state_of,
+    sums_of_weights,
+    written,
+)
 from permgrad.attribution.subject.outputs import (
     as_target,
     form_of_places,
@@ -380,6 +387,10 @@ class NetworkSubject(Subject):
     def open(self) -> Any:
         """Run the body in eval mode with seeded generators, and then restore the network and the process."""
         return undisturbed(self.module)
+
+    def steady(self, inputs: Sequence[Tensor]) -> contextlib.AbstractContextManager[None]:
+        """Ask for the first rows before and after the body, in which nothing is restored."""
+        return check_memory(self, inputs)
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output that is explained, ``(b, K)``. The tensors are never changed.

@@ -78,18 +78,14 @@ def check_row_independence(
         return None
     roughly = outputs.to(advice.precision)
     with suppress(InputError):  # a model that does not take such rows has its say later
-        moved = _in_company(predict, few, beside, outputs)
+        # In another batch and order, and a mixed row alone: two calls say most.
+        count, alone = len(few[0]), predict([tensor[:1] for tensor in beside])
+        together = predict([torch.cat(pair).flip(0) for pair in zip(few, beside, strict=True)]).flip(0)
+        moved = max(_moved(outputs[:count], together[:count]), _moved(alone, together[count : count + 1]))
         if moved <= _rounding(roughly):
             return moved
     _check_thoroughly(lambda tensors: predict(tensors).to(advice.precision), few, beside, roughly, advice)
     return None
-
-
-def _in_company(predict: Predict, few: Sequence[Tensor], beside: Sequence[Tensor], outputs: Tensor) -> float:
-    """Return by how much rows move in another batch and order, and a mixed row alone: two calls say most."""
-    together = predict([torch.cat(pair).flip(0) for pair in zip(few, beside, strict=True)]).flip(0)
-    count, alone = len(few[0]), predict([tensor[:1] for tensor in beside])
-    return max(_moved(outputs[:count], together[:count]), _moved(alone, together[count : count + 1]))
 
 
 def _check_thoroughly(

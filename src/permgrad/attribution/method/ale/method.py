@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import shared_errors
-from permgrad.attribution.explanation.statistics import independent
+from permgrad.attribution.explanation.statistics import independent, shared_errors
 from permgrad.attribution.method.ale.effects import Axis, Curve, Sampled, accumulated, make_axes, read_columns
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods
