@@ -27,7 +27,7 @@ from permgrad.attribution.maps.placed import (
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
-from permgrad.attribution.subject.row_independence import out_of_order
+from permgrad.attribution.subject.soundness import out_of_order
 from permgrad.attribution.subject.subject import twice
 from permgrad.attribution.subject.tracing import listening
 from permgrad.base.arrays import Floats

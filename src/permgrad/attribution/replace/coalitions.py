@@ -19,8 +19,8 @@ from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import EffectsOf, Play
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.branches import BranchCut
-from permgrad.attribution.subject.finite import finite
 from permgrad.attribution.subject.network import ForwardError
+from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.models.batches import halved, in_batches

@@ -29,7 +29,7 @@ from permgrad.attribution.replace.plays import Play, Plays, Value
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
-from permgrad.attribution.subject.finite import settle
+from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output

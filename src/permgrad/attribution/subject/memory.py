@@ -10,7 +10,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.subject.row_independence import changed
+from permgrad.attribution.subject.soundness import changed
 from permgrad.base.errors import InputError, listed
 from permgrad.models.batches import with_fewer
 from permgrad.models.undisturbed import MOST_COPIED, Attributes, is_plain, put_back, same_numbers

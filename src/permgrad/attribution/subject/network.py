@@ -42,7 +42,7 @@ from permgrad.attribution.subject.outputs import (
 )
 from permgrad.attribution.subject.readings import find_readings
 from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
-from permgrad.attribution.subject.row_independence import changed, check_row_independence
+from permgrad.attribution.subject.soundness import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches

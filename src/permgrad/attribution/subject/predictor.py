@@ -23,7 +23,7 @@ from permgrad.attribution.subject.outputs import (
     label_place,
     resolve_outputs,
 )
-from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
+from permgrad.attribution.subject.soundness import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory, listed, warn_user

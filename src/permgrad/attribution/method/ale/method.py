@@ -17,7 +17,7 @@ from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
-from permgrad.attribution.subject.finite import settle
+from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, listed, shown, warn_user
