@@ -152,12 +152,14 @@ class PredictorSubject(Subject):
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
+        if not self.form.named:
+            return
         fitted, names = fitted_names(self.predictor), self.form.names
         # LightGBM writes an underscore for a space, and tables come with names in capitals, or with dots.
         want, have = ([re.sub(r"[\W_]+", "_", name).casefold() for name in each] for each in (fitted, names))
         if len(set(want)) < len(want) or len(set(have)) < len(have):
             want, have = list(fitted), list(names)
-        if not (self.form.named and set(want) & set(have)) or want == have:
+        if not set(want) & set(have) or want == have:
             return
         try:  # a model that takes the same cells under other names goes by their places
             by_place = torch.equal(self.forward(few, [f"column {place}" for place in range(len(names))]), outputs)
