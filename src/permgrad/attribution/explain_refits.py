@@ -35,10 +35,9 @@ from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import _safe_indexing
 
+from permgrad.attribution.explain import find_method
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import MOST_TOGETHER
-from permgrad.attribution.explanation.statistics import error_correlation, interval, two_parts
-from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.explanation.statistics import MOST_TOGETHER, error_correlation, interval, two_parts
 from permgrad.attribution.replace.game import global_explanation, play_losses
 from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.replace.plays import loss_game, loss_games

@@ -32,7 +32,6 @@ class Progress(ExitStack):
 
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
         super().__init__()
-        label = printable(label)
         self._writes, self._label, self._started = False, label, time.monotonic()
         wanted = check_flag("progress", mode, auto=True)
         wanted = False if wanted == "auto" and startup.silent else wanted
@@ -51,12 +50,12 @@ class Progress(ExitStack):
         if _rewrites(stream) if wanted == "auto" else wanted:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=label, file=stream, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=printable(label), file=stream, leave=False, dynamic_ncols=True)
             self.callback(self._bar.close)
             self._writes = True
         elif wanted == "auto" and lines and stream is not None:
             # From a thread: a single step may take minutes.
-            work = (self, total, label, stream)
+            work = (self, total, printable(label), stream)
             threading.Thread(target=_write_lines, args=work, name="permgrad-progress", daemon=True).start()
             self._writes = True
 
@@ -76,8 +75,10 @@ class Progress(ExitStack):
         ):
             few, rows, self.rows = min(10_000, self.rows // 10), self.rows, 0
             _ = self._bar is None or self._bar.clear()
-            words = f"{self._label}: about {readable(left)} left. In Python, max_rows={few} explains a random part"
-            _write_line(sys.stderr, f"{words} in about {readable((spent + left) * few / rows)}\n")
+            words = f"about {readable(left)} left. In Python, max_rows={few} explains a random part"
+            _write_line(
+                sys.stderr, f"{printable(self._label)}: {words} in about {readable((spent + left) * few / rows)}\n"
+            )
 
     def rest(self, steps: float) -> None:
         """Let what is left of the bar stand for so many steps, where more or fewer come than were planned."""

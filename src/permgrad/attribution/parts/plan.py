@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.explain import find_method
 from permgrad.attribution.model import Model, described
 from permgrad.attribution.replace.moments import FEWEST_REPEATS, first_repeats
 from permgrad.attribution.replace.plays import loss_game, loss_games

@@ -15,10 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from permgrad.attribution.explain import answer, explain_some
+from permgrad.attribution.explain import answer, explain_some, find_method
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.frames import file_frame
-from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.parts.engines import Engine, LocalEngine, make_engine, settle_model
 from permgrad.attribution.parts.engines.frames import explain_on

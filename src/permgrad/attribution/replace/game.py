@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import shared_errors
+from permgrad.attribution.explanation.statistics import shared_errors
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.conditional import conditional_sampler
 from permgrad.attribution.replace.donors import Lenders
@@ -37,7 +37,7 @@ from permgrad.attribution.replace.plays import Play, Plays, Value
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
-from permgrad.attribution.subject.finite import settle
+from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
@@ -236,15 +236,6 @@ class Game:
         weights = None if request.sample_weight is None else request.sample_weight[rows]
         self.moments[player].add(rows, donors, effects[:, :, 0], classes=classes, weights=weights)
 
-    def table(self, quantities: int) -> Floats:
-        """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs, quantities)``.
-
-        Outputs are all rows, then the rows of each class.
-        """
-        repeats = {name: self.repeats[name] for name in self.request.space.names}
-        count = 1 + len(self.request.subject.outputs.class_names)
-        return tabulate(repeats, self.moments, count, quantities, self.request.confidence)
-
 
 def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, int] | None = None) -> Game:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
@@ -318,7 +309,10 @@ def expected_repeats(request: Request) -> int:
 def tabulate(
     repeats: Mapping[str, int], moments: Mapping[str, Estimable], outputs: int, quantities: int, confidence: float
 ) -> Floats:
-    """Return what ``Game.table`` does, for the players of ``repeats``."""
+    """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs, quantities)``.
+
+    Players are those of ``repeats``. Outputs are all rows, then the rows of each class.
+    """
     numbers = np.zeros((5, len(repeats), outputs, quantities))
     # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
     numbers[4] = 1.0
@@ -397,7 +391,9 @@ def global_explanation(
         **plays.facts,
     }
     if numbers is None:
-        names, numbers = request.space.names, game.table(len(plays.names))
+        names, count = request.space.names, 1 + len(request.subject.outputs.class_names)
+        repeats = {name: game.repeats[name] for name in names}
+        numbers = tabulate(repeats, game.moments, count, len(plays.names), request.confidence)
         fields["correlation"] = shared_errors(len(names), shown, partial(scores_of, names, game.moments))
     outputs = tuple(("all", *request.subject.outputs.class_names)[index] for index in shown)
     return build(

@@ -7,6 +7,7 @@ Every subject predicts. Its other capabilities are methods here, and nobody asks
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -110,6 +111,10 @@ class Subject:
     def open(self) -> Any:
         """Return a context manager that puts the module into eval mode and then restores it."""
         raise NotImplementedError
+
+    def steady(self, inputs: Sequence[Tensor]) -> AbstractContextManager[None]:  # noqa: ARG002 — of what remembers
+        """Return a context manager that refuses a model if calls in its body change what later calls return."""
+        return nullcontext()
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the network's raw outputs, ``(b, K)``, differentiable. The tensors are never changed."""
