@@ -138,8 +138,8 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
     codes, levels = column_levels(series, name)
     if isinstance(levels, np.ndarray):
         numbers, is_date = levels, dates.is_moment(series)
-        if whole := dates.find_whole_format(levels):
-            numbers, is_date = dates.date_seconds([canonical(level) for level in levels], whole[0]), True
+        if dates.are_whole_dates(levels):
+            numbers, is_date = dates.date_seconds([canonical(level) for level in levels], dates.WHOLE), True
         elif isinstance(series.dtype, pd.CategoricalDtype) and not series.dtype.ordered:
             return ColumnCells("levels", codes, None, None, Distinct.of(series, name).texts)
     elif form := dates.find_date_format(levels):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from permgrad.base.errors import InputError, did_you_mean, synonym, unknown
+from permgrad.base.late import pd
 from permgrad.runs.options import (
     BASELINES,
     DATA_SETS,
@@ -290,10 +291,11 @@ class RunRequest(SplitRequest):
         if self.thorough:
             problem = f"--max-rows {ALL_ROWS} and --time-limit cannot be combined"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
-        from permgrad.data.read.dates import duration_seconds  # only a limit needs it
-
-        number = self.time_limit.strip()
-        seconds = float(number) if re.fullmatch(r"\d+(?:\.\d+)?", number) else float(duration_seconds([number])[0])
+        limit = self.time_limit.strip()
+        try:
+            seconds = float(limit) if re.fullmatch(r"\d+(?:\.\d+)?", limit) else pd.Timedelta(limit).total_seconds()
+        except ValueError:
+            seconds = math.nan
         if not 1 <= seconds < math.inf:
             problem = f"--time-limit must be a time of at least a second, got {self.time_limit!r}"
             raise InputError(problem, hint="For example: --time-limit 300, 5m or 1h30m.", code="PG002")

@@ -255,10 +255,8 @@ class TableEncoder:
         self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
         self._stored = self.schema_.stored
         place = {column.name: j for j, column in enumerate(self._stored)}
-        # Columns of yes and no, or of dates: their cells may hold words that cannot be read.
-        self._worded = {
-            j: one for j, one in enumerate(self._stored) if one.kind in ("boolean", "date") and one.storage != "number"
-        }
+        # Their cells may hold a third word.
+        self._pairs_of_words = {j: one.name for j, one in enumerate(self._stored) if one.storage == "pair"}
         # Source in the matrix of stored numbers, target among the encoded columns, and the kind of missingness.
         pairs: dict[str, list[tuple[int, int, int]]] = {"value": [], "boolean": [], "missing": []}
         self._parts: dict[int, list[tuple[int, str]]] = {}
@@ -331,13 +329,13 @@ class TableEncoder:
             for column, part in parts:
                 out[:, column] = date_part(part, calendar, years)
         surprises = {}
-        for place, worded in self._worded.items():
+        for place, name in self._pairs_of_words.items():
             unread = np.isnan(values[:, place])
             if unread.any():
-                distinct = Distinct.of(frame[worded.name], worded.name)
+                distinct = Distinct.of(frame[name], name)
                 bad = np.zeros(len(distinct.texts), dtype=bool)
                 bad[distinct.index[unread & (distinct.index >= 0)]] = True
-                surprises[worded.name] = self._surprise(distinct, worded.name, bad, worded.kind)
+                surprises[name] = self._surprise(distinct, name, bad, "boolean")
         self._write_scores(frame, out, crossed)
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
@@ -405,7 +403,6 @@ class TableEncoder:
         one, several = {
             "categorical": ("is an unseen category", "are unseen categories"),
             "boolean": ("is neither of the two training values", "are neither of the two training values"),
-            "date": ("is not a readable date", "are not readable dates"),
         }[kind]
         fate = "unknown" if kind == "categorical" else "missing"
         return (

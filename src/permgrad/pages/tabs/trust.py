@@ -24,7 +24,7 @@ from permgrad.pages.facts import (
 )
 from permgrad.pages.findings import CALIBRATION, NOT_CHECKED, Writer, say
 from permgrad.pages.tabs.sensitive import sensitive
-from permgrad.pages.units import advantage
+from permgrad.pages.units import loss_without
 from permgrad.pages.verdict import verdict
 from permgrad.pages.views import SectionView, Tab, TableView, as_count, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import (
@@ -234,10 +234,10 @@ def reading(section: SectionView, content: Assessment) -> None:
     explanation = content.explanation
     terms: dict[str, str] = {}
     if explanation is not None:
-        meaning = "The share of the model's advantage over a constant that is lost when the feature is shuffled."
-        if advantage(explanation.meta, content.metrics or {}) is None:
-            quantity = quantity_of(explanation)
-            meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
+        quantity = quantity_of(explanation)
+        meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
+        if (loss := loss_without(explanation.meta, content.metrics or {})) is not None:
+            meaning = f"How much the {loss.label} grows when the feature is shuffled."
         paths = len(explanation.parts) > 1 and content.image_counts
         alike = ["features", *["classes"] * (len(explanation.outputs) > 1), *["paths"] * paths]
         terms["Importance"] = f"{meaning} Numbers of different {listed(alike)} can be compared."
@@ -285,7 +285,7 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
     section.table(table_of(f"Ranks that hold for all features at once with {level} certainty.", columns))
 
 
-def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
+def trainings(section: SectionView, content: Assessment, refits: Explanation) -> None:
     """What other trainings on other rows would say."""
     facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
     low_rows, most_rows = facts["trained"]
@@ -296,7 +296,12 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
         "include the chance of training, rows and replacements.",
     )
     order = [refits.names.index(name) for name in refits.ranking()]
-    low, high = (end[order, 0] for end in refits.ci())
+    mean, (low, high) = refits.values[order, 0], (end[order, 0] for end in refits.ci())
+    spread, quantity = refits.part_std["between"][order, 0], quantity_of(refits)
+    if (loss := loss_without(refits.meta, content.metrics or {})) is not None:
+        spread = (loss.growth(mean + spread) - loss.growth(mean - spread)) / 2
+        mean, low, high = map(loss.growth, (mean, low, high))
+        quantity = loss.grown
     ranked, first = [refits.names[place] for place in order], refits.meta["another_training"]["first"]
 
     def in_trainings(share: float | None) -> str:
@@ -304,12 +309,12 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
 
     columns = [
         names(ranked, refits.level, ["best" if name in refits.clearly_matter() else "" for name in ranked]),
-        figures_of("importance", refits.values[order, 0], numbers(refits.values[order, 0])),
+        figures_of("importance", mean, numbers(mean)),
         intervals_of(low, high, level=confidence_words(refits)),
-        figures_of("between trainings", refits.part_std["between"][order, 0], number),
+        figures_of("between trainings", spread, number),
         figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
     ]
-    caption = f"Mean importance over trainings: {quantity_of(refits)}. Between trainings: its standard "
+    caption = f"Mean importance over trainings: {quantity}. Between trainings: its standard "
     caption += "deviation. Bold: clearly matters."
     section.table(table_of(caption, columns))
 
