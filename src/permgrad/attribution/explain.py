@@ -289,7 +289,7 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
     """Return the facts that the parts have in common, and those of each part."""
     common = ("seed", "rows_explained", "background", "confidence", "task", "versions", "independent", *OF_ROWS[1:])
     metas = {name: part.meta for name, part in explanations.items()}
-    first = next(iter(metas.values()))
+    first, repeats = next(iter(metas.values())), [meta.get("n_repeats", 1) for meta in metas.values()]
     return {
         **{key: first[key] for key in common if key in first},
         "methods": {name: part.method for name, part in explanations.items()},
@@ -297,7 +297,7 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
         "quantities": {name: meta.get("quantity", "") for name, meta in metas.items()},
         "quantity": "different for each modality (see quantities)",
         "unit": "different for each modality (see units)",
-        "n_repeats": "auto" if "auto" in (given := [meta.get("n_repeats", 1) for meta in metas.values()]) else max(given),
+        "n_repeats": "auto" if "auto" in repeats else max(repeats),
         "seconds": sum(float(meta.get("seconds", 0.0)) for meta in metas.values()),
         "by_input": metas,
     }
