@@ -351,7 +351,7 @@ def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
 
 
 def _try_out(model: Any) -> None:
-    """Predict a row without a cell with a fitted model, and look at all that it brings along. Raise ``ValueError``.
+    """Predict a row without a cell, and look at all that a fitted model brings along. Raise ``ValueError``.
 
     Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its
     seal.
