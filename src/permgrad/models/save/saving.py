@@ -20,7 +20,7 @@ from safetensors.torch import load as weights_from_bytes
 from torch import Tensor, nn
 
 from permgrad.base import __version__
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Floats32
 from permgrad.base.checks import check_choice, check_kind, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.near_names import with_near_names
@@ -356,21 +356,10 @@ def _try_out(model: Any) -> None:
     Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its
     seal.
     """
-    encoder, outputs = model.preprocessor_, model.module_.outputs
-    names = encoder.feature_names_in_
-    if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
-        raise ValueError("names of features that are no text, or stand more than once")
-    if strange := {name for columns in encoder.groups_.values() for name in columns} - set(names):
-        raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
-    if np.any(np.diff(encoder.feature_of_) < 0):
-        raise ValueError("encoded columns that are not in the order of their features")
-    encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
+    names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
     with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
-        if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
-            raise ValueError("an encoder that gives no finite numbers for a row without a cell")
-        predicted = model.predict_encoded(encoded)
+        predicted = model.predict_encoded(_encoded_empty_row(model.preprocessor_))
         if predicted.shape != (1, outputs) or model.n_features_in_ != len(names):
             raise ValueError(f"outputs of shape {predicted.shape} in the place of {(1, outputs)}, or other features")
         if [str(name) for name in getattr(model, "feature_names_in_", names)] != list(names):
@@ -385,6 +374,22 @@ def _try_out(model: Any) -> None:
         raise ValueError("a history that does not hold numbers")
     if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
         raise ValueError("a target's mean and scale that are not finite")
+
+
+def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
+    """Return how an encoder encodes a row without a cell ``(1, encoded)``."""
+    names = encoder.feature_names_in_
+    if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+        raise ValueError("names of features that are no text, or stand more than once")
+    if strange := {name for columns in encoder.groups_.values() for name in columns} - set(names):
+        raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
+    if np.any(np.diff(encoder.feature_of_) < 0):
+        raise ValueError("encoded columns that are not in the order of their features")
+    encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
+    encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
+    if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
+        raise ValueError("an encoder that gives no finite numbers for a row without a cell")
+    return encoded
 
 
 def _check_background(rows: Array, width: int, target: Array) -> None:

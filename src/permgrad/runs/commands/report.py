@@ -42,8 +42,8 @@ def rebuild_report(request: ReportRequest) -> Outcome:
     earlier = None if request.against is None else finished_record(request.against)
     with loading():
         from permgrad.models.save.saving import load
-        from permgrad.pages.changes import changes_facts, since_words
         from permgrad.pages.report import check_path
+        from permgrad.pages.sentences import changes_facts
         from permgrad.runs.run.assessing import REPORT, SUMMARY_FILE, look_of, read_assessment, write_page
 
     look = look_of(record, title=request.title, keep_rows=request.keep_rows)
@@ -63,8 +63,9 @@ def rebuild_report(request: ReportRequest) -> Outcome:
         if target is None:
             note_files(path, record, among=(REPORT, SUMMARY_FILE, documents.METRICS))
     facts: dict[str, Any] = {"report": os.fspath(report), "folder": os.fspath(path)}
-    said = [] if changes is None else [since_words(changes)]
-    facts |= {} if changes is None else {"changes": changes_facts(changes)}
+    if changes is not None:
+        facts["changes"] = changes_facts(changes)
+    said = [] if changes is None else [facts["changes"]["sentence"]]
     return Outcome(facts, as_lines([*said, f"Report: {report}"]))
 
 
