@@ -19,10 +19,9 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection, SimilarRows
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.attribution.explanation import Explanation
-from permgrad.evaluation.cards import Sample, feature_cards
+from permgrad.evaluation.cards import Sample, feature_cards, pair_effects
 from permgrad.evaluation.listing import nearest_rows
 from permgrad.evaluation.metrics import evaluate
-from permgrad.evaluation.pair_effects import pair_effects
 from permgrad.evaluation.skill import Predicted, skill
 
 NAMES = [

@@ -20,8 +20,7 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, error_in_words, shown, text_of
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
-from permgrad.evaluation.cards import Sample
-from permgrad.evaluation.pair_effects import beyond_each, pair_effects
+from permgrad.evaluation.cards import Sample, beyond_each, pair_effects
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded, thinned

@@ -34,8 +34,7 @@ from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import read_json
 from permgrad.data.types.findings import told_of_columns
-from permgrad.evaluation.baselines.fitting import baselines
-from permgrad.evaluation.baselines.settings import check_settings
+from permgrad.evaluation.baselines.fitting import baselines, check_settings
 from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
 from permgrad.pages.tuning import tuning_page
