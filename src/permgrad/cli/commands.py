@@ -404,7 +404,7 @@ def mcp(request: McpRequest) -> Outcome:
     They describe a table, run, compare, and explain rows, with the results of --json (docs/for-programs.md). Tables may
     be anywhere. Nothing is written outside the folder.
     """
-    from permgrad.base.optional import optional
+    from permgrad.base.late import optional
 
     folder = request.folder.resolve()
     if not folder.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.base.stored import TIMES
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.save.saving import load
