@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Array, Floats
 from permgrad.data.types.identifiers import YEARS, are_whole, names_time
 
 #: Fewer numbers do not show whether neighbours are alike. Names fill a stretch of numbers at least so densely.
@@ -70,8 +70,9 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
     from scipy.special import fdtrc
 
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    outputs = [y == label for label in range(classes)] if classes else [y]
-    means = np.stack([_level_means(place, counts, np.asarray(output, dtype=np.float64)) for output in outputs])
+    outputs = [np.asarray(y == label, dtype=np.float64) for label in range(classes)] if classes else [y]
+    # Of each level, less the mean of all rows.
+    means = np.stack([np.bincount(place, output - output.mean(), len(counts)) / counts for output in outputs])
     total = sum(float(np.var(output)) for output in outputs) * len(y)
     between = float((counts * means**2).sum())
     rows, levels = len(y), len(counts)
@@ -86,8 +87,3 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
     pairs = exact[1:] * exact[:-1]
     shared = float((pairs * means[:, 1:] * means[:, :-1]).sum() / pairs.sum()) / own
     return float(own / (own + noise)), float(shared + 2 / np.sqrt(levels))
-
-
-def _level_means(place: Integers, counts: Integers, output: Floats) -> Floats:
-    """Return the mean of each level, less the mean of all rows ``(levels,)``."""
-    return np.asarray(np.bincount(place, output - output.mean(), len(counts)) / counts)

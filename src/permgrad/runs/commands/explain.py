@@ -46,7 +46,6 @@ from permgrad.runs.run.predicting import cache_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.data.parts.partitions import PartitionedTable
 
 
 #: Rows of a model file's table that are their own donors, and donors drawn for fewer rows. The same as for a network.
@@ -349,14 +348,6 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
 
 
 # ---- in parts --------------------------------------------------------------------------------------------------------
-def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | None:
-    """Return the run's target if the table has it with at least one value."""
-    name = data.get("target")
-    if name is None or name not in table.columns or not any_known(table, str(name), plain(data.get("na", ()))):
-        return None
-    return str(name)
-
-
 def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool) -> None:
     """Warn that the column of targets is empty, or refuse it if the user ``named`` it. Without a column, do nothing."""
     name = data.get("target")
@@ -389,7 +380,8 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
     predicting.use_threads(request.threads)
     # Only a loss needs targets. Other explanations accept rows without one.
     if y is None and request.scope != "local" and loss_game(request.method) is not None:
-        y = target_column(data, opened)
+        name = str(data.get("target"))  # where the table has at least one value of it
+        y = name if name in opened.columns and any_known(opened, name, plain(data.get("na", ()))) else None
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
     saved = predicting.saved_in(folder)

@@ -120,7 +120,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     request.check()
     need_optuna()
     space = get_space(request.space) if request.model == "network" else get_model_space(request.model, request.space)
-    identity = identity_of(request, space)
+    # What the results of trials depend on. The preset that a space is around may be a file, too.
+    identity = configuration(request) | {"space content": configuration_hash(space.content)}
     folder = request.folder
     refuse_input(folder, request.files, names=STUDY.names)
     beside = {"storage": request.shown_storage, "study": request.study}
@@ -153,12 +154,6 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
                 f"Interrupted after {count} of {total} trials. Run the same command to resume."
             ) from None
         return export_winner(session)
-
-
-def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
-    """Return everything that the results of a study's trials depend on."""
-    # The preset that a space is around may be a file, too.
-    return configuration(request) | {"space content": configuration_hash(space.content)}
 
 
 @contextlib.contextmanager
