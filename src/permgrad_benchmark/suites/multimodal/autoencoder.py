@@ -51,11 +51,6 @@ class ImageCard:
         """Where the file is downloaded from."""
         return f"https://zenodo.org/records/10519652/files/{self.name}.npz?download=1"
 
-    @property
-    def file_name(self) -> str:
-        """The file looked up."""
-        return f"{self.name}.npz"
-
 
 image_cards: Registry[ImageCard] = Registry("image set")
 """Named sets of images; any other file of the same form can be read by its path."""
@@ -109,7 +104,7 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
     if name in image_cards:
         card = image_cards.get(name)
         what, versions = f"image set {name!r}", dict(card.versions)
-        return store.find_file(what, card.file_name, "md5", card.md5, card.url, card.url, versions=versions), name
+        return store.find_file(what, f"{name}.npz", "md5", card.md5, card.url, card.url, versions=versions), name
     if name.endswith(".npz") or Path(name).name != name:
         path = Path(name).expanduser()
         if not path.is_file():
@@ -198,8 +193,7 @@ def _read(name_or_path: str, data: str | None) -> ImageSet:
         problem = f"An image set needs at least {_FEWEST} images, got {len(pixels)} in {images.name!r}"
         raise InputError(problem, hint="Choose a larger set.", code="PG013")
     grey = pixels.astype(np.float32) / 255.0
-    if grey.ndim == 4:
-        grey = grey.mean(axis=3)
+    grey = grey.mean(axis=3) if grey.ndim == 4 else grey
     return ImageSet(images.name, images.md5, torch.from_numpy(grey)[:, None])
 
 
