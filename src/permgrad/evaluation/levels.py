@@ -14,7 +14,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.data.read import dates
 from permgrad.data.read.cells import Distinct, canonical
-from permgrad.data.types.duplicates import column_levels
+from permgrad.data.types.as_one import column_levels
 
 #: Each row's level, and the levels' names.
 Levels = tuple[Integers, list[str]]

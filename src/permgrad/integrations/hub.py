@@ -8,7 +8,7 @@ from typing import Any
 
 from permgrad.attribution.model import as_model
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.base.stored import TIMES
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.save.saving import load

@@ -18,7 +18,7 @@ from permgrad.base import __version__
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import atomic_path, writing
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.base.random import generator
 from permgrad.imaging.foreign import ForeignRenderer
 from permgrad.models.estimators.calibration import Calibration

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.integrations.records import RunRecord
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, counted, error_in_words, listed, two_sentences, warn_user
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.read.cells import canonical
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.sections.rows import strongest_parts
 from permgrad.attribution.maps.drawn import MAP_NAMES
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.cards import written
-from permgrad.evaluation.listing import strongest_parts
 from permgrad.pages.facts import leading
 from permgrad.pages.findings import say
 from permgrad.pages.inputs import displayable, shown_input, texts_of, words_of

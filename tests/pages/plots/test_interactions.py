@@ -14,8 +14,7 @@ from tests.pages.conftest import NAMES, global_explanation, pairs_explanation
 import permgrad as pg
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import InputError
-from permgrad.pages.effects import effect_words
-from permgrad.pages.plots.interactions import pair_effect
+from permgrad.pages.plots.interactions import effect_words, pair_effect
 
 
 @pytest.fixture(name="pairs", scope="module")

@@ -177,25 +177,19 @@ class TableEncoder:
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
         sloped = {name: numbers for name, kind in wide.items() if kind not in read and name not in both}
-        self.scores_, crossed = Scores.fit(columns, other, target, self._vectors(written), sloped)
+        texts, vectors = self.texts_, dict[str, Floats32]()
+        if texts is not None and texts.encoder is not None:
+            vectors = {name: texts.vectors(cells) for name, cells in written.items()}
+        self.scores_, crossed = Scores.fit(columns, other, target, vectors, sloped)
         self.read_texts_with(self.texts_)
         self.scoreless_ = [name for name in wide if name not in {*crossed, *both}]
-        self._add_scores(crossed, [self.slots_[place].name for place in np.flatnonzero(narrow)])
-        return self._encode(frame, crossed)
-
-    def _add_scores(self, crossed: Mapping[str, Floats32], numbered: list[str]) -> None:
-        """Put scores in the place of levels, and beside numbers."""
+        # Scores take the place of levels, and stand beside numbers.
+        numbered = [self.slots_[place].name for place in np.flatnonzero(narrow)]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         for name, scores in crossed.items():
             slots += self._score_slots(name, scores, numbered)
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
-
-    def _vectors(self, written: Mapping[str, Any]) -> dict[str, Floats32]:
-        """Return the vectors of columns of text, where something makes some."""
-        texts = self.texts_
-        if texts is None or texts.encoder is None:
-            return {}
-        return {name: texts.vectors(cells) for name, cells in written.items()}
+        return self._encode(frame, crossed)
 
     def _score_slots(self, name: str, scores: Floats32, names: list[str]) -> list[Slot]:
         """Return the slots of a column's scores, of its slopes on numbers, and of numbers that are centred in it.

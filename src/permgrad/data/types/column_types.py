@@ -22,8 +22,7 @@ from permgrad.data.read.whole_numbers import different_and_left
 from permgrad.data.read.written_numbers import CURRENCY, MEASURE, NUMBERS
 from permgrad.data.types import identifiers
 from permgrad.data.types.flags import FLAGS, Flag, reason_of
-from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, is_free_text
-from permgrad.data.types.names_by_target import flag_by_target
+from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, flag_by_target, is_free_text
 
 Kind: TypeAlias = Literal[
     "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"
@@ -157,7 +156,7 @@ def infer_schema(
     order is theirs.
 
     Of numbers that are left the ``target`` (class indexes or numbers ``(rows,)``, and how many classes, 0 of a number)
-    may say that they are names, or levels beside amounts, see ``names_by_target``.
+    may say that they are names, or levels beside amounts, see ``flag_by_target``.
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na)

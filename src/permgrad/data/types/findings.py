@@ -15,8 +15,8 @@ import numpy as np
 
 from permgrad.base.errors import counted, listed, option_of, printable, warn_user
 from permgrad.base.late import is_frame, pd
+from permgrad.data.types.as_one import same_columns
 from permgrad.data.types.column_types import ColumnType, Schema
-from permgrad.data.types.duplicates import same_columns
 
 #: Groups of columns, and columns of each, that a sentence names.
 _MOST = 5

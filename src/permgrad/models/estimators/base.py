@@ -42,9 +42,8 @@ from permgrad.models.network.options import NetworkOptions
 from permgrad.models.network.summary import summarize
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import untouched
-from permgrad.models.train.learner import EpochWatcher
+from permgrad.models.train.learner import EpochWatcher, train
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import train
 
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
@@ -248,7 +247,7 @@ class HyNNBase(BaseEstimator):
         levels = settings.network.level_embedding_size > 0
         encoder.fit(frame, schema=known_types(self, encoder, frame, schema, target if levels else None))
         if encoder.schema_.of_kind("image"):
-            from permgrad.models.images.features import ImageFeatures  # few tables have images
+            from permgrad.models.images import ImageFeatures  # few tables have images
 
             encoder.images_ = ImageFeatures(self.image_encoder, settings.device)
         found = find_as_one(self, frame, encoder.schema_)
@@ -384,10 +383,10 @@ class HyNNBase(BaseEstimator):
             raise InputError(problem, hint="Pass what the model's last prepare returned.", code="PG004")
         job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
         with untouched():
-            outcome = train(job, prepared.device, on_epoch=on_epoch)
-            history = pd.DataFrame(outcome.history)
+            learner = train(job, prepared.device, on_epoch=on_epoch)
+            history = pd.DataFrame(learner.history)
             self.history_ = history.assign(epoch=history["epoch"].astype(int))
-            self.best_epoch_ = outcome.best_epoch
+            self.best_epoch_ = learner.best_epoch
             self.training_options_ = dataclasses.asdict(job.options)
             learn_from_held_out(self, prepared)
         return self

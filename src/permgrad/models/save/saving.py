@@ -5,26 +5,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load as weights_from_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from permgrad.base import __version__
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Floats32
 from permgrad.base.checks import check_choice, check_kind, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.near_names import with_near_names
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
+from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.read.cells import check_characters
 from permgrad.imaging.foreign import renderer_from_dict
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import Calibration
@@ -35,8 +38,10 @@ from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.save.checks import built, check_layers, try_out
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, OTHERS_VERSION, WEIGHTS
+from permgrad.models.train.guard import sheltered
+
+Module = TypeVar("Module", bound=nn.Module)
 
 #: What reads the models of other libraries, by the kind in their description.
 _OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
@@ -106,7 +111,7 @@ def load_trusting(
         model.module_ = model.module_.to(chosen).eval()
         for reader in (model.preprocessor_.images_, model.preprocessor_.texts_):
             _ = None if reader is None else reader.to(chosen)
-        try_out(model)
+        _try_out(model)
         return model
 
 
@@ -291,9 +296,9 @@ def read_features(model: Any, description: Mapping[str, Any], weights: dict[str,
 
         model.preprocessor_.read_texts_with(TextFeatures(model.text_encoder))
     if columns := description.get("images_of_columns"):
-        from permgrad.models.images.features import ImageFeatures  # few tables have images
+        from permgrad.models.images import ImageFeatures  # few tables have images
 
-        model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
+        model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, _built, model.image_encoder)
 
 
 def _rebuild_network(
@@ -310,7 +315,8 @@ def _rebuild_network(
     if content["encoded"] != encoded:
         raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
     layers = sum(len(sizes) for sizes in dataclasses.asdict(options).values() if isinstance(sizes, tuple))
-    check_layers(layers, weights, options.members)
+    if layers > len(weights) + 1 or options.members > sum(weight.numel() for weight in weights.values()):
+        raise ValueError(f"a network of {layers} layers and {options.members} members for {len(weights)} weights")
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: Any = None
     if isinstance(renderer, Renderer):
@@ -320,7 +326,95 @@ def _rebuild_network(
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
     columns |= {"products": products, "rates": content.get("rates", False)}
     outputs = int(content["outputs"])
-    module = built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
+    module = _built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
     if "image" in module.paths:
         module.renderer = renderer
     return module
+
+
+def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
+    """Return a network with its weights. No memory is taken for one that is larger than they are."""
+    with sheltered(0):
+        with torch.device("meta"):  # where tensors have sizes, and no memory
+            expected = make().state_dict()
+        if set(weights) != set(expected):
+            raise ValueError(f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit the network")
+        for name, stored in weights.items():
+            if stored.shape != expected[name].shape or stored.dtype != expected[name].dtype:
+                kinds = [f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name])]
+                raise ValueError(f"weights {name} are {kinds[0]} in the place of {kinds[1]}")
+            if not bool(torch.isfinite(stored).all()):
+                raise ValueError(f"weights {name} are not all finite")
+        module = make()
+    module.load_state_dict(weights)
+    return module
+
+
+def _try_out(model: Any) -> None:
+    """Predict a row without a cell, and look at all that a fitted model brings along. Raise ``ValueError``.
+
+    Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its
+    seal.
+    """
+    names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
+    with warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predicted = model.predict_encoded(_encoded_empty_row(model.preprocessor_))
+        if predicted.shape != (1, outputs) or model.n_features_in_ != len(names):
+            raise ValueError(f"outputs of shape {predicted.shape} in the place of {(1, outputs)}, or other features")
+        if [str(name) for name in getattr(model, "feature_names_in_", names)] != list(names):
+            raise ValueError("the names of its features are not those that its encoder knows")
+        _check_background(model.background_, model.module_.encoded, model.background_target_)
+        if hasattr(model, "classes_"):
+            _check_classes(model, outputs)
+            probabilities = model.calibration_.probabilities(predicted)
+            if probabilities.shape != (1, len(model.classes_)) or not np.isfinite(probabilities).all():
+                raise ValueError("probabilities that are not one for each class")
+    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
+        raise ValueError("a history that does not hold numbers")
+    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
+        raise ValueError("a target's mean and scale that are not finite")
+
+
+def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
+    """Return how an encoder encodes a row without a cell ``(1, encoded)``."""
+    names = encoder.feature_names_in_
+    if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+        raise ValueError("names of features that are no text, or stand more than once")
+    if strange := {name for columns in encoder.groups_.values() for name in columns} - set(names):
+        raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
+    if np.any(np.diff(encoder.feature_of_) < 0):
+        raise ValueError("encoded columns that are not in the order of their features")
+    encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
+    encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
+    if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
+        raise ValueError("an encoder that gives no finite numbers for a row without a cell")
+    return encoded
+
+
+def _check_background(rows: Array, width: int, target: Array) -> None:
+    """Refuse, with a ValueError, background rows that are not encoded rows ``(rows, width)`` of the model."""
+    if target.ndim != 1:
+        raise ValueError(f"a background's target of shape {target.shape}")
+    # Saved without rows, a target only says how frequent classes are.
+    if rows.shape != (len(target) if len(rows) else 0, width) or rows.dtype != np.float32:
+        raise ValueError(f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns")
+    if not np.isfinite(rows).all():
+        raise ValueError("a background with numbers that are not finite")
+
+
+def _check_classes(model: Any, outputs: int) -> None:
+    """Refuse, with a ValueError, classes that are not one for each output. Two may share one."""
+    classes, weights = model.classes_, model.class_weights_
+    if not len(model.background_target_):
+        raise ValueError("a background that has no class")
+    if classes.ndim != 1 or len(classes) < 2 or outputs not in ((1, 2) if len(classes) == 2 else (len(classes),)):
+        raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")
+    if len(np.unique(classes.astype(str) if classes.dtype == object else classes)) < len(classes):
+        raise ValueError("classes that stand more than once")
+    try:
+        check_characters(classes.tolist(), "classes")
+    except InputError:
+        raise ValueError("classes that hold half a character") from None
+    if weights.shape != classes.shape or not np.isfinite(weights).all():
+        raise ValueError(f"class weights of shape {weights.shape} for {len(classes)} classes")

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import InputError, error_in_words
-from permgrad.evaluation.baselines.fitting import check_savable, check_skops
-from permgrad.evaluation.baselines.settings import read_settings, try_settings
+from permgrad.evaluation.baselines.fitting import check_savable, check_skops, read_settings, try_settings
 from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.options import is_file
 
