@@ -243,11 +243,49 @@ def test_the_mlp_does_not_see_units():
 
 def test_linear_is_the_closed_form():
     train, validation, test = parts("regression")
-    fitted = fit_baseline("linear", "regression", train, validation)
+    fitted = fit_baseline("linear", "regression", train, validation, options={"alpha": 1.0})
     scaled = (train.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
     held = (test.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
     weights = np.linalg.solve(scaled.T @ scaled + np.eye(4), scaled.T @ (train.y - train.y.mean()))
     np.testing.assert_allclose(fitted.guess(test), held @ weights + train.y.mean(), atol=1e-5)
+
+
+def spectra(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Fifty columns that are nearly one another, as points of a curve, of which a small difference is the target."""
+    rng = np.random.default_rng(seed)
+    level, bump = rng.normal(size=(2, rows))
+    places = np.linspace(0, 1, 50)
+    x = 5 * level[:, None] + 0.1 * bump[:, None] * np.exp(-(((places - 0.4) / 0.1) ** 2))
+    return x + 0.001 * rng.normal(size=x.shape), bump + 0.1 * rng.normal(size=rows)
+
+
+def test_the_penalty_of_a_linear_model_is_that_of_least_error_left_out():
+    (x, y), (held, truth) = spectra(150), spectra(400, 1)
+    fitted = fit_baseline("linear", "regression", BaselineRows(x, y))
+    penalty = fitted.model[-1].alpha
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+
+    def left_out(alpha: float) -> float:
+        """The squared error of rows left out one by one, from the hat matrix."""
+        with_mean = np.column_stack([np.ones(len(x)), scaled])
+        shrunk = alpha * np.diag([0.0, *np.ones(50)])
+        hat = with_mean @ np.linalg.solve(with_mean.T @ with_mean + shrunk, with_mean.T)
+        return float(np.mean(((y - hat @ y) / (1 - np.diag(hat))) ** 2))
+
+    assert left_out(penalty) <= min(map(left_out, (penalty / 5, penalty * 5, 1.0))) * (1 + 1e-6)
+    usual = fit_baseline("linear", "regression", BaselineRows(x, y), options={"alpha": 1.0})
+    errors = [np.mean((model.guess(held) - truth) ** 2) for model in (fitted, usual)]
+    assert errors[0] < 0.2 * errors[1], "the library's own penalty hides small differences of columns"
+
+
+def test_the_strength_of_a_logistic_model_is_chosen_on_rows_left_out():
+    x, y = spectra(300)
+    fitted = fit_baseline("linear", "classification", BaselineRows(x, (y > 0).astype(int)), classes=(0, 1))
+    assert fitted.model[-1].C == 100.0, "here the weakest penalty is best by far"
+    noise = BaselineRows(np.random.default_rng(0).normal(size=(300, 20)), (y > 0).astype(int))
+    assert fit_baseline("linear", "classification", noise, classes=(0, 1)).model[-1].C <= 0.1
+    few = BaselineRows(x, (np.arange(300) < 9).astype(int))
+    assert fit_baseline("linear", "classification", few, classes=(0, 1)).model[-1].C == 1.0
 
 
 def test_histogram_boosting_goes_back_to_its_best_round():
