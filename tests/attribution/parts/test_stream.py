@@ -491,12 +491,12 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
     [
         (
             {"method": "shapley", "scope": "global"},
-            r"need .*permutation.*, got method='shapley'\. Choose one of these, or pass scope='local'",
+            r"'shapley' does not take a table in parts with scope='global'\. Leave it out, or choose .*permutation",
         ),
         ({"method": "permgrd"}, r"Did you mean 'permgrad'\?"),
         ({"method": "gradient"}, r"explains single rows, .* and out is missing\. Pass out='a folder'"),
-        ({"scoring": "accuracy"}, "scoring= needs all rows at once"),
-        ({"tolerance": 0.1}, r"tolerance= needs .*\. Leave it out, or read a sample of the rows"),
+        ({"scoring": "accuracy"}, "A table in parts does not take scoring="),
+        ({"tolerance": 0.1}, "A table in parts with scope='global' does not take tolerance=0.1"),
         ({"max_rows": 0}, "max_rows must be an integer of at least 1, got 0"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),
         ({"loss": "squared_error"}, "loss='squared_error' cannot be used for classification"),
