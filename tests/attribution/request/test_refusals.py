@@ -15,7 +15,8 @@ from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad.attribution import methods
-from permgrad.attribution.request.takes import APART, CALLERS, MODELS, OF_METHODS, said_of, takes
+from permgrad.attribution.request.registry import MODELS, OF_METHODS
+from permgrad.attribution.request.takes import APART, CALLERS, said_of, takes
 
 M = pg.methods
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc"))

@@ -8,7 +8,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
-from permgrad.attribution.request.takes import USUAL
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly

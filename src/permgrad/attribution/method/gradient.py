@@ -10,8 +10,8 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.result import build, output_unit
-from permgrad.attribution.request.takes import USUAL
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes

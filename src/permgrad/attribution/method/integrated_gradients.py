@@ -11,7 +11,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.request import Configured, Request, Scope, methods
-from permgrad.attribution.request.takes import USUAL
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.late import pd

@@ -9,9 +9,22 @@ from typing import Any, ClassVar, Literal, Protocol, dataclass_transform
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request.request import Request, Scope
-from permgrad.attribution.request.takes import GAME, USUAL
 from permgrad.base.near_names import with_near_names
 from permgrad.base.registry import Registry
+
+#: Kinds of models.
+MODELS = ("network", "estimator", "predictor")
+#: What a method may declare. ``parts``: rows in parts. ``global parts``: a global importance of them, in which sums are
+#: merged. ``local order``, ``global order``: interactions in single rows, and of the loss. ``lone modality``: groups of
+#: whole modalities where there is one, which no method takes: there is nothing to share.
+OF_METHODS = (
+    *MODELS, "parts", "global parts", "refits", "scoring", "sample_weight", "row target", "local order", "global order",
+    "lone modality",
+)  # fmt: skip
+#: What methods of permgrad take unless they say otherwise.
+USUAL = frozenset({*MODELS, "parts", "sample_weight", "row target"})
+#: What games take that measure what replacing a player does to a loss.
+GAME = USUAL | {"global parts", "refits", "scoring"}
 
 
 class Method(Protocol):
@@ -38,7 +51,7 @@ class Configured:
 
     A subclass declares each option with its type and default. It becomes a frozen dataclass, and ``options`` is built
     from its fields. ``inner`` are settings that only permgrad's own pages and checks change, see ``tuned``. ``takes``
-    are keys of ``request.takes``.
+    are some of ``OF_METHODS``.
     """
 
     scopes: ClassVar[tuple[Scope, ...]]

@@ -12,24 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from permgrad.attribution.request.registry import MODELS, OF_METHODS, Method, methods
 from permgrad.base.errors import InputError, shown
 
 if TYPE_CHECKING:
     from permgrad.attribution.request.arguments import Arguments
-    from permgrad.attribution.request.registry import Method
-
-MODELS = ("network", "estimator", "predictor")
-#: What a method may declare. ``parts``: rows in parts. ``global parts``: a global importance of them, in which sums are
-#: merged. ``local order``, ``global order``: interactions in single rows, and of the loss. ``lone modality``: groups of
-#: whole modalities where there is one, which no method takes: there is nothing to share.
-OF_METHODS = (
-    *MODELS, "parts", "global parts", "refits", "scoring", "sample_weight", "row target", "local order", "global order",
-    "lone modality",
-)  # fmt: skip
-#: What methods of permgrad take unless they say otherwise.
-USUAL = frozenset({*MODELS, "parts", "sample_weight", "row target"})
-#: What games take that measure what replacing a player does to a loss.
-GAME = USUAL | {"global parts", "refits", "scoring"}
 
 _OF_NETWORKS = ("head", "hold", "segments", "tokenizer", "layer")
 #: Pairs of which a call has one at most.
@@ -166,8 +153,6 @@ def refused(who: str, what: str, hint: str = "Leave it out.", code: str = "PG006
 
 def _others(key: str) -> str:
     """Return the hint for a method that does not take something: which ones do."""
-    from permgrad.attribution.request.registry import methods  # they declare what they take
-
     names = [repr(name) for name, method in methods.items() if takes(method, key)]
     choose = f"choose {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}." if names else ""
     if key in (*MODELS, "refits"):

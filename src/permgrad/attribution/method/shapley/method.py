@@ -29,9 +29,9 @@ from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
-from permgrad.attribution.request.takes import USUAL
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
