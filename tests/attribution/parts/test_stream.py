@@ -289,8 +289,6 @@ def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classif
     one, other = merge(plan, results), merge(plan, results[::-1])
     np.testing.assert_allclose(one.values, other.values, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-9)
-    with pytest.raises(pg.InputError, match="Part 2 occurs twice"):
-        merge(plan, [*results, results[2]])
 
 
 def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:

@@ -28,9 +28,9 @@ def fitted():
     ("arguments", "message"),
     [
         ({"method": "permgrat"}, "Did you mean 'permgrad'"),
-        ({"scope": "globl"}, "scope must be one of 'auto', 'global', 'local'"),
-        ({"target": 9}, "target must be one of the 2 outputs, got 9. Pass 0 or 1, a class (no, yes) or None"),
-        ({"target": "maybe"}, "got 'maybe'"),
+        ({"scope": "globl"}, "scope cannot be 'globl'. Did you mean 'global'?"),
+        ({"target": 9}, "No output 9. The outputs are no, yes."),
+        ({"target": "maybe"}, "No output 'maybe'"),
         ({"target": []}, "target names no output"),
         ({"scale": "probabilities"}, "Did you mean 'probability'"),
         ({"groups": "modalities"}, "groups must be a mapping of names to lists of features, got 'modalities'"),
