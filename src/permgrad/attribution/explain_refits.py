@@ -41,11 +41,11 @@ from permgrad.attribution.explanation.statistics import error_correlation, inter
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.replace.game import global_explanation, play_losses
 from permgrad.attribution.replace.moments import row_scores
-from permgrad.attribution.replace.plays import loss_game, loss_games
-from permgrad.attribution.request import Request, methods, name_of, refuse_interactions
+from permgrad.attribution.request import Request, name_of
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.reading import build_request, is_estimator
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.request.takes import is_estimator
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_rows, check_whole
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
@@ -216,11 +216,6 @@ class _Work:
     def check(self) -> None:
         """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
         _check_estimator(self.estimator)
-        chosen, name = find_method(self.arguments.method)
-        if name not in methods or loss_game(name) is None:
-            problem = f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}"
-            raise InputError(problem, hint="Choose one of these.", code="PG004")
-        refuse_interactions(chosen.settings(), "explain_refits")
         frame = as_frame(self.X)
         if pd.isna(self.y).any():
             raise InputError("y has missing values", hint="Leave their rows out.", code="PG015")
@@ -248,7 +243,7 @@ class _Work:
         )
         chosen: Any
         chosen, name = find_method(arguments.method)
-        return build_request(arguments, chosen, name), chosen
+        return build_request(arguments, chosen, name, by="refits"), chosen
 
     def explained(self, number: int, trained: Integers, rows: Integers) -> tuple[Explanation, list[str]]:
         """Return the explanation of a refit, and the warnings to be passed on."""

@@ -29,8 +29,9 @@ from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import loss_value
 from permgrad.attribution.request import Request, changed, configured, methods
 from permgrad.attribution.request.arguments import REPEATS, Arguments
-from permgrad.attribution.request.reading import build_request, is_estimator
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.request.takes import is_estimator
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names, check_whole
 from permgrad.base.errors import InputError, counted, error_in_words, keeping_warnings, listed, two_sentences

@@ -136,7 +136,7 @@ def test_classes_that_are_numbers():
         ),
         (
             {"players": "encoded", "groups": "modality"},
-            ("players='encoded' explains encoded columns separately, but groups= adds them up. Leave groups= out."),
+            "players='encoded' does not take groups=. Leave one of them out.",
         ),
     ],
 )

@@ -48,6 +48,7 @@ class CaptumMethod(Method):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    takes: ClassVar[frozenset[str]] = frozenset({"network", "sample_weight"})
 
     def __init__(self, attribution: Any, options: Mapping[str, Any] | None = None) -> None:
         if isinstance(attribution, type) or not callable(getattr(attribution, "attribute", None)):
@@ -69,11 +70,6 @@ class CaptumMethod(Method):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         subject: Any = request.subject
-        subject.check_network(self.name)
-        if subject.paths:
-            problem = "A Captum object cannot explain an estimator of permgrad, only a torch network"
-            hint = "Pass model.module_ and the encoded rows, or choose one of permgrad's methods."
-            raise InputError(problem, hint=hint, code="PG034")
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         usual = _BATCH if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR

@@ -88,9 +88,6 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
 def check_interactions(request: Request) -> None:
     """Refuse interactions that cannot be measured, before any work starts."""
     order, players = request.options["order"], len(request.space)
-    if request.scope == "local":
-        hint = "Leave scope out, or choose method='shapley' for interactions in single rows."
-        raise InputError("This method measures interactions of the loss over all rows", hint=hint, code="PG006")
     if order > players:
         problem = f"order must be at most {players} here, got {order}"
         raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")

@@ -12,7 +12,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
 from permgrad.attribution.explanation.files import OF_ROWS
 from permgrad.attribution.method.captum import find_method
-from permgrad.attribution.request import Method, refuse_interactions
+from permgrad.attribution.request import Method
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.base.arrays import Array, Floats
@@ -30,8 +30,6 @@ def explain_mixed(arguments: Arguments) -> Explanation:
     chosen = {str(name): find_method(value) for name, value in wanted.items()}
     scope = _common_scope(arguments.scope, [method for method, _ in chosen.values()])
     arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
-    for method, _ in chosen.values():
-        refuse_interactions(method.settings(), "a dict of methods")
     parts = {name: _explain_input(arguments, name, *one, scope=scope) for name, one in chosen.items()}
     return _combine(parts, scope)
 
@@ -43,12 +41,9 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
 
 def _explain_input(arguments: Arguments, name: str, method: Method, label: str, *, scope: str) -> Explanation:
     used = scope if scope in method.scopes else method.scopes[0]
-    request = build_request(replace(arguments, method=label, scope=used), method, label)
+    request = build_request(replace(arguments, method=label, scope=used), method, label, by="mixed")
     if name not in request.space.modality:
         raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
-    if request.subject.paths:
-        problem = "A dict of methods needs a torch network with several inputs, and this model has one, the table"
-        raise InputError(problem, hint=f"Pass method={label!r}.", code="PG034")
     explanation = method(replace(request, space=request.space.only(name)))
     if name not in explanation.modality:
         problem = f"method={label!r} cannot explain input {name!r}"

@@ -152,6 +152,7 @@ class PermGradPaper(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global",)
+    takes: ClassVar[frozenset[str]] = frozenset({"estimator"})
     shuffles: int = 5
     argmax_class: bool = False
     transposed: bool = False
@@ -218,9 +219,6 @@ class PermGradPaper(Configured):
 def _check(request: Request, options: Mapping[str, Any]) -> None:
     """Refuse requests that the published method cannot handle."""
     paths = request.subject.paths
-    if not paths:
-        hint = "Choose method='permgrad', which plays the same game with modalities."
-        raise InputError("permgrad-paper works only with permgrad's hybrid networks", hint=hint, code="PG034")
     if set(paths) != set(PATHS):
         problem = f"permgrad-paper needs a model with two branches, got branches={tuple(paths)!r}"
         hint = "Fit with branches=('tabular', 'image'), or choose method='permgrad'."
@@ -234,7 +232,4 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
             hint="Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
             code="PG034",
         )
-    if request.sample_weight is not None:
-        problem = "permgrad-paper does not support sample_weight: it is defined for rows of equal weight"
-        raise InputError(problem, hint="Leave it out, or choose method='permgrad'.", code="PG004")
     check_whole("shuffles", options["shuffles"], "The published value is 5")

@@ -18,7 +18,6 @@ import numpy as np
 from permgrad.attribution.explain import answer, explain_some
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.frames import file_frame
-from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.model import as_model
 from permgrad.attribution.parts.engines import Engine, LocalEngine, make_engine, settle_model
 from permgrad.attribution.parts.engines.frames import explain_on
@@ -34,9 +33,8 @@ from permgrad.attribution.parts.folder import (
     writable,
 )
 from permgrad.attribution.parts.part import PartResult, explain_part, merge
-from permgrad.attribution.parts.plan import StreamPlan, make_plan
+from permgrad.attribution.parts.plan import StreamPlan, make_plan, method_in_parts
 from permgrad.attribution.parts.sums import pack, unpack
-from permgrad.attribution.request import Configured, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.base.checks import check_flag, check_path
@@ -153,22 +151,11 @@ def explain_by(engine: Engine, arguments: Arguments) -> Explanation:
     """Explain rows in memory here, or in parts on an engine's workers."""
     if isinstance(engine, LocalEngine):
         return answer(arguments)
-    chosen: Any
-    chosen, name = find_method(arguments.method) if not isinstance(arguments.method, Mapping) else (None, "a dict")
-    if not isinstance(chosen, Configured) or arguments.scoring is not None:
-        argument = "scoring=" if isinstance(chosen, Configured) else f"method={arguments.method!r}"
-        problem = f"engine= needs one registered method and no scores, got {argument}"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    if callable(arguments.loss):
-        problem = "A callable loss cannot be used with engine="
-        raise InputError(problem, hint="Leave engine= out, or pass the name of a loss.", code="PG006")
-    refuse_interactions(chosen.settings(), "engine=")
+    chosen, name = method_in_parts(arguments, "engine")
     if arguments.max_rows is not None:
         return explain_some(arguments, partial(explain_by, engine))
     with sparing(), full_float32():
-        request = build_request(arguments, chosen, name)
-        if request.row_target is not None:
-            raise InputError("A target for each row cannot be used with engine=", hint="Pass one output.", code="PG006")
+        request = build_request(arguments, chosen, name, by="engine")
         return explain_on(engine, request, name)
 
 
@@ -192,9 +179,6 @@ def stream(
     them unchanged. ``na`` are values of ``y`` that mean missing. ``model_folder``: where a loaded model is saved, so
     that workers need not be sent it.
     """
-    if callable(arguments.loss) or isinstance(arguments.loss, (tuple, list)):
-        problem = "A table in parts needs a named loss that is computed row by row"
-        raise InputError(problem, hint="Leave loss= out", code="PG006")
     if isinstance(model, (str, os.PathLike)):
         model_folder = os.fspath(Path(model).absolute())
         model = load(model_folder)

@@ -28,7 +28,8 @@ from permgrad.attribution.method.shapley.sampled import (
 from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_interactions
+from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
 from permgrad.attribution.subject.outputs import output_range
@@ -98,6 +99,7 @@ class Shapley(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
+    takes: ClassVar[frozenset[str]] = USUAL | {"local order", "global order"}
     max_permutations: int = 2000
     tolerance: float = 0.01
     references: int | None = None
@@ -286,8 +288,6 @@ def _check_interactions(request: Request, options: dict[str, Any], exact: int) -
     if options["order"] > min(MOST_ORDER, len(request.space)):
         problem = f"order must be at most {min(MOST_ORDER, len(request.space))} here, got {options['order']}"
         raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")
-    if options["blocks"] is not None:
-        refuse_interactions(options, "blocks=")
     names = sum(comb(len(request.space), size) for size in range(1, options["order"] + 1))
     if options["order"] > 1 and names > _MOST_NAMES:
         problem = (
