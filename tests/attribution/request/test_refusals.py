@@ -82,8 +82,8 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
         "PG006",
         "row_groups= does not take row_time=. Pass row_groups if rows of different groups are independent, else row_ti",
     ),
-    ({"layer": "x"}, "PG006", "a LinearRegression (a predictor of tables) does not take layer=. Leave it out."),
-    ({"segments": "pixels"}, "PG006", "a LinearRegression (a predictor of tables) does not take segments=."),
+    ({"layer": "x"}, "PG004", "a LinearRegression (a predictor of tables) does not take layer=. Leave it out."),
+    ({"segments": "pixels"}, "PG004", "a LinearRegression (a predictor of tables) does not take segments=."),
     ({"method": "ale", "engine": "ray"}, "PG004", "method='ale' does not take engine= with scope='global'."),
     ({"scoring": "r2", "engine": "ray"}, "PG006", "engine= does not take scoring=. Leave it out."),
     ({"method": {"table": "lime"}, "engine": "ray"}, "PG006", "engine= does not take a dict of methods."),
@@ -93,7 +93,7 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
 ]
 OF_NETWORKS: list[tuple[dict[str, Any], str, str]] = [
     ({"method": "permgrad-paper"}, "PG034", "method='permgrad-paper' does not take a torch network. Choose 'ablation'"),
-    ({"method": M.IntegratedGradients(players="encoded")}, "PG006", "a torch network does not take players='encoded'."),
+    ({"method": M.IntegratedGradients(players="encoded")}, "PG004", "a torch network does not take players='encoded'."),
     (
         {"method": "permutation", "target": "predicted"},
         "PG006",
@@ -128,7 +128,7 @@ def test_what_does_not_go_together_is_refused(table, call, code, message):
 def test_estimators_are_fitted_and_have_no_say_in_what_they_return():
     own = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, Y)
     for said, message in (
-        ({"task": "regression"}, r"^An estimator of permgrad does not take task=\. Leave it out\. \[PG006\]"),
+        ({"task": "regression"}, r"^An estimator of permgrad does not take task=\. Leave it out\. \[PG004\]"),
         ({"hold": ("table",)}, r"^An estimator of permgrad does not take hold=\."),
     ):
         with pytest.raises(pg.InputError, match=message):

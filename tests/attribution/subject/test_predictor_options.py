@@ -217,7 +217,7 @@ def _spoils(frame):
 
 
 HOSTILE = {
-    "text": (lambda frame: frame["region"].astype(str).to_numpy(), "must return numbers"),
+    "text": (lambda frame: frame["region"].astype(str).to_numpy(), "must be numbers"),
     "nan": (lambda frame: chance(frame) * np.nan, "(?i)nan|finite|not a number"),
     "nan in one row": (
         lambda frame: np.where(frame["age"] == 40, np.nan, chance(frame)),

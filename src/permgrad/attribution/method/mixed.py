@@ -16,7 +16,8 @@ from permgrad.attribution.request import Method
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.base.arrays import Array, Floats
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError
 from permgrad.base.late import pd
 from permgrad.base.random import resolve_seed
 
@@ -42,8 +43,7 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
 def _explain_input(arguments: Arguments, name: str, method: Method, label: str, *, scope: str) -> Explanation:
     used = scope if scope in method.scopes else method.scopes[0]
     request = build_request(replace(arguments, method=label, scope=used), method, label, by="mixed")
-    if name not in request.space.modality:
-        raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
+    check_choice("input", name, dict.fromkeys(request.space.modality))
     explanation = method(replace(request, space=request.space.only(name)))
     if name not in explanation.modality:
         problem = f"method={label!r} cannot explain input {name!r}"

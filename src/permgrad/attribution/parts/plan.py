@@ -30,7 +30,7 @@ from permgrad.attribution.subject.calls import find_call
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Integers
 from permgrad.base.checks import check_kind
-from permgrad.base.errors import InputError, counted, did_you_mean, keeping_warnings
+from permgrad.base.errors import Fault, InputError, counted, did_you_mean, keeping_warnings, refusing
 from permgrad.base.files import plain
 from permgrad.base.folders import json_hash
 from permgrad.base.random import resolve_seed, uniform
@@ -291,12 +291,13 @@ def method_in_parts(arguments: Arguments, by: str) -> tuple[Any, str]:
     return chosen, name
 
 
-def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]) -> None:
+@refusing
+def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]) -> Iterator[Fault]:
     missing = [name for name in features if name not in table.columns]
     if missing:
         further = sorted(set(table.columns) - set(features))
         problem = f"{table.path!r} lacks {counted(len(missing), 'column')} of training, such as {missing[0]!r}"
-        raise InputError(problem, hint=did_you_mean(missing[0], further, "Add or rename them"), code="PG017")
+        yield problem, did_you_mean(missing[0], further, "Add or rename them"), "PG017"
     table.check_cells(features, "write its values as separate columns, as in training")
     for role, name in roles.items():
         if name is None:
@@ -309,7 +310,7 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapp
             problem = (
                 f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {role} in {name!r}"
             )
-            raise InputError(problem, hint=f"Fill in the missing values, or leave {role} out", code="PG020")
+            yield problem, f"Fill in the missing values, or leave {role} out", "PG020"
 
 
 def _donors(model: Any, background: Any) -> EncodedBackground:

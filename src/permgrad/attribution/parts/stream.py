@@ -40,9 +40,9 @@ from permgrad.attribution.request.reading import build_request
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, error_in_words, turned
 from permgrad.base.files import sweep
-from permgrad.base.folders import changed_files, sums_of
+from permgrad.base.folders import DAMAGE, changed_files, sums_of
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.stored import parse_json, read_npz, write_npz
@@ -281,17 +281,12 @@ class StreamFolder:
 
     def merged(self, parts: Sequence[Part]) -> Explanation:
         """Return the explanation of the finished parts, in their order, with one at a time in memory."""
-        try:
+        which, hint = (
+            f"The parts in {self.folder} do not fit together, or are damaged",
+            "Start again with --overwrite, or remove the folder",
+        )
+        with turned(lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG052"), *DAMAGE):
             return merge(self.plan, map(self._read, parts))
-        except InputError:
-            raise
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
-            problem = (
-                f"The parts in {self.folder} do not fit together, or are damaged ({type(error).__name__}: {error})"
-            )
-            raise InputError(
-                problem, hint="Start again with --overwrite, or remove the folder", code="PG052"
-            ) from error
 
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
@@ -314,14 +309,15 @@ class StreamFolder:
 
     def _read(self, part: Part) -> PartResult:
         path = self._sums(part.number)
-        try:
+        which, hint = (
+            f"The file of a finished part, {path}, is missing or damaged",
+            "Run the same command again to compute that part",
+        )
+        with turned(lambda error: InputError(f"{which} ({error})", hint, "PG052"), OSError, *DAMAGE):
             arrays = read_npz(path)
             facts = parse_json(str(arrays.pop("facts")))
             is_ours = (facts.pop("plan"), facts["number"]) == (self.plan.key, part.number)
             result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            problem = f"The file of a finished part, {path}, is missing or damaged ({error})"
-            raise InputError(problem, hint="Run the same command again to compute that part", code="PG052") from error
         if not is_ours:
             raise InputError(f"{path} belongs to another explanation or part", hint="Remove the file", code="PG051")
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, fields
@@ -71,9 +72,9 @@ class Configured:
         """Return the options and the inner settings, as ``Request.options`` has them."""
         return {**self.inner, **{name: getattr(self, name) for name in self.options}, **vars(self).get("_tuned", {})}
 
+    @abstractmethod
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         changed = changed_options(self)

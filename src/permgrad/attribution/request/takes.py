@@ -28,9 +28,9 @@ APART = (
     *((one, "groups") for one in ("named blocks", "encoded players")),
     ("network", "encoded players"),
     *(("conditional", one) for one in ("layer", "modality")),
-    *((one, "scoring") for one in ("local", "own loss", "masks", "parts")),
+    *((one, "scoring") for one in ("local", "own loss", "parts")),
     *((one, "mixed") for one in ("estimator", "parts")),
-    ("local", "masks"),
+    *((one, "masks") for one in ("local", "scoring")),
     ("global", "row target"),
     ("engine", "row target"),
     ("parts", "own loss"),
@@ -135,7 +135,7 @@ def refuse_apart(chosen: Method | None, name: str, said: Mapping[str, str]) -> N
     for one, other in APART:
         if one in said and other in said:
             usual = "Leave it out." if one in _GIVEN else "Leave one of them out."
-            raise refused(said[one], said[other], _HINTS.get(other, usual))
+            raise refused(said[one], said[other], _HINTS.get(other, usual), "PG004" if one in MODELS else "PG006")
 
 
 def takes(method: Any, key: str) -> bool:

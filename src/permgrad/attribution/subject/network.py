@@ -37,7 +37,16 @@ from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
 from permgrad.attribution.subject.row_independence import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.attribution.subject.untouched import attributes_of, check_initialised, kept, sums_of_weights
-from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
+from permgrad.base.errors import (
+    InputError,
+    PermgradError,
+    counted,
+    error_in_words,
+    is_out_of_memory,
+    listed,
+    turned,
+    warn_user,
+)
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device
 from permgrad.models.fast.inference import fold
@@ -436,16 +445,13 @@ class NetworkSubject(Subject):
         as it is: the batch is halved then.
         """
         followed = torch.is_grad_enabled()
+
+        def said(error: Exception) -> ForwardError:
+            return ForwardError(error, shapes_in_words(names or self.input_names, tensors))
+
         try:
-            with on_users_device():
+            with turned(said, memory=True), on_users_device():
                 yield
-        except PermgradError:
-            raise
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            shapes = shapes_in_words(names or self.input_names, tensors)
-            raise ForwardError(error, shapes) from error
         finally:
             if torch.is_grad_enabled() != followed:
                 torch.set_grad_enabled(followed)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from permgrad.base.errors import InputError
+from permgrad.base.errors import Fault, InputError, refusing
 from permgrad.base.random import forked_torch
 from permgrad.base.threads import Change, Undo, together
 from permgrad.models.modes import evaluation_mode
@@ -31,15 +31,16 @@ from permgrad.models.modes import evaluation_mode
 _MOST_COPIED = 2**27
 
 
-def check_initialised(module: nn.Module) -> None:
+@refusing
+def check_initialised(module: nn.Module) -> Iterator[Fault]:
     """Refuse a network without weights."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             hint = "Call the network once on some rows, train it or load its weights"
-            raise InputError(f"The lazy parameter {name!r} of the network has no values yet", hint=hint, code="PG031")
+            yield f"The lazy parameter {name!r} of the network has no values yet", hint, "PG031"
         if tensor.is_meta:
             problem = f"The parameter {name!r} of the network is on the meta device and has no values"
-            raise InputError(problem, hint="Load its weights", code="PG031")
+            yield problem, "Load its weights", "PG031"
 
 
 @contextmanager

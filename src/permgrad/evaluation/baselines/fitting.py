@@ -22,10 +22,10 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import (
     EnvironmentProblem,
     InputError,
-    PermgradError,
     error_in_words,
     keeping_warnings,
     shown,
+    turned,
 )
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
@@ -291,14 +291,14 @@ def fit_estimator(
     step = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
     weighed = {} if weights is None else {f"{step}sample_weight": weights}
     started, worked = time.perf_counter(), time.process_time()
-    try:
-        model.fit(table, y, **weighed)
-    except PermgradError:
-        raise
-    except Exception as error:
+
+    def said(error: Exception) -> InputError:
         hint = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
         hint = "Leave the weights out, or choose another model." if "sample_weight" in str(error) else hint
-        raise InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032") from error
+        return InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032")
+
+    with turned(said):
+        model.fit(table, y, **weighed)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
     seen = np.zeros(0, dtype=np.int64)
     if len(labels):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from permgrad.base.errors import InputError, did_you_mean, error_in_words, two_sentences
+from permgrad.base.errors import Fault, InputError, did_you_mean, error_in_words, refusing, two_sentences
 from permgrad.base.stored import read_user_json
 from permgrad.evaluation.baselines.fitting import (
     BaselineRows,
@@ -44,21 +44,26 @@ def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:
     Raises:
         InputError: it is for another model, or names what is no setting of this one.
     """
-    shape = '{"model": NAME, "settings": {NAME: value, …}}'
-    if not baselines.get(name).estimator or not baselines.get(name).file:
-        raise InputError(f"{source} has settings, and {name} takes none", hint="Leave it out.", code="PG006")
-    if not isinstance(content, Mapping) or set(content) != {"model", "settings"}:
-        raise InputError(f"{source} does not hold settings of {name}", hint=f"It is {shape}.", code="PG011")
+    _check_form(content, name, source)
     settings = content["settings"]
-    if content["model"] != name or not isinstance(settings, Mapping):
-        problem = f"{source} has settings of {content['model']}, and the model is {name}"
-        raise InputError(problem, hint=f"It is {shape}.", code="PG011")
     check_available([name])
     names = settings_names(name)
     faults = [two_sentences(f"{key!r} is no setting", did_you_mean(key, names)) for key in settings if key not in names]
     if faults:
         raise InputError(f"{source} does not suit {name}: {' '.join(faults)}", code="PG001")
     return dict(settings)
+
+
+@refusing
+def _check_form(content: Any, name: str, source: str) -> Iterator[Fault]:
+    shape = '{"model": NAME, "settings": {NAME: value, …}}'
+    if not baselines.get(name).estimator or not baselines.get(name).file:
+        yield f"{source} has settings, and {name} takes none", "Leave it out.", "PG006"
+    if not isinstance(content, Mapping) or set(content) != {"model", "settings"}:
+        yield f"{source} does not hold settings of {name}", f"It is {shape}.", "PG011"
+    if content["model"] != name or not isinstance(content["settings"], Mapping):
+        problem = f"{source} has settings of {content['model']}, and the model is {name}"
+        yield problem, f"It is {shape}.", "PG011"
 
 
 def try_settings(settings: Mapping[str, Any], name: str, source: str) -> None:

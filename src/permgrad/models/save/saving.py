@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
@@ -21,7 +21,8 @@ from torch import Tensor
 from permgrad.base import __version__
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_choice, check_kind, check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, shown
+from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, must, shown, turned
+from permgrad.base.folders import DAMAGE
 from permgrad.base.near_names import with_near_names
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
 from permgrad.data.encode.encoding import TableEncoder
@@ -42,8 +43,6 @@ from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMA
 _OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
 #: What code of the user's own may be for, and the argument of the estimator that was it.
 _ENCODERS = {"image": "an image_encoder", "text": "a text_encoder", "layout": "a layout"}
-#: What a damaged or doctored description leads to while it is read.
-_READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
 
 @with_near_names
@@ -86,9 +85,9 @@ def load_trusting(
     if not (source / DESCRIPTION).exists() and (source / "model" / DESCRIPTION).exists():
         source /= "model"  # of a run
     description, own = _read_description(source), _checked_encoders(encoders)
+    if not is_intact(description):
+        raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     if (module := _OTHERS.get(str(description.get("estimator")))) is not None:
-        if not is_intact(description):
-            raise _damaged(source / DESCRIPTION, "its seal differs from its content")
         _check_used(own, description)
         with _read_as_said(source):  # its reader is loaded only for one
             return import_module(module).restore(source, description, trust=trust)
@@ -98,8 +97,6 @@ def load_trusting(
         seconds, count = read_times(source), len(arrays["history.epoch"])
         is_complete = isinstance(seconds, list) and len(seconds) == count
         arrays["history.seconds"] = np.array(seconds if is_complete else [np.nan] * count)
-    if not is_intact(description):
-        raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     _check_used(own, description)
     with _read_as_said(source):
         model = _rebuild(description, arrays, weights, own)
@@ -133,19 +130,12 @@ def _check_used(own: Mapping[str, Any], description: Mapping[str, Any]) -> None:
         raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
 
 
-@contextmanager
-def _read_as_said(source: Path) -> Iterator[None]:
+def _read_as_said(source: Path) -> AbstractContextManager[None]:
     """Say which description does not say what its version says, of the errors that this leads to in the body."""
-    try:
-        yield
-    except InputError:
-        raise
-    except _READING_ERRORS as error:
-        problem = (
-            f"Part of {DESCRIPTION} in {source} is missing or damaged "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
-        )
-        raise InputError(problem, hint="Save the model again.", code="PG052") from error
+    which = f"Part of {DESCRIPTION} in {source} is missing or damaged"
+    return turned(
+        lambda error: InputError(f"{which} ({error_in_words(error)})", "Save the model again.", "PG052"), *DAMAGE
+    )
 
 
 def _has_own_encoder(description: Mapping[str, Any]) -> bool:
@@ -211,25 +201,25 @@ def read_part(
     """Return the tensors, or the arrays, of a file that is the one that was saved."""
     content, sums = _read(path), description.get("checksums")
     differs = hashlib.sha256(content).hexdigest() != (sums.get(path.name) if isinstance(sums, dict) else None)
-    try:
+
+    def said(error: Exception) -> InputError:
+        if differs and "pickle" not in str(error):
+            return _damaged(path, "its checksum differs, so it is truncated or was changed")
+        return _damaged(path, f"it is not {kind} ({error})")
+
+    with turned(said):
         parts = decode(content)
-    except Exception as error:
-        if "pickle" in str(error):
-            problem = f"{path} must be {kind}: {error}"
-            raise InputError(problem, hint="Save the model again with permgrad.", code="PG052") from error
-        if not differs:
-            raise _damaged(path, f"it is not {kind} ({error})") from error
-        parts = {}
-    if differs:
-        raise _damaged(path, "its checksum differs, so it is truncated or was changed")
+        must(not differs, "")
     return parts
 
 
 def tensors(content: bytes) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file. ``ValueError``: it is a pickle."""
     # PyTorch's own files are zips or raw pickles. A safetensors file starts with the length of its JSON header.
-    if content[:2] == b"PK" or (content[:1] == b"\x80" and content[8:9] != b"{"):
-        raise ValueError("it looks like a pickle, which could run code on loading and is never opened")
+    must(
+        content[:2] != b"PK" and (content[:1] != b"\x80" or content[8:9] == b"{"),
+        "it looks like a pickle, which could run code on loading and is never opened",
+    )
     return weights_from_bytes(content)
 
 
@@ -305,10 +295,11 @@ def _rebuild_network(
     scores = content.get("score_blocks", ())
     products = content.get("products", ())
     for columns in (numeric, *blocks, *(block for group in scores for block in group), *products):
-        if columns is not None and not all(isinstance(column, int) and 0 <= column < encoded for column in columns):
-            raise ValueError(f"columns {columns!r:.60} of {encoded}")
-    if content["encoded"] != encoded:
-        raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
+        must(
+            columns is None or all(isinstance(column, int) and 0 <= column < encoded for column in columns),
+            f"columns {columns!r:.60} of {encoded}",
+        )
+    must(content["encoded"] == encoded, f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
     layers = sum(len(sizes) for sizes in dataclasses.asdict(options).values() if isinstance(sizes, tuple))
     check_layers(layers, weights, options.members)
     # Only somebody else's code knows the size of its images, and tells it by drawing one.

@@ -9,7 +9,7 @@ from typing import Any
 from permgrad.attribution.explain import explain
 from permgrad.attribution.request import methods
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.errors import InputError
 from permgrad.runs.requests import ExplainRequest
 
 #: Arguments that have an option of their own, and those that the command fills in.
@@ -34,8 +34,7 @@ def method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
             raise InputError(problem, hint="For example: --option max_permutations=4000.", code="PG001")
         if name in _OWN:
             raise InputError(f"--option {name} has an option of its own", hint=f"Use {_OWN[name]}.", code="PG006")
-        if name not in choices - _FILLED:
-            raise unknown("--option", name, sorted(choices - _FILLED - {*_OWN}))
+        check_choice("--option", name, sorted(choices - _FILLED - {*_OWN}))
         try:
             options[name] = json.loads(value)  # JSON where the text is such, else text
         except ValueError:
