@@ -267,10 +267,8 @@ class Scores:
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
         """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
-        must(
-            dict(columns) == {name: self.width(name) for name in self.columns},
-            f"{self.outputs} scores of {list(self.columns)} for {dict(columns)}",
-        )
+        own = {name: self.width(name) for name in self.columns}
+        must(dict(columns) == own, f"{self.outputs} scores of {list(own)} for {dict(columns)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form. Weights are float32 as base64."""
@@ -299,10 +297,8 @@ class Scores:
                 made.columns.setdefault(name, []).append((part["kind"], design, weights))
         for name, mean in content.get("means", {}).items():
             made.means[name] = np.asarray(mean, dtype=np.float32)
-            must(
-                made.means[name].shape == (made.width(name),) and np.isfinite(made.means[name]).all(),
-                f"means of {name!r:.60} are not {made.width(name)} numbers",
-            )
+            fits = made.means[name].shape == (made.width(name),) and np.isfinite(made.means[name]).all()
+            must(fits, f"means of {name!r:.60} are not {made.width(name)} numbers")
         return made
 
 

@@ -99,10 +99,7 @@ def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         columns = [group.column(index) for index in range(group.num_columns)]
-        must(
-            [column.physical_type for column in columns] == types,
-            f"a row group ({number}) whose columns are of other types than the schema's",
-        )
+        must([column.physical_type for column in columns] == types, f"other types in row group {number}")
         yield group.num_rows, columns
 
 
@@ -188,9 +185,7 @@ def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
             ends[2] and all(isinstance(end, int) and abs(end) < most for end, most in zip(ends, bounds, strict=True)),
             f"an index that does not number the rows ({one!r:.100})",
         )
-        must(
-            isinstance(name, str) and name not in (*formulas, *schema.names),
-            f"an index that is counted, and stored or counted again ({name!r:.100})",
-        )
+        is_new = isinstance(name, str) and name not in (*formulas, *schema.names)
+        must(is_new, f"an index that is counted, and stored or counted again ({name!r:.100})")
         formulas[name] = (ends[0], ends[2])
     return formulas

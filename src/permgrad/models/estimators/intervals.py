@@ -93,21 +93,15 @@ class HeldOut:
             scale = Scale(edges, steps)
         if "held_out.nodes" in arrays:
             trees = Trees.from_arrays(arrays, encoded)
-        must(
-            x.dtype == np.float32 and x.shape in ((len(scores), encoded), (0, encoded)) and scores.ndim == 1,
-            f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns",
-        )
+        fits = x.dtype == np.float32 and x.shape in ((len(scores), encoded), (0, encoded)) and scores.ndim == 1
+        must(fits, f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
         parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
-        must(
-            all(part.dtype == np.float64 and np.isfinite(part).all() for part in parts),
-            "scores or a scale that are not finite numbers",
-        )
+        finite = all(part.dtype == np.float64 and np.isfinite(part).all() for part in parts)
+        must(finite, "scores or a scale that are not finite numbers")
         if scale is not None:
             columns, bins = scale.steps.shape
-            must(
-                scale.edges.shape == (columns, bins - 1) and columns <= encoded + 1,
-                f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges",
-            )
+            fits = scale.edges.shape == (columns, bins - 1) and columns <= encoded + 1
+            must(fits, f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
         codes, dependence = _codes(arrays, "codes", len(scores)), _dependence(arrays, len(scores))
         must(scale is not None or codes is not None, "held-out rows of classes without their classes")
         return cls(x, scores, scale, trees, codes, dependence)
@@ -348,16 +342,12 @@ class Trees:
     def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self:
         """Read back what ``arrays`` returned. ValueError: the parts do not fit together."""
         nodes, roots, weight = (arrays[f"held_out.{name}"] for name in ("nodes", "roots", "weight"))
-        must(
-            nodes.shape == (len(nodes), VALUE + 1) and nodes.dtype == np.float64 and roots.dtype == np.int64,
-            f"trees of {nodes.dtype} {nodes.shape} with roots of {roots.dtype}",
-        )
+        fits = nodes.shape == (len(nodes), VALUE + 1) and nodes.dtype == np.float64 and roots.dtype == np.int64
+        must(fits, f"trees of {nodes.dtype} {nodes.shape} with roots of {roots.dtype}")
         places = nodes[:, [COLUMN, LEFT, RIGHT]]
         ends = np.array([encoded, len(nodes), len(nodes)])
-        must(
-            np.isfinite(nodes).all() and (places >= 0).all() and (places < ends).all(),
-            "trees with a node that does not exist",
-        )
+        inside = np.isfinite(nodes).all() and (places >= 0).all() and (places < ends).all()
+        must(inside, "trees with a node that does not exist")
         must(not (places[:, 1:] < np.arange(len(nodes))[:, None]).any(), "trees that lead in circles")
         must(roots.ndim == 1 and ((roots >= 0) & (roots < len(nodes))).all(), "trees with a root that does not exist")
         must(weight.shape == () and 0 <= weight <= 1, f"trees with the weight {weight}")

@@ -26,10 +26,7 @@ Module = TypeVar("Module", bound=nn.Module)
 def check_layers(layers: int, weights: Mapping[str, Tensor], members: int = 1) -> None:
     """Refuse more layers, or members, than there are weights, before any is made."""
     numbers = sum(weight.numel() for weight in weights.values())
-    must(
-        layers <= len(weights) + 1 and members <= numbers,
-        f"a network of {layers} layers and {members} members for {len(weights)} weights",
-    )
+    must(layers <= len(weights) + 1 and members <= numbers, f"{layers} layers and {members} members of few weights")
 
 
 def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
@@ -37,9 +34,7 @@ def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
     with sheltered(0):
         with torch.device("meta"):  # where tensors have sizes, and no memory
             expected = make().state_dict()
-        must(
-            set(weights) == set(expected), f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit the network"
-        )
+        must(set(weights) == set(expected), f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit")
         for name, stored in weights.items():
             found, wanted = (f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name]))
             must(found == wanted, f"weights {name} are {found} in the place of {wanted}")
@@ -53,10 +48,7 @@ def try_out(model: Any) -> None:
     """Predict a row without a cell with a fitted model, and look at all that it brings along. Raise ``ValueError``."""
     encoder = model.preprocessor_
     names = encoder.feature_names_in_
-    must(
-        len(set(names)) == len(names) and all(isinstance(name, str) for name in names),
-        "names of features that are no text, or stand more than once",
-    )
+    must(len(set(names)) == len(names) and all(isinstance(name, str) for name in names), "the names of features")
     strange = {name for columns in encoder.groups_.values() for name in columns} - set(names)
     must(not strange, f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
     must(not np.any(np.diff(encoder.feature_of_) < 0), "encoded columns that are not in the order of their features")
@@ -64,20 +56,13 @@ def try_out(model: Any) -> None:
     with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
-        must(
-            encoded.shape == (1, len(encoder.encoded_names_)) and np.isfinite(encoded).all(),
-            "an encoder that gives no finite numbers for a row without a cell",
-        )
+        fits = encoded.shape == (1, len(encoder.encoded_names_)) and np.isfinite(encoded).all()
+        must(fits, "an encoder that gives no finite numbers for a row without a cell")
         if hasattr(model, "predict_encoded"):
             _try_hybrid(model, encoded)
-    must(
-        all(model.history_[name].dtype.kind in "biuf" for name in model.history_),
-        "a history that does not hold numbers",
-    )
-    must(
-        not hasattr(model, "target_mean_") or np.isfinite([model.target_mean_, model.target_scale_]).all(),
-        "a target's mean and scale that are not finite",
-    )
+    must(all(model.history_[name].dtype.kind in "biuf" for name in model.history_), "a history that holds no numbers")
+    scale = [getattr(model, name, 0.0) for name in ("target_mean_", "target_scale_")]
+    must(np.isfinite(scale).all(), "a target's mean and scale that are not finite")
 
 
 def check_background(inputs: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], target: Array) -> None:
@@ -86,11 +71,8 @@ def check_background(inputs: Mapping[str, Array], shapes: Mapping[str, tuple[int
     must(target.ndim == 1, f"a background's target of shape {target.shape}")
     lean = not any(map(len, inputs.values()))  # saved without rows: a target only says how frequent classes are
     for name, rows in inputs.items():
-        must(
-            rows.shape == ((1 - lean) * len(target), *shapes[name]) and rows.dtype in (np.float32, np.uint8),
-            f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {shapes[name]}",
-        )
-        must(np.isfinite(rows).all(), "a background with numbers that are not finite")
+        fits = rows.shape == ((1 - lean) * len(target), *shapes[name]) and rows.dtype in (np.float32, np.uint8)
+        must(fits and np.isfinite(rows).all(), f"a background of {rows.dtype} {rows.shape}, or not finite")
 
 
 def check_classes(model: Any, outputs: int) -> None:
@@ -101,34 +83,22 @@ def check_classes(model: Any, outputs: int) -> None:
         classes.ndim == 1 and len(classes) >= 2 and outputs in ((1, 2) if len(classes) == 2 else (len(classes),)),
         f"classes of shape {classes.shape} for {outputs} outputs",
     )
-    must(
-        len(np.unique(classes.astype(str) if classes.dtype == object else classes)) >= len(classes),
-        "classes that stand more than once",
-    )
+    different = np.unique(classes.astype(str) if classes.dtype == object else classes)
+    must(len(different) == len(classes), "classes that stand more than once")
     check_characters(classes.tolist(), "classes")
-    must(
-        weights.shape == classes.shape and np.isfinite(weights).all(),
-        f"class weights of shape {weights.shape} for {len(classes)} classes",
-    )
+    must(weights.shape == classes.shape and np.isfinite(weights).all(), f"class weights of shape {weights.shape}")
 
 
 def _try_hybrid(model: Any, encoded: Floats32) -> None:
     """Predict an encoded row."""
     names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
     predicted = model.predict_encoded(encoded)
-    must(
-        predicted.shape == (1, outputs) and model.n_features_in_ == len(names),
-        f"outputs of shape {predicted.shape} in the place of {(1, outputs)}, or other features",
-    )
-    must(
-        [str(name) for name in getattr(model, "feature_names_in_", names)] == list(names),
-        "the names of its features are not those that its encoder knows",
-    )
+    must(predicted.shape == (1, outputs), f"outputs of shape {predicted.shape} in the place of {(1, outputs)}")
+    known = [str(name) for name in getattr(model, "feature_names_in_", names)] == list(names)
+    must(known and model.n_features_in_ == len(names), "features that are not those that its encoder knows")
     check_background({"table": model.background_}, {"table": (model.module_.encoded,)}, model.background_target_)
     if hasattr(model, "classes_"):
         check_classes(model, outputs)
         probabilities = model.calibration_.probabilities(predicted)
-        must(
-            probabilities.shape == (1, len(model.classes_)) and np.isfinite(probabilities).all(),
-            "probabilities that are not one for each class",
-        )
+        fits = probabilities.shape == (1, len(model.classes_)) and np.isfinite(probabilities).all()
+        must(fits, "probabilities that are not one for each class")
