@@ -40,7 +40,10 @@ _TEXTS = (
 _COUNTS = ("cells", "columns", "computed", "outcome_rows", "parts", "row", "rows", "rows_explained", "trials")
 _PREDICTION = _object({"prediction": CELL})
 _CELLS = _each(_object({"from": CELL, "to": CELL}))
-_NUMBERS = ("std_error", "ci_low", "ci_high", "p_value", "p_adjusted", "tabular", "image", "interaction")
+_NUMBERS = (
+    *("std_error", "ci_low", "ci_high", "p_value", "p_adjusted"),
+    *("tabular", "image", "interaction", "without"),
+)
 #: What several outputs have.
 _SHARED = {
     "sentence": _object({"sentence": TEXT, "facts": _object({"kind": TEXT})}),
@@ -66,7 +69,7 @@ _ENTRIES: Schema = {
     "cuts": _each(ANY),
     "never_predicted": _list(ANY),
     "failures": _list(_each(ANY)),
-    "advantage": NUMBER,
+    "loss": {"anyOf": [_object({"metric": TEXT, "model": NUMBER, "constant": NUMBER}), {"type": "null"}]},
     "top_features": _list({"$ref": "#/$defs/feature"}),
     "importance": _list({"$ref": "#/$defs/feature"}),
     "classes": _list(CELL),
@@ -92,7 +95,7 @@ def _output(needed: str, optional: str = "", **own: Schema) -> Schema:
     )
 
 
-_RUN = "folder report already_finished task test verdict baselines importance_unit advantage top_features branches"
+_RUN = "folder report already_finished task test verdict baselines importance_unit loss top_features branches"
 _MODEL = {"model": TEXT, "label": TEXT, "mean": NUMBER, "std": NUMBER}
 _COLUMN = {"name": TEXT, "kind": TEXT, "missing": COUNT, "levels": COUNT, "reason": TEXT}
 _RANGE = {**dict.fromkeys(("low", "median", "high"), NUMBER), "frequent": _list(_object({"cell": TEXT, "rows": COUNT}))}

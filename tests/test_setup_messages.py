@@ -13,7 +13,7 @@ from docs.error_codes import CODES
 
 ROOT = Path(__file__).parents[1] / "src"
 PACKAGES = ("permgrad", "permgrad_benchmark")
-ERRORS = ("InputError", "EnvironmentProblem", "MissingFileError", "DivergenceError", "BatchError")
+ERRORS = ("InputError", "EnvironmentProblem", "MissingFileError", "BatchError")
 
 
 @cache

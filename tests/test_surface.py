@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
 import pytest
+from sklearn.base import BaseEstimator
 
 import permgrad as pg
+from permgrad.evaluation.comparison import Comparison
+from permgrad.pages.plots.drawn import PlotAccessor
+from permgrad.pages.report import Report
 
 #: Each function as it is called, with its defaults. A further function is one more line.
 SURFACE = """
@@ -45,7 +50,18 @@ methods.SmoothGrad(*, signed=False, samples=50, noise=0.5, variant="smoothgrad")
 methods.GradCam(*, variant="gradcam", layer=None, relu="auto")
 methods.Lime(*, samples=None, kernel_width=None)
 methods.Ale(*, bins=40, pairs=None)
+integrations.export_onnx(model, path)
+integrations.load_from_hub(repository, *, revision=None, token=None, device="auto")
+integrations.log_to_mlflow(run, *, experiment="permgrad", tracking_uri=None, name=None)
+integrations.log_to_wandb(run, *, project="permgrad", name=None, init=None)
+integrations.push_to_hub(model, repository, *, private=True, keep_rows=True, token=None)
+integrations.read_onnx(path)
 """  # noqa: E501 — one line for each
+#: What users of scikit-learn call of an estimator, and the steps that runs take.
+CALLED = {
+    *("fit", "predict", "predict_proba", "predict_interval", "predict_set", "score", "save", "summary", "fit_stream"),
+    *("fit_encoder", "encode_rows", "prepare", "train", "predict_parts", "predict_encoded"),
+}
 #: Names that were parameters, and near misses of those that are.
 WRONG = ("n_repeat", "rows", "most_rows", "most_changes", "overwrite", "method", "options", "max_permutation")
 
@@ -80,7 +96,7 @@ def test_functions_have_the_parameters_that_are_written_down(name):
 def test_other_names_are_refused_by_python(name):
     function, known = public(name), [one for one, _, _ in FUNCTIONS[name]]
     needed = dict.fromkeys(one for one, _, default in FUNCTIONS[name] if default is inspect.Parameter.empty)
-    needed |= {"self": None} if "." in name and not name.startswith("methods.") else {}
+    needed |= {"self": None} if name.startswith("Explanation.") else {}
     for other in WRONG:
         if other not in known:
             with pytest.raises(TypeError, match=f"unexpected keyword argument '{other}'"):
@@ -89,7 +105,7 @@ def test_other_names_are_refused_by_python(name):
 
 def test_there_are_no_further_names():
     assert len(dir(pg)) <= 25
-    written_down = {name.partition(".")[0] for name in FUNCTIONS}
+    written_down = {name.partition(".")[0] for name in FUNCTIONS} - {"integrations"}
     classes = {
         "EnvironmentProblem",
         "Explanation",
@@ -99,9 +115,8 @@ def test_there_are_no_further_names():
         "TableTransformer",
     }
     assert set(dir(pg)) == written_down | classes | {"__version__", "methods"}
-    assert {f"methods.{name}" for name in dir(pg.methods)} == {name for name in FUNCTIONS if "." in name} - {
-        "Explanation.evaluate"
-    }
+    within = {f"{place}.{name}" for place in ("methods", "integrations") for name in dir(getattr(pg, place))}
+    assert within | {"Explanation.evaluate"} == {name for name in FUNCTIONS if "." in name}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -109,6 +124,21 @@ def test_no_call_is_open_to_any_name(name):
     kinds = [one.kind for one in inspect.signature(public(name)).parameters.values()]
     assert inspect.Parameter.VAR_KEYWORD not in kinds
     assert len(kinds) <= 22
+
+
+@pytest.mark.parametrize("kind", [pg.Model, pg.Explanation, pg.RayEngine, Comparison, PlotAccessor, Report])
+def test_no_method_of_what_calls_return_is_open_to_any_name(kind):
+    own = [getattr(kind, name) for name in dir(kind) if not name.startswith("_")]
+    signatures = [inspect.signature(one).parameters.values() for one in own if callable(one)]
+    assert inspect.Parameter.VAR_KEYWORD not in {one.kind for parameters in signatures for one in parameters}
+
+
+@pytest.mark.parametrize("kind", [pg.HyNNClassifier, pg.HyNNRegressor])
+def test_an_estimator_has_the_methods_that_users_and_runs_call(kind):
+    of_sklearn = {name for name in dir(BaseEstimator) if not name.startswith("_")}
+    own = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))} - of_sklearn
+    missing = {pg.HyNNClassifier: {"predict_interval"}, pg.HyNNRegressor: {"predict_proba", "predict_set"}}[kind]
+    assert {name for name in own if not re.fullmatch("set_.*_request", name)} == CALLED - missing
 
 
 def test_a_line_says_names_kinds_and_defaults():

@@ -4,7 +4,7 @@ One fixed network per loss (squared error; cross entropy with three classes, the
 The truth is the population effect of that very network, the mean over a million rows with donors of their own. Then
 hundreds of independent samples of 1,000 rows are explained, and for every effect we count how often its interval
 contains the truth: the total, the share of each path, the interaction, overall and by class, and the branch weights, at
-1, 5 and 50 repeats, with the stopping rule, and with a background that is a separate sample.
+1, 5 and 50 repeats and as many as pay, with the stopping rule, and with a background that is a separate sample.
 
 Intervals of the parts are ``part_std`` times Student's quantile, as for the total.
 
@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from verification._verification import RESULTS, Record, markdown_table, small_model  # sets threads: before NumPy
 
@@ -43,21 +44,24 @@ class Setting:
     """One way of asking for an explanation."""
 
     name: str
-    repeats: int
+    repeats: int | Literal["auto"]
     stopping: bool = False
     separate: bool = False
 
 
 SETTINGS = (
     Setting("1", 1),
+    Setting("auto", "auto"),
     Setting("5", 5),
     Setting("50", 50),
     Setting("≤ 50, stopping", 50, stopping=True),
     Setting("1, background", 1, separate=True),
+    Setting("auto, background", "auto", separate=True),
     Setting("5, background", 5, separate=True),
 )
 QUICK_SETTINGS = (
     SETTINGS[0],
+    SETTINGS[1],
     Setting("≤ 8, stopping", 8, stopping=True),
     Setting("4, background", 4, separate=True),
 )

@@ -2,7 +2,7 @@
 
 Six regression tables and four of classes, each split at random several times: training rows, of which the estimator
 holds out some to calibrate, and test rows. Groups are the values of each column, or its quarters, with at least 200
-test rows, calibrated with ``groups=``. CRPS is twice the mean pinball loss at 20 levels, read from ``predict_interval``
+test rows, calibrated with ``by=``. CRPS is twice the mean pinball loss at 20 levels, read from ``predict_interval``
 at ten coverages, and compared with one LightGBM quantile regression per level at its defaults. The classes of a set are
 counted (``width``), and compared with sets of a LightGBM classifier at its defaults, calibrated on as many rows. As
 these hold another share of the test rows by chance, the sets are also cut where they hold exactly 90 % of them
@@ -138,12 +138,12 @@ def boosted_sets(X: pd.DataFrame, y: np.ndarray, test: pd.DataFrame, split: int)
     return 1 - probabilities <= scores[math.ceil(ASKED * (len(scores) + 1)) - 1], probabilities
 
 
-def held(model: Any, X: pd.DataFrame, y: np.ndarray, groups: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def held(model: Any, X: pd.DataFrame, y: np.ndarray, by: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Return whether each row's truth is inside, and the width of its interval or the size of its set."""
     if hasattr(model, "classes_"):
-        sets = model.predict_set(X, ASKED, groups=groups)
+        sets = model.predict_set(X, ASKED, by=by)
         return sets[np.arange(len(y)), np.searchsorted(model.classes_, y)], sets.sum(axis=1)
-    low, high = model.predict_interval(X, ASKED, groups=groups).T
+    low, high = model.predict_interval(X, ASKED, by=by).T
     return (low <= y) & (y <= high), high - low
 
 
@@ -260,10 +260,14 @@ def noisy(number: int, rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
 def width_shares(number: int, seed: int, rows: int = 8_000) -> list[dict[str, Any]]:
     """Explain the width of intervals on one function by each method."""
     model = pg.HyNNRegressor(preset="fast", random_state=seed, progress=False).fit(*noisy(number, rows, seed))
+
+    def width(table: pd.DataFrame) -> np.ndarray:
+        return np.ptp(model.predict_interval(table), axis=1)
+
     lines = []
     for method in METHODS:
         options: dict[str, Any] = {"method": method, "scope": "global", "random_state": seed, "progress": False}
-        explanation = explain_with(model.interval_width, noisy(number, 300, seed + 100)[0], **options)
+        explanation = explain_with(width, noisy(number, 300, seed + 100)[0], **options)
         values = explanation.values[:, 0]
         share = float(values[explanation.names.index("a")] / values.sum())
         lines.append(

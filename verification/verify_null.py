@@ -80,7 +80,6 @@ def nothing_there(record: Record, loss: str, networks: int, samples: int, seed: 
                 x,
                 y,
                 method=tuned(pg.methods.PermGrad(), branches=False, direction=False),
-                n_repeats=5,
                 random_state=sample,
                 progress=False,
             )
@@ -125,7 +124,6 @@ def correlated(record: Record, networks: int, samples: int, seed: int, slack: fl
                     x,
                     y,
                     method=tuned(pg.methods.PermGrad(sampling=sampling), branches=False, direction=False),
-                    n_repeats=5,
                     random_state=sample,
                     progress=False,
                 )
@@ -205,7 +203,6 @@ def bent(record: Record, samples: int, seed: int, slack: float) -> None:
                         x.astype(np.float32),
                         y,
                         method=pg.methods.Permutation(sampling="conditional"),
-                        n_repeats=5,
                         random_state=sample,
                         progress=False,
                     )

@@ -30,7 +30,7 @@ from tests.shared.explaining import explain_with
 import permgrad as pg
 from permgrad.attribution.request import tuned
 
-SAMPLES, CHUNK, CHUNKS, REPEATS, EACH = 200, 20_000, 10, 2, 0.90
+SAMPLES, CHUNK, CHUNKS, EACH = 200, 20_000, 10, 0.90
 
 
 def models() -> dict[str, tuple[Any, Any]]:
@@ -54,7 +54,6 @@ def explain(model: Any, draw: Any, rows: int, seed: list[int]) -> pg.Explanation
         x,
         y,
         method=tuned(pg.methods.PermGrad(), direction=False),
-        n_repeats=REPEATS,
         random_state=seed[-1],
         progress=False,
     )
@@ -228,7 +227,7 @@ def main() -> int:
         print(markdown_table(few[-len(FEW) :]))
         return 0 if passed else 1
     order = ["model", "feature", "truth", "error of the truth, share of a sample's", "covered"]
-    text = f"{samples} samples of {ROWS} rows, {REPEATS} repeats; floors: pooled {FLOOR}, each feature {EACH}.\n\n"
+    text = f"{samples} samples of {ROWS} rows, as many donors as pay; floors: pooled {FLOOR}, each feature {EACH}.\n\n"
     text += markdown_table([{key: row.get(key) for key in order} for row in rows])
     text += f"\n\nFew rows; floors: pooled {POOLED} at {FEW} rows, each column {WORST} or called rough.\n\n"
     text += markdown_table(

@@ -41,7 +41,7 @@ from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import make_engine
-from permgrad.attribution.parts.part import PartResult, merge
+from permgrad.attribution.parts.part import Merged, PartResult, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan
 from permgrad.attribution.parts.stream import Work
 from permgrad.attribution.parts.sums import pack
@@ -260,7 +260,7 @@ def differences(case: Case, one: Run, other: Run) -> dict[str, Any]:
                 counts += int((array != expected[name]).sum())
             else:
                 sums = max(sums, float(np.abs(array - expected[name]).max(initial=0.0)))
-    mine, theirs = (merge(plan, run.in_order) for run in (one, other))
+    mine, theirs = (merge(plan, Merged.of(run.in_order)) for run in (one, other))
     scale = mine.meta["loss_scale"]
     return {
         "every part once": all(own == list(range(len(table.parts))) for own in numbers),

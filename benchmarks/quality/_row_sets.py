@@ -360,7 +360,7 @@ def prepare(one: RowSet, cache: Path, folder: Path | None) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     for column, file in vectors.items():
         from permgrad.data.encode.scores import Target
-        from permgrad.models.images.features import ImageFeatures
+        from permgrad.models.images import ImageFeatures
 
         place, different = pd.factorize(frame[column])
         known = Target.of(np.zeros(len(frame)), "regression", SEED)

@@ -51,10 +51,10 @@ from benchmarks.quality._cells import (
 from benchmarks.quality._cells import SETS as SIX
 from permgrad.data.datasets import load_dataset
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.medmnist import find_medmnist
 from permgrad.imaging.path import GivenLayout, PathLayout, in_a_row, lattice_positions, path_positions
 from permgrad.models.estimators.building import places_of
 from permgrad.models.estimators.order import Order, find_order
+from permgrad_benchmark.suites.multimodal.autoencoder import find_medmnist
 
 Pair = tuple[pd.DataFrame, pd.Series]
 SERIES = ("OSULeaf", "ACSF1", "GunPoint", "ItalyPowerDemand", "ArrowHead")

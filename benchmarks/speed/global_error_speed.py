@@ -32,7 +32,7 @@ from benchmarks.speed._speed import timed_errors
 from benchmarks.speed.shapley_speed import time_to
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
-from permgrad_benchmark.suites.tabular.sage import sage_permutation
+from permgrad_benchmark.suites.tabular.peers import sage_permutation
 
 FLOOR, AIM = 20.0, 50.0
 Work = Callable[[int], np.ndarray]

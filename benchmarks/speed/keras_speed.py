@@ -131,9 +131,8 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     from permgrad.models.estimators.presets import PAPER
     from permgrad.models.network.network import HybridNetwork
     from permgrad.models.network.summary import count_numbers
-    from permgrad.models.train.learner import TrainingJob, TrainingOptions
+    from permgrad.models.train.learner import TrainingJob, TrainingOptions, train
     from permgrad.models.train.rows import Rows
-    from permgrad.models.train.training import train
 
     if work["threads"] is not None:
         torch.set_num_threads(work["threads"])

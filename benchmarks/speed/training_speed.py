@@ -22,9 +22,8 @@ from permgrad.base.random import forked_torch
 from permgrad.imaging import Renderer, fit_layout, make_layout
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.learner import TrainingJob, TrainingOptions
+from permgrad.models.train.learner import TrainingJob, TrainingOptions, train
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import train
 
 COLUMNS = 23
 

@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
 import permgrad as pg
-from permgrad_benchmark.measured import read_record
+from permgrad_benchmark.records import read_record
 
 path = Path(os.environ.get("PERMGRAD_DATA", ""), "bank-full.csv")
 rng = np.random.default_rng(0)

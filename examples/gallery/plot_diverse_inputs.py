@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad_benchmark.measured import read_record
+from permgrad_benchmark.records import read_record
 
 rng = np.random.default_rng(0)
 rows = 600

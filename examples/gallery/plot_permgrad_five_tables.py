@@ -27,7 +27,7 @@ import pandas as pd
 from sklearn.datasets import make_friedman1
 
 import permgrad as pg
-from permgrad_benchmark.measured import read_record
+from permgrad_benchmark.records import read_record
 
 X, y = make_friedman1(1500, n_features=10, noise=0.5, random_state=0)
 X = pd.DataFrame(X, columns=[f"x{column + 1}" for column in range(10)])

@@ -30,7 +30,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import root_mean_squared_error
 
 import permgrad as pg
-from permgrad_benchmark.measured import read_record
+from permgrad_benchmark.records import read_record
 
 path = Path(os.environ.get("PERMGRAD_DATA", ""), "puma8NH.csv")
 if path.is_file():

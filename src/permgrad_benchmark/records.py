@@ -6,6 +6,7 @@ run resumes with the next cell and never holds part of one.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -98,3 +99,22 @@ def read_cell(folder: str | os.PathLike[str], suite: str, function: str, seed: i
         ]
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, IndexError):
         return None
+
+
+def read_record(name: str) -> Any:
+    """Return the results of a record in ``benchmarks/results``, or None outside the repository.
+
+    The folder is looked for in the working directory and in the folders above it.
+
+    Args:
+        name: the record's name, for example ``"comparison"``.
+
+    Examples:
+        >>> read_record("no such record") is None
+        True
+    """
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        path = folder / "benchmarks" / "results" / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))["results"]
+    return None

@@ -94,7 +94,7 @@ def test_waves_of_independent_times_share_their_variance():
 
 def test_groups_of_one_row_are_rows():
     rows, y, _ = shops(0, [1] * 120)
-    options = {"returns": "probabilities", "random_state": 0, "progress": False}
+    options = {"returns": "probabilities", "n_repeats": 10, "random_state": 0, "progress": False}
     found = explain_with(probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options)
     plain = explain_with(probabilities, rows, y, **options)
     np.testing.assert_array_equal(found.values, plain.values)

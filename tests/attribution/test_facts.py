@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from usual_methods import USUAL
 
 import permgrad as pg
-from permgrad.attribution.method.mixed import _combine, _common_scope
+from permgrad.attribution.explain import _combine, _common_scope
 from permgrad.attribution.request import methods
 
 ROWS, REPEATS, BACKGROUND = 12, 2, 40

@@ -102,6 +102,12 @@ def text() -> dict[str, Tensor]:
     return {"input_ids": ids * mask, "attention_mask": mask}
 
 
+def own() -> tuple[Any, Any, Any]:
+    X = pd.DataFrame({"age": draw(ROWS).numpy(), "town": np.resize(["Ulm", "Bonn", "Trier", "Bonn"], ROWS)})
+    y = np.where(X["age"] > 0.3, "late", "on time")
+    return pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y), X, y
+
+
 CLASSES = np.arange(ROWS) % 3
 #: A model, its rows and targets, and what is said of it.
 CASES: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
@@ -125,8 +131,24 @@ CASES: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
         LinearRegression().fit(draw(ROWS, 4).numpy(), draw(ROWS, seed=3).numpy()), draw(ROWS, 4).numpy(),
         draw(ROWS, seed=3).numpy(),
     ),
+    "permgrad's own": own,
     "function": lambda: (lambda rows: np.asarray(rows)[:, 0], pd.DataFrame(draw(ROWS, 3).numpy()), None),
 }  # fmt: skip
+
+
+#: What is said of inputs.
+INPUTS = {
+    "image and table": "image (60 rows, image 6 × 6), table (4 columns)",
+    "tokens and a mask": "input_ids (60 rows, tokens, 6 places), attention_mask (6 columns)",
+    "series": "input (60 rows, series 10)",
+    "two heads": "x (60 rows, 4 columns)",
+    "segments": "input (60 rows, image 6 × 6)",
+    "LightGBM": "table (180 rows, 5 columns)",
+    "permgrad's own": "table (60 rows, 2 columns)",
+    "function": "table (60 rows, 3 columns)",
+}
+#: Outputs in words, by what an explanation notes of them.
+RETURNED = {"logits": "logits", "probabilities": "probabilities", "values": "numbers"}
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -148,7 +170,14 @@ def test_what_it_says_is_what_an_explanation_does(name):
     classes = found.meta["task"] == "classification"
     wanted = [str(one) for one in found.outputs] if classes or len(found.outputs) > 1 else []
     assert all(one in said["outputs"] for one in wanted)
-    assert ("labels" in said["outputs"]) == (name == "labels")
+    assert said["inputs"] == INPUTS.get(name, said["inputs"])
+    assert said["outputs"].startswith(
+        "labels of" if name == "labels" else RETURNED[found.meta.get("returns", "logits")]
+    )
+    assert ("tokens" in said["inputs"]) == (found.meta.get("tokens") is not None)
+    positive = pg.explain(model, X, y, method="permutation", n_repeats=2).meta.get("positive")
+    assert said["outputs"].endswith(f"(positive: {positive})" if positive is not None else said["outputs"][-1])
+    assert ("positive" in said["outputs"]) == (positive is not None)
     if found.meta.get("head") is not None:
         assert found.meta["head"] in said["outputs"]
     np.testing.assert_allclose(model.predict(X)[:, : len(found.outputs)], found.predictions, atol=1e-5)
@@ -174,7 +203,7 @@ def test_a_model_is_called_at_most_nine_times():
     X, y = make_classification(200, 30, random_state=0)
     counted = Counted(RandomForestClassifier(10, random_state=0).fit(X, y))
     found = pg.explain(counted, X, y, progress=False)
-    assert found.meta["n_repeats"] == 10
+    assert found.meta["n_repeats"] == "auto"
     assert len(counted.sizes) <= 9
     assert len([size for size in counted.sizes if size > 200]) <= 6
     assert max(counted.sizes) <= 16384

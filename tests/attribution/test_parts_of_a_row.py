@@ -11,7 +11,7 @@ from explaining import with_settings
 import permgrad as pg
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.wide import _Row, divide, place_effects
-from permgrad.models.images.features import ImageFeatures
+from permgrad.models.images import ImageFeatures
 
 VOCABULARY = np.array(["Alpha", "beta", "gamma", "delta", "omega", "sigma"])
 FAST = {"preset": "fast", "random_state": 0, "progress": False, "branches": ("tabular",)}

@@ -323,7 +323,7 @@ from permgrad.base.random import forked_torch
 from permgrad.base.threads import _asking, warning_filters
 from permgrad.attribution.subject.tracing import _one_traces
 from permgrad.models.devices import full_float32
-from permgrad.models.modes import evaluation_mode
+from permgrad.models.undisturbed import undisturbed
 torch.set_num_threads(2)
 rng = np.random.default_rng(0)
 X = rng.normal(size=(400, 4))
@@ -344,7 +344,7 @@ holding, stop = threading.Event(), threading.Event()
 
 def hold():
     # All that an explanation holds and changes, while another thread forks.
-    with warning_filters, _one_traces, _asking, full_float32(), evaluation_mode(net), forked_torch(0):
+    with warning_filters, _one_traces, _asking, full_float32(), undisturbed(net), forked_torch(0):
         holding.set()
         stop.wait(200)
 

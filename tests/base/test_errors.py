@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from permgrad.base import errors
-from permgrad.base.synonyms import SYNONYMS
+from permgrad.base.errors import SYNONYMS
 
 
 def test_values_are_shown_whatever_they_are():

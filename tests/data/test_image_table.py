@@ -13,7 +13,7 @@ from PIL import Image
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.scores import Target
 from permgrad.data.image_table import FORMATS, check_image_cells, each_image, pages_said, read_image
-from permgrad.models.images.features import ImageFeatures
+from permgrad.models.images import ImageFeatures
 
 
 def write(folder: Path, name: str, array: np.ndarray, mode: str | None = None) -> Path:

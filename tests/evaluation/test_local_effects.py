@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.dependence import Dependence
-from permgrad.evaluation.cards import Sample, feature_cards
-from permgrad.evaluation.local_effects import add_local_effects
+from permgrad.evaluation.cards import Sample, add_local_effects, feature_cards
 
 
 def cards_of(raw, function, **facts):

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.evaluation.cards import Sample
-from permgrad.evaluation.pair_effects import MOST_DOTS, VALUES, beyond_each, pair_effects
+from permgrad.evaluation.cards import MOST_DOTS, VALUES, Sample, beyond_each, pair_effects
 
 
 def sample_of(rows: int = 300) -> Sample:

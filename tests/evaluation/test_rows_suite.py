@@ -11,7 +11,7 @@ from benchmarks.quality._row_models import CONTESTANTS, Looked, Task, linear_of,
 from benchmarks.quality._row_sets import SETS, RowSet
 
 from permgrad.data.encode.scores import Target
-from permgrad.models.images.features import ImageFeatures
+from permgrad.models.images import ImageFeatures
 
 GOOD = {"accuracy": 0.7, "log_loss": 1.0, "roc_auc": 0.9, "rmse": 0.1, "r2": 0.9}
 BAD = {"accuracy": 0.5, "log_loss": 2.0, "roc_auc": 0.8, "rmse": 0.2, "r2": 0.5}

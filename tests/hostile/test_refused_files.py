@@ -701,7 +701,7 @@ def test_grey_levels_are_brought_to_eight_bits_as_before():
     ],
 )
 def test_image_sets_that_do_not_fit_are_refused(tmp_path, changes, said):
-    from permgrad.data.medmnist import load_medmnist
+    from permgrad_benchmark.suites.multimodal.autoencoder import load_medmnist
 
     parts = ("train", "val", "test")
     arrays = {f"{part}_images": np.zeros((2, 8, 8), np.uint8) for part in parts}

@@ -48,6 +48,7 @@ def test_what_is_pushed_is_loaded_again(model, remote, tmp_path):
     fitted, X = model
     assert pg.integrations.push_to_hub(fitted, "somebody/model").startswith("https://")
     assert remote == [{"repo_id": "somebody/model", "repo_type": "model", "private": True, "exist_ok": True}]
+    assert pg.integrations.push_to_hub(pg.Model(fitted), "somebody/read").startswith("https://")
     loaded = pg.integrations.load_from_hub("somebody/model")
     wanted = fitted.predict_proba(X)
     assert wanted.std() > 0.01

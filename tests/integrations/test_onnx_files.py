@@ -72,6 +72,16 @@ def test_the_command_line_explains_a_file_by_the_names_of_its_columns(table, tmp
     assert importance.loc[importance["class"] == "all", "feature"].iloc[0] == "a"
 
 
+def test_a_model_of_an_estimator_is_its_estimator(tmp_path):
+    X = np.random.default_rng(0).normal(size=(80, 3))
+    fitted = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0])
+    paths = [
+        pg.integrations.export_onnx(one, tmp_path / f"{place}.onnx")
+        for place, one in enumerate((fitted, pg.Model(fitted)))
+    ]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
 def test_what_is_no_estimator_of_permgrad_is_refused(tmp_path):
     with pytest.raises(pg.InputError, match="export_onnx writes estimators of permgrad, got function"):
         pg.integrations.export_onnx(lambda rows: rows, tmp_path / "model.onnx")

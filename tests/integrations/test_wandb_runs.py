@@ -7,7 +7,7 @@ wandb = pytest.importorskip("wandb")
 
 def test_a_run_is_logged_offline(finished, tmp_path):
     identifier = pg.integrations.log_to_wandb(
-        finished, mode="offline", dir=tmp_path, settings=wandb.Settings(silent=True)
+        finished, init={"mode": "offline", "dir": tmp_path, "settings": wandb.Settings(silent=True)}
     )
     wandb.teardown()  # its service has then written everything
     [folder] = (tmp_path / "wandb").glob(f"offline-run-*-{identifier}")

@@ -16,13 +16,11 @@ from permgrad.assess.sections.cards import CardsSection
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
 from permgrad.assess.sections.provenance import ProvenanceSection
-from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection, SimilarRows
+from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection, SimilarRows, nearest_rows
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.attribution.explanation import Explanation
-from permgrad.evaluation.cards import Sample, feature_cards
-from permgrad.evaluation.listing import nearest_rows
+from permgrad.evaluation.cards import Sample, feature_cards, pair_effects
 from permgrad.evaluation.metrics import evaluate
-from permgrad.evaluation.pair_effects import pair_effects
 from permgrad.evaluation.skill import Predicted, skill
 
 NAMES = [

@@ -15,7 +15,6 @@ from permgrad.pages.facts import features
 from permgrad.pages.findings import say
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs.trust import methods
-from permgrad.pages.units import in_shares
 from permgrad.pages.views import SectionView
 from permgrad.runs.run.summary import _feature_lines
 
@@ -100,7 +99,6 @@ def test_what_is_shown_as_nothing_does_not_clearly_matter():
     about = {"loss_scale": 0.69, "model_loss": 0.49, "loss": "cross_entropy", "quantity": "increase of the loss"}
     explanation = dataclasses.replace(content.explanation, meta={**content.explanation.meta, **about})
     assert explanation.clearly_matter() == ["feature0", "feature1"]
-    assert in_shares(explanation, 0.2).clearly_matter() == ["feature0", "feature1"]
     assert content.explanation.clearly_matter() == ["feature0", "feature1"], "also where losses are unknown"
     content = dataclasses.replace(content, explanation=explanation)
     frame = explanation.to_frame()

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from tests.pages.conftest import HOSTILE
 
-from permgrad.pages.charts.study import loss_limits, trial_curves, tuning_history, tuning_slices
-from permgrad.pages.tuning import settings_of, tuning_page
+from permgrad.pages.tuning import loss_limits, settings_of, trial_curves, tuning_history, tuning_page, tuning_slices
 
 
 def table(count: int = 20, names: tuple[str, ...] = ("network.dropout", "layout")) -> pd.DataFrame:

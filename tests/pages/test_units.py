@@ -1,4 +1,4 @@
-"""Importances as a share of the advantage and as an error: exact, and only where the loss is the metric's."""
+"""Importances as the loss without a feature: exact, and only where the loss is the metric's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 from tests.pages.conftest import NAMES, global_explanation
 
 from permgrad.assess.assessment import Assessment
+from permgrad.base.numerals import number
 from permgrad.pages.tabs import trust
-from permgrad.pages.units import advantage, in_plain_units, in_shares, loss_without
+from permgrad.pages.units import advantage, in_plain_units, loss_without
 from permgrad.pages.views import SectionView
 
 SQUARED = {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}}
@@ -22,15 +23,8 @@ def explained(loss: str, quantity: str = "increase of the loss"):
     return dataclasses.replace(explanation, meta={**explanation.meta, "loss": loss, "quantity": quantity})
 
 
-def test_a_feature_that_carries_everything_has_100_per_cent():
-    explanation = explained("squared_error")
-    whole = advantage(explanation.meta, SQUARED)
-    assert whole == 6.0
-    shares = in_shares(explanation, whole)
-    assert np.allclose(shares.values, explanation.values / 6 * 100)
-    assert np.allclose(shares.ci()[0], explanation.ci()[0] / 6 * 100)
-    assert shares.ranking() == explanation.ranking()
-    assert np.allclose(shares.parts["tabular"] + shares.parts["image"], shares.values)
+def test_the_advantage_is_the_loss_below_that_of_a_constant():
+    assert advantage(explained("squared_error").meta, SQUARED) == 6.0
 
 
 def test_the_error_without_a_feature_is_that_of_the_added_loss():
@@ -42,6 +36,8 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
     assert loss.without(without - base) == pytest.approx(math.sqrt(without))
     assert (loss.model, loss.constant) == pytest.approx((math.sqrt(base), math.sqrt(2 * base)))
     assert math.isnan(loss.without(math.nan))
+    table = np.array([[0.0, without - base], [base, 3.0]])
+    assert np.allclose(loss.model + loss.growth(table), np.sqrt(base + table))
     assert loss.without(-2 * base) == 0
     logs = {"test": {"log_loss": 1.78}, "constant": {"log_loss": 2.17, "learnt": True}}
     assert loss_without(explained("cross_entropy").meta, logs).without(0.91) == pytest.approx(2.69)
@@ -58,13 +54,13 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
         (explained("squared_error"), {}),
     ],
 )
-def test_no_share_where_losses_do_not_compare_or_nothing_was_learned(explanation, measured):
+def test_no_loss_without_a_feature_where_losses_do_not_compare_or_nothing_was_learned(explanation, measured):
     assert advantage(explanation.meta, measured) is None
     assert loss_without(explanation.meta, measured) is None
 
 
-@pytest.mark.parametrize(("measured", "factor"), [(SQUARED, 100 / 6), ({}, 1.0)])
-def test_refits_are_in_the_unit_of_the_page_which_is_named(measured, factor):
+@pytest.mark.parametrize("measured", [SQUARED, {}])
+def test_refits_are_in_the_unit_of_the_page_which_is_named(measured):
     refits = explained("squared_error")
     about = {"first": 2, "shares": dict.fromkeys(refits.names, 0.5)}
     facts = {"fits": 8, "folds": 4, "rows": 90, "trained": [60, 70]}
@@ -74,10 +70,10 @@ def test_refits_are_in_the_unit_of_the_page_which_is_named(measured, factor):
     content = Assessment(title="t", target="y", task="regression", explanation=refits, refits=refits, metrics=measured)
     shown = in_plain_units(content).refits
     assert np.abs(refits.values).max() > 0
-    assert np.allclose(shown.values, factor * refits.values)
-    assert np.allclose(shown.part_std["between"], factor * spread["between"])
-    assert shown.clearly_matter() == refits.clearly_matter()
+    assert np.array_equal(shown.values, refits.values)
     section = SectionView("trainings", "Would another training say the same?")
     trust.trainings(section, content, shown)
-    unit = "share of the model's advantage (%)" if measured else "increase of the loss (y²)"
+    unit = "growth of the RMSE when it is shuffled" if measured else "increase of the loss (y²)"
     assert f"Mean importance over trainings: {unit}." in str(section.blocks)
+    first = float(refits.values[:, 0].max())
+    assert number(math.sqrt(4 + first) - 2 if measured else first) in str(section.blocks)

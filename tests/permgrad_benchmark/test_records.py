@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 from permgrad.base.errors import InputError
 from permgrad_benchmark import ANY, COLUMNS, Contestant, Record, Scores, enrolled
 from permgrad_benchmark.contestants import enrol
-from permgrad_benchmark.records import cell_path, frame_of, read_cell, write_cell, write_records
+from permgrad_benchmark.records import cell_path, frame_of, read_cell, read_record, write_cell, write_records
 
 
 def some_records():
@@ -46,6 +47,15 @@ def test_the_table_round_trips(tmp_path):
     assert stored["records"][2][-1] is None
     assert len(records) == 3
     assert list(frame_of([]).columns) == list(COLUMNS)
+
+
+def test_a_record_is_found_below_the_repository_only(tmp_path, monkeypatch):
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(root / "tests")
+    assert read_record("comparison")["cells"]
+    monkeypatch.chdir(tmp_path)
+    assert read_record("comparison") is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_contestants():

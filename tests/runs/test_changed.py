@@ -143,7 +143,7 @@ def test_runs_that_share_too_few_test_rows_are_refused(place, monkeypatch):
     said = refused(place, "short", "--drop", "person", rows=120)
     assert "changes needs samples of at least 30 rows" in said
     call("run", place / "old.csv", *MODEL, "--drop", "person", "--out", place / "apart")
-    monkeypatch.setattr("permgrad.runs.finished.LEAST_ROWS", 500)
+    monkeypatch.setattr("permgrad.runs.commands.report._LEAST_ROWS", 500)
     said = call_refused("report", place / "apart", "--against", place / "old")
     assert "common test rows, too few to compare them. Split both alike" in said
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import permgrad as pg
-from permgrad.attribution.explain import answer
+from permgrad.attribution.explain import answer, find_method
 from permgrad.attribution.explain_refits import refit
-from permgrad.attribution.method.captum import CaptumMethod, find_method
+from permgrad.attribution.method.captum import CaptumMethod
 from permgrad.attribution.parts.engines import LocalEngine
 from permgrad.attribution.parts.plan import make_plan
 from permgrad.attribution.parts.stream import stream

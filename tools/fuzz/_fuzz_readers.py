@@ -677,7 +677,7 @@ def make_medmnist(_: Path) -> list[Files]:
 
 def use_medmnist(folder: Path, _: Any) -> None:
     """Read a file of images."""
-    from permgrad.data.medmnist import load_medmnist
+    from permgrad_benchmark.suites.multimodal.autoencoder import load_medmnist
 
     load_medmnist(folder / "set.npz")
 

@@ -102,7 +102,7 @@ def _modules(work: Path, tree: Path) -> Path:
         code = (
             "import sys, json, pytest\n"
             "pytest.main(['-q', '--collect-only', '-p', 'no:cacheprovider', 'tests/attribution', 'tests/imaging'])\n"
-            "import permgrad.models.train.training, torch._dynamo\n"
+            "import permgrad.models.train.learner, torch._dynamo\n"
             f"names = [name for name, module in sys.modules.items() if name.partition('.')[0] not in {own}\n"
             f"         and {local} and not {local}.startswith({str(tree)!r})]\n"
             f"open({str(path)!r}, 'w').write(json.dumps(names))\n"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from permgrad.attribution.method.permgrad import PermGrad
+from permgrad.attribution.replace.moments import FEWEST_REPEATS
 from permgrad.attribution.request import tuned
 from permgrad.base.progress import Whole
 
@@ -18,20 +19,19 @@ SHOWN_ROWS = 4
 SWARM_ROWS, FEWEST_SWARM_ROWS, _SWARM_NUMBERS = 200, 20, 4000
 #: Rows of a network that reads no table: each costs more, and no list shows them.
 FEW_ROWS = 12
-#: Donors per row and feature. With many rows fewer do: three instead of ten widen intervals on HELOC by 10 % (four by
-#: 8 %), in a third of the time.
-REPEATS, REPEATS_OF_MANY_ROWS = 10, 3
-#: Rows that are explained of a test set of more than ``AT_ONCE`` rows. Donors are repeated until half the width of an
-#: interval is this share of the loss of a constant prediction.
-FIRST_ROWS, AT_ONCE, TOLERANCE = 1000, 3000, 0.005
+#: Donors per row and feature that the plan of the time expects, of few rows and of many.
+DONORS_OF_FEW_ROWS, DONORS_OF_MANY_ROWS = 10, 3
+#: Rows that are explained of a test set of more than ``AT_ONCE`` rows.
+FIRST_ROWS, AT_ONCE = 1000, 3000
 #: Rows of a ranking for which there is no time.
 FEWEST_ROWS = 200
 #: Rows that are explained as published.
 PAPER_ROWS = 100
 #: Seconds to write a report.
 REPORT = 3.0
-#: Up to this many features each one's direction is traced. Beyond, that would take longer than the ranking.
-MOST_DIRECTIONS = 2000
+#: Up to this many features each has as many donors as pay, and up to so many its direction is traced. Beyond, either
+#: would take longer than the ranking.
+MOST_FEATURES, MOST_DIRECTIONS = 1000, 2000
 #: What work takes in units of a training step on one row: a replaced pair, a row explained by gradients, a prediction.
 PAIR, GRADIENT_ROW, PREDICTION = 0.09, 60.0, 0.35
 
@@ -105,7 +105,7 @@ class Budget:
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
         swarm = min(rows, self.swarm_rows(classes)) * max(1, classes * SWARM_ROWS // _SWARM_NUMBERS)
-        pairs = features * (REPEATS if clock.thorough or rows <= FIRST_ROWS else REPEATS_OF_MANY_ROWS)
+        pairs = features * (DONORS_OF_FEW_ROWS if rows <= FIRST_ROWS else DONORS_OF_MANY_ROWS)
         explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
         return explanation + clock.per_row * published * features
 
@@ -119,18 +119,15 @@ class Budget:
             clock.cut.append(f"explanation: {fewer:,} rows instead of {rows:,}")
         return fewer
 
-    def ranking_options(self, rows: int, features: int, *, some: bool) -> dict[str, Any]:
-        """Return the arguments of a ranking of a network, of all ``rows`` or ``some``. Report what limits it."""
-        many = rows > FIRST_ROWS and not self.clock.thorough
-        repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
-        directed = features <= MOST_DIRECTIONS
+    def ranking_options(self, features: int) -> dict[str, Any]:
+        """Return the arguments of a ranking of a network. Report what limits it."""
+        directed, donors = features <= MOST_DIRECTIONS, "auto" if features <= MOST_FEATURES else FEWEST_REPEATS
         wide = "note: the table is wide, so"
-        if repeats < REPEATS:
-            self.say(f"{wide} each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
+        if donors != "auto":
+            self.say(f"{wide} each row has {donors} donors; intervals widen a little")
         if not directed:
             self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
-        method = tuned(PermGrad(tolerance=TOLERANCE if some or many else None), direction=directed)
-        return {"n_repeats": min(repeats, REPEATS_OF_MANY_ROWS if many else REPEATS), "method": method}
+        return {"n_repeats": donors, "method": tuned(PermGrad(), direction=directed)}
 
     def swarm_rows(self, classes: int) -> int:
         """Return how many rows the beeswarm has for so many classes (0: regression)."""

@@ -17,9 +17,8 @@ import pandas as pd
 from permgrad.assess.budget import PAIR, Clock
 from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
 from permgrad.assess.rows import Rows
-from permgrad.attribution.explain import explain
+from permgrad.attribution.explain import explain, find_method
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.method.gradcam import GradCam
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.method.shapley.method import Shapley

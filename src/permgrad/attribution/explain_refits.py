@@ -35,10 +35,9 @@ from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import _safe_indexing
 
+from permgrad.attribution.explain import find_method
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import MOST_TOGETHER
-from permgrad.attribution.explanation.statistics import error_correlation, interval, two_parts
-from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.explanation.statistics import MOST_TOGETHER, error_correlation, interval, two_parts
 from permgrad.attribution.replace.game import global_explanation, play_losses
 from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.request import Request, name_of
@@ -112,7 +111,7 @@ def explain_refits(
         row_groups: labels ``(rows,)``, or the name of a column of ``X``, which is then no feature. Rows of a group are
             never divided between training and explanation, and intervals count groups.
         max_rows: explain at most this many of the rows, drawn at random. All rows are trained on.
-        n_repeats: donors per row and feature.
+        n_repeats: donors per row and feature, ``"auto"`` as in ``pg.explain``.
         random_state: seed of parts, fits and donors.
         progress: a bar on stderr.
 

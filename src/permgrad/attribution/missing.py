@@ -155,7 +155,7 @@ def missing_modalities(
         background: rows that donors are drawn from, in the form of ``X``. Default as for ``pg.explain``.
         loss: loss computed for each row. ``"auto"`` is the model's own.
         row_groups: which rows depend on each other, as for ``pg.explain``.
-        n_repeats: donors per row.
+        n_repeats: donors per row. ``"auto"``: ten.
         random_state: seed. The same seed gives the same donors for any batch size or order.
         progress: a bar on stderr, as for ``pg.explain``.
 

@@ -37,8 +37,7 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.calibration import class_logits
 from permgrad.models.estimators.kept_rows import kept_rows
-from permgrad.models.images import PATCHES
-from permgrad.models.images.features import patch_grid
+from permgrad.models.images import PATCHES, patch_grid
 
 #: Rows that a word stands in at least, and of which at most its effect is the mean. Words and pairs for all outputs.
 FEWEST_ROWS, _MOST_ROWS, _MOST_WORDS = 10, 200, 40

@@ -222,16 +222,12 @@ def places_of(folder: Path, names: Iterable[str]) -> list[Path]:
     return [place for name in names for place in (folder.glob(name) if "*" in name else [folder / name])]
 
 
-def settled_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """Return the files of some names, as ``files_of``. The system has written their names to the disk."""
-    found = files_of(folder, names)
-    files.to_disk(sorted({place.parent for file in found for place in (folder / file, (folder / file).parent)}))
-    return found
-
-
 def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """Return the checksums of the files of some names, which are then on the disk."""
-    return {name: sum_of(folder / name) for name in settled_files(folder, names)}
+    found = files_of(folder, names)
+    # The names of the files, too.
+    files.to_disk(sorted({place.parent for file in found for place in (folder / file, (folder / file).parent)}))
+    return {name: sum_of(folder / name) for name in found}
 
 
 def sum_of(file: Path) -> str:

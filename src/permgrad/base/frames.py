@@ -10,8 +10,7 @@ import numpy as np
 
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice
-from permgrad.base.late import pd
-from permgrad.base.optional import optional
+from permgrad.base.late import optional, pd
 
 Library = Literal["pandas", "polars", "pyarrow"]
 

@@ -1,11 +1,17 @@
-"""pandas and pyarrow, loaded when they are first used. To explain a network on tensors takes neither."""
+"""Packages that are loaded when they are first used: pandas, pyarrow, and those that permgrad can do without.
+
+To explain a network on tensors takes none of them.
+"""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["is_frame", "is_pandas", "is_series", "pa", "pc", "pd"]
+from permgrad.base.errors import EnvironmentProblem
+
+__all__ = ["is_frame", "is_pandas", "is_series", "optional", "pa", "pc", "pd"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
     from typing_extensions import TypeIs
 else:
-    from importlib import import_module
     from types import ModuleType
 
     class _Late(ModuleType):
@@ -36,3 +41,14 @@ def is_series(value: object) -> TypeIs[pd.Series[Any]]:
 def is_pandas(value: object) -> TypeIs[pd.DataFrame | pd.Series[Any]]:
     """Say whether a value is a frame or a column of pandas."""
     return is_frame(value) or is_series(value)
+
+
+def optional(name: str, install: str | None = None) -> Any:
+    """Return a module, or raise ``EnvironmentProblem`` with the package to install."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        missing = isinstance(error, ModuleNotFoundError) and error.name == package
+        problem = f"{package} is not installed." if missing else f"{package} cannot be imported: {error}."
+        raise EnvironmentProblem(problem, hint=f"Run: pip install '{install or package}'", code="PG060") from None

@@ -32,12 +32,11 @@ class Progress(ExitStack):
 
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
         super().__init__()
-        label = printable(label)
         self._writes, self._label, self._started = False, label, time.monotonic()
         wanted = check_flag("progress", mode, auto=True)
         wanted = False if wanted == "auto" and startup.silent else wanted
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
-        self.done, self.ended = 0.0, threading.Event()
+        self.done, self._weight, self.ended = 0.0, 1.0, threading.Event()
         self.callback(self.ended.set)
         self._bar: Any = None
         # Within a larger work there is one line, that of the larger work.
@@ -51,22 +50,22 @@ class Progress(ExitStack):
         if _rewrites(stream) if wanted == "auto" else wanted:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=label, file=stream, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=printable(label), file=stream, leave=False, dynamic_ncols=True)
             self.callback(self._bar.close)
             self._writes = True
         elif wanted == "auto" and lines and stream is not None:
             # From a thread: a single step may take minutes.
-            work = (self, total, label, stream)
+            work = (self, total, printable(label), stream)
             threading.Thread(target=_write_lines, args=work, name="permgrad-progress", daemon=True).start()
             self._writes = True
 
     def advance(self, steps: float = 1) -> None:
         """Count finished steps."""
-        self.done += steps
+        self.done += steps * self._weight
         if self._within is not None:
             self._within.share = self.done / self._total
         if self._bar is not None:
-            self._bar.update(steps)
+            self._bar.update(steps * self._weight)
         spent = time.monotonic() - self._started
         if (
             self._writes
@@ -76,8 +75,14 @@ class Progress(ExitStack):
         ):
             few, rows, self.rows = min(10_000, self.rows // 10), self.rows, 0
             _ = self._bar is None or self._bar.clear()
-            words = f"{self._label}: about {readable(left)} left. In Python, max_rows={few} explains a random part"
-            _write_line(sys.stderr, f"{words} in about {readable((spent + left) * few / rows)}\n")
+            words = f"about {readable(left)} left. In Python, max_rows={few} explains a random part"
+            _write_line(
+                sys.stderr, f"{printable(self._label)}: {words} in about {readable((spent + left) * few / rows)}\n"
+            )
+
+    def rest(self, steps: float) -> None:
+        """Let what is left of the bar stand for so many steps, where more or fewer come than were planned."""
+        self._weight = max(self._total - self.done, 0.0) / steps
 
     def note(self, text: str) -> None:
         """Show a short text behind the bar, for example the best score so far."""

@@ -292,7 +292,7 @@ def counterfactuals(request: CounterfactualsRequest) -> Outcome:
 
         if not request.model_folder.is_file():
             check_model(request.model_folder)
-        from permgrad.runs.commands.counterfactuals import write_counterfactuals
+        from permgrad.runs.commands.rows import write_counterfactuals
     return write_counterfactuals(request)
 
 
@@ -393,7 +393,7 @@ def demo(request: requests.DemoRequest) -> Outcome:
     The table comes with permgrad.
     """
     with loading():
-        from permgrad.runs.commands.demo import run_demo
+        from permgrad.runs.run.run import run_demo
     return run_demo(request, say=tell)
 
 
@@ -404,7 +404,7 @@ def mcp(request: McpRequest) -> Outcome:
     They describe a table, run, compare, and explain rows, with the results of --json (docs/for-programs.md). Tables may
     be anywhere. Nothing is written outside the folder.
     """
-    from permgrad.base.optional import optional
+    from permgrad.base.late import optional
 
     folder = request.folder.resolve()
     if not folder.is_dir():

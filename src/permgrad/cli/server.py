@@ -122,7 +122,7 @@ TOOLS: dict[str, Tool] = {
     "counterfactuals": Tool(
         "Find what would have to differ in one row for the model to predict something else, with few changes.",
         f"{_RUNS}counterfactuals", CounterfactualsRequest,
-        (*_ROW, "want", "fixed", "ranges", "direction", "most_changes", "count"),
+        (*_ROW, "want", "fixed", "ranges", "direction", "max_changes", "count"),
     ),
     "compare": Tool(
         "Compare models on one table by cross-validation: which is best, by how much, and what each relies on.",

@@ -96,7 +96,7 @@ PANELS = {
     ),
     "Explanation": (
         *("method", "methods", "explain", "row", "donors", "further", "want", "fixed", "ranges"),
-        *("direction", "most_changes", "count", "functions", "peers", "quick", "against"),
+        *("direction", "max_changes", "count", "functions", "peers", "quick", "against"),
     ),
     "Computing": (
         *("time_limit", "max_rows", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),

@@ -15,8 +15,8 @@ from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
 from permgrad.base.startup import loading
 from permgrad.data.read.cells import MissingCodes, as_frame, first_no_number
+from permgrad.data.types.as_one import column_levels
 from permgrad.data.types.column_types import infer_schema, odd_among_numbers, read_numbers
-from permgrad.data.types.duplicates import column_levels
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = Integers

@@ -104,7 +104,7 @@ def changes(
         loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log loss or squared error.
         method: a method whose importance is global.
         row_groups: rows that depend on each other: a pair of labels for old and new rows, or a column's name.
-        n_repeats: donors per row and feature.
+        n_repeats: donors per row and feature, ``"auto"`` as in ``pg.explain``.
         random_state: seed.
         progress: a bar on stderr.
 

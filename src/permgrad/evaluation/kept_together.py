@@ -16,7 +16,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.random import generator
-from permgrad.data.types.names_by_target import shared_by_equal
+from permgrad.data.types.identifiers import shared_by_equal
 from permgrad.evaluation.levels import ColumnCells, cells_of
 from permgrad.evaluation.metrics import Task
 

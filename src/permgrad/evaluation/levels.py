@@ -14,7 +14,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.data.read import dates
 from permgrad.data.read.cells import Distinct, canonical
-from permgrad.data.types.duplicates import column_levels
+from permgrad.data.types.as_one import column_levels
 
 #: Each row's level, and the levels' names.
 Levels = tuple[Integers, list[str]]
@@ -138,8 +138,8 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
     codes, levels = column_levels(series, name)
     if isinstance(levels, np.ndarray):
         numbers, is_date = levels, dates.is_moment(series)
-        if whole := dates.find_whole_format(levels):
-            numbers, is_date = dates.date_seconds([canonical(level) for level in levels], whole[0]), True
+        if dates.are_whole_dates(levels):
+            numbers, is_date = dates.date_seconds([canonical(level) for level in levels], dates.WHOLE), True
         elif isinstance(series.dtype, pd.CategoricalDtype) and not series.dtype.ordered:
             return ColumnCells("levels", codes, None, None, Distinct.of(series, name).texts)
     elif form := dates.find_date_format(levels):

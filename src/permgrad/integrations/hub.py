@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from permgrad.attribution.model import as_model
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.base.stored import TIMES
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.save.saving import load
@@ -25,7 +26,7 @@ def push_to_hub(
     private unless you say otherwise. A warning counts them.
 
     Args:
-        model: A fitted estimator.
+        model: A fitted estimator, or a ``pg.Model`` of one.
         repository: The repository, ``"user/name"``. It is made if it does not exist.
         private: Whether a new repository is private.
         keep_rows: Whether encoded rows of the table go along. Without them, explanations of few rows need
@@ -42,6 +43,7 @@ def push_to_hub(
     Examples:
         >>> pg.integrations.push_to_hub(model, "my-name/my-model")  # doctest: +SKIP
     """
+    model = as_model(model).model
     if not hasattr(model, "save"):
         hint = "Pass a fitted estimator of permgrad, such as pg.load of a run's model folder."
         raise InputError(f"{type(model).__name__} cannot be saved.", hint=hint, code="PG001")

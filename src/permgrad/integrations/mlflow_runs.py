@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.integrations.records import RunRecord
 
 #: MLflow's names of metrics and parameters.

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from permgrad.attribution.model import Model, as_model
 from permgrad.base import __version__
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import atomic_path, writing
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.base.random import generator
 from permgrad.imaging.foreign import ForeignRenderer
 from permgrad.models.estimators.calibration import Calibration
@@ -29,7 +30,7 @@ _MOST_OFF = 1e-5
 _OPSET = 17
 
 
-def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[str]) -> Path:
+def export_onnx(model: HyNNClassifier | HyNNRegressor | Model, path: str | os.PathLike[str]) -> Path:
     """Write the network of a fitted estimator as an ONNX file, and compare the file's predictions with the estimator's.
 
     The file has one input, ``encoded``: float32 ``(rows, encoded)``, as ``model.encode_rows(X).encoded``. Reading and
@@ -38,7 +39,8 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[s
     columns, the classes and the task are in the metadata of the file.
 
     Args:
-        model: A fitted ``HyNNClassifier`` or ``HyNNRegressor``, except one with a drawing method from elsewhere.
+        model: A fitted ``HyNNClassifier`` or ``HyNNRegressor``, except one with a drawing method from elsewhere, or a
+            ``pg.Model`` of one.
         path: Where the file goes. A file of that name is replaced.
 
     Returns:
@@ -60,6 +62,7 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[s
         >>> bool(np.allclose(prediction, model.predict(X), rtol=0, atol=1e-5))
         True
     """
+    model = as_model(model).model
     if not isinstance(model, (HyNNClassifier, HyNNRegressor)):
         problem = f"export_onnx writes estimators of permgrad, got {type(model).__name__}"
         raise InputError(problem, hint="Pass a fitted HyNNClassifier or HyNNRegressor.", code="PG001")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.integrations.records import RunRecord
 
 
 def log_to_wandb(
-    run: str | os.PathLike[str], *, project: str = "permgrad", name: str | None = None, **options: Any
+    run: str | os.PathLike[str],
+    *,
+    project: str = "permgrad",
+    name: str | None = None,
+    init: dict[str, Any] | None = None,
 ) -> str:
     """Log a finished ``permgrad run`` to Weights & Biases: settings, metrics, curves, figures, report and model.
 
@@ -18,8 +22,8 @@ def log_to_wandb(
         run: The folder of the run.
         project: The project.
         name: The run's name there. None: the name of the folder.
-        **options: Further arguments of ``wandb.init``, for example ``mode="offline"`` (files are written to a folder
-            and nothing is sent) and ``dir``, that folder.
+        init: Further arguments of ``wandb.init``, for example ``{"mode": "offline", "dir": "logs"}``: files are written
+            to this folder, and nothing is sent.
 
     Returns:
         The identifier of the run in Weights & Biases.
@@ -29,11 +33,11 @@ def log_to_wandb(
         EnvironmentProblem: wandb is not installed (``pip install 'permgrad[wandb]'``).
 
     Examples:
-        >>> pg.integrations.log_to_wandb("permgrad-runs/heloc-0", project="credit", mode="offline")  # doctest: +SKIP
+        >>> pg.integrations.log_to_wandb("permgrad-runs/heloc-0", init={"mode": "offline"})  # doctest: +SKIP
     """
     record = RunRecord.read(run)
     wandb = optional("wandb", "permgrad[wandb]")
-    with wandb.init(project=project, name=name or record.name, config=record.parameters, **options) as logged:
+    with wandb.init(project=project, name=name or record.name, config=record.parameters, **(init or {})) as logged:
         for epoch, numbers in record.epochs():
             logged.log({f"epochs/{key}": number for key, number in numbers.items()}, step=epoch)
         logged.summary.update(record.metrics)

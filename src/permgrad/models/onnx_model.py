@@ -24,7 +24,7 @@ from permgrad.base.errors import (
     two_sentences,
     warn_user,
 )
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.read.cells import canonical
 

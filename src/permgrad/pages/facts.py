@@ -15,8 +15,7 @@ from permgrad.base.significance import LEVEL
 from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.segments import worse_groups
-from permgrad.pages.changes import changes_facts
-from permgrad.pages.sentences import best_baseline, level_words, main_metric
+from permgrad.pages.sentences import best_baseline, changes_facts, level_words, main_metric
 from permgrad.pages.units import loss_without
 from permgrad.pages.words import shorten, shown_ranks, texts_of
 

@@ -258,7 +258,7 @@ def texts_of(explanation: Explanation, row: int) -> dict[str, tuple[list[int], l
 
 
 # ---- columns in their order ------------------------------------------------------------------------------------------
-def as_input(explanation: Explanation, names: Array, owners: Array, channels: int) -> Explanation:
+def _as_input(explanation: Explanation, names: Array, owners: Array, channels: int) -> Explanation:
     """Return an explanation of columns as one of an input with places, which other plots draw.
 
     ``channels``: the axis of channels in names and owners.
@@ -285,5 +285,5 @@ def in_order(explanation: Explanation) -> tuple[Explanation, Array]:
         place_of |= dict.fromkeys((name, *(explanation.groups or {}).get(name, ())), place)
     owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(grid)
     if len(grid) > 1:
-        return as_input(explanation, grid, owners, 2), owners
-    return as_input(explanation, grid[0].T, owners[0].T, 0), owners[0].T
+        return _as_input(explanation, grid, owners, 2), owners
+    return _as_input(explanation, grid[0].T, owners[0].T, 0), owners[0].T

@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.sections.rows import strongest_parts
 from permgrad.attribution.maps.drawn import MAP_NAMES
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.cards import written
-from permgrad.evaluation.listing import strongest_parts
-from permgrad.evaluation.metrics import metrics
 from permgrad.pages.facts import leading
 from permgrad.pages.findings import say
 from permgrad.pages.inputs import displayable, shown_input, texts_of, words_of
 from permgrad.pages.pictures import shades
 from permgrad.pages.sentences import left_texts
-from permgrad.pages.units import SCALES, advantage, loss_without
+from permgrad.pages.units import SCALES, loss_without
 from permgrad.pages.views import packed
 from permgrad.pages.words import RANKS, clean, confidence_words, quantity_of, rank_texts, shown_ranks, value_text
 
@@ -303,7 +302,6 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
     explanation = content.explanation
     if explanation is None:
         return None
-    total_advantage = advantage(explanation.meta, content.metrics or {})
     order = [explanation.names.index(name) for name in explanation.ranking()]
     names = [explanation.names[place] for place in order]
     data: dict[str, Any] = {
@@ -314,12 +312,14 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
         "ranks": RANKS.format(confidence=confidence_words(explanation)),
         "of": len(names),
         "list": _list(explanation, order[:_LISTED]),
-        "share": None if total_advantage is None else 100 / total_advantage,
+        "loss": None,
         "cards": [],
     }
     if (loss := loss_without(explanation.meta, content.metrics or {})) is not None:
-        data["list"]["without"] = [loss.without(float(value)) for value in data["list"]["importance"]]
-        data["list"]["metric"] = metrics.get(loss.metric).label
+        list_ = data["list"]
+        list_ |= {end: loss.growth(list_[end]) for end in ("importance", "low", "high")}
+        data["loss"] = {"metric": loss.label, "model": loss.model, "constant": loss.constant}
+        data["quantity"] = f"growth of the {loss.label}"
     if (stored := content.cards) is not None:
         # Of fewer rows where there are many numbers.
         numbers = sum(curves.shape[1] * curves.shape[2] for curves in stored.curves.values())

@@ -1,17 +1,25 @@
-"""Sentences that page and terminal share: on a model compared with a constant and with others, paths, features."""
+"""Sentences that page and terminal share: on a model beside a constant and others, paths, features, and changes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from permgrad.assess.assessment import entries_of, is_hybrid, value_of
 from permgrad.base.errors import by_count, counted
+from permgrad.base.files import plain
 from permgrad.base.numerals import compact, number, percent
+from permgrad.base.significance import LEVEL
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.metrics import Metric, Task, primary_metric
+from permgrad.pages.summary import changes_words
 from permgrad.pages.words import clean, labels_of, listed, names_apart, shorten, value_text
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.changes import Changes
 
 #: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype
 #: it is 3 to 5 % for preset default and 11 % for preset fast.
@@ -200,3 +208,46 @@ def told_words(facts: Mapping[str, Any]) -> str:
     share, low, high = (number(told[end], 2) for end in ("told", "low", "high"))
     words = f"The {whose}features tell {share} of what {name} would say (95\u00a0% interval {low} to {high}; {score}). "
     return f"{words}{who} {by_count(len(first), 'carries', 'carry')} the most."
+
+
+# ---- changes ---------------------------------------------------------------------------------------------------------
+#: Features that a sentence names.
+_NAMED = 3
+
+
+def since_words(changes: Changes) -> str:
+    """Say how the loss changed from one run to the other, and which importances changed."""
+    (old, new), words = (shorten(name, 40) for name in changes.meta["runs"]), changes_words(changes)
+    lines = changes.lines[changes.lines["kind"] == "importance"]
+    show, clear = names_apart(lines["name"]), []
+    for way, sign in (("more", 1.0), ("less", -1.0)):
+        some = lines[(lines["p_holm"] < LEVEL) & (sign * lines["change"] > 0)]
+        some = some.iloc[np.argsort(-sign * some["change"].to_numpy(), kind="stable")]
+        if count := len(some):
+            clear.append(
+                f"{listed(map(show, some['name']), _NAMED)} clearly {by_count(count, 'matters', 'matter')} {way}"
+            )
+    unchanged = "No importance changed clearly." if len(lines) else ""
+    return f"From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(clear)}.' if clear else unchanged}".rstrip()
+
+
+def case_words(changes: Changes) -> str:
+    """Say what was compared: two models on the same rows, or one model on two samples."""
+    (old, new), (first, second) = (map(shorten, changes.meta["runs"], (60, 60)), changes.meta["rows"])
+    if changes.meta["same_rows"]:
+        words = f"The model of {old} and that of {new} predict the same {first:,} test rows, and scores are compared "
+        if (changes.lines["kind"] == "importance").any():
+            return f"{words}row by row. Importances count as independent, so their intervals are rather too wide."
+        return f"{words}row by row. Importances are not compared: those of both differ in method or features."
+    words = f"The test rows of both runs differ. The model of {old} predicts {first:,} of its own and {second:,} of "
+    words += f"{new}, whose own model is not used. Rows of the two count as independent of each other."
+    if copies := changes.meta.get("copies"):
+        words += f" {counted(copies, 'new row')} {by_count(copies, 'equals', 'equal')} rows that it may have been "
+        words += "trained on: its loss there can be too small."
+    return words
+
+
+def changes_facts(changes: Changes) -> dict[str, Any]:
+    """Return the changes as JSON: the sentence, the facts and the lines."""
+    facts: dict[str, Any] = plain({**changes.meta, "lines": changes.lines.to_dict("records")})
+    return {"sentence": since_words(changes), **facts}

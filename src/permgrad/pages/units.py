@@ -1,13 +1,7 @@
-"""Importances in units that people speak: the error without a feature, or the share of what the model has learned.
+"""Importances in units that people speak: the log loss or RMSE without a feature, beside that of the model.
 
-A loss in squared dollars says little. Two numbers say more, and both come from the same measured increase of
-the loss:
-
-- The share of the model's *advantage*: how much better its loss is than that of a constant. A feature that carries
-  30 % takes 30 % of the advantage away when it is shuffled. Several features together can exceed 100 %.
-- For a squared error, the RMSE that the model has without the feature.
-
-Attributions of single rows to the scores of two classes become attributions to the log-odds of one.
+A loss in squared dollars says little. Attributions of single rows to the scores of two classes become attributions to
+the log-odds of one.
 """
 
 from __future__ import annotations
@@ -17,6 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.arrays import Floats
+from permgrad.evaluation.metrics import metrics
 from permgrad.pages.words import clean, shorten
 
 if TYPE_CHECKING:
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
 
 #: Loss of an explanation to the metric that has the same loss.
 _METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
-#: What an importance of more than the whole advantage means.
-BEYOND_ALL = (
-    "More than 100\u00a0% means that the model then predicts worse than the constant, because it still relies on the "
-    "feature, whose values are now wrong."
-)
 
 
 def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | None:
@@ -50,20 +44,6 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
         return None
     difference = ends[0] - ends[1]
     return difference if difference > 0 else None
-
-
-def in_shares(explanation: Explanation, whole: float) -> Explanation:
-    """Return an explanation in per cent of the model's advantage ``whole``."""
-    factor, changes = 100.0 / whole, dict[str, Any]()
-    for name in ("values", "std_error", "low", "high"):
-        numbers = getattr(explanation, name)
-        changes[name] = None if numbers is None else numbers * factor
-    for name in ("parts", "part_std"):
-        changes[name] = {key: numbers * factor for key, numbers in getattr(explanation, name).items()}
-    meta = {**explanation.meta, "quantity": "share of the model's advantage", "unit": "%"}
-    for name in {"loss_scale", "model_loss"} & meta.keys():
-        meta[name] *= factor
-    return replace(explanation, **changes, meta=meta)
 
 
 #: Units in plain words.
@@ -91,22 +71,15 @@ def plain_units(explanation: Any) -> Any:
 
 
 def in_plain_units(content: Assessment) -> Assessment:
-    """Return content whose explanations have units that every reader knows.
-
-    Pairs and refits are in shares of the model's advantage where there are any, as the ranking of the page is.
-    """
-    listed, together, refits = content.listed, content.together, plain_units(content.refits)
-    if refits is not None and (whole := advantage(refits.meta, content.metrics or {})) is not None:
-        refits = in_shares(refits, whole)
+    """Return content whose explanations have units that every reader knows."""
+    listed, together = content.listed, content.together
     if listed is not None:
         listed = replace(listed, local=[replace(one, explanation=plain_units(one.explanation)) for one in listed.local])
     if together is not None and together.pairs is not None:
-        pairs = plain_units(together.pairs)
-        whole = advantage(pairs.meta, content.metrics or {})
-        together = replace(together, pairs=pairs if whole is None else in_shares(pairs, whole))
+        together = replace(together, pairs=plain_units(together.pairs))
     rows = [replace(row, explanation=plain_units(row.explanation)) for row in content.rows]
-    main, local = plain_units(content.explanation), plain_units(content.local)
-    return replace(content, explanation=main, local=local, rows=rows, listed=listed, together=together, refits=refits)
+    explanations = {name: plain_units(getattr(content, name)) for name in ("explanation", "local", "refits")}
+    return replace(content, rows=rows, listed=listed, together=together, **explanations)
 
 
 def output_words(explanation: Explanation, target: str, output: int) -> str:
@@ -131,6 +104,21 @@ class Loss(NamedTuple):
     model: float
     constant: float
     without: Callable[[float], float]
+
+    @property
+    def label(self) -> str:
+        """The name of the metric."""
+        return metrics.get(self.metric).label
+
+    @property
+    def grown(self) -> str:
+        """What ``growth`` returns."""
+        return f"growth of the {self.label} when it is shuffled"
+
+    def growth(self, importances: npt.ArrayLike) -> Floats:
+        """Return how much the loss grows without features of these importances, of any shape."""
+        values = np.asarray(importances, dtype=np.float64)
+        return np.array([self.without(one) for one in values.ravel().tolist()]).reshape(values.shape) - self.model
 
 
 def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import Fault, InputError, did_you_mean, refusing, synonym
+from permgrad.base.late import pd
 from permgrad.runs.options import (
     BASELINES,
     DATA_SETS,
@@ -229,7 +230,7 @@ class RunRequest(SplitRequest):
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             yield problem, did_you_mean(self.device, names, "Pass cpu, or leave it out."), "PG064"
         # These refuse what cannot be read.
-        _ = self.seconds_at_most, self.most_rows, self.kinds, self.weighed, self.text_encoder, self.image_encoder
+        _ = self.seconds_at_most, self.rows_at_most, self.kinds, self.weighed, self.text_encoder, self.image_encoder
         for one, other, beside in _EXCLUSIVE:
             if getattr(self, one) and getattr(self, other):
                 problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
@@ -274,7 +275,7 @@ class RunRequest(SplitRequest):
         return self.max_rows == ALL_ROWS
 
     @property
-    def most_rows(self) -> int | None:
+    def rows_at_most(self) -> int | None:
         """How many test rows are explained at most, if a number says so."""
         if self.max_rows is None or self.thorough:
             return None
@@ -291,10 +292,11 @@ class RunRequest(SplitRequest):
         if self.thorough:
             problem = f"--max-rows {ALL_ROWS} and --time-limit cannot be combined"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
-        from permgrad.data.read.dates import duration_seconds  # only a limit needs it
-
-        number = self.time_limit.strip()
-        seconds = float(number) if re.fullmatch(r"\d+(?:\.\d+)?", number) else float(duration_seconds([number])[0])
+        limit = self.time_limit.strip()
+        try:
+            seconds = float(limit) if re.fullmatch(r"\d+(?:\.\d+)?", limit) else pd.Timedelta(limit).total_seconds()
+        except ValueError:
+            seconds = math.nan
         if not 1 <= seconds < math.inf:
             problem = f"--time-limit must be a time of at least a second, got {self.time_limit!r}"
             raise InputError(problem, hint="For example: --time-limit 300, 5m or 1h30m.", code="PG002")
@@ -448,7 +450,12 @@ class ExplainRequest(ComputingRequest):
     )
     max_rows: int | None = option("Explain at most N rows, drawn at random.", None, "N", least=1)
     groups: Path | None = option(_GROUPS, None, "FILE", panel="Explanation")
-    donors: int = option("Donors of each row, for the methods that draw.", 10, least=1, name="--repeats")
+    donors: int | None = option(
+        "Donors of each row, for the methods that draw (default: as many as pay, 2 to 10).",
+        None,
+        least=1,
+        name="--repeats",
+    )
     engine: str = option("Compute in this process, or in several or on a cluster.", "local", choices=("local", "ray"))
     workers: int | None = option("With --engine ray: number of workers.", None, least=1)
     address: str | None = option(

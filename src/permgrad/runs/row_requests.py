@@ -57,7 +57,7 @@ class CounterfactualsRequest(ThreadedRequest):
         "What a column may become: age=18..60 or job=chef,nurse (repeatable).", (), "COL=LOW..HIGH", name="--range"
     )
     direction: Names = option("Whether a number or date may only rise or fall (repeatable).", (), "COL=up|down")
-    most_changes: int | None = option("Columns that may change (default: all).", None, name="--max-changes", least=1)
+    max_changes: int | None = option("Columns that may change (default: all).", None, least=1)
     count: int = option("Alternatives to find at most.", 4, least=1, most=100)
     out: Path | None = option("CSV file to write: one line for each alternative (default: none).", None, "FILE")
 

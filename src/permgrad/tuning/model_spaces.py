@@ -12,8 +12,7 @@ from typing import Any
 
 from permgrad.base.errors import InputError, two_sentences, unknown
 from permgrad.base.stored import read_user_json
-from permgrad.evaluation.baselines.fitting import baselines, check_savable
-from permgrad.evaluation.baselines.settings import check_settings, try_settings
+from permgrad.evaluation.baselines.fitting import baselines, check_savable, check_settings, try_settings
 from permgrad.tuning.spaces import Space, form_faults, parameter_of
 
 _SHARE: Mapping[str, Any] = {"low": 0.4, "high": 1.0}

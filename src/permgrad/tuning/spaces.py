@@ -216,11 +216,14 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
     if not isinstance(settings, Mapping) or not settings:
         faults.append("'parameters' must be an object with at least one setting")
     else:
-        for name, entry in settings.items():
-            if wrong := _faults(str(name), entry):
-                faults += wrong
-            else:
-                parameters.append(parameter_of(str(name), entry))
+        known = settings_names()
+        for name, entry in ((str(name), entry) for name, entry in settings.items()):
+            wrong = form_faults(name, entry)
+            if name not in known:
+                hint = did_you_mean(name, known, "See docs/tuning.md")
+                wrong = [two_sentences(f"{name!r} is not a setting", hint), *wrong]
+            faults += wrong
+            parameters += [] if wrong else [parameter_of(name, entry)]
         faults += _conflicts(parameters)
     if base is not None and not faults:
         faults += list(_value_faults(base, parameters))
@@ -258,13 +261,6 @@ def settings_names() -> list[str]:
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------------
-def _faults(name: str, entry: Any) -> list[str]:
-    names = settings_names()
-    hint = did_you_mean(name, names, "See docs/tuning.md")
-    faults = [] if name in names else [two_sentences(f"{name!r} is not a setting", hint)]
-    return faults + form_faults(name, entry)
-
-
 def form_faults(name: str, entry: Any) -> list[str]:
     """Return the faults of a range or choices."""
     if not isinstance(entry, Mapping):

@@ -21,8 +21,8 @@ from typing import Any
 
 from permgrad.base.errors import EnvironmentProblem, Fault, InputError, differences, refusing
 from permgrad.base.files import plain
+from permgrad.base.late import optional
 from permgrad.base.locks import exclusive, release, take
-from permgrad.base.optional import optional
 from permgrad.base.random import derive_seed
 from permgrad.tuning.spaces import Space
 

@@ -20,7 +20,7 @@ from usual_methods import USUAL
 import permgrad as pg
 from permgrad.attribution.parts.engines import LocalEngine
 from permgrad.attribution.parts.folder import difference
-from permgrad.attribution.parts.part import explain_part, merge
+from permgrad.attribution.parts.part import Merged, explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, model_digest
 from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.replace.donors import donor_rows
@@ -286,7 +286,7 @@ def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classif
     for name, array in pack(results[2].sums).items():
         np.testing.assert_array_equal(pack(again.sums)[name], array)
     assert sum(result.rows for result in results) == 400
-    one, other = merge(plan, results), merge(plan, results[::-1])
+    one, other = merge(plan, Merged.of(results)), merge(plan, Merged.of(results[::-1]))
     np.testing.assert_allclose(one.values, other.values, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-9)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.subject.finite import HALF, finite, settle
+from permgrad.attribution.subject.soundness import HALF, finite, settle
 
 
 def test_what_differs_by_rounding_is_the_row_itself():

@@ -19,11 +19,11 @@ from torch import Tensor, fx, nn
 
 import permgrad as pg
 from permgrad.attribution.slopes.gradients import differentiable
-from permgrad.attribution.subject import untouched as state
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.tracing import OwnThreadTracer
-from permgrad.attribution.subject.untouched import kept
+from permgrad.models import undisturbed as state
+from permgrad.models.undisturbed import undisturbed
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -74,7 +74,7 @@ class Counting(nn.Module):
 def test_numbers_that_a_forward_wrote_are_as_before(written):
     net = Counting()
     before, place = net.numbers.clone(), net.numbers.data_ptr()
-    with kept(net):
+    with undisturbed(net):
         net.numbers.copy_(torch.tensor(written))
     torch.testing.assert_close(net.numbers, before, rtol=0, atol=0, equal_nan=True)
     assert net.numbers.data_ptr() == place
@@ -84,7 +84,7 @@ def test_what_nobody_wrote_is_not_written_again():
     """A write would raise the version of a tensor that a graph of the user's may have saved; NaN is no change."""
     net = Counting()
     versions = {name: own._version for name, own in net.state_dict(keep_vars=True).items()}
-    with kept(net):
+    with undisturbed(net):
         net.whole += 1
     after = {name: own._version for name, own in net.state_dict(keep_vars=True).items()}
     assert torch.equal(net.whole, torch.arange(3))
@@ -102,7 +102,7 @@ def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():
     net = Counting()
     numbers, weight, data = net.numbers, net.layer.weight, net.layer.weight.data_ptr()
     copied = weight.detach().clone()
-    with kept(net):
+    with undisturbed(net):
         net.numbers = torch.zeros(4)
         net.layer.register_buffer("more", torch.ones(1))
         net.layer.weight.data = torch.zeros(2, 3)
@@ -117,29 +117,50 @@ def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():
     assert not hasattr(net.layer, "more")
 
 
+@pytest.mark.parametrize("fails", [None, KeyboardInterrupt])
+def test_hooks_and_parts_are_those_from_before(fails):
+    net, heard = Counting(), []
+    own = net.layer.register_forward_hook(lambda *_: heard.append("own"))
+    parts = dict(net.named_modules())
+    with pytest.raises(fails) if fails else nullcontext(), undisturbed(net):
+        net.register_forward_pre_hook(lambda *_: heard.append("new"))
+        net.layer.register_forward_hook(lambda *_: heard.append("new"), with_kwargs=True)
+        own.remove()
+        net.more, net.layer = nn.ReLU(), nn.Linear(3, 5)
+        if fails:
+            raise fails
+    assert dict(net.named_modules()) == parts
+    assert not net._forward_pre_hooks
+    assert not net.layer._forward_hooks_with_kwargs
+    net.layer(drawn(1, 3))
+    assert heard == ["own"]
+    own.remove()
+    assert not net.layer._forward_hooks
+
+
 @pytest.mark.parametrize("sizes", [(1, 8), (8, 1), (0, 4)])
 def test_a_buffer_that_was_resized_has_its_size_and_numbers_back(sizes):
     """As observers of quantisation do, which learn how many channels there are."""
     net = Counting()
     net.register_buffer("scale", torch.full((sizes[0],), 2.0))
-    with kept(net):
+    with undisturbed(net):
         net.scale.resize_(sizes[1]).fill_(5.0)
     assert torch.equal(net.scale, torch.full((sizes[0],), 2.0))
 
 
 @pytest.mark.parametrize("most", [0, 10**9])
 def test_weights_above_the_limit_are_not_copied_but_buffers_are(monkeypatch, most):
-    monkeypatch.setattr(state, "_MOST_COPIED", most)
+    monkeypatch.setattr(state, "MOST_COPIED", most)
     net = Counting()
     copied = net.layer.weight.detach().clone()
-    with kept(net), torch.no_grad():
+    with undisturbed(net), torch.no_grad():
         net.layer.weight += 1
         net.whole += 1
     assert torch.equal(net.whole, torch.arange(3))
     assert torch.equal(net.layer.weight, copied) == (most > 0)
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", [None, ZeroDivisionError, KeyboardInterrupt])
 def test_modes_generators_and_gradients_are_as_before(fails):
     net = nn.Sequential(nn.Linear(3, 2), nn.Dropout(), nn.BatchNorm1d(2)).train()
     net[2].eval()
@@ -153,15 +174,16 @@ def test_modes_generators_and_gradients_are_as_before(fails):
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(5)
     inside = []
-    with pytest.raises(ZeroDivisionError) if fails else nullcontext(), kept(net):
+    with pytest.raises(fails) if fails else nullcontext(), undisturbed(net):
         inside.append(drawing())
         assert not any(part.training for part in net.modules())
         torch.set_grad_enabled(False)
-        assert 1 / (not fails) == 1
+        if fails:
+            raise fails
     assert torch.is_grad_enabled()
     assert [part.training for part in net] == [True, True, False]
     assert drawing() == expected
-    with kept(net):
+    with undisturbed(net):
         inside.append(drawing())
     assert inside[0] == inside[1] != expected
 
@@ -212,7 +234,7 @@ def test_what_is_compiled_runs_as_written_however_it_was_compiled(way, fullgraph
 def test_threads_leave_the_compiler_as_it_was():
     """Each would put back what it found, and the last would find what another had set."""
     before = torch._dynamo.eval_frame._stance.stance
-    first, second = kept(nn.Identity()), kept(nn.Identity())
+    first, second = undisturbed(nn.Identity()), undisturbed(nn.Identity())
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
@@ -225,7 +247,7 @@ def test_generators_are_seeded_alike_for_every_opening():
     """A forward that draws numbers, as one may in eval mode, gives the same in every call."""
     first = []
     for _ in range(2):
-        with kept(nn.Identity()):
+        with undisturbed(nn.Identity()):
             first.append((random.random(), np.random.rand(), float(torch.rand(()))))
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(0)
@@ -400,7 +422,7 @@ def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
 
 def test_a_number_that_became_nan_is_a_number_again():
     net = nn.BatchNorm1d(3)
-    with kept(net):
+    with undisturbed(net):
         net.running_mean[1] = torch.nan
         net.running_var.fill_(torch.nan)
     assert torch.equal(net.running_mean, torch.zeros(3))

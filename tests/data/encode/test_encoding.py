@@ -193,7 +193,7 @@ def test_dates_in_parts():
         again = TableEncoder("minmax").fit(pd.DataFrame({"d": other}))
         np.testing.assert_array_equal(again.transform(pd.DataFrame({"d": other})), encoder.transform(train))
     unreadable = TableEncoder().fit(train.assign(d=train["d"].dt.strftime("%Y-%m-%d")))
-    with pytest.raises(InputError, match=r"Column 'd' must hold dates, as ISO8601 .* but holds 'soon' in row 1"):
+    with pytest.raises(InputError, match=r"Column 'd' must hold dates, as ISO8601, but holds 'soon' in row 1"):
         unreadable.check_cells(pd.DataFrame({"d": ["2020-01-01", "soon"]}))
 
 

@@ -249,7 +249,7 @@ def test_declared_kinds_win():
         kind_of(["a", "b", "c"], kinds={"a": "boolean"})
     with pytest.raises(
         InputError,
-        match=(r"Column 'a' is declared date but has 'a'. Write the dates like 2024-01-31, or declare another kind"),
+        match=r"Column 'a' is declared date but has 'a'\. Write all dates in one way, like 2024-01-31, or declare",
     ):
         kind_of(["a", "b", "c"], kinds={"a": "date"})
     with pytest.raises(InputError, match=r"Did you mean 'categorical'\?"):

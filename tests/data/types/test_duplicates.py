@@ -11,8 +11,8 @@ import pytest
 
 import permgrad as pg
 from permgrad import PermgradWarning
+from permgrad.data.types.as_one import same_columns
 from permgrad.data.types.column_types import infer_schema
-from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.findings import all_findings, of_duplicates, tell_of_columns, told_of_columns
 
 

@@ -12,8 +12,8 @@ import permgrad as pg
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import count_shared_rows
+from permgrad.data.types.as_one import same_columns
 from permgrad.data.types.column_types import infer_schema
-from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.findings import findings_of
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs

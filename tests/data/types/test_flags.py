@@ -29,7 +29,7 @@ def table() -> pd.DataFrame:
         "zone": [f"{number % 20:04d}" for number in COUNTED], "part": [str(number % 20) for number in COUNTED],
         "when": pd.date_range("2020-01-01", periods=ROWS), "took": pd.to_timedelta(COUNTED, unit="h"),
         "kind": pd.Categorical(COUNTED % 5), "order": pd.Categorical(COUNTED % 5, ordered=True),
-        "clock": [f"{number % 24}:15" for number in COUNTED], "lasted": [f"{number + 1} min" for number in COUNTED],
+        "clock": [f"{number % 24}:15" for number in COUNTED], "lasted": [f"{number + 1}:00:30" for number in COUNTED],
         "yes": np.where(COUNTED % 2, "yes", "no"),
         "written": [f"{number % 12 + 1}/{number % 9 + 1}/62" for number in COUNTED],
         "word": np.resize(list("abc"), ROWS), "odd": ["?", *map(str, COUNTED[1:])],

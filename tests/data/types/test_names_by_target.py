@@ -11,7 +11,7 @@ from browsing import data_of
 
 import permgrad as pg
 from permgrad.data.types.column_types import infer_schema, with_categories
-from permgrad.data.types.names_by_target import shared_by_equal
+from permgrad.data.types.identifiers import shared_by_equal
 from permgrad.evaluation.drift import compare_parts
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs

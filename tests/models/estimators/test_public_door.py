@@ -140,10 +140,10 @@ def test_predictions_and_what_belongs_to_them_come_together(monkeypatch):
     calls, predict = [], HyNNClassifier.predict_encoded
     model = small().fit(X, y)
     monkeypatch.setattr(HyNNClassifier, "predict_encoded", lambda *given: (calls.append(1), predict(*given))[1])
-    parts = model.predict_parts(X, 0.5, groups="town")
+    parts = model.predict_parts(X, 0.5, by="town")
     assert len(calls) == 1
     assert list(parts) == ["prediction", "probabilities", "inside"]
-    np.testing.assert_array_equal(parts["inside"], model.predict_set(X, 0.5, groups="town"))
+    np.testing.assert_array_equal(parts["inside"], model.predict_set(X, 0.5, by="town"))
     np.testing.assert_array_equal(parts["prediction"], model.predict(X))
     assert list(model.predict_parts(X)) == ["prediction", "probabilities"]
     with pytest.raises(InputError, match="coverage must be"):

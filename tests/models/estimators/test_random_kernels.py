@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sklearn.linear_model import Ridge
 
 import permgrad as pg
-from permgrad.models.estimators.random_kernels import ridge
+from permgrad.models.estimators.learned import ridge
 from permgrad.models.fast.kernels import FoldedKernels
 
 _FEW: dict[str, Any] = {"max_epochs": 3, "random_state": 0, "progress": False, "layout": "given"}

@@ -83,9 +83,8 @@ def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
     monkeypatch.setattr(
         "permgrad.models.estimators.base.train", lambda *_, **__: pytest.fail("it was refused too late")
     )
-    with pytest.raises(InputError, match=f"^{message}") as caught:
+    with pytest.raises(InputError, match=f"^{message}"):
         HyNNClassifier(**{"preset": "fast", "progress": False, name: value}).fit(X, Y)
-    assert type(caught.value).__name__ != "DivergenceError"
 
 
 def test_the_encoder_alone_refuses_what_is_no_mapping():

@@ -10,7 +10,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.models.estimators.calibration import Calibration
-from permgrad.models.save.checks import check_background, try_out
+from permgrad.models.save.saving import _check_background, _try_out
 
 
 @pytest.fixture(scope="module", name="models")
@@ -67,23 +67,23 @@ SPOILED = {
 def test_parts_that_do_not_fit_are_told(models, what):
     kind, spoil, message = SPOILED[what]
     model = copy.deepcopy(models[kind])
-    try_out(model)
+    _try_out(model)
     spoil(model)
     with pytest.raises(ValueError, match=message):
-        try_out(model)
+        _try_out(model)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "target", "message"),
+    ("rows", "target", "message"),
     [
-        ({"other": np.zeros((2, 3), np.float32)}, np.zeros(2), r"a background of \['other'\] for inputs \['table'\]"),
-        ({"table": np.zeros((2, 4), np.float32)}, np.zeros(2), r"float32 \(2, 4\) for 2 rows of \(3,\)"),
-        ({"table": np.zeros((2, 3))}, np.zeros(2), r"float64 \(2, 3\) for 2 rows of \(3,\)"),
-        ({"table": np.full((2, 3), np.inf, np.float32)}, np.zeros(2), "a background with numbers that are not finite"),
-        ({"table": np.zeros((2, 3), np.float32)}, np.zeros((2, 1)), r"a background's target of shape \(2, 1\)"),
+        (np.zeros((2, 4), np.float32), np.zeros(2), r"float32 \(2, 4\) for 2 rows of 3 columns"),
+        (np.zeros((2, 3)), np.zeros(2), r"float64 \(2, 3\) for 2 rows of 3 columns"),
+        (np.full((2, 3), np.inf, np.float32), np.zeros(2), "a background with numbers that are not finite"),
+        (np.zeros((2, 3), np.float32), np.zeros((2, 1)), r"a background's target of shape \(2, 1\)"),
     ],
 )
-def test_a_background_is_rows_of_the_inputs_with_their_target(inputs, target, message):
-    check_background({"table": np.zeros((2, 3), np.float32)}, {"table": (3,)}, np.zeros(2))
+def test_a_background_is_encoded_rows_with_their_target(rows, target, message):
+    _check_background(np.zeros((2, 3), np.float32), 3, np.zeros(2))
+    _check_background(np.zeros((0, 3), np.float32), 3, np.zeros(2))
     with pytest.raises(ValueError, match=message):
-        check_background(inputs, {"table": (3,)}, target)
+        _check_background(rows, 3, target)

@@ -75,8 +75,8 @@ def test_a_model_without_rows_predicts_the_same_and_says_what_it_cannot_do(fitte
     lean = pg.load(tmp_path / "without")
     np.testing.assert_array_equal(lean.predict(X), model.predict(X))
     np.testing.assert_array_equal(lean.predict_interval(X[:9]), model.predict_interval(X[:9]))
-    with pytest.raises(pg.InputError, match=r"groups= needs the rows held out .* saved without rows"):
-        lean.predict_interval(X[:9], groups="town")
+    with pytest.raises(pg.InputError, match=r"by= needs the rows held out .* saved without rows"):
+        lean.predict_interval(X[:9], by="town")
     with pytest.raises(pg.InputError, match=r"saved without rows of its training table.*Pass background="):
         pg.explain(lean, X[:3], method="integrated_gradients")
     explained = pg.explain(lean, X[:3], method="integrated_gradients", background=X, random_state=0)

@@ -9,7 +9,7 @@ import torch
 from apart import run_script
 from torch import Tensor
 
-from permgrad.models.train.optimizers import Adam
+from permgrad.models.train.learner import Adam
 
 KINDS = {True: torch.optim.AdamW, False: torch.optim.Adam}
 SHAPES = [(3, 4), (4,), (), (2, 3, 2, 2)]

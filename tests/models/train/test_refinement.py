@@ -12,9 +12,8 @@ import permgrad as pg
 from permgrad.models.estimators.calibration import best_temperature
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.train.learner import TrainingJob, TrainingOptions, mean_loss, predict
+from permgrad.models.train.learner import TrainingJob, TrainingOptions, mean_loss, predict, train
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import train
 
 
 def make_rows(count: int, seed: int, classes: int = 3) -> Rows:

@@ -22,10 +22,9 @@ from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputErr
 from permgrad.models.losses import cross_entropy, losses, squared_error
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import checkpoint, learner
-from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions
+from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions, train
 from permgrad.models.train.rows import Rows, count_batches
 from permgrad.models.train.schedules import schedules
-from permgrad.models.train.training import train
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 

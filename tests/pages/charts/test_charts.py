@@ -12,8 +12,8 @@ from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_expla
 
 from permgrad.pages.charts import errors, explained, models
 from permgrad.pages.charts.chart import MOST_POINTS, Chart, padded
-from permgrad.pages.charts.network import blocks
 from permgrad.pages.html import render_page
+from permgrad.pages.tabs.details import blocks
 from permgrad.pages.units import Loss
 from permgrad.pages.views import SectionView
 

@@ -11,10 +11,10 @@ from matplotlib.patches import Polygon
 from sklearn.ensemble import RandomForestClassifier
 from tests.pages.conftest import NAMES, global_explanation, pairs_explanation
 
+import permgrad as pg
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import InputError
-from permgrad.pages.effects import effect_words
-from permgrad.pages.plots.interactions import pair_effect
+from permgrad.pages.plots.interactions import effect_words, pair_effect
 
 
 @pytest.fixture(name="pairs", scope="module")
@@ -66,7 +66,7 @@ def test_an_effect_is_computed_and_said(pairs):
     def model(rows):
         return rows[NAMES[0]].to_numpy() * (rows[NAMES[1]] == "high") * 2
 
-    figure = pairs.plot.interactions("effect", model=model, X=table)
+    figure = pairs.plot.interactions("effect", model=pg.Model(model, task="regression"), X=table)
     start, end = table[NAMES[0]].quantile([0.01, 0.99], interpolation="nearest")
     left, right = figure.axes[:2]
     assert left.get_xlabel() == NAMES[0]

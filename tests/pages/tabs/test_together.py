@@ -12,9 +12,9 @@ from tests.pages.conftest import HOSTILE, NAMES, pairs_explanation, report_conte
 
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.base.numerals import percent
-from permgrad.evaluation.pair_effects import beyond_each
-from permgrad.pages.effects import effect_words
+from permgrad.evaluation.cards import beyond_each
 from permgrad.pages.html import render_page
+from permgrad.pages.plots.interactions import effect_words
 from permgrad.pages.tabs import features, together
 from permgrad.pages.views import page_data, tab_view
 

@@ -19,12 +19,11 @@ from permgrad_benchmark.records import Record, read_cell, write_cell
 from permgrad_benchmark.suites.multimodal import MultimodalSuite, linear, register_function
 from permgrad_benchmark.suites.multimodal.autoencoder import _read, bottleneck_features
 from permgrad_benchmark.suites.multimodal.case import FULL, make_case, make_oracle
-from permgrad_benchmark.suites.multimodal.functions import MODALITIES, functions
+from permgrad_benchmark.suites.multimodal.functions import MODALITIES, functions, true_importance
 from permgrad_benchmark.suites.multimodal.ours import ENTRIES, score
 from permgrad_benchmark.suites.multimodal.suite import shuffled
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
 from permgrad_benchmark.suites.multimodal.training import train
-from permgrad_benchmark.suites.multimodal.truth import true_importance
 from permgrad_benchmark.suites.suite import SuiteCell
 
 HAS_DATA = Path(os.environ.get("PERMGRAD_DATA", "no such folder"), "pneumoniamnist.npz").is_file()

@@ -13,13 +13,15 @@ from permgrad.evaluation.ranking import importance_shares
 from permgrad_benchmark.suites.multimodal.functions import (
     FEATURES,
     DecisionFunction,
+    Population,
     draw_clinical,
     functions,
     linear,
     published_covariance,
     register_function,
+    sampled_importance,
+    true_importance,
 )
-from permgrad_benchmark.suites.multimodal.truth import Population, sampled_importance, true_importance
 
 PUBLISHED = ("F0", "F1", "F2", "F3", "F4", "F5", "F6", "F7")
 LINEAR = [name for name in functions if functions.get(name).weights is not None]

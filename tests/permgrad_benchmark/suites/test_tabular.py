@@ -19,7 +19,7 @@ from permgrad_benchmark import ANY, Settings, benchmark_metrics, enrolled, load_
 from permgrad_benchmark.metrics import share_error
 from permgrad_benchmark.suites.tabular import case as cases
 from permgrad_benchmark.suites.tabular import ours
-from permgrad_benchmark.suites.tabular.sage import sage_permutation
+from permgrad_benchmark.suites.tabular.peers import sage_permutation
 from permgrad_benchmark.truth import ESTIMANDS, base, make_truth
 from permgrad_benchmark.truth.base import _known
 

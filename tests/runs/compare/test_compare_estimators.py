@@ -44,6 +44,17 @@ def test_a_pipeline_is_fitted_on_each_fold_and_explained():
     np.testing.assert_allclose(shares["mine"], shares["linear"], atol=0.1)
 
 
+def test_a_model_says_how_its_estimator_is_read():
+    X, y = table()
+    model = pg.Model(pipeline(), positive="well", batch_size=50)
+    comparison = pg.compare([("alone", pipeline()), ("said", model), model], X, y, **QUIET)
+    assert comparison.failures == []
+    for frame, measured in ((comparison.scores, "roc_auc"), (comparison.importances, "importance")):
+        by_model = {name: frame.loc[frame["model"] == name, measured].to_numpy() for name in comparison.names}
+        np.testing.assert_allclose(by_model["said"], by_model["alone"], rtol=1e-9)
+        np.testing.assert_array_equal(by_model["Pipeline"], by_model["said"])
+
+
 def test_numbers_are_predicted_and_a_seed_is_given():
     X, _ = table()
     y = 3 * X["a"]
@@ -52,7 +63,7 @@ def test_numbers_are_predicted_and_a_seed_is_given():
     pd.testing.assert_series_equal(first, second)
 
 
-@pytest.mark.parametrize("entry", [Ridge, 3, object(), ("a", 1), ("", Ridge())])
+@pytest.mark.parametrize("entry", [Ridge, 3, object(), ("a", 1), ("", Ridge()), pg.Model(np.sin), ("a", pg.Model(3))])
 def test_what_cannot_be_fitted_is_refused(entry):
     X, y = table()
     with pytest.raises(InputError, match="must be a name, an estimator"):

@@ -32,11 +32,13 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     facts = read_summary(tmp_path).facts
     assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
     assert facts["importance_unit"] == "increase of the log loss"
-    assert facts["advantage"] is None
+    assert facts["loss"] is None
+    assert "without" not in facts["top_features"][0]
     losses = {"test": scores | {"log_loss": 0.25}, "constant": {"log_loss": 0.75, "learnt": True}}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "verdict": []} | losses))
     outcome = read_summary(tmp_path)
-    assert outcome.facts["advantage"] == 0.5, "the share on the page is importance / advantage"
+    assert outcome.facts["loss"] == {"metric": "log_loss", "model": 0.25, "constant": 0.75}
+    assert [row["without"] for row in outcome.facts["top_features"]] == [2.25, 1.25]
     assert "of a constant 0.7500" in outcome.text
 
 

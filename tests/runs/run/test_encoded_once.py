@@ -11,7 +11,7 @@ from invoking import call
 from PIL import Image
 
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.models.images.features import ImageFeatures
+from permgrad.models.images import ImageFeatures
 
 
 @pytest.mark.parametrize("images", [True, pytest.param(False, marks=pytest.mark.slow)])

@@ -168,12 +168,21 @@ def test_numbers_written_in_several_ways_are_named(here):
     assert not any("price" in note for note in load(drop=("price",)).notes)
 
 
-def test_a_note_on_dates_written_in_several_ways_proposes_what_reads_them(here):
-    cells = [f"{1 + i % 28:02d}.0{1 + i % 9}.{'20' * (i % 2)}23" for i in range(200)]
+def test_dates_written_in_several_ways_are_named_and_refused_where_they_are_declared(here):
+    cells = [
+        f"{1 + i % 28:02d}.0{1 + i % 9}.2023" if i % 10 else f"0{1 + i % 9}/{1 + i % 28:02d}/2023" for i in range(200)
+    ]
     table().assign(seen=cells).to_csv("table.csv", index=False)
     said = [note for note in load().notes if "'seen' looks like dates written in several ways" in note]
-    assert said[0].endswith("or pass --kind seen=date.")
-    assert load(kind=("seen=date",)).schema["seen"].kind == "date"
+    assert "Write all its cells alike (1234.5, 2024-01-31), or pass a cell that means missing" in said[0]
+    with pytest.raises(
+        InputError, match=r"Column 'seen' is declared date but has '.*' beside '.*'\. Write all dates in"
+    ):
+        load(kind=("seen=date",))
+    table().assign(seen=[f"{1 + i % 28:02d}.05.{'20' * (i % 2)}23" for i in range(200)]).to_csv(
+        "table.csv", index=False
+    )
+    assert load().schema["seen"].kind == "date", "a year of two digits is no other way"
 
 
 def test_per_cent_signs_are_told_in_the_columns_report(here):

@@ -29,6 +29,7 @@ from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.commands.report import rebuild_report
 from permgrad.runs.requests import ExplainRequest, PredictRequest, ReportRequest, RunRequest
 from permgrad.runs.run import others
+from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.run import run_table
 
 MODELS = [name for name, one in baselines.items() if one.file]
@@ -334,6 +335,22 @@ def test_what_a_function_must_return(text, words, tables, tmp_path, monkeypatch)
     with pytest.raises(InputError, match=words):
         run_table(request, say=lambda _: None)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_function_may_return_its_estimator_in_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_read.py").write_text(
+        "import permgrad as pg\n"
+        "from sklearn.linear_model import Ridge\n"
+        "def make(): return pg.Model(Ridge(alpha=3))\n"
+        "def said(): return pg.Model(Ridge(), positive='yes')\n"
+        "def fitted(): return pg.Model(lambda rows: rows)\n"
+    )
+    assert estimator_of("own_read:make").alpha == 3
+    with pytest.raises(InputError, match=r"returns a pg\.Model with positive=\. Of a run its options say this"):
+        estimator_of("own_read:said")
+    with pytest.raises(InputError, match="which has no fit and no predict"):
+        estimator_of("own_read:fitted")
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

@@ -105,11 +105,12 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("features", "repeats", "direction"), [(10, 10, True), (1000, 10, True), (2001, 4, False), (10_000, 2, False)]
+    ("features", "repeats", "direction"),
+    [(10, "auto", True), (1000, "auto", True), (2001, 2, False), (10_000, 2, False)],
 )
 def test_wide_tables_get_fewer_donors_and_no_directions(features, repeats, direction):
     said: list[str] = []
-    options = Budget(say=said.append).ranking_options(1, features, some=False)
+    options = Budget(say=said.append).ranking_options(features)
     assert options["n_repeats"] == repeats
     assert options["method"].settings()["direction"] is direction
     assert len(said) == 2 * (features > 2000)

@@ -16,8 +16,7 @@ from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.predict import predict_table
-from permgrad.runs.commands.report import rebuild_report
-from permgrad.runs.finished import read_run
+from permgrad.runs.commands.report import FinishedRun, rebuild_report
 from permgrad.runs.folder.folder import finished_record
 from permgrad.runs.requests import ExplainRequest, PredictRequest, ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
@@ -142,7 +141,7 @@ def test_what_counts_rows_once_is_refused(weighed, tmp_path):
     with pytest.raises(
         InputError, match=r"is a run with --weight factor, and a comparison of runs counts each row once"
     ):
-        read_run(copy, finished_record(copy))
+        FinishedRun.read(copy, finished_record(copy))
     table = str(weighed.parent / "table.csv")
     for options, words in (
         (

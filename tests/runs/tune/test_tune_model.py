@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.cli import app
-from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline
-from permgrad.evaluation.baselines.settings import read_settings, settings_names
+from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline, read_settings, settings_names
 from permgrad.evaluation.metrics import evaluate
 from permgrad.models.save.saving import load
 from permgrad.runs.options import TUNED

@@ -20,8 +20,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.as_one import as_features
-from permgrad.evaluation.cards import Predict, Sample, feature_cards
-from permgrad.evaluation.local_effects import add_local_effects
+from permgrad.evaluation.cards import Predict, Sample, add_local_effects, feature_cards
 
 #: Rows whose values and outcomes a card shows. Of more, as many are drawn.
 MOST_ROWS = 20_000

@@ -88,7 +88,7 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
             places = np.sort(generator(budget.seed, "explained rows").permutation(rows)[:most])
     if model.encoder is None:
         return places, {}
-    options = budget.ranking_options(rows, model.width, some=places is not None)
+    options = budget.ranking_options(model.width)
     return places, {name: value for name, value in options.items() if name not in model.options}
 
 

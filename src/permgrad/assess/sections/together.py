@@ -19,7 +19,7 @@ from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.attribution.method.permgrad import PermGrad
 from permgrad.attribution.request import tuned
 from permgrad.base.errors import InputError
-from permgrad.evaluation.pair_effects import pair_effects
+from permgrad.evaluation.cards import pair_effects
 
 #: By default pairs of so many features, and of all others as one, are measured on so many rows with so many donors: 200
 #: rows with two donors take a third longer, and their intervals are a tenth wider.
@@ -35,7 +35,7 @@ _SHARE = 0.2
 class TogetherSection:
     """What features and modalities do together.
 
-    ``pairs`` is an explanation with interactions of order 2, ``effects`` are those of ``evaluation/pair_effects.py``
+    ``pairs`` is an explanation with interactions of order 2, ``effects`` are those of ``evaluation/cards.py``
     for some of them, of the outputs ``classes`` (None: regression). ``modalities`` explains whole inputs and their
     pairs.
     """

@@ -106,9 +106,10 @@ class Numbers:
             >>> both.of_order(2).names
             ('a × b',)
         """
-        orders, single = self.order, is_whole(order) and order == 1
+        single = is_whole(order) and order == 1
         if single and not self.members:
             return self
+        orders = self.order
         places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
         if not len(places):
             raise no_order(np.unique(orders).tolist(), order)

@@ -8,41 +8,21 @@ Shaikh & Wilhelm 2024, section 3; the steps are those of Romano & Wolf 2005).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from permgrad.attribution.explanation.numbers import Numbers
 from permgrad.attribution.explanation.orders import sizes_of
-from permgrad.attribution.explanation.statistics import error_correlation
 from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.late import pd
 from permgrad.base.significance import holm, t_quantile, t_two_sided
 
-#: Most players for which the errors of all pairs are drawn together.
-MOST_TOGETHER = 300
-#: Most numbers of a stored correlation of errors.
-_STORED = 1_000_000
 #: Draws of the largest error, those of them beyond the quantile at least, and how many numbers are in memory at once.
 _DRAWS, _BEYOND, _NUMBERS = 4000, 20, 4_000_000
 #: Most draws. Where a certainty near 1 needs more, each pair has an equal share of the errors allowed instead.
 _MOST_DRAWS = 40_000
-
-
-def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]) -> Floats | None:
-    """Return how errors correlate, ``(outputs, players, players)``, or None for many players.
-
-    ``scores`` returns ``row_scores`` of all players for all rows (None) or a class. None: they are not stored.
-    """
-    if players > MOST_TOGETHER or len(outputs) * players**2 > _STORED:
-        return None
-    correlations = []
-    for output in outputs:  # one after the other, because the scores of all take much memory
-        if (table := scores(output - 1 if output else None)) is None:
-            return None
-        correlations.append(error_correlation(table))
-    return np.stack(correlations)
 
 
 class Ranks(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,10 @@ from permgrad.base.significance import t_quantile, t_two_sided
 
 #: Fewer independent rows, groups or times than this have no standard error and no interval.
 FEWEST_UNITS = 4
+#: Most players for which the errors of all pairs are drawn together.
+MOST_TOGETHER = 300
+#: Most numbers of a stored correlation of errors.
+_STORED = 1_000_000
 #: Waves along time for the square root of the number of times, at most, and for each stretch of related times.
 _MOST_WAVES, _WAVES = 1.2, 0.7
 #: Degrees of freedom where a single row carries a sum.
@@ -171,3 +177,18 @@ def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats
     correlation: Floats = scaled @ scaled.T
     np.fill_diagonal(correlation, 1.0)
     return correlation
+
+
+def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]) -> Floats | None:
+    """Return how errors correlate, ``(outputs, players, players)``, or None for many players.
+
+    ``scores`` returns ``row_scores`` of all players for all rows (None) or a class. None: they are not stored.
+    """
+    if players > MOST_TOGETHER or len(outputs) * players**2 > _STORED:
+        return None
+    correlations = []
+    for output in outputs:  # one after the other, because the scores of all take much memory
+        if (table := scores(output - 1 if output else None)) is None:
+            return None
+        correlations.append(error_correlation(table))
+    return np.stack(correlations)

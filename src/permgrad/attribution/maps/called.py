@@ -27,14 +27,14 @@ from permgrad.attribution.maps.placed import (
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
-from permgrad.attribution.subject.row_independence import out_of_order
+from permgrad.attribution.subject.soundness import out_of_order
 from permgrad.attribution.subject.subject import twice
 from permgrad.attribution.subject.tracing import listening
-from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
 from permgrad.models.network.options import ACTIVATIONS
+from permgrad.models.undisturbed import seeded
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ACTIVATIONS: tuple[Any, ...] = (

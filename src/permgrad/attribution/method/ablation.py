@@ -61,7 +61,7 @@ class Ablation(PlayedMethod):
         plays = path_plays(request.space, paths) if paths else single_plays(request.space)
         words = "median of numbers, most frequent whole number" if value == "typical" else "zeros"
         facts = {"baseline": words} if request.subject.preprocessor is None else {}
-        request = replace(request, n_repeats=1, options={**request.options, "tolerance": None})
+        request = replace(request, n_repeats=1, automatic=False, options={**request.options, "tolerance": None})
         return request, replace(plays, fixed=fixed, facts=facts)
 
 

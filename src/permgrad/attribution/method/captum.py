@@ -14,7 +14,7 @@ from torch.nn import functional
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.segments import ImageShape, image_shape
 from permgrad.attribution.replace.coalitions import Blend
-from permgrad.attribution.request import Configured, Method, Request, Scope, methods, name_of
+from permgrad.attribution.request import Method, Request, Scope, methods
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
@@ -234,16 +234,3 @@ def _of_rows(value: Any, part: slice, count: int) -> Any:
     if isinstance(value, tuple):
         return tuple(_of_rows(item, part, count) for item in value)
     return value[part] if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count else value
-
-
-def find_method(method: Any) -> tuple[Any, str]:
-    """Return a method and its name: a registered one by name, class or object, or an adapted Captum object."""
-    if isinstance(method, str):
-        return methods.get(method)(), method
-    if isinstance(method, type) and issubclass(method, Configured):
-        method = method()
-    if isinstance(method, Configured):
-        return method, name_of(method)
-    given = method if isinstance(method, tuple) and len(method) == 2 and isinstance(method[1], Mapping) else (method,)
-    adapted = CaptumMethod(*given)
-    return adapted, adapted.name

@@ -16,7 +16,7 @@ from permgrad.attribution.replace.coalitions import forward_batch_size, select
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build
-from permgrad.attribution.subject.finite import finite
+from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_number, check_whole
 from permgrad.base.errors import InputError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from permgrad.attribution.parts.plan import StreamPlan
 from permgrad.attribution.parts.sums import BRANCHES, EFFECTS, RowSums, SummedMoments, Sums, merge_sums
 from permgrad.attribution.replace.branch_weights import branch_moments, weigh_branches
 from permgrad.attribution.replace.game import global_explanation, play_losses, tabulate
+from permgrad.attribution.replace.moments import further_repeats
 from permgrad.attribution.replace.plays import LossGame, loss_game
 from permgrad.attribution.request import Request
+from permgrad.attribution.request.arguments import REPEATS
 from permgrad.attribution.request.result import by_quantity
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
@@ -119,14 +121,17 @@ def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
 def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dict[str, Any]]:
     """Play a loss game over some rows. Return its sums and the header."""
     request, plays = game.game(request)
-    played = play_losses(request, plays, plan.method)
+    goals, first = plan.goals, plan.goals is None
+    if request.automatic and first:
+        goals = {name: plan.first for play in plays.plays for name in play.names}
+    played = play_losses(request, plays, plan.method, goals)
     names = [name for name in request.space.columns if name in played.moments]
     sums: Sums = {EFFECTS: SummedMoments.of(played.moments[name] for name in names)} if names else {}
     engine = played.engine
     weighs = plan.method == "permgrad" and request.options.get("branches", True) and len(request.subject.paths) == 2
-    if engine is not None and weighs:
+    if engine is not None and weighs and first:
         sums[BRANCHES] = SummedMoments.of([branch_moments(played)])
-    if request.y is not None:
+    if request.y is not None and first:
         sums["target"] = RowSums.of_targets(request.y, len(request.subject.outputs.class_names), request.sample_weight)
     outputs = ("all", *request.subject.outputs.class_names)
     missing = np.full((5, len(request.space.columns), len(outputs), len(plays.names)), np.nan)
@@ -163,21 +168,60 @@ def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArr
 
 
 # ---- all parts -------------------------------------------------------------------------------------------------------
-def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
-    """Merge the parts of one explanation, in any order up to rounding, with one part in memory at a time."""
-    total, seconds, numbers, notes = PartResult(-1, 0), 0.0, set[int](), dict[str, int]()
-    for result in results:
-        numbers.add(result.number)
-        seconds += result.seconds
-        for text in result.warnings:
-            notes.setdefault(text, result.number)
-        total = PartResult(
-            -1,
-            total.rows + result.rows,
-            merge_sums(total.sums, result.sums),
-            total.header or result.header,
-            gap=max(total.gap, result.gap),
-        )
+@dataclass(frozen=True)
+class Merged:
+    """The sums of all parts: ``total`` as if they were one, their numbers, and the first part with each warning."""
+
+    total: PartResult
+    numbers: frozenset[int]
+    notes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, results: Iterable[PartResult]) -> Merged:
+        """Merge parts in any order up to rounding, with one part in memory at a time."""
+        total, numbers, notes = PartResult(-1, 0), set[int](), dict[str, int]()
+        for result in results:
+            numbers.add(result.number)
+            for text in result.warnings:
+                notes.setdefault(text, result.number)
+            total = PartResult(
+                -1,
+                total.rows + result.rows,
+                merge_sums(total.sums, result.sums),
+                total.header or result.header,
+                gap=max(total.gap, result.gap),
+                seconds=total.seconds + result.seconds,
+            )
+        return cls(total, frozenset(numbers), notes)
+
+    def players(self) -> dict[str, SummedMoments]:
+        """Return the sums of each player that was played."""
+        effects: Any = self.total.sums.get(EFFECTS)
+        return {name: effects.player(place) for place, name in enumerate(self.total.header["played"])}  # type: ignore[index]
+
+    def goals(self, plan: StreamPlan) -> dict[str, int]:
+        """Return the donors a row of features for which more than were drawn pay."""
+        header = self.total.header
+        if header is None or plan.is_local or header["meta"]["n_repeats"] != "auto":
+            return {}
+        sums = {name: (int(header["repeats"][name]), each) for name, each in self.players().items()}
+        return further_repeats(sums, REPEATS, float(header["meta"]["confidence"]))
+
+    def refined(self, further: Merged) -> Merged:
+        """Return the sums with those of some players in the place of theirs by fewer donors."""
+        header, other = self.total.header, further.total.header
+        assert header is not None, "rows were explained"
+        assert other is not None, "they were explained again"
+        players = self.players() | further.players()
+        sums = {**self.total.sums, EFFECTS: SummedMoments.stacked([players[name] for name in header["played"]])}
+        repeats = header["repeats"] | {name: other["repeats"][name] for name in other["played"]}
+        total = replace(self.total, sums=sums, header={**header, "repeats": repeats})
+        return replace(self, total=replace(total, seconds=total.seconds + further.total.seconds))
+
+
+def merge(plan: StreamPlan, merged: Merged) -> Explanation:
+    """Return the explanation of all parts."""
+    total, numbers, notes = merged.total, merged.numbers, merged.notes
     weight = plan.arguments.sample_weight
     if total.header is None and weight is None:
         raise InputError("No part of the table has a row", hint="Check the table", code="PG013")
@@ -187,7 +231,8 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
         raise InputError(problem, hint=f"{fix}, or leave it out", code="PG020")
     warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     facts = {"parts": len(numbers), "sample": plan.sample, "table": plan.table, "key": plan.key}
-    about = {"rows_explained": total.rows, "seconds": seconds, "streamed": facts}
+    about = {"rows_explained": total.rows, "seconds": total.seconds, "streamed": facts}
+    about |= {} if plan.is_local else {"repeats": total.header["repeats"]}
     header = {**total.header, "meta": {**total.header["meta"], **about}}
     shown = _of_rows(total, header) if plan.is_local else _of_losses(total, header)
     return Explanation(

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.explain import find_method
 from permgrad.attribution.model import Model, described
+from permgrad.attribution.replace.moments import FEWEST_REPEATS, first_repeats
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import Request, name_of
 from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
@@ -57,7 +58,8 @@ class StreamPlan:
     Of the ``arguments`` of ``pg.explain``, ``y`` and ``sample_weight`` name columns, the background is encoded and
     ``random_state`` is the seed. ``request`` adds model and rows. Rows are explained whose random number is at most
     ``threshold``, ``sample`` in all (None: all rows). ``batch_rows`` are in memory at a time. ``known`` are the rows
-    with a target, if some have none. ``model`` and ``table`` are hashes.
+    with a target, if some have none. ``first``: the donors a row of ``n_repeats="auto"``, and ``goals`` those of
+    features that get more, which alone are then explained. ``model`` and ``table`` are hashes.
     """
 
     arguments: Arguments
@@ -69,6 +71,8 @@ class StreamPlan:
     model: str
     table: str
     known: KnownRows | None = None
+    first: int = FEWEST_REPEATS
+    goals: Mapping[str, int] | None = None
     model_folder: str | None = None
 
     @property
@@ -238,6 +242,7 @@ def make_plan(model: Model, table: PartitionedTable, arguments: Arguments, *, na
         features=features,
         sample=wanted if wanted < available else None,
         threshold=1.0,
+        first=first_repeats(min(wanted, available)),
         batch_rows=max(_FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), width))),
         model=model_digest(raw) if is_ours else _pickle_digest(raw),
         table=table_digest(table),

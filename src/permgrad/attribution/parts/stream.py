@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from permgrad.attribution.explain import answer, explain_some
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.frames import file_frame
-from permgrad.attribution.model import as_model
+from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.parts.engines import Engine, LocalEngine, make_engine, settle_model
 from permgrad.attribution.parts.engines.frames import explain_on
 from permgrad.attribution.parts.folder import (
@@ -32,7 +32,7 @@ from permgrad.attribution.parts.folder import (
     refuse_inside,
     writable,
 )
-from permgrad.attribution.parts.part import PartResult, explain_part, merge
+from permgrad.attribution.parts.part import Merged, PartResult, explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan, method_in_parts
 from permgrad.attribution.parts.sums import pack, unpack
 from permgrad.attribution.request.arguments import Arguments
@@ -108,7 +108,7 @@ def explain_stream(
         sample_weight: of files the name of the column.
         row_groups: which rows depend on each other, for a table in memory.
         row_time: the time of each row, for a table in memory.
-        n_repeats: donors per row and feature.
+        n_repeats: donors per row and feature, ``"auto"`` as in ``pg.explain``.
         confidence: confidence level of the intervals.
         random_state: seed.
         max_rows: explain at most so many rows, which depend only on the seed and their numbers. None: all.
@@ -204,17 +204,39 @@ def stream(
         with writable(folder.folder):
             for name in (PARTS, *([LOCAL] if plan.is_local else [])):
                 (folder.folder / name).mkdir(parents=True, exist_ok=True)
-        todo = [part for part in table.parts if not folder.has(part)]
-        with Progress(sum(part.rows for part in todo), plan.method, progress) as bar:
-            bar.rows = sum(part.rows for part in todo)
-            lengths = {part.number: part.rows for part in todo}
-            for result in engine.run(todo, Work(plan, table, folder.local, read)):
-                folder.accept(result)
-                bar.advance(lengths[result.number])
-        explanation = folder.merged(table.parts)
+        explanation = _explained(engine, folder, table, read, progress)
         explanation = replace(explanation, meta={**explanation.meta, "engine": engine.facts})
         folder.finish(explanation)
         return explanation
+
+
+def _explained(
+    engine: Engine, folder: StreamFolder, table: PartitionedTable, model: Model, progress: Any
+) -> Explanation:
+    """Explain all parts, and those features again by more donors for which it pays."""
+    _explain_parts(engine, folder, table, model, progress)
+    with folder.fitting():
+        merged = folder.merged(table.parts)
+        goals = merged.goals(folder.plan)
+    while goals:
+        further = replace(folder, plan=replace(folder.plan, goals=goals), round=folder.round + 1)
+        _explain_parts(engine, further, table, model, progress)
+        with folder.fitting():
+            merged = merged.refined(further.merged(table.parts))
+            folder, goals = replace(folder, round=further.round), merged.goals(folder.plan)
+    with folder.fitting():
+        return merge(folder.plan, merged)
+
+
+def _explain_parts(engine: Engine, folder: StreamFolder, table: PartitionedTable, model: Model, progress: Any) -> None:
+    """Explain the parts whose sums are not in the folder, and store them there."""
+    todo = [part for part in table.parts if not folder.has(part)]
+    with Progress(sum(part.rows for part in todo), folder.plan.method, progress) as bar:
+        bar.rows = sum(part.rows for part in todo)
+        lengths = {part.number: part.rows for part in todo}
+        for result in engine.run(todo, Work(folder.plan, table, folder.local, model)):
+            folder.accept(result)
+            bar.advance(lengths[result.number])
 
 
 class Work:
@@ -242,10 +264,14 @@ class Work:
 
 @dataclass(frozen=True)
 class StreamFolder:
-    """Keeps the sums of part 12 in ``parts/part-00012.npz`` and its rows in ``local/part-00012.parquet``."""
+    """Keeps the sums of part 12 in ``parts/part-00012.npz`` and its rows in ``local/part-00012.parquet``.
+
+    Features that get more donors are explained in further rounds, ``parts/part-00012-1.npz`` and so on.
+    """
 
     folder: Path
     plan: StreamPlan
+    round: int = 0
 
     @property
     def local(self) -> Path | None:
@@ -274,19 +300,23 @@ class StreamFolder:
     def accept(self, result: PartResult) -> None:
         """Store the result of one part. A second copy replaces the first."""
         facts = {name: value for name, value in vars(result).items() if name != "sums"}
-        text = np.array(json.dumps({"plan": self.plan.key, **facts}, ensure_ascii=False))
+        about = {"plan": self.plan.key, "goals": self.plan.goals, **facts}
+        text = np.array(json.dumps(about, ensure_ascii=False))
         with writable(self.folder):
             # Names of sums hold slashes, which are no more than letters inside the file.
             write_npz(self._sums(result.number), {"facts": text, **pack(result.sums)})
 
-    def merged(self, parts: Sequence[Part]) -> Explanation:
-        """Return the explanation of the finished parts, in their order, with one at a time in memory."""
+    def merged(self, parts: Sequence[Part]) -> Merged:
+        """Return the sums of the finished parts, in their order, with one at a time in memory."""
+        return Merged.of(map(self._read, parts))
+
+    def fitting(self) -> AbstractContextManager[None]:
+        """Return a context manager that says of parts that do not fit together where they are."""
         which, hint = (
             f"The parts in {self.folder} do not fit together, or are damaged",
             "Start again with --overwrite, or remove the folder",
         )
-        with turned(lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG052"), *DAMAGE):
-            return merge(self.plan, map(self._read, parts))
+        return turned(lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG052"), *DAMAGE)
 
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
@@ -305,7 +335,7 @@ class StreamFolder:
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
     def _sums(self, number: int) -> Path:
-        return self.folder / PARTS / f"{part_name(number)}.npz"
+        return self.folder / PARTS / f"{part_name(number)}{f'-{self.round}' if self.round else ''}.npz"
 
     def _read(self, part: Part) -> PartResult:
         path = self._sums(part.number)
@@ -316,7 +346,8 @@ class StreamFolder:
         with turned(lambda error: InputError(f"{which} ({error})", hint, "PG052"), OSError, *DAMAGE):
             arrays = read_npz(path)
             facts = parse_json(str(arrays.pop("facts")))
-            is_ours = (facts.pop("plan"), facts["number"]) == (self.plan.key, part.number)
+            about = facts.pop("plan"), facts.pop("goals"), facts["number"]
+            is_ours = about == (self.plan.key, self.plan.goals, part.number)
             result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
         if not is_ours:
             raise InputError(f"{path} belongs to another explanation or part", hint="Remove the file", code="PG051")

@@ -6,8 +6,8 @@ effects is not lost in rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from math import comb
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, freedom_of_ends, with_donors
 from permgrad.attribution.replace.game import scale_of_shares
-from permgrad.attribution.replace.moments import PairMoments
+from permgrad.attribution.replace.moments import PairMoments, noise_of_draws
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.models.losses import FITS
@@ -48,11 +48,18 @@ class SummedMoments:
     square_sum: Floats
     square_cross: Floats
     pair_weights: Floats
+    squares: Floats
 
     @classmethod
     def of(cls, players: Iterable[PairMoments]) -> SummedMoments:
         """Return sums over receivers. ``InputError``: they are donors too, so that each one's number is needed."""
-        return cls(*map(np.stack, zip(*map(_over_receivers, players), strict=True)))
+        return cls.stacked([cls(*_over_receivers(player)) for player in players])
+
+    @classmethod
+    def stacked(cls, players: Sequence[SummedMoments]) -> SummedMoments:
+        """Return the sums of several players."""
+        names = [one.name for one in fields(cls)]
+        return cls(**{name: np.stack([getattr(player, name) for player in players]) for name in names})
 
     def player(self, place: int) -> SummedMoments:
         """Return the sums of one of several players."""
@@ -103,6 +110,11 @@ class SummedMoments:
         variance, effective = with_donors(of_receivers, received, by_donor, noise)
         return mean, np.sqrt(variance) / weight, effective
 
+    def noise_of_draws(self, repeats: int) -> Floats:
+        """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``."""
+        received = np.maximum(self.about(np.zeros_like(self.total)).spread.sum(axis=0), 0.0)
+        return noise_of_draws(self.squares.sum(axis=0), received[:, None] ** 0.5, float(self.weight.sum()), repeats)
+
 
 def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
     """Return the fields of ``SummedMoments`` for one player."""
@@ -134,6 +146,7 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
         moments.square_sum,
         moments.square_cross,
         moments.weight_squares,
+        moments.squares,
     )
 
 
@@ -211,8 +224,8 @@ def pack(sums: Sums) -> Arrays:
 
 def unpack(arrays: Mapping[str, Array]) -> Sums:
     """Return the sums from the arrays of ``pack``."""
-    fields: dict[str, Arrays] = {}
+    found: dict[str, Arrays] = {}
     for path, array in arrays.items():
         name, _, field = path.partition("/")
-        fields.setdefault(name, {})[field] = array
-    return {name: (SummedMoments if name in (EFFECTS, BRANCHES) else RowSums)(**own) for name, own in fields.items()}
+        found.setdefault(name, {})[field] = array
+    return {name: (SummedMoments if name in (EFFECTS, BRANCHES) else RowSums)(**own) for name, own in found.items()}

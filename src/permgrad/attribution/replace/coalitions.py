@@ -19,8 +19,8 @@ from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import EffectsOf, Play
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.branches import BranchCut
-from permgrad.attribution.subject.finite import finite
 from permgrad.attribution.subject.network import ForwardError
+from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.models.batches import halved, in_batches
@@ -100,6 +100,7 @@ class Blend:
         #: whether one player owns a whole input: no mask of the input's size is needed then
         self._whole = [len(owners) > 0 and bool((owners == owners[0]).all()) for owners in self._owners]
         self._base: Tensor | None = None
+        self._chunk = _CHUNK  # pairs that are held at once, fewer of many outputs
         self._donor_outputs: Tensor | None = None
         self._cut: BranchCut | None = None
         self._uncut = False
@@ -108,6 +109,7 @@ class Blend:
         """Return the outputs of the rows explained, ``(rows, K)`` (computed once)."""
         if self._base is None:
             self._base = self._outputs(self.request.inputs)
+            self._chunk = max(min(_CHUNK, _OUTPUTS // self._base.shape[1]), 1)
         return self._base
 
     def donor_outputs(self) -> Tensor:
@@ -363,11 +365,6 @@ class Blend:
             packs[-1].append(play)
             held += pairs
         return packs
-
-    @property
-    def _chunk(self) -> int:
-        """How many pairs are held at once."""
-        return max(min(_CHUNK, _OUTPUTS // self.base().shape[1]), 1)
 
     def answers(
         self,

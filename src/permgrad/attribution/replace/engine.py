@@ -18,7 +18,7 @@ from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import EffectsOf, Play
 from permgrad.attribution.request import Request
-from permgrad.attribution.subject.finite import finite
+from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
 from permgrad.base.random import content_keys
 from permgrad.models.batches import halved

@@ -7,7 +7,7 @@ Donors are counter-based, so that nothing depends on how the work is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -19,21 +19,31 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import shared_errors
+from permgrad.attribution.explanation.statistics import shared_errors
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.conditional import conditional_sampler
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.engine import Replacement
-from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, scores_of
+from permgrad.attribution.replace.moments import (
+    FEWEST_REPEATS,
+    Estimable,
+    PairMoments,
+    estimated,
+    first_repeats,
+    further_repeats,
+    scores_of,
+)
 from permgrad.attribution.replace.plays import Play, Plays, Value
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
-from permgrad.attribution.subject.finite import settle
+from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
+#: Rows up to which most features are likely to have as many donors as they may.
+_FEW_ROWS = 1000
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
 Collector = Callable[[str, Integers, Integers, Floats], None]
 
@@ -226,49 +236,27 @@ class Game:
         weights = None if request.sample_weight is None else request.sample_weight[rows]
         self.moments[player].add(rows, donors, effects[:, :, 0], classes=classes, weights=weights)
 
-    def table(self, quantities: int) -> Floats:
-        """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs, quantities)``.
 
-        Outputs are all rows, then the rows of each class.
-        """
-        repeats = {name: self.repeats[name] for name in self.request.space.names}
-        count = 1 + len(self.request.subject.outputs.class_names)
-        return tabulate(repeats, self.moments, count, quantities, self.request.confidence)
-
-
-def play_losses(request: Request, plays: Plays, label: str) -> Game:
+def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, int] | None = None) -> Game:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
 
-    With a tolerance repeats are played in rounds 0–1, 2–3, 4–7, 8–15 … until every interval is narrow enough. Only
-    widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
+    ``goals``: donors a row of each player that is played, where they are decided already.
     """
     if request.engine is not None:
         elsewhere: Game = request.engine(request, plays, label)
         return elsewhere
-    tolerance: Any = request.options.get("tolerance")
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    outputs, repeats = game.back_end.explained(), game.repeats
+    outputs = game.back_end.explained()
     game.classes, game.class_count = receiver_classes(request, outputs)
-    scale = game.loss_scale = loss_scale(request)
-
-    def is_narrow(play: Play) -> bool:
-        tables = [estimated(game.moments[name], request.confidence) for name in play.names]
-        return all((high[0] - low[0]) / 2 <= float(tolerance) * scale for _, _, low, high, _ in tables)
-
-    rounds = (request.n_repeats,) if tolerance is None else doubled(request.n_repeats)
-    waiting = list(plays.plays)
-    with Progress(len(waiting) * rounds[-1] * request.count, label, request.progress) as progress:
+    game.loss_scale = loss_scale(request)
+    with Progress(len(plays.plays) * expected_repeats(request) * request.count, label, request.progress) as progress:
         progress.rows = request.count
-        for stop in rounds:
-            for done in sorted({repeats[play.names[0]] for play in waiting}):
-                some = [play for play in waiting if repeats[play.names[0]] == done]
-                game.play(some, range(done, stop), game.add, progress)
-            repeats |= {name: stop for play in waiting for name in play.names}
-            if tolerance is not None:
-                waiting = [play for play in waiting if not is_narrow(play)]
-            if not waiting:
-                break
-    if np.isfinite(scale):
+        for steps in rounds(request, plays, game, goals):
+            if request.automatic and progress.done:
+                progress.rest(sum(len(some) * len(numbers) for numbers, some in steps.items()) * request.count)
+            for numbers, some in steps.items():
+                game.play(some, numbers, game.add, progress)
+    if np.isfinite(game.loss_scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         game.model_loss = float(np.average(losses, weights=request.sample_weight))
     effects = [moments.by_row() for moments in game.moments.values()]
@@ -276,15 +264,55 @@ def play_losses(request: Request, plays: Plays, label: str) -> Game:
     return game
 
 
-def doubled(most: int) -> tuple[int, ...]:
-    """Return 2, 4, 8, … up to ``most``."""
-    return (*(2**power for power in range(1, most.bit_length()) if 2**power < most), most)
+def rounds(
+    request: Request, plays: Plays, game: Game, given: Mapping[str, int] | None = None
+) -> Iterator[dict[range, list[Play]]]:
+    """Yield the plays of a round by their repeats. They are played, and their sums in the game, before the next round.
+
+    ``n_repeats="auto"`` begins with ``first_repeats`` and goes on where ``further_repeats`` says that it pays. With a
+    tolerance there are 2, 4, 8, … until the interval is narrow enough. Noise and widths decide, never a p-value, so
+    that intervals keep their coverage. With goals ``given`` there is one round.
+    """
+    repeats, most, tolerance = game.repeats, request.n_repeats, request.options.get("tolerance")
+    once = tolerance is None and not request.automatic
+    first = first_repeats(request.count) if request.automatic else most if once else min(FEWEST_REPEATS, most)
+    goals = {name: first for play in plays.plays for name in play.names} if given is None else dict(given)
+    while goals:
+        steps: dict[range, list[Play]] = {}
+        for play in plays.plays:
+            done, stop = repeats.get(play.names[0], 0), max(goals.get(name, 0) for name in play.names)
+            if stop > done:
+                steps.setdefault(range(done, stop), []).append(play)
+        yield steps
+        repeats |= {name: numbers.stop for numbers, some in steps.items() for play in some for name in play.names}
+        if once or given is not None:
+            return
+        if tolerance is None:
+            sums = {name: (repeats[name], moments) for name, moments in game.moments.items()}
+            goals = further_repeats(sums, most, request.confidence)
+            continue
+        wide = [name for name in goals if repeats[name] < most and _width(game, name) > 2 * tolerance * game.loss_scale]
+        goals = {name: min(2 * repeats[name], most) for name in wide}
+
+
+def _width(game: Game, name: str) -> float:
+    """Return the width of the interval of a player's importance."""
+    _, _, low, high, _ = estimated(game.moments[name], game.request.confidence)[:, 0]
+    return float(high - low)
+
+
+def expected_repeats(request: Request) -> int:
+    """Return about how many donors a row will have: intervals of few rows are wide, so that more pay."""
+    return FEWEST_REPEATS + 1 if request.automatic and request.count > _FEW_ROWS else request.n_repeats
 
 
 def tabulate(
     repeats: Mapping[str, int], moments: Mapping[str, Estimable], outputs: int, quantities: int, confidence: float
 ) -> Floats:
-    """Return what ``Game.table`` does, for the players of ``repeats``."""
+    """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs, quantities)``.
+
+    Players are those of ``repeats``. Outputs are all rows, then the rows of each class.
+    """
     numbers = np.zeros((5, len(repeats), outputs, quantities))
     # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
     numbers[4] = 1.0
@@ -353,6 +381,7 @@ def global_explanation(
         "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
         "unit": loss_unit(request, loss),
         "loss": loss,
+        **({"n_repeats": "auto"} if request.automatic else {}),
         "loss_scale": game.loss_scale,
         **({"model_loss": game.model_loss} if np.isfinite(game.model_loss) else {}),
         "repeats": game.repeats,
@@ -362,7 +391,9 @@ def global_explanation(
         **plays.facts,
     }
     if numbers is None:
-        names, numbers = request.space.names, game.table(len(plays.names))
+        names, count = request.space.names, 1 + len(request.subject.outputs.class_names)
+        repeats = {name: game.repeats[name] for name in names}
+        numbers = tabulate(repeats, game.moments, count, len(plays.names), request.confidence)
         fields["correlation"] = shared_errors(len(names), shown, partial(scores_of, names, game.moments))
     outputs = tuple(("all", *request.subject.outputs.class_names)[index] for index in shown)
     return build(

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few, with_donors
+from permgrad.attribution.request.arguments import REPEATS
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 
@@ -50,6 +51,7 @@ class PairMoments:
         self.square_sum = np.zeros((self.classes, self.quantities))
         self.square_cross = np.zeros((self.classes, self.quantities))
         self.weight_squares = np.zeros(self.classes)
+        self.squares = np.zeros((self.classes, self.quantities))
         self.pairs = 0
 
     def add(
@@ -81,6 +83,7 @@ class PairMoments:
             self.donor_sum[quantity] += np.bincount(flat, borrowed, size)
             self.square_sum[:, quantity] += np.bincount(group_lent, borrowed**2, self.classes)
             self.square_cross[:, quantity] += np.bincount(group_lent, borrowed * weight[lent], self.classes)
+            self.squares[:, quantity] += np.bincount(group, weighted**2, self.classes)
 
     def _places(self, cells: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
         """Return the places of cells in the sums of donors, which get those that they lack."""
@@ -171,6 +174,20 @@ class PairMoments:
             variance, effective = with_donors(of_receivers * correction, freedom + 1, by_donor, noise)
         return mean, np.sqrt(variance) / total, effective
 
+    def noise_of_draws(self, repeats: int) -> Floats:
+        """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``."""
+        return noise_of_draws(self.squares.sum(axis=0), self.receiver_sum, float(self.receiver_weight.sum()), repeats)
+
+
+def noise_of_draws(squares: Floats, received: Floats, total: float, repeats: int) -> Floats:
+    """Return the variance of means over rows with ``repeats`` donors each that the choice of donors has.
+
+    ``squares`` are Σ (w h)² over pairs, ``received`` each row's Σ w h ``(quantities, rows)`` or the root of the sum of
+    their squares, ``total`` Σ w over pairs. In each row the effects of its donors vary about its own mean.
+    """
+    within = np.maximum(squares - (received**2).sum(axis=1) / repeats, 0.0) / max(repeats - 1, 1)
+    return within * repeats / total**2 if total > 0 else np.zeros_like(within)
+
 
 def row_scores(moments: PairMoments, group: int | None, *, by_unit: bool = False) -> Floats:
     """Return each row's part in the errors, the S_i above, ``(quantities, rows)``. Separate donors follow the rows.
@@ -204,6 +221,10 @@ class Estimable(Protocol):
         """Return mean, standard error and effective number of rows, of all receivers or of one class."""
         ...
 
+    def noise_of_draws(self, repeats: int) -> Floats:
+        """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``."""
+        ...
+
 
 def estimated(moments: Estimable, confidence: float, group: int | None = None) -> Floats:
     """Return mean, standard error, both ends of the interval and p-value of each quantity, ``(5, quantities)``."""
@@ -211,4 +232,41 @@ def estimated(moments: Estimable, confidence: float, group: int | None = None) -
     return np.stack([mean, std, *interval(mean, std, count, confidence)])
 
 
-_SUMS = ("receiver_sum", "receiver_weight", "donor_sum", "donor_weight", "square_sum", "square_cross", "weight_squares")
+#: Further donors are drawn where their noise is more than this share of an importance's variance, and its interval
+#: wider than this share of the largest importance.
+_NOISE, _WIDTH = 0.25, 0.05
+#: Donors a row that every feature has. Few rows have more, so that there are so many pairs: a loss of few rows can have
+#: a long tail, which fewer pairs do not show.
+FEWEST_REPEATS, _FEWEST_PAIRS = 2, 1000
+
+
+def first_repeats(rows: int) -> int:
+    """Return how many donors each of some rows has at first."""
+    return int(np.clip(-(-_FEWEST_PAIRS // max(rows, 1)), FEWEST_REPEATS, REPEATS))
+
+
+def further_repeats(played: Mapping[str, tuple[int, Estimable]], most: int, confidence: float) -> dict[str, int]:
+    """Return to how many donors a row it pays to go on, by the players for which it pays.
+
+    ``played`` has the donors so far and the sums of each. Only noise and widths decide, never a p-value, so that
+    intervals keep their coverage. NaN as a width, of too few rows, is wide.
+    """
+    estimates = {name: estimated(sums, confidence)[:, 0] for name, (_, sums) in played.items()}
+    largest = max((abs(float(mean)) for mean, *_ in estimates.values()), default=0.0)
+    found = {}
+    for name, (repeats, sums) in played.items():
+        _, std, low, high, _ = estimates[name]
+        variance, noise, width = float(std) ** 2, float(sums.noise_of_draws(repeats)[0]), float(high - low)
+        if repeats >= most or noise <= _NOISE * variance or width <= _WIDTH * largest:
+            continue
+        lasting = max(variance - noise, 0.0)
+        narrow = variance * (_WIDTH * largest / width) ** 2
+        # What is left of the variance is then _NOISE of it, or the interval is narrow, whichever comes first.
+        allowed = np.fmax(_NOISE / (1 - _NOISE) * lasting, narrow - lasting)
+        more = noise * repeats / allowed if allowed > 0 else float(most)
+        found[name] = int(np.clip(np.ceil(more - 1e-9), repeats + 1, most))
+    return found
+
+
+_SUMS = ("receiver_sum", "receiver_weight", "donor_sum", "donor_weight", "square_sum", "square_cross", "weight_squares",
+         "squares")  # fmt: skip

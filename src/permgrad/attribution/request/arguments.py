@@ -43,7 +43,7 @@ from permgrad.models.losses import (
 SAMPLINGS = ("marginal", "conditional")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
-#: Donors of each row and feature, where the user does not say.
+#: Donors of each row and feature at most, where the user does not say.
 REPEATS = 10
 
 
@@ -84,9 +84,8 @@ class Arguments:
         check_choice("scope", self.scope, ("auto", "global", "local"))
         check_choice("scale", self.scale, ("logit", "probability"))
         check_confidence(self.confidence)
-        automatic = isinstance(self.n_repeats, str) and self.n_repeats == "auto"
-        object.__setattr__(self, "n_repeats", REPEATS if automatic else self.n_repeats)
-        check_whole("n_repeats", self.n_repeats, "pass for example 10")
+        if not self.automatic:
+            check_whole("n_repeats", self.n_repeats, "pass for example 10")
         if self.max_rows is not None:
             check_whole("max_rows", self.max_rows, "pass how many to explain")
         self._check_groups()
@@ -101,6 +100,11 @@ class Arguments:
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
                 problem = f"Group {name!r} must be a list of features, got {shown(members)}"
                 raise InputError(problem, hint=f"Pass groups={{{name!r}: ['feature', …]}}.", code="PG001")
+
+    @property
+    def automatic(self) -> bool:
+        """Whether features get as many donors as pay, and not a given number."""
+        return isinstance(self.n_repeats, str) and self.n_repeats == "auto"
 
     @property
     def level(self) -> str:

@@ -15,6 +15,7 @@ from permgrad.attribution.model import said_of_outputs
 from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.request.arguments import (
+    REPEATS,
     Arguments,
     EncodedBackground,
     check_conditional,
@@ -27,7 +28,6 @@ from permgrad.attribution.request.arguments import (
     row_target_of,
     task_of_loss,
 )
-from permgrad.attribution.request.classes import check_classes
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
@@ -37,10 +37,11 @@ from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
-from permgrad.attribution.subject.row_target import each_row_by_itself
+from permgrad.attribution.subject.row_target import each_row_by_itself, outputs_of
+from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, pad_of, with_tokens
 from permgrad.attribution.subject.words import as_tokens
-from permgrad.base.arrays import Floats32, Integers
+from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
@@ -100,7 +101,8 @@ def build_request(
         sample_weight=None if weight is None else check_weights(weight, count),
         units=read_units(arguments, count),
         confidence=float(arguments.confidence),
-        n_repeats=int(arguments.n_repeats),
+        n_repeats=REPEATS if arguments.automatic else int(arguments.n_repeats),
+        automatic=arguments.automatic,
         seed=resolve_seed(arguments.random_state),
         batch_size=arguments.model.batch_size,
         sampling=options.get("sampling", "marginal"),
@@ -115,7 +117,7 @@ def _read_truth(
     subject, inputs, scored = rows["subject"], rows["inputs"], arguments.scoring is not None
     y, classes = read_y(subject, arguments.y, loss, inputs, targets, scored=scored)
     if scope == "global" and classes is not None and isinstance(loss, str) and not scored:
-        check_classes(subject, inputs, classes)
+        _check_classes(subject, inputs, classes)
     return y, classes
 
 
@@ -360,6 +362,66 @@ def encode_background(model: Any, background: Any) -> Floats32:
         problem = problem if "background" in problem else f"background: {problem}"
         raise InputError(problem, hint=hint, code=error.code) from error
     return encoded
+
+
+# ---- scores of classes? quantiles and thresholds do not predict y as such --------------------------------------------
+#: Rows that are looked at, at most.
+_LOOKED_AT = 256
+#: Rows of a class, which at least two must have. Of fewer, columns may be in one order by chance, or all be right.
+_FEW_OF_CLASS = 5
+#: Standard errors by which the loss must exceed that of the classes' frequencies, where columns are in no order.
+_ERRORS = 3.0
+#: Where all tell their class from others better than this they are scores, too sure of themselves at worst.
+_TOLD = 0.51
+#: Decimals of the logarithm of a probability. The next may be rounding.
+_DECIMALS = 6
+
+
+def _check_classes(subject: Subject, inputs: Tensors, classes: Integers) -> None:
+    """Refuse or name outputs that are no scores of classes by all that y says. What the user declared is not asked."""
+    form = subject.outputs
+    numbered = tuple(map(str, range(form.count)))
+    if form.kind != "logits" or not form.by_values or form.count < 2 or form.class_names != numbered:
+        return
+    outputs = outputs_of(subject, [tensor[:_LOOKED_AT] for tensor in inputs]).double().cpu().numpy()
+    y = classes[:_LOOKED_AT]
+    finite = np.isfinite(outputs).all(axis=1)
+    outputs, y = outputs[finite], y[finite]
+    counts = np.bincount(y, minlength=form.count)
+    if (counts >= _FEW_OF_CLASS).sum() < 2:
+        return
+    score = outputs - outputs.max(axis=1, keepdims=True)
+    score = (score - np.log(np.exp(score).sum(axis=1, keepdims=True))).round(_DECIMALS)
+    excess = np.log(counts[y] / len(y)) - score[np.arange(len(y)), y]
+    if excess.mean() <= 0:
+        return
+    steps = np.diff(outputs, axis=1)
+    ways = [way for way, each in (("rise", steps > 0), ("fall", steps < 0)) if each.all()]
+    if form.count > 2 and ways:
+        problem = (
+            f"The {form.count} outputs {ways[0]} from column to column in every row, as quantiles and thresholds "
+            "do, and as scores of classes they predict y worse than its frequencies"
+        )
+        hint = (
+            "Pass loss=('quantile', levels) with a level for each, loss= a function (outputs, y) -> (rows,), "
+            "pg.Model(..., returns='values') and target= for one of them, or returns='logits' if they are classes"
+        )
+        raise InputError(problem, hint=hint, code="PG015")
+    told = min(_told(score[:, k], y == k) for k in np.flatnonzero(counts >= _FEW_OF_CLASS))
+    if excess.mean() > _ERRORS * excess.std() / len(y) ** 0.5 and told < _TOLD:
+        warn_user(
+            f"The {form.count} outputs are taken for logits of the classes 0 … {form.count - 1}, but "
+            "as such they predict y worse than its frequencies. Pass pg.Model(..., returns='values') and target= for "
+            "one of them, or loss= a function (outputs, y) -> (rows,), if they are other numbers (a mean and a "
+            "variance, quantiles), class_names= in their order if it is another than that of y, or returns='logits'."
+        )
+
+
+def _told(score: Floats, own: np.ndarray) -> float:
+    """Return the chance that a row of the class has a higher score than another (a tie counts half)."""
+    others = np.sort(score[~own])
+    below, up_to = (np.searchsorted(others, score[own], side) for side in ("left", "right"))
+    return float((below + up_to).mean() / 2 / len(others))
 
 
 _READERS = {"network": _read_network, "estimator": _read_table, "predictor": _read_predictor}

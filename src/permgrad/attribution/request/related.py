@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.calls import find_call
-from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_rows
 from permgrad.base.dependence import Dependence, alike_within, in_blocks, is_clock, neighbours_alike, repeated_rows
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
 from permgrad.base.late import is_frame, pd
+from permgrad.models.undisturbed import seeded
 
 #: Rows on which a model is tried without a column.
 _TRIED = 8

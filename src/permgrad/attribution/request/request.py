@@ -50,7 +50,7 @@ class Request:
     ``as_one``: columns of a table that are one feature, because an encoder says so or because they say one thing.
     ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
     does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
-    is the number of its first row.
+    is the number of its first row. ``automatic``: fewer donors than ``n_repeats`` where more would not pay.
     """
 
     subject: Subject
@@ -75,6 +75,7 @@ class Request:
     units: Dependence | None = None
     confidence: float = 0.95
     n_repeats: int = 10
+    automatic: bool = False
     batch_size: int | Literal["auto"] = "auto"
     seed: int = 0
     progress: Any = "auto"

@@ -14,7 +14,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.request.request import Request
-from permgrad.attribution.subject.finite import LARGEST
+from permgrad.attribution.subject.soundness import LARGEST
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes
 from permgrad.base.dependence import Dependence

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.request import Request
-from permgrad.attribution.subject.row_independence import out_of_order
+from permgrad.attribution.subject.soundness import out_of_order
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError, error_in_words, turned
 from permgrad.base.threads import together

@@ -12,7 +12,7 @@ from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.remedies import of_nested
-from permgrad.attribution.subject.row_independence import changed
+from permgrad.attribution.subject.soundness import changed
 from permgrad.base.errors import InputError, warn_user
 from permgrad.models.batches import with_fewer
 

@@ -19,8 +19,8 @@ from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
 from permgrad.imaging.path import is_ordered
 from permgrad.models.fast.inference import FoldedNetwork
-from permgrad.models.modes import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.undisturbed import undisturbed
 
 #: The modality of a column by its kind, where it is not the table.
 KINDS = {"text": "text", "image": "photo"}
@@ -146,7 +146,7 @@ class HybridSubject(EncodedSubject):
 
     def open(self) -> Any:
         """Switch to eval mode for the body, and restore every submodule's mode afterwards."""
-        return evaluation_mode(self.module)
+        return undisturbed(self.module)
 
     @property
     def facts(self) -> dict[str, Any]:

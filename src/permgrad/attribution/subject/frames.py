@@ -266,11 +266,15 @@ class FrameForm:
         if doubled:
             problem = f"Columns must have different names, got {doubled[0]!r} twice"
             raise InputError(problem, hint="Rename one of them", code="PG008")
-        self.columns = []
-        for name, column in zip(self.names, self.library.columns(table), strict=True):
-            numeric = _as_numbers(self.library.series(column)) is not None
-            some = self.library.take(column, np.arange(0))
-            self.columns.append(_Column(name, some, numeric, nulls=False))
+        one = None if self.named else np.asarray(self.like).dtype
+        if one is not None and one.kind == "f":  # without a look at each of thousands of columns
+            self.columns = [_Column(name, np.empty(0, one), numeric=True, nulls=False) for name in self.names]
+        else:
+            self.columns = [
+                _Column(name, self.library.take(column, np.arange(0)), numeric=numbers is not None, nulls=False)
+                for name, column in zip(self.names, self.library.columns(table), strict=True)
+                for numbers in [_as_numbers(self.library.series(column))]
+            ]
         self._frame = is_frame(table)
         #: places of the columns of numbers of each type of NumPy's, which are written together
         self._together: dict[Any, list[int]] = {}

@@ -22,7 +22,7 @@ from permgrad.attribution.subject.branches import placeholder_names
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup
 from permgrad.attribution.subject.network import NetworkSubject
-from permgrad.attribution.subject.row_independence import check_order
+from permgrad.attribution.subject.soundness import check_order
 from permgrad.attribution.subject.tracing import OwnThreadTracer, Site, erase_unused, listening, name_of
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.models.batches import gathered, in_batches, with_fewer

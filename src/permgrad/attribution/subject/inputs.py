@@ -10,9 +10,9 @@ import inspect
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -39,6 +39,18 @@ class Leaf:
     loose: bool
 
 
+class TokenRows(Protocol):
+    """How the rows of a network with tokens are held, where places belong to nobody or words are moved."""
+
+    def tensors(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the network's tensors, of rows as they are held."""
+        ...
+
+    def read(self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Return further rows as they are held. ``read``: what reads the network's tensors."""
+        ...
+
+
 @dataclass(frozen=True)
 class InputForm:
     """How inputs are laid out for one network, so that other rows (a background) are read in the same way."""
@@ -47,6 +59,7 @@ class InputForm:
     passing: Passing  # by name, by place, or as one argument: the whole structure, or a list of its values
     structure: Any  # the user's structure without its tensors. None in it is passed on as None
     whole: str = ""  # name of the parameter that takes all as one argument, or empty
+    tokens: TokenRows | None = None  # how rows are held, where that is not as the network's tensors
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,6 +73,7 @@ class InputForm:
 
     def call(self, function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
         """Call the network with tensors in the place of the user's inputs."""
+        tensors = tensors if self.tokens is None else self.tokens.tensors(tensors)
         filled = _fill(self.structure, iter(tensors))
         if self.passing == "keywords":
             return function(**filled)
@@ -72,6 +86,8 @@ class InputForm:
 
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return further rows in this form as tensors."""
+        if self.tokens is not None:
+            return self.tokens.read(inputs, partial(replace(self, tokens=None).read, dtype=dtype))
         inputs = _with_fields(inputs)
         if isinstance(self.structure, dict) and hasattr(inputs, "_fields"):
             inputs = inputs._asdict()

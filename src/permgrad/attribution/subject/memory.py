@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.subject.row_independence import changed
-from permgrad.attribution.subject.untouched import Attributes, is_plain, put_back, same_numbers
+from permgrad.attribution.subject.soundness import changed
 from permgrad.base.errors import InputError, listed
 from permgrad.models.batches import with_fewer
+from permgrad.models.undisturbed import MOST_COPIED, Attributes, is_plain, put_back, same_numbers
 
 #: Rows that are asked again.
 _FEW = 8
@@ -28,9 +29,6 @@ _SWITCH_OFF = (
 @contextmanager
 def check_memory(subject: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
     """Ask a network for the first rows before and after the body, in which nothing is restored."""
-    if subject.encoded_names or not isinstance(getattr(subject, "module", None), nn.Module):
-        yield
-        return
 
     def outputs(count: int) -> Tensor:
         with torch.no_grad(), subject.open():  # which seeds the generators anew
@@ -114,6 +112,15 @@ def state_of(module: nn.Module) -> dict[str, Any]:
     state |= {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
     weights = ((name, weight) for name, weight in module.named_parameters() if not weight.is_inference())
     return state | {name: weight._version for name, weight in weights}  # noqa: SLF001 — how torch counts writes
+
+
+def sums_of_weights(module: nn.Module) -> list[int]:
+    """Return a checksum of each weight, which changes if a forward writes into it. Large networks have none."""
+    weights = [weight.detach() for weight in module.parameters() if is_plain(weight)]
+    if sum(weight.numel() for weight in weights) > MOST_COPIED:
+        return []
+    # Sums, not copies: the weights of a network that is explained are in memory once more than they are without this.
+    return [crc32(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data) for weight in weights]
 
 
 def _same(one: Any, two: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -25,7 +26,14 @@ from permgrad.attribution.subject.inputs import (
     shapes_in_words,
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.memory import refuse_first_call, refuse_memory, state_of, written
+from permgrad.attribution.subject.memory import (
+    check_memory,
+    refuse_first_call,
+    refuse_memory,
+    state_of,
+    sums_of_weights,
+    written,
+)
 from permgrad.attribution.subject.outputs import (
     as_target,
     form_of_places,
@@ -34,22 +42,24 @@ from permgrad.attribution.subject.outputs import (
 )
 from permgrad.attribution.subject.readings import find_readings
 from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
-from permgrad.attribution.subject.row_independence import changed, check_row_independence
+from permgrad.attribution.subject.soundness import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
-from permgrad.attribution.subject.untouched import attributes_of, check_initialised, kept, sums_of_weights
 from permgrad.base.errors import (
+    Fault,
     InputError,
     PermgradError,
     counted,
     error_in_words,
     is_out_of_memory,
     listed,
+    refusing,
     turned,
     warn_user,
 )
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device
 from permgrad.models.fast.inference import fold
+from permgrad.models.undisturbed import attributes_of, undisturbed
 
 Casts = tuple[torch.dtype | None, ...]
 
@@ -124,7 +134,7 @@ class NetworkSubject(Subject):
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
         self.by_place = y is not None and as_target(y).ndim > 2
         self.module: Any = unwrap(module)
-        check_initialised(self.module)
+        _check_initialised(self.module)
         parameter = next(
             (p for p in [*self.module.parameters(), *self.module.buffers()] if p.is_floating_point()), None
         )
@@ -387,7 +397,11 @@ class NetworkSubject(Subject):
     # ---- running it --------------------------------------------------------------------------------------------------
     def open(self) -> Any:
         """Run the body in eval mode with seeded generators, and then restore the network and the process."""
-        return kept(self.module)
+        return undisturbed(self.module)
+
+    def steady(self, inputs: Sequence[Tensor]) -> contextlib.AbstractContextManager[None]:
+        """Ask for the first rows before and after the body, in which nothing is restored."""
+        return check_memory(self, inputs)
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output that is explained, ``(b, K)``. The tensors are never changed.
@@ -489,6 +503,18 @@ class NetworkSubject(Subject):
         """Facts inferred about the network, for an explanation's ``meta``."""
         known = {"returns": self.outputs.kind, "output_inferred": self.outputs.inferred}
         return {"head": self.picked, **known, **self.noted}
+
+
+@refusing
+def _check_initialised(module: nn.Module) -> Iterator[Fault]:
+    """Refuse a network without weights."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            hint = "Call the network once on some rows, train it or load its weights"
+            yield f"The lazy parameter {name!r} of the network has no values yet", hint, "PG031"
+        if tensor.is_meta:
+            problem = f"The parameter {name!r} of the network is on the meta device and has no values"
+            yield problem, "Load its weights", "PG031"
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

@@ -23,14 +23,14 @@ from permgrad.attribution.subject.outputs import (
     label_place,
     resolve_outputs,
 )
-from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
+from permgrad.attribution.subject.soundness import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
-from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import as_numbers
 from permgrad.base.errors import Fault, InputError, counted, error_in_words, listed, refusing, turned, warn_user
 from permgrad.base.late import pd
 from permgrad.models.devices import on_users_device
+from permgrad.models.undisturbed import seeded
 
 _PROBE_ROWS = 256
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
@@ -154,12 +154,14 @@ class PredictorSubject(Subject):
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
+        if not self.form.named:
+            return
         fitted, names = fitted_names(self.predictor), self.form.names
         # LightGBM writes an underscore for a space, and tables come with names in capitals, or with dots.
         want, have = ([re.sub(r"[\W_]+", "_", name).casefold() for name in each] for each in (fitted, names))
         if len(set(want)) < len(want) or len(set(have)) < len(have):
             want, have = list(fitted), list(names)
-        if not (self.form.named and set(want) & set(have)) or want == have:
+        if not set(want) & set(have) or want == have:
             return
         try:  # a model that takes the same cells under other names goes by their places
             by_place = torch.equal(self.forward(few, [f"column {place}" for place in range(len(names))]), outputs)

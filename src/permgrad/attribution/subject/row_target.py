@@ -154,6 +154,9 @@ class _RowTargetSubject:
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         return self._taken(self.outer.predict(tensors[:-1]), tensors[-1])
 
+    def steady(self, inputs: Sequence[Tensor]) -> Any:
+        return self.outer.steady(inputs[:-1])
+
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows. Their output is never used."""
         tensors = self.outer.read(inputs)

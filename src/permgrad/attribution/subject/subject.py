@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -111,6 +112,10 @@ class Subject:
     @abstractmethod
     def open(self) -> Any:
         """Return a context manager that puts the module into eval mode and then restores it."""
+
+    def steady(self, inputs: Sequence[Tensor]) -> AbstractContextManager[None]:  # noqa: ARG002 — of what remembers
+        """Return a context manager that refuses a model if calls in its body change what later calls return."""
+        return nullcontext()
 
     @abstractmethod
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ Padding and special tokens belong to no player *in their row*: one more tensor, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import NoneType
@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
-from permgrad.attribution.subject.inputs import InputForm
 from permgrad.attribution.subject.lookups import configured_pad
-from permgrad.attribution.subject.words import NO_LIMIT, Tokens, WordForm, as_tokens, split_ids
+from permgrad.attribution.subject.words import NO_LIMIT, Tokens, Words, as_tokens, split_ids
 from permgrad.base.checks import check_choice, check_kind, is_whole
 from permgrad.base.errors import InputError, by_count, listed, warn_user
 from permgrad.base.late import pd
@@ -150,21 +149,22 @@ def _away(name: str) -> int:
 
 # ---- a network's rows with tokens ------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class TokenForm(InputForm):
-    """A form whose last tensor, ``(rows, 1 + inputs, places)``, says which places keep the row's values, and these."""
+class Places:
+    """Rows whose last tensor, ``(rows, 1 + inputs, places)``, says which places keep the row's values, and these."""
 
-    follow: tuple[int, ...] = ()  # the inputs of tokens and of their masks
+    follow: tuple[int, ...]  # the inputs of tokens and of their masks
 
-    def call(self, function: Any, tensors: Sequence[Tensor]) -> Any:
-        """Call the network on rows, after restoring the places that belong to no player."""
-        *rows, stay = tensors
+    def tensors(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Return the network's tensors, after restoring the places that belong to no player."""
+        *restored, stay = rows
         for index, place in enumerate(self.follow):
-            rows[place] = torch.where(stay[:, 0] > 0, stay[:, 1 + index].to(rows[place].dtype), rows[place])
-        return super().call(function, rows)
+            own = stay[:, 1 + index].to(restored[place].dtype)
+            restored[place] = torch.where(stay[:, 0] > 0, own, restored[place])
+        return restored
 
-    def read(self, inputs: Any, dtype: torch.dtype) -> Tensors:
+    def read(self, inputs: Any, read: Callable[[Any], Tensors]) -> Tensors:
         """Return further rows, in which nothing is restored."""
-        rows = super().read(inputs, dtype)
+        rows = read(inputs)
         places = rows[self.follow[0]]
         return (*rows, places.new_zeros(len(places), 1 + len(self.follow), *places.shape[1:], dtype=torch.int64))
 
@@ -234,7 +234,7 @@ def _make_places(subject: NetworkSubject, roles: Roles, pad: int | None) -> list
     away, follow = _absent(roles, subject.inputs, pad), (roles.tokens, *roles.masks)
     ids = subject.inputs[roles.tokens].tolist()
     if bool(away.any()):
-        subject.form = TokenForm(**vars(subject.form), follow=follow)
+        subject.form = replace(subject.form, tokens=Places(follow))
         stay = torch.stack([away.long(), *(subject.inputs[place].long() for place in follow)], dim=1)
         subject.inputs = (*subject.inputs, stay)
     rows = zip(ids, away.tolist(), strict=True)
@@ -262,9 +262,9 @@ def _make_words(
     words = max(len(text.words) for text in texts)
     limit = getattr(getattr(subject.module, "config", None), "max_position_embeddings", None)
     beside = [place for place in roles.hold if place not in roles.masks and subject.inputs[place].shape == away.shape]
-    subject.form = WordForm(
-        **vars(subject.form),
+    rows = Words(
         tokens=tokens,
+        name=roles.names[tokens],
         words=words,
         masks=tuple((place, _away(roles.names[place])) for place in roles.masks),
         beside=tuple(beside),
@@ -275,13 +275,13 @@ def _make_words(
         as_tokens=partial(as_tokens, tokenizer=tokenizer, module=subject.module, pad=pad or 0),
         split=split,
     )
-    subject.inputs = subject.form.in_words(subject.inputs, texts)
+    subject.form, subject.inputs = replace(subject.form, tokens=rows), rows.in_words(subject.inputs, texts)
     return [[*text.words, *[None] * (words - len(text.words))] for text in texts]
 
 
 def follow_masks(space: PlayerSpace, roles: Roles, subject: NetworkSubject) -> PlayerSpace:
     """Return the players, who now also own the values of masks at the places of their tokens."""
-    if roles.tokens is None or isinstance(subject.form, WordForm):
+    if roles.tokens is None or isinstance(subject.form.tokens, Words):
         return space
     owners = space.segments[roles.tokens]
     segments = [owners if place in roles.masks else each for place, each in enumerate(space.segments)]

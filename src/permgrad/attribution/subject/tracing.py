@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from permgrad.attribution.subject.untouched import attributes_of, put_back
 from permgrad.base.threads import turn
+from permgrad.models.undisturbed import attributes_of, put_back
 
 #: A layer by name, and which of its calls.
 Site = tuple[str, int]

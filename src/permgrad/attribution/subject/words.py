@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.subject.inputs import InputForm
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_series
 
@@ -208,11 +207,12 @@ class Lexicon:
 
 
 @dataclass(frozen=True)
-class WordForm(InputForm):
-    """A form whose tokens are rows of words. The last tensor holds the row's own words, so that it gets no others."""
+class Words:
+    """Rows whose tokens are words. The last tensor holds the row's own words, so that it gets no others."""
 
-    tokens: int = 0
-    words: int = 1
+    tokens: int  # the input of tokens
+    name: str  # of this input
+    words: int
     masks: tuple[tuple[int, int], ...] = ()  # inputs that say where tokens are, and what they hold where there is none
     beside: tuple[int, ...] = ()  # further inputs with a number for each place
     lexicon: Lexicon = field(default_factory=Lexicon)
@@ -223,9 +223,9 @@ class WordForm(InputForm):
     as_tokens: Callable[[Any], tuple[Any, dict[str, list[Tokens]], list[str]]] = lambda inputs: (inputs, {}, [])
     split: Callable[[Sequence[Tensor]], list[Tokens]] = lambda _: []  # ids of further rows
 
-    def call(self, function: Any, tensors: Sequence[Tensor]) -> Any:
-        """Call the network on the tokens of rows of words."""
-        *rows, own = tensors
+    def tensors(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Return the network's tensors, with the tokens of rows of words."""
+        *rows, own = rows
         ids, there = self.laid_out(rows[self.tokens], own)
         rows[self.tokens] = ids
         for place, away in self.masks:
@@ -233,7 +233,7 @@ class WordForm(InputForm):
         for place in self.beside:
             row, width = rows[place], ids.shape[1]
             rows[place] = torch.cat([row, row[:, -1:].expand(-1, max(width - row.shape[1], 0))], dim=1)[:, :width]
-        return super().call(function, rows)
+        return rows
 
     def laid_out(self, codes: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """Return ids and where they are attended, ``(rows, places)`` each."""
@@ -250,11 +250,11 @@ class WordForm(InputForm):
         tokens = torch.nn.functional.pad(torch.where(present, tokens, self.pad), ends, value=self.pad)
         return tokens[:, cut], torch.nn.functional.pad(present, ends)[:, cut]
 
-    def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    def read(self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Read further rows as words."""
         inputs, texts, _ = self.as_tokens(inputs)
-        rows = super().read(inputs, dtype)
-        return self.in_words(rows, texts.get(self.names[self.tokens]) or self.split(rows))
+        rows = read(inputs)
+        return self.in_words(rows, texts.get(self.name) or self.split(rows))
 
     def in_words(self, rows: Sequence[Tensor], texts: Sequence[Tokens]) -> tuple[Tensor, ...]:
         """Return rows of the network's inputs with the words of their tokens in the place of these, and once more."""

@@ -177,25 +177,19 @@ class TableEncoder:
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
         sloped = {name: numbers for name, kind in wide.items() if kind not in read and name not in both}
-        self.scores_, crossed = Scores.fit(columns, other, target, self._vectors(written), sloped)
+        texts, vectors = self.texts_, dict[str, Floats32]()
+        if texts is not None and texts.encoder is not None:
+            vectors = {name: texts.vectors(cells) for name, cells in written.items()}
+        self.scores_, crossed = Scores.fit(columns, other, target, vectors, sloped)
         self.read_texts_with(self.texts_)
         self.scoreless_ = [name for name in wide if name not in {*crossed, *both}]
-        self._add_scores(crossed, [self.slots_[place].name for place in np.flatnonzero(narrow)])
-        return self._encode(frame, crossed)
-
-    def _add_scores(self, crossed: Mapping[str, Floats32], numbered: list[str]) -> None:
-        """Put scores in the place of levels, and beside numbers."""
+        # Scores take the place of levels, and stand beside numbers.
+        numbered = [self.slots_[place].name for place in np.flatnonzero(narrow)]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         for name, scores in crossed.items():
             slots += self._score_slots(name, scores, numbered)
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
-
-    def _vectors(self, written: Mapping[str, Any]) -> dict[str, Floats32]:
-        """Return the vectors of columns of text, where something makes some."""
-        texts = self.texts_
-        if texts is None or texts.encoder is None:
-            return {}
-        return {name: texts.vectors(cells) for name, cells in written.items()}
+        return self._encode(frame, crossed)
 
     def _score_slots(self, name: str, scores: Floats32, names: list[str]) -> list[Slot]:
         """Return the slots of a column's scores, of its slopes on numbers, and of numbers that are centred in it.
@@ -255,10 +249,8 @@ class TableEncoder:
         self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
         self._stored = self.schema_.stored
         place = {column.name: j for j, column in enumerate(self._stored)}
-        # Columns of yes and no, or of dates: their cells may hold words that cannot be read.
-        self._worded = {
-            j: one for j, one in enumerate(self._stored) if one.kind in ("boolean", "date") and one.storage != "number"
-        }
+        # Their cells may hold a third word.
+        self._pairs_of_words = {j: one.name for j, one in enumerate(self._stored) if one.storage == "pair"}
         # Source in the matrix of stored numbers, target among the encoded columns, and the kind of missingness.
         pairs: dict[str, list[tuple[int, int, int]]] = {"value": [], "boolean": [], "missing": []}
         self._parts: dict[int, list[tuple[int, str]]] = {}
@@ -331,13 +323,13 @@ class TableEncoder:
             for column, part in parts:
                 out[:, column] = date_part(part, calendar, years)
         surprises = {}
-        for place, worded in self._worded.items():
+        for place, name in self._pairs_of_words.items():
             unread = np.isnan(values[:, place])
             if unread.any():
-                distinct = Distinct.of(frame[worded.name], worded.name)
+                distinct = Distinct.of(frame[name], name)
                 bad = np.zeros(len(distinct.texts), dtype=bool)
                 bad[distinct.index[unread & (distinct.index >= 0)]] = True
-                surprises[worded.name] = self._surprise(distinct, worded.name, bad, worded.kind)
+                surprises[name] = self._surprise(distinct, name, bad, "boolean")
         self._write_scores(frame, out, crossed)
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
@@ -405,7 +397,6 @@ class TableEncoder:
         one, several = {
             "categorical": ("is an unseen category", "are unseen categories"),
             "boolean": ("is neither of the two training values", "are neither of the two training values"),
-            "date": ("is not a readable date", "are not readable dates"),
         }[kind]
         fate = "unknown" if kind == "categorical" else "missing"
         return (

@@ -140,7 +140,7 @@ def _take_written(column: _Column, reading: Reading) -> None:
     if len(signs) == 1:
         column.proven = signs.pop()
         _set_numbers(column, column.proven)
-    elif signs and not written_numbers.has_sign(bare):
+    elif signs and not pc.any(pc.match_substring_regex(bare, "[.,]")).as_py():
         _set_numbers(column, ".")
 
 
@@ -154,7 +154,7 @@ def _set_numbers(column: _Column, sign: str) -> None:
         column.values = _as_series(numbers, plain)
         return
     # Plain numbers stay as they are: 007 may be a name.
-    column.cells = pc.coalesce(plain, column.cells) if column.unit or not _cast_all(bare) else column.cells
+    column.cells = pc.coalesce(plain, column.cells) if column.unit or _cast(bare) is None else column.cells
     texts: pd.Series[Any] = column.cells.to_pandas()
     column.values = texts.where(texts.notna(), np.nan)
 
@@ -191,10 +191,6 @@ def _cast(cells: pa.ChunkedArray, has_hexadecimal: bool = False) -> pa.ChunkedAr
             continue
         return None if kind == pa.float64() and pc.any(pc.starts_with(cells, "+")).as_py() else numbers
     return None
-
-
-def _cast_all(cells: pa.ChunkedArray) -> bool:
-    return _cast(cells) is not None
 
 
 def _as_series(numbers: pa.ChunkedArray, texts: pa.ChunkedArray) -> pd.Series[Any]:

@@ -6,10 +6,10 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,7 @@ import pyarrow.csv
 
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import Fault, InputError, by_count, counted, listed, refusing, warn_user
-from permgrad.data.read.around import lines_above, totals_said
-from permgrad.data.read.header import COMMENTS, DELIMITERS, first_records, is_number, sniff_delimiter
+from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records, is_number, sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
 
@@ -59,7 +58,7 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     separator = first.strip('\r\n"')
     has_separator = separator[:4].lower() == "sep=" and separator[4:] in DELIMITERS
     text, delimiter = (text[len(first) :], separator[4:]) if has_separator else (text, sniff_delimiter(text))
-    above, start, titles = lines_above(text)
+    above, start, titles = _lines_above(text)
     if titles:
         text = text[start:]
         delimiter = delimiter if has_separator else sniff_delimiter(text)
@@ -77,7 +76,7 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     if labels := [name for name in written if is_number(name)]:
         _warn_of_no_header(written, labels, file)
     rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
-    notes += totals_said(columns)
+    notes += _totals_said(columns)
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
@@ -351,3 +350,78 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
             "but is read as the names of the columns",
             "Add a line with names.",
         )
+
+
+#: Lines and characters that are searched for a header, and rows at the end for totals.
+_MOST_LINES, _HEAD, _MOST_BELOW = 20, 2**18, 5
+_NUMBER = re.compile(r"[-+(]?\W{0,2}\d[\d.,' ]*\W{0,2}")
+_TOTAL = re.compile(
+    r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|suma|so[m]{2}e|totaal|averages?|mean|"
+    r"mittelwert|durchschnitt|moyenne|media|gemiddelde",
+    re.IGNORECASE,
+)
+
+
+def _lines_above(text: str) -> tuple[int, int, str]:
+    """Return how many lines stand above the header, where it begins, and a note that names them, or nothing.
+
+    Each of them has text in at most half of the columns, or is a comment. The header is as wide as most lines, and
+    has a name for nearly each column, no name twice and no number.
+    """
+    head, titles = text[:_HEAD], list[str]()
+    delimiter, width = _parted(head)
+    for count, start, record in _first_records(head, delimiter) if width > 1 else ():
+        cells = [cell.strip() for cell in record]
+        filled = [cell for cell in cells if cell]
+        is_comment = head.startswith(COMMENTS, start) and len(cells) < width
+        if not is_comment and len(filled) > width // 2:
+            if not titles or len(cells) != width or not _are_names(filled, width):
+                break
+            said = f"{counted(len(titles), 'line')} above the header {by_count(len(titles), 'is', 'are')} left out"
+            return count, start, f"{said}: {listed(titles, 3, show=repr)}"
+        titles += [" ".join(" ".join(filled).split())[:60]] if filled else []
+    return 0, 0, ""
+
+
+def _first_records(head: str, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield how many lines stand above each of the first records, where it begins, and its cells.
+
+    A quoted cell may have several lines.
+    """
+    lines = list(islice(LINE.finditer(head), _MOST_LINES))
+    reader = csv.reader((line[0] for line in lines), delimiter=delimiter, skipinitialspace=True)
+    above = 0
+    with suppress(csv.Error):
+        for record in reader:
+            yield above, lines[above].start(), record
+            above = reader.line_num
+
+
+def _parted(head: str) -> tuple[str, int]:
+    """Return the delimiter that parts most lines in equally many fields, and how many fields, 0 if few agree."""
+    found = []
+    for delimiter in DELIMITERS:
+        widths = [len(record) for record in first_records(head, delimiter)]
+        width = max(set(widths), key=widths.count, default=0)
+        found.append((widths.count(width) if width > 1 else 0, width, delimiter))
+    agree, width, delimiter = max(found)
+    return delimiter, width if agree > 2 else 0
+
+
+def _are_names(filled: Sequence[str], width: int) -> bool:
+    return len(set(filled)) == len(filled) >= max(2, width - 1) and not any(_NUMBER.fullmatch(name) for name in filled)
+
+
+def _totals_said(columns: Mapping[str, pa.ChunkedArray]) -> list[str]:
+    """Return a note if the last row that is not blank is named as totals are, and no other row is."""
+    first, *others = columns.values()
+    tail = zip(
+        *(column.slice(max(len(column) - _MOST_BELOW, 0)).to_pylist() for column in (first, *others)), strict=True
+    )
+    filled = [row[0].strip() for row in tail if any(map(str.strip, row))]
+    name = filled[-1] if filled else ""
+    if not others or not _TOTAL.fullmatch(name.rstrip(": ")):
+        return []
+    if pc.sum(pc.equal(pc.utf8_trim_whitespace(first), name)).as_py() > 1:
+        return []
+    return [f"the last row is called {name!r} and may be a row of totals: if it is, delete it"]

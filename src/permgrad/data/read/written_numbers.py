@@ -39,11 +39,6 @@ def signs_of(texts: pa.ChunkedArray) -> set[str]:
     return {sign for sign, pattern in NUMBERS.items() if _all(texts, rf"^{pattern}$")}
 
 
-def has_sign(texts: pa.ChunkedArray) -> bool:
-    """Return whether a point or a comma is in some text."""
-    return bool(pc.any(pc.match_substring_regex(texts, "[.,]")).as_py())
-
-
 def standard(texts: pa.ChunkedArray, sign: str) -> pa.ChunkedArray:
     """Return numbers with a decimal ``sign`` as any reader takes them: 1.234,5 as 1234.5."""
     between = f"[{'.' if sign == ',' else ','}{_SPACES}]|^\\+"

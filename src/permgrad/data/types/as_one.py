@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import numpy as np
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.late import pd
-from permgrad.data.read.cells import is_native_number
-from permgrad.data.types.duplicates import alike_columns, column_levels
+from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
+from permgrad.data.read.dates import is_moment, series_seconds
+from permgrad.data.read.whole_numbers import different_and_left
+from permgrad.data.types.column_types import Schema
 
 #: What is found could be chance with at most this probability.
 _CHANCE = 1e-3
-#: Rows, spread over the table, in which a column must be 0 or 1 before all rows are looked at.
+#: Rows, spread over the table, that are looked at first: whether a column is 0 or 1, and whether two differ.
 _LOOKED_AT = 1000
 #: How many times as wide as there are levels the range of whole numbers may be that are their codes.
 _OF_CODES = 10
@@ -168,7 +171,7 @@ def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
     """Return groups of columns that repeat each other, where so many columns would not by chance."""
     names = [str(name) for name, column in frame.items() if _can_repeat(column)]
     least = math.log(max(len(names) * (len(names) - 1) / 2, 1) / _CHANCE)
-    alike = [group for group in alike_columns(frame, names) if _ways(frame[group[0]]) > least]
+    alike = [group for group in _alike_columns(frame, names) if _ways(frame[group[0]]) > least]
     return [copies for group in alike for copies in _of_one_meaning(frame, group, blocks)]
 
 
@@ -184,8 +187,7 @@ def _of_one_meaning(frame: pd.DataFrame, group: Sequence[str], blocks: Collectio
         if name in blocks or not isinstance(levels, np.ndarray):
             category.append(name)
             continue
-        rising = levels if np.argmin(levels) < np.argmax(levels) else -levels
-        order = np.argsort(rising, kind="stable").tobytes()
+        order = _order(levels)
         orders.setdefault(order, []).append(name)
         if (levels == np.round(levels)).all() and np.ptp(levels) < _OF_CODES * len(levels):
             coded.add(order)
@@ -210,3 +212,75 @@ def _ways(column: pd.Series[Any]) -> float:
     """Return the logarithm of the number of orders that a column's cells can be in."""
     codes, _ = column_levels(column, str(column.name))
     return math.lgamma(len(codes) + 1) - float(sum(math.lgamma(count + 1) for count in np.bincount(codes + 1).tolist()))
+
+
+#: Shares of levels in the cells above which values count: in rows that are few, and in all of them.
+_ALL_DIFFERENT, _OFTEN_ALIKE = 1 - 0.5 / _LOOKED_AT, 0.5
+#: So many different numbers are in the same order in two columns only if one follows from the other.
+_FEWEST_IN_ORDER = 12
+
+
+def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]] = ()) -> list[tuple[str, ...]]:
+    """Find columns that determine each other one to one: equal in every row, one a code or a function of the other.
+
+    If nearly each row has a different value, all columns are codes of each other: there numbers must rise, or fall,
+    strictly together, and texts be equal. Constants, identifiers and groups that act ``together`` are passed over.
+    """
+    # Names in a schema are text, whatever they are in the frame, and as_frame makes them so.
+    names = [column.name for column in schema if column.kind not in ("constant", "identifier")]
+    blocks = [set(block) for block in together]
+    order = {name: place for place, name in enumerate(schema.names)}
+    groups = [tuple(sorted(group, key=order.__getitem__)) for group in _alike_columns(as_frame(frame), names)]
+    apart = [group for group in groups if not any(block.issuperset(group) for block in blocks)]
+    return sorted(apart, key=lambda group: order[group[0]])
+
+
+def _alike_columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
+    """Return groups of columns that determine each other, as ``same_columns`` says."""
+    if len(frame) > _LOOKED_AT:
+        some = frame.iloc[np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)]
+        names = [name for group in _alike(some, names, _ALL_DIFFERENT) for name in group]
+    return _alike(frame, names, _OFTEN_ALIKE)
+
+
+def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[str]]:
+    """Return names whose columns have the same rows alike. Where levels are more than this share, values count too."""
+    alike: dict[bytes, list[str]] = {}
+    for name in names:
+        codes, values = column_levels(frame[name], name)
+        digest = hashlib.blake2b(np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16)
+        if len(values) > most * np.count_nonzero(codes >= 0):
+            if not isinstance(values, np.ndarray):
+                digest.update("\0".join(values).encode())
+            elif len(values) < _FEWEST_IN_ORDER:
+                digest.update(values.tobytes())
+            else:
+                digest.update(_order(values))
+        alike.setdefault(digest.digest(), []).append(name)
+    return [group for group in alike.values() if len(group) > 1]
+
+
+def _order(levels: Floats) -> bytes:
+    """Return the order of numbers, which is what they share with all that rise or fall strictly with them.
+
+    A column that falls where another rises says the same, so the smallest value comes before the largest.
+    """
+    rising = levels if np.argmin(levels) < np.argmax(levels) else -levels
+    return np.argsort(rising, kind="stable").tobytes()
+
+
+def column_levels(series: pd.Series[Any], name: str) -> tuple[Array, Floats | list[str]]:
+    """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
+    is_number = is_native_number(series.dtype)
+    if is_number or is_moment(series):
+        # Integers that are equal as float64 are distinguished.
+        different, left = different_and_left(series) if is_number and series.dtype.kind in "iu" else (0, 0)
+        if is_number and different == left:
+            cells: Any = series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0  # a minus zero is a zero
+        else:
+            cells = series if is_number else series_seconds(series)
+        codes, levels = pd.factorize(cells)
+        return codes, np.asarray(levels, dtype=np.float64)
+    distinct = Distinct.of(series, name)
+    numbers = text_numbers(distinct.texts)
+    return distinct.index, distinct.texts if np.isnan(numbers).any() else numbers

@@ -22,8 +22,7 @@ from permgrad.data.read.whole_numbers import different_and_left
 from permgrad.data.read.written_numbers import CURRENCY, MEASURE, NUMBERS
 from permgrad.data.types import identifiers
 from permgrad.data.types.flags import FLAGS, Flag, reason_of
-from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, is_free_text
-from permgrad.data.types.names_by_target import flag_by_target
+from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, flag_by_target, is_free_text
 
 Kind: TypeAlias = Literal[
     "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"
@@ -69,7 +68,6 @@ class ColumnType:
     date_format: str | None = None
     true_level: str | None = None
     false_level: str | None = None
-    n_unreadable: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
@@ -155,7 +153,7 @@ def infer_schema(
     order is theirs.
 
     Of numbers that are left the ``target`` (class indexes or numbers ``(rows,)``, and how many classes, 0 of a number)
-    may say that they are names, or levels beside amounts, see ``names_by_target``.
+    may say that they are names, or levels beside amounts, see ``flag_by_target``.
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na)
@@ -211,9 +209,8 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
         return _constant(base)
     if binary:
         return base.flagged("binary", kind="boolean")
-    if read := dates.find_whole_format(values):
-        flags: tuple[Flag, ...] = ("whole_dates", "swapped") if read[1] else ("whole_dates",)
-        return base.flagged(*flags, kind="date", storage="date", date_format=read[0])
+    if dates.are_whole_dates(values):
+        return base.flagged("whole_dates", kind="date", storage="date", date_format=dates.WHOLE)
     # One missing cell, and whole numbers are stored as others.
     is_whole = integer or (base.n_missing > 0 and identifiers.are_whole(values))
     if base.n_known < FEWEST_FOR_IDENTIFIER or not is_whole or "fused" in base.flags:
@@ -269,9 +266,7 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     if found := _pair_type(base, starts) or _date_type(base, starts):
         return found
     if dates.are_durations(starts):
-        is_day = dates.is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in dates.duration_seconds(texts))
-        flag: Flag = "times_of_day" if is_day else "durations"
-        base = base.flagged(flag, kind="numeric", storage="number", date_format=dates.DURATION)
+        base = base.flagged("durations", kind="numeric", storage="number", date_format=dates.DURATION)
         return _decided_by_type(series, texts, base)
     return _text_type(base, series, texts, counts)
 
@@ -317,13 +312,10 @@ def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False
     read = dates.find_date_format(texts, declared=declared)
     if read is None:
         return None
-    form, share, ambiguous = read
-    said: dict[Flag, bool] = {
-        "text_dates": True, "two_digit_years": "%y" in form, "partly_readable": share < 1, "swapped": ambiguous
-    }  # fmt: skip
-    n_unreadable = int(np.isnan(dates.read_dates(texts, form)).sum())
-    found = base.flagged(*(flag for flag, holds in said.items() if holds), facts={"share": share} if share < 1 else {})
-    return replace(found, kind="date", storage="date", date_format=form, n_unreadable=n_unreadable)
+    form, is_swapped = read
+    said: dict[Flag, bool] = {"two_digit_years": dates.has_short_years(texts), "swapped": is_swapped}
+    flags = [flag for flag, holds in said.items() if holds]
+    return base.flagged("text_dates", *flags, kind="date", storage="date", date_format=form)
 
 
 def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers) -> ColumnType:
@@ -462,10 +454,13 @@ def _as_numbers(guess: ColumnType, kind: Kind) -> ColumnType:
 
 def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     read = _date_type(column, texts, declared=True)
-    if read is None or read.n_unreadable > 0.01 * len(texts):
-        odd = 0 if read is None else int(np.argmax(np.isnan(dates.read_dates(texts, read.date_format or ""))))
+    if read is None:
+        first = dates.find_date_format(texts[:1], declared=True)
+        odd = 0 if first is None else int(np.argmax(np.isnan(dates.date_seconds(texts, first[0]))))
         problem = f"Column {column.name!r} is declared date but has {texts[odd]!r}"
-        raise InputError(problem, hint="Write the dates like 2024-01-31, or declare another kind.", code="PG014")
+        problem += f" beside {texts[0]!r}" if odd else ""
+        hint = "Write all dates in one way, like 2024-01-31, or declare another kind."
+        raise InputError(problem, hint=hint, code="PG014")
     return read.flagged(*column.flags)
 
 
@@ -522,7 +517,7 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
     cells.refuse_infinite(numbers[:, None], [name], series.index, distinct.index)
     values = distinct.spread(numbers, np.nan)
     if column.storage != "number":
-        # A third value in a pair counts as blank, as does an unreadable date where training rows had such texts too.
+        # A third value in a pair counts as blank.
         row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
     return values, row_kinds
 
@@ -540,14 +535,14 @@ def _refuse_other_moments(series: pd.Series[Any], column: ColumnType, seconds: F
 
 
 def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]) -> Floats:
-    """Read different texts by a column's type. Unreadable ones are refused unless training had such texts."""
+    """Read different texts by a column's type. Unreadable ones are refused."""
     texts = distinct.texts
     if column.storage == "pair":
         return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
     fix = "Correct the cell"
     if column.storage == "date":
-        form, fix = column.date_format or "ISO8601", "Write it like 2024-01-31"
-        numbers, must = dates.read_dates(texts, form), f"hold dates, as {form} or in another unambiguous form"
+        form, fix = column.date_format or dates.ISO, "Write it like 2024-01-31"
+        numbers, must = dates.read_dates(texts, form), f"hold dates, as {form}" + " or ISO 8601" * (form != dates.ISO)
     elif column.date_format:
         numbers, must = dates.duration_seconds(texts), "hold times such as 10:30, or durations"
     else:
@@ -556,7 +551,7 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
         numbers = cells.text_numbers([str(words.get(_plain(text), text)) for text in texts])
         must = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
-    if len(bad) and not (column.storage == "date" and column.n_unreadable):
+    if len(bad):
         raise CellError.at(
             int(np.argmax(distinct.index == bad[0])),
             index,

@@ -15,8 +15,8 @@ import numpy as np
 
 from permgrad.base.errors import counted, listed, option_of, printable, warn_user
 from permgrad.base.late import is_frame, pd
+from permgrad.data.types.as_one import same_columns
 from permgrad.data.types.column_types import ColumnType, Schema
-from permgrad.data.types.duplicates import same_columns
 
 #: Groups of columns, and columns of each, that a sentence names.
 _MOST = 5
@@ -35,10 +35,6 @@ _TEXTS = {
     "spelled": (
         "Column {column!r} looks like {what} {how} {example!r}, and is {used}. Write all its cells alike (1234.5, "
         "2024-01-31), or pass a cell that means missing as a code ({na})."
-    ),
-    "spelled_dates": (
-        "Column {column!r} looks like dates {how} {example!r}, and is {used}. Write all its cells alike (2024-01-31), "
-        "or pass {date}."
     ),
     "spelled_word": (
         "Column {column!r} looks like {what} {how} {example!r}, and is {used}. If {example!r} means missing, pass {na}."
@@ -117,7 +113,7 @@ def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
     """Return what a user may pass: options of the command line, or arguments."""
     name, codes = finding.columns[0], list(finding.facts.get("codes", ()))
     groups = finding.facts.get("groups", {})
-    kinds = ("numeric", "categorical", "identifier", "date")
+    kinds = ("numeric", "categorical", "identifier")
     if command:
         fixes = {kind: f"{option_of('--kind', name)}={kind}" for kind in kinds}
         file = json.dumps(groups, ensure_ascii=False)
@@ -170,7 +166,7 @@ def _spelled(column: ColumnType) -> Finding:
     facts = {**column.facts, "used": used}
     if _ODD_WORD.fullmatch(facts["example"]):
         return Finding("spelled_word", (column.name,), facts | {"codes": [facts["example"]]})
-    return Finding("spelled_dates" if facts["what"] == "dates" else "spelled", (column.name,), facts)
+    return Finding("spelled", (column.name,), facts)
 
 
 def all_findings(

@@ -16,7 +16,7 @@ import numpy as np
 
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, listed, must, turned, warn_user
-from permgrad.base.optional import optional
+from permgrad.base.late import optional
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available, estimator_class
 from permgrad.evaluation.baselines.models import Booster

@@ -140,7 +140,7 @@ class TableModel(_Learned):
         encoder.fit(X, schema=schema)
         if encoder.schema_.of_kind("image"):
             from permgrad.models.estimators.settings import choose_device  # few tables have images
-            from permgrad.models.images.features import ImageFeatures
+            from permgrad.models.images import ImageFeatures
 
             encoder.images_ = ImageFeatures(self.image_encoder, choose_device(self.device))
         if self.text_encoder is not None:

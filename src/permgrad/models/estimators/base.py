@@ -42,9 +42,8 @@ from permgrad.models.network.options import NetworkOptions
 from permgrad.models.network.summary import summarize
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import untouched
-from permgrad.models.train.learner import EpochWatcher
+from permgrad.models.train.learner import EpochWatcher, train
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import train
 
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
@@ -248,7 +247,7 @@ class HyNNBase(BaseEstimator):
         levels = settings.network.level_embedding_size > 0
         encoder.fit(frame, schema=known_types(self, encoder, frame, schema, target if levels else None))
         if encoder.schema_.of_kind("image"):
-            from permgrad.models.images.features import ImageFeatures  # few tables have images
+            from permgrad.models.images import ImageFeatures  # few tables have images
 
             encoder.images_ = ImageFeatures(self.image_encoder, settings.device)
         found = find_as_one(self, frame, encoder.schema_)
@@ -384,10 +383,10 @@ class HyNNBase(BaseEstimator):
             raise InputError(problem, hint="Pass what the model's last prepare returned.", code="PG004")
         job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
         with untouched():
-            outcome = train(job, prepared.device, on_epoch=on_epoch)
-            history = pd.DataFrame(outcome.history)
+            learner = train(job, prepared.device, on_epoch=on_epoch)
+            history = pd.DataFrame(learner.history)
             self.history_ = history.assign(epoch=history["epoch"].astype(int))
-            self.best_epoch_ = outcome.best_epoch
+            self.best_epoch_ = learner.best_epoch
             self.training_options_ = dataclasses.asdict(job.options)
             learn_from_held_out(self, prepared)
         return self
@@ -432,7 +431,7 @@ class HyNNBase(BaseEstimator):
         X: Any,
         coverage: float | None = None,
         *,
-        groups: Any = None,
+        by: Any = None,
         by_class: bool = False,
         offset: npt.ArrayLike | None = None,
     ) -> dict[str, Array]:
@@ -441,7 +440,7 @@ class HyNNBase(BaseEstimator):
         Args:
             X: table ``(rows, features)``, or ``EncodedRows``.
             coverage: share of rows whose truth their intervals or sets hold, above 0 and below 1. None: without them.
-            groups: columns in whose groups the share is to hold as well, as in ``predict_interval``.
+            by: columns in whose groups the share is to hold as well, as in ``predict_interval``.
             by_class: whether it is to hold in each class as well, as in ``predict_set``.
             offset: of counts the logarithm of each row's exposure ``(rows,)``. None: rates are predicted.
 
@@ -461,7 +460,7 @@ class HyNNBase(BaseEstimator):
             >>> {name: values.shape for name, values in parts.items()}
             {'prediction': (5,), 'inside': (5, 2)}
         """
-        calibrated = None if coverage is None else self._calibrated(coverage, groups)
+        calibrated = None if coverage is None else self._calibrated(coverage, by)
         encoded = self.encode_rows(X).encoded
         outputs = self.predict_encoded(encoded)
         parts: dict[str, Array] = {}
@@ -510,11 +509,11 @@ class HyNNBase(BaseEstimator):
             in_batches(len(rows), size, predict)
         return outputs[:count].numpy()
 
-    def _calibrated(self, coverage: Any, groups: Any) -> tuple[HeldOut, float, Places]:
+    def _calibrated(self, coverage: Any, by: Any) -> tuple[HeldOut, float, Places]:
         """Return the held-out rows, and the checked arguments of intervals: groups as places of encoded columns."""
         check_is_fitted(self, "history_")
         share = check_confidence(coverage, "coverage")
-        names = () if groups is None else check_names("groups", groups, "Pass for example groups='sex'.")
+        names = () if by is None else check_names("by", by, "Pass for example by='sex'.")
         places = [self.preprocessor_.columns_of(name) for name in names]
         if self.held_out_ is None:
             problem = "Intervals and sets need rows held out of training, but this model has none"
@@ -530,7 +529,7 @@ class HyNNBase(BaseEstimator):
             overwrite: whether a model that is already there is replaced. Other folders never are.
             keep_rows: whether encoded rows of the table go along: 1,000 training rows (the preset's
                 ``background_size``), and up to 5,000 that were held out of training. Without them, explanations of few
-                rows need ``background=``, and intervals and sets have no ``groups``.
+                rows need ``background=``, and intervals and sets have no ``by``.
 
         Raises:
             InputError: The folder holds something already.

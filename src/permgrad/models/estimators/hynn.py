@@ -164,7 +164,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         """Return the most probable class of each row ``(rows,)``, by ``predict_proba``."""
         return self.predict_parts(X)["prediction"]
 
-    def predict_set(self, X: Any, coverage: float = 0.9, *, groups: Any = None, by_class: bool = False) -> Booleans:
+    def predict_set(self, X: Any, coverage: float = 0.9, *, by: Any = None, by_class: bool = False) -> Booleans:
         """Return for each class whether it is in the row's prediction set ``(rows, classes)``.
 
         The sets hold the true class of at least the share ``coverage`` of new rows, if these are drawn like the rows
@@ -174,7 +174,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         Args:
             X: table ``(rows, features)``.
             coverage: share of rows whose class is to be in the set, above 0 and below 1.
-            groups: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
+            by: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
                 a column with more than eight values. Groups of too few held-out rows use all of them, with a warning.
             by_class: the share is to hold among the rows of each class as well, also of a rare one. Sets are then
                 larger. A class with too few held-out rows is in every set, with a warning.
@@ -191,7 +191,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ((797, 10), True)
         """
         share = check_confidence(coverage, "coverage")
-        return self.predict_parts(X, share, groups=groups, by_class=check_flag("by_class", by_class))["inside"]
+        return self.predict_parts(X, share, by=by, by_class=check_flag("by_class", by_class))["inside"]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
@@ -255,7 +255,7 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         return self.predict_parts(X, offset=offset)["prediction"]
 
     def predict_interval(
-        self, X: Any, coverage: float = 0.9, *, groups: Any = None, offset: npt.ArrayLike | None = None
+        self, X: Any, coverage: float = 0.9, *, by: Any = None, offset: npt.ArrayLike | None = None
     ) -> Floats:
         """Return the ends of an interval for each row in the units of y, float64 ``(rows, 2)``.
 
@@ -268,7 +268,7 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         Args:
             X: table ``(rows, features)``.
             coverage: share of rows whose truth is to be inside, above 0 and below 1.
-            groups: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
+            by: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
                 a column with more than eight values. Groups of too few held-out rows use all of them, with a warning.
             offset: as for ``predict``.
 
@@ -283,26 +283,12 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             >>> low, high = model.predict_interval(X[1000:], coverage=0.8).T
             >>> bool(0.7 < ((low < y[1000:]) & (y[1000:] < high)).mean() < 0.9)
             True
-        """
-        share = check_confidence(coverage, "coverage")
-        return self.predict_parts(X, share, groups=groups, offset=offset)["inside"]
 
-    def interval_width(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> Floats:
-        """Return the width of ``predict_interval`` ``(rows,)``, an output that every method explains.
+            What makes predictions unsure? The width is an output that every method explains:
 
-        ``pg.explain(model.interval_width, X)`` shows which columns make predictions unsure.
-
-        Examples:
             >>> import permgrad as pg
-            >>> rng = np.random.default_rng(0)
-            >>> X = rng.normal(size=(1000, 2))
-            >>> y = X[:, 0] + np.exp(X[:, 1]) * rng.normal(size=1000)
-            >>> model = HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(X, y)
-            >>> pg.explain(model.interval_width, X[:100]).ranking()
+            >>> pg.explain(lambda rows: np.ptp(model.predict_interval(rows), axis=1), X[1000:1100]).ranking()
             ['x1', 'x0']
         """
-        held_out, share, columns = self._calibrated(coverage, groups)
-        encoded = self.encode_rows(X).encoded
-        predicted = self.predict_encoded(encoded)[:, 0].astype(np.float64)
-        low, high = held_out.around(encoded, predicted, share, columns).T
-        return np.asarray((high - low) * self.target_scale_)
+        share = check_confidence(coverage, "coverage")
+        return self.predict_parts(X, share, by=by, offset=offset)["inside"]

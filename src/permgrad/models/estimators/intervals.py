@@ -108,17 +108,13 @@ class HeldOut:
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
-        centre = predicted if self.trees is None else self.trees.centre(encoded, predicted)
-        return centre[:, None] + self.around(encoded, predicted, coverage, columns)
-
-    def around(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
-        """Return the same less the centres of the intervals, which their widths do not depend on."""
         assert self.scale is not None
-        ends = np.empty((len(predicted), 2))
+        centre = predicted if self.trees is None else self.trees.centre(encoded, predicted)
+        around = np.empty((len(predicted), 2))
         for rows, scores, outside, own in self._by_group(encoded, columns, coverage):
             last = len(scores) - 1
-            ends[rows] = scores[[max(outside // 2 - own, 0), min(last + own - (outside + 1) // 2, last)]]
-        return np.asarray(ends * self.scale(_columns(encoded, predicted))[:, None])
+            around[rows] = scores[[max(outside // 2 - own, 0), min(last + own - (outside + 1) // 2, last)]]
+        return np.asarray(centre[:, None] + around * self.scale(_columns(encoded, predicted))[:, None])
 
     def members(
         self, encoded: Any, probabilities: Floats, coverage: float, columns: Places, *, by_class: bool = False
@@ -172,8 +168,8 @@ class HeldOut:
                 code="PG013",
             )
         if len(columns) and len(self.x) < len(self.scores):
-            problem = "groups= needs the rows held out of training, and this model was saved without rows"
-            raise InputError(problem, hint="Leave groups out, or save the model with its rows.", code="PG055")
+            problem = "by= needs the rows held out of training, and this model was saved without rows"
+            raise InputError(problem, hint="Leave by out, or save the model with its rows.", code="PG055")
         columns_beside = np.asarray(encoded)[:, columns]
         held = self.x[:, columns] if len(columns) else np.zeros((len(self.scores), 0))
         codes = np.zeros((len(held) + len(columns_beside), held.shape[1]), dtype=np.int64)

@@ -23,7 +23,7 @@ from permgrad.base.random import generator
 from permgrad.imaging.assignment import standardised_sample
 from permgrad.imaging.layout import Positions, named_places
 from permgrad.imaging.path import lattice_positions, path_positions
-from permgrad.models.estimators.random_kernels import ridge
+from permgrad.models.estimators.learned import ridge
 from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.blocks import RandomKernels
 

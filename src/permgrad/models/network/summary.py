@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.progress import readable
-from permgrad.models.modes import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import Learner, TrainingJob, predict
+from permgrad.models.undisturbed import undisturbed
 
 #: Training steps that are measured, the first of which sets things up.
 _STEPS = 8
@@ -62,7 +62,7 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     parameter = next(network.parameters())
     encoded = torch.zeros(1, network.encoded, device=parameter.device, dtype=parameter.dtype)
     rows: list[LayerRow] = []
-    with evaluation_mode(network), torch.no_grad():
+    with undisturbed(network), torch.no_grad():
         parts: list[tuple[str, str, int, Iterable[nn.Module], Tensor]] = []
         if network.table_branch is not None:
             name, count, embedding = "input", 0, network.table_branch.embedding

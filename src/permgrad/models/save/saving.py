@@ -5,27 +5,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load as weights_from_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from permgrad.base import __version__
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Floats32
 from permgrad.base.checks import check_choice, check_kind, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, must, shown, turned
 from permgrad.base.folders import DAMAGE
 from permgrad.base.near_names import with_near_names
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
+from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.read.cells import check_characters
 from permgrad.imaging.foreign import renderer_from_dict
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import Calibration
@@ -36,8 +39,10 @@ from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.save.checks import built, check_layers, try_out
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, OTHERS_VERSION, WEIGHTS
+from permgrad.models.train.guard import sheltered
+
+Module = TypeVar("Module", bound=nn.Module)
 
 #: What reads the models of other libraries, by the kind in their description.
 _OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
@@ -103,7 +108,7 @@ def load_trusting(
         model.module_ = model.module_.to(chosen).eval()
         for reader in (model.preprocessor_.images_, model.preprocessor_.texts_):
             _ = None if reader is None else reader.to(chosen)
-        try_out(model)
+        _try_out(model)
         return model
 
 
@@ -281,9 +286,9 @@ def read_features(model: Any, description: Mapping[str, Any], weights: dict[str,
 
         model.preprocessor_.read_texts_with(TextFeatures(model.text_encoder))
     if columns := description.get("images_of_columns"):
-        from permgrad.models.images.features import ImageFeatures  # few tables have images
+        from permgrad.models.images import ImageFeatures  # few tables have images
 
-        model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
+        model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, _built, model.image_encoder)
 
 
 def _rebuild_network(
@@ -301,7 +306,9 @@ def _rebuild_network(
         )
     must(content["encoded"] == encoded, f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
     layers = sum(len(sizes) for sizes in dataclasses.asdict(options).values() if isinstance(sizes, tuple))
-    check_layers(layers, weights, options.members)
+    numbers = sum(weight.numel() for weight in weights.values())
+    fits = layers <= len(weights) + 1 and options.members <= numbers
+    must(fits, f"a network of {layers} layers and {options.members} members for {len(weights)} weights")
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: Any = None
     if isinstance(renderer, Renderer):
@@ -311,7 +318,82 @@ def _rebuild_network(
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
     columns |= {"products": products, "rates": content.get("rates", False)}
     outputs = int(content["outputs"])
-    module = built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
+    module = _built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
     if "image" in module.paths:
         module.renderer = renderer
     return module
+
+
+def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
+    """Return a network with its weights. No memory is taken for one that is larger than they are."""
+    with sheltered(0):
+        with torch.device("meta"):  # where tensors have sizes, and no memory
+            expected = make().state_dict()
+        must(set(weights) == set(expected), f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit")
+        for name, stored in weights.items():
+            found, wanted = (f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name]))
+            must(found == wanted, f"weights {name} are {found} in the place of {wanted}")
+            must(bool(torch.isfinite(stored).all()), f"weights {name} are not all finite")
+        module = make()
+    module.load_state_dict(weights)
+    return module
+
+
+def _try_out(model: Any) -> None:
+    """Predict a row without a cell, and look at all that a fitted model brings along. Raise ``ValueError``.
+
+    Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its
+    seal.
+    """
+    names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
+    with warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predicted = model.predict_encoded(_encoded_empty_row(model.preprocessor_))
+        must(predicted.shape == (1, outputs), f"outputs of shape {predicted.shape} in the place of {(1, outputs)}")
+        known = [str(name) for name in getattr(model, "feature_names_in_", names)] == list(names)
+        must(known and model.n_features_in_ == len(names), "features that are not those that its encoder knows")
+        _check_background(model.background_, model.module_.encoded, model.background_target_)
+        if hasattr(model, "classes_"):
+            _check_classes(model, outputs)
+            probabilities = model.calibration_.probabilities(predicted)
+            fits = probabilities.shape == (1, len(model.classes_)) and np.isfinite(probabilities).all()
+            must(fits, "probabilities that are not one for each class")
+    must(all(model.history_[name].dtype.kind in "biuf" for name in model.history_), "a history that holds no numbers")
+    scale = [getattr(model, name, 0.0) for name in ("target_mean_", "target_scale_")]
+    must(np.isfinite(scale).all(), "a target's mean and scale that are not finite")
+
+
+def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
+    """Return how an encoder encodes a row without a cell ``(1, encoded)``."""
+    names = encoder.feature_names_in_
+    must(len(set(names)) == len(names) and all(isinstance(name, str) for name in names), "the names of features")
+    strange = {name for columns in encoder.groups_.values() for name in columns} - set(names)
+    must(not strange, f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
+    must(not np.any(np.diff(encoder.feature_of_) < 0), "encoded columns that are not in the order of their features")
+    encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
+    encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
+    fits = encoded.shape == (1, len(encoder.encoded_names_)) and np.isfinite(encoded).all()
+    must(fits, "an encoder that gives no finite numbers for a row without a cell")
+    return encoded
+
+
+def _check_background(rows: Array, width: int, target: Array) -> None:
+    """Refuse, with a ValueError, background rows that are not encoded rows ``(rows, width)`` of the model."""
+    must(target.ndim == 1, f"a background's target of shape {target.shape}")
+    # Saved without rows, a target only says how frequent classes are.
+    fits = rows.shape == (len(target) if len(rows) else 0, width) and rows.dtype == np.float32
+    must(fits and np.isfinite(rows).all(), f"a background of {rows.dtype} {rows.shape}, or not finite")
+
+
+def _check_classes(model: Any, outputs: int) -> None:
+    """Refuse, with a ValueError, classes that are not one for each output. Two may share one."""
+    classes, weights = model.classes_, model.class_weights_
+    must(len(model.background_target_), "a background that has no class")
+    must(
+        classes.ndim == 1 and len(classes) >= 2 and outputs in ((1, 2) if len(classes) == 2 else (len(classes),)),
+        f"classes of shape {classes.shape} for {outputs} outputs",
+    )
+    different = np.unique(classes.astype(str) if classes.dtype == object else classes)
+    must(len(different) == len(classes), "classes that stand more than once")
+    check_characters(classes.tolist(), "classes")
+    must(weights.shape == classes.shape and np.isfinite(weights).all(), f"class weights of shape {weights.shape}")

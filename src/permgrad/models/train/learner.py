@@ -17,13 +17,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory
+from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory, two_sentences, warn_user
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
-from permgrad.models.batches import in_batches
-from permgrad.models.devices import PRECISIONS
+from permgrad.models.batches import in_batches, sparing
+from permgrad.models.devices import PRECISIONS, full_float32
 from permgrad.models.estimators.calibration import best_temperature, class_logits
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.losses import losses
@@ -32,9 +34,58 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import TrainingProducts, is_wide
 from permgrad.models.train import checkpoint
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, EPOCH, RESUMED
-from permgrad.models.train.optimizers import Adam, Optimizer
+from permgrad.models.train.guard import sheltered
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
+
+_BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    By torch's fused kernels, with the states of ``torch.optim``, whose own classes load torch's compiler when the first
+    is made, which takes longer than many trainings.
+    """
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
+        common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
+        self.param_groups = [{**common, **group, "params": list(group["params"])} for group in groups]
+        self._weights = [weight for group in self.param_groups for weight in group["params"]]
+        self._update = adamw if decoupled else adam
+        self._state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the weights that have gradients."""
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if weight not in self._state:
+                    moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
+                    self._state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
+            slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
+            first, second, steps = ([self._state[weight][name] for weight in weights] for name in names)
+            (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
+            how = {"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers}
+            self._update(weights, slopes, first, second, [], steps, **how)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
+        place = {weight: number for number, weight in enumerate(self._weights)}
+        groups = [{**group, "params": [place[weight] for weight in group["params"]]} for group in self.param_groups]
+        return {"state": {place[weight]: dict(state) for weight, state in self._state.items()}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state, also from one of ``torch.optim.Adam`` or ``AdamW`` over the same weights."""
+        for group, stored in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update({name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")})
+        self._state = {}
+        for place, stored in state_dict["state"].items():
+            weight = self._weights[place]
+            moments = {name: torch.zeros_like(weight).copy_(stored[name]) for name in _MOMENTS}
+            self._state[weight] = {"step": torch.zeros((), device=weight.device).copy_(stored["step"]), **moments}
+
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
 #: number is that of all epochs from now on: the schedule of the learning rate then ends with the last of them.
@@ -81,10 +132,6 @@ class TrainingOptions:
     precision: str = "auto"
 
 
-class DivergenceError(InputError):
-    """The very first epoch ended without a finite loss, so that there are no weights to keep."""
-
-
 @dataclasses.dataclass(frozen=True)
 class TrainingJob:
     """Everything that a training needs but its device.
@@ -101,17 +148,6 @@ class TrainingJob:
     progress: ProgressMode = "auto"
     checkpoint_folder: str | os.PathLike[str] | None = None
     columns: Sequence[str] = ()
-
-
-@dataclasses.dataclass
-class TrainingOutcome:
-    """A line of history for each epoch, the best epoch and its weights. ``diverged``: what ended it early, or ""."""
-
-    history: list[dict[str, float]]
-    best_epoch: int
-    best_temperature: float
-    best_state: dict[str, Tensor]
-    diverged: str
 
 
 class Learner:
@@ -149,7 +185,7 @@ class Learner:
         self._loss_sum, self._seen = torch.zeros((), dtype=torch.float64), 0
         self._started = time.perf_counter()
 
-    def run(self, on_epoch: EpochWatcher | None = None) -> TrainingOutcome:
+    def run(self, on_epoch: EpochWatcher | None = None) -> None:
         """Take all steps, from where the checkpoint is if there is one, for a sheltered process."""
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -175,7 +211,6 @@ class Learner:
                 if file is not None:
                     checkpoint.write_checkpoint(file, self.state())
                 self._watched(on_epoch, len(self.history), self.history[-1])
-        return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
 
     def _watched(self, on_epoch: EpochWatcher | None, done: int, record: Mapping[str, float]) -> None:
         """Let the watcher see an epoch, and set how many there are in all if it says so."""
@@ -254,7 +289,7 @@ class Learner:
         if wrong is not None:
             self.diverged = f"the loss became {wrong} in epoch {len(self.history) + 1}"
             if not self.best_state:
-                raise DivergenceError(self.diverged, code="PG041")
+                raise InputError(f"Training diverged: {self.diverged}", hint=_what_to_do(self.job), code="PG041")
             return
         numbers = (len(self.history) + 1, train_loss, validation_loss, rate, time.perf_counter() - self._started)
         self.history.append({name: float(number) for name, number in zip(EPOCH, numbers, strict=True)})
@@ -311,7 +346,7 @@ class Learner:
             setattr(self, name, state[name])
 
 
-def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
+def build_optimizer(network: nn.Module, options: TrainingOptions) -> Adam | torch.optim.SGD:
     """Return the optimizer over all trainable weights."""
     scales = {id(one) for layer in network.modules() if isinstance(layer, MemberScale) for one in layer.parameters()}
     trained = [weight for weight in network.parameters() if weight.requires_grad]
@@ -363,3 +398,44 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     finally:
         network.train(was_training)
     return torch.cat(outputs)
+
+
+#: Encoded columns are near 1 in size. One this large can drive a network's outputs, and its loss, out of bounds.
+_EXTREME = 1e3
+
+
+def train(job: TrainingJob, device: torch.device | str = "cpu", *, on_epoch: EpochWatcher | None = None) -> Learner:
+    """Train the network in place. Afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
+
+    A loss that is not finite ends the training with a ``PermgradWarning``, and the best weights are kept. In
+    the first epoch it is an ``InputError``. ``on_epoch`` sees each epoch's line of the history, earlier ones on
+    resuming. True ends the training.
+    """
+    with sparing(), sheltered(job.seed):
+        learner = Learner(job, device)
+        with full_float32():
+            learner.run(on_epoch)
+        network = learner.network
+        network.load_state_dict(learner.best_state)
+        if learner.best_temperature != 1.0:
+            network.divide_outputs(learner.best_temperature)
+        network.eval().requires_grad_(True).zero_grad(set_to_none=True)
+    if learner.diverged:
+        fact = f"Training diverged: {learner.diverged}, and the weights of epoch {learner.best_epoch} are used"
+        warn_user(two_sentences(fact, _what_to_do(job)))
+    return learner
+
+
+def _what_to_do(job: TrainingJob) -> str:
+    """Return the hint for a loss that is not finite: the learning rate, and the column with the largest values."""
+    rows, columns = job.train_rows, job.columns
+    rate = f"Lower learning_rate (now {job.options.learning_rate:g})"
+    if isinstance(rows, Rows) and isinstance(rows.x, torch.Tensor) and rows.x.numel() and rows.x.ndim == 2:
+        reach = rows.x.abs().amax(dim=0)
+        furthest = int(reach.argmax())
+        if reach[furthest] > _EXTREME and furthest < len(columns):
+            return (
+                f"{rate}, or look for extreme values in column {columns[furthest]!r}, which reaches "
+                f"{float(reach[furthest]):.3g} once encoded."
+            )
+    return f"{rate}, or look for extreme values in X."

@@ -13,7 +13,6 @@ from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.numerals import number, numbers
-from permgrad.evaluation.metrics import metrics
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import ASIDE, WIDTH, Chart, mark, panel, plot, thinned
 from permgrad.pages.inputs import in_order
@@ -35,18 +34,22 @@ SWARM_ROWS, _SWARM, _SHADES = 300, 12, 5
 _SIGNED, _CURVES = 20, 8
 
 
-def ranking(explanation: Explanation, *, top_n: int | None = None, column: int = 0) -> Chart:
-    """Return the features of a global explanation by falling importance, with intervals, parts by path, and ranks."""
+def ranking(explanation: Explanation, *, top_n: int | None = None, column: int = 0, loss: Loss | None = None) -> Chart:
+    """Return the features of a global explanation by falling importance, with intervals, parts by path, and ranks.
+
+    Without parts, they are losses without each feature where a ``loss`` is known, as in ``leading``.
+    """
     values = np.asarray(explanation.values[:, column], dtype=np.float64)
     order = choices.largest(sizes_of(explanation, column), top_n)
     ranks = shown_ranks(explanation, column)
     data = ranked(explanation, column, order, choices.adding_parts(explanation, column) or {})
     data |= {"side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]]}
     data |= {"label": quantity_of(explanation, column), "hidden": len(values) - len(order)}
-    leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
+    data |= _as_losses(data, loss)
+    leading = valued([explanation.names[i] for i in order[:5]], data["values"][:5])
     words = (
-        f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals. "
-        f"Largest: {leading}."
+        f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals, "
+        f"{data['label']}. Largest: {leading}."
     )
     return Chart("bars", words, data)
 
@@ -79,17 +82,21 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
     values = np.asarray(explanation.values[:, 0], dtype=np.float64)
     order = choices.largest(sizes_of(explanation, 0), most)
     data = ranked(explanation, 0, order, {}) | {"label": quantity_of(explanation), "hidden": len(values) - len(order)}
-    if loss is not None:
-        for ends in ("values", "low", "high"):
-            data[ends] = np.array([loss.without(float(value)) for value in data[ends]])
-        data |= {"start": loss.model, "texts": numbers(data["values"])}
-        data["label"] = f"{metrics.get(loss.metric).label} without the feature"
+    data |= _as_losses(data, loss)
     with_all = "" if loss is None else f" With all features it is {number(loss.model)}."
     grey = [name for name, quiet in zip(data["names"], data["quiet"], strict=True) if quiet]
     doubt = f" Not certain: {listed(grey)}." if grey else ""
     words = f"Bars of the {len(order)} most important of {len(values)} {explanation.level}s with confidence intervals, "
     words += f"{data['label']}: {valued(data['names'], data['values'])}.{with_all}{doubt}"
     return Chart("bars", words, data, ASIDE)
+
+
+def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:
+    """Return what changes of bars without parts where a loss is known: they start at that with all features."""
+    if loss is None or data["parts"]:
+        return {}
+    ends = {name: loss.model + loss.growth(data[name]) for name in ("values", "low", "high")}
+    return {**ends, "start": loss.model, "texts": numbers(ends["values"]), "label": f"{loss.label} without the feature"}
 
 
 def _colour(name: str, position: int) -> str:
@@ -168,10 +175,15 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
     return Chart("cells", f"{words} {leading}", data, WIDTH if len(names) < 6 else 900)
 
 
-def along(explanation: Explanation) -> Chart:
-    """Return the importance of columns in a row, in their order, with intervals, a panel for each of several curves."""
+def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
+    """Return the importance of columns in a row, in their order, with intervals, a panel for each of several curves.
+
+    Where a ``loss`` is known, it is how much that grows without a column.
+    """
     lines, owners = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))[0].T, in_order(explanation)[1]
-    values, low, high = (np.append(one[:, 0], np.nan) for one in (explanation.values, *explanation.ci()))
+    measured = [np.append(one[:, 0], np.nan) for one in (explanation.values, *explanation.ci())]
+    values, low, high = measured if loss is None else map(loss.growth, measured)
+    label = quantity_of(explanation) if loss is None else loss.grown
     shown = np.sort(choices.largest(np.nan_to_num(np.abs(values[owners])).max(axis=1), _CURVES))
     panels = []
     for curve in shown:
@@ -180,7 +192,7 @@ def along(explanation: Explanation) -> Chart:
         marks.append(mark("steps", x=x, y=values[own], colour="tabular"))
         names = [clean(name) for name in lines[curve]]
         title = f"{names[0]} … {names[-1]}" if len(lines) > 1 else ""
-        panels.append(panel({"names": names, "some": True}, {"label": quantity_of(explanation)}, marks, title=title))
+        panels.append(panel({"names": names, "some": True}, {"label": label}, marks, title=title))
     drawn = np.unique(owners[owners >= 0])
     largest = drawn[choices.largest(values[drawn], 3)]
     strongest = valued([explanation.names[place] for place in largest], values[largest])

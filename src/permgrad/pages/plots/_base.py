@@ -297,14 +297,39 @@ class Shades:
             colours[..., 3] = np.where(strength > 0, 0.15 + 0.7 * strength, 0.0)
         axes.imshow(colours, extent=extent)
 
-    def bar(self, axes: Any, label: str, *, below: bool = True, **size: Any) -> Any:
-        """Draw the scale below axes, or a list of them, or beside them, and return it."""
-        if not below:
-            return colour_bar(axes, self.scale, self.colours, label, fraction=0.045, pad=0.03)
-        size = {"fraction": 0.05, "aspect": 45, "pad": 0.02, **size}
-        bar = colour_bar(axes, self.scale, self.colours, label, orientation="horizontal", **size)
-        lying(bar, self.low, self.top)
-        return bar
+
+def over_input(
+    values: npt.ArrayLike,
+    size: tuple[float, float],
+    words: tuple[str | None, str],
+    *,
+    default: str = "",
+    grid: tuple[int, int] = (1, 1),
+    signed: bool = True,
+    colours: str = "",
+    beside: bool = False,
+    **shared: Any,
+) -> tuple[PlotFigure, npt.NDArray[Any], Shades]:
+    """Return a figure of a size in inches for values over an input, its panels ``grid``, and the colours of the values.
+
+    ``words`` are the title (None: ``default``) and the unit of the scale, which is below all panels or ``beside`` the
+    last. Every kind of input draws into the panels what is its own. ``shared`` are options of ``subplots``.
+    """
+    title, unit = words
+    figure = new_figure(*size, title, default)
+    single = grid == (1, 1)  # into axes of the user as they are
+    panels = np.array([[figure.add_subplot()]]) if single else figure.subplots(*grid, squeeze=False, **shared)
+    shades = Shades(values, signed=signed, colours=colours)
+    if beside:
+        colour_bar(panels[-1, -1], shades.scale, shades.colours, unit, fraction=0.045, pad=0.03)
+        return figure, panels, shades
+    look: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.05, "aspect": 45, "pad": 0.02, "panchor": False}
+    bar = colour_bar(list(panels.ravel()), shades.scale, shades.colours, unit, **look)
+    bar.solids.set_edgecolor("face")
+    bar.ax.yaxis.set_ticks([])
+    bar.ax.set_xlim(shades.low, shades.top)
+    plain_axis(bar.ax)
+    return figure, panels, shades
 
 
 def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:

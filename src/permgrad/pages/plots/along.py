@@ -14,7 +14,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import thinned
-from permgrad.pages.inputs import as_input
+from permgrad.pages.inputs import in_order
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.plots.image import image
@@ -68,16 +68,12 @@ def along_order(
             "'given' or (height, width)."
         )
         raise InputError("along_order needs a network whose columns have an order", hint=hint, code="PG004")
-    grid = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))
-    groups, place_of = explanation.groups or {}, dict[str, int]()
-    for place, name in enumerate(explanation.names):
-        place_of |= dict.fromkeys((name, *groups.get(name, ())), place)
-    owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(grid)
+    grid, (as_input, owners) = np.atleast_3d(np.array(explanation.meta["order"], dtype=object)), in_order(explanation)
     if len(grid) > 1:
-        return image(as_input(explanation, grid, owners, 2), row=row, input="columns", target=target, title=title)
-    names, owners = grid[0].T, owners[0].T
+        return image(as_input, row=row, input="columns", target=target, title=title)
+    names = grid[0].T
     if explanation.scope == "local":
-        figure = series(as_input(explanation, names, owners, 0), row=row, input="columns", target=target, title=title)
+        figure = series(as_input, row=row, input="columns", target=target, title=title)
         _name_places(figure.axes[min(len(names), _PANELS) - 1], names[0].tolist())
         return figure
     column = choices.pick_output(explanation, target)

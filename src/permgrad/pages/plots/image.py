@@ -66,17 +66,16 @@ def overlay(
     image = None if picture is None else displayable(picture)
     height, width = table.shape if image is None else image.shape[:2]
     extent, count = (0, width, height, 0), 1 if image is None else 2
-    figure = base.new_figure(3.4 * count + 0.6, 3.5, title)
-    panels = figure.subplots(1, count, squeeze=False)[0]
+    size = (3.4 * count + 0.6, 3.5)
+    figure, grid, shades = base.over_input(table, size, (title, label), grid=(1, count), signed=signed, beside=True)
+    panels = grid[0]
     for axes in panels:
         base.bare(axes)
     if image is not None:
         panels[0].imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
         panels[0].set_xlabel(words[0])
-    shades = base.Shades(table, signed=signed)
     shades.over(panels[-1], image.mean(axis=2) if image is not None and image.ndim == 3 else image, table, extent)
     panels[-1].set_xlabel(words[1] + ("" if image is None else " over it"))
-    shades.bar(panels[-1], label, below=False)
     where, sizes = "zero everywhere.", np.abs(np.nan_to_num(table))
     if sizes.any():
         row, column = np.unravel_index(int(np.argmax(sizes)), table.shape)

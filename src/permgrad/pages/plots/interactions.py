@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,24 +13,25 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
 from permgrad.attribution.explanation.pairs import pairs_of
+from permgrad.attribution.model import as_model
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, shown, text_of, turned
 from permgrad.base.figures import PlotFigure
-from permgrad.evaluation.cards import Sample
-from permgrad.evaluation.pair_effects import beyond_each, pair_effects
+from permgrad.base.numerals import number
+from permgrad.evaluation.cards import Sample, beyond_each, pair_effects
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded, thinned
-from permgrad.pages.effects import effect_words
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.words import clean, labels_of, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+
 
 Kind = Literal["matrix", "effect"]
 #: Names with more players than this have no numbers in their cells.
@@ -58,11 +60,11 @@ def interactions(
             prediction by the values of two features, with the rows' own values, and next to it what the pair adds
             to both single effects.
         pair: the two features of an effect. Default: the strongest pair.
-        model: the model, for an effect: a fitted estimator, or a function of a table that returns ``(rows,)`` or
-            ``(rows, outputs)``.
+        model: the model, for an effect: a fitted estimator, a function of a table that returns ``(rows,)`` or ``(rows,
+            outputs)``, or a ``pg.Model`` of one.
         X: rows of the table, for an effect, as the model takes them.
         top_n: number of features, those of the strongest pairs. None: all.
-        output: output of the model. None: the first, of an effect of two classes the positive one.
+        target: output of the model. None: the first, of an effect of two classes the positive one.
         title: the title. None: a default. ``""``: none.
         ax: axes of matplotlib to draw into.
 
@@ -123,7 +125,7 @@ def _effect_of(
         raise InputError(problem, hint="Pass ('age', 'sex').", code="PG001")
     for name in names:
         check_choice("pair", name, [str(column) for column in table.columns])
-    call = find_call(model)
+    call = find_call(as_model(model).model)
 
     def predict(_: Any, changed: pd.DataFrame) -> Floats:
         rows = changed if isinstance(X, pd.DataFrame) else changed.to_numpy(dtype=np.asarray(X).dtype)
@@ -213,3 +215,34 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
     ticks, words = ([axis[key][place] for place in places] for key in ("at", "label"))
     look: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if side == "x" else {}
     getattr(axes, f"set_{side}ticks")(ticks, labels_of(words, 12), **look)
+
+
+def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[float], str] = number) -> str:
+    """Return what an effect says: what the first feature changes, where the second has one value or another.
+
+    Of numbers these are the first and last value, of levels the two where the changes differ most.
+    """
+    mean = np.asarray(effect["mean"], dtype=np.float64)[:, :, output]
+    sides = [
+        [(0, len(axis["at"]) - 1)]
+        if axis["numeric"] and not axis.get("circle")
+        else list(combinations(range(len(axis["at"])), 2))
+        for axis in effect["axes"]
+    ]
+
+    def apart(four: Any) -> float:
+        (top, bottom), (left, right) = four
+        return abs(float(mean[bottom, right] - mean[top, right] - mean[bottom, left] + mean[top, left]))
+
+    rows, columns = max(product(*sides), key=apart)
+    (first, second), (one, other) = effect["axes"], (clean(name) for name in effect["pair"])
+
+    def value(axis: Mapping[str, Any], at: int) -> str:
+        label = clean(axis["label"][at])
+        return label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
+
+    start, end = (value(first, row) for row in rows)
+    moved = [float(mean[rows[1], at] - mean[rows[0], at]) for at in columns]
+    changes = [say(0.0 if abs(each) <= effect.get("rounding", 0.0) else each) for each in moved]
+    parts = [f"{change} where {other} is {value(second, at)}" for change, at in zip(changes, columns, strict=True)]
+    return f"From {start} to {end}, {one} changes the mean prediction by {parts[0]}, and by {parts[1]}."

@@ -67,9 +67,10 @@ def series(
     shown, text, unit = drawn_input(explanation, 1, (row, input, target), title)
     channels, (every, length) = shown_channels(shown, top_n), shown.size
     count = len(channels)
-    figure = base.new_figure(style.WIDTH, _BELOW + (_ALONE if count == 1 else _AMONG * count), text)
-    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0].tolist()
-    shades = base.Shades(shown.heat, signed=shown.signed, colours="shade")
+    size = (style.WIDTH, _BELOW + (_ALONE if count == 1 else _AMONG * count))
+    look: dict[str, Any] = {"signed": shown.signed, "colours": "shade", "sharex": True}
+    figure, grid, shades = base.over_input(shown.heat, size, (text, unit), grid=(count, 1), **look)
+    panels = grid[:, 0].tolist()
     for axes, channel in zip(panels, channels, strict=True):
         _draw(axes, shown, channel, shades)
         base.plain_axis(axes, "y")
@@ -87,7 +88,6 @@ def series(
         base.note(
             panels[-1], f"{every - count} more channels not shown", (1, 0), (0, -28), of="axes fraction", ha="right"
         )
-    shades.bar(panels, unit)
     values = (explanation.values if explanation.scope == "global" else explanation.values[row])[shown.players]
     values = np.asarray(values[:, choices.pick_output(explanation, target)], dtype=np.float64)
     order = choices.largest(np.abs(values), 3)

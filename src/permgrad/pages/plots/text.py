@@ -69,11 +69,11 @@ def text(
     choices.check_local(explanation, "text")
     place, column = choices.check_row(explanation, row), choices.pick_output(explanation, target)
     words, values = words_of(explanation, place, column)
-    shades = base.Shades(values)
-    top, colours = shades.top, shades.of(np.nan_to_num(values))
     default = f"{explanation.method}: {', '.join(filter(None, [f'row {place}', towards(explanation, column)]))}"
     boxes, lines = _laid_out(words)
-    figure, axes = base.one_panel(style.WIDTH, lines * _LINE / 72 + _LEGEND, title, default)
+    size, unit = (style.WIDTH, lines * _LINE / 72 + _LEGEND), quantity_of(explanation)
+    figure, panels, shades = base.over_input(values, size, (title, unit), default=default)
+    axes, colours = panels[0, 0], shades.of(np.nan_to_num(values))
     base.bare(axes, xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0))
     letters = style.SIZE_LABEL
     if base.into_axes():  # as wide as the axes are
@@ -84,11 +84,9 @@ def text(
         look = {"boxstyle": "round,pad=0,rounding_size=2.5", "facecolor": colour, "linewidth": 0}
         axes.add_patch(FancyBboxPatch(corner, width + 5, height, **look))
         axes.text(left, (line + 0.5) * _LINE, word, va="center_baseline", fontsize=letters, color=_ink(colour))
-    bar = shades.bar(axes, quantity_of(explanation), pad=0.04)
-    bar.set_ticks([-top, 0, top], labels=[number(-top), "0", number(top)])
     order = choices.largest(np.abs(values), 5)
     figure.description = f"{len(words)} words. Strongest: {valued([words[i] for i in order], values[order])}."
-    figure.html = _html(words, values, colours, default if title is None else title, quantity_of(explanation))
+    figure.html = _html(words, values, colours, default if title is None else title, unit)
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -66,12 +66,12 @@ def volume(
     grey = grey_volume(drawn)
     size = drawn.heat.shape if grey is None else grey.shape
     place = strongest_place(drawn.heat, size) if at is None else _checked(at, size)
-    shades = base.Shades(drawn.heat, signed=drawn.signed)
     rows = 1 if grey is None else 2
     widths = [size[2], size[2], size[1]]
     inches = min((style.WIDTH - 0.6) * max(size[:2]) / sum(widths), _TALLEST)
-    figure = base.new_figure(style.WIDTH, (inches + 0.25) * rows + 0.9, text)
-    panels = figure.subplots(rows, 3, squeeze=False, width_ratios=widths)
+    room = (style.WIDTH, (inches + 0.25) * rows + 0.9)
+    look: dict[str, Any] = {"signed": drawn.signed, "width_ratios": widths}
+    figure, panels, shades = base.over_input(drawn.heat, room, (text, unit), grid=(rows, 3), **look)
     for side, (over, plain) in enumerate(zip(panels[-1], panels[0], strict=True)):
         first, second = (other for other in range(3) if other != side)
         extent = (-0.5, size[second] - 0.5, size[first] - 0.5, -0.5)
@@ -89,7 +89,6 @@ def volume(
         plain.set_title(words, fontsize=style.SIZE_LABEL, fontweight="normal", pad=4.0)
         over.set_xlabel(SIDES[second], labelpad=3.0)
         over.set_ylabel(SIDES[first], labelpad=3.0)
-    shades.bar(list(panels.ravel()), unit, panchor=False)
     centre = tuple(each * cells // whole for each, cells, whole in zip(place, drawn.heat.shape, size, strict=True))
     figure.description = (
         f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth {place[0]}, row {place[1]}, "

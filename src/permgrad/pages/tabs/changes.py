@@ -1,10 +1,58 @@
-"""The tab Changes: what changed since an earlier run."""
+"""The tab Changes: what changed since an earlier run, in words and in tables."""
 
-from permgrad.pages.changes import what_changed
-from permgrad.pages.views import Tab
+from __future__ import annotations
 
-TAB = Tab(
-    name="changes",
-    title="Changes",
-    sections=(("what-changed", "What changed", lambda section, _, found: what_changed(section, found), "changes"),),
-)
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from permgrad.base.numerals import numbers
+from permgrad.base.significance import LEVEL
+from permgrad.evaluation.metrics import metrics
+from permgrad.pages.charts.explained import differences
+from permgrad.pages.choices import largest
+from permgrad.pages.sentences import case_words, since_words
+from permgrad.pages.views import Mark, SectionView, Tab, figures_of, intervals_of, names, table_of
+from permgrad.pages.words import clean, p_text
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+    from permgrad.evaluation.changes import Changes
+
+#: Features that are drawn.
+_DRAWN = 12
+#: A reader's headings, by the kind of line.
+_HEADINGS = {"score": "Scores", "importance": "What the model relies on"}
+
+
+def what_changed(section: SectionView, _: Assessment, changes: Changes) -> None:
+    """How the loss changed, the scores, and the importances."""
+    section.text(since_words(changes), case_words(changes))
+    for kind, heading in _HEADINGS.items():
+        lines = changes.lines[changes.lines["kind"] == kind]
+        if not len(lines):
+            continue
+        section.add("heading", heading)
+        unit = clean(changes.meta["unit"])
+        if kind != "score":
+            some = lines.iloc[largest(lines["change"].abs().to_numpy(), _DRAWN)]
+            what = f"change of the importance ({unit})"
+            intervals = some[["change", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
+            section.figure(
+                differences(list(map(_called, some["name"])), intervals, label=what),
+                f"{what.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0.",
+            )
+        caption = f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."
+        marks: list[Mark] = np.where(lines["p_holm"] < LEVEL, "best", "").tolist()
+        known = [name for name in ("old", "new", "change") if lines[name].notna().any()]
+        columns = [names(map(_called, lines["name"]), "what", marks)]
+        columns += [figures_of(name, lines[name], numbers(lines[name].to_numpy(dtype=np.float64))) for name in known]
+        columns += [intervals_of(lines["ci_low"], lines["ci_high"]), figures_of("p, adjusted", lines["p_holm"], p_text)]
+        section.table(table_of(caption, columns))
+
+
+def _called(name: str) -> str:
+    return metrics.get(name).label if name in metrics else name
+
+
+TAB = Tab(name="changes", title="Changes", sections=(("what-changed", "What changed", what_changed, "changes"),))

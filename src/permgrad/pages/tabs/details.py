@@ -6,15 +6,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from permgrad.assess.assessment import entries_of, is_hybrid, value_of
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import deserves_words
 from permgrad.imaging.layout import extent
+from permgrad.pages.charts.chart import Chart
 from permgrad.pages.charts.errors import learning_curves
 from permgrad.pages.charts.explained import branches as drawn_branches
 from permgrad.pages.charts.explained import signed_bars
-from permgrad.pages.charts.network import blocks
 from permgrad.pages.pictures import activation
 from permgrad.pages.sentences import map_words, path_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
@@ -25,6 +26,43 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.gradients import GradientSection
     from permgrad.assess.sections.network import LayoutSection
     from permgrad.assess.sections.provenance import ProvenanceSection
+
+
+_LANES = {"tabular": "table branch", "image": "image branch", "head": "head"}
+_TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
+_SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
+#: Width of a block with the arrow behind it, in CSS pixels.
+_STEP = 150
+
+
+def blocks(layers: pd.DataFrame) -> Chart:
+    """Return a network's ``layers`` (``part, layer, shape per row, parameters``) as blocks, a lane for each branch.
+
+    A block is a layer, the shape of what leaves it for one row, its parameters, and the layers behind it without own
+    blocks, such as activations.
+    """
+    lanes: dict[str, list[dict[str, Any]]] = {part: [] for part in _LANES}
+    for part, layer, shape, count in layers.itertuples(index=False, name=None):
+        lane = lanes[part]
+        if layer == "input":
+            if part == "image":
+                lane.append({"title": "Renderer", "shape": shape, "count": 0, "more": ["row to picture"]})
+        elif layer == "RandomKernels":
+            lane[-1]["more"].append("random kernels beside")
+        elif layer in _TITLES or not lane:
+            lane.append({"title": _TITLES.get(layer, layer), "shape": shape, "count": count, "more": []})
+        else:
+            lane[-1]["more"].append(f"flattened to {shape}" if layer == "Flatten" else _SHORT.get(layer, layer))
+            lane[-1]["count"] += count
+            lane[-1]["shape"] = lane[-1]["shape"] if layer == "Flatten" else shape
+    if lanes["head"]:
+        lanes["head"][-1]["title"] = "Output"
+    shown: list[dict[str, Any]] = [
+        {"name": name, "part": part, "blocks": lanes[part]} for part, name in _LANES.items() if lanes[part]
+    ]
+    longest = max((len(lane["blocks"]) for lane in shown[:-1]), default=0)
+    words = "; ".join(f"{lane['name']}: {', '.join(block['title'] for block in lane['blocks'])}" for lane in shown)
+    return Chart("blocks", f"Layers of the network. {words}.", {"lanes": shown}, _STEP * (longest + len(lanes["head"])))
 
 
 def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:

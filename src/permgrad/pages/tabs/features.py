@@ -7,27 +7,40 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from permgrad.base.numerals import number
 from permgrad.pages.charts import explained as charts
+from permgrad.pages.inputs import in_order, shown_input
+from permgrad.pages.pictures import picture
 from permgrad.pages.rows_data import features_data
-from permgrad.pages.tabs.along import along
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
-from permgrad.pages.units import BEYOND_ALL, advantage, in_shares
-from permgrad.pages.views import (
-    SectionView,
-    Tab,
-)
-from permgrad.pages.words import (
-    confidence_words,
-    quantity_of,
-    training_words,
-    unit_words,
-)
+from permgrad.pages.units import loss_without
+from permgrad.pages.views import SectionView, Tab
+from permgrad.pages.words import confidence_words, quantity_of, training_words, unit_words
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
+
+
+def along(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+    """The importance of columns in their order."""
+    if not explanation.meta.get("order"):
+        return
+    section.text(
+        "The columns have an order, as the points of a curve or a picture. The network reads them as neighbours."
+    )
+    loss, flat = loss_without(explanation.meta, content.metrics or {}), len(explanation.meta["order"]) == 1
+    intervals = f" Shaded: the {confidence_words(explanation)} interval." if flat else ""
+    if flat:
+        section.figure(charts.along(explanation, loss), "Importance column by column." + intervals)
+    else:
+        shown, quantity = shown_input(in_order(explanation)[0], "columns", None, 0), quantity_of(explanation)
+        if loss is not None:
+            shown, quantity = replace(shown, heat=loss.growth(shown.heat)), loss.grown
+        section.figure(picture(shown, quantity), "Importance column by column.")
+
 
 #: Up to so many features are all drawn.
 _DRAWN = 25
@@ -37,17 +50,25 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
     """The ranking with intervals."""
     if not content.learnt:
         section.title = "What it uses, whatever it has learned"
-    measured, in_loss = content.metrics or {}, explanation
+    if not content.image_counts:  # the paths are in Details
+        explanation = replace(explanation, parts={}, part_std={})
+    loss = loss_without(explanation.meta, content.metrics or {})
+    chart = charts.ranking(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, loss=loss)
+    loss = None if chart.data["parts"] else loss  # parts add up to the loss itself
     replaced = "shuffled: each row gets the value of another row"
-    if (whole := advantage(explanation.meta, measured)) is not None:
-        explanation = in_shares(explanation, whole)
-        beyond = f" {BEYOND_ALL}" * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
+    if loss is not None:
         unit = (
-            "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
-            f"The importance of a feature is the part of the advantage that is lost when the feature is {replaced}. "
-            "0\u00a0% means that the model does not need it. The numbers "
-            f"need not add up to 100\u00a0%: features can back each other up, or need each other.{beyond}"
+            f"The importance of a feature is how much the {loss.label} grows when the feature is {replaced}. With all "
+            f"features it is {number(loss.model)}, that of a constant is {number(loss.constant)}. The model does not "
+            "need a feature without which it stays the same. Features can back each other up, or need each other, so "
+            "their numbers need not add up."
         )
+        largest = float(np.nanmax(explanation.values[:, 0], initial=0))
+        if loss.without(largest) > loss.constant:
+            unit += (
+                f" Above {number(loss.constant)} the model predicts worse than the constant, because it still relies "
+                "on the feature, whose values are now wrong."
+            )
     elif "loss" in str(explanation.meta.get("quantity", "")):
         unit = (
             "The importance of a feature is how much the model's loss grows, per row on average, when the feature is "
@@ -55,17 +76,15 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         )
     else:
         unit = f"The numbers are: {quantity_of(explanation)}."
-    caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence_words(explanation)} intervals."
-    if not content.image_counts:  # the paths are in Details
-        explanation = replace(explanation, parts={}, part_std={})
+    caption = f"Importance: {chart.data['label']}. Whiskers are {confidence_words(explanation)} intervals."
     if len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
     if explanation.p_values is not None:
         caption += " Grey: does not clearly matter."
-    section.figure(charts.ranking(explanation, top_n=15 if len(explanation.names) > _DRAWN else None), caption)
+    section.figure(chart, caption)
     section.text(
         unit,
-        unit_words(in_loss),
+        "" if loss is not None and loss.metric == "rmse" else unit_words(explanation),
         "" if content.refits is None else training_words(content.refits),
     )
     section.live("list")
@@ -78,18 +97,13 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         section.live("card")
 
 
-def classes(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+def classes(section: SectionView, _: Assessment, explanation: Explanation) -> None:
     """The importance for each class."""
     if len(explanation.outputs) < 3:
         return
-    if (whole := advantage(explanation.meta, content.metrics or {})) is not None:
-        explanation = in_shares(explanation, whole)
     if explanation.outputs[0] == "all":
-        unit = quantity_of(explanation)
-        section.text(
-            f"Each column is the importance on the rows of that class only. The numbers are: {unit}"
-            f"{', which is that over all rows' if whole is not None else ''}."
-        )
+        quantity = quantity_of(explanation)
+        section.text(f"Each column is the importance on the rows of that class only. The numbers are: {quantity}.")
     section.figure(
         charts.classes(explanation, top_n=15 if len(explanation.names) > _DRAWN else None),
         "Importance by class (columns) and feature (rows).",

@@ -10,7 +10,6 @@ import pandas as pd
 
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
-from permgrad.evaluation.metrics import metrics
 from permgrad.pages.charts import errors, explained
 from permgrad.pages.charts.chart import ASIDE
 from permgrad.pages.sentences import baseline_label, blend_words
@@ -62,8 +61,7 @@ def glance(section: SectionView, content: Assessment) -> None:
         loss = loss_without(explanation.meta, content.metrics or {})
         what = quantity_of(explanation)
         if loss is not None:
-            name = metrics.get(loss.metric).label
-            what = f"the {name} without each feature. With all of them it is {number(loss.model)}"
+            what = f"the {loss.label} without each feature. With all of them it is {number(loss.model)}"
         whiskers = explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
         lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
         grey = " Grey: does not clearly matter." if clear_names(explanation, 0) is not None else ""

@@ -44,7 +44,7 @@ def looked_at(explanation: Explanation) -> str:
             whose = f"the {players - 1} most important features, and of all others as one,"
         return f"{by_count(total, f'The only pair of {whose} was', f'All {total:,} pairs of {whose} were')} looked at."
     words = f"{count:,} of {total:,} pairs ({percent(count / total)}) were measured, chosen by a pilot on fewer rows."
-    if (bound := about.get("bound")) and explanation.meta.get("unit") != "%":
+    if bound := about.get("bound"):
         words += f" With 95\u00a0% certainty no other pair is further from 0 than {number(float(bound))}."
     return words
 
@@ -64,15 +64,15 @@ def _kind(explanation: Explanation) -> str:
     return "loss" if about.get("index") == "Moebius" else "output"
 
 
-def leading_words(pairs: RankedPairs, kind: str, unit: str = "") -> str:
+def leading_words(pairs: RankedPairs, kind: str) -> str:
     """Return how many pairs are clear, and what the strongest one says."""
     count = int(pairs.clear.sum())
     place = int(np.flatnonzero(pairs.clear)[0])
     pair = " and ".join(map(names_apart(chain(*pairs.names)), pairs.names[place]))
-    ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}{unit}"
+    ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}"
     return (
         f"{counted(count, 'pair')} of {len(pairs.names):,} clearly "
-        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair} ({number(pairs.values[place])}{unit}, {ends}): "
+        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair} ({number(pairs.values[place])}, {ends}): "
         f"{meaning(float(pairs.values[place]), kind)}."
     )
 
@@ -82,8 +82,7 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
     if nothing_together(content):
         return
     ranked, kind = pairs_of(explanation), _kind(explanation)
-    unit = "\u00a0%" if explanation.meta.get("unit") == "%" else ""
-    section.text(leading_words(ranked, kind, unit), looked_at(explanation))
+    section.text(leading_words(ranked, kind), looked_at(explanation))
     if kind == "loss":
         section.text(
             "The interaction of two features is how much the loss grows when both are shuffled, minus what each does "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,17 +23,19 @@ from permgrad.pages.facts import (
     worse,
 )
 from permgrad.pages.findings import CALIBRATION, NOT_CHECKED, Writer, say
-from permgrad.pages.tabs.sensitive import sensitive
-from permgrad.pages.units import advantage
+from permgrad.pages.sentences import level_words, told_words
+from permgrad.pages.units import loss_without
 from permgrad.pages.verdict import verdict
-from permgrad.pages.views import SectionView, Tab, TableView, as_count, figures_of, intervals_of, names, table_of
+from permgrad.pages.views import Mark, SectionView, Tab, TableView, as_count, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import (
     clean,
     confidence_words,
     listed,
     names_apart,
+    p_text,
     quantity_of,
     rank_texts,
+    shorten,
     shown_ranks,
     texts_of,
     training_text,
@@ -44,6 +46,52 @@ from permgrad.pages.words import (
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
+
+
+#: A difference, and the ends of its interval.
+_ENDS = ("value", "low", "high")
+
+
+def sensitive(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None:
+    """The rates and errors of the model by the levels of the columns that the user names."""
+    for facts in stored["columns"]:
+        section.add("heading", f"By {(name := shorten(facts['column'], 40))}")
+        section.text(*level_words(facts, stored["positive"]))
+        if facts["merged"]:
+            few = listed(map(clean, facts["merged"]), 5)
+            section.text(f"With fewer than {FEWEST_ROWS} rows each, one level is made of {few}.")
+        caption = f"By level of {name}: estimate and 95\u00a0% interval. Difference: the largest of two levels, whose "
+        caption += "interval and p allow for all pairs. p is adjusted for all tests of this section. Bold: clear."
+        _table(section, facts["rows"], facts["measures"], caption)
+        named = ((key.replace("_", " "), one) for key, one in facts["fairness"].items() if one)
+        section.items([f"{key}: {_text([one[end] for end in _ENDS], number)}" for key, one in named])
+        section.text(told_words(facts))
+        caption = f"Importance of features on the rows of each level of {name}. Bold: it clearly differs."
+        _table(section, facts["rows"], facts["reliance"], caption, "Reliance by level")
+
+
+def _text(ends: Sequence[Any], write: Callable[[float], str]) -> str:
+    return "–" if ends[0] is None else f"{write(ends[0])} ({write(ends[1])} to {write(ends[2])})"
+
+
+def _table(
+    section: SectionView, rows: Mapping[str, int], lines: Sequence[Mapping[str, Any]], caption: str, fold: str = ""
+) -> None:
+    """Add a table with a line for each measure, and a column for each level."""
+    marks: list[Mark] = ["best" if line.get("clear") else "" for line in lines]
+    # Names of features stay as they are.
+    measures = [line["measure"] if fold else line["measure"].replace("_", " ") for line in lines]
+    columns = [names(measures, "feature" if fold else "measure", marks)]
+    triples = [
+        (f"{clean(level)} ({count:,} rows)", [line["levels"][level] for line in lines]) for level, count in rows.items()
+    ]
+    triples.append(("difference", [[line.get(end) for end in _ENDS] for line in lines]))
+    for heading, cells in triples:
+        written = [_text(one, percent if line["share"] else number) for one, line in zip(cells, lines, strict=True)]
+        columns.append(figures_of(heading, (one[0] for one in cells), written))
+    columns.append(figures_of("adjusted p", (line.get("p_holm") for line in lines), p_text))
+    section.table(table_of(caption, columns), fold)
+
 
 #: Features and groups of the page's segments, and lines of tables on paper.
 MOST_FEATURES, MOST_WORSE, MOST_LINES = 100, 50, 40
@@ -234,10 +282,10 @@ def reading(section: SectionView, content: Assessment) -> None:
     explanation = content.explanation
     terms: dict[str, str] = {}
     if explanation is not None:
-        meaning = "The share of the model's advantage over a constant that is lost when the feature is shuffled."
-        if advantage(explanation.meta, content.metrics or {}) is None:
-            quantity = quantity_of(explanation)
-            meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
+        quantity = quantity_of(explanation)
+        meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
+        if (loss := loss_without(explanation.meta, content.metrics or {})) is not None:
+            meaning = f"How much the {loss.label} grows when the feature is shuffled."
         paths = len(explanation.parts) > 1 and content.image_counts
         alike = ["features", *["classes"] * (len(explanation.outputs) > 1), *["paths"] * paths]
         terms["Importance"] = f"{meaning} Numbers of different {listed(alike)} can be compared."
@@ -250,12 +298,17 @@ def reading(section: SectionView, content: Assessment) -> None:
     section.add("terms", terms.items())
 
 
+def _times(repeats: Collection[int]) -> str:
+    """Return how often values are replaced, in words. A feature that cannot matter is not replaced at all."""
+    fewest, most = min(filter(None, repeats), default=0), max(repeats, default=0)
+    return counted(most, "time") if fewest == most else f"{fewest} to {most} times"
+
+
 def order(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How sure the order of the features is, and what the intervals are of."""
-    rows, repeats = (explanation.meta.get(key) for key in ("rows_explained", "n_repeats"))
+    rows, repeats = explanation.meta.get("rows_explained"), explanation.meta.get("repeats")
     if isinstance(rows, int):
-        drawn = f", in each of which a value is replaced {counted(repeats, 'time')}" if isinstance(repeats, int) else ""
-        drawn *= "permutations" not in explanation.meta  # Shapley values have coalitions
+        drawn = f", in each of which a value is replaced {_times(repeats.values())}" if repeats else ""
         section.text(
             f"The importances are of one trained {content.noun}, and means over {counted(rows, 'row')}{drawn}. Their "
             f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "
@@ -280,7 +333,7 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
     section.table(table_of(f"Ranks that hold for all features at once with {level} certainty.", columns))
 
 
-def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
+def trainings(section: SectionView, content: Assessment, refits: Explanation) -> None:
     """What other trainings on other rows would say."""
     facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
     low_rows, most_rows = facts["trained"]
@@ -291,7 +344,12 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
         "include the chance of training, rows and replacements.",
     )
     order = [refits.names.index(name) for name in refits.ranking()]
-    low, high = (end[order, 0] for end in refits.ci())
+    mean, (low, high) = refits.values[order, 0], (end[order, 0] for end in refits.ci())
+    spread, quantity = refits.part_std["between"][order, 0], quantity_of(refits)
+    if (loss := loss_without(refits.meta, content.metrics or {})) is not None:
+        spread = (loss.growth(mean + spread) - loss.growth(mean - spread)) / 2
+        mean, low, high = map(loss.growth, (mean, low, high))
+        quantity = loss.grown
     ranked, first = [refits.names[place] for place in order], refits.meta["another_training"]["first"]
 
     def in_trainings(share: float | None) -> str:
@@ -299,12 +357,12 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
 
     columns = [
         names(ranked, refits.level, ["best" if name in refits.clearly_matter() else "" for name in ranked]),
-        figures_of("importance", refits.values[order, 0], numbers(refits.values[order, 0])),
+        figures_of("importance", mean, numbers(mean)),
         intervals_of(low, high, level=confidence_words(refits)),
-        figures_of("between trainings", refits.part_std["between"][order, 0], number),
+        figures_of("between trainings", spread, number),
         figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
     ]
-    caption = f"Mean importance over trainings: {quantity_of(refits)}. Between trainings: its standard "
+    caption = f"Mean importance over trainings: {quantity}. Between trainings: its standard "
     caption += "deviation. Bold: clearly matters."
     section.table(table_of(caption, columns))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.attribution.explain import explain
 from permgrad.attribution.model import Model
 from permgrad.attribution.parts.engines import Engine, make_engine
 from permgrad.attribution.parts.stream import explain_by, stream
@@ -17,6 +20,7 @@ from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import methods
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.arrays import Array, Integers
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
@@ -31,7 +35,6 @@ from permgrad.evaluation.baselines.file_model import FileModel, make_file_model
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
-from permgrad.runs.commands.method_options import method_options
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
 from permgrad.runs.folder.documents import read_like
 from permgrad.runs.folder.folder import read_record, refuse_input, refuse_run_file
@@ -43,7 +46,7 @@ from permgrad.runs.run.predicting import cache_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.data.parts.partitions import PartitionedTable
+
 
 #: Rows of a model file's table that are their own donors, and donors drawn for fewer rows. The same as for a network.
 _OWN_DONORS, _BACKGROUND = 200, 1000
@@ -60,7 +63,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     method = methods.get(request.method)
     if request.row is not None and request.max_rows is not None:
         raise InputError("--row and --max-rows cannot be combined", hint="Leave one of them out.", code="PG006")
-    method_options(request)  # refuses what the method does not have
+    _method_options(request)  # refuses what the method does not have
     request, is_file = located(request), request.model_folder.is_file()
     model = request.model_folder if is_file else None
     refuse_input(request.folder, {"table": request.source, "model": model, "groups file": request.groups})
@@ -345,14 +348,6 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
 
 
 # ---- in parts --------------------------------------------------------------------------------------------------------
-def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | None:
-    """Return the run's target if the table has it with at least one value."""
-    name = data.get("target")
-    if name is None or name not in table.columns or not any_known(table, str(name), plain(data.get("na", ()))):
-        return None
-    return str(name)
-
-
 def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool) -> None:
     """Warn that the column of targets is empty, or refuse it if the user ``named`` it. Without a column, do nothing."""
     name = data.get("target")
@@ -369,8 +364,9 @@ def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path
 
 def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the run's positive class, or None, and the arguments that do not depend on how rows are read."""
-    method, options = method_options(request)
-    options |= {"method": method, "n_repeats": request.donors, "random_state": request.seed}
+    method, options = _method_options(request)
+    donors = "auto" if request.donors is None else request.donors
+    options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
     if request.groups is not None:
         options["groups"] = {} if str(request.groups) == NO_GROUPS else read_groups(request.groups)
     classes = getattr(model, "classes_", np.array([])).tolist()
@@ -385,7 +381,8 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
     predicting.use_threads(request.threads)
     # Only a loss needs targets. Other explanations accept rows without one.
     if y is None and request.scope != "local" and loss_game(request.method) is not None:
-        y = target_column(data, opened)
+        name = str(data.get("target"))  # where the table has at least one value of it
+        y = name if name in opened.columns and any_known(opened, name, plain(data.get("na", ()))) else None
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
     saved = predicting.saved_in(folder)
@@ -410,3 +407,36 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         engine=engine,
     )
     return explanation, before == written.stat().st_mtime_ns
+
+
+#: Arguments that have an option of their own, and those that the command fills in.
+_OWN = {"method": "--method", "target": "--target", "groups": "--groups", "n_repeats": "--repeats"}
+_OWN |= {"random_state": "--seed", "max_rows": "--max-rows"}
+_FILLED = {"model", "X", "background", "progress"}
+
+
+def _method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
+    """Return the method with its options, and the arguments that ``--option`` makes. Refuse what neither has.
+
+    ``y`` and ``scope`` are not among them: the request has them.
+    """
+    kind: Any = methods.get(request.method)
+    choices = {*inspect.signature(explain).parameters, *kind.options}
+    options: dict[str, Any] = {}
+    for text in request.further:
+        name, sign, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not sign:
+            problem = f"--option must have the form NAME=VALUE, got {text!r}"
+            raise InputError(problem, hint="For example: --option max_permutations=4000.", code="PG001")
+        if name in _OWN:
+            raise InputError(f"--option {name} has an option of its own", hint=f"Use {_OWN[name]}.", code="PG006")
+        check_choice("--option", name, sorted(choices - _FILLED - {*_OWN}))
+        try:
+            options[name] = json.loads(value)  # JSON where the text is such, else text
+        except ValueError:
+            options[name] = value
+    check_choice("scope", options.pop("scope", "auto"), ("auto", "global", "local"))
+    options.pop("y", None)
+    method = kind(**{name: options.pop(name) for name in kind.options if name in options})
+    return method, options

@@ -7,7 +7,7 @@ for each finished model and fold, so that an interrupted comparison resumes with
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,7 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.runs.compare.plan import MOST_ROWS, N_REPEATS, ComparedTable, ComparisonPlan, Fold, Model, loss_of
+from permgrad.runs.compare.plan import MOST_ROWS, ComparedTable, ComparisonPlan, Fold, Model, loss_of
 
 #: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
 OWN_DONORS = 200
@@ -150,12 +150,12 @@ def _explanations(
     if not is_network and len(rows) < OWN_DONORS:  # a network has donors
         chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
         background = X.iloc[fold.train[np.sort(chosen)]]
-    options: dict[str, Any] = {"background": background, "n_repeats": N_REPEATS, "loss": loss_of(table.task)}
+    options: dict[str, Any] = {"background": background, "loss": loss_of(table.task)}
     options |= {"random_state": seed, "progress": False}
-    said: dict[str, Any] = {"positive": table.positive}
-    if model.estimator is not None:
-        said, options = {"task": table.task}, options | {"groups": dict(table.groups)}
-    read = ReadModel(fitted, **said)
+    read = ReadModel(fitted, positive=table.positive)
+    if model.read is not None:
+        read = replace(model.read, model=fitted, task=model.read.task or table.task)
+        options |= {"groups": dict(table.groups)}
     options |= {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
 
     def numbers_of(method: str) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from permgrad.pages.words import clean
 from permgrad.runs.compare.cells import FOLDER, ComparisonCell, cell_path, do_cell, read_cell
 from permgrad.runs.compare.plan import (
     MOST_ROWS,
-    N_REPEATS,
     USUAL_FOLDS,
     ComparedTable,
     ComparisonPlan,
@@ -183,8 +182,7 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
     explained = {
         "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
         "loss": loss_of(table.task),
-        "donors": N_REPEATS,
-        "most_rows": MOST_ROWS,
+        "max_rows": MOST_ROWS,
     }
     counts = {str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()}
     about = {
@@ -272,8 +270,8 @@ def compare(
     Args:
         models: Presets (names, or paths of preset files) and baselines by name. ``"default:tabular"`` and
             ``"default:image"`` have only one branch. An empty list: the default network, LightGBM, a random forest and
-            a linear model, if they are installed. Estimators of scikit-learn's kind, fitted or not, or pairs
-            ``(name, estimator)``, are also accepted: a copy is fitted on the raw columns of each fold.
+            a linear model, if they are installed. Estimators of scikit-learn's kind, fitted or not, a ``pg.Model`` of
+            one, or pairs ``(name, estimator)``, are also accepted: a copy is fitted on the raw columns of each fold.
         X: Table ``(rows, features)``, a frame or an array. ``pg.read_table`` reads one from a file, with codes for
             missing cells.
         y: Target ``(rows,)``: texts, truths and few whole numbers are classes.

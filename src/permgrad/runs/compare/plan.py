@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn import model_selection
 
+from permgrad.attribution.model import Model as ReadModel
+from permgrad.attribution.model import as_model
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_names, check_rows, is_whole
 from permgrad.base.errors import Fault, InputError, by_count, counted, did_you_mean, refusing, shown
@@ -37,8 +39,8 @@ from permgrad.runs.run.splitting import choose_task, doubt_on_task, positive_lab
 #: Methods of explanation: permutation applies to all models, the other to networks.
 METHODS = ("permutation", "permgrad")
 USUAL_FOLDS = 5
-#: Donors of each row, and test rows of a fold that are explained at most.
-N_REPEATS, MOST_ROWS = 5, 1000
+#: Test rows of a fold that are explained at most.
+MOST_ROWS = 1000
 #: What a network with one branch reads.
 _READS = {"tabular": "table", "image": "image", "text": "texts", "photo": "photos"}
 #: Models that are compared by default, if they are installed.
@@ -59,12 +61,13 @@ def loss_of(task: Task) -> str:
 class Model(ComparedModel):
     """A model with what is needed to fit it: a network's preset, by name or file, and its branches, if not all.
 
-    Or a user's ``estimator``, which is cloned and fitted on each fold.
+    Or a user's ``estimator``, which is cloned and fitted on each fold, and how it is ``read``.
     """
 
     preset: str = ""
     branches: tuple[str, ...] | None = None
     estimator: Any = None
+    read: ReadModel | None = None
 
 
 def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
@@ -92,7 +95,10 @@ def usual_absent() -> dict[str, str]:
 
 def _of_estimator(entry: Any) -> Model:
     """Return the model of a user's estimator, named by its class, or by the name in the pair."""
-    name, estimator = entry if isinstance(entry, tuple) and len(entry) == 2 else (type(entry).__name__, entry)
+    is_pair = isinstance(entry, tuple) and len(entry) == 2
+    model = entry[1] if is_pair else entry
+    estimator = model.model if isinstance(model, ReadModel) else model
+    name = entry[0] if is_pair else type(estimator).__name__
     fits = all(hasattr(estimator, name) for name in ("fit", "predict", "get_params"))
     if not isinstance(name, str) or not name or not fits or isinstance(estimator, type):
         raise InputError(
@@ -101,7 +107,7 @@ def _of_estimator(entry: Any) -> Model:
             hint="Each fold fits a copy of it, so that no model is scored on rows that it was fitted on.",
             code="PG031",
         )
-    return Model(name, name, "baseline", estimator=estimator)
+    return Model(name, name, "baseline", estimator=estimator, read=as_model(model))
 
 
 def _parse(name: str) -> Model:

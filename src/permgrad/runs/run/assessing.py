@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,16 +19,12 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
-from permgrad.models.save.saving import load
 from permgrad.pages.html import render_report
 from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
 from permgrad.runs.options import split_preset
-
-if TYPE_CHECKING:
-    from permgrad.evaluation.changes import Changes
 
 REPORT, SUMMARY_FILE = "report.html", "report.md"
 #: The baselines' predictions for the test rows, with row numbers and classes in order.
@@ -135,18 +131,3 @@ def write_page(
     stored.metrics = {**(content.metrics or {}), "verdict": sentences}
     write_json_atomic(folder / documents.METRICS, stored.metrics)
     return folder / REPORT
-
-
-def rewrite_page(
-    folder: Path,
-    record: Mapping[str, Any],
-    look: Mapping[str, Any],
-    *,
-    out: Path | None,
-    changes: Changes | None = None,
-) -> Path:
-    """Write the page of a finished run again from its files. ``changes``: since an earlier run."""
-    model = load(folder / "model")
-    content = read_assessment(folder, model)
-    content.changes = changes
-    return write_page(folder, record, content, model, look, out=out)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
-from permgrad.evaluation.baselines.fitting import check_savable, check_skops
-from permgrad.evaluation.baselines.settings import read_settings, try_settings
+from permgrad.evaluation.baselines.fitting import check_savable, check_skops, read_settings, try_settings
 from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.options import is_file
 
@@ -51,7 +50,9 @@ def _check_file(request: RunRequest) -> Iterator[Fault]:
 
 @cache
 def estimator_of(name: str) -> Any:
-    """Return the unfitted estimator that ``module:function`` returns. The module may lie in this folder.
+    """Return the unfitted estimator that ``module:function`` returns, also in a ``pg.Model``.
+
+    The module may lie in this folder.
 
     Raises:
         InputError: there is no such module or function, it fails, or it returns something else.
@@ -68,9 +69,21 @@ def estimator_of(name: str) -> Any:
 
     try:
         with turned(said):
-            estimator = getattr(import_module(module), function)()
+            made = getattr(import_module(module), function)()
     finally:
         sys.path.remove(here)
+    return _unfitted(name, made)
+
+
+def _unfitted(name: str, made: Any) -> Any:
+    """Return the estimator that a user's function has made, also in a ``pg.Model``."""
+    from permgrad.attribution.model import Model, described  # which loads torch
+
+    estimator = made.model if isinstance(made, Model) else made
+    if isinstance(made, Model) and (said := described(made)):
+        problem = f"--model {name} returns a pg.Model with {', '.join(f'{one}=' for one in said)}"
+        hint = "Of a run its options say this: return the estimator, and pass for example --task or --positive."
+        raise InputError(problem, hint=hint, code="PG031")
     lacking = [method for method in ("fit", "predict") if not hasattr(estimator, method)]
     if lacking or isinstance(estimator, type):
         why = "a class" if isinstance(estimator, type) else f"no {' and no '.join(lacking)}"

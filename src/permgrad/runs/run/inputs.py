@@ -155,7 +155,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     columns, rows = decide_columns(request, read, rows, undivided=undivided)
     features, codes, notes = columns.features, read.reading.codes, [*read.notes, *rows.notes, *columns.notes]
-    together = _together(request, read, rows, columns)
+    together = find_together(request, read, rows, columns.features, columns.left_out)
     if together is not None:
         fix = f" If so, pass {option_of('--row-group', together['columns'][0])}." * (len(together["columns"]) == 1)
         notes.append(f"{say('together', together_facts(together))}{fix}")
@@ -169,7 +169,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     if without := sum(map(len, tables.values())) - sum(map(len, parts.values())):
         notes.append(f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out")
     _check_dependence(request, rows, dependence)
-    written = read.written
+    written, categories = read.written, [name for name, kind in columns.kinds.items() if kind == "categorical"]
     return Inputs(
         name=table_name(request.table),
         target=read.target,
@@ -187,22 +187,13 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         card=read.card,
         decimal=written.decimal,
         units=dict(written.units),
-        texts=list(dict.fromkeys([*written.texts, *_of_kind(columns.kinds, "categorical")])),
+        texts=list(dict.fromkeys([*written.texts, *categories])),
         kinds={name: kind for name, kind in columns.kinds.items() if name in features.names},
         positive=positive,
         images=images,
         counts=read.task == "counts",
         together=together,
     )
-
-
-def _together(request: RunRequest, read: ReadTable, rows: SplitTable, columns: Columns) -> dict[str, Any] | None:
-    """Return facts on what may say that rows belong together. None: nothing does, or the user said how they do."""
-    if request.row_group is not None or request.time is not None:
-        return None
-    named = replace(request, target=(read.target,))
-    found = find_together(named, rows, columns.features, columns.left_out, read.codes)
-    return None if found is None else found.facts()
 
 
 def _check_dependence(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
@@ -311,10 +302,6 @@ def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | No
         return None
     labels = Target.of(rows.truths["train"], rows.task, request.seed)
     return labels.y, labels.classes
-
-
-def _of_kind(kinds: Mapping[str, Kind], kind: Kind) -> list[str]:
-    return [name for name, one in kinds.items() if one == kind]
 
 
 def _what_returns(
@@ -449,7 +436,8 @@ def check_images(
             digest.update(hashlib.sha256(content).digest())
         notes += pages_said(name, [source for source in sources.values() if isinstance(source, Path)])
         # A part may have a file, and a folder, of its own.
-        shown = {part: [_identity(text) for text in one.texts] for part, one in cells.items()}
+        places = {text: str(one.absolute()) if isinstance(one, Path) else text for text, one in sources.items()}
+        shown = {part: [places[text] for text in one.texts] for part, one in cells.items()}
         index = cells["test"].index
         both = [image in set(shown["train"]) for image in shown["test"]]
         if count := sum(both[at] for at in index.tolist() if at >= 0):
@@ -459,8 +447,3 @@ def check_images(
                 f"{option_of('--row-group', name)}."
             )
     return {"images": list(columns), "image content": digest.hexdigest()} if columns else {}, notes
-
-
-def _identity(text: str) -> str:
-    source = source_of(text)
-    return str(source.absolute()) if isinstance(source, Path) else text

@@ -17,11 +17,11 @@ from permgrad.data.read.table import blank_codes, unused_codes
 from permgrad.data.types.column_types import Kind, Schema
 from permgrad.data.types.findings import Finding, as_one_found, duplicates_found, findings_of, fused_columns
 from permgrad.data.types.identifiers import maybe_missing, names_things
-from permgrad.evaluation.kept_together import Together, rows_together
+from permgrad.evaluation.kept_together import rows_together
 from permgrad.runs.options import separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
-from permgrad.runs.run.table import LeftOut
+from permgrad.runs.run.table import LeftOut, ReadTable
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
@@ -110,18 +110,15 @@ def _texts(found: Iterable[Finding]) -> list[str]:
 
 
 def find_together(
-    request: RunRequest,
-    rows: SplitTable,
-    types: Schema,
-    left_out: Mapping[str, LeftOut],
-    codes: Sequence[Any],
-) -> Together | None:
-    """Return which columns may say that rows belong together, where the user did not say so."""
+    request: RunRequest, read: ReadTable, rows: SplitTable, types: Schema, left_out: Mapping[str, LeftOut]
+) -> dict[str, Any] | None:
+    """Return facts on what may say that rows belong together. None: nothing does, or the user said how they do."""
+    if request.row_group is not None or request.time is not None:
+        return None
     tables = [table for table in rows.tables.values() if len(table)]
-    target = request.target[0] if request.target else None
-    weight = [name for name in (target, request.weight) if name is not None]
-    both = [name for name in tables[0] if all(name in table for table in tables) and name not in weight]
-    table = blank_codes(pd.concat([table[both] for table in tables]), codes)
+    unasked = (read.target, request.weight)
+    both = [name for name in tables[0] if all(name in table for table in tables) and name not in unasked]
+    table = blank_codes(pd.concat([table[both] for table in tables]), read.codes)
     by_user = {*request.identifier, *(name for name, kind in request.kinds.items() if kind == "identifier")}
     by_user |= set(filter(names_things, request.drop))
     named = [name for name, why in left_out.items() if why is LeftOut.LIKE_AN_IDENTIFIER or name in by_user]
@@ -136,7 +133,7 @@ def find_together(
         # A number with decimals measures, whatever it is called: a body mass index.
         and not (is_native_number(table[one.name].dtype) and (table[one.name].dropna() % 1 != 0).any())
     ]
-    return rows_together(
+    found = rows_together(
         table,
         np.concatenate([rows.truths[part] for part, table in rows.tables.items() if len(table)]),
         rows.task,
@@ -145,6 +142,7 @@ def find_together(
         [name for name in named if name in both],
         types.of_kind("image"),
     )
+    return None if found is None else found.facts()
 
 
 def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:

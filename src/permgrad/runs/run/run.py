@@ -1,8 +1,9 @@
-"""``permgrad run``: train a network on a table, explain it, and write a report."""
+"""``permgrad run`` and ``permgrad demo``: train a network on a table, explain it, and write a report."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -12,18 +13,9 @@ from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.models.vectors import vectors_kept_in
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.folder import (
-    FEATURES,
-    NAMES,
-    RUN,
-    STAGES,
-    open_run,
-    read_record,
-    refuse_input,
-    whole_stages,
-)
+from permgrad.runs.folder.folder import FEATURES, NAMES, RUN, STAGES, open_run, read_record, refuse_input, whole_stages
 from permgrad.runs.options import is_file
-from permgrad.runs.requests import Outcome, RunRequest
+from permgrad.runs.requests import DemoRequest, Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.summary import read_summary
@@ -105,3 +97,11 @@ def headline(inputs: Inputs) -> str:
     source = "table" if inputs.card is None else "data set"
     why = f"{inputs.task} of {inputs.target!r} ({inputs.task_reason})"
     return f"{source} {inputs.name}: {why}; rows: {rows} ({inputs.split})"
+
+
+def run_demo(request: DemoRequest, *, say: Callable[[str], None] = print) -> Outcome:
+    """Run the demonstration; the same command shows a finished one again."""
+    run = RunRequest(table="diabetes", out=request.out, threads=request.threads, overwrite=request.overwrite)
+    say(f"This is the same as: {run.command}")
+    outcome = run_table(run, say=say)
+    return Outcome({**outcome.facts, "command": run.command}, outcome.text)

@@ -16,7 +16,6 @@ from permgrad.base.numerals import compact, number
 from permgrad.base.significance import clearly
 from permgrad.base.stored import TIMES, read_json
 from permgrad.evaluation.class_order import metrics_in
-from permgrad.evaluation.metrics import metrics
 from permgrad.pages.sentences import path_shares, path_words
 from permgrad.pages.units import Loss, advantage, loss_without
 from permgrad.pages.verdict import PARTS
@@ -71,7 +70,7 @@ def summarise(
     report, verdict, baselines = folder / "report.html", stored["verdict"], stored["baselines"]
     loss = "squared_error" if stored["task"] == "regression" else "cross_entropy"
     of_loss = {"loss": loss, "quantity": "increase of the loss"}
-    whole = advantage(of_loss, stored)
+    whole, without = advantage(of_loss, stored), loss_without(of_loss, stored)
     facts: dict[str, Any] = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
@@ -80,8 +79,11 @@ def summarise(
         "baselines": {name: {**one, **times.get(name, {})} for name, one in baselines.items()},
         **{name: stored[name] for name in ("positive", "never_predicted", "cuts") if name in stored},
         "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
-        "advantage": whole,  # what the shares on the page are of, in the same unit
-        "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
+        "loss": without and {"metric": without.metric, "model": without.model, "constant": without.constant},
+        "top_features": [
+            row if without is None else row | {"without": without.without(row["importance"])}
+            for row in top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records")
+        ],
         "branches": entries_of(content.paths),
     }
     if changes := [one["facts"] for one in verdict if one["facts"]["kind"] == "changes"]:
@@ -96,7 +98,6 @@ def summarise(
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
     lines += _metric_lines(stored)
     groups = folder / GROUPS if grouped else None
-    without = loss_without(of_loss, stored)
     lines += _feature_lines(top, learnt=learnt, loss=without, whole=whole, related=related, groups=groups)
     lines += _branch_lines(content.paths)
     lines += [] if content.refits is None else [training_words(content.refits)]
@@ -151,8 +152,7 @@ def _feature_lines(
     whose = f"{len(top)} features" + ("" if learnt else ", of a model that is not clearly better than a constant")
     measured = "how much the loss grows when one is shuffled"
     if loss is not None:
-        label = metrics.get(loss.metric).label
-        measured = f"{label} without it, now {number(loss.model, 4)}, of a constant {number(loss.constant, 4)}"
+        measured = f"{loss.label} without it, now {number(loss.model, 4)}, of a constant {number(loss.constant, 4)}"
     lines = [f"Most important of {whose} ({measured}; 95 % interval):"]
     names = labels_of([printable(str(name)) for name in top["feature"].head(_SHOWN)], 40)
     width = max(map(len, names), default=0)

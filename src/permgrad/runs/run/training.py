@@ -54,7 +54,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **encoders}
     options |= {"loss": "poisson"} if inputs.counts else {}
     if name != "network":
-        from permgrad.evaluation.baselines.settings import read_settings
+        from permgrad.evaluation.baselines.fitting import read_settings
         from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
 
         model: Any = name

@@ -179,7 +179,7 @@ class RunWork:
     def budget(self) -> Budget:
         """What the assessment may cost."""
         options = {name: getattr(self.request, name) for name in ("seed", "refits", "cost")}
-        return Budget(clock=self.clock, say=self.say, max_rows=self.request.most_rows or "auto", **options)
+        return Budget(clock=self.clock, say=self.say, max_rows=self.request.rows_at_most or "auto", **options)
 
     def write_page(self) -> Path:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
@@ -267,7 +267,7 @@ class RunWork:
             Model(estimator, positive=self.inputs.positive),
             pd.concat([part.table for part in parts], ignore_index=True),
             np.concatenate([part.y for part in parts]),
-            n_repeats=Budget().ranking_options(1, features, some=False)["n_repeats"],
+            n_repeats=Budget().ranking_options(features)["n_repeats"],
             random_state=self.request.seed,
             **further,
         )

@@ -34,8 +34,7 @@ from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import read_json
 from permgrad.data.types.findings import told_of_columns
-from permgrad.evaluation.baselines.fitting import baselines
-from permgrad.evaluation.baselines.settings import check_settings
+from permgrad.evaluation.baselines.fitting import baselines, check_settings
 from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
 from permgrad.pages.tuning import tuning_page
@@ -121,7 +120,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     request.check()
     need_optuna()
     space = get_space(request.space) if request.model == "network" else get_model_space(request.model, request.space)
-    identity = identity_of(request, space)
+    # What the results of trials depend on. The preset that a space is around may be a file, too.
+    identity = configuration(request) | {"space content": configuration_hash(space.content)}
     folder = request.folder
     refuse_input(folder, request.files, names=STUDY.names)
     beside = {"storage": request.shown_storage, "study": request.study}
@@ -154,12 +154,6 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
                 f"Interrupted after {count} of {total} trials. Run the same command to resume."
             ) from None
         return export_winner(session)
-
-
-def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
-    """Return everything that the results of a study's trials depend on."""
-    # The preset that a space is around may be a file, too.
-    return configuration(request) | {"space content": configuration_hash(space.content)}
 
 
 @contextlib.contextmanager

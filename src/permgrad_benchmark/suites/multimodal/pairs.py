@@ -18,8 +18,7 @@ from permgrad_benchmark.suites.multimodal.autoencoder import (
     read_images,
     split_images,
 )
-from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction, draw_clinical
-from permgrad_benchmark.suites.multimodal.truth import Population
+from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction, Population, draw_clinical
 
 #: Rows from which the threshold is taken as F's median.
 _THRESHOLD_ROWS = 20_000

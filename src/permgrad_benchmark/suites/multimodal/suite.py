@@ -14,13 +14,12 @@ from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import suites
 from permgrad_benchmark.suites.multimodal.autoencoder import EPOCHS, QUICK_EPOCHS, SEED, TRAINING_SHARE, read_images
 from permgrad_benchmark.suites.multimodal.case import FULL, QUICK, PairsCase, draw_test_pairs, make_case, make_oracle
-from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, functions
+from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, ESTIMANDS, MODALITIES, functions, true_importance
 from permgrad_benchmark.suites.multimodal.ours import LOSSES
 from permgrad_benchmark.suites.multimodal.pairs import PairsDesign, make_design
 from permgrad_benchmark.suites.multimodal.training import FULL as FULL_TRAINING
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
 from permgrad_benchmark.suites.multimodal.training import FusedNetwork, TrainingSettings, accuracy, train
-from permgrad_benchmark.suites.multimodal.truth import ESTIMANDS, true_importance
 from permgrad_benchmark.suites.suite import Suite, SuiteCell
 
 #: The images of the design as it is run. The published work had organamnist and organcmnist.

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import shared_errors
-from permgrad.attribution.explanation.statistics import independent
+from permgrad.attribution.explanation.statistics import independent, shared_errors
 from permgrad.attribution.method.ale.effects import Axis, Curve, Sampled, accumulated, make_axes, read_columns
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
-from permgrad.attribution.subject.finite import settle
+from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, listed, shown, warn_user

@@ -12,8 +12,8 @@ from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Request
-from permgrad.attribution.subject.finite import HALF, finite, rounding_size
 from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.attribution.subject.soundness import HALF, finite, rounding_size
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.models.losses import OtherLoss, find_loss
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.explanation.ranks import shared_errors
+from permgrad.attribution.explanation.statistics import shared_errors
 from permgrad.attribution.method.shapley.balanced import solve
 from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.indices import InteractionIndex

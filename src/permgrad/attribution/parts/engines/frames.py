@@ -7,7 +7,7 @@ of its number in the complete table. Rows of a local explanation are joined.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,9 +18,9 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.parts.engines.base import Engine, settle_model
-from permgrad.attribution.replace.game import Game, loss_scale, loss_value, receiver_classes
+from permgrad.attribution.replace.game import Game, loss_scale, loss_value, receiver_classes, rounds
 from permgrad.attribution.replace.moments import PairMoments
-from permgrad.attribution.replace.plays import Plays
+from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.attribution.request import Request, methods
 from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.arrays import Array
@@ -59,7 +59,9 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
 class OnRows:
     """The work of each worker: the model, all rows, and how a part of them is explained. ``opened`` is not sent."""
 
-    def __init__(self, request: Request, method: str, plays: Plays | None = None) -> None:
+    def __init__(
+        self, request: Request, method: str, plays: Plays | None = None, steps: Mapping[range, list[Play]] | None = None
+    ) -> None:
         self.model = request.subject.model
         self.encoded = request.encoded
         self.background = None if request.shared else request.donors[0].detach().cpu().numpy()
@@ -67,7 +69,7 @@ class OnRows:
         subject: Any = request.subject.to_send() if request.subject.travels else None
         self.request = replace(request, subject=subject, engine=None, progress=False, inputs=(), donors=(), raw=None)
         self.raw = request.raw if plays is None else None
-        self.method, self.plays = method, plays
+        self.method, self.plays, self.steps = method, plays, {} if steps is None else steps
         self.opened: tuple[Request, Game | None] | None = None
 
     @property
@@ -125,7 +127,8 @@ class OnRows:
             classes = everywhere
         game.moments, game.classes, game.class_count = {}, classes, count
         with Progress(0, "part", mode=False) as progress:
-            game.play(self.plays.plays, range(request.n_repeats), game.add, progress, rows)
+            for numbers, some in self.steps.items():
+                game.play(some, numbers, game.add, progress, rows)
         return {name: packed(moments) for name, moments in game.moments.items()}
 
 
@@ -147,13 +150,13 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> G
     """Play a loss game for all players in parts, as ``play_losses`` does in one piece."""
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
     game.loss_scale, moments = loss_scale(request), game.moments
-    # Merged in the order of the rows, so that the last digits do not depend on who was first.
-    for result in _run(engine, OnRows(request, label, plays), request.progress):
-        for name, arrays in result.items():
-            part = unpacked(arrays)
-            part.units = request.units
-            moments[name] = moments[name].merge(part) if name in moments else part
-    game.repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
+    for steps in rounds(request, plays, game):
+        # Merged in the order of the rows, so that the last digits do not depend on who was first.
+        for result in _run(engine, OnRows(request, label, plays, steps), request.progress):
+            for name, arrays in result.items():
+                part = unpacked(arrays)
+                part.units = request.units
+                moments[name] = moments[name].merge(part) if name in moments else part
     game.pairs = sum(game.repeats.values()) * request.count * plays.coalitions
     return game
 

@@ -314,16 +314,11 @@ const Features = (() => {
     const clear = /** @type {HTMLInputElement} */ (element("input", { type: "checkbox", change: () => { wish.clear = clear.checked; draw(); } }));
     const classes = choice([["importance", "all rows"], ...list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => [`class:${k}`, `rows of ${name}`])],
       () => { whose = classes.value; draw(); });
-    // The share of the model's advantage first. The loss is one choice away.
-    let factor = data.share ?? 1;
-    const units = choice([["share", "% of the model's advantage"], ["loss", data.quantity]],
-      () => { factor = units.value === "share" ? data.share : 1; draw(); });
-    const spoken = (/** @type {number|null} */ value) => write(value === null ? null : value * factor);
     const count = element("span", { class: "count", role: "status" });
     const body = element("tbody");
-    const heads = [["rank", "rank", "number"], ["name", data.level, "text"], ["value", "importance", "number"], ["", "", "text"],
+    const heads = [["rank", "rank", "number"], ["name", data.level, "text"], ["value", data.loss ? data.quantity : "importance", "number"], ["", "", "text"],
       ["low", `${data.confidence} interval`, "number"], ["adjusted", "adjusted\u00a0p", "number"]];
-    if (list.without) heads.splice(4, 0, ["without", `${list.metric} without it`, "number"]);
+    if (data.loss) heads.splice(4, 0, ["without", `${data.loss.metric} without it`, "number"]);
     const row = element("tr");
     for (const [key, name, kind] of heads) {
       const head = element("th", { scope: "col", class: kind, "data-key": key });
@@ -355,10 +350,10 @@ const Features = (() => {
         return element("tr", {},
           element("td", { class: "number quiet" }, list.ranks?.[at] ?? String(at + 1)),
           element("td", { class: `text${list.clear[at] ? " best" : ""}` }, ...name),
-          element("td", { class: "number" }, spoken(valueOf(list, whose, at))),
+          element("td", { class: "number" }, write(valueOf(list, whose, at))),
           element("td", { class: "sparks" }, spark(list, whose, at, x)),
-          ...(list.without ? [element("td", { class: "number" }, whose === "importance" ? write(list.without[at]) : "–")] : []),
-          element("td", { class: "number" }, both ? `${spoken(list.low[at])} to ${spoken(list.high[at])}` : "–"),
+          ...(data.loss ? [element("td", { class: "number" }, whose === "importance" ? write(data.loss.model + list.importance[at]) : "–")] : []),
+          element("td", { class: "number" }, both ? `${write(list.low[at])} to ${write(list.high[at])}` : "–"),
           element("td", { class: "number" }, whose === "importance" ? pText(list.adjusted?.[at] ?? null) : "–"));
       }));
       const shown = Math.min(most, places.length);
@@ -369,7 +364,6 @@ const Features = (() => {
     const save = element("button", { type: "button", class: "plain", click: () => Page.saveRows("features", table(data)) }, "Save as CSV");
     const controls = element("div", { class: "controls" }, field("Search", query), element("label", { class: "check" }, clear, element("span", {}, "only those that clearly matter")));
     if (list.outputs.length) controls.append(field("In the table: importance on", classes));
-    if (data.share) controls.append(field("In the table: unit", units));
     const some = !data.cards.some((/** @type {any} */ card) => card.place < data.of) ? "" : data.cards.length < data.of ? ` The ${data.cards.length} strongest have a card: click a name.` : " Click a name for its card.";
     box.append(controls,
       element("div", { class: list.name.length > 30 ? "table tall" : "table", tabindex: "0", role: "group", "aria-label": "List of features" },
@@ -427,11 +421,11 @@ const Features = (() => {
     const at = card.place;
     const missing = card.values?.missing ? ` ${card.values.missing.toLocaleString("en-US")} of ${data.rows.toLocaleString("en-US")} test rows have no value.` : "";
     if (at >= data.of) return `One column of a group. The importance is that of the whole group.${missing}`;
-    const spoken = (/** @type {number} */ value) => write(value * (data.share ?? 1));
-    const unit = data.share ? "\u00a0%" : "";
-    const ends = list.low[at] === null ? "" : ` (${data.confidence} interval ${spoken(list.low[at])} to ${spoken(list.high[at])}${unit})`;
-    const lost = list.importance[at] * (data.share ?? 0) > 100 ? ", more than all of it: it is then worse than a constant" : "";
-    const importance = data.share ? `Shuffled, it takes ${spoken(list.importance[at])}${unit} of the model's advantage away${ends}${lost}` : `${data.quantity} ${spoken(list.importance[at])}${ends}`;
+    const { model, constant, metric } = data.loss ?? { model: 0, constant: Infinity, metric: "" };
+    const spoken = (/** @type {number} */ value) => write(model + value);
+    const ends = list.low[at] === null ? "" : ` (${data.confidence} interval ${spoken(list.low[at])} to ${spoken(list.high[at])})`;
+    const lost = model + list.importance[at] > constant ? `, worse than that of a constant (${write(constant)})` : "";
+    const importance = metric ? `When it is shuffled, the ${metric} is ${spoken(list.importance[at])}${ends} instead of ${write(model)}${lost}` : `${data.quantity} ${spoken(list.importance[at])}${ends}`;
     const sure = list.adjusted ? (list.clear[at] ? " It clearly matters." : " It does not clearly matter.") : "";
     return `Number ${at + 1} of ${data.of.toLocaleString("en-US")}. ${importance}.${sure}${missing}`;
   };
@@ -460,7 +454,7 @@ const Features = (() => {
     if (series[0].entries.length) parts.push(outcomeFigure(data, card, series, segment, rows));
     const { list } = data;
     if (list.outputs.length > 2 && at < data.of) {
-      const bars = list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => ({ name, value: (list.byClass[at][k] ?? 0) * (data.share ?? 1) }));
+      const bars = list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => ({ name, value: list.byClass[at][k] ?? 0 }));
       parts.push(classFigure(data, card, bars));
     }
     if (card.notes.length) parts.push(element("ul", {}, ...card.notes.map((/** @type {string} */ note) => element("li", {}, note))));
@@ -540,16 +534,15 @@ const Features = (() => {
   };
 
   const classFigure = (/** @type {any} */ data, /** @type {any} */ card, /** @type {{name: string, value: number}[]} */ bars) => {
-    const unit = data.share ? " %" : "";
     const { svg, frame } = Charts.chart({ width: wide(), height: 58 + 22 * bars.length, left: 130, right: 60 }, bars.map((bar) => `${bar.name} ${write(bar.value)}.`).join(" "));
     const x = linear(extent(bars.map((bar) => bar.value), [0]), [frame.left, frame.width - frame.right]);
     const y = band(bars.map((bar) => bar.name), [frame.top, frame.height - frame.bottom]);
-    svg.append(axis(frame, x, { side: "x", count: 4, label: data.share ? "% of the model's advantage" : shorten(data.quantity, 50) }), axis(frame, y, { side: "y", letters: 18 }), Charts.bars(bars, x, y));
+    svg.append(axis(frame, x, { side: "x", count: 4, label: shorten(data.quantity, 50) }), axis(frame, y, { side: "y", letters: 18 }), Charts.bars(bars, x, y));
     const top = [...bars].sort((a, b) => b.value - a.value)[0];
     return Page.figure({
       anchor: `features/${card.place + 1}/classes`, drawing: svg,
-      caption: `Importance of ${card.name} on the rows of each class. It is largest for ${top.name} (${write(top.value)}${unit}).`,
-      rows: () => [["class", data.share ? "% of the model's advantage" : data.quantity], ...bars.map((bar) => [bar.name, bar.value])],
+      caption: `Importance of ${card.name} on the rows of each class. It is largest for ${top.name} (${write(top.value)}).`,
+      rows: () => [["class", data.quantity], ...bars.map((bar) => [bar.name, bar.value])],
     });
   };
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad.runs.finished import FinishedRun, changed, common_rows, labels_of_runs
+from permgrad.runs.commands.report import FinishedRun, _common_rows, changed
 
 
 def run(name: str, rows: range, noise: float) -> FinishedRun:
@@ -26,7 +26,7 @@ def run(name: str, rows: range, noise: float) -> FinishedRun:
 
 def test_runs_of_other_splits_are_compared_on_the_rows_that_both_tested():
     good, poor = run("good", range(60), 0.1), run("poor", range(20, 90), 0.5)
-    rows, tables = common_rows(poor, good)
+    rows, tables = _common_rows(poor, good)
     assert list(rows) == list(range(20, 60))
     for table, one in zip(tables, (poor, good), strict=True):
         kept = one.predictions[one.predictions["row"].isin(range(20, 60))]
@@ -49,6 +49,8 @@ def test_runs_of_other_targets_or_rows_are_refused():
         changed(one, replace(other, predictions=moved))
 
 
-def test_runs_are_named_by_their_folders_unless_two_have_one_name():
-    assert labels_of_runs([Path("a/x-0"), Path("b/x-1")]) == ["x-0", "x-1"]
-    assert labels_of_runs([Path("a/x"), Path("b/x"), Path("y")]) == ["a/x", "b/x", "y"]
+def test_runs_are_named_by_their_folders_unless_both_have_one_name():
+    good, poor = run("good", range(60), 0.1), run("poor", range(60), 0.5)
+    assert changed(poor, good).meta["runs"] == ["poor", "good"]
+    twins = replace(poor, folder=Path("a/x")), replace(good, folder=Path("b/x"))
+    assert changed(*twins).meta["runs"] == [str(Path("a/x")), str(Path("b/x"))]

@@ -15,7 +15,7 @@ from torch.nn import functional
 from usual_methods import USUAL
 
 import permgrad as pg
-from permgrad.models.modes import evaluation_mode
+from permgrad.models.undisturbed import undisturbed
 
 
 class Merging(nn.Module):
@@ -124,7 +124,7 @@ def test_modes_inside_each_other_switch_once(training):
     net = Sampling()
     net.training = training
     before = attributes(net)
-    with evaluation_mode(net), evaluation_mode(net):
+    with undisturbed(net), undisturbed(net):
         assert not net.draws
         assert float(net.shift[0]) == 0.5
     assert attributes(net) == before
@@ -133,7 +133,7 @@ def test_modes_inside_each_other_switch_once(training):
 def test_what_eval_merged_is_taken_out_where_no_weight_is_copied():
     net = Merging()
     before = net.weight.clone()
-    with evaluation_mode(net):
+    with undisturbed(net):
         assert net.merged
         assert not torch.allclose(net.weight, before)
     assert not net.merged
@@ -148,7 +148,7 @@ def test_a_network_that_refuses_to_be_trained_has_its_flag_back():
             return super().train(mode)
 
     net = Finished(2, 2)
-    with evaluation_mode(net):
+    with undisturbed(net):
         assert not net.training
     assert net.training
 
@@ -156,7 +156,7 @@ def test_a_network_that_refuses_to_be_trained_has_its_flag_back():
 def test_what_a_forward_keeps_stays():
     """Only what ``eval`` replaced is put back."""
     net = Merging()
-    with evaluation_mode(net):
+    with undisturbed(net):
         net.calls = 3
     assert net.calls == 3
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from permgrad.evaluation import listing
-from permgrad.evaluation.listing import choose_listed, nearest_rows, notable_rows, strongest_parts
+from permgrad.assess.sections import rows as single_rows
+from permgrad.assess.sections.rows import choose_listed, nearest_rows, notable_rows, strongest_parts
 
 
 def test_few_rows_are_all_listed():
@@ -19,17 +19,17 @@ def test_of_many_rows_the_notable_ones_are_listed_and_the_others_drawn():
     drawn = np.random.default_rng(0).permutation(5000)
     notable = [4999, 17, int(drawn[0])]
     places, random = choose_listed(drawn, notable)
-    assert len(places) <= listing.MOST_LISTED
+    assert len(places) <= single_rows.MOST_LISTED
     assert set(notable) <= set(places.tolist())
     assert (np.diff(places) > 0).all()
     drawn_ones = set(places[random].tolist())
-    assert drawn_ones == set(drawn[: listing.MOST_LISTED - 3].tolist()), "a plain random sample, notable or not"
+    assert drawn_ones == set(drawn[: single_rows.MOST_LISTED - 3].tolist()), "a plain random sample, notable or not"
 
 
 def test_doubtful_rows_come_with_the_clearest_first(monkeypatch):
     probabilities, truth = np.array([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8], [0.05, 0.95]]), np.array([0, 1, 0, 0])
     assert notable_rows(probabilities, truth) == [3, 2, 1, 0], "the wrong ones first"
-    monkeypatch.setattr(listing, "MOST_WRONG", 0)
+    monkeypatch.setattr(single_rows, "MOST_WRONG", 0)
     unsure = notable_rows(probabilities, truth)
     assert unsure[0] == 1
     assert unsure[-1] == 3
@@ -46,7 +46,7 @@ def test_the_strongest_parts_and_the_rest_add_up():
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_similar_rows_are_the_nearest(offset, monkeypatch):
-    monkeypatch.setattr(listing, "_AT_ONCE", 700)
+    monkeypatch.setattr(single_rows, "_AT_ONCE", 700)
     rng = np.random.default_rng(0)
     pool, queries = rng.normal(offset, 1, (300, 6)), rng.normal(offset, 1, (20, 6))
     pool[40] = queries[3]

@@ -1,4 +1,7 @@
-"""The vectors of the images in a table's columns, each different image read and encoded once, and the encoders."""
+"""The vectors of the images in a table's columns, each different image read and encoded once, and the encoders.
+
+Where there are many images, a residual network learns from the images of a column alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,16 +20,16 @@ from torch.nn import functional
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError, must, warn_user
-from permgrad.base.random import derive_seed
+from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.scores import Target
 from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, is_deep, opened_image, read_image
 from permgrad.data.read.image_cells import source_of, stamp_of
 from permgrad.models.encoders import image_encoders
-from permgrad.models.images import PATCHES
-from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import AT_ONCE, VectorCache
 
+#: Patches on each side of an image that explanations name: few enough for a list with the table's columns.
+PATCHES = 4
 #: Images encoded at once, filled up so that a vector does not depend on how many there are.
 _BATCH = 32
 #: Longest side for an encoder, and the one that small images are brought to. Longest side for a network of our own.
@@ -97,12 +100,12 @@ class ImageFeatures:
         self.columns[name] = column = self._looked_at(name, cells, target.classes)
         if column.encoder != "residual":
             return self.vectors(name, cells)
-        parts, pixels, rows = (divide(len(cells), index, target), self.pixels(name, cells), np.flatnonzero(index >= 0))
+        parts, pixels, rows = (_divide(len(cells), index, target), self.pixels(name, cells), np.flatnonzero(index >= 0))
         out = np.zeros((len(cells), target.outputs), dtype=np.float32)
         for part in range(3):
             with sheltered(derive_seed(target.seed, "images", part)):
                 rows_beside = rows[parts[index[rows]] != part]
-                column.networks.append(train_residual(pixels, index, target, rows_beside, part, self.device))
+                column.networks.append(_train_residual(pixels, index, target, rows_beside, part, self.device))
             unseen = np.flatnonzero(parts == part)
             alone = dataclasses.replace(column, networks=column.networks[-1:])
             out[unseen] = self._run(pixels[torch.from_numpy(unseen)], self._encoder(alone))
@@ -199,7 +202,7 @@ class ImageFeatures:
         if name == "statistics":
             return statistics
         if name == "residual":
-            return lambda images: torch.stack([as_scores(one(images), column.classes) for one in networks]).mean(dim=0)
+            return lambda images: torch.stack([_as_scores(one(images), column.classes) for one in networks]).mean(dim=0)
         if name != "own":
             if name not in self._loaded:
                 with sheltered(0):
@@ -359,3 +362,108 @@ def statistics(images: Tensor) -> Tensor:
         functional.adaptive_avg_pool2d(edges, _GRID).sqrt(),
     ]
     return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+#: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
+#: pixels in a third of the time.
+_WIDTHS, _LONG_SIDE = (16, 32, 64), 20
+#: Steps of one training lie between these numbers of epochs. Images are moved by up to a tenth of their side.
+_STEP, _LOOKS, _FEWEST_EPOCHS, _MOST_EPOCHS, _MOVED = 64, 60_000, 6, 20, 0.1
+_RATE, _DECAY = 4e-3, 0.05
+
+
+class _Block(nn.Module):
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(after) for _ in range(2))
+        self.beside = nn.Conv2d(before, after, 1, stride, bias=False) if (before, stride) != (after, 1) else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = self.norms[1](self.second(functional.relu(self.norms[0](self.first(maps)))))
+        return functional.relu(inner + (maps if self.beside is None else self.beside(maps)))
+
+
+class ResidualNetwork(nn.Sequential):
+    """Images ``(n, channels, height, width)`` in 0 … 1 to outputs ``(n, outputs)``.
+
+    ``stride``: that of the first convolution. None: by the longer ``side``.
+    """
+
+    def __init__(self, channels: int, side: int, outputs: int, stride: int | None = None) -> None:
+        stride = stride or (2 if side > _LONG_SIDE else 1)
+        stem = nn.Conv2d(channels, _WIDTHS[0], 3, stride, 1, bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(channels), stem, nn.BatchNorm2d(_WIDTHS[0]), nn.ReLU()]
+        before = _WIDTHS[0]
+        for width in _WIDTHS:
+            layers += [_Block(before, width, 1 if width == before else 2)]
+            before = width
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(before, outputs))
+        self.stride = stride
+
+
+def _train_residual(
+    pixels: Tensor, index: Integers, target: Target, rows: Integers, part: int, device: torch.device
+) -> ResidualNetwork:
+    """Return a network trained on some rows: ``pixels (images, channels, height, width)`` in 0 … 255, uint8.
+
+    ``index (rows,)``: the image of each row of the target. ``rows``: those that it is trained on.
+    """
+    outputs = max(target.classes, 1)
+    network: Any = ResidualNetwork(pixels.shape[1], max(pixels.shape[2:]), outputs).to(device).train()
+    network = network.to(memory_format=torch.channels_last)  # a fifth faster on processors
+    epochs = int(np.clip(round(_LOOKS / max(len(rows), 1)), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    steps = max(len(rows) // _STEP, 1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=epochs * steps, pct_start=0.2)
+    draw = generator(derive_seed(target.seed, "images", part))
+    margin = max(round(_MOVED * max(pixels.shape[2:])), 1)
+    for _ in range(epochs):
+        order = rows[draw.permutation(len(rows))]
+        for step in range(steps):
+            some = order[step * len(order) // steps : (step + 1) * len(order) // steps]
+            if len(some) < 2:  # one image has no spread
+                continue
+            images = _moved(pixels[torch.from_numpy(index[some])], draw.integers(-margin, margin + 1, (2,)).tolist())
+            images = (images.to(device) / 255).contiguous(memory_format=torch.channels_last)
+            losses = _losses(network(images), target, some)
+            weights = torch.from_numpy(target.weights[some]).float().to(device)
+            optimizer.zero_grad()
+            ((losses * weights).sum() / weights.sum()).backward()
+            optimizer.step()
+            schedule.step()
+    network = network.to(memory_format=torch.contiguous_format).eval()
+    return cast("ResidualNetwork", network)
+
+
+def _moved(images: Tensor, by: list[int]) -> Tensor:
+    down, across = by
+    padded = functional.pad(images.float(), (abs(across),) * 2 + (abs(down),) * 2, mode="replicate")
+    top, left = abs(down) + down, abs(across) + across
+    return padded[..., top : top + images.shape[2], left : left + images.shape[3]]
+
+
+def _losses(says: Tensor, target: Target, rows: Integers) -> Tensor:
+    y = torch.from_numpy(np.asarray(target.y)[rows]).to(says.device)
+    if target.classes:
+        return functional.cross_entropy(says, y.long(), reduction="none")
+    return (says[:, 0] - y.float()) ** 2
+
+
+def _as_scores(says: Tensor, classes: int) -> Tensor:
+    """Return what outputs say of each class, or of the number, as a linear model reads it."""
+    if classes == 2:
+        return (says[:, 1:] - says[:, :1]).clamp(-8, 8)
+    return (says - says.mean(dim=1, keepdim=True)).clamp(-8, 8) if classes else says
+
+
+def _divide(count: int, index: Integers, target: Target) -> Integers:
+    """Return one of three parts for each image ``(count,)``: images of rows that depend on each other share one."""
+    draw = generator(target.seed, "parts of images")
+    units = np.arange(len(index)) if target.units is None else target.units
+    first = np.full(count, -1, dtype=np.int64)
+    seen = index >= 0
+    first[index[seen][::-1]] = units[seen][::-1]
+    _, place = np.unique(first, return_inverse=True)
+    return np.asarray((draw.permutation(place.max() + 1) % 3)[place])
