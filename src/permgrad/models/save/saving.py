@@ -382,7 +382,8 @@ def _check_background(rows: Array, width: int, target: Array) -> None:
     must(target.ndim == 1, f"a background's target of shape {target.shape}")
     # Saved without rows, a target only says how frequent classes are.
     fits = rows.shape == (len(target) if len(rows) else 0, width) and rows.dtype == np.float32
-    must(fits and np.isfinite(rows).all(), f"a background of {rows.dtype} {rows.shape}, or not finite")
+    must(fits, f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns")
+    must(np.isfinite(rows).all(), "a background with numbers that are not finite")
 
 
 def _check_classes(model: Any, outputs: int) -> None:
