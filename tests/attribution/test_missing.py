@@ -92,7 +92,7 @@ def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
 def test_effects_are_those_of_the_modality_game():
     net, inputs, y = case(rows=250)
     result = pg.missing_modalities(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
-    game = pg.explain(net, inputs, y, groups="modality", **QUIET)
+    game = pg.explain(net, inputs, y, groups="modality", n_repeats=10, **QUIET)
     alone = dict(zip(game.names, game.parts["alone"][:, 0], strict=True))
     assert result["table + mask"] - result["image + table + mask"] == pytest.approx(alone["image"], rel=1e-9)
     total = result["nothing"] - result["image + table + mask"]

@@ -237,7 +237,7 @@ def test_progress_does_not_fall_when_donors_are_added(monkeypatch: pytest.Monkey
         seen.append(self.done / max(self._total, 1))
 
     monkeypatch.setattr(Progress, "advance", watched)
-    X, y = table(300)
+    X, y = table(900)
     found = pg.explain(Additive(), X, y, progress=False)
     assert max(found.meta["repeats"].values()) > 2
     assert seen == sorted(seen)

@@ -29,8 +29,9 @@ from permgrad.models.batches import halved, in_batches
 _PROBE_ROWS, _ALONE, _SAFETY = 16, 2, 8
 #: Rows per forward on a processor: a batch's activations should stay in its cache.
 _BATCH_IMAGE, _BATCH_ACCELERATOR = 256, 16384
-#: So many coalitions are predicted one by one: the same positions are then replaced in all rows.
-_ONE_BY_ONE = 8
+#: Coalitions of so many rows, or so few coalitions, are written one after the other: each replaces the same places in
+#: all rows.
+_ROWS_EACH, _ONE_BY_ONE = 32, 8
 #: Pairs that are held at once.
 _CHUNK = 65_536
 #: Players of pairs that are masked at once.
@@ -202,33 +203,59 @@ class Blend:
 
         ``source``: the donors' values (None: ``request.donors``).
         """
-        lenders, chosen = torch.as_tensor(donors), torch.as_tensor(np.append(replaced, False))
-        spots = [chosen[owners.cpu()].nonzero().flatten() for owners in self._owners]
+        return self.predict_each(receivers, [donors], replaced[None], source)[0]
 
-        def values(position: int, part: slice) -> Tensor:
-            lending, spot = (source or self.request.donors)[position], spots[position]
-            donor = lenders[part].to(lending.device)
+    def predict_each(
+        self,
+        receivers: Numbers,
+        donors: Sequence[Numbers],
+        replaced: Booleans,
+        source: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Return the outputs ``(coalitions, b, K)`` of receivers ``(b,)`` in coalitions ``(coalitions, players)``.
+
+        Each coalition has the donors of its place, ``(b,)``. Only the columns that it replaces are written.
+        """
+        chosen = torch.as_tensor(np.append(replaced, np.zeros((len(replaced), 1), dtype=bool), axis=1))
+        owned = [owners.cpu() for owners in self._owners]
+        spots = [[one[owners].nonzero().flatten() for owners in owned] for one in chosen]
+        lenders = [torch.as_tensor(one) for one in donors]
+
+        def values(place: int, position: int, part: slice) -> Tensor:
+            lending, spot = (source or self.request.donors)[position], spots[place][position]
+            donor = lenders[place][part].to(lending.device)
             whole = len(spot) == lending[0].numel()
             return lending[donor] if whole else lending.flatten(1)[donor[:, None], spot.to(lending.device)]
 
         return self._with_values(torch.as_tensor(receivers), spots, values)
 
-    def _with_values(self, rows: Tensor, spots: Sequence[Tensor], values: Callable[[int, slice], Tensor]) -> Tensor:
-        """Return the outputs of rows in which places of each input hold ``values(input, part)``, ``(b, spots)``."""
+    def _with_values(
+        self, rows: Tensor, spots: Sequence[Sequence[Tensor]], values: Callable[[int, int, slice], Tensor]
+    ) -> Tensor:
+        """Return the outputs ``(times, b, K)`` of rows ``(b,)``, each time with other values in places of each input.
+
+        ``spots`` are these places, and ``values(time, input, part)`` what they hold, ``(b, spots)``.
+        """
+        count = len(rows)
 
         def edited(part: slice) -> Tensor:
             edits = []
-            for position, (tensor, spot) in enumerate(zip(self.request.inputs, spots, strict=True)):
-                if len(spot) == tensor[0].numel():
-                    edit = values(position, part).to(tensor).reshape(len(rows[part]), *tensor.shape[1:])
-                else:
-                    edit = tensor[rows[part].to(tensor.device)]
+            for position, tensor in enumerate(self.request.inputs):
+                edit = tensor.new_empty(part.stop - part.start, *tensor.shape[1:])
+                for time in range(part.start // count, -(-part.stop // count)):
+                    first, last = max(part.start, time * count), min(part.stop, (time + 1) * count)
+                    some, spot = slice(first - time * count, last - time * count), spots[time][position]
+                    place = edit[first - part.start : last - part.start]
+                    if len(spot) == tensor[0].numel():
+                        place.copy_(values(time, position, some).reshape(place.shape))
+                        continue
+                    torch.index_select(tensor, 0, rows[some].to(tensor.device), out=place)
                     if len(spot):
-                        edit.view(len(edit), -1)[:, spot.to(tensor.device)] = values(position, part).to(tensor)
+                        place.view(len(place), -1)[:, spot.to(tensor.device)] = values(time, position, some).to(tensor)
                 edits.append(edit.to(self.subject.device))
             return self.subject.predict(edits)
 
-        return self._gather(len(rows), edited)
+        return self._gather(count * len(spots), edited).unflatten(0, (len(spots), count))
 
     def _branches(self, pairs: int) -> BranchCut | None:
         """Return the network cut into branches, with the embeddings of all rows, where there is enough to save.
@@ -405,15 +432,16 @@ class Blend:
             seed, numbers = self.request.seed, receivers[: count // len(repeats)] + self.request.row_offset
             drawn = [[self.lenders.draw(seed, play.key, repeat, numbers) for repeat in repeats] for play in plays]
             donors = lenders = [np.concatenate(of_play) for of_play in drawn]
-        one_by_one = len(plays) == 1 and (self.fixed is not None or len(coalitions[0]) <= _ONE_BY_ONE)
-        if one_by_one and (self.fixed is not None or self._branches(count) is None):
-            single = [self.predict_one(receivers, lenders[0], one, self.fixed) for one in coalitions[0]]
-            return [(donors[0], torch.stack(single))]
         widths = list(map(len, coalitions))
-        replaced = torch.as_tensor(np.concatenate(coalitions)).repeat_interleave(count, dim=0)
-        lending = np.concatenate([np.tile(one, width) for one, width in zip(lenders, widths, strict=True)])
-        outputs = self.predict(np.tile(receivers, sum(widths)), lending, replaced, self.fixed)
-        return list(zip(donors, outputs.unflatten(0, (sum(widths), count)).split(widths), strict=True))
+        lending = [one for one, width in zip(lenders, widths, strict=True) for _ in range(width)]
+        each = count >= _ROWS_EACH or len(lending) <= _ONE_BY_ONE
+        if self.fixed is not None or (each and self._branches(count * len(lending)) is None):
+            outputs = self.predict_each(receivers, lending, np.concatenate(coalitions), self.fixed)
+        else:
+            replaced = torch.as_tensor(np.concatenate(coalitions)).repeat_interleave(count, dim=0)
+            pairs = np.tile(receivers, len(lending)), np.concatenate(lending)
+            outputs = self.predict(*pairs, replaced).unflatten(0, (len(lending), count))
+        return list(zip(donors, outputs.split(widths), strict=True))
 
     def _with_drawn(
         self, sampler: ConditionalSampler, key: str, receivers: Integers, repeats: Sequence[int]
@@ -424,8 +452,8 @@ class Blend:
         values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
         # Further inputs stay with their row.
         spots = [torch.as_tensor(columns), *[torch.empty(0, dtype=torch.int64)] * (len(self.request.inputs) - 1)]
-        outputs = self._with_values(torch.as_tensor(receivers), spots, lambda _, part: values[part])
-        return np.concatenate([donors for donors, _ in drawn]), outputs[None]
+        outputs = self._with_values(torch.as_tensor(receivers), [spots], lambda _time, _input, part: values[part])
+        return np.concatenate([donors for donors, _ in drawn]), outputs
 
     def _replaced(self, play: Play) -> Booleans:
         """Return the players that each coalition of a play replaces, bool ``(coalitions, players)``."""
