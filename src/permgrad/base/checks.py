@@ -8,12 +8,13 @@ import numbers
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, overload
 
-import numpy as np
-
-from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.late import np
+
+if TYPE_CHECKING:
+    from permgrad.base.arrays import Floats
 
 #: Counts are at most this: the most that every library below can hold.
 MOST = 2**31 - 1
