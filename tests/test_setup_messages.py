@@ -19,7 +19,7 @@ ERRORS = ("InputError", "EnvironmentProblem", "MissingFileError", "BatchError")
 @cache
 def trees(folder: str) -> dict[Path, ast.Module]:
     read = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / folder).rglob("*.py"))}
-    asked = (*ERRORS, "however:")
+    asked = (*ERRORS, "refusing", "however:")
     return {path: ast.parse(text) for path, text in read.items() if any(word in text for word in asked)}
 
 
@@ -28,6 +28,18 @@ def calls(folder: str) -> Iterator[tuple[str, ast.Call]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
                 yield f"{path}:{node.lineno}", node
+
+
+def faults(folder: str) -> Iterator[tuple[str, ast.Yield]]:
+    """Yield what the lists of faults yield: a problem, its hint and its code."""
+    for path, tree in trees(folder).items():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and any(
+                isinstance(one, ast.Name) and one.id == "refusing" for one in function.decorator_list
+            ):
+                yield from (
+                    (f"{path}:{node.lineno}", node) for node in ast.walk(function) if isinstance(node, ast.Yield)
+                )
 
 
 def texts(node: ast.AST) -> list[str]:
@@ -44,10 +56,16 @@ def test_every_error_has_a_code_and_no_text_the_old_form(folder: str) -> None:
         # A name or an attribute is the code of another error, or an argument.
         assert literal or isinstance(code, ast.Attribute | ast.Name), place
         assert set(literal) <= CODES.keys(), f"{place}: {literal}"
+    for place, fault in faults(folder):
+        assert isinstance(fault.value, ast.Tuple), place
+        assert len(fault.value.elts) == 3, place
+        assert {text for text in texts(fault.value.elts[2]) if text.startswith("PG")} <= CODES.keys(), place
+        assert texts(fault.value.elts[2]), place
     for path, tree in trees(folder).items():
         assert not [text for text in texts(tree) if "however:" in text], path
 
 
 def test_many_errors_are_seen() -> None:
     assert sum(len(list(calls(folder))) for folder in PACKAGES) > 400
+    assert sum(len(list(faults(folder))) for folder in PACKAGES) > 80
     assert all(re.fullmatch(r"PG\d{3}", code) for code in CODES)

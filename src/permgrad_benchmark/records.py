@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 import pandas as pd
 
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError
 from permgrad.base.files import write_json_atomic
 from permgrad.base.stored import read_json
 
@@ -81,19 +79,12 @@ def write_records(
 # ---- one cell at a time ----------------------------------------------------------------------------------------------
 def cell_path(folder: str | os.PathLike[str], suite: str, function: str, seed: int) -> Path:
     """Return the file in which a cell's records are kept."""
-    for name in (suite, function):
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name.startswith("."):
-            problem = f"{name!r} cannot be the name of a suite or function, because files have these names"
-            raise InputError(problem, hint="Use letters, digits, '_', '-' and '.'.", code="PG008")
     return Path(folder) / CELLS / suite / f"{function}-{int(seed)}.json"
 
 
 def write_cell(folder: str | os.PathLike[str], suite: str, function: str, seed: int, records: Sequence[Record]) -> None:
     """Keep a finished cell, in one step."""
     cell = (suite, function, int(seed))
-    if strange := [record for record in records if record.cell != cell]:
-        problem = f"The records of cell {cell} include one of {strange[0].cell}"
-        raise InputError(problem, hint="Correct the suite's run().", code="PG006")
     content = {**dict(zip(COLUMNS, cell, strict=False)), "records": [record.row[3:] for record in records]}
     write_json_atomic(cell_path(folder, *cell), content)
 

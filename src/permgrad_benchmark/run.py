@@ -19,7 +19,7 @@ import pandas as pd
 from permgrad import __version__
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.csv_files import read_csv
-from permgrad.base.errors import InputError, counted, unknown
+from permgrad.base.errors import InputError, counted
 from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.folders import FolderKind, believed, now
 from permgrad.base.progress import readable
@@ -53,8 +53,7 @@ Cell = tuple[str, str, int]
 def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     """Do a benchmark, or the part of it that is not done yet."""
     registry = load_suites()
-    if request.suite != EVERY and request.suite not in registry:
-        raise unknown("suite", request.suite, [*registry, EVERY])
+    check_choice("suite", request.suite, [*registry, EVERY])
     if request.seeds is not None:
         check_whole("seeds", request.seeds, "for example: --seeds 3")
     if request.images and request.suite not in ("multimodal", EVERY):

@@ -168,7 +168,7 @@ def test_what_is_wrong_is_said():
     def explain(**given):
         return explain_with(Named(), table, y, progress=False, **given)
 
-    with pytest.raises(pg.InputError, match="cannot be combined"):
+    with pytest.raises(pg.InputError, match="row_groups= does not take row_time="):
         explain(row_groups=code, row_time=code)
     with pytest.raises(
         pg.InputError, match=r"row_groups must have one value for each of the 160 rows, got the shape \(5,\)"

@@ -257,7 +257,7 @@ def test_one_modality_and_too_many_are_refused_with_the_remedy():
     groups = {f"g{place}": [f"x{place}"] for place in range(14)}
     with pytest.raises(InputError, match=r"at most 12 modalities, got 14. Join some with groups="):
         pg.missing_modalities(first, X, X[:, 0], groups=groups, **options)
-    with pytest.raises(InputError, match="hold= describes a torch network"):  # of a table there are no inputs to hold
+    with pytest.raises(InputError, match="does not take hold="):  # of a table there are no inputs to hold
         pg.missing_modalities(replace(first, hold=list(groups)[4:]), X, X[:, 0], groups=groups, **options)
 
 

@@ -247,12 +247,3 @@ def test_classes_and_models_within_are_refused():
         pg.Model(LinearRegression)
     with pytest.raises(pg.InputError, match=r"is a pg\.Model already"):
         pg.Model(pg.Model(nn.Linear(2, 1)))
-
-
-def test_what_describes_networks_is_refused_for_tables():
-    model, X, y = forest()
-    with pytest.raises(pg.InputError, match="segments= describes a torch network, and the model is a predictor"):
-        pg.explain(pg.Model(model, segments="pixels"), X, y)
-    own = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, y)
-    with pytest.raises(pg.InputError, match="task= describes a torch network"):
-        pg.explain(pg.Model(own, task="regression"), X, y)

@@ -237,12 +237,3 @@ def test_more_repeats_begin_with_the_same_pairs(fitted):
     again = explain(model, y, n_repeats=2, tolerance=1e-12)
     np.testing.assert_allclose(two.values, again.values, rtol=0, atol=1e-12)
     assert not np.allclose(one.values, two.values)
-
-
-def test_row_offset_needs_a_background(fitted):
-    """Rows that are their own background are no partition of a longer table."""
-    model, y = fitted
-    with pytest.raises(pg.InputError, match="row_offset"):
-        explain(model, y, row_offset=5)
-    with pytest.raises(pg.InputError, match="row_offset"):
-        explain(model, y, row_offset=-1, background=X[:100])

@@ -62,3 +62,48 @@ def test_the_fields_other_names_lead_to_ours(kind, wanted, choices, near):
 def test_every_synonym_is_one_word_that_is_no_name_of_ours():
     assert all(name.isalnum() and name == name.casefold() for name in SYNONYMS)
     assert len(SYNONYMS) >= 25
+
+
+# ---- three ways to refuse --------------------------------------------------------------------------------------------
+def test_the_first_fault_of_a_list_is_refused():
+    @errors.refusing
+    def check(rows, *, least):
+        if not rows:
+            yield "X has no rows", "Pass some.", "PG013"
+        if len(rows) < least:
+            yield f"X has {len(rows)} rows", "Pass more.", "PG013"
+
+    check([1, 2], least=2)
+    for rows, words in (([], "X has no rows. Pass some."), ([1], "X has 1 rows. Pass more.")):
+        with pytest.raises(errors.InputError) as raised:
+            check(rows, least=2)
+        assert (raised.value.message, raised.value.code) == (words, "PG013")
+
+
+@pytest.mark.parametrize(
+    ("met", "options", "raised"),
+    [
+        (KeyError("a"), {}, "it raised KeyError: 'a'"),
+        (errors.EnvironmentProblem("the disk is full"), {}, "the disk is full"),
+        (MemoryError("too little"), {}, "it raised MemoryError: too little"),
+        (MemoryError("too little"), {"memory": True}, "too little"),
+    ],
+)
+def test_what_others_raise_is_turned_into_ours(met, options, raised):
+    made = errors.turned(lambda error: errors.InputError(f"it raised {errors.error_in_words(error)}"), **options)
+    with pytest.raises(Exception) as caught, made:  # noqa: PT011 — each case names its words
+        raise met
+    assert str(caught.value).rstrip(".") == raised
+    is_ours = isinstance(caught.value, errors.InputError)
+    assert caught.value.__cause__ is (met if is_ours else None)
+
+
+def test_other_kinds_pass_as_they_are():
+    with pytest.raises(ZeroDivisionError), errors.turned(lambda _: errors.InputError("no"), KeyError, ValueError):
+        _ = 1 / 0
+
+
+def test_what_must_hold_of_a_file():
+    errors.must([1], "it is empty")
+    with pytest.raises(ValueError, match="it is empty"):
+        errors.must([], "it is empty")

@@ -227,16 +227,18 @@ def test_primary_metric():
             "task must be one of 'classification', 'regression', got 'ranking'. Choose one of these.",
         ),
         (
-            lambda: evaluate("regression", [1.0]),
-            "Regression needs predictions=. Pass model.predict(X).",
-        ),
-        (
             lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),
-            "predictions must have one value for each of the 1 rows, got the shape (2,). Pass one prediction per row.",
+            (
+                "y and predictions must have shape (rows,), got (1,) and (2,). Pass one value per row, such as "
+                "model.predict(X)."
+            ),
         ),
         (
             lambda: evaluate("regression", [1.0, 2.0], predictions=[[1.0, 2.0], [3.0, 4.0]]),
-            "predictions must have shape (rows,), got (2, 2). Pass one value per row.",
+            (
+                "y and predictions must have shape (rows,), got (2,) and (2, 2). Pass one value per row, such as "
+                "model.predict(X)."
+            ),
         ),
         (
             lambda: evaluate("regression", [1.0, math.inf], predictions=[1.0, 2.0]),

@@ -26,9 +26,9 @@ from untouched import assert_untouched, state_of  # noqa: E402 — as above
 #: Methods of a fitted estimator of permgrad, or of several explanations.
 METHODS = tuple(name for name in methods if name not in ("permgrad-paper", "aggregate"))
 SHORT: dict[str, dict[str, Any]] = {
-    "permgrad": {"n_repeats": 1, "groups": "modality"},
+    "permgrad": {"n_repeats": 1},
     "permutation": {"n_repeats": 1},
-    "shapley": {"groups": "modality", "scope": "local"},
+    "shapley": {"max_permutations": 20, "scope": "local"},
     "lime": {"samples": 120},
     "integrated_gradients": {"baseline": "zeros"},
     "deeplift": {"baseline": "zeros"},

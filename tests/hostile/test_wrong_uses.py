@@ -74,7 +74,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("compare table.csv --target y --models linear,linear", "PG005"),
     ("compare table.csv --target y --models linear,ligthgbm", "PG003"),
     ("compare table.csv --target y --cv 1", "PG002"),
-    ("compare table.csv --target y --cv one", "PG001"),
+    ("compare table.csv --target y --cv one", "PG002"),
     ("run table.csv --target y --encoder efficientnet", "PG003"),
     ("run table.csv --target y --baselines lightgmb", "PG003"),
     ("run table.csv --target y --competitor tabm", "PG003"),

@@ -203,13 +203,6 @@ class SilentMethod:
     ("call", "message"),
     [
         (
-            lambda: ForeignRenderer("tinto"),
-            (
-                "images must be a callable from encoded rows to pictures, or a fitted TINTOlib method with "
-                "transform(data, folder), got 'tinto'. Pass for example a function of an array."
-            ),
-        ),
-        (
             lambda: ForeignRenderer(lambda _: np.zeros((1, 2, 2)))(ROWS),
             (
                 "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or (n, "
@@ -254,13 +247,6 @@ class SilentMethod:
         (
             lambda: ForeignRenderer(SilentMethod())(ROWS),
             ("The TINTOlib method did not write regression.csv, the list of its pictures. Use TINTOlib 1.3 or later."),
-        ),
-        (
-            lambda: ForeignRenderer(plain, names=["a"])(ROWS),
-            (
-                "Encoded rows must have the shape (n, 1), got (2, 3). Encode the table with the encoder that the "
-                "network was trained with."
-            ),
         ),
         (
             lambda: ForeignRenderer(plain).height,

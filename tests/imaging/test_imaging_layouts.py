@@ -284,11 +284,11 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         ),
         (
             lambda: make_layout("random", 20, 0, spacing=2),
-            "Layout 'random' has no options, got spacing=2. Leave it out.",
+            "Layout 'random' has no option 'spacing'. Leave it out.",
         ),
         (
-            lambda: make_layout(Diagonal(), 20, 0, spacing=2),
-            ("Options are for layouts given by name, but spacing came with a Diagonal. Set them on the object itself."),
+            lambda: make_layout("tinto", 20, 0, blurr=None),
+            "Layout 'tinto' has no option 'blurr'. Did you mean 'blur'?",
         ),
         (
             lambda: make_layout(3),
@@ -334,10 +334,6 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
                 "positions of a layout must be integers of shape (encoded columns, 2), a row and a column for "
                 "each, got list of shape (1, 2). Round them to whole pixels."
             ),
-        ),
-        (
-            lambda: StoredLayout.from_dict({"pixels": 3}),
-            ("The stored layout lacks 'positions', 'overlap'. Save the model again."),
         ),
         (
             lambda: StoredLayout([[0, 0]], 4).fit(np.eye(2)),

@@ -217,14 +217,6 @@ def test_the_cache_of_plans_is_bounded():
             ),
         ),
         (
-            lambda: make("apart")[0].render_region(torch.zeros(2, 9), (0, 8, 0, 1)),
-            "box must be inside the picture of 7×7 pixels, got (0, 8, 0, 1). Use region_of.",
-        ),
-        (
-            lambda: make("apart")[0].region_of([9]),
-            "columns must be from 0 to 8, got [9]. The encoder's columns_of gives them.",
-        ),
-        (
             lambda: Renderer(StoredLayout([[0, 0]], 2), [0], [np.nan]),
             (
                 "maximum must be 1 finite numbers, one for each encoded column, got shape (1,) with 1 not "
@@ -246,10 +238,6 @@ def test_the_cache_of_plans_is_bounded():
         (
             lambda: Renderer(object(), [0], [1]),
             ("object has no positions, pixels, overlap after fit. Set positions, pixels and overlap in its fit."),
-        ),
-        (
-            lambda: Renderer.from_dict({"minimum": [0]}),
-            ("The stored renderer lacks 'layout', 'maximum'. Save the model again."),
         ),
     ],
 )

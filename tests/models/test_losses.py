@@ -146,7 +146,7 @@ def test_a_callable_loss_of_a_predictor_sees_both_classes():
         (lambda outputs, y: outputs[:5, 0], r"got the shape \(5,\)"),
         (lambda outputs, y: outputs[:, 0] * np.nan, "NaN or infinity for 40 of 40 rows"),
         (lambda outputs, y: None, "must be finite|must return"),
-        (lambda outputs, y: ["a"] * len(outputs), "must return numbers"),
+        (lambda outputs, y: ["a"] * len(outputs), "must be numbers"),
         (lambda outputs, y: 1 / 0, "The loss raised ZeroDivisionError"),
         (("quantile", 2), "between 0 and 1"),
         (3, "must be a name"),

@@ -34,15 +34,6 @@ def test_a_cell_comes_back_as_it_was(tmp_path):
     assert read_cell(tmp_path, "tabular", "linear20", 1) is None
 
 
-def test_records_of_another_cell_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"The records of cell \('tabular', 'linear20', 0\) include one of"):
-        write_cell(tmp_path, "tabular", "linear20", 0, some_records())
-    assert list(tmp_path.iterdir()) == []
-    for name in ("../evil", ".hidden", "a/b", ""):
-        with pytest.raises(InputError, match="cannot be the name of a suite or function"):
-            cell_path(tmp_path, "tabular", name, 0)
-
-
 def test_the_table_round_trips(tmp_path):
     records = some_records()
     records.append(Record.of("multimodal", "F0", 0, "truth", "published", "truth_share:X1", None))

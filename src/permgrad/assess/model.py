@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -191,13 +192,13 @@ class EvaluatedModel:
         known = None if self.labels_only else guess
         return scores_of(self.task, self.targets(rows), known, called=decided, **options)
 
+    @abstractmethod
     def predict(self, rows: Rows) -> Predictions:
         """Return predictions for rows, with intervals or sets where the model has them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:
         """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
-        raise NotImplementedError
 
     def explain(self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any) -> Explanation:
         """Explain some rows by a method, with ``y`` of a global one. ``model``: read in another way."""
@@ -225,9 +226,9 @@ class EvaluatedModel:
                     pass
         return self.explain(rows, method=_SHAPLEY, scope="local", **options)
 
+    @abstractmethod
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates as numbers."""
-        raise NotImplementedError
 
     def date_parts(self, table: pd.DataFrame) -> dict[str, tuple[str, int | None]]:  # noqa: ARG002
         """Return the features of dates, their columns, and after how many values they begin again (None: never)."""

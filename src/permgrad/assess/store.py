@@ -15,8 +15,9 @@ import pandas as pd
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, turned
 from permgrad.base.files import plain, write_json_atomic
+from permgrad.base.folders import DAMAGE
 from permgrad.base.stored import read_json, read_npz, write_npz
 from permgrad.evaluation.cards import as_numbers
 
@@ -162,19 +163,14 @@ class Store:
         file, arrays_file = path.with_suffix(".json"), path.with_suffix(".npz")
         if not file.is_file():
             return None
-        read = file
-        try:
+        read, stage = file, "explanation" if "/" in place else "model"
+        with turned(lambda _: InputError(f"{read} is damaged", f"Run again with --from {stage}.", "PG052"), *DAMAGE):
             facts = read_json(file)
             read = arrays_file
             arrays = read_npz(arrays_file) if arrays_file.is_file() else {}
             read = file
             explanations: dict[str, Explanation] = defaultdict(partial(_read_explanation, path.parent / explanation))
             return put_together(facts, arrays, explanations)
-        except InputError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            stage = "explanation" if "/" in place else "model"
-            raise InputError(f"{read} is damaged", hint=f"Run again with --from {stage}.", code="PG052") from error
 
 
 def _read_explanation(folder: Path) -> Explanation:

@@ -16,13 +16,14 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
 from permgrad.attribution.explanation.files import OF_ROWS
 from permgrad.attribution.method.captum import CaptumMethod
-from permgrad.attribution.request import Configured, Method, methods, name_of, refuse_interactions
+from permgrad.attribution.request import Configured, Method, methods, name_of
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Array, Floats
-from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, shown
 from permgrad.base.frames import taken
 from permgrad.base.late import pd
 from permgrad.base.near_names import with_near_names
@@ -218,8 +219,6 @@ def explain_mixed(arguments: Arguments) -> Explanation:
     chosen = {str(name): find_method(value) for name, value in wanted.items()}
     scope = _common_scope(arguments.scope, [method for method, _ in chosen.values()])
     arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
-    for method, _ in chosen.values():
-        refuse_interactions(method.settings(), "a dict of methods")
     parts = {name: _explain_input(arguments, name, *one, scope=scope) for name, one in chosen.items()}
     return _combine(parts, scope)
 
@@ -231,12 +230,8 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
 
 def _explain_input(arguments: Arguments, name: str, method: Method, label: str, *, scope: str) -> Explanation:
     used = scope if scope in method.scopes else method.scopes[0]
-    request = build_request(replace(arguments, method=label, scope=used), method, label)
-    if name not in request.space.modality:
-        raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
-    if request.subject.paths:
-        problem = "A dict of methods needs a torch network with several inputs, and this model has one, the table"
-        raise InputError(problem, hint=f"Pass method={label!r}.", code="PG034")
+    request = build_request(replace(arguments, method=label, scope=used), method, label, by="mixed")
+    check_choice("input", name, dict.fromkeys(request.space.modality))
     explanation = method(replace(request, space=request.space.only(name)))
     if name not in explanation.modality:
         problem = f"method={label!r} cannot explain input {name!r}"

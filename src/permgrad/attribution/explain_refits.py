@@ -23,7 +23,7 @@ between refits alone misses what all refits share, their rows, and no estimate f
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -40,14 +40,23 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import MOST_TOGETHER, error_correlation, interval, two_parts
 from permgrad.attribution.replace.game import global_explanation, play_losses
 from permgrad.attribution.replace.moments import row_scores
-from permgrad.attribution.replace.plays import loss_game, loss_games
-from permgrad.attribution.request import Request, methods, name_of, refuse_interactions
+from permgrad.attribution.request import Request, name_of
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.reading import build_request, is_estimator
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.request.takes import is_estimator
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_rows, check_whole
-from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    error_in_words,
+    keeping_warnings,
+    refusing,
+    shown,
+    turned,
+    warn_first,
+)
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
@@ -212,20 +221,16 @@ class _Work:
             classifies = hasattr(self.estimator, "predict_proba")
         return self.y if classifies and self.y.ndim == 1 else None
 
-    def check(self) -> None:
+    @refusing
+    def check(self) -> Iterator[Fault]:
         """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
         _check_estimator(self.estimator)
-        chosen, name = find_method(self.arguments.method)
-        if name not in methods or loss_game(name) is None:
-            problem = f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}"
-            raise InputError(problem, hint="Choose one of these.", code="PG004")
-        refuse_interactions(chosen.settings(), "explain_refits")
         frame = as_frame(self.X)
         if pd.isna(self.y).any():
-            raise InputError("y has missing values", hint="Leave their rows out.", code="PG015")
+            yield "y has missing values", "Leave their rows out.", "PG015"
         if len(frame) != len(self.y):
             problem = f"X has {len(frame)} rows and y has {len(self.y)}"
-            raise InputError(problem, hint="Pass one target for each row.", code="PG007")
+            yield problem, "Pass one target for each row.", "PG007"
         if self.groups is not None:
             check_rows("row_groups", self.groups, len(self.y), "Pass for example a column of ids.")
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
@@ -247,7 +252,7 @@ class _Work:
         )
         chosen: Any
         chosen, name = find_method(arguments.method)
-        return build_request(arguments, chosen, name), chosen
+        return build_request(arguments, chosen, name, by="refits"), chosen
 
     def explained(self, number: int, trained: Integers, rows: Integers) -> tuple[Explanation, list[str]]:
         """Return the explanation of a refit, and the warnings to be passed on."""
@@ -265,17 +270,10 @@ class _Work:
             model.set_params(**seeds, **({"progress": False, **self.fixed} if is_estimator(model) else {}))
         else:
             vars(model).update(seeds)
-        try:
+        which = f"{type(model).__name__} cannot be fitted on {len(trained)} of the {len(self.y)} rows"
+        hint = "Each refit sees a part of the rows. Check that the estimator accepts them."
+        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", hint=hint, code="PG032")):
             model.fit(_safe_indexing(self.X, trained), self.y[trained])
-        except PermgradError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"{type(model).__name__} cannot be fitted on {len(trained)} of the {len(self.y)} rows: "
-                f"{error_in_words(error)}",
-                hint="Each refit sees a part of the rows. Check that the estimator accepts them.",
-                code="PG032",
-            ) from error
         return model  # not what fit returns, which an object of the user's own may leave out
 
 
@@ -284,7 +282,8 @@ def _params(estimator: Any) -> dict[str, Any]:
     return estimator.get_params() if hasattr(estimator, "get_params") else getattr(estimator, "__dict__", {})
 
 
-def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what: str = "rows") -> None:
+@refusing
+def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what: str = "rows") -> Iterator[Fault]:
     """Refuse too few rows (or groups of them) for so many refits, and classes ``(rows,)`` with too few rows."""
     if classes is not None:
         levels, counts = np.unique(classes, return_counts=True)
@@ -293,10 +292,10 @@ def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what
                 f"Class {levels.tolist()[counts.argmin()]!r} has {counts.min()} rows, and refits need at least "
                 f"{_OF_A_CLASS} of each class"
             )
-            raise InputError(problem, hint="Leave its rows out, or join it with another class.", code="PG018")
+            yield problem, "Leave its rows out, or join it with another class.", "PG018"
     if units < 4 * refits:
         problem = f"{refits} refits need at least {4 * refits} {what}, got {units}"
-        raise InputError(problem, hint="Use fewer refits, or more rows.", code="PG013")
+        yield problem, "Use fewer refits, or more rows.", "PG013"
 
 
 def _related(arguments: Arguments, refits: int) -> tuple[Any, Integers]:

@@ -7,6 +7,7 @@ before calibration.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -327,9 +328,9 @@ class _Cell:
         nothing = np.zeros(len(self.places), dtype=np.float32)
         self._known = {bytes(count): nothing}  # what is left of a cell without parts is nobody's
 
+    @abstractmethod
     def left(self, kept: Booleans) -> Cells:
         """Return the cells that are left with the parts ``kept (n, parts)``, as ``Scores`` reads them."""
-        raise NotImplementedError
 
     def maps(self, names: list[str]) -> dict[str, Array]:  # noqa: ARG002 — a text has none
         """Return what plots need of the cell. ``names`` are those of all players."""

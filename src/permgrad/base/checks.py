@@ -8,12 +8,13 @@ import numbers
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, overload
 
-import numpy as np
-
-from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.late import np
+
+if TYPE_CHECKING:
+    from permgrad.base.arrays import Floats
 
 #: Counts are at most this: the most that every library below can hold.
 MOST = 2**31 - 1
@@ -64,7 +65,7 @@ def check_confidence(value: Any, name: str = "confidence") -> float:
     return float(value)
 
 
-def as_numbers(name: str, value: Any, fix: str) -> Floats:
+def as_numbers(name: str, value: Any, fix: str, code: str = "PG001") -> Floats:
     """Return numbers as a float64 array of any shape, without a copy if possible."""
     try:
         # A complex array would lose its imaginary parts with no more than a warning.
@@ -72,7 +73,7 @@ def as_numbers(name: str, value: Any, fix: str) -> Floats:
             return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor that wants gradients
         pass
-    raise InputError(f"{name} must be numbers, got {shown(value)}", hint=fix, code="PG001") from None
+    raise InputError(f"{name} must be numbers, got {shown(value)}", hint=fix, code=code) from None
 
 
 @overload

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from permgrad.base.errors import unknown
+from permgrad.base.checks import check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,10 +33,10 @@ _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
 
 
 @contextmanager
-def csv_formulas(mode: str | None) -> Iterator[None]:
+def csv_formulas(mode: Any) -> Iterator[None]:
     """Let CSV files that the body writes quote what looks like a formula, or keep it."""
-    if mode is not None and (not isinstance(mode, str) or mode not in MODES):
-        raise unknown("csv-formulas", mode, MODES)
+    if mode is not None:
+        check_choice("csv-formulas", mode, MODES)
     token = _mode.set(mode or _mode.get())
     try:
         yield

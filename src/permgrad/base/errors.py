@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 #: The names of permgrad or scikit-learn for another one, which is in small letters without signs. The first that can be
 #: chosen counts.
@@ -51,6 +52,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     for name in names
 }
 
+P = ParamSpec("P")
+
 
 class PermgradError(Exception):
     """Base of every error that permgrad raises on purpose.
@@ -85,6 +88,52 @@ class PermgradError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} [{self.code}]" if self.code else self.message
+
+
+@contextmanager
+def turned(into: Callable[[Any], PermgradError], *kinds: type[Exception], memory: bool = False) -> Iterator[None]:
+    """Raise an error of the body as the error that ``into`` makes of it, with it as its cause.
+
+    Errors of permgrad pass as they are. ``kinds``: those that are turned (none: all). ``memory``: too little memory
+    passes as well, for whoever then takes smaller batches.
+    """
+    try:
+        yield
+    except PermgradError:
+        raise
+    except Exception as error:
+        if (kinds and not isinstance(error, kinds)) or (memory and is_out_of_memory(error)):
+            raise
+        raise into(error) from error
+
+
+def must(holds: object, otherwise: str) -> None:
+    """Refuse a damaged file: raise ``ValueError``, which its reader turns into one sentence, where it does not hold."""
+    if not holds:
+        raise ValueError(otherwise)
+
+
+#: What is wrong, what to do about it, and the code of both.
+Fault = tuple[str, str, str]
+
+
+def refusing(faults: Callable[P, Iterator[Fault]]) -> Callable[P, None]:
+    """Return the check that a list of faults is: it refuses the first, in the order in which users mend them.
+
+    Examples:
+        >>> @refusing
+        ... def check(rows):
+        ...     if not rows:
+        ...         yield "X has no rows", "Pass the rows to explain.", "PG013"
+        >>> check([1])
+    """
+
+    @wraps(faults)
+    def check(*args: P.args, **kwargs: P.kwargs) -> None:
+        for problem, hint, code in faults(*args, **kwargs):
+            raise InputError(problem, hint, code)
+
+    return check
 
 
 def two_sentences(problem: str, hint: str = "") -> str:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.base.errors import EnvironmentProblem, did_you_mean
+from permgrad.base.errors import EnvironmentProblem, did_you_mean, turned
 
 #: Characters from which on a document of JSON is one line.
 _LONG = 2**20
@@ -81,12 +81,9 @@ def to_disk(places: Iterable[Path]) -> None:
 @contextmanager
 def writing(path: str | os.PathLike[str], hint: str = ELSEWHERE) -> Iterator[None]:
     """Turn an error of the file system in the body into an ``EnvironmentProblem`` with the path and the hint."""
-    try:
+    which = f"Cannot write {os.fspath(path)}"
+    with turned(lambda error: EnvironmentProblem(f"{which}: {error.strerror or error}", hint, "PG062"), OSError):
         yield
-    except EnvironmentProblem:
-        raise
-    except OSError as error:
-        raise EnvironmentProblem(f"Cannot write {os.fspath(path)}: {error.strerror or error}", hint, "PG062") from error
 
 
 @contextmanager

@@ -9,14 +9,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from permgrad.base import files
-from permgrad.base.errors import InputError, PermgradError, differences
+from permgrad.base.errors import InputError, differences, error_in_words, turned
 from permgrad.base.locks import LOCK, hold_folder
 from permgrad.base.stored import read_json
 
@@ -242,22 +242,19 @@ def changed_files(folder: Path, record: Mapping[str, Any] | None) -> list[str]:
 
 
 #: Errors that damaged content can cause while it is used.
-_DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError)
+DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError)
 
 
-@contextmanager
-def believed(folder: Path) -> Iterator[None]:
+def believed(folder: Path) -> AbstractContextManager[None]:
     """Let the body use files of a run without checking them. Errors are reported with the folder.
 
     A page is made of a dozen files. To check all their entries first would be to make the page.
     """
-    try:
-        yield
-    except PermgradError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing", hint="Run again with --from data.", code="PG052") from error
-    except _DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else ""
-        problem = f"A file in {folder} is missing or damaged ({type(error).__name__}: {reason})"
-        raise InputError(problem, hint="Run again with --from data.", code="PG052") from error
+
+    def said(error: Exception) -> InputError:
+        problem = f"A file in {folder} is missing or damaged ({error_in_words(error)})"
+        if isinstance(error, FileNotFoundError):
+            problem = f"{error.filename} is missing"
+        return InputError(problem, hint="Run again with --from data.", code="PG052")
+
+    return turned(said, FileNotFoundError, *DAMAGE)

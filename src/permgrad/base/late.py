@@ -1,6 +1,6 @@
 """Packages that are loaded when they are first used: pandas, pyarrow, and those that permgrad can do without.
 
-To explain a network on tensors takes none of them.
+To explain a network on tensors takes none of them. The help of the command line does not take NumPy either.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import EnvironmentProblem
 
-__all__ = ["is_frame", "is_pandas", "is_series", "optional", "pa", "pc", "pd"]
+__all__ = ["is_frame", "is_pandas", "is_series", "np", "optional", "pa", "pc", "pd"]
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -25,7 +26,7 @@ else:
         def __getattr__(self, name: str) -> object:
             return getattr(import_module(self.__name__), name)
 
-    pd, pa, pc = _Late("pandas"), _Late("pyarrow"), _Late("pyarrow.compute")
+    np, pd, pa, pc = _Late("numpy"), _Late("pandas"), _Late("pyarrow"), _Late("pyarrow.compute")
 
 
 def is_frame(value: object) -> TypeIs[pd.DataFrame]:

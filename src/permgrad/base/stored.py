@@ -17,7 +17,7 @@ import numpy as np
 
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path, is_number
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, must
 from permgrad.base.files import atomic_path, plain
 
 _SEAL = "seal"
@@ -52,9 +52,8 @@ def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
             if isinstance(outer, (dict, list))
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
-        if not level:
-            return document
-    raise ValueError(too_deep)
+    must(not level, too_deep)
+    return document
 
 
 def read_json(file: Path) -> Any:
@@ -77,17 +76,15 @@ def read_user_json(path: str | os.PathLike[str], what: str) -> Any:
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     for name, value in pairs:
-        if name in entries:
-            raise ValueError(f"it holds {name!r} twice in one object")
+        must(name not in entries, f"it holds {name!r} twice in one object")
         entries[name] = value
     return entries
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
-    if not math.isfinite(number):
-        fact = "beyond what a number can be" if digits[-1].isdigit() else "no number"
-        raise ValueError(f"it holds {digits}, which is {fact}")
+    fact = "beyond what a number can be" if digits[-1].isdigit() else "no number"
+    must(math.isfinite(number), f"it holds {digits}, which is {fact}")
     return number
 
 
@@ -107,8 +104,7 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
     """
     stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
     with stream:
-        if stream.read(1) == b"\x80":
-            raise ValueError("it looks like a pickle, which could run code on loading and is never opened")
+        must(stream.read(1) != b"\x80", "it looks like a pickle, which could run code on loading and is never opened")
         size = stream.seek(0, os.SEEK_END)
         try:
             with zipfile.ZipFile(stream) as file:
@@ -127,46 +123,51 @@ def check_archive(stream: BinaryIO) -> None:
     size = stream.seek(0, os.SEEK_END)
     with zipfile.ZipFile(stream) as file:
         parts = file.infolist()
-        if any(part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size for part in parts):
-            raise ValueError("its parts are compressed")
-        if sum(part.file_size for part in parts) > size:
-            raise ValueError("its parts overlap")
+        must(
+            not any(part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size for part in parts),
+            "its parts are compressed",
+        )
+        must(sum(part.file_size for part in parts) <= size, "its parts overlap")
 
 
 def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:
     """Refuse an archive that unpacks to far more than it is, before anything is unpacked."""
     for part in parts:
-        if part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"its array {part.filename!r} is compressed in a way that is not NumPy's")
+        must(
+            part.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+            f"its array {part.filename!r} is compressed in a way that is not NumPy's",
+        )
     unpacked = sum(part.file_size for part in parts)
-    if sum(part.compress_size for part in parts) > size:
-        raise ValueError("its arrays overlap")
-    if unpacked > max(MOST_UNPACKED, _MOST_TIMES * size):
-        raise ValueError(f"it has {size:,} bytes and says that it unpacks to {unpacked:,}, which is not believed")
+    must(sum(part.compress_size for part in parts) <= size, "its arrays overlap")
+    must(
+        unpacked <= max(MOST_UNPACKED, _MOST_TIMES * size),
+        f"it has {size:,} bytes and says that it unpacks to {unpacked:,}, which is not believed",
+    )
 
 
 def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> Array:
     which = f"its array {part.filename!r}"
     with cast("zipfile.ZipExtFile", file.open(part)) as stream:
         version = np.lib.format.read_magic(stream)
-        if version not in _HEADERS:
-            raise ValueError(f"{which} has format {version}, which is not known")
+        must(version in _HEADERS, f"{which} has format {version}, which is not known")
         try:
             shape, fortran, dtype = _HEADERS[version](stream)
         except Exception as error:
             # NumPy reads headers as Python does its source, and fails in as many ways.
             raise ValueError(f"{which} has a header that cannot be read ({type(error).__name__})") from error
-        if dtype.hasobject:
-            raise ValueError(f"{which} holds a pickle, which could run code on loading and is never opened")
-        if dtype.kind not in _KINDS or not dtype.itemsize:
-            raise ValueError(f"{which} holds values of type {dtype}, which permgrad never writes")
+        must(not dtype.hasobject, f"{which} holds a pickle, which could run code on loading and is never opened")
+        must(
+            dtype.kind in _KINDS and dtype.itemsize,
+            f"{which} holds values of type {dtype}, which permgrad never writes",
+        )
         count = math.prod(map(int, shape))
         left = part.file_size - stream.tell()
-        if any(length < 0 for length in shape) or count * dtype.itemsize != left:
-            raise ValueError(f"{which} says it has {count:,} values of {dtype}, and has not")
+        must(
+            not any(length < 0 for length in shape) and count * dtype.itemsize == left,
+            f"{which} says it has {count:,} values of {dtype}, and has not",
+        )
         numbers = np.empty(count, dtype)
-        if left and stream.readinto(numbers.view(np.uint8).data) != left:
-            raise ValueError(f"{which} is cut off")
+        must(not left or stream.readinto(numbers.view(np.uint8).data) == left, f"{which} is cut off")
         return numbers.reshape(shape, order="F" if fortran else "C")
 
 

@@ -30,8 +30,9 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from permgrad import __version__
+from permgrad.base.checks import check_choice
 from permgrad.base.csv_files import csv_formulas
-from permgrad.base.errors import InputError, keeping_warnings, unknown
+from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.base.files import plain
 from permgrad.base.startup import own_process
 from permgrad.cli.terminal import outcome_of_error, tell
@@ -256,10 +257,9 @@ class Server(MCPServer):
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
         """Call a tool. Its arguments are refused in one sentence."""
         try:
-            if name not in TOOLS:
-                raise unknown("tool", name, TOOLS)
-            if strange := [argument for argument in arguments if argument not in TOOLS[name].names]:
-                raise unknown("argument", strange[0], TOOLS[name].names)
+            check_choice("tool", name, TOOLS)
+            for argument in arguments:
+                check_choice("argument", argument, TOOLS[name].names)
             return await super().call_tool(name, arguments, context)
         except InputError as error:
             return _refusal(outcome_of_error(error)[1])

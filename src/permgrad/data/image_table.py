@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array
-from permgrad.base.errors import InputError, listed, one_line
+from permgrad.base.errors import InputError, listed, must, one_line
 from permgrad.data.read.image_cells import source_of
 
 #: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read it.
@@ -116,8 +116,10 @@ def opened_image(source: Any) -> Any:
         image = source.copy()
     else:
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as stream:
-            if stream.read(4) in (b"%!PS", b"\xc5\xd0\xd3\xc6"):
-                raise ValueError("it is PostScript, a program and not an image: save it as PNG")
+            must(
+                stream.read(4) not in (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+                "it is PostScript, a program and not an image: save it as PNG",
+            )
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     if image.width * image.height > MOST_PIXELS:
         image.close()
@@ -164,8 +166,7 @@ def read_image(source: Any, channels: int, height: int, width: int, *, framed: b
 
 def _eight_bits(values: Array) -> Pixels:
     """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers by 65,535, alike for all images."""
-    if not np.isfinite(values).all():
-        raise ValueError("it has pixels that are not finite numbers")
+    must(np.isfinite(values).all(), "it has pixels that are not finite numbers")
     rule, top, slack = ("real", 1.0, _ROUNDING) if values.dtype.kind == "f" else ("integer", 65535.0, 0.0)
     low, high = values.min(initial=0), values.max(initial=0)
     if low < -slack or high > top + slack:

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.checks import check_choice
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
-from permgrad.base.errors import unknown
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.shown import show
 from permgrad.base.significance import LEVEL, adjusted, clearly, over_splits, t_quantile, t_two_sided
@@ -104,8 +104,7 @@ class Comparison:
 
     def table_of(self, metric: str) -> pd.DataFrame:
         """Return a metric's values, folds by models, NaN if undefined. Models without any value are left out."""
-        if metric not in self.scores:
-            raise unknown("metric", metric, [str(name) for name in self.scores if name in metrics])
+        check_choice("metric", metric, [str(name) for name in self.scores if name in metrics])
         wide = self.scores.pivot_table(index="fold", columns="model", values=metric, aggfunc="first", dropna=False)
         wide = wide.reindex(index=self.folds, columns=[name for name in self.names if name in wide])
         return wide.astype(np.float64).dropna(axis="columns", how="all")

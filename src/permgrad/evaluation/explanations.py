@@ -7,7 +7,7 @@ cannot be computed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,11 +29,22 @@ from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import loss_value
 from permgrad.attribution.request import Request, changed, configured, methods
 from permgrad.attribution.request.arguments import REPEATS, Arguments
-from permgrad.attribution.request.reading import build_request, is_estimator
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.request.takes import is_estimator
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names, check_whole
-from permgrad.base.errors import InputError, counted, error_in_words, keeping_warnings, listed, two_sentences
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    counted,
+    error_in_words,
+    keeping_warnings,
+    listed,
+    refusing,
+    turned,
+    two_sentences,
+)
 from permgrad.base.frames import Library, as_library
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
@@ -334,11 +345,9 @@ def _randomisation(case: Tested) -> Estimate:
         raise InputError(problem, hint="Leave it out.", code="PG034")
     agreements = []
     for draw in range(_NETWORKS):
-        try:
+        what = "randomisation cannot copy the network"
+        with turned(lambda error: InputError(f"{what}: {error_in_words(error)}", "Leave it out.", "PG031")):  # noqa: B023
             other = copy.deepcopy(model)
-        except Exception as error:
-            why = f"randomisation cannot copy the network: {error_in_words(error)}"
-            raise InputError(why, hint="Leave it out.", code="PG031") from error
         measures.draw_weights_anew(
             other if of_model else other.module_, derive_seed(case.seed, "evaluate weights", draw)
         )
@@ -407,21 +416,22 @@ def evaluate(
     return Evaluation(estimates, directions, left_out, {**about, "n_repeats": repeats, "confidence": _CONFIDENCE})
 
 
-def _check_given(explanation: Explanation, y: Any, background: Any) -> None:
+@refusing
+def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[Fault]:
     """Refuse explanations that do not store all of the call of ``explain``, where the rest is not given."""
     meta = explanation.meta
     if explanation.method == MIXED:
         why = "each modality was explained by a different method"
-        raise InputError(f"evaluate needs one method, but {why}", hint="Evaluate one at a time.", code="PG004")
+        yield f"evaluate needs one method, but {why}", "Evaluate one at a time.", "PG004"
     if explanation.scope == "global" and y is None and meta.get("loss", "divergence") != "divergence":
-        raise InputError("The explanation measures the loss and needs y", hint="Pass its targets.", code="PG005")
+        yield "The explanation measures the loss and needs y", "Pass its targets.", "PG005"
     by = meta.get("independent", {}).get("by")
     if by is not None and by not in meta:
         problem = f"The explanation was made with {by}=, which it does not store"
-        raise InputError(problem, hint="Evaluate a local explanation.", code="PG005")
+        yield problem, "Evaluate a local explanation.", "PG005"
     if background is None and meta.get("background", {}).get("kind") == "given":
         used = f"a background of {counted(meta['background']['rows'], 'row')}"
-        raise InputError(f"The explanation was made with {used}", hint="Pass the same background=.", code="PG005")
+        yield f"The explanation was made with {used}", "Pass the same background=.", "PG005"
 
 
 def _call(explanation: Explanation, model: Model, X: Any, y: Any, background: Any) -> Arguments:
@@ -468,17 +478,23 @@ def _request(explanation: Explanation, arguments: Arguments) -> Request:
         chosen = arguments.method
         chosen = changed(chosen, sampling="marginal") if "sampling" in chosen.options else chosen
     request = build_request(arguments, chosen, explanation.method)
+    _check_same(explanation, request)
+    return replace(request, space=_space(explanation, request.space))
+
+
+@refusing
+def _check_same(explanation: Explanation, request: Request) -> Iterator[Fault]:
+    """Refuse other rows, or another background, than those of the explanation."""
     rows = len(explanation.values) if explanation.scope == "local" else explanation.meta.get("rows_explained")
     if rows not in (None, request.count):
         problem = f"The explanation is of {counted(rows, 'row')}, got {request.count}"
-        raise InputError(problem, hint="Pass the rows that were explained.", code="PG007")
+        yield problem, "Pass the rows that were explained.", "PG007"
     given = explanation.meta.get("digests") or {}
     for what, digest in digests_of(request).items() if given else ():
         if digest != given.get(what):
             words = "other rows" if what == "rows" else "another background"
             problem = f"The explanation was made with {words}"
-            raise InputError(problem, hint=f"Pass the {what} of the call of explain, in the same order.", code="PG007")
-    return replace(request, space=_space(explanation, request.space))
+            yield problem, f"Pass the {what} of the call of explain, in the same order.", "PG007"
 
 
 def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:

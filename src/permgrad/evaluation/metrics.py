@@ -16,7 +16,7 @@ A new metric is one function and one registration, ``metrics.register(metric.nam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -27,7 +27,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import as_numbers, check_choice, check_kind, check_rows
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import Fault, InputError, refusing, shown
 from permgrad.base.files import plain
 from permgrad.base.registry import Registry
 from permgrad.data.types.positive import find_positive
@@ -337,18 +337,20 @@ def primary_metric(task: Task, n_classes: int = 0, *, counts: bool = False) -> M
     return metrics.get("roc_auc" if n_classes == 2 else "accuracy")
 
 
+@refusing
+def _check_cases(truth: Floats, guess: Floats) -> Iterator[Fault]:
+    if truth.ndim != 1 or truth.shape != guess.shape:
+        problem = f"y and predictions must have shape (rows,), got {truth.shape} and {guess.shape}"
+        yield problem, "Pass one value per row, such as model.predict(X).", "PG007"
+    if not np.all(np.isfinite(truth)):
+        yield "y has missing or infinite values", "Leave those rows out.", "PG015"
+
+
 def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Case:
-    if predictions is None:
-        raise InputError("Regression needs predictions=", hint="Pass model.predict(X).", code="PG005")
     truth = as_numbers("y", y, "pass one for each row")
     guess = as_numbers("predictions", predictions, "pass one for each row")
-    for name, array in (("y", truth), ("predictions", guess)):
-        if array.ndim != 1 and array.shape[1:] != (1,):
-            raise InputError(f"{name} must have shape (rows,), got {array.shape}", "Pass one value per row.", "PG007")
-    truth, guess = truth.ravel(), guess.ravel()
-    check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
-    if not np.all(np.isfinite(truth)):
-        raise InputError("y has missing or infinite values", hint="Leave those rows out.", code="PG015")
+    truth, guess = (each[:, 0] if each.shape[1:] == (1,) else each for each in (truth, guess))
+    _check_cases(truth, guess)
     return Case(truth=truth, predictions=guess)
 
 

@@ -7,7 +7,7 @@ network is overconfident on training rows. Evaluate it on other rows again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Booleans, Floats
-from permgrad.base.checks import as_numbers, check_choice, check_rows, is_finite_number, is_number
-from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
+from permgrad.base.errors import Fault, InputError, refusing, shown, unknown
 from permgrad.base.files import plain
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
@@ -42,7 +42,7 @@ class Threshold:
 
     def apply(self, scores: npt.ArrayLike) -> Booleans:
         """Return for each score ``(rows,)`` whether its row is predicted positive."""
-        return _scores(scores) >= self.value
+        return as_numbers("scores", scores, "pass predict_proba(X)[:, 1]") >= self.value
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -148,7 +148,7 @@ def operating_points(positive: npt.ArrayLike, scores: npt.ArrayLike, most: int =
         >>> points["called"], points["hits"], points["value"], points["start"]
         ([0, 1, 2, 3], [0, 1, 2, 2], [1.0, 0.75, 0.4, 0.0], 2)
     """
-    truth, numbers = np.asarray(positive, dtype=bool), _scores(scores)
+    truth, numbers = np.asarray(positive, dtype=bool), as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
     if not len(truth):
         return {"rows": 0, "positives": 0, "value": [], "called": [], "hits": [], "least": [], "start": 0}
     values, hits, alarms = _all_cuts(truth, numbers)
@@ -215,39 +215,30 @@ def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
 
 def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Booleans, Floats, Any]:
     """Return which rows are positive, their scores, and the label of the positive class."""
-    values = np.asarray(y)
-    if values.ndim != 1:
-        raise InputError(f"y must have shape (rows,), got {values.shape}", hint="Pass one label per row.", code="PG007")
-    try:
-        labels = sorted(set(values.tolist()))
-    except TypeError as error:
-        problem = f"The labels in y are of different types: {error}"
-        raise InputError(problem, hint="Pass labels of one type.", code="PG015") from error
-    if len(labels) != 2:
-        problem = f"y must hold two labels, got {len(labels)} ({shown(labels[:5])})"
-        raise InputError(problem, hint="Pass rows of both classes.", code="PG015")
-    if positive is None:
-        positive = labels[1]
+    values, numbers = np.asarray(y), as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
+    labels = list(set(values.ravel().tolist()))
+    _check_cases(values, labels, numbers)
+    positive = max(labels) if positive is None else positive
     try:
         is_label = positive in labels
     except (TypeError, ValueError, RuntimeError):  # arrays, tensors and pandas' NA are equal to nothing
         is_label = False
     if not is_label:
         raise unknown("positive", positive, list(map(str, labels)))
-    numbers = _scores(scores)
-    check_rows("scores", numbers, len(values), "Pass one score per row.")
     return np.asarray(values == positive, dtype=bool), numbers, positive
 
 
-def _scores(scores: npt.ArrayLike) -> Floats:
-    numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
-    if numbers.ndim != 1:
-        problem = f"scores must have shape (rows,), got {numbers.shape}"
-        raise InputError(problem, hint="Pass predict_proba(X)[:, 1].", code="PG007")
+@refusing
+def _check_cases(values: Array, labels: Sequence[Any], numbers: Floats) -> Iterator[Fault]:
+    if values.ndim != 1 or values.shape != numbers.shape:
+        problem = f"y and scores must have shape (rows,), got {values.shape} and {numbers.shape}"
+        yield problem, "Pass one label and one score per row, such as predict_proba(X)[:, 1].", "PG007"
+    if len(labels) != 2 or len({isinstance(label, (int, float)) for label in labels}) != 1 or None in labels:
+        problem = f"y must hold two labels of one type, got {len(labels)} ({shown(labels[:5])})"
+        yield problem, "Pass rows of both classes.", "PG015"
     if not np.isfinite(numbers).all():
         problem = f"{int((~np.isfinite(numbers)).sum())} of {len(numbers)} scores are not finite"
-        raise InputError(problem, hint="Leave those rows out.", code="PG040")
-    return numbers
+        yield problem, "Leave those rows out.", "PG040"
 
 
 def _checked_cost(cost: Mapping[str, float] | None) -> dict[str, float]:

@@ -6,7 +6,7 @@ They serve for training, prediction and every explanation that needs no gradient
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.arrays import Floats
-from permgrad.base.errors import InputError, is_out_of_memory
-from permgrad.imaging.layout import is_foreign
+from permgrad.base.errors import Fault, InputError, error_in_words, must, refusing, turned
 from permgrad.imaging.render import Box, Renderer
 
 Images = Floats
@@ -52,12 +51,6 @@ class ForeignRenderer(nn.Module):
 
     def __init__(self, images: Any, names: Sequence[str] | None = None, channels_last: bool | None = None) -> None:
         super().__init__()
-        if not is_foreign(images):
-            problem = (
-                "images must be a callable from encoded rows to pictures, or a fitted TINTOlib method with "
-                f"transform(data, folder), got {images!r}"
-            )
-            raise InputError(problem, hint="Pass for example a function of an array.", code="PG001")
         # In a tuple, because torch would take over the parameters of a foreign network put here openly.
         self._source = (images,)
         self.names = None if names is None else [str(name) for name in names]
@@ -72,22 +65,16 @@ class ForeignRenderer(nn.Module):
     def forward(self, encoded: Tensor) -> Tensor:
         """Draw pictures: ``(n, encoded)`` to ``(n, channels, height, width)``. No gradient flows back."""
         dtype = encoded.dtype if encoded.is_floating_point() else torch.get_default_dtype()
-        if encoded.ndim != 2 or (self.names is not None and encoded.shape[1] != len(self.names)):
-            wanted = "encoded" if self.names is None else len(self.names)
-            problem = f"Encoded rows must have the shape (n, {wanted}), got {tuple(encoded.shape)}"
-            hint = "Encode the table with the encoder that the network was trained with."
-            raise InputError(problem, hint=hint, code="PG007")
         if encoded.shape[0] == 0 and self._shape is not None:
             return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
         # A copy in float64: foreign code may write into its input.
         rows = encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
-        try:
+        which, hint = (
+            f"The foreign image method failed on {len(rows)} rows",
+            "Try it on the same rows outside permgrad.",
+        )
+        with turned(lambda error: InputError(f"{which} with {error_in_words(error)}", hint, "PG032"), memory=True):
             drawn = self._drawn(rows)
-        except Exception as error:
-            if isinstance(error, InputError) or is_out_of_memory(error):
-                raise
-            problem = f"The foreign image method failed on {len(rows)} rows with {type(error).__name__}: {error}"
-            raise InputError(problem, hint="Try it on the same rows outside permgrad.", code="PG032") from error
         return torch.from_numpy(self._checked(drawn, len(rows))).to(device=encoded.device, dtype=dtype)
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
@@ -169,21 +156,10 @@ class ForeignRenderer(nn.Module):
         """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
         if isinstance(drawn, Tensor):
             drawn = drawn.detach().cpu().numpy()
-        try:
+        rule, hint = "Foreign pictures must be numbers of one shape", "Return one array for all rows."
+        with turned(lambda error: InputError(f"{rule}: {error}", hint, "PG032"), TypeError, ValueError):
             images = np.asarray(drawn, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            problem = f"Foreign pictures must be numbers of one shape: {error}"
-            raise InputError(problem, hint="Return one array for all rows.", code="PG032") from error
-        if images.ndim not in (3, 4) or len(images) != rows or 0 in images.shape[1:]:
-            problem = (
-                "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
-                f"(n, height, width, channels), got {images.shape} for n={rows} rows"
-            )
-            raise InputError(problem, hint="Return one picture for each row.", code="PG007")
-        if not np.isfinite(images).all():
-            bad = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
-            problem = f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity"
-            raise InputError(problem, hint="Correct the callable.", code="PG040")
+        _check_pictures(images, rows)
         if images.ndim == 3:
             images = images[:, None]
         # A method's picture files have their channels last.
@@ -195,6 +171,21 @@ class ForeignRenderer(nn.Module):
             problem = f"Foreign pictures must have one shape (channels, height, width), got {shape} after {self._shape}"
             raise InputError(problem, hint="Return the same size each time.", code="PG007")
         return np.ascontiguousarray(images)
+
+
+@refusing
+def _check_pictures(images: Images, rows: int) -> Iterator[Fault]:
+    """Refuse pictures that are not one for each row, or not finite."""
+    if images.ndim not in (3, 4) or len(images) != rows or 0 in images.shape[1:]:
+        problem = (
+            "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
+            f"(n, height, width, channels), got {images.shape} for n={rows} rows"
+        )
+        yield problem, "Return one picture for each row.", "PG007"
+    if not np.isfinite(images).all():
+        bad = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
+        problem = f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity"
+        yield problem, "Correct the callable.", "PG040"
 
 
 def _last_is_channels(shape: tuple[int, ...], declared: bool | None) -> bool:
@@ -215,10 +206,8 @@ def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Render
     kind = content.get("kind")
     if kind == "renderer":
         return Renderer.from_dict(content)
-    if kind == "foreign":
-        if images is None:
-            problem = "A model with a foreign image callable needs that callable on loading"
-            raise InputError(problem, hint="Call pg.load(folder, encoders={'layout': callable}).", code="PG005")
-        return ForeignRenderer.from_dict(content, images)
-    problem = f"A stored renderer must be of kind 'renderer' or 'foreign', got {kind!r}"
-    raise InputError(problem, hint="Save the model again.", code="PG052")
+    must(kind == "foreign", f"a renderer of kind {kind!r:.40}")
+    if images is None:
+        problem = "A model with a foreign image callable needs that callable on loading"
+        raise InputError(problem, hint="Call pg.load(folder, encoders={'layout': callable}).", code="PG005")
+    return ForeignRenderer.from_dict(content, images)

@@ -9,7 +9,8 @@ import copy
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_checkable
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from permgrad.base import checks
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import check_names
-from permgrad.base.errors import InputError, by_count, shown, unknown
+from permgrad.base.errors import Fault, InputError, by_count, did_you_mean, refusing, shown
 from permgrad.base.random import resolve_seed
 from permgrad.base.registry import Registry
 
@@ -136,21 +137,8 @@ class PlacedLayout:
         ``random_state`` None takes the one given when the layout was made.
         """
         table = checks.as_numbers("encoded", encoded, "pass the encoded training rows")
-        if table.ndim != 2 or 0 in table.shape:
-            problem = (
-                f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}"
-            )
-            raise InputError(problem, hint="Pass the encoded training rows.", code="PG007")
+        _check_rows(table, names)
         columns = table.shape[1]
-        if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != columns:
-            problem = f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns"
-            raise InputError(problem, hint="Pass the encoder's encoded_names_.", code="PG007")
-        if infinite := int(np.isinf(table).any(axis=0).sum()):
-            problem = (
-                f"Encoded values must be finite, but {infinite} of {columns} columns "
-                f"{by_count(infinite, 'holds', 'hold')} infinity"
-            )
-            raise InputError(problem, hint=f"Clean {by_count(infinite, 'it', 'them')} first.", code="PG014")
         empty = np.isnan(table)
         table = np.where(empty, np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1), table)
         seed = resolve_seed(self.random_state if random_state is None else random_state)
@@ -167,8 +155,9 @@ class PlacedLayout:
         """Return the smallest side of a grid with a pixel for each column."""
         return math.isqrt(columns - 1) + 1
 
+    @abstractmethod
     def _place(self, encoded: Floats, seed: int) -> Positions:
-        raise NotImplementedError
+        """Return the position of each encoded column."""
 
     @property
     def collisions(self) -> int:
@@ -225,10 +214,6 @@ class StoredLayout(PlacedLayout):
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> StoredLayout:
         """Read what `to_dict` wrote. Nothing in it is executed."""
-        missing = [key for key in ("positions", "pixels", "overlap") if key not in content]
-        if missing:
-            problem = f"The stored layout lacks {', '.join(map(repr, missing))}"
-            raise InputError(problem, hint="Save the model again.", code="PG052")
         blur = content.get("blur")
         shape = content.get("shape")
         positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, len(shape or (0, 0)))
@@ -291,20 +276,11 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
         taken = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
-        if options and not taken:
-            option, value = next(iter(options.items()))
-            problem = f"Layout {name_or_object!r} has no options, got {option}={shown(value)}"
-            raise InputError(problem, hint="Leave it out.", code="PG004")
         for option in options:
             if option not in taken:
-                raise unknown(f"option of layout {name_or_object!r}", option, taken)
+                problem = f"Layout {name_or_object!r} has no option {option!r}"
+                raise InputError(problem, hint=did_you_mean(option, taken, "Leave it out."), code="PG004")
         return maker(pixels=pixels, random_state=random_state, **options)
-    if options:
-        problem = (
-            f"Options are for layouts given by name, but {', '.join(options)} came with a "
-            f"{type(name_or_object).__name__}"
-        )
-        raise InputError(problem, hint="Set them on the object itself.", code="PG004")
     if isinstance(name_or_object, type) or not callable(getattr(name_or_object, "fit", None)):
         problem = (
             f"layout must be one of {', '.join(map(repr, list(layouts)))}, or an object with "
@@ -323,9 +299,6 @@ def fit_layout(
     ``placed (encoded columns,)``: which columns get a pixel. None: all. A layout that is known already says itself.
     """
     seed = resolve_seed(random_state)
-    if placed is not None and (not isinstance(placed, np.ndarray) or placed.dtype != bool or placed.ndim != 1):
-        problem = f"placed must be an array of True or False for each encoded column, got {shown(placed)}"
-        raise InputError(problem, hint="Leave it out.", code="PG001")
     if placed is not None and not placed.all() and not isinstance(layout, StoredLayout):
         positions = np.full((len(placed), 2), -1)
         if placed.any():
@@ -338,8 +311,6 @@ def fit_layout(
         return made
     if names is not None:
         names = list(check_names("names", names, "pass the encoder's encoded_names_"))
-    if not callable(getattr(layout, "fit", None)):
-        raise InputError(f"layout must have a fit, got {shown(layout)}", "Pass a layout from make_layout.", "PG001")
     returned = layout.fit(encoded, names, seed)
     fitted = layout if returned is None else returned
     checked = check_layout(fitted)
@@ -410,24 +381,50 @@ def check_positions(positions: Any, shape: Sequence[int], columns: int | None = 
         exact = bool(np.all(integers == array))
     except (TypeError, ValueError, OverflowError):
         array, integers, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
-    if array.ndim != 2 or array.shape[1:] != (len(shape),) or not exact:
+    is_list = exact and array.ndim == 2 and array.shape[1:] == (len(shape),)
+    _check_places(
+        integers if is_list else None, f"{type(positions).__name__} of shape {np.shape(array)}", shape, columns
+    )
+    return integers
+
+
+@refusing
+def _check_rows(table: Floats, names: Sequence[str] | None) -> Iterator[Fault]:
+    """Refuse encoded rows that a layout cannot place, or other names than theirs."""
+    if table.ndim != 2 or 0 in table.shape:
+        problem = f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}"
+        yield problem, "Pass the encoded training rows.", "PG007"
+    columns = table.shape[1]
+    if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != columns:
+        problem = f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns"
+        yield problem, "Pass the encoder's encoded_names_.", "PG007"
+    if infinite := int(np.isinf(table).any(axis=0).sum()):
+        holds, them = by_count(infinite, "holds", "hold"), by_count(infinite, "it", "them")
+        problem = f"Encoded values must be finite, but {infinite} of {columns} columns {holds} infinity"
+        yield problem, f"Clean {them} first.", "PG014"
+
+
+@refusing
+def _check_places(integers: Integers | None, got: str, shape: Sequence[int], columns: int | None) -> Iterator[Fault]:
+    """Refuse positions that are no list of whole numbers (None), of other columns, or outside the grid."""
+    if integers is None:
         each = "a row and a column" if len(shape) == 2 else "a row, a column and a channel"
         problem = (
             f"positions of a layout must be integers of shape (encoded columns, {len(shape)}), {each} for each, "
-            f"got {type(positions).__name__} of shape {np.shape(array)}"
+            f"got {got}"
         )
-        raise InputError(problem, hint="Round them to whole pixels.", code="PG007")
+        yield problem, "Round them to whole pixels.", "PG007"
+        return
     if columns is not None and len(integers) != columns:
         problem = (
             f"A layout needs one position for each encoded column, got {len(integers)} positions for {columns} columns"
         )
-        raise InputError(problem, hint="Fit it on these columns.", code="PG007")
+        yield problem, "Fit it on these columns.", "PG007"
     inside = integers[has_pixel(integers)]
     if inside.size and (inside.min() < 0 or bool((inside >= list(shape)).any())):
         most = max(shape) - 1
         problem = f"positions must be from 0 to pixels − 1 = {most}, got {inside.min()} to {inside.max()}"
-        raise InputError(problem, hint="Give the layout more pixels.", code="PG002")
-    return integers
+        yield problem, "Give the layout more pixels.", "PG002"
 
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -225,11 +225,8 @@ class Renderer(nn.Module):
         return torch.from_numpy(each)
 
     def _seen(self, columns: Iterable[int] | int) -> Integers:
-        """Return the checked columns without those that are never seen."""
+        """Return the columns without those that are never seen."""
         indexes = np.atleast_1d(np.asarray(columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64))  # type: ignore[arg-type]
-        if indexes.size and (indexes.min() < 0 or indexes.max() >= len(self.positions)):
-            problem = f"columns must be from 0 to {len(self.positions) - 1}, got {indexes.tolist()}"
-            raise InputError(problem, hint="The encoder's columns_of gives them.", code="PG002")
         return np.intersect1d(indexes, self._visible)
 
     # ---- saving, loading ---------------------------------------------------------------------------------------------
@@ -247,10 +244,6 @@ class Renderer(nn.Module):
     def from_dict(cls, content: Mapping[str, Any]) -> Renderer:
         """Read what `to_dict` wrote. Lists may be arrays. Nothing in it is executed."""
         names = ("layout", "minimum", "maximum", "channels", "scale", "clip")
-        missing = [key for key in names[:3] if key not in content]
-        if missing:
-            problem = f"The stored renderer lacks {', '.join(map(repr, missing))}"
-            raise InputError(problem, hint="Save the model again.", code="PG052")
         arguments = {name: content[name] for name in names if name in content}
         return cls(**{**arguments, "layout": StoredLayout.from_dict(content["layout"])})
 
@@ -266,9 +259,6 @@ class Renderer(nn.Module):
         if key in self._plans:
             return self._plans[key]
         top, bottom, left, right = box
-        if not (0 <= top <= bottom <= self.height and 0 <= left <= right <= self.width):
-            problem = f"box must be inside the picture of {self.height}×{self.width} pixels, got {tuple(box)}"
-            raise InputError(problem, hint="Use region_of.", code="PG002")
         size, reach = (bottom - top, right - left), self._reach
         place = self.positions - (top, left)
         near = np.all((place >= -reach) & (place < np.add(size, reach)), axis=1)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
-from permgrad.base.errors import EnvironmentProblem, InputError, warn_user
+from permgrad.base.errors import EnvironmentProblem, InputError, must, warn_user
 from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.scores import Target
 from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, is_deep, opened_image, read_image
@@ -254,10 +254,14 @@ class ImageFeatures:
             column = ImageColumn(height, width, channels, classes, str(one["encoder"]))
             side, count = max(height, width), int(one["networks"])
             kinds = ("own", "residual", "statistics", *image_encoders)
-            if column.encoder not in kinds or (column.encoder == "residual") != (count == 3) or count not in (0, 3):
-                raise ValueError(f"images described by {column.encoder!r:.40} and {count} networks")
-            if not 1 <= min(height, width) <= side <= _LONGEST or channels not in (1, 3):
-                raise ValueError(f"images of {channels} × {height} × {width}")
+            must(
+                column.encoder in kinds and count == (3 if column.encoder == "residual" else 0),
+                f"images described by {column.encoder!r:.40} and {count} networks",
+            )
+            must(
+                1 <= min(height, width) <= side <= _LONGEST and channels in (1, 3),
+                f"images of {channels} × {height} × {width}",
+            )
             for part in range(count):
                 start = f"images.{place}.{part}."
                 some = {key.removeprefix(start): weights.pop(key) for key in list(weights) if key.startswith(start)}

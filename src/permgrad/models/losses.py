@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from permgrad.base.arrays import Floats
-from permgrad.base.checks import check_confidence
-from permgrad.base.errors import InputError, error_in_words
+from permgrad.base.checks import as_numbers, check_confidence
+from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
 from permgrad.base.late import is_pandas
 from permgrad.base.registry import Registry
 
@@ -22,19 +22,9 @@ RowLoss = Callable[[Tensor, Tensor], Tensor]
 losses: Registry[RowLoss] = Registry("loss")
 
 
-def _check_rows(outputs: Tensor, y: Tensor) -> None:
-    if outputs.ndim != 2 or y.ndim != 1 or len(outputs) != len(y):
-        problem = (
-            "outputs must have the shape (rows, outputs) and y (rows,), "
-            f"got outputs {tuple(outputs.shape)} and y {tuple(y.shape)}"
-        )
-        raise InputError(problem, hint="Pass outputs and y of the same rows.", code="PG007")
-
-
 @losses.register("cross_entropy")
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return −log softmax(outputs)[y]. With one output, the logistic loss of the logit against y in {0, 1}."""
-    _check_rows(outputs, y)
     logits = outputs.double()
     if logits.shape[1] == 1:
         return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
@@ -44,9 +34,6 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("squared_error")
 def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return (outputs − y)² per row, of one output."""
-    _check_rows(outputs, y)
-    if outputs.shape[1] != 1:
-        raise InputError(f"squared_error needs one output, got {outputs.shape[1]}", "Choose another loss.", "PG036")
     return (outputs[:, 0].double() - y.double()).square()
 
 
@@ -66,7 +53,6 @@ def _probabilities(outputs: Tensor) -> Tensor:
 @losses.register("brier")
 def brier(outputs: Tensor, y: Tensor) -> Tensor:
     """Return Σ_k (p_k − [y = k])² per row (Brier 1950), between 0 and 2."""
-    _check_rows(outputs, y)
     probabilities = _probabilities(outputs)
     truth = torch.nn.functional.one_hot(y.long(), probabilities.shape[1])
     return (probabilities - truth).square().sum(dim=1)
@@ -75,7 +61,6 @@ def brier(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("zero_one")
 def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
     """Return 1 where the most probable class is not y, else 0."""
-    _check_rows(outputs, y)
     return (_probabilities(outputs).argmax(dim=1) != y.long()).double()
 
 
@@ -83,14 +68,12 @@ def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("multilabel_cross_entropy")
 def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the logistic loss of one label's logit against y in {0, 1}. Of several labels the mean counts."""
-    _check_rows(outputs, y)
     logits = outputs[:, 0].double()
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, y.double(), reduction="none")
 
 
 def _quantile(outputs: Tensor, y: Tensor, level: float) -> Tensor:
     """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row (Koenker & Bassett 1978)."""
-    _check_rows(outputs, y)
     residual = y.double() - outputs[:, 0].double()
     return torch.maximum(level * residual, (level - 1) * residual)
 
@@ -104,7 +87,6 @@ def quantile(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("poisson")
 def poisson(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0 (McCullagh & Nelder 1989)."""
-    _check_rows(outputs, y)
     mean, counts = outputs[:, 0].double(), y.double()
     if not bool((mean > 0).all()):
         problem = f"loss='poisson' needs predicted means above 0, got {float(mean.min()):.3g}"
@@ -145,30 +127,26 @@ class OtherLoss:
 
     def of(self, outputs: Floats, y: Any) -> Floats:
         """Return the user's losses ``(rows,)``, checked."""
-        try:
+        hint = (
+            f"It is called as loss(outputs, y) with {len(outputs)} rows of each: outputs as a NumPy array, "
+            f"y as you passed it ({type(y).__name__})."
+        )
+        with turned(lambda error: InputError(f"The loss raised {error_in_words(error).rstrip('.')}", hint, "PG036")):
             made = self.function(outputs, y)
-        except InputError:
-            raise
-        except Exception as error:
-            hint = (
-                f"It is called as loss(outputs, y) with {len(outputs)} rows of each: outputs as a NumPy array, "
-                f"y as you passed it ({type(y).__name__})."
-            )
-            raise InputError(f"The loss raised {error_in_words(error).rstrip('.')}", hint=hint, code="PG036") from error
-        try:
-            made = made.detach().cpu().double().numpy() if isinstance(made, Tensor) else made
-            numbers: Floats = np.array(made, dtype=np.float64)
-        except (TypeError, ValueError):
-            problem = f"The loss must return numbers, got {type(made).__name__}"
-            raise InputError(problem, hint="Return (rows,).", code="PG036") from None
-        if numbers.shape != (len(outputs),):
-            problem = f"The loss must return one number for each row, ({len(outputs)},), got the shape {numbers.shape}"
-            raise InputError(problem, hint="Leave out means and sums over the rows.", code="PG036")
-        broken = int((~np.isfinite(numbers)).sum())
-        if broken:
-            problem = f"The loss must be finite, got NaN or infinity for {broken} of {len(numbers)} rows"
-            raise InputError(problem, hint="Check those rows, or bound the loss.", code="PG036")
+        made = made.detach().cpu().double().numpy() if isinstance(made, Tensor) else made
+        numbers = as_numbers("What the loss returns", made, "Return (rows,).", "PG036").copy()
+        _check_losses(numbers, len(outputs))
         return numbers
+
+
+@refusing
+def _check_losses(numbers: Floats, rows: int) -> Iterator[Fault]:
+    if numbers.shape != (rows,):
+        problem = f"The loss must return one number for each row, ({rows},), got the shape {numbers.shape}"
+        yield problem, "Leave out means and sums over the rows.", "PG036"
+    if broken := int((~np.isfinite(numbers)).sum()):
+        problem = f"The loss must be finite, got NaN or infinity for {broken} of {len(numbers)} rows"
+        yield problem, "Check those rows, or bound the loss.", "PG036"
 
 
 def find_loss(loss: str | OtherLoss) -> Callable[..., Any]:

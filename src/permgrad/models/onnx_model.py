@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,17 @@ import pandas as pd
 
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
-from permgrad.base.errors import InputError, counted, error_in_words, listed, two_sentences, warn_user
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    counted,
+    error_in_words,
+    listed,
+    refusing,
+    turned,
+    two_sentences,
+    warn_user,
+)
 from permgrad.base.late import optional
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.read.cells import canonical
@@ -29,15 +39,16 @@ def is_onnx(path: Path) -> bool:
     return path.suffix.lower() == ".onnx" and path.is_file()
 
 
-def check_onnx(path: Path) -> None:
+@refusing
+def check_onnx(path: Path) -> Iterator[Fault]:
     """Refuse a file that is named as none of ONNX, before anything is read."""
     ending = path.suffix.lower()
     if ending in _TABLES:
         hint = "Name a model's file or a run's folder. A table comes after it (permgrad explain MODEL TABLE)."
-        raise InputError(f"{path.name} is a table, not a model", hint=hint, code="PG031")
+        yield f"{path.name} is a table, not a model", hint, "PG031"
     if ending != ".onnx":
         problem = f"A model file must be ONNX (.onnx), got {path.name}"
-        raise InputError(problem, hint="Load the model in Python, and call pg.explain or pg.report.", code="PG031")
+        yield problem, "Load the model in Python, and call pg.explain or pg.report.", "PG031"
 
 
 def read_onnx(path: str | os.PathLike[str]) -> OnnxPredictor:
@@ -59,11 +70,9 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxPredictor:
     path = check_path("path", path, "pass the name of a file")
     check_onnx(path)
     runtime = optional("onnxruntime")
-    try:
+    which = f"{path.name} cannot be read as a model"
+    with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", "Save it as ONNX again.", "PG031")):
         return OnnxPredictor(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
-    except Exception as error:
-        problem = f"{path.name} cannot be read as a model: {error_in_words(error)}"
-        raise InputError(problem, hint="Save it as ONNX again.", code="PG031") from error
 
 
 class OnnxPredictor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from permgrad.base.arrays import Floats32, Integers
-from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, must, turned
 from permgrad.base.stored import parse_json
 from permgrad.data.types.identifiers import LONGEST_READ
 from permgrad.models.encoders import CONFIG, text_encoders
@@ -45,12 +45,10 @@ class SentenceEncoder:
         if any(find_spec(module) is None for module in ("transformers", "tokenizers")):
             problem, hint = "text_encoder needs transformers and tokenizers", "Run: pip install 'permgrad[text]'"
             raise EnvironmentProblem(problem, hint=hint, code="PG060")
-        try:
+        which = f"The text encoder {name} cannot be read"
+        hint = f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as Hugging Face's models have them."
+        with turned(lambda error: InputError(f"{which} ({error_in_words(error)})"[:400], hint, "PG010")):
             self.tokenizer, self.model = _read_model(read)
-        except Exception as error:  # whatever foreign files lead to in foreign code
-            problem = f"The text encoder {name} cannot be read ({type(error).__name__}: {error})"
-            hint = f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as Hugging Face's models have them."
-            raise InputError(problem[:400], hint=hint, code="PG010") from error
         limit = (self.tokenizer.truncation or {}).get("max_length", _MOST_TOKENS)
         self.most = min(limit, getattr(self.model.config, "max_position_embeddings", _MOST_TOKENS), _MOST_TOKENS)
         self.tokenizer.no_padding()
@@ -96,8 +94,7 @@ def _read_model(read: Callable[[str], bytes]) -> tuple[Any, Any]:
     start = f"{model.base_model_prefix}."
     weights = {key.removeprefix(start): value.float() for key, value in load(read(WEIGHTS)).items()}
     missing = model.load_state_dict(weights, strict=False).missing_keys
-    if lacking := [key for key in missing if "pooler" not in key]:  # which is not used
-        raise ValueError(f"{WEIGHTS} has no {lacking[0]}")
+    must(not (lacking := [key for key in missing if "pooler" not in key]), f"{WEIGHTS} has no {lacking[0]}")
     return Tokenizer.from_str(read(TOKENIZER).decode()), model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.model import described
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.checks import check_flag, check_whole
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import Fault, InputError, refusing, shown
 from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.near_names import with_near_names
 from permgrad.base.random import resolve_seed
@@ -205,21 +205,24 @@ def _is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
-def _check_arguments(title: Any, max_rows: Any, refits: Any, train: Any, sensitive: Any, sample_weight: Any) -> None:
+@refusing
+def _check_arguments(
+    title: Any, max_rows: Any, refits: Any, train: Any, sensitive: Any, sample_weight: Any
+) -> Iterator[Fault]:
     """Refuse what cannot be shown or measured, before any work."""
     if title is not None and (not isinstance(title, str) or not title.strip()):
-        raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
+        yield f"title must be text, got {shown(title)}", "Leave it out for a default.", "PG001"
     if max_rows is not None and not _is_auto(max_rows):
         check_whole("max_rows", max_rows, "pass for example 1000, or None for all rows", least=2)
     if refits is not None:
         check_whole("refits", refits, "pass at least 5, for example 10", least=5)
         if train is None:
             problem = "refits= trains on the training rows"
-            raise InputError(problem, hint="Pass train=(X_train, y_train) too.", code="PG005")
+            yield problem, "Pass train=(X_train, y_train) too.", "PG005"
     for name, value in (("sensitive=", sensitive), ("refits=", refits)):
         if sample_weight is not None and value is not None:
             problem = f"A report with {name} takes no sample_weight, because it counts every row once"
-            raise InputError(problem, hint="Leave one of them out, or call pg.explain for it.", code="PG006")
+            yield problem, "Leave one of them out, or call pg.explain for it.", "PG006"
 
 
 def _assessed(read: ReadModel, title: str | None, train: Any, budget: Budget, command: str) -> Assessment:
@@ -272,11 +275,16 @@ def check_path(
     if not isinstance(path, (str, os.PathLike)) or not str(path).strip():
         raise InputError(f"path must be a file to write, got {shown(path)}", hint="Pass 'report.html'.", code="PG001")
     target = Path(path)
+    _check_target(target, overwrite, flag, endings)
+    return target
+
+
+@refusing
+def _check_target(target: Path, overwrite: bool, flag: str, endings: Sequence[str]) -> Iterator[Fault]:
     if target.is_dir():
-        raise InputError(f"{target} is a folder", hint=f"Pass a file, such as {target / 'report.html'}.", code="PG050")
+        yield f"{target} is a folder", f"Pass a file, such as {target / 'report.html'}.", "PG050"
     if target.suffix.lower() not in endings:
         problem = f"A report is an HTML file, got path={os.fspath(target)!r}"
-        raise InputError(problem, hint=f"Pass {os.fspath(target.with_suffix('.html'))!r}.", code="PG001")
+        yield problem, f"Pass {os.fspath(target.with_suffix('.html'))!r}.", "PG001"
     if target.exists() and not overwrite:
-        raise InputError(f"{target} exists", hint=f"Choose another path, or pass {flag}.", code="PG050")
-    return target
+        yield f"{target} exists", f"Choose another path, or pass {flag}.", "PG050"

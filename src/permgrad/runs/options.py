@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import unknown
 
 Names = tuple[str, ...]
@@ -114,8 +115,7 @@ def split_preset(text: str) -> tuple[str, Names]:
     if not colon or not (is_preset or set(branches) <= {*BRANCHES}):
         return text, ()
     for branch in branches:
-        if branch not in BRANCHES:
-            raise unknown(f"branch of preset {name!r}", branch, BRANCHES)
+        check_choice(f"branch of preset {name!r}", branch, BRANCHES)
     return name, tuple(dict.fromkeys(branches))
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from permgrad.base.errors import InputError, did_you_mean, synonym, unknown
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import Fault, InputError, did_you_mean, refusing, synonym
 from permgrad.base.late import pd
 from permgrad.runs.options import (
     BASELINES,
@@ -122,9 +123,8 @@ class TableRequest(ComputingRequest, CommandRequest):
                 problem = f"--kind must have the form COL=KIND, got {text!r}"
                 raise InputError(problem, hint="For example: --kind postcode=categorical.", code="PG001")
             meant = synonym(word, KINDS) or word
-            kind = next((kind for kind in KINDS if kind == meant), None)
-            if kind is None:
-                raise unknown(f"kind of column {name!r}", word, KINDS)
+            check_choice(f"kind of column {name!r}", meant, KINDS)
+            kind = next(kind for kind in KINDS if kind == meant)
             if kinds.setdefault(name, kind) != kind:
                 problem = f"Column {name!r} has two kinds: --kind {name}={kinds[name]} and --kind {name}={kind}"
                 raise InputError(problem, hint="Leave one of them out.", code="PG006")
@@ -161,8 +161,8 @@ class SplitRequest(TableRequest):
 
     def _encoder(self, *, of_images: bool) -> str | None:
         for name in self.encoder:
-            if name not in (*TEXT_ENCODERS, *IMAGE_ENCODERS) and not Path(name).is_dir():
-                raise unknown("--encoder", name, (*TEXT_ENCODERS, *IMAGE_ENCODERS, "a folder of one of texts"))
+            if not Path(name).is_dir():
+                check_choice("--encoder", name, (*TEXT_ENCODERS, *IMAGE_ENCODERS, "a folder of one of texts"))
         found = [name for name in dict.fromkeys(self.encoder) if (name in IMAGE_ENCODERS) is of_images]
         if len(found) > 1:
             problem = f"--encoder {found[0]} and --encoder {found[1]} read the same columns"
@@ -217,7 +217,8 @@ class RunRequest(SplitRequest):
     )
     open_page: bool = option(_OPEN, False, name="--open", changes_result=False)
 
-    def check(self) -> None:
+    @refusing
+    def check(self) -> Iterator[Fault]:
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
         options = options_of(self)
         options["task"].check("task", self.task)
@@ -227,23 +228,23 @@ class RunRequest(SplitRequest):
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
-            raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
+            yield problem, did_you_mean(self.device, names, "Pass cpu, or leave it out."), "PG064"
         # These refuse what cannot be read.
         _ = self.seconds_at_most, self.rows_at_most, self.kinds, self.weighed, self.text_encoder, self.image_encoder
         for one, other, beside in _EXCLUSIVE:
             if getattr(self, one) and getattr(self, other):
                 problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
                 hint = f"Leave one of them out{beside.format(options[other].flag(other))}."
-                raise InputError(problem, hint=hint, code="PG006")
+                yield problem, hint, "PG006"
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"
-            raise InputError(problem, hint="Run once for each target.", code="PG006")
+            yield problem, "Run once for each target.", "PG006"
         if self.cost is not None and not (min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")):
             problem = (
                 f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}"
             )
-            raise InputError(problem, hint="For example: --cost 1 5.", code="PG002")
+            yield problem, "For example: --cost 1 5.", "PG002"
         if self.na or self.not_na:
             from permgrad.data.read.cells import MissingCodes
             from permgrad.data.read.reading import check_not_na

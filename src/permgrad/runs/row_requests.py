@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError
 from permgrad.runs.options import DATA_SETS, Names, Option, argument, option, separated
 from permgrad.runs.requests import ExplainRequest, ThreadedRequest
 
@@ -75,8 +76,7 @@ class CounterfactualsRequest(ThreadedRequest):
             cells[name] = [*cells.get(name, ()), *several]
         ways = dict(_pairs("direction", self.direction, "age=up"))
         for way in ways.values():
-            if way not in ("up", "down"):
-                raise unknown("--direction", way, ("up", "down"))
+            check_choice("--direction", way, ("up", "down"))
         return cells, ways
 
 

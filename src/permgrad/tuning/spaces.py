@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from permgrad.base.checks import is_finite_number, is_number
-from permgrad.base.errors import InputError, did_you_mean, two_sentences, unknown
+from permgrad.base.checks import check_choice, is_finite_number, is_number
+from permgrad.base.errors import InputError, did_you_mean, must, two_sentences
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_user_json
 from permgrad.models.estimators.presets import Preset, get_preset, preset_from_dict
@@ -177,8 +177,7 @@ def place_values(content: dict[str, Any], parameters: Sequence[Parameter], value
     for option, parts in derived.items():
         present = list(content["network"][option])
         depth = parts.get(DEPTH, len(present))
-        if depth > MOST_LAYERS:
-            raise ValueError(f"The depth is {depth}, at most {MOST_LAYERS:,} layers are possible.")
+        must(depth <= MOST_LAYERS, f"The depth is {depth}, at most {MOST_LAYERS:,} layers are possible.")
         doubles = BASE in parts or (WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0])
         size = parts.get(BASE, parts.get(WIDTH, present[0] if present else 64))
         content["network"][option] = doubled(size, depth) if doubles else [int(size)] * int(depth)
@@ -189,8 +188,7 @@ def get_space(name: str) -> Space:
     """Return a space by its name, or from the JSON file that ``name`` is the path of."""
     if isinstance(name, str) and name.endswith(".json"):
         return read_space(name)
-    if not isinstance(name, str) or name not in spaces:
-        raise unknown("space", name, [*spaces, "a path ending in .json"])
+    check_choice("space", name, [*spaces, "a path ending in .json"])
     return spaces.get(name)()
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from permgrad.base.errors import EnvironmentProblem, InputError, differences
+from permgrad.base.errors import EnvironmentProblem, Fault, InputError, differences, refusing
 from permgrad.base.files import plain
 from permgrad.base.late import optional
 from permgrad.base.locks import exclusive, release, take
@@ -167,7 +167,8 @@ def open_study(
             storage.engine.dispose()
 
 
-def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
+@refusing
+def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> Iterator[Fault]:
     """Refuse a study that tunes something else. Sign a new one."""
     wanted = plain(dict(identity))
     there = study.user_attrs.get(IDENTITY)
@@ -176,13 +177,15 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
             study.set_user_attr(IDENTITY, wanted)
             return
         problem = f"Study {study.study_name!r} in {without_password(url)} holds trials of another program"
-        raise InputError(problem, hint="Choose another --storage or --seed.", code="PG051")
+        yield problem, "Choose another --storage or --seed.", "PG051"
     if there != wanted:
-        raise InputError(
-            f"Study {study.study_name!r} in {without_password(url)} was started with other settings: "
-            f"{differences(there, wanted)}",
-            hint="Choose another --storage, --seed or --out, or start again with --overwrite.",
-            code="PG051",
+        yield (
+            (
+                f"Study {study.study_name!r} in {without_password(url)} was started with other settings: "
+                f"{differences(there, wanted)}"
+            ),
+            "Choose another --storage, --seed or --out, or start again with --overwrite.",
+            "PG051",
         )
 
 

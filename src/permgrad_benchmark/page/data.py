@@ -14,7 +14,7 @@ import pandas as pd
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import compact
 from permgrad_benchmark.metrics import BenchmarkMetric, benchmark_metrics, metric_named
-from permgrad_benchmark.records import ANY, COLUMNS
+from permgrad_benchmark.records import ANY
 from permgrad_benchmark.standing import standings
 
 TRUTH, NETWORK, ORACLE = "truth", "network", "oracle:"
@@ -101,9 +101,6 @@ class SuiteResults:
 
 def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResults]:
     """Divide the results by suite."""
-    if list(frame.columns) != list(COLUMNS):
-        problem = f"results must have the columns {', '.join(COLUMNS)}, got {', '.join(map(str, frame.columns))}"
-        raise InputError(problem, hint="Pass the content of results.csv.", code="PG012")
     for name in dict.fromkeys(frame["metric"]):
         metric_named(str(name))  # an unknown metric has no direction to be read by
     described = facts.get("suites", {})

@@ -61,7 +61,7 @@ def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
         with pytest.raises(InputError, match=rf"has format {version}, and this permgrad reads .* of format 3\. {hint}"):
             Explanation.load(tmp_path / "why")
     header.write_text(json.dumps({k: v for k, v in content.items() if k != "names"}))
-    with pytest.raises(InputError, match="is missing or wrong"):
+    with pytest.raises(InputError, match="'names' is missing or wrong"):
         Explanation.load(tmp_path / "why")
     header.write_text(whole_header[:100])
     with pytest.raises(InputError, match="damaged"):

@@ -144,7 +144,7 @@ def test_what_cannot_be_used_is_said(case):
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
     rows = np.random.default_rng(0).normal(size=(60, 2))
     model.fit(rows, rows[:, 0])
-    with pytest.raises(pg.InputError, match=r"Pass model.module_"):
+    with pytest.raises(pg.InputError, match="does not take an estimator of permgrad"):
         pg.explain(model, rows, method=attr.Saliency(net))
 
 

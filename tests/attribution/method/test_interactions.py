@@ -113,10 +113,8 @@ def test_screening_finds_the_largest_pair_and_bounds_the_rest():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scope": "local"}, "measures interactions of the loss over all rows"),
         ({"order": 6}, "at most 5"),
         ({"pairs": 0}, "pairs must be"),
-        ({"scoring": "r2"}, "cannot be used with scoring="),
         ({"order": 1, "pairs": "all"}, "pairs='all' needs order=2, got order=1"),
         ({"order": 3, "pairs": 5}, "pairs=5 needs order=2, got order=3"),
         ({"method": "shapley", "order": 1, "index": "STII"}, "index='STII' is of interactions"),

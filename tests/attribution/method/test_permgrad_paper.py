@@ -353,7 +353,7 @@ def test_bad_input(model, rows):
     )
     with pytest.raises(InputError, match=r"shuffles must be an integer of at least 1, got 0"):
         explained(model, X, y, shuffles=0)
-    with pytest.raises(InputError, match="does not support sample_weight"):
+    with pytest.raises(InputError, match="does not take sample_weight="):
         explained(model, X, y, sample_weight=np.ones(len(X)))
     foreign = copy.deepcopy(model)
     foreign.module_.renderer = ForeignRenderer(lambda E: np.zeros((len(E), 1, 9, 9)), channels_last=False)

@@ -13,7 +13,6 @@ from scipy import stats
 from permgrad.attribution.explanation.statistics import interval, two_parts
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
-from permgrad.base.errors import InputError
 
 
 def slow_estimate(rows, donors, effects, weights, members, shared, donor_count):
@@ -253,11 +252,6 @@ def test_undefined_is_nan():
     assert np.isnan(mean[0])
     assert np.isnan(std[0])
     assert np.isnan(interval(mean, std, count, 0.95)[2][0])
-
-
-def test_moments_of_other_rows_do_not_merge():
-    with pytest.raises(InputError, match="same rows, donors and classes"):
-        PairMoments(3, 3, True, 1, 1).merge(PairMoments(4, 3, True, 1, 1))
 
 
 @given(

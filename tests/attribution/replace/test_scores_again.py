@@ -180,15 +180,6 @@ def test_ablation_of_a_network_sets_what_the_baseline_says(case):
     call = {"scoring": "r2", "progress": False}
     with pytest.raises(pg.InputError, match="baseline"):
         explain_with(Plain(), x, y, method="ablation", baseline="nothing", **call)
-    with pytest.raises(pg.InputError, match="paths= works only with permgrad's hybrid networks"):
-        explain_with(Plain(), x, y, method="permutation", paths="tabular", **call)
-
-
-def test_methods_without_scores_are_refused(case):
-    x, _ = case
-    y = np.random.default_rng(0).normal(size=(ROWS, 2))
-    with pytest.raises(pg.InputError, match=r"scoring works with .*permutation.*, got method='gradient'\. Leave"):
-        pg.explain(Plain(), x, y[:, 0], scoring="r2", method="gradient")
 
 
 def test_scorers_have_names():

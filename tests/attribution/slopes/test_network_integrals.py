@@ -347,7 +347,7 @@ def test_refusals():
     net, rows = seeded(TwoModalities), inputs()
     with pytest.raises(pg.InputError, match="steps must be an integer of at least 1, got 0"):
         explain(net, rows, steps=0)
-    with pytest.raises(pg.InputError, match="players='encoded' needs a permgrad estimator"):
+    with pytest.raises(pg.InputError, match="does not take players='encoded'"):
         explain(net, rows, players="encoded")
     with pytest.raises(pg.InputError, match="tolerance must be a finite number of at least 0, got -1"):
         explain(net, rows, tolerance=-1)

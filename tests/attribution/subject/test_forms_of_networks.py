@@ -149,7 +149,7 @@ def test_nested_tensors_are_refused_and_the_hint_helps() -> None:
             return torch.tanh(series).sum(dim=(1, 2))
 
     ragged = torch.nested.nested_tensor([torch.randn(4, 3), torch.randn(2, 3)])
-    with pytest.raises(pg.InputError, match=r"nested tensor\. Pass series\.to_padded_tensor\(0\.0\)"):
+    with pytest.raises(pg.InputError, match=r"'series' is nested\. Pass series\.to_padded_tensor\(0\.0\)"):
         pg.explain(Sums(), ragged, method="gradient")
     assert pg.explain(Sums(), ragged.to_padded_tensor(0.0), method="gradient", progress=False).values.shape[0] == 2
 

@@ -488,7 +488,7 @@ def test_one_label_of_each_row():
         (lambda outputs, y: float(outputs.sum()), r"got the shape \(\)"),
         (lambda outputs, y: outputs[1:, 0], r"got the shape \(119,\)"),
         (lambda outputs, y: np.where(y == 1, np.nan, 0.0), "NaN or infinity"),
-        (lambda outputs, y: np.full(len(outputs), "large"), "must return numbers"),
+        (lambda outputs, y: np.full(len(outputs), "large"), "must be numbers"),
         (lambda outputs: outputs[:, 0], "The loss raised TypeError"),
     ],
 )

@@ -185,7 +185,7 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
         ({"target": np.array([0.5] * 24)}, "got 0.5"),
         ({"target": "predicted", "method": "permgrad"}, "scope='local'"),
         ({"target": "predicted", "task": "regression"}, "needs a classifier"),
-        ({"target": "predicted", "engine": "ray"}, "cannot be used with engine="),
+        ({"target": "predicted", "engine": "ray"}, "engine= does not take a target for each row"),
     ],
 )
 def test_what_cannot_be_used_is_refused(one_input, more, message):

@@ -128,8 +128,6 @@ def test_row_losses_equal_numpy():
     np.testing.assert_allclose(cross_entropy(torch.tensor(one), torch.tensor(label)), expected, rtol=1e-12)
     rows = squared_error(torch.tensor(one, dtype=torch.float32), torch.tensor(label))
     assert rows.dtype == torch.float64
-    with pytest.raises(InputError, match=r"outputs must have the shape \(rows, outputs\)"):
-        losses.get("squared_error")(torch.zeros(3), torch.zeros(3))
     with pytest.raises(InputError, match=r"Did you mean 'squared_error'\?"):
         losses.get("square_error")
 

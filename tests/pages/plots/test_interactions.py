@@ -103,7 +103,7 @@ def test_words_pick_the_levels_that_differ_most():
         ({"kind": "matrx"}, "kind cannot be 'matrx'"),
         ({"kind": "effect"}, "needs model= and X="),
         ({"pair": ("a", "b")}, "belong to kind='effect'"),
-        ({"kind": "effect", "pair": "a", "model": len, "X": numbers()}, "pair must be two features"),
+        ({"kind": "effect", "pair": "a", "model": len, "X": numbers()}, "pair must be two different features, got 'a'"),
         ({"kind": "effect", "pair": ("a", "b"), "model": len, "X": numbers()}, "pair must be one of"),
         ({"kind": "effect", "pair": (NAMES[0], NAMES[0]), "model": len, "X": numbers()}, "two different features"),
         ({"kind": "effect", "model": len, "X": {"a": [1.0]}}, "needs X as one table, got dict"),

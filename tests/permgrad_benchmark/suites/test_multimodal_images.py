@@ -128,7 +128,7 @@ def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
     [
         (
             {"val_labels": None},
-            "must hold train_images, train_labels, val_images, val_labels, test_images, test_labels",
+            "and not train_images, train_labels, val_images, val_labels, test_images, test_labels",
         ),
         ({"val_labels": np.zeros((3, 1))}, "holds 10 val_images and 3 val_labels. Write both for the same images"),
         ({"test_images": np.zeros((10, 28, 28))}, r"but test_images of .* is float64 \(10, 28, 28\)\. Convert"),

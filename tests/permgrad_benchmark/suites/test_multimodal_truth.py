@@ -14,7 +14,6 @@ from permgrad_benchmark.suites.multimodal.functions import (
     FEATURES,
     DecisionFunction,
     Population,
-    covariance_with,
     draw_clinical,
     functions,
     linear,
@@ -144,7 +143,3 @@ def test_bad_input_is_refused():
     rows = population(five)
     with pytest.raises(InputError, match="estimand must be one of 'published', 'effect'"):
         true_importance(five, rows, "sage")
-    with pytest.raises(InputError, match="covariance must be symmetric"):
-        draw_clinical(3, np.random.default_rng(0), np.triu(np.ones((20, 20))))
-    with pytest.raises(InputError, match="covariance has a negative eigenvalue"):
-        draw_clinical(3, np.random.default_rng(0), covariance_with({(0, 1): 1.0, (1, 2): 1.0}))

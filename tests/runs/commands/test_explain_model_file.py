@@ -150,7 +150,7 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
         (("--target", "maybe"), "maybe"),
         (("--row", 3, "--max-rows", 5), "--row and --max-rows cannot be combined"),
         (("--engine", "ray"), "--engine applies to models of permgrad"),
-        (("--method", "gradient"), "needs the gradient of a torch network"),
+        (("--method", "gradient"), "method='gradient' does not take a"),
         (("--option", "y=late", "--row", 1000), "row must be below"),
         (("--option", "tolerance"), "--option must have the form NAME=VALUE, got 'tolerance'"),
         (("--option", "max-permutations=9"), "--option must be one of .* got 'max_permutations'"),

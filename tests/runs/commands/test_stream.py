@@ -214,7 +214,7 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
         (("predict", "rows.csv", "--stream"), "--stream reads Parquet, and rows.csv is not Parquet"),
         (("explain", "rows", "--row", 20), "--row must be below the number of rows, got 20 (rows has 20 rows)"),
         (("explain", "rows", "--row", 3, "--max-rows", 5), "--row and --max-rows cannot be combined. Leave"),
-        (("explain", "rows", "--method", "permgrad-paper"), "Global explanations of a table in parts need"),
+        (("explain", "rows", "--method", "permgrad-paper"), "'permgrad-paper' does not take a table in parts"),
         (("explain", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'. Replace inf by NaN"),
         (("explain", "bad", "--method", "gradient"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),
         (("predict", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -18,7 +18,7 @@ from permgrad.attribution.explanation.ranks import certain_ranks
 from permgrad.attribution.explanation.statistics import MOST_TOGETHER, error_correlation, interval, mean_over_rows
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, counted
+from permgrad.base.errors import Fault, InputError, counted, refusing
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.shown import show
@@ -401,20 +401,23 @@ class Explanation(Numbers):
             },
         )
 
-    def by_modality(self) -> Explanation:
-        """Sum an additive explanation over each modality's players. For others the error names the call to make."""
+    @refusing
+    def _check_sums(self) -> Iterator[Fault]:
+        """Refuse values that no sum over a modality's features means something for."""
         if self.method == MIXED:
             problem = "by_modality cannot sum these values: each modality was explained by a different method"
-            hint = 'Call pg.explain(model, X, y, groups="modality").'
-            raise InputError(problem, hint=hint, code="PG004")
+            yield problem, 'Call pg.explain(model, X, y, groups="modality").', "PG004"
         if not self.additive:
             problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
-            hint = f'Call pg.explain(model, X, y, method={self.method!r}, groups="modality").'
-            raise InputError(problem, hint=hint, code="PG004")
+            yield problem, f'Call pg.explain(model, X, y, method={self.method!r}, groups="modality").', "PG004"
+        if self.members and (self.order > 1).all():
+            problem = "by_modality sums features, and these are interactions of several"
+            yield problem, "Call it on the explanation that these were chosen from.", "PG004"
+
+    def by_modality(self) -> Explanation:
+        """Sum an additive explanation over each modality's players. For others the error names the call to make."""
+        self._check_sums()
         if self.members:
-            if (self.order > 1).all():
-                problem = "by_modality sums features, and these are interactions of several"
-                raise InputError(problem, hint="Call it on the explanation that these were chosen from.", code="PG004")
             return self.of_order(1).by_modality()
         modalities = tuple(dict.fromkeys(self.modality))
         member = np.array([[one == other for one in self.modality] for other in modalities], dtype=np.float64)

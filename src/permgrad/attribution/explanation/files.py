@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +12,9 @@ import numpy as np
 from permgrad.attribution.explanation.numbers import Numbers, arrays_like_values
 from permgrad.base.arrays import Array
 from permgrad.base.checks import is_number, is_whole
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, must, turned
 from permgrad.base.files import atomic_path, json_text, plain, writing
+from permgrad.base.folders import DAMAGE
 from permgrad.base.late import pd
 from permgrad.base.stored import (
     is_intact,
@@ -65,25 +67,17 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
 
 def read_explanation(source: Path, create: Callable[..., E]) -> E:
     """Return ``create(**fields)`` of the files in a folder. Damaged files and other formats are refused."""
-    try:
+    with turned(partial(_damaged, source), ValueError, OSError):
         header = read_json(source / "explanation.json")
         arrays = read_npz(source / "values.npz")
-    except FileNotFoundError as error:
-        problem = f"{error.filename} not found"
-        raise InputError(problem, hint="Pass a folder that Explanation.save() wrote.", code="PG010") from error
-    except (ValueError, OSError) as error:
-        raise _damaged(source, str(error)) from error
-    version = header.get("schema_version") if isinstance(header, dict) else None
-    if not isinstance(version, int):
-        raise _damaged(source, "explanation.json has no schema_version")
+        version: Any = header.get("schema_version") if isinstance(header, dict) else None
+        must(isinstance(version, int), "explanation.json has no schema_version")
     if version != SCHEMA_VERSION:
         problem = f"{source} has format {version}, and this permgrad reads explanations of format {SCHEMA_VERSION}"
         fix = "Install a newer permgrad." if version > SCHEMA_VERSION else "Create it again."
         raise InputError(problem, hint=fix, code="PG053")
-    try:
+    with turned(lambda error: _damaged(source, f"{error} is missing or wrong"), *DAMAGE):
         explanation = create(**_fields_from_file(header, arrays))
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise _damaged(source, f"{error} is missing or wrong") from error
     if not is_intact(header):
         raise _damaged(source, "explanation.json does not match its checksum")
     if is_number(seconds := read_times(source)):
@@ -91,7 +85,10 @@ def read_explanation(source: Path, create: Callable[..., E]) -> E:
     return explanation
 
 
-def _damaged(source: Path, why: str) -> InputError:
+def _damaged(source: Path, why: str | Exception) -> InputError:
+    if isinstance(why, FileNotFoundError):
+        problem = f"{why.filename} not found"
+        return InputError(problem, hint="Pass a folder that Explanation.save() wrote.", code="PG010")
     return InputError(f"The explanation in {source} is damaged ({why})", hint="Create it again.", code="PG052")
 
 
@@ -118,8 +115,7 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
             wrong.append(f"{name} (a {type(value).__name__})")
         elif name in _NAMES and not all(isinstance(item, str) for item in header[name]):
             wrong.append(f"{name} (not all text)")
-    if wrong:
-        raise TypeError(wrong[0])
+    must(not wrong, "".join(wrong[:1]))
     players, meta, frame = len(header["names"]), header["meta"], header.get("feature_values")
     weights, confidence = meta.get("sample_weight"), meta.get("confidence", 0.95)
     faults = {
@@ -137,14 +133,13 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
             meta.get(name) is not None and len(rows) != count
         )
         faults[f"meta ({name} that are not numbers)"] = any(isinstance(row, (list, dict)) for row in rows)
-    if any(faults.values()):
-        raise TypeError(next(what for what, holds in faults.items() if holds))
+    for what, holds in faults.items():
+        must(not holds, what)
 
 
 def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
     for name, array in arrays.items():
-        if not name.startswith("maps/") and array.dtype.kind not in "fiu":
-            raise TypeError(f"{name} (of {array.dtype})")
+        must(name.startswith("maps/") or array.dtype.kind in "fiu", f"{name} (of {array.dtype})")
     _check_stored(header, len(arrays["values"]))
     frame = header.get("feature_values")
     if frame is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from permgrad.attribution.request import Method, Request, Scope, methods
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
-from permgrad.base.errors import InputError, PermgradError, is_out_of_memory
+from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
 from permgrad.base.progress import Progress
 from permgrad.base.threads import captum_turn
 from permgrad.models.batches import in_batches
@@ -48,6 +48,7 @@ class CaptumMethod(Method):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    takes: ClassVar[frozenset[str]] = frozenset({"network", "sample_weight"})
 
     def __init__(self, attribution: Any, options: Mapping[str, Any] | None = None) -> None:
         if isinstance(attribution, type) or not callable(getattr(attribution, "attribute", None)):
@@ -69,11 +70,6 @@ class CaptumMethod(Method):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         subject: Any = request.subject
-        subject.check_network(self.name)
-        if subject.paths:
-            problem = "A Captum object cannot explain an estimator of permgrad, only a torch network"
-            hint = "Pass model.module_ and the encoded rows, or choose one of permgrad's methods."
-            raise InputError(problem, hint=hint, code="PG034")
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         usual = _BATCH if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR
@@ -100,14 +96,15 @@ class CaptumMethod(Method):
         del explanation.meta["scale"]  # Captum explains what the network returns
         return explanation
 
-    def _check_network(self, subject: NetworkSubject) -> None:
+    @refusing
+    def _check_network(self, subject: NetworkSubject) -> Iterator[Fault]:
         """Refuse an object made for another network or layer."""
         layer = getattr(self.attribution, "layer", None)
         layers = layer if isinstance(layer, list) else [layer]
         if isinstance(subject, InnerSubject) and [*map(id, layers)] != [*map(id, subject.layers.values())]:
             asked = ", ".join(map(repr, subject.layers))
             problem = f"layer={asked} is not the layer that {self.name} was created for"
-            raise InputError(problem, hint="Leave layer= out, or create a Captum object for that layer.", code="PG037")
+            yield problem, "Leave layer= out, or create a Captum object for that layer.", "PG037"
         function = getattr(self.attribution, "forward_func", None)
         owner = getattr(function, "__self__", function)
         if isinstance(owner, nn.Module):
@@ -116,7 +113,7 @@ class CaptumMethod(Method):
                 problem = (
                     f"{self.name} was created for another network (a {type(inside).__name__}) than the one explained"
                 )
-                raise InputError(problem, hint=f"Pass {self.kind}(model).", code="PG031")
+                yield problem, f"Pass {self.kind}(model).", "PG031"
 
     def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int, part: slice) -> Any:
         """Return the players' values for the rows at ``part`` and one output, ``(rows, players)``."""
@@ -166,17 +163,12 @@ class CaptumMethod(Method):
 
     def _call(self, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> list[Tensor]:
         """Return the result of ``attribute``. Turn its errors into an ``InputError``."""
-        try:
+        which, hint = (
+            f"{self.name} failed on these inputs",
+            "Pass what it needs beside it: method=(object, {'baselines': …}).",
+        )
+        with turned(lambda error: InputError(f"{which} with {error_in_words(error)}", hint, "PG032"), memory=True):
             returned = self.attribution.attribute(inputs, **options)
-        except PermgradError:
-            raise
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            reason = " ".join(str(error).split())[:300]
-            problem = f"{self.name} failed on these inputs with {type(error).__name__}: {reason}"
-            hint = "Pass what it needs beside it: method=(object, {'baselines': …})."
-            raise InputError(problem, hint=hint, code="PG032") from error
         return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
     def _on_inputs(self, parts: list[Tensor], rows: list[Tensor]) -> list[Tensor]:

@@ -8,6 +8,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
@@ -56,6 +57,7 @@ class DeepLift(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     baseline: Any = "auto"
     references: int = 50
 

@@ -12,6 +12,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
 from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps
 from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
@@ -61,6 +62,7 @@ class GradCam(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     variant: Literal["gradcam", "hirescam", "layercam"] = "gradcam"
     layer: str | None = None
     relu: bool | Literal["auto"] = "auto"
@@ -70,7 +72,6 @@ class GradCam(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        request.subject.check_network("gradcam")
         options = dict(request.options)
         check_choice("variant", options["variant"], VARIANTS)
         check_choice("upsample", options["upsample"], UPSAMPLING)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.result import build, output_unit
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
@@ -48,6 +49,7 @@ class Gradient(Configured):
 
     name: ClassVar[str] = "gradient"
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     signed: bool = False
 
     def __call__(self, request: Request) -> Explanation:

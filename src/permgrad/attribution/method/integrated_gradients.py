@@ -11,9 +11,9 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_choice, check_number, check_whole
-from permgrad.base.errors import InputError, shown
 from permgrad.base.late import pd
 
 
@@ -63,6 +63,7 @@ class IntegratedGradients(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     #: Largest number of intervals of the quadrature. A class: the rows of the reference are of it.
     inner: ClassVar[Mapping[str, Any]] = {"max_steps": 1024, "reference_class": None}
     baseline: Any = "auto"
@@ -82,12 +83,6 @@ class IntegratedGradients(Configured):
             check_whole("steps", options["steps"], "leave it out, or pass for example 50")
         players, names = options["players"], request.subject.encoded_names
         check_choice("players", players, ("features", "encoded"))
-        if players == "encoded" and not names:
-            problem = f"players={shown(players)} needs a permgrad estimator whose encoded columns are separate players"
-            raise InputError(problem, hint="Leave players= out.", code="PG004")
-        if players == "encoded" and request.level != "feature":
-            problem = "players='encoded' explains encoded columns separately, but groups= adds them up"
-            raise InputError(problem, hint="Leave groups= out.", code="PG006")
         if players == "encoded":
             space = PlayerSpace(names, ("table",) * len(names), request.space.inputs, (torch.arange(len(names)),))
             raw = pd.DataFrame(request.encoded, columns=list(names))

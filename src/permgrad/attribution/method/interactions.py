@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import comb
@@ -30,7 +30,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.result import named, shown_outputs
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.base.errors import InputError
+from permgrad.base.errors import Fault, refusing
 from permgrad.base.progress import Progress
 from permgrad.base.significance import t_quantile
 from permgrad.models.losses import TargetRows
@@ -85,19 +85,17 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
     return replace(explanation, **fields, **named(request, [*singles, *chosen]), meta=meta)
 
 
-def check_interactions(request: Request) -> None:
+@refusing
+def check_interactions(request: Request) -> Iterator[Fault]:
     """Refuse interactions that cannot be measured, before any work starts."""
     order, players = request.options["order"], len(request.space)
-    if request.scope == "local":
-        hint = "Leave scope out, or choose method='shapley' for interactions in single rows."
-        raise InputError("This method measures interactions of the loss over all rows", hint=hint, code="PG006")
     if order > players:
         problem = f"order must be at most {players} here, got {order}"
-        raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")
+        yield problem, "Pass 2 for pairs.", "PG002"
     sets = sum(comb(players, size) for size in range(2, order + 1))
     if order > 2 and sets > _MOST_SETS:
         problem = f"order={order} of {players} players are {sets:,} sets, and at most {_MOST_SETS:,} are measured"
-        raise InputError(problem, hint="Pass 2, or join players with groups=.", code="PG002")
+        yield problem, "Pass 2, or join players with groups=.", "PG002"
 
 
 def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -> tuple[Floats, int]:

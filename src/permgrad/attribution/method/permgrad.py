@@ -86,11 +86,6 @@ class PermGrad(PairedMethod):
         """Return the request to play and its plays."""
         paths = request.subject.paths
         if request.level == "modality" and len(request.space) > 1:
-            if request.sampling != "marginal":
-                problem = (
-                    "groups='modality' replaces several kinds of columns at once, and no conditional draw fits them"
-                )
-                raise InputError(problem, hint="Leave sampling out.", code="PG004")
             if len(request.space) > EXACT_PLAYERS:
                 problem = f"permgrad measures all subsets of up to {EXACT_PLAYERS} modalities, got {len(request.space)}"
                 raise InputError(problem, hint="Join some with groups=, or choose method='shapley'.", code="PG002")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_whole
-from permgrad.base.errors import InputError
+from permgrad.base.errors import Fault, InputError, refusing
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
@@ -152,6 +152,7 @@ class PermGradPaper(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global",)
+    takes: ClassVar[frozenset[str]] = frozenset({"estimator"})
     shuffles: int = 5
     argmax_class: bool = False
     transposed: bool = False
@@ -215,26 +216,21 @@ class PermGradPaper(Configured):
         )
 
 
-def _check(request: Request, options: Mapping[str, Any]) -> None:
+@refusing
+def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
     """Refuse requests that the published method cannot handle."""
     paths = request.subject.paths
-    if not paths:
-        hint = "Choose method='permgrad', which plays the same game with modalities."
-        raise InputError("permgrad-paper works only with permgrad's hybrid networks", hint=hint, code="PG034")
     if set(paths) != set(PATHS):
         problem = f"permgrad-paper needs a model with two branches, got branches={tuple(paths)!r}"
         hint = "Fit with branches=('tabular', 'image'), or choose method='permgrad'."
-        raise InputError(problem, hint=hint, code="PG034")
+        yield problem, hint, "PG034"
     if request.y is None:
         problem = "permgrad-paper needs y to measure the loss"
-        raise InputError(problem, hint="Pass y, or choose method='permgrad', which works without.", code="PG005")
+        yield problem, "Pass y, or choose method='permgrad', which works without.", "PG005"
     if not hasattr(request.subject.module.renderer, "positions"):
-        raise InputError(
+        yield (
             "permgrad-paper needs the pixel of each feature, and the code that draws these images does not give it",
-            hint="Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
-            code="PG034",
+            "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
+            "PG034",
         )
-    if request.sample_weight is not None:
-        problem = "permgrad-paper does not support sample_weight: it is defined for rows of equal weight"
-        raise InputError(problem, hint="Leave it out, or choose method='permgrad'.", code="PG004")
     check_whole("shuffles", options["shuffles"], "The published value is 5")

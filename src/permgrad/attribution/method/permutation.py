@@ -10,8 +10,6 @@ from permgrad.attribution.method.interactions import check_interactions, with_in
 from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, single_plays
 from permgrad.attribution.request import PairedMethod, Request, Scope, methods
-from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError
 
 
 @methods.register("permutation")
@@ -52,12 +50,5 @@ class Permutation(PairedMethod):
         chosen, paths = request.options.get("paths"), request.subject.paths
         if chosen is None:
             return request, single_plays(request.space, paths)
-        if not paths:
-            hint = "Leave it out, and pass groups='modality' to replace whole inputs."
-            raise InputError("paths= works only with permgrad's hybrid networks", hint=hint, code="PG004")
         through = tuple(chosen) if isinstance(chosen, Iterable) and not isinstance(chosen, str) else (chosen,)
-        for path in through:
-            check_choice("paths", path, paths)
-        if not through:
-            raise InputError("paths names no path", hint="Leave it out to use all paths.", code="PG005")
         return request, single_plays(request.space, paths, through)

@@ -106,10 +106,8 @@ class StreamKind(FolderKind):
                 self.write(folder, facts, **self.begun)
             try:
                 yield record
-            except MissingFileError:
-                raise
-            except InputError:
-                if record is None:
+            except InputError as error:
+                if record is None and not isinstance(error, MissingFileError):
                     self.clear(folder)
                 raise
 

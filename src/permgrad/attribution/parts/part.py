@@ -181,8 +181,6 @@ class Merged:
         """Merge parts in any order up to rounding, with one part in memory at a time."""
         total, numbers, notes = PartResult(-1, 0), set[int](), dict[str, int]()
         for result in results:
-            if result.number in numbers:
-                raise InputError(f"Part {result.number} occurs twice", hint="Pass each result once", code="PG008")
             numbers.add(result.number)
             for text in result.warnings:
                 notes.setdefault(text, result.number)

@@ -20,17 +20,18 @@ import torch
 from permgrad.attribution.explain import find_method
 from permgrad.attribution.model import Model, described
 from permgrad.attribution.replace.moments import FEWEST_REPEATS, first_repeats
-from permgrad.attribution.replace.plays import loss_game, loss_games
-from permgrad.attribution.request import Configured, Request, methods, name_of, refuse_interactions
+from permgrad.attribution.replace.plays import loss_game
+from permgrad.attribution.request import Request, name_of
 from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
 from permgrad.attribution.request.reading import build_request, encode_background
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.request import RowNumbers
+from permgrad.attribution.request.takes import refuse_apart, said_of
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Integers
 from permgrad.base.checks import check_kind
-from permgrad.base.errors import InputError, counted, did_you_mean, keeping_warnings
+from permgrad.base.errors import Fault, InputError, counted, did_you_mean, keeping_warnings, refusing
 from permgrad.base.files import plain
 from permgrad.base.folders import json_hash
 from permgrad.base.random import resolve_seed, uniform
@@ -46,8 +47,6 @@ _SHARED = ("target", "scale", "groups", "loss", "confidence", "n_repeats")
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
 _CELLS, _NUMBERS = 2_000_000, 2_000_000
 _FEWEST_ROWS, _MOST_ROWS = 256, 50_000
-#: What to do with an argument that needs all rows at once.
-_IN_MEMORY = "read a sample of the rows into memory (permgrad.read_table) and pass it to permgrad.explain"
 #: Row numbers looked at together while a sample is drawn.
 _DRAWN = 2**20
 
@@ -161,7 +160,7 @@ class StreamPlan:
                 y=None if y is None else read_targets(batch.frame[y], model.model, self.na),
                 sample_weight=None if weight is None else read_weights(batch.frame[weight]),
             )
-            request = build_request(arguments, self.arguments.method, self.method)
+            request = build_request(arguments, self.arguments.method, self.method, by="files")
         return replace(request, row_offset=RowNumbers(batch.places), kept=kept)
 
 
@@ -211,14 +210,9 @@ def make_plan(model: Model, table: PartitionedTable, arguments: Arguments, *, na
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
     raw = model.model
     is_ours, y = _check_model(raw), arguments.y
-    chosen: Any
-    chosen, name = (None, "") if isinstance(arguments.method, Mapping) else find_method(arguments.method)
-    if not isinstance(chosen, Configured):
-        problem = f"A table in parts needs one of permgrad's methods, got a {type(arguments.method).__name__}"
-        raise InputError(problem, hint="Pass for example method='permgrad'", code="PG001")
-    scope = resolve_scope(chosen, name, arguments.scope)
+    chosen, _ = method_in_parts(arguments, "files")
+    scope = resolve_scope(chosen, arguments.scope)
     arguments = replace(arguments, model=replace(model, model=None), method=chosen, scope=scope, progress=False)
-    _check_streamable(arguments, name, resolve_options(chosen))
     if not is_ours and (not isinstance(arguments.background, pd.DataFrame) or not len(arguments.background)):
         hint = "Pass background= a pandas frame of some rows, with the columns and types that the predictor takes"
         raise InputError("A predictor on a table in parts needs a background", hint=hint, code="PG005")
@@ -294,33 +288,21 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _check_streamable(arguments: Arguments, method: str, options: Mapping[str, Any]) -> None:
-    """Refuse what needs all rows at once."""
-    scope, weight = arguments.scope, arguments.sample_weight
-    if weight is not None and scope == "local":
-        problem = (
-            f"sample_weight={weight!r} weighs rows in a mean, and a local explanation of a table in parts has none"
-        )
-        raise InputError(problem, hint="Leave it out, or pass scope='global'", code="PG006")
-    refuse_interactions(options, "a table in parts")
-    if scope == "global" and loss_game(method) is None:
-        also = ", or pass scope='local'" if "local" in methods.get(method).scopes else ""
-        problem = f"Global explanations of a table in parts need {', '.join(loss_games())}, got method={method!r}"
-        raise InputError(problem, hint=f"Choose one of these{also}", code="PG006")
-    of_all_rows = [name for name in ("scoring", "row_groups", "row_time") if getattr(arguments, name) is not None]
-    # It looks at the intervals of all rows.
-    of_all_rows += ["tolerance"] if scope == "global" and options.get("tolerance") is not None else []
-    if of_all_rows:
-        problem = f"{of_all_rows[0]}= needs all rows at once, and the table is read in parts"
-        raise InputError(problem, hint=f"Leave it out, or {_IN_MEMORY}", code="PG006")
+def method_in_parts(arguments: Arguments, by: str) -> tuple[Any, str]:
+    """Return the method and its name. Refuse what needs all rows at once. ``by``: ``"files"`` or ``"engine"``."""
+    several = isinstance(arguments.method, Mapping)
+    chosen, name = (None, "") if several else find_method(arguments.method)
+    refuse_apart(chosen, name, said_of(arguments, resolve_scope(chosen, arguments.scope), resolve_options(chosen), by))
+    return chosen, name
 
 
-def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]) -> None:
+@refusing
+def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]) -> Iterator[Fault]:
     missing = [name for name in features if name not in table.columns]
     if missing:
         further = sorted(set(table.columns) - set(features))
         problem = f"{table.path!r} lacks {counted(len(missing), 'column')} of training, such as {missing[0]!r}"
-        raise InputError(problem, hint=did_you_mean(missing[0], further, "Add or rename them"), code="PG017")
+        yield problem, did_you_mean(missing[0], further, "Add or rename them"), "PG017"
     table.check_cells(features, "write its values as separate columns, as in training")
     for role, name in roles.items():
         if name is None:
@@ -333,7 +315,7 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapp
             problem = (
                 f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {role} in {name!r}"
             )
-            raise InputError(problem, hint=f"Fill in the missing values, or leave {role} out", code="PG020")
+            yield problem, f"Fill in the missing values, or leave {role} out", "PG020"
 
 
 def _donors(model: Any, background: Any) -> EncodedBackground:

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from permgrad.attribution.explain import answer, explain_some, find_method
+from permgrad.attribution.explain import answer, explain_some
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.model import Model, as_model
@@ -33,17 +33,16 @@ from permgrad.attribution.parts.folder import (
     writable,
 )
 from permgrad.attribution.parts.part import Merged, PartResult, explain_part, merge
-from permgrad.attribution.parts.plan import StreamPlan, make_plan
+from permgrad.attribution.parts.plan import StreamPlan, make_plan, method_in_parts
 from permgrad.attribution.parts.sums import pack, unpack
-from permgrad.attribution.request import Configured, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, error_in_words, turned
 from permgrad.base.files import sweep
-from permgrad.base.folders import changed_files, sums_of
+from permgrad.base.folders import DAMAGE, changed_files, sums_of
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.stored import parse_json, read_npz, write_npz
@@ -152,22 +151,11 @@ def explain_by(engine: Engine, arguments: Arguments) -> Explanation:
     """Explain rows in memory here, or in parts on an engine's workers."""
     if isinstance(engine, LocalEngine):
         return answer(arguments)
-    chosen: Any
-    chosen, name = find_method(arguments.method) if not isinstance(arguments.method, Mapping) else (None, "a dict")
-    if not isinstance(chosen, Configured) or arguments.scoring is not None:
-        argument = "scoring=" if isinstance(chosen, Configured) else f"method={arguments.method!r}"
-        problem = f"engine= needs one registered method and no scores, got {argument}"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    if callable(arguments.loss):
-        problem = "A callable loss cannot be used with engine="
-        raise InputError(problem, hint="Leave engine= out, or pass the name of a loss.", code="PG006")
-    refuse_interactions(chosen.settings(), "engine=")
+    chosen, name = method_in_parts(arguments, "engine")
     if arguments.max_rows is not None:
         return explain_some(arguments, partial(explain_by, engine))
     with sparing(), full_float32():
-        request = build_request(arguments, chosen, name)
-        if request.row_target is not None:
-            raise InputError("A target for each row cannot be used with engine=", hint="Pass one output.", code="PG006")
+        request = build_request(arguments, chosen, name, by="engine")
         return explain_on(engine, request, name)
 
 
@@ -191,9 +179,6 @@ def stream(
     them unchanged. ``na`` are values of ``y`` that mean missing. ``model_folder``: where a loaded model is saved, so
     that workers need not be sent it.
     """
-    if callable(arguments.loss) or isinstance(arguments.loss, (tuple, list)):
-        problem = "A table in parts needs a named loss that is computed row by row"
-        raise InputError(problem, hint="Leave loss= out", code="PG006")
     if isinstance(model, (str, os.PathLike)):
         model_folder = os.fspath(Path(model).absolute())
         model = load(model_folder)
@@ -325,20 +310,13 @@ class StreamFolder:
         """Return the sums of the finished parts, in their order, with one at a time in memory."""
         return Merged.of(map(self._read, parts))
 
-    @contextmanager
-    def fitting(self) -> Iterator[None]:
-        """Say of parts that do not fit together where they are."""
-        try:
-            yield
-        except InputError:
-            raise
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
-            problem = (
-                f"The parts in {self.folder} do not fit together, or are damaged ({type(error).__name__}: {error})"
-            )
-            raise InputError(
-                problem, hint="Start again with --overwrite, or remove the folder", code="PG052"
-            ) from error
+    def fitting(self) -> AbstractContextManager[None]:
+        """Return a context manager that says of parts that do not fit together where they are."""
+        which, hint = (
+            f"The parts in {self.folder} do not fit together, or are damaged",
+            "Start again with --overwrite, or remove the folder",
+        )
+        return turned(lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG052"), *DAMAGE)
 
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
@@ -361,15 +339,16 @@ class StreamFolder:
 
     def _read(self, part: Part) -> PartResult:
         path = self._sums(part.number)
-        try:
+        which, hint = (
+            f"The file of a finished part, {path}, is missing or damaged",
+            "Run the same command again to compute that part",
+        )
+        with turned(lambda error: InputError(f"{which} ({error})", hint, "PG052"), OSError, *DAMAGE):
             arrays = read_npz(path)
             facts = parse_json(str(arrays.pop("facts")))
             about = facts.pop("plan"), facts.pop("goals"), facts["number"]
             is_ours = about == (self.plan.key, self.plan.goals, part.number)
             result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            problem = f"The file of a finished part, {path}, is missing or damaged ({error})"
-            raise InputError(problem, hint="Run the same command again to compute that part", code="PG052") from error
         if not is_ours:
             raise InputError(f"{path} belongs to another explanation or part", hint="Remove the file", code="PG051")
         return result

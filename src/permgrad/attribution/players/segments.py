@@ -16,7 +16,7 @@ from torch import Tensor
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, is_whole
-from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.errors import InputError, shown
 from permgrad.base.registry import Registry
 
 Cutter = Callable[..., tuple[Integers, list[str]]]
@@ -267,8 +267,7 @@ def _by_input(
             problem = "segments= cuts images, and none of the inputs is an image"
             raise InputError(problem, hint="Leave it out", code="PG004")
     for name in segments:
-        if name not in names:
-            raise unknown("input in segments=", name, names)
+        check_choice("input in segments=", name, names)
         if name not in images:
             raise InputError(f"segments= cuts images, and {name!r} is not an image", hint="Leave it out", code="PG039")
     return dict(segments)

@@ -5,13 +5,14 @@ The draw for one row does not depend on any other row, on the batch, the thread 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import InputError
+from permgrad.base.errors import Fault, InputError, refusing
 from permgrad.base.random import uniform, uniform_integers
 
 #: Share of the rows, before and after a row in time, that do not lend to it.
@@ -77,10 +78,11 @@ def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int,
     return drawn + (drawn >= rows)
 
 
-def need_background(rows: int, *, shared: bool) -> None:
+@refusing
+def need_background(rows: int, *, shared: bool) -> Iterator[Fault]:
     """Refuse a background without rows, or that would replace a row by itself."""
     if not rows:
-        raise InputError("The background has no rows", hint="Pass background= with at least one", code="PG038")
+        yield "The background has no rows", "Pass background= with at least one", "PG038"
     if shared and rows < 2:
         problem = "A single row has no other row to take replacement values from"
-        raise InputError(problem, hint="Pass background= with further rows", code="PG038")
+        yield problem, "Pass background= with further rows", "PG038"

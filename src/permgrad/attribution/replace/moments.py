@@ -23,7 +23,6 @@ from permgrad.attribution.explanation.statistics import independent, interval, s
 from permgrad.attribution.request.arguments import REPEATS
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError
 
 NO_DONOR = -1
 #: With more classes, sums of donors are held for the classes that they lent to alone.
@@ -113,10 +112,6 @@ class PairMoments:
 
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""
-        sizes = (self.receivers, self.donors, self.shared, self.classes, self.quantities)
-        if sizes != (other.receivers, other.donors, other.shared, other.classes, other.quantities):
-            problem = "Moments must describe the same rows, donors and classes to be merged"
-            raise InputError(problem, hint="Merge those of one explanation", code="PG051")
         newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
         self.receiver_class[newly_seen] = other.receiver_class[newly_seen]
         places = self._places(other.donor_cells)

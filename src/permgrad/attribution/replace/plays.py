@@ -174,11 +174,6 @@ class LossGame(Protocol):
         ...
 
 
-def loss_games() -> list[str]:
-    """Return the names of the methods whose global importance is a loss game."""
-    return [name for name in methods if loss_game(name) is not None]
-
-
 def loss_game(name: str) -> LossGame | None:
     """Return the method if its global importance is a loss game, else None."""
     method = methods.get(name)

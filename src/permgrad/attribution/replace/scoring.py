@@ -37,7 +37,6 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.base.significance import NORMAL_95
 from permgrad.base.threads import warning_filters
-from permgrad.models.losses import OtherLoss
 
 _METHODS = ("permgrad", "permutation", "ablation")
 #: Most groups of the jackknife: the t-quantile is then within 7 % of the normal one.
@@ -106,17 +105,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
 
     ``outputs`` are the scorers' names. ``values`` are positive where the score falls, in the score's units.
     """
-    if method not in _METHODS:
-        problem = f"scoring works with {', '.join(_METHODS)}, got method={method!r}"
-        raise InputError(problem, hint="Leave scoring out or choose one of these methods", code="PG004")
     if request.y is None:
         raise InputError("scoring compares predictions with y, and y is missing", hint="Pass y", code="PG005")
-    if request.scope == "local":
-        problem = "A score is a property of many rows, so scoring= does not work with scope='local'"
-        raise InputError(problem, hint="Leave scope out", code="PG006")
     scorers = resolve_scorers(request.scoring)
-    if isinstance(request.loss, OtherLoss) and request.loss.returned:
-        raise InputError("scoring= and loss= cannot be combined", hint="Leave one of them out", code="PG006")
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)

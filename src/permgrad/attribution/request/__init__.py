@@ -9,7 +9,6 @@ from permgrad.attribution.request.registry import (
     configured,
     methods,
     name_of,
-    refuse_interactions,
     tuned,
 )
 from permgrad.attribution.request.request import Request, Scope
@@ -25,6 +24,5 @@ __all__ = [
     "configured",
     "methods",
     "name_of",
-    "refuse_interactions",
     "tuned",
 ]

@@ -84,9 +84,6 @@ class Arguments:
         check_choice("scope", self.scope, ("auto", "global", "local"))
         check_choice("scale", self.scale, ("logit", "probability"))
         check_confidence(self.confidence)
-        if self.row_groups is not None and self.row_time is not None:
-            hint = "Pass row_groups if rows of different groups are independent, else row_time."
-            raise InputError("row_groups and row_time cannot be combined", hint=hint, code="PG006")
         if not self.automatic:
             check_whole("n_repeats", self.n_repeats, "pass for example 10")
         if self.max_rows is not None:
@@ -163,24 +160,15 @@ def _check_pairs(pairs: Any, order: int) -> None:
         raise InputError(problem, hint="Pass order=2, or leave pairs out.", code="PG006")
 
 
-def resolve_scope(chosen: Method | None, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
+def resolve_scope(chosen: Method | None, scope: Literal["auto", "global", "local"]) -> Scope:
     """Return the scope. ``"auto"`` is the method's first, and global without a method."""
-    if chosen is None:
-        return "global" if scope == "auto" else scope
-    if scope == "auto":
-        return chosen.scopes[0]
-    if scope not in chosen.scopes:
-        problem = f"method={method!r} only works with scope={chosen.scopes[0]!r}, got {scope!r}"
-        hint = "Leave scope out" + (" and call .to_global() on the result." if scope == "global" else ".")
-        raise InputError(problem, hint=hint, code="PG004")
-    return scope
+    if scope != "auto":
+        return scope
+    return "global" if chosen is None else chosen.scopes[0]
 
 
-def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
+def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> None:
     """Refuse conditional draws unless the network's input is a table of numbers."""
-    if layer is not None:
-        problem = "sampling='conditional' draws columns of the network's input, not units of a layer"
-        raise InputError(problem, hint="Leave layer= or sampling= out", code="PG006")
     if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point():
         problem = (
             "sampling='conditional' needs a network with one input of floats (rows, columns), got "
@@ -196,28 +184,6 @@ def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
     shape = tuple(target.shape) if hasattr(target, "shape") else ()
     # More values than there are outputs are meant for rows, and are refused where they are not as many.
     return target if len(shape) == 1 and count > 1 and (shape[0] == count or shape[0] > max(len(names), 2)) else None
-
-
-def check_row_target(chosen: Method | None, scope: Scope) -> None:
-    """Refuse calls that do not explain an output of each row."""
-    if scope != "local":
-        problem = "target picks an output for each row, but a global importance does not explain single rows"
-        raise InputError(problem, hint="Pass scope='local', or choose a method such as 'shapley'.", code="PG006")
-    if chosen is not None and not hasattr(chosen, "inner"):
-        problem = "A target for each row works only with permgrad's own methods, not with a Captum object"
-        raise InputError(problem, hint="Pass target= one output.", code="PG004")
-
-
-def check_row_offset(row_offset: Any, *, shared: bool) -> int:
-    """Return the number of the first row within a longer table. ``shared``: explained rows are also the donors."""
-    fix = "pass the number of the first explained row within the longer table"
-    row_offset = check_whole("row_offset", row_offset, fix, least=0)
-    if row_offset and shared:
-        problem = (
-            f"row_offset={row_offset} needs a background: donors must not come from the explained part of the table"
-        )
-        raise InputError(problem, hint="Pass the same background= for every part.", code="PG006")
-    return row_offset
 
 
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------

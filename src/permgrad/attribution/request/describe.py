@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.reading import build_request, is_estimator
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import signs_of_dependence
 from permgrad.attribution.request.request import Request
+from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import counted, keeping_warnings

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import compress
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from permgrad.attribution.model import said_of_outputs
 from permgrad.attribution.players.segments import build_space, shapes_of
@@ -21,8 +19,6 @@ from permgrad.attribution.request.arguments import (
     Arguments,
     EncodedBackground,
     check_conditional,
-    check_row_offset,
-    check_row_target,
     read_y,
     resolve_loss,
     resolve_options,
@@ -32,9 +28,10 @@ from permgrad.attribution.request.arguments import (
     row_target_of,
     task_of_loss,
 )
-from permgrad.attribution.request.registry import Method, refuse_interactions
+from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.request.takes import kind_of_model, refuse_apart, said_of
 from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor, HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
@@ -59,31 +56,23 @@ Tensors = tuple[Tensor, ...]
 _OWN_BACKGROUND = 200
 
 
-def is_estimator(model: Any) -> bool:
-    """Return whether a model is an estimator of permgrad. Their module is not loaded for other models."""
-    module = sys.modules.get("permgrad.models.estimators.hynn")
-    return module is not None and isinstance(model, (module.HyNNClassifier, module.HyNNRegressor))
-
-
-def build_request(arguments: Arguments, chosen: Method | None, name: str, *, decided: bool = True) -> Request:
+def build_request(
+    arguments: Arguments, chosen: Method | None, name: str, *, by: str = "", decided: bool = True
+) -> Request:
     """Check and resolve every argument. ``decided``: the share of errors is that of the classes a model decides for.
 
-    ``chosen`` is the method. None: what is asked needs none.
+    ``chosen`` is the method. None: what is asked needs none. ``by``: who asks, one of ``takes.CALLERS``.
     """
     arguments = with_columns(arguments)
-    scope, options = resolve_scope(chosen, name, arguments.scope), resolve_options(chosen)
-    sampling = options.get("sampling", "marginal")
-    used = (arguments.scoring is not None, sampling != "marginal")
-    for argument in compress(("scoring=", f"sampling={sampling!r}"), used):
-        refuse_interactions(options, argument)
-    rows = _reader(arguments.model.model)(arguments, scope, options)
-    _refuse_two_groupings(arguments, options)
-    row_offset = check_row_offset(arguments.row_offset or 0, shared=rows["donors"] is rows["inputs"])
+    scope, options = resolve_scope(chosen, arguments.scope), resolve_options(chosen)
+    said = said_of(arguments, scope, options, by)
+    refuse_apart(chosen, name, said)
+    rows = _READERS[kind_of_model(arguments.model.model)](arguments, scope, options)
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     if subject.outputs.of_labels:  # whose logits are infinite
         arguments = replace(arguments, scale="probability")
     if subject.place is not None:
-        _check_masks(arguments, scope)
+        refuse_apart(chosen, name, said | {"masks": "y of masks"})
     loss = resolve_loss(subject.outputs, arguments.loss, subject.place)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and decided:
         rows["subject"] = subject = subject.deciding()
@@ -96,13 +85,13 @@ def build_request(arguments: Arguments, chosen: Method | None, name: str, *, dec
     if subject.task != "classification" and subject.outputs.count > 1:
         subject.outputs = replace(subject.outputs, loss_columns=targets)
     if row_target is not None:
-        check_row_target(chosen, scope)
+        refuse_apart(chosen, name, said | {"row target": "a target for each row"})
         rows |= {"targets": (0,), **each_row_by_itself(rows, row_target, classes, arguments.scale)}
     return Request(
         **{"targets": targets, **rows},
         scope=scope,
         options=options,
-        row_offset=row_offset,
+        row_offset=arguments.row_offset or 0,
         y=y,
         classes=None if classes is y else classes,
         labels=None if classes is None else subject.outputs.labels_in(arguments.y, classes),
@@ -116,16 +105,9 @@ def build_request(arguments: Arguments, chosen: Method | None, name: str, *, dec
         automatic=arguments.automatic,
         seed=resolve_seed(arguments.random_state),
         batch_size=arguments.model.batch_size,
-        sampling=sampling,
+        sampling=options.get("sampling", "marginal"),
         **{name: getattr(arguments, name) for name in ("scale", "level", "scoring", "progress")},
     )
-
-
-def _refuse_two_groupings(arguments: Arguments, options: Mapping[str, Any]) -> None:
-    """Refuse groups of features beside the blocks of a method."""
-    if isinstance(options.get("blocks"), Mapping) and arguments.groups is not None:
-        problem = "groups= and blocks= both say which features belong together"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")
 
 
 def _read_truth(
@@ -137,30 +119,6 @@ def _read_truth(
     if scope == "global" and classes is not None and isinstance(loss, str) and not scored:
         _check_classes(subject, inputs, classes)
     return y, classes
-
-
-def _check_masks(arguments: Arguments, scope: Scope) -> None:
-    """Refuse masks as y where no loss is measured."""
-    if scope == "local" or arguments.scoring is not None:
-        problem = "Masks as y are compared with maps by a loss, which scoring= and local methods do not use"
-        hint = "Leave y out, or choose method='permutation' without scoring="
-        raise InputError(problem, hint=hint, code="PG006")
-
-
-def _reader(model: Any) -> Callable[[Arguments, Scope, Mapping[str, Any]], dict[str, Any]]:
-    """Return what reads the rows for a model, as fields of a ``Request``."""
-    if isinstance(model, nn.Module):
-        return _read_network
-    return _read_table if is_estimator(model) else _read_predictor
-
-
-def _refuse_unread(arguments: Arguments, kind: str, *names: str) -> None:
-    """Refuse what is said of a model that has nothing of the kind."""
-    for name in names:
-        value = getattr(arguments.model, name)
-        if value is not None and not (isinstance(value, tuple) and not value):
-            problem = f"{name}= describes a torch network, and the model is {kind}"
-            raise InputError(problem, hint="Leave it out.", code="PG004")
 
 
 def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, *, part: bool) -> Tensors:
@@ -184,7 +142,7 @@ def _read_network(arguments: Arguments, scope: Scope, options: Mapping[str, Any]
     subject, known = _network_subject(arguments, given)
     layer, segments, readings = model.layer, model.segments, subject.readings()
     if options.get("sampling") == "conditional":
-        check_conditional(subject.input_names, subject.inputs, layer)
+        check_conditional(subject.input_names, subject.inputs)
     roles: Roles | None = None
     if layer is None:
         roles = find_roles(subject, model.hold, added)
@@ -251,7 +209,6 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
 
     The players of a model of another library with an encoder of permgrad are raw columns.
     """
-    _refuse_unread(arguments, "a predictor of tables", "head", "hold", "segments", "tokenizer", "layer")
     encoded = hasattr(arguments.model.model, "of_encoded")
     subject = _predictor_subject(arguments, encoded=encoded)
     if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
@@ -303,9 +260,6 @@ def _predictor_subject(arguments: Arguments, *, encoded: bool) -> Any:
 # ---- a fitted estimator ----------------------------------------------------------------------------------------------
 def _read_table(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the subject, its encoded rows, background and players, as fields of a ``Request``."""
-    kind = "an estimator of permgrad"
-    _refuse_unread(arguments, kind, "head", "hold", "segments", "tokenizer", "layer")
-    _refuse_unread(arguments, kind, "task", "class_names", "returns")
     subject = HybridSubject(arguments.model.model)
     inputs = subject.read(arguments.X)
     if len(inputs[0]) == 0:
@@ -468,3 +422,6 @@ def _told(score: Floats, own: np.ndarray) -> float:
     others = np.sort(score[~own])
     below, up_to = (np.searchsorted(others, score[own], side) for side in ("left", "right"))
     return float((below + up_to).mean() / 2 / len(others))
+
+
+_READERS = {"network": _read_network, "estimator": _read_table, "predictor": _read_predictor}

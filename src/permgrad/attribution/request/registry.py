@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, fields
@@ -9,15 +10,29 @@ from typing import Any, ClassVar, Literal, Protocol, dataclass_transform
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request.request import Request, Scope
-from permgrad.base.errors import InputError
 from permgrad.base.near_names import with_near_names
 from permgrad.base.registry import Registry
 
+#: Kinds of models.
+MODELS = ("network", "estimator", "predictor")
+#: What a method may declare. ``parts``: rows in parts. ``global parts``: a global importance of them, in which sums are
+#: merged. ``local order``, ``global order``: interactions in single rows, and of the loss. ``lone modality``: groups of
+#: whole modalities where there is one, which no method takes: there is nothing to share.
+OF_METHODS = (
+    *MODELS, "parts", "global parts", "refits", "scoring", "sample_weight", "row target", "local order", "global order",
+    "lone modality",
+)  # fmt: skip
+#: What methods of permgrad take unless they say otherwise.
+USUAL = frozenset({*MODELS, "parts", "sample_weight", "row target"})
+#: What games take that measure what replacing a player does to a loss.
+GAME = USUAL | {"global parts", "refits", "scoring"}
+
 
 class Method(Protocol):
-    """A method of attribution: its scopes, the default first, and its settings."""
+    """A method of attribution: its scopes, the default first, what else of a call it takes, and its settings."""
 
     scopes: ClassVar[tuple[Scope, ...]]
+    takes: ClassVar[frozenset[str]]
 
     def settings(self) -> dict[str, Any]:
         """Return its options by name."""
@@ -36,10 +51,12 @@ class Configured:
     """A method whose options are the fields of its class, as in ``Shapley(max_permutations=200)``.
 
     A subclass declares each option with its type and default. It becomes a frozen dataclass, and ``options`` is built
-    from its fields. ``inner`` are settings that only permgrad's own pages and checks change, see ``tuned``.
+    from its fields. ``inner`` are settings that only permgrad's own pages and checks change, see ``tuned``. ``takes``
+    are some of ``OF_METHODS``.
     """
 
     scopes: ClassVar[tuple[Scope, ...]]
+    takes: ClassVar[frozenset[str]] = USUAL
     options: ClassVar[Mapping[str, Any]] = {}
     inner: ClassVar[Mapping[str, Any]] = {}
 
@@ -55,9 +72,9 @@ class Configured:
         """Return the options and the inner settings, as ``Request.options`` has them."""
         return {**self.inner, **{name: getattr(self, name) for name in self.options}, **vars(self).get("_tuned", {})}
 
+    @abstractmethod
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         changed = changed_options(self)
@@ -67,11 +84,14 @@ class Configured:
 class PlayedMethod(Configured):
     """Methods that play games with donors. ``incremental=False`` is the dense reference."""
 
+    takes: ClassVar[frozenset[str]] = GAME
     inner: ClassVar[Mapping[str, Any]] = {"incremental": True, "workers": 1, "tolerance": None}
 
 
 class PairedMethod(PlayedMethod):
     """The options of methods that also measure interactions of the loss. ``permgrad`` describes them."""
+
+    takes: ClassVar[frozenset[str]] = GAME | {"global order"}
 
     sampling: Literal["marginal", "conditional"] = "marginal"
     order: int = 1
@@ -116,10 +136,3 @@ def name_of(method: Configured) -> str:
     """Return the name under which a method is registered."""
     kind: Any = type(method)
     return next(name for name, entry in methods.items() if entry is kind)
-
-
-def refuse_interactions(options: Mapping[str, Any], argument: str) -> None:
-    """Refuse interactions together with an argument that works without them."""
-    if options.get("order", 1) != 1:
-        problem = f"order={options['order']!r} cannot be used with {argument}"
-        raise InputError(problem, hint="Leave one of them out.", code="PG006")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.soundness import out_of_order
 from permgrad.attribution.subject.subject import Subject
-from permgrad.base.errors import InputError, PermgradError, error_in_words, is_out_of_memory
+from permgrad.base.errors import InputError, error_in_words, turned
 from permgrad.base.threads import together
 
 Tensors = tuple[Tensor, ...]
@@ -92,19 +92,15 @@ def _weighs_as(weighted: Tensor, plain: Tensor, weights: Tensor) -> bool:
     return not bool(off.any())
 
 
-@contextmanager
-def differentiating() -> Iterator[None]:
+def differentiating() -> AbstractContextManager[None]:
     """Differentiate a user's network in the body. Its errors become messages, except for lack of memory."""
-    try:
-        yield
-    except PermgradError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
+
+    def said(error: Exception) -> InputError:
         problem = f"Gradient methods need a network that torch can differentiate, but it raised {error_in_words(error)}"
         hint = "Fix the network, or choose method='permutation', 'shapley' or 'lime'"
-        raise InputError(problem, hint=hint, code="PG034") from error
+        return InputError(problem, hint=hint, code="PG034")
+
+    return turned(said, memory=True)
 
 
 def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tensors:

@@ -40,16 +40,18 @@ class Reference:
 def reference_rows(places: Places, choice: Any, most: int, reference_class: Any = None) -> Reference:
     """Return the rows that the explained rows are compared with. ``choice``: see ``IntegratedGradients``."""
     request = places.request
-    if not isinstance(choice, str):
-        return _users_rows(request, choice, reference_class)
-    if choice == "auto":
+    of_user = not isinstance(choice, str)
+    if not of_user and choice == "auto":
         choice = "median" if request.subject.encoded_names or not request.shared else "zeros"
-    named_class = choice.startswith(_CLASS)
-    if not named_class and choice not in REFERENCES:
+    named_class = not of_user and choice.startswith(_CLASS)
+    if not of_user and not named_class and choice not in REFERENCES:
         raise _unknown(request, choice)
-    if reference_class is not None and (named_class or choice == "zeros"):
-        problem = f"reference_class={shown(reference_class)} and baseline={choice!r} cannot be combined"
+    if reference_class is not None and (of_user or named_class or choice == "zeros"):
+        other = "a table as baseline=" if of_user else f"baseline={choice!r}"
+        problem = f"reference_class={shown(reference_class)} and {other} cannot be combined"
         raise InputError(problem, hint="Pass one of them", code="PG006")
+    if of_user:
+        return _users_rows(request, choice)
     if choice == "zeros":
         return _zeros(places)
     label = choice.removeprefix(_CLASS) if named_class else reference_class
@@ -107,11 +109,8 @@ def _of_background(request: Request, choice: str, *, label: Any, most: int) -> R
     return Reference(row, choice, f"{what} over {len(rows[0]):,} {where}")
 
 
-def _users_rows(request: Request, rows: Any, reference_class: Any) -> Reference:
+def _users_rows(request: Request, rows: Any) -> Reference:
     """Return the user's rows as the network takes them."""
-    if reference_class is not None:
-        problem = f"reference_class={shown(reference_class)} and a table as baseline= cannot be combined"
-        raise InputError(problem, hint="Leave one of them out", code="PG006")
     if request.subject.encoded_names:
         if is_series(rows):
             rows = rows.to_frame().T.infer_objects()
@@ -136,15 +135,15 @@ def _unknown(request: Request, choice: Any) -> InputError:
 def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     """Return the background rows of one class and its name. ``label`` is the value or text of the class."""
     subject, classes = request.subject, request.subject.background_classes
+    needed, hint = "", "Pass baseline= with rows of that class"
     if subject.task != "classification":
-        problem = f"The reference class {shown(label)} needs a classifier, and the model is a regression"
-        raise InputError(problem, hint="Pass baseline='median', or rows", code="PG006")
-    if classes is None or request.background_kind == "given":
+        needed, hint = "a classifier, and the model is a regression", "Pass baseline='median', or rows"
+    elif classes is None:
+        needed = "an estimator of permgrad, which keeps training rows, and the model is a torch network"
+    elif request.background_kind == "given":
         needed = "the training rows kept in the model, and the rows of background= have no classes"
-        if classes is None:
-            needed = "an estimator of permgrad, which keeps training rows, and the model is a torch network"
-        problem = f"A reference class needs {needed}"
-        raise InputError(problem, hint="Pass baseline= with rows of that class", code="PG006")
+    if needed:
+        raise InputError(f"A reference class needs {needed}", hint=hint, code="PG006")
     names = list(subject.outputs.class_names)
     check_choice("reference class", text_of(label), names)
     position = names.index(text_of(label))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -19,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from permgrad.attribution.subject.remedies import ONE_GRAPH, SETTING
 from permgrad.base.arrays import Array
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import Fault, InputError, refusing, shown
 from permgrad.base.late import is_frame, is_pandas, is_series, pd
 
 Passing = Literal["keywords", "positions", "whole", "listed"]
@@ -155,14 +156,15 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     return tuple(forms), tensors
 
 
-def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+@refusing
+def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> Iterator[Fault]:
     """Refuse inputs of different lengths, without rows, or without a row dimension."""
     for name, tensor in zip(names, tensors, strict=True):
         if tensor.ndim == 0:
             problem = f"Every input must have one entry per row, got a single number for {name!r}"
             setting = SETTING.format(f"{name.rpartition('.')[2]}={tensor.item()}")
             hint = f"Pass an array (rows, …), or leave a setting of the forward out: {setting}"
-            raise InputError(problem, hint=hint, code="PG007")
+            yield problem, hint, "PG007"
     lengths = {name: len(tensor) for name, tensor in zip(names, tensors, strict=True)}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -170,9 +172,9 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
         # The edges of a graph are pairs of numbers of its nodes.
         pairs = any(one.ndim == 2 == len(one) and not one.is_floating_point() for one in tensors)
         hint = "Pass the same rows of each input" + f". {ONE_GRAPH}" * pairs
-        raise InputError(problem, hint=hint, code="PG007")
+        yield problem, hint, "PG007"
     if 0 in lengths.values():
-        raise InputError("The inputs have no rows", hint="Pass the rows to explain", code="PG013")
+        yield "The inputs have no rows", "Pass the rows to explain", "PG013"
 
 
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
@@ -415,18 +417,13 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
     if is_frame(value):
         columns = tuple(str(column) for column in value.columns)
         value = _numbers_of_frame(value, columns, name)
-    try:
+    array, of = np.zeros(0, dtype=object), "entries that differ in shape"
+    with suppress(ValueError):
         array = value.to_numpy() if is_series(value) else np.asarray(value)
-    except ValueError as error:
-        problem = (
-            f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} for {name!r}, whose "
-            "entries differ in shape"
-        )
-        raise InputError(problem, hint="Pass its tensors", code="PG001") from error
+        of = str(array.dtype)
     if array.dtype.kind not in "fiub":
         raise InputError(
-            f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {array.dtype} for "
-            f"{name!r}",
+            f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {of} for {name!r}",
             hint=f"Pass its numbers, or leave {name} out if it is no input of the network"
             + f", or is a setting of its forward: {SETTING.format(f'{name}={shown(value)}')}" * isinstance(value, str),
             code="PG001",
@@ -454,17 +451,14 @@ def _numbers_of_frame(frame: pd.DataFrame, columns: tuple[str, ...], name: str) 
 
 def _dense(value: Tensor, name: str) -> Tensor:
     """Return a user's tensor detached from its graph. Refuse complex and sparse ones."""
-    if value.is_complex():
-        problem = f"Inputs must be real numbers, but {name!r} is complex"
-        raise InputError(problem, hint="Pass its real and imaginary parts", code="PG001")
-    if value.is_meta:
-        problem = f"Inputs must hold numbers, but {name!r} is on the meta device"
-        raise InputError(problem, hint="Pass its rows", code="PG001")
-    if value.is_quantized:
-        problem = f"Inputs must be real or whole numbers, but {name!r} is quantised"
-        raise InputError(problem, hint=f"Pass {name}.dequantize()", code="PG001")
-    if value.is_nested or value.layout != torch.strided:
-        dense = "to_padded_tensor(0.0), with lengths or a mask as a further input" if value.is_nested else "to_dense()"
-        problem = f"Inputs must be dense, but {name!r} is {'a nested tensor' if value.is_nested else value.layout}"
-        raise InputError(problem, hint=f"Pass {name}.{dense}", code="PG001")
+    for odd, fact, instead in (
+        (value.is_complex(), "complex", "its real and imaginary parts"),
+        (value.is_meta, "on the meta device", "its rows"),
+        (value.is_quantized, "quantised", f"{name}.dequantize()"),
+        (value.is_nested, "nested", f"{name}.to_padded_tensor(0.0), with lengths or a mask as a further input"),
+        (value.layout != torch.strided, value.layout, f"{name}.to_dense()"),
+    ):
+        if odd:
+            problem = f"Inputs must be dense tensors of real or whole numbers, but {name!r} is {fact}"
+            raise InputError(problem, hint=f"Pass {instead}", code="PG001")
     return value.detach()

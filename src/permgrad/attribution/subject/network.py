@@ -44,7 +44,18 @@ from permgrad.attribution.subject.readings import find_readings
 from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
 from permgrad.attribution.subject.soundness import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
-from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    PermgradError,
+    counted,
+    error_in_words,
+    is_out_of_memory,
+    listed,
+    refusing,
+    turned,
+    warn_user,
+)
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device
 from permgrad.models.fast.inference import fold
@@ -448,16 +459,13 @@ class NetworkSubject(Subject):
         as it is: the batch is halved then.
         """
         followed = torch.is_grad_enabled()
+
+        def said(error: Exception) -> ForwardError:
+            return ForwardError(error, shapes_in_words(names or self.input_names, tensors))
+
         try:
-            with on_users_device():
+            with turned(said, memory=True), on_users_device():
                 yield
-        except PermgradError:
-            raise
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            shapes = shapes_in_words(names or self.input_names, tensors)
-            raise ForwardError(error, shapes) from error
         finally:
             if torch.is_grad_enabled() != followed:
                 torch.set_grad_enabled(followed)
@@ -497,15 +505,16 @@ class NetworkSubject(Subject):
         return {"head": self.picked, **known, **self.noted}
 
 
-def _check_initialised(module: nn.Module) -> None:
+@refusing
+def _check_initialised(module: nn.Module) -> Iterator[Fault]:
     """Refuse a network without weights."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             hint = "Call the network once on some rows, train it or load its weights"
-            raise InputError(f"The lazy parameter {name!r} of the network has no values yet", hint=hint, code="PG031")
+            yield f"The lazy parameter {name!r} of the network has no values yet", hint, "PG031"
         if tensor.is_meta:
             problem = f"The parameter {name!r} of the network is on the meta device and has no values"
-            raise InputError(problem, hint="Load its weights", code="PG031")
+            yield problem, "Load its weights", "PG031"
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

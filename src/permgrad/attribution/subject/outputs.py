@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from permgrad.attribution.subject.heads import MASKS
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
-from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
+from permgrad.base.errors import Fault, InputError, by_count, counted, refusing, shown, warn_user
 from permgrad.base.late import is_frame
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
@@ -468,16 +468,17 @@ def _tolerance(outputs: Tensor) -> float:
     return _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
 
 
-def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool = False) -> None:
+@refusing
+def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool = False) -> Iterator[Fault]:
     """Refuse outputs that cannot be probabilities or their logarithms. NaN is checked elsewhere."""
     low, high = torch.stack(outputs.aminmax()).tolist()
     but = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
         problem = f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}"
-        raise InputError(problem, hint="Pass returns='logits' to pg.Model", code="PG032")
+        yield problem, "Pass returns='logits' to pg.Model", "PG032"
     if kind == "log_probabilities" and high > max(tolerance, 1e-3):
         problem = f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}"
-        raise InputError(problem, hint="Pass returns='logits' to pg.Model", code="PG032")
+        yield problem, "Pass returns='logits' to pg.Model", "PG032"
 
 
 #: What outputs of one and the same row may differ by, as a share of their size: batches of other sizes round otherwise,

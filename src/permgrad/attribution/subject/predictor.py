@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,8 @@ from permgrad.attribution.subject.outputs import (
 from permgrad.attribution.subject.soundness import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.base.arrays import Array, Floats
-from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory, listed, warn_user
+from permgrad.base.checks import as_numbers
+from permgrad.base.errors import Fault, InputError, counted, error_in_words, listed, refusing, turned, warn_user
 from permgrad.base.late import pd
 from permgrad.models.devices import on_users_device
 from permgrad.models.undisturbed import seeded
@@ -120,16 +121,17 @@ class PredictorSubject(Subject):
             loss=own,
         )
 
-    def _refuse(self, kind: str | None, task: str | None, class_names: Any) -> None:
+    @refusing
+    def _refuse(self, kind: str | None, task: str | None, class_names: Any) -> Iterator[Fault]:
         """Refuse a classifier that learned one class, and one that is called a regression."""
         call = self.call
         if class_names is None and call.classes is not None and len(call.classes) == 1:
             problem = f"The model learned from rows of one class only, {str(call.classes[0])!r}, and always predicts it"
             hint = "Fit it on rows of several classes: are the training rows sorted by class?"
-            raise InputError(problem, hint=hint, code="PG031")
+            yield problem, hint, "PG031"
         if task == "regression" and kind is None and call.kind is not None:
             problem = f"task='regression' does not suit a classifier, whose outputs are {call.kind}"
-            raise InputError(problem, hint="Leave task out", code="PG006")
+            yield problem, "Leave task out", "PG006"
 
     def _named_columns(self, y: Any, names: Any) -> Any:
         """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
@@ -260,18 +262,16 @@ class PredictorSubject(Subject):
     def forward(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Tensor:
         """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed."""
         rows = len(tensors[0])
-        try:
+        which, hint = (
+            f"The predictor failed on {counted(rows, 'row')}",
+            "It must accept rows of the table with cells of other rows",
+        )
+        if self.width is None:
+            hint = "These are the inputs unchanged: pass the columns that the predictor was fitted on"
+        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", hint, "PG032"), memory=True):
             table = self.form.write(tensors[0])
             with on_users_device():
                 returned = self.call.function(table if names is None else self.form.library.rename(table, names))
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            hint = "It must accept rows of the table with cells of other rows"
-            if self.width is None:
-                hint = "These are the inputs unchanged: pass the columns that the predictor was fitted on"
-            problem = f"The predictor failed on {counted(rows, 'row')}: {error_in_words(error)}"
-            raise InputError(problem, hint=hint, code="PG032") from error
         numbers = self._as_numbers(returned, rows)
         if self.width is not None and numbers.shape[1] != self.width:
             problem = f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before"
@@ -291,12 +291,8 @@ class PredictorSubject(Subject):
         if self.call.one_hot and values.size == rows:
             return self._one_hot(values.reshape(-1))
         if values.dtype.kind not in "fiub":
-            try:
-                values = values.astype(np.float64)
-            except (TypeError, ValueError):
-                problem = f"The predictor must return numbers, got {values.dtype} such as {values.ravel()[:1].tolist()}"
-                hint = "Pass its predict_proba, or a function that returns a probability for each class"
-                raise InputError(problem, hint=hint, code="PG032") from None
+            hint = "Pass its predict_proba, or a function that returns a probability for each class"
+            values = as_numbers("What the predictor returns", values, hint, "PG032")
         wide = values.reshape(len(values), -1) if values.ndim and len(values) == rows else values
         if wide.ndim != 2 or values.ndim > 2 or wide.shape[1] == 0:
             problem = (

@@ -6,6 +6,7 @@ Every subject predicts. Its other capabilities are methods here, and nobody asks
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -64,9 +65,9 @@ class Subject:
         return self.outputs.task
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
+    @abstractmethod
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows in the user's form as the network takes them."""
-        raise NotImplementedError
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — an encoder tells columns apart
         """Return which positions of an input, bool ``shape``, hold numbers that may be moved a little."""
@@ -108,17 +109,17 @@ class Subject:
         """Refuse a model without a gradient towards the inputs at ``places``."""
 
     # ---- predicting --------------------------------------------------------------------------------------------------
+    @abstractmethod
     def open(self) -> Any:
         """Return a context manager that puts the module into eval mode and then restores it."""
-        raise NotImplementedError
 
     def steady(self, inputs: Sequence[Tensor]) -> AbstractContextManager[None]:  # noqa: ARG002 — of what remembers
         """Return a context manager that refuses a model if calls in its body change what later calls return."""
         return nullcontext()
 
+    @abstractmethod
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the network's raw outputs, ``(b, K)``, differentiable. The tensors are never changed."""
-        raise NotImplementedError
 
     def in_company(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return rows as the network takes them: a single one twice where it does not take it alone."""

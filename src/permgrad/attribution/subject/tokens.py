@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.lookups import configured_pad
 from permgrad.attribution.subject.words import NO_LIMIT, Tokens, Words, as_tokens, split_ids
-from permgrad.base.checks import check_kind, is_whole
-from permgrad.base.errors import InputError, by_count, listed, unknown, warn_user
+from permgrad.base.checks import check_choice, check_kind, is_whole
+from permgrad.base.errors import InputError, by_count, listed, warn_user
 from permgrad.base.late import pd
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
     check_kind("hold=", hold, (Iterable, NoneType), "a list of names of inputs", fix)
     wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
     for name in wanted:
-        if name not in names:
-            raise unknown("input in hold=", name, names)
+        check_choice("input in hold=", name, names)
     return wanted
 
 

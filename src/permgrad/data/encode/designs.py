@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from permgrad.base.arrays import Floats, Floats32, Integers
+from permgrad.base.errors import must
 from permgrad.base.registry import Registry
 from permgrad.data.types.identifiers import MARKS, PICTURES, UNSPACED, has_words
 
@@ -196,8 +197,10 @@ class Words:
         parts = {}
         for part, one in content.items():
             entries, rarity = _entries(one), np.asarray(one["rarity"], dtype=np.float64)
-            if part not in ("words", "pieces") or rarity.shape != (len(entries),) or not np.isfinite(rarity).all():
-                raise ValueError(f"{part!r:.60} of {len(entries)} entries with weights {rarity.shape}")
+            must(
+                part in ("words", "pieces") and rarity.shape == (len(entries),) and np.isfinite(rarity).all(),
+                f"{part!r:.60} of {len(entries)} entries with weights {rarity.shape}",
+            )
             parts[part] = entries, rarity
         return cls(parts)
 
@@ -205,8 +208,10 @@ class Words:
 def _entries(content: Mapping[str, Any]) -> list[str]:
     entries = content["entries"]
     is_list = isinstance(entries, list) and all(isinstance(entry, str) for entry in entries)
-    if not is_list or not entries or len(set(entries)) < len(entries):
-        raise ValueError(f"entries {entries!r:.60} are no list of different texts")
+    must(
+        is_list and entries and len(set(entries)) >= len(entries),
+        f"entries {entries!r:.60} are no list of different texts",
+    )
     return list(entries)
 
 

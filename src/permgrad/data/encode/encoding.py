@@ -14,7 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, by_count, counted, listed, nearest, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, nearest, warn_user
 from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, feature_of, words_of
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
@@ -463,8 +463,7 @@ class TableEncoder:
             return [self.date_parts_[feature].column]
         if feature in self.groups_:
             return list(self.groups_[feature])
-        if feature not in self.feature_names_in_:
-            raise unknown("feature", feature, [*self.feature_names_in_, *self.date_parts_, *self.groups_])
+        check_choice("feature", feature, [*self.feature_names_in_, *self.date_parts_, *self.groups_])
         return [feature]
 
     def parts_of(self, column: str) -> list[str]:

@@ -23,7 +23,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, must
 from permgrad.base.random import generator
 from permgrad.data.encode.designs import Cells, Design, Matrix, designs
 from permgrad.data.encode.slopes import Slope, find_centred, find_slopes
@@ -267,8 +267,8 @@ class Scores:
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
         """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
-        if dict(columns) != {name: self.width(name) for name in self.columns}:
-            raise ValueError(f"{self.outputs} scores of {list(self.columns)} for {dict(columns)}")
+        own = {name: self.width(name) for name in self.columns}
+        must(dict(columns) == own, f"{self.outputs} scores of {list(own)} for {dict(columns)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form. Weights are float32 as base64."""
@@ -293,13 +293,12 @@ class Scores:
                 weights = np.frombuffer(base64.b64decode(part["weights"], validate=True), dtype=np.float32)
                 width = int(part.get("width", made.outputs))
                 weights = weights.reshape(len(design.entries), width)
-                if width < 1 or not np.isfinite(weights).all():
-                    raise ValueError(f"weights of {name!r:.60} are not finite")
+                must(width >= 1 and np.isfinite(weights).all(), f"weights of {name!r:.60} are not finite")
                 made.columns.setdefault(name, []).append((part["kind"], design, weights))
         for name, mean in content.get("means", {}).items():
             made.means[name] = np.asarray(mean, dtype=np.float32)
-            if made.means[name].shape != (made.width(name),) or not np.isfinite(made.means[name]).all():
-                raise ValueError(f"means of {name!r:.60} are not {made.width(name)} numbers")
+            fits = made.means[name].shape == (made.width(name),) and np.isfinite(made.means[name]).all()
+            must(fits, f"means of {name!r:.60} are not {made.width(name)} numbers")
         return made
 
 

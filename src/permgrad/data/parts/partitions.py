@@ -8,7 +8,7 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +24,17 @@ from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_path, check_whole
 from permgrad.base.errors import (
     EnvironmentProblem,
+    Fault,
     InputError,
+    PermgradError,
     by_count,
     counted,
     did_you_mean,
     listed,
+    must,
+    refusing,
     shown,
+    turned,
     warn_user,
 )
 from permgrad.base.files import file_hash, why_missing
@@ -220,8 +225,7 @@ class PartitionedTable:
             ):
                 rows_read += len(record)
                 yield record
-            if rows_read != part.rows:
-                raise ValueError(f"{rows_read} rows where the footer says {part.rows}")
+            must(rows_read == part.rows, f"{rows_read} rows where the footer says {part.rows}")
 
     @cached_property
     def _types(self) -> tuple[dict[str, pa.Field], set[str]]:
@@ -340,21 +344,18 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
     return place, sorted(tables, key=lambda file: file.relative_to(place).as_posix())
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(path: Path) -> AbstractContextManager[None]:
     """Turn what can go wrong while a Parquet file is read into permgrad's errors."""
-    try:
-        yield
-    except (InputError, EnvironmentProblem):
-        raise
-    except FileNotFoundError:
-        problem = f"{str(path)!r} disappeared while the table was read"
-        raise MissingFileError(problem, hint="Bring it back.", code="PG010") from None
-    except PermissionError as error:
-        problem = f"Cannot read {str(path)!r}: {error.strerror}"
-        raise EnvironmentProblem(problem, hint="Check its permissions.", code="PG062") from error
-    except (pa.ArrowException, OSError, struct.error, *DAMAGE) as error:
-        raise InputError(f"{str(path)!r} is cut off, damaged or no Parquet file", "Write it again.", "PG011") from error
+
+    def said(error: Exception) -> PermgradError:
+        if isinstance(error, FileNotFoundError):
+            return MissingFileError(f"{str(path)!r} disappeared while the table was read", "Bring it back.", "PG010")
+        if isinstance(error, PermissionError):
+            problem = f"Cannot read {str(path)!r}: {error.strerror}"
+            return EnvironmentProblem(problem, hint="Check its permissions.", code="PG062")
+        return InputError(f"{str(path)!r} is cut off, damaged or no Parquet file", "Write it again.", "PG011")
+
+    return turned(said, pa.ArrowException, OSError, struct.error, *DAMAGE)
 
 
 def _footer_digest(path: Path) -> str:
@@ -444,13 +445,14 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None
 
 
-def _check_names(names: Sequence[str], path: str) -> None:
+@refusing
+def _check_names(names: Sequence[str], path: str) -> Iterator[Fault]:
     if not names:
-        raise InputError(f"{path!r} has no columns", hint="Write it again.", code="PG011")
+        yield f"{path!r} has no columns", "Write it again.", "PG011"
     if len(set(names)) < len(names):
         (repeated, _), *_ = Counter(names).most_common(1)
         problem = f"Column names must be unique, but {repeated!r} is in {path!r} more than once"
-        raise InputError(problem, hint="Rename the copies.", code="PG008")
+        yield problem, "Rename the copies.", "PG008"
 
 
 def _cut(files: Sequence[_File], rows_per_part: int) -> Iterator[Part]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.errors import InputError, by_count, listed, shown
+from permgrad.base.errors import Fault, InputError, by_count, listed, refusing, shown, turned
 from permgrad.base.late import is_frame, is_series, pd
 from permgrad.data.read.image_cells import ImageCell, stamp_of, with_image_cells
 
@@ -68,16 +68,23 @@ def check_characters(texts: Iterable[object], what: str) -> None:
             raise InputError(problem, hint=hint, code="PG014") from None
 
 
+@refusing
+def _check_array(array: Array) -> Iterator[Fault]:
+    if array.ndim != 2:
+        problem = f"Expected 2D array, got {array.ndim}D array instead (shape {array.shape})"
+        yield problem, "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row.", "PG007"
+    if array.dtype.kind == "c":
+        yield "Complex data not supported: X must hold real numbers", "Pass X.real and X.imag as columns.", "PG001"
+
+
 def _bare_frame(X: Any) -> pd.DataFrame:
     if hasattr(X, "to_pandas") and not is_series(X):
         frame: pd.DataFrame = X.to_pandas()
         return frame.copy(deep=False)
     if isinstance(X, Mapping):
-        try:
+        rule, hint = "X must map each column to its cells, all of one length", "Pass for example {'age': [31, 40]}."
+        with turned(lambda error: InputError(f"{rule}: {error}", hint, "PG007"), ValueError):
             return pd.DataFrame(dict(X))
-        except ValueError as error:
-            problem = f"X must map each column to its cells, all of one length: {error}"
-            raise InputError(problem, hint="Pass for example {'age': [31, 40]}.", code="PG007") from None
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise InputError("X is a sparse matrix, but sparse input is not supported", "Pass X.toarray().", "PG001")
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
@@ -89,13 +96,7 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         frame = pd.DataFrame([list(row) for row in X])
     else:
         array = np.asarray(X)
-        if array.ndim != 2:
-            problem = f"Expected 2D array, got {array.ndim}D array instead (shape {array.shape})"
-            hint = "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row."
-            raise InputError(problem, hint=hint, code="PG007")
-        if array.dtype.kind == "c":
-            problem = "Complex data not supported: X must hold real numbers"
-            raise InputError(problem, hint="Pass X.real and X.imag as columns.", code="PG001")
+        _check_array(array)
         frame = pd.DataFrame(array)
         frame = frame.infer_objects() if array.dtype == object else frame
     frame.columns = pd.Index([f"x{i}" for i in range(frame.shape[1])], dtype=object)
@@ -279,9 +280,10 @@ class RowLines:
         try:
             yield
         except CellError as error:
-            if self.lines is None or error.number is None:
-                raise
-            raise error.placed(f"line {self.lines[error.number]} of {str(self.file)!r}") from None
+            placed: InputError = error
+            if self.lines is not None and error.number is not None:
+                placed = error.placed(f"line {self.lines[error.number]} of {str(self.file)!r}")
+            raise placed from None
 
 
 def _container_error(series: pd.Series[Any], name: str) -> InputError:

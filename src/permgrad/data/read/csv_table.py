@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import InputError, by_count, counted, listed, warn_user
+from permgrad.base.errors import Fault, InputError, by_count, counted, listed, refusing, warn_user
 from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records, is_number, sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
@@ -225,12 +225,13 @@ def _read(
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
-def _check_header(header: list[str], records: list[list[str]], file: str) -> None:
+@refusing
+def _check_header(header: list[str], records: list[list[str]], file: str) -> Iterator[Fault]:
     """Refuse lines that are no header: comments, a title, delimiters where none belong."""
     width = len(header)
     if header[0].startswith(COMMENTS) and (width == 1 or width < len(records[-1])):
         problem = f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns"
-        raise InputError(problem, hint="Remove such lines.", code="PG011")
+        yield problem, "Remove such lines.", "PG011"
     if width == 1:
         _check_single(header[0], [record[0] for record in records], file)
     empty = [place for place, name in enumerate(header, start=1) if not name]
@@ -245,10 +246,11 @@ def _check_header(header: list[str], records: list[list[str]], file: str) -> Non
     elif (filled != [1] and 2 * len(filled) >= width) or len(empty) == width:
         fix = "name it, or delete the lines above the header, such as a title"
     if fix:
-        raise InputError(f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)", fix, "PG011")
+        yield f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)", fix, "PG011"
 
 
-def _check_single(header: str, cells: list[str], file: str) -> None:
+@refusing
+def _check_single(header: str, cells: list[str], file: str) -> Iterator[Fault]:
     """Refuse a table of one column that another sign seems to part."""
     for sign in _UNCOMMON:
         counts = {cell.count(sign) for cell in cells}
@@ -259,10 +261,10 @@ def _check_single(header: str, cells: list[str], file: str) -> None:
                 f"The delimiter must be comma, semicolon, tab or pipe, but {file!r} seems to use {name}: "
                 f"its only column would be {header!r}"
             )
-            raise InputError(problem, hint="Save it again with commas.", code="PG011")
+            yield problem, "Save it again with commas.", "PG011"
     if any(sign in header for sign in DELIMITERS):
         problem = f"No delimiter splits {file!r}: its only column would be {header!r}"
-        raise InputError(problem, hint="Check its quotes and save it with commas.", code="PG011")
+        yield problem, "Check its quotes and save it with commas.", "PG011"
 
 
 def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:

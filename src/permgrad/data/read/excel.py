@@ -24,6 +24,7 @@ from permgrad.base.errors import (
     did_you_mean,
     error_in_words,
     listed,
+    turned,
     warn_user,
 )
 from permgrad.data.read.parquet import DAMAGE
@@ -54,18 +55,17 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
     import openpyxl
 
     _check_size(content, file)
-    try:
+    which = f"{str(file)!r} is a damaged Excel file"
+    hint, damage = "Open it, and save it again as .xlsx or CSV.", (*DAMAGE, OSError, EOFError, zlib.error)
+    with turned(
+        lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG011"), *damage, zipfile.BadZipFile
+    ):
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         chosen = _choose(book.worksheets, file, sheet)
         # Files of other programs may give the size of a sheet wrong.
         chosen.reset_dimensions()
         rows = [(place, row) for place, row in enumerate(chosen.iter_rows(values_only=True), start=1) if _holds(row)]
         _check_formulas(content, file, chosen.title)
-    except InputError:
-        raise
-    except (*DAMAGE, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        problem = f"{str(file)!r} is a damaged Excel file ({error_in_words(error)})"
-        raise InputError(problem, hint="Open it, and save it again as .xlsx or CSV.", code="PG011") from error
     if not rows:
         raise InputError(f"Sheet {chosen.title!r} of {str(file)!r} is empty", "Choose another with --sheet.", "PG011")
     return _as_csv(rows)

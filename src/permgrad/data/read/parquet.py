@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from permgrad.base.errors import must
 from permgrad.base.late import pd
 from permgrad.data.read.whole_numbers import FIRST_INEXACT, nullable
 
@@ -98,8 +99,7 @@ def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         columns = [group.column(index) for index in range(group.num_columns)]
-        if [column.physical_type for column in columns] != types:
-            raise ValueError(f"a row group ({number}) whose columns are of other types than the schema's")
+        must([column.physical_type for column in columns] == types, f"other types in row group {number}")
         yield group.num_rows, columns
 
 
@@ -134,8 +134,7 @@ class ColumnLayout:
             if isinstance(one, dict):
                 first += [one["name"]] if one.get("name") is not None else []
                 continue
-            if one not in schema.names:
-                raise ValueError(f"an index of a column that is not there ({one!r})")
+            must(one in schema.names, f"an index of a column that is not there ({one!r})")
             if described.get(one, {}).get("name") is None:
                 hidden.add(one)
             else:
@@ -182,11 +181,11 @@ def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
             continue
         # Whole numbers that stay within 64 bits, however many rows there are.
         ends, bounds = [one.get(end) for end in ("start", "stop", "step")], (2**62, 2**62, 2**31)
-        if not (
-            ends[2] and all(isinstance(end, int) and abs(end) < most for end, most in zip(ends, bounds, strict=True))
-        ):
-            raise ValueError(f"an index that does not number the rows ({one!r:.100})")
-        if not isinstance(name, str) or name in (*formulas, *schema.names):
-            raise ValueError(f"an index that is counted, and stored or counted again ({name!r:.100})")
+        must(
+            ends[2] and all(isinstance(end, int) and abs(end) < most for end, most in zip(ends, bounds, strict=True)),
+            f"an index that does not number the rows ({one!r:.100})",
+        )
+        is_new = isinstance(name, str) and name not in (*formulas, *schema.names)
+        must(is_new, f"an index that is counted, and stored or counted again ({name!r:.100})")
         formulas[name] = (ends[0], ends[2])
     return formulas

@@ -86,29 +86,26 @@ def unzipped(content: bytes, file: Path) -> bytes:
 
 def read_text(content: bytes, file: Path) -> str:
     """Return the text of a table's bytes, without byte order marks. A file of another kind, or damaged, is refused."""
+    signs = [(kind, fix) for sign, kind, fix in _KINDS if content.startswith(sign)]
     if content.startswith(b"PK") and _holds_arrays(content, file):
-        raise _another_kind(
-            file,
-            "a file of NumPy arrays (.npz)",
-            "save its table as CSV, and images in files that a column of the table names (--kind COL=image)",
-        )
-    for sign, kind, fix in _KINDS:
-        if content.startswith(sign):
-            raise _another_kind(file, kind, fix)
+        fix = "save its table as CSV, and images in files that a column of the table names (--kind COL=image)"
+        signs.insert(0, ("a file of NumPy arrays (.npz)", fix))
+    if signs:
+        raise _another_kind(file, *signs[0])
     text = _decoded(content, file).lstrip("\ufeff")
     head = text[:_LOOKED_AT]
     # Windows-1252 reads nearly any byte: control characters give a picture or an archive away.
-    if _looks_binary(head):
-        raise _another_kind(file, *_BINARY)
+    begins, fix = head.lstrip()[:200], "export it as CSV"
+    found = [_BINARY] if _looks_binary(head) else []
+    found += [(kind, fix) for pattern, kind in _TEXTS if re.match(pattern, begins, re.IGNORECASE)]
+    if found:
+        raise _another_kind(file, *found[0])
     place = text.find("\x00")
     if place >= 0:
         line, count = text.count("\n", 0, place) + 1, text.count("\x00")
         problem = f"Line {line} of {str(file)!r} holds a NUL byte" + f", the first of {count:,}" * (count > 1)
         fix = "remove the byte" if count == 1 else "remove them (in a shell: tr -d '\\000' < FILE > NEW)"
         raise InputError(problem, hint=f"Write the file again, or {fix}.", code="PG011")
-    for pattern, kind in _TEXTS:
-        if re.match(pattern, head.lstrip()[:200], re.IGNORECASE):
-            raise _another_kind(file, kind, "export it as CSV")
     return text
 
 

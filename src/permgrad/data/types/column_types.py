@@ -13,7 +13,7 @@ import numpy as np
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
-from permgrad.base.errors import InputError, counted, printable, unknown
+from permgrad.base.errors import InputError, counted, must, printable
 from permgrad.base.late import pd
 from permgrad.data.read import cells, dates
 from permgrad.data.read.cells import BLANK, PRESENT, CellError, CodesArgument, Distinct, Kinds, MissingCodes
@@ -105,10 +105,8 @@ class Schema:
         return iter(self.columns)
 
     def __getitem__(self, name: str) -> ColumnType:
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise unknown("column", name, self.names)
+        check_choice("column", name, self.names)
+        return next(column for column in self.columns if column.name == name)
 
     def of_kind(self, kind: Kind) -> list[str]:
         """Return the names of all columns of one kind."""
@@ -132,8 +130,7 @@ class Schema:
         """Read back what ``dataclasses.asdict`` made."""
         columns = tuple(ColumnType(**{**column, "flags": tuple(column["flags"])}) for column in content["columns"])
         for column in columns:
-            if not set(column.flags) <= set(FLAGS):
-                raise ValueError(f"unknown flags {column.flags}")
+            must(set(column.flags) <= set(FLAGS), f"unknown flags {column.flags}")
             _ = column.reason  # that no fact is missing
         return cls(columns)
 
@@ -194,8 +191,7 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str] | None 
     check_kind("kinds", kinds, (Mapping, NoneType), "None or a mapping of column to kind", fix)
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
-        if not isinstance(kind, str) or kind not in get_args(Kind):
-            raise unknown(f"kind of column {name!r}", kind, get_args(Kind))
+        check_choice(f"kind of column {name!r}", kind, get_args(Kind))
         if names is not None:
             check_choice("column in kinds", name, names)
     return declared

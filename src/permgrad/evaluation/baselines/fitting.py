@@ -7,7 +7,7 @@ import inspect
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -23,12 +23,14 @@ from threadpoolctl import threadpool_limits
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import (
     EnvironmentProblem,
+    Fault,
     InputError,
-    PermgradError,
     did_you_mean,
     error_in_words,
     keeping_warnings,
+    refusing,
     shown,
+    turned,
     two_sentences,
 )
 from permgrad.base.progress import Progress
@@ -297,14 +299,14 @@ def fit_estimator(
     step = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
     weighed = {} if weights is None else {f"{step}sample_weight": weights}
     started, worked = time.perf_counter(), time.process_time()
-    try:
-        model.fit(table, y, **weighed)
-    except PermgradError:
-        raise
-    except Exception as error:
+
+    def said(error: Exception) -> InputError:
         hint = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
         hint = "Leave the weights out, or choose another model." if "sample_weight" in str(error) else hint
-        raise InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032") from error
+        return InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032")
+
+    with turned(said):
+        model.fit(table, y, **weighed)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
     seen = np.zeros(0, dtype=np.int64)
     if len(labels):
@@ -429,21 +431,26 @@ def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:
     Raises:
         InputError: it is for another model, or names what is no setting of this one.
     """
-    shape = '{"model": NAME, "settings": {NAME: value, …}}'
-    if not baselines.get(name).estimator or not baselines.get(name).file:
-        raise InputError(f"{source} has settings, and {name} takes none", hint="Leave it out.", code="PG006")
-    if not isinstance(content, Mapping) or set(content) != {"model", "settings"}:
-        raise InputError(f"{source} does not hold settings of {name}", hint=f"It is {shape}.", code="PG011")
+    _check_form(content, name, source)
     settings = content["settings"]
-    if content["model"] != name or not isinstance(settings, Mapping):
-        problem = f"{source} has settings of {content['model']}, and the model is {name}"
-        raise InputError(problem, hint=f"It is {shape}.", code="PG011")
     check_available([name])
     names = settings_names(name)
     faults = [two_sentences(f"{key!r} is no setting", did_you_mean(key, names)) for key in settings if key not in names]
     if faults:
         raise InputError(f"{source} does not suit {name}: {' '.join(faults)}", code="PG001")
     return dict(settings)
+
+
+@refusing
+def _check_form(content: Any, name: str, source: str) -> Iterator[Fault]:
+    shape = '{"model": NAME, "settings": {NAME: value, …}}'
+    if not baselines.get(name).estimator or not baselines.get(name).file:
+        yield f"{source} has settings, and {name} takes none", "Leave it out.", "PG006"
+    if not isinstance(content, Mapping) or set(content) != {"model", "settings"}:
+        yield f"{source} does not hold settings of {name}", f"It is {shape}.", "PG011"
+    if content["model"] != name or not isinstance(content["settings"], Mapping):
+        problem = f"{source} has settings of {content['model']}, and the model is {name}"
+        yield problem, f"It is {shape}.", "PG011"
 
 
 def try_settings(settings: Mapping[str, Any], name: str, source: str) -> None:

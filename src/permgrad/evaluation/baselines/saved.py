@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from permgrad.base.checks import check_path
-from permgrad.base.errors import InputError, PermgradError, error_in_words, listed, warn_user
+from permgrad.base.errors import InputError, error_in_words, listed, must, turned, warn_user
 from permgrad.base.late import optional
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available, estimator_class
@@ -165,7 +165,8 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
 
 def _read_model(path: Path, task: str, trust: Sequence[str]) -> Any:
     """Return the model in a file, which its library wrote."""
-    try:
+    which = f"{path} cannot be read as a model"
+    with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", "Train it again.", "PG052")):
         if path.suffix == ".txt":
             return Booster(optional("lightgbm").Booster(model_file=str(path)))
         if path.suffix == ".ubj":
@@ -175,11 +176,6 @@ def _read_model(path: Path, task: str, trust: Sequence[str]) -> Any:
         if path.suffix == ".json":
             return estimator_class("catboost:CatBoost", task)().load_model(str(path), format="json")
         return _read_skops(path, trust)
-    except PermgradError:
-        raise
-    except Exception as error:
-        problem = f"{path} cannot be read as a model: {error_in_words(error)}"
-        raise InputError(problem, hint="Train it again.", code="PG052") from error
 
 
 def _read_skops(path: Path, trust: Sequence[str]) -> Any:
@@ -205,5 +201,7 @@ def _check_nodes(model: Any) -> None:
         inner = tree.children_left >= 0
         sides = (tree.children_left, tree.children_right)
         ahead = all(((side > places) & (side < tree.node_count))[inner].all() for side in sides)
-        if not ahead or not ((tree.feature >= 0) & (tree.feature < tree.n_features))[inner].all():
-            raise ValueError("a tree with a node that does not exist")
+        must(
+            ahead and ((tree.feature >= 0) & (tree.feature < tree.n_features))[inner].all(),
+            "a tree with a node that does not exist",
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import is_number
-from permgrad.base.errors import InputError
+from permgrad.base.errors import Fault, must, refusing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +58,10 @@ class Calibration:
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back what ``to_dict`` wrote."""
         curves = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"])
-        if any(len(x) != len(y) or not x for x, y in curves):
-            raise ValueError("the knots of an isotonic curve do not pair up")
+        must(not any(len(x) != len(y) or not x for x, y in curves), "the knots of an isotonic curve do not pair up")
         method, temperature = content["method"], content["temperature"]
-        if method not in (None, "prior", "temperature", "isotonic"):
-            raise ValueError(f"a calibration by {method!r:.40}")
-        if not is_number(temperature) or not temperature > 0:
-            raise ValueError(f"a temperature of {temperature!r:.40}")
+        must(method in (None, "prior", "temperature", "isotonic"), f"a calibration by {method!r:.40}")
+        must(is_number(temperature) and temperature > 0, f"a temperature of {temperature!r:.40}")
         return cls(method, tuple(map(float, content["shift"])), float(temperature), curves)
 
 
@@ -109,25 +106,26 @@ def fit_calibration(
     return Calibration("isotonic", curves=tuple(curves))
 
 
-def check_calibration(method: str, class_weights: Floats, classes: Array, y: Integers) -> None:
+@refusing
+def check_calibration(method: str, class_weights: Floats, classes: Array, y: Integers) -> Iterator[Fault]:
     """Refuse, before training, what cannot be calibrated."""
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]
         problem = f"calibration={method!r} needs class weights above 0, but class {label!r} has weight 0"
-        raise InputError(problem, hint="Give it a weight, or leave its rows out.", code="PG006")
+        yield problem, "Give it a weight, or leave its rows out.", "PG006"
     if method not in ("temperature", "isotonic"):
         return
     if len(y) == 0:
         problem = f"calibration={method!r} needs rows held out of training, but there are none"
         hint = "Pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none."
-        raise InputError(problem, hint=hint, code="PG006")
+        yield problem, hint, "PG006"
     missing = np.flatnonzero(np.bincount(y, minlength=len(classes)) == 0)
     if method == "isotonic" and len(missing):
         problem = (
             "calibration='isotonic' needs rows of every class among those held out of training, but none is of "
             f"class {classes[missing].tolist()[0]!r}"
         )
-        raise InputError(problem, hint="Pass a larger validation_fraction, or calibration='temperature'.", code="PG013")
+        yield problem, "Pass a larger validation_fraction, or calibration='temperature'.", "PG013"
 
 
 def best_temperature(logits: Floats, y: Integers, weights: Floats, *, spread: float = math.inf) -> float:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_class_names, check_rows, is_number
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
+from permgrad.base.errors import Fault, InputError, by_count, counted, listed, refusing, shown, turned, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters, first_no_number
 from permgrad.data.read.image_cells import with_image_cells
@@ -81,17 +81,18 @@ def _plain_rows(X: Any) -> Any:
     return X
 
 
-def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
+@refusing
+def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
     kinds = sorted({type(name).__name__ for name in frame.columns})
     if len(kinds) > 1 and "str" in kinds:
         problem = f"Column names must be all text or all of another type, got {', '.join(kinds)}"
-        raise InputError(problem, hint="Write X.columns = X.columns.astype(str).", code="PG008")
+        yield problem, "Write X.columns = X.columns.astype(str).", "PG008"
     if frame.shape[1] == 0:
         problem = f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required"
-        raise InputError(problem, hint="Add columns.", code="PG013")
+        yield problem, "Add columns.", "PG013"
     if len(frame) < least_rows:
         least = counted(least_rows, "row")
-        raise InputError(f"X must have at least {least}, got n_samples={len(frame)}", hint="Add rows.", code="PG013")
+        yield f"X must have at least {least}, got n_samples={len(frame)}", "Add rows.", "PG013"
     names = [str(name) for name in frame.columns]
     check_characters(names, "column names")
     # 0 and False are different as text, and the same as names.
@@ -102,7 +103,7 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
             f"Column names must differ, but {', '.join(map(repr, twice[:5]))} {by_count(len(twice), 'is', 'are')} "
             "repeated"
         )
-        raise InputError(problem, hint="Rename them.", code="PG008")
+        yield problem, "Rename them.", "PG008"
 
 
 def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
@@ -143,29 +144,28 @@ def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "
         told = "A column-vector y was passed when a 1d array was expected; it is taken as one target"
         warnings.warn(told, DataConversionWarning, stacklevel=4)
         values = values[:, 0]
-    if values.ndim != 1:
-        problem = f"y must be one target of shape (rows,), got shape {values.shape} (y should be a 1d array)"
-        raise InputError(problem, hint="Fit one model per target.", code="PG007")
-    _refuse_fields(values)
-    missing = pd.isna(values)
-    if missing.any():
-        count = int(missing.sum())
-        problem = f"{count} of {len(values)} values of y {by_count(count, 'is', 'are')} missing (NaN)"
-        raise InputError(problem, hint=f"Leave {by_count(count, 'that row', 'those rows')} out.", code="PG015")
-    if rows is not None and len(values) != rows:
-        problem = f"X and {what} have inconsistent numbers of rows: X has {rows} and {what} has {len(values)}"
-        raise InputError(problem, hint="Pass those that belong together.", code="PG007")
+    _check_column(values, rows, what)
     return values
 
 
-def _refuse_fields(values: Array) -> None:
+@refusing
+def _check_column(values: Array, rows: int | None, what: str) -> Iterator[Fault]:
     """Refuse targets of which a row is no single real number or label."""
+    if values.ndim != 1:
+        problem = f"y must be one target of shape (rows,), got shape {values.shape} (y should be a 1d array)"
+        yield problem, "Fit one model per target.", "PG007"
     if values.dtype.names:
         problem = f"y must be one class or number per row, but its rows have the fields {listed(values.dtype.names)}"
-        raise InputError(problem, hint=f"Fit one of them, for example y[{values.dtype.names[0]!r}].", code="PG007")
+        yield problem, f"Fit one of them, for example y[{values.dtype.names[0]!r}].", "PG007"
     if np.iscomplexobj(values):
         problem = "Complex data not supported: y must be real"
-        raise InputError(problem, hint="Fit its real and imaginary part separately.", code="PG015")
+        yield problem, "Fit its real and imaginary part separately.", "PG015"
+    if count := int(pd.isna(values).sum()):
+        problem = f"{count} of {len(values)} values of y {by_count(count, 'is', 'are')} missing (NaN)"
+        yield problem, f"Leave {by_count(count, 'that row', 'those rows')} out.", "PG015"
+    if rows is not None and len(values) != rows:
+        problem = f"X and {what} have inconsistent numbers of rows: X has {rows} and {what} has {len(values)}"
+        yield problem, "Pass those that belong together.", "PG007"
 
 
 def _plain_series(y: pd.Series[Any]) -> Any:
@@ -192,11 +192,9 @@ def class_target(y: Array) -> tuple[Array, Integers]:
         problem = f"Classes must be text or numbers, but y holds bytes ({y.tolist()[0]!r})"
         hint = "Turn them into text, for example [label.decode() for label in y]."
         raise InputError(problem, hint=hint, code="PG015")
-    try:
+    hint = "Use HyNNRegressor for numbers, or turn the numbers into labels."
+    with turned(lambda error: InputError(f"y must hold classes: {error}", hint, "PG015"), TypeError, ValueError):
         check_classification_targets(y)
-    except (TypeError, ValueError) as error:
-        hint = "Use HyNNRegressor for numbers, or turn the numbers into labels."
-        raise InputError(f"y must hold classes: {error}", hint=hint, code="PG015") from error
     classes, indexes = np.unique(y, return_inverse=True)
     check_characters(classes.tolist(), "classes")
     check_class_names(classes.tolist())
@@ -215,18 +213,22 @@ def number_target(y: Array) -> Floats:
     if numbers is None:
         problem = f"y must be numbers for regression, but it holds {first_no_number(y.tolist())!r} (type {y.dtype})"
         raise InputError(problem, hint="Use HyNNClassifier for labels, or turn the text into numbers.", code="PG015")
-    if not np.isfinite(numbers).all():
-        count = int((~np.isfinite(numbers)).sum())
+    _check_numbers(numbers)
+    return numbers
+
+
+@refusing
+def _check_numbers(numbers: Floats) -> Iterator[Fault]:
+    if count := int((~np.isfinite(numbers)).sum()):
         problem = f"y must be finite, but {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf)"
-        raise InputError(problem, hint=f"Leave {by_count(count, 'that row', 'those rows')} out.", code="PG015")
+        yield problem, f"Leave {by_count(count, 'that row', 'those rows')} out.", "PG015"
     largest, span = float(np.abs(numbers).max(initial=0)), float(np.ptp(numbers)) if len(numbers) else 0.0
     if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
         problem = (
             f"y's squares do not fit into float64: its largest value is {largest:.2g} in size and its values span "
             f"{span:.2g}"
         )
-        raise InputError(problem, hint="Give y in another unit.", code="PG015")
-    return numbers
+        yield problem, "Give y in another unit.", "PG015"
 
 
 def check_counts(y: Floats) -> None:
@@ -304,21 +306,28 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
     places = {label: position for position, label in enumerate(classes.tolist())}
     weights = np.ones(len(classes))
     assert isinstance(class_weight, Mapping)
+    _check_weights(class_weight, {label: int(rows[place]) for label, place in places.items()})
     for label, weight in class_weight.items():
-        if label not in places:
-            problem = f"class_weight must name classes of y ({', '.join(map(repr, list(places)[:10]))}), got {label!r}"
-            raise InputError(problem, hint="Correct the name.", code="PG035")
+        weights[places[label]] = weight
+    return weights
+
+
+@refusing
+def _check_weights(class_weight: Mapping[Any, Any], rows: Mapping[Any, int]) -> Iterator[Fault]:
+    """Refuse weights of other classes, or of a size that training cannot use. ``rows``: of each class."""
+    for label, weight in class_weight.items():
+        if label not in rows:
+            problem = f"class_weight must name classes of y ({', '.join(map(repr, list(rows)[:10]))}), got {label!r}"
+            yield problem, "Correct the name.", "PG035"
         if not is_number(weight) or not (weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS):
             problem = (
                 f"class_weight[{label!r}] must be 0 or between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, got "
                 f"{shown(weight)}"
             )
-            raise InputError(problem, hint=f"Pass for example class_weight={{{label!r}: 2.0}}.", code="PG020")
-        weights[places[label]] = weight
-    if not (weights[rows > 0] > 0).any():
+            yield problem, f"Pass for example class_weight={{{label!r}: 2.0}}.", "PG020"
+    if not any(class_weight.get(label, 1) > 0 for label, count in rows.items() if count):
         problem = f"class_weight={class_weight!r} is 0 for every class of the training rows"
-        raise InputError(problem, hint="Weigh a class, or leave class_weight out.", code="PG020")
-    return weights
+        yield problem, "Weigh a class, or leave class_weight out.", "PG020"
 
 
 def dependence_between(row_groups: Any, row_time: Any, rows: int, eval_set: Any) -> Dependence | None:

@@ -20,7 +20,7 @@ import torch
 from permgrad.base import threads
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, by_count, counted, warn_user
+from permgrad.base.errors import InputError, by_count, counted, must, warn_user
 
 Places: TypeAlias = Integers
 #: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
@@ -93,18 +93,17 @@ class HeldOut:
             scale = Scale(edges, steps)
         if "held_out.nodes" in arrays:
             trees = Trees.from_arrays(arrays, encoded)
-        if x.dtype != np.float32 or x.shape not in ((len(scores), encoded), (0, encoded)) or scores.ndim != 1:
-            raise ValueError(f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
+        fits = x.dtype == np.float32 and x.shape in ((len(scores), encoded), (0, encoded)) and scores.ndim == 1
+        must(fits, f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
         parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
-        if not all(part.dtype == np.float64 and np.isfinite(part).all() for part in parts):
-            raise ValueError("scores or a scale that are not finite numbers")
+        finite = all(part.dtype == np.float64 and np.isfinite(part).all() for part in parts)
+        must(finite, "scores or a scale that are not finite numbers")
         if scale is not None:
             columns, bins = scale.steps.shape
-            if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
-                raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
+            fits = scale.edges.shape == (columns, bins - 1) and columns <= encoded + 1
+            must(fits, f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
         codes, dependence = _codes(arrays, "codes", len(scores)), _dependence(arrays, len(scores))
-        if scale is None and codes is None:
-            raise ValueError("held-out rows of classes without their classes")
+        must(scale is not None or codes is not None, "held-out rows of classes without their classes")
         return cls(x, scores, scale, trees, codes, dependence)
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
@@ -221,8 +220,9 @@ def _columns(encoded: Any, predicted: Floats) -> Floats:
 def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None:
     """Return a number of each held-out row, if a model holds them. ValueError: they are no such numbers."""
     codes = arrays.get(f"held_out.{name}")
-    if codes is not None and (codes.dtype != np.int64 or codes.shape != (rows,) or codes.min(initial=0) < 0):
-        raise ValueError(f"classes or groups of rows {codes.dtype} {codes.shape} for {rows} scores")
+    if codes is not None:
+        fits = codes.dtype == np.int64 and codes.shape == (rows,) and codes.min(initial=0) >= 0
+        must(fits, f"classes or groups of rows {codes.dtype} {codes.shape} for {rows} scores")
     return codes
 
 
@@ -338,18 +338,15 @@ class Trees:
     def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self:
         """Read back what ``arrays`` returned. ValueError: the parts do not fit together."""
         nodes, roots, weight = (arrays[f"held_out.{name}"] for name in ("nodes", "roots", "weight"))
-        if nodes.shape != (len(nodes), VALUE + 1) or nodes.dtype != np.float64 or roots.dtype != np.int64:
-            raise ValueError(f"trees of {nodes.dtype} {nodes.shape} with roots of {roots.dtype}")
+        fits = nodes.shape == (len(nodes), VALUE + 1) and nodes.dtype == np.float64 and roots.dtype == np.int64
+        must(fits, f"trees of {nodes.dtype} {nodes.shape} with roots of {roots.dtype}")
         places = nodes[:, [COLUMN, LEFT, RIGHT]]
         ends = np.array([encoded, len(nodes), len(nodes)])
-        if not (np.isfinite(nodes).all() and (places >= 0).all() and (places < ends).all()):
-            raise ValueError("trees with a node that does not exist")
-        if (places[:, 1:] < np.arange(len(nodes))[:, None]).any():
-            raise ValueError("trees that lead in circles")
-        if roots.ndim != 1 or not ((roots >= 0) & (roots < len(nodes))).all():
-            raise ValueError("trees with a root that does not exist")
-        if weight.shape != () or not 0 <= weight <= 1:
-            raise ValueError(f"trees with the weight {weight}")
+        inside = np.isfinite(nodes).all() and (places >= 0).all() and (places < ends).all()
+        must(inside, "trees with a node that does not exist")
+        must(not (places[:, 1:] < np.arange(len(nodes))[:, None]).any(), "trees that lead in circles")
+        must(roots.ndim == 1 and ((roots >= 0) & (roots < len(nodes))).all(), "trees with a root that does not exist")
+        must(weight.shape == () and 0 <= weight <= 1, f"trees with the weight {weight}")
         return cls(nodes, roots, float(weight))
 
 

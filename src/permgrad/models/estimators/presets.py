@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from permgrad.base.checks import MOST, is_number, is_whole
-from permgrad.base.errors import InputError, did_you_mean, shown, two_sentences, unknown
+from permgrad.base.checks import MOST, check_choice, is_number, is_whole
+from permgrad.base.errors import InputError, did_you_mean, shown, two_sentences
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_user_json
 from permgrad.models.network.network import PATHS, check_paths
@@ -170,8 +170,7 @@ def get_preset(preset: Any) -> Preset:
             problem = f"Preset file {preset} must hold a JSON object, got {type(content).__name__}"
             raise InputError(problem, hint="See Preset.to_dict() for an example.", code="PG011")
         return preset_from_dict(content, str(preset))
-    if not isinstance(preset, str) or preset not in presets:
-        raise unknown("preset", preset, [*presets, "a path ending in .json"])
+    check_choice("preset", preset, [*presets, "a path ending in .json"])
     return presets.get(preset)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.errors import InputError
 from permgrad.models.network.blocks import RandomKernels, Rate, dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch, shift_images
 from permgrad.models.network.members import MemberLinear, MemberMean
@@ -87,9 +87,7 @@ class HybridNetwork(nn.Module):
             if renderer is not None:
                 with torch.no_grad():
                     image_shape = renderer(torch.zeros(1, self.encoded)).shape[1:]
-            if image_shape is None:
-                problem = "The image path needs a renderer, got renderer=None"
-                raise InputError(problem, hint="Pass one, or paths=('tabular',).", code="PG005")
+            assert image_shape is not None, "the image path has a renderer"
             channels, height, width = map(int, image_shape)
             self.image_shape = channels, height, width
             self.image_branch, self.widths["image"] = image_branch(self.image_shape, self.options)
@@ -124,16 +122,16 @@ class HybridNetwork(nn.Module):
         if path == "tabular" and self.table_branch is not None:
             out: Tensor = self.table_branch(encoded)
             return out
-        if path == "image" and self.renderer is not None and self.image_branch is not None:
-            images = self.renderer(encoded)
-            if self.training and self.options.image_shift:
-                images = shift_images(images, self.options.image_shift)
-            if images.shape[1] == 1:
-                # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
-                images = images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
-            embedding: Tensor = self.image_branch(images)
-            return self.with_kernels(embedding, images)
-        raise unknown("path", path, self.paths)
+        assert self.renderer is not None
+        assert self.image_branch is not None
+        images = self.renderer(encoded)
+        if self.training and self.options.image_shift:
+            images = shift_images(images, self.options.image_shift)
+        if images.shape[1] == 1:
+            # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
+            images = images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
+        embedding: Tensor = self.image_branch(images)
+        return self.with_kernels(embedding, images)
 
     def with_kernels(self, embedding: Tensor, images: Tensor) -> Tensor:
         """Return the image path's embedding: the image branch's, and behind it what the kernels say."""

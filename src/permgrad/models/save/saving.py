@@ -6,8 +6,8 @@ import dataclasses
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats32
 from permgrad.base.checks import check_choice, check_kind, check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, shown
+from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, must, shown, turned
+from permgrad.base.folders import DAMAGE
 from permgrad.base.near_names import with_near_names
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
 from permgrad.base.threads import warning_filters
@@ -47,8 +48,6 @@ Module = TypeVar("Module", bound=nn.Module)
 _OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
 #: What code of the user's own may be for, and the argument of the estimator that was it.
 _ENCODERS = {"image": "an image_encoder", "text": "a text_encoder", "layout": "a layout"}
-#: What a damaged or doctored description leads to while it is read.
-_READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
 
 @with_near_names
@@ -91,9 +90,9 @@ def load_trusting(
     if not (source / DESCRIPTION).exists() and (source / "model" / DESCRIPTION).exists():
         source /= "model"  # of a run
     description, own = _read_description(source), _checked_encoders(encoders)
+    if not is_intact(description):
+        raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     if (module := _OTHERS.get(str(description.get("estimator")))) is not None:
-        if not is_intact(description):
-            raise _damaged(source / DESCRIPTION, "its seal differs from its content")
         _check_used(own, description)
         with _read_as_said(source):  # its reader is loaded only for one
             return import_module(module).restore(source, description, trust=trust)
@@ -103,8 +102,6 @@ def load_trusting(
         seconds, count = read_times(source), len(arrays["history.epoch"])
         is_complete = isinstance(seconds, list) and len(seconds) == count
         arrays["history.seconds"] = np.array(seconds if is_complete else [np.nan] * count)
-    if not is_intact(description):
-        raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     _check_used(own, description)
     with _read_as_said(source):
         model = _rebuild(description, arrays, weights, own)
@@ -138,19 +135,12 @@ def _check_used(own: Mapping[str, Any], description: Mapping[str, Any]) -> None:
         raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
 
 
-@contextmanager
-def _read_as_said(source: Path) -> Iterator[None]:
+def _read_as_said(source: Path) -> AbstractContextManager[None]:
     """Say which description does not say what its version says, of the errors that this leads to in the body."""
-    try:
-        yield
-    except InputError:
-        raise
-    except _READING_ERRORS as error:
-        problem = (
-            f"Part of {DESCRIPTION} in {source} is missing or damaged "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
-        )
-        raise InputError(problem, hint="Save the model again.", code="PG052") from error
+    which = f"Part of {DESCRIPTION} in {source} is missing or damaged"
+    return turned(
+        lambda error: InputError(f"{which} ({error_in_words(error)})", "Save the model again.", "PG052"), *DAMAGE
+    )
 
 
 def _has_own_encoder(description: Mapping[str, Any]) -> bool:
@@ -216,25 +206,25 @@ def read_part(
     """Return the tensors, or the arrays, of a file that is the one that was saved."""
     content, sums = _read(path), description.get("checksums")
     differs = hashlib.sha256(content).hexdigest() != (sums.get(path.name) if isinstance(sums, dict) else None)
-    try:
+
+    def said(error: Exception) -> InputError:
+        if differs and "pickle" not in str(error):
+            return _damaged(path, "its checksum differs, so it is truncated or was changed")
+        return _damaged(path, f"it is not {kind} ({error})")
+
+    with turned(said):
         parts = decode(content)
-    except Exception as error:
-        if "pickle" in str(error):
-            problem = f"{path} must be {kind}: {error}"
-            raise InputError(problem, hint="Save the model again with permgrad.", code="PG052") from error
-        if not differs:
-            raise _damaged(path, f"it is not {kind} ({error})") from error
-        parts = {}
-    if differs:
-        raise _damaged(path, "its checksum differs, so it is truncated or was changed")
+        must(not differs, "")
     return parts
 
 
 def tensors(content: bytes) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file. ``ValueError``: it is a pickle."""
     # PyTorch's own files are zips or raw pickles. A safetensors file starts with the length of its JSON header.
-    if content[:2] == b"PK" or (content[:1] == b"\x80" and content[8:9] != b"{"):
-        raise ValueError("it looks like a pickle, which could run code on loading and is never opened")
+    must(
+        content[:2] != b"PK" and (content[:1] != b"\x80" or content[8:9] == b"{"),
+        "it looks like a pickle, which could run code on loading and is never opened",
+    )
     return weights_from_bytes(content)
 
 
@@ -310,13 +300,15 @@ def _rebuild_network(
     scores = content.get("score_blocks", ())
     products = content.get("products", ())
     for columns in (numeric, *blocks, *(block for group in scores for block in group), *products):
-        if columns is not None and not all(isinstance(column, int) and 0 <= column < encoded for column in columns):
-            raise ValueError(f"columns {columns!r:.60} of {encoded}")
-    if content["encoded"] != encoded:
-        raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
+        must(
+            columns is None or all(isinstance(column, int) and 0 <= column < encoded for column in columns),
+            f"columns {columns!r:.60} of {encoded}",
+        )
+    must(content["encoded"] == encoded, f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
     layers = sum(len(sizes) for sizes in dataclasses.asdict(options).values() if isinstance(sizes, tuple))
-    if layers > len(weights) + 1 or options.members > sum(weight.numel() for weight in weights.values()):
-        raise ValueError(f"a network of {layers} layers and {options.members} members for {len(weights)} weights")
+    numbers = sum(weight.numel() for weight in weights.values())
+    fits = layers <= len(weights) + 1 and options.members <= numbers
+    must(fits, f"a network of {layers} layers and {options.members} members for {len(weights)} weights")
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: Any = None
     if isinstance(renderer, Renderer):
@@ -337,14 +329,11 @@ def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
     with sheltered(0):
         with torch.device("meta"):  # where tensors have sizes, and no memory
             expected = make().state_dict()
-        if set(weights) != set(expected):
-            raise ValueError(f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit the network")
+        must(set(weights) == set(expected), f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit")
         for name, stored in weights.items():
-            if stored.shape != expected[name].shape or stored.dtype != expected[name].dtype:
-                kinds = [f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name])]
-                raise ValueError(f"weights {name} are {kinds[0]} in the place of {kinds[1]}")
-            if not bool(torch.isfinite(stored).all()):
-                raise ValueError(f"weights {name} are not all finite")
+            found, wanted = (f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name]))
+            must(found == wanted, f"weights {name} are {found} in the place of {wanted}")
+            must(bool(torch.isfinite(stored).all()), f"weights {name} are not all finite")
         module = make()
     module.load_state_dict(weights)
     return module
@@ -360,61 +349,52 @@ def _try_out(model: Any) -> None:
     with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         predicted = model.predict_encoded(_encoded_empty_row(model.preprocessor_))
-        if predicted.shape != (1, outputs) or model.n_features_in_ != len(names):
-            raise ValueError(f"outputs of shape {predicted.shape} in the place of {(1, outputs)}, or other features")
-        if [str(name) for name in getattr(model, "feature_names_in_", names)] != list(names):
-            raise ValueError("the names of its features are not those that its encoder knows")
+        must(predicted.shape == (1, outputs), f"outputs of shape {predicted.shape} in the place of {(1, outputs)}")
+        known = [str(name) for name in getattr(model, "feature_names_in_", names)] == list(names)
+        must(known and model.n_features_in_ == len(names), "features that are not those that its encoder knows")
         _check_background(model.background_, model.module_.encoded, model.background_target_)
         if hasattr(model, "classes_"):
             _check_classes(model, outputs)
             probabilities = model.calibration_.probabilities(predicted)
-            if probabilities.shape != (1, len(model.classes_)) or not np.isfinite(probabilities).all():
-                raise ValueError("probabilities that are not one for each class")
-    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
-        raise ValueError("a history that does not hold numbers")
-    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
-        raise ValueError("a target's mean and scale that are not finite")
+            fits = probabilities.shape == (1, len(model.classes_)) and np.isfinite(probabilities).all()
+            must(fits, "probabilities that are not one for each class")
+    must(all(model.history_[name].dtype.kind in "biuf" for name in model.history_), "a history that holds no numbers")
+    scale = [getattr(model, name, 0.0) for name in ("target_mean_", "target_scale_")]
+    must(np.isfinite(scale).all(), "a target's mean and scale that are not finite")
 
 
 def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
     """Return how an encoder encodes a row without a cell ``(1, encoded)``."""
     names = encoder.feature_names_in_
-    if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
-        raise ValueError("names of features that are no text, or stand more than once")
-    if strange := {name for columns in encoder.groups_.values() for name in columns} - set(names):
-        raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
-    if np.any(np.diff(encoder.feature_of_) < 0):
-        raise ValueError("encoded columns that are not in the order of their features")
+    must(len(set(names)) == len(names) and all(isinstance(name, str) for name in names), "the names of features")
+    strange = {name for columns in encoder.groups_.values() for name in columns} - set(names)
+    must(not strange, f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
+    must(not np.any(np.diff(encoder.feature_of_) < 0), "encoded columns that are not in the order of their features")
     encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
     encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
-    if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
-        raise ValueError("an encoder that gives no finite numbers for a row without a cell")
+    fits = encoded.shape == (1, len(encoder.encoded_names_)) and np.isfinite(encoded).all()
+    must(fits, "an encoder that gives no finite numbers for a row without a cell")
     return encoded
 
 
 def _check_background(rows: Array, width: int, target: Array) -> None:
     """Refuse, with a ValueError, background rows that are not encoded rows ``(rows, width)`` of the model."""
-    if target.ndim != 1:
-        raise ValueError(f"a background's target of shape {target.shape}")
+    must(target.ndim == 1, f"a background's target of shape {target.shape}")
     # Saved without rows, a target only says how frequent classes are.
-    if rows.shape != (len(target) if len(rows) else 0, width) or rows.dtype != np.float32:
-        raise ValueError(f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns")
-    if not np.isfinite(rows).all():
-        raise ValueError("a background with numbers that are not finite")
+    fits = rows.shape == (len(target) if len(rows) else 0, width) and rows.dtype == np.float32
+    must(fits, f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns")
+    must(np.isfinite(rows).all(), "a background with numbers that are not finite")
 
 
 def _check_classes(model: Any, outputs: int) -> None:
     """Refuse, with a ValueError, classes that are not one for each output. Two may share one."""
     classes, weights = model.classes_, model.class_weights_
-    if not len(model.background_target_):
-        raise ValueError("a background that has no class")
-    if classes.ndim != 1 or len(classes) < 2 or outputs not in ((1, 2) if len(classes) == 2 else (len(classes),)):
-        raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")
-    if len(np.unique(classes.astype(str) if classes.dtype == object else classes)) < len(classes):
-        raise ValueError("classes that stand more than once")
-    try:
-        check_characters(classes.tolist(), "classes")
-    except InputError:
-        raise ValueError("classes that hold half a character") from None
-    if weights.shape != classes.shape or not np.isfinite(weights).all():
-        raise ValueError(f"class weights of shape {weights.shape} for {len(classes)} classes")
+    must(len(model.background_target_), "a background that has no class")
+    must(
+        classes.ndim == 1 and len(classes) >= 2 and outputs in ((1, 2) if len(classes) == 2 else (len(classes),)),
+        f"classes of shape {classes.shape} for {outputs} outputs",
+    )
+    different = np.unique(classes.astype(str) if classes.dtype == object else classes)
+    must(len(different) == len(classes), "classes that stand more than once")
+    check_characters(classes.tolist(), "classes")
+    must(weights.shape == classes.shape and np.isfinite(weights).all(), f"class weights of shape {weights.shape}")

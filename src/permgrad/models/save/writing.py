@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from safetensors.torch import save as weights_to_bytes
 from permgrad.base import __version__
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_flag, check_path
-from permgrad.base.errors import InputError
+from permgrad.base.errors import Fault, InputError, refusing
 from permgrad.base.files import atomic_path, file_hash, json_text, writing
 from permgrad.base.stored import TIMES, read_json, sealed, write_npz, write_times
 from permgrad.models.estimators.kept_rows import without_rows
@@ -100,11 +100,12 @@ def write_model(
         (temporary / DESCRIPTION).write_text(json_text(sealed(whole), indent=1) + "\n", encoding="utf-8")
 
 
-def check_target(target: Path, *, overwrite: bool) -> None:
+@refusing
+def check_target(target: Path, *, overwrite: bool) -> Iterator[Fault]:
     """Refuse a folder that holds anything but an older model that may be replaced."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         problem = f"A model is saved into a folder, but {target} is a file or a link"
-        raise InputError(problem, hint="Choose another name.", code="PG050")
+        yield problem, "Choose another name.", "PG050"
     if not target.exists() or not any(target.iterdir()):
         return
     ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, NETWORK, *(f"fitted.{kind}" for kind in _FITTED)}
@@ -114,9 +115,9 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         is_model = False
     if not is_model:
-        raise InputError(f"{target} holds files that are no model", hint="Choose another folder.", code="PG051")
+        yield f"{target} holds files that are no model", "Choose another folder.", "PG051"
     if not overwrite:
-        raise InputError(f"{target} already holds a model", "Pass overwrite=True or choose another folder.", "PG050")
+        yield f"{target} already holds a model", "Pass overwrite=True or choose another folder.", "PG050"
 
 
 def _parameters(model: Any) -> dict[str, Any]:

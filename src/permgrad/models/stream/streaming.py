@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from permgrad.base.arrays import Array, Floats32, Integers
-from permgrad.base.checks import check_kind, check_names, check_whole
-from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.checks import check_choice, check_kind, check_names, check_whole
+from permgrad.base.errors import InputError, shown
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, resolve_seed
 from permgrad.data.encode.scores import Target
@@ -146,9 +146,8 @@ def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
     fix = "Write those rows as Parquet, or use validation_fraction."
     check_kind("validation", validation, (str, os.PathLike), "None or the path of a Parquet file or folder", fix)
     table = open_partitioned(validation, rows_per_part=_ROWS_PER_PART)
-    missing = [name for name in (*source.features, source.target) if name not in table.columns]
-    if missing:
-        raise unknown(f"column of {os.fspath(Path(validation))!r}", missing[0], table.columns)
+    for name in (*source.features, source.target):
+        check_choice(f"column of {os.fspath(Path(validation))!r}", name, table.columns)
     weight = source.weight if source.weight in table.columns else None
     return _source(table, source.features, source.target, weight, 1.0, source.seed)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from permgrad.base.errors import EnvironmentProblem
+from permgrad.base.errors import EnvironmentProblem, must
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.stored import check_archive
 
@@ -67,14 +67,13 @@ def check_state(state: Mapping[str, Any], own: Mapping[str, Any], optimizer: Any
     }
     for name, value in expected.items():
         _compare(name, state[name], value)
-    if (
-        len(history) > own["options"]["max_epochs"]
-        or not 0 <= state["best_epoch"] <= len(history)
-        or state["steps"] < 0
-    ):
-        raise ValueError(f"{len(history)} epochs, the best of them {state['best_epoch']!r}")
-    if not 0 < state["best_temperature"] < math.inf:
-        raise ValueError(f"a temperature of {state['best_temperature']!r}")
+    must(
+        len(history) <= own["options"]["max_epochs"]
+        and 0 <= state["best_epoch"] <= len(history)
+        and state["steps"] >= 0,
+        f"{len(history)} epochs, the best of them {state['best_epoch']!r}",
+    )
+    must(0 < state["best_temperature"] < math.inf, f"a temperature of {state['best_temperature']!r}")
 
 
 def _compare(name: str, stored: Any, expected: Any) -> None:
@@ -87,7 +86,6 @@ def _compare(name: str, stored: Any, expected: Any) -> None:
             _compare(f"{name} {place}", stored[place], value)
     elif isinstance(expected, Tensor):
         is_alike = isinstance(stored, Tensor) and (stored.shape, stored.dtype) == (expected.shape, expected.dtype)
-        if not is_alike or stored.layout != torch.strided:
-            raise ValueError(f"another {name}")
-    elif type(stored) is not type(expected) or isinstance(expected, (dict, list, tuple)):
-        raise ValueError(f"another {name}")
+        must(is_alike and stored.layout == torch.strided, f"another {name}")
+    else:
+        must(type(stored) is type(expected) and not isinstance(expected, (dict, list, tuple)), f"another {name}")

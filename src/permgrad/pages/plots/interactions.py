@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from permgrad.attribution.subject.calls import find_call
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, error_in_words, shown, text_of
+from permgrad.base.errors import Fault, InputError, error_in_words, refusing, shown, text_of, turned
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.evaluation.cards import Sample, beyond_each, pair_effects
@@ -75,11 +75,9 @@ def interactions(
     if int(explanation.order.max()) < 2:
         problem = "This explanation has no interactions"
         raise InputError(problem, hint="Explain with method=pg.methods.PermGrad(order=2).", code="PG004")
+    _check_kind(kind, given=[each is not None for each in (model, X, pair)])
     if kind == "effect":
         return _effect_of(explanation, pair, model, X, target, title)
-    if pair is not None or model is not None or X is not None:
-        problem = f"pair, model and X belong to kind='effect', got kind={kind!r}"
-        raise InputError(problem, hint="Leave them out.", code="PG006")
     choices.check_one_unit(explanation, "interactions")
     chart = charts.interactions(explanation, top_n=top_n, target=target)
     table, most, frames = (chart.data[key] for key in ("values", "most", "framed"))
@@ -104,20 +102,26 @@ def interactions(
     return figure
 
 
+@refusing
+def _check_kind(kind: str, given: Sequence[bool]) -> Iterator[Fault]:
+    """Refuse what belongs to the other kind. ``given``: whether a model, rows and a pair are."""
+    if kind == "effect" and not all(given[:2]):
+        problem = "kind='effect' needs model= and X=: the predictions are computed now"
+        yield problem, "Pass the model that was explained, and rows of its table.", "PG005"
+    if kind != "effect" and any(given):
+        yield f"pair, model and X belong to kind='effect', got kind={kind!r}", "Leave them out.", "PG006"
+
+
 # ---- the effect of a pair --------------------------------------------------------------------------------------------
 def _effect_of(
     explanation: Explanation, pair: Any, model: Any, X: Any, target: str | int | None, title: str | None
 ) -> PlotFigure:
     """Compute the effect of a pair and draw it."""
-    if model is None or X is None:
-        problem = "kind='effect' needs model= and X=: the predictions are computed now"
-        raise InputError(problem, hint="Pass the model that was explained, and rows of its table.", code="PG005")
     names = tuple(pair) if isinstance(pair, (tuple, list)) else pairs_of(explanation, None).names[0]
     table = _table(X)
-    if len(names) != 2 or (pair is not None and not isinstance(pair, (tuple, list))):
-        raise InputError(f"pair must be two features, got {shown(pair)}", hint="Pass ('age', 'sex').", code="PG001")
-    if text_of(names[0]) == text_of(names[1]):
-        problem = f"pair must be two different features, got {shown(names)}"
+    wrong = pair is not None and not isinstance(pair, (tuple, list))
+    if wrong or len(names) != 2 or text_of(names[0]) == text_of(names[1]):
+        problem = f"pair must be two different features, got {shown(pair)}"
         raise InputError(problem, hint="Pass ('age', 'sex').", code="PG001")
     for name in names:
         check_choice("pair", name, [str(column) for column in table.columns])
@@ -125,11 +129,9 @@ def _effect_of(
 
     def predict(_: Any, changed: pd.DataFrame) -> Floats:
         rows = changed if isinstance(X, pd.DataFrame) else changed.to_numpy(dtype=np.asarray(X).dtype)
-        try:
+        which, hint = "The model cannot predict rows of X", "Pass the model that was explained, and its table."
+        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", hint, "PG032")):
             return np.asarray(call.function(rows), dtype=np.float64).reshape(len(changed), -1)
-        except Exception as error:
-            problem = f"The model cannot predict rows of X: {error_in_words(error)}"
-            raise InputError(problem, hint="Pass the model that was explained, and its table.", code="PG032") from error
 
     table = table.reset_index(drop=True)
     sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})

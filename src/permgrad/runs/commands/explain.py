@@ -21,7 +21,7 @@ from permgrad.attribution.request import methods
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, by_count, counted, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
 from permgrad.base.random import generator
@@ -431,8 +431,7 @@ def _method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
             raise InputError(problem, hint="For example: --option max_permutations=4000.", code="PG001")
         if name in _OWN:
             raise InputError(f"--option {name} has an option of its own", hint=f"Use {_OWN[name]}.", code="PG006")
-        if name not in choices - _FILLED:
-            raise unknown("--option", name, sorted(choices - _FILLED - {*_OWN}))
+        check_choice("--option", name, sorted(choices - _FILLED - {*_OWN}))
         try:
             options[name] = json.loads(value)  # JSON where the text is such, else text
         except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
 from permgrad.base.arrays import Integers
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError, as_lines, counted
+from permgrad.base.errors import Fault, as_lines, counted, refusing
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
@@ -35,20 +36,21 @@ _MOST_ROWS, _MOST_FEATURES = 5, 8
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
-def check_folder(request: ExplainRequest) -> None:
+@refusing
+def check_folder(request: ExplainRequest) -> Iterator[Fault]:
     """Refuse a folder that cannot be written."""
     folder = request.folder
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         problem = f"{folder} is {what_lies_at(folder)}, not a folder"
-        raise InputError(problem, hint="Choose another with --out.", code="PG050")
+        yield problem, "Choose another with --out.", "PG050"
     names = {entry.name for entry in folder.iterdir()}
     if names and ("explanation.json" not in names or names - {*EXPLAINED.names}):
-        raise InputError(f"{folder} holds other files", hint="Choose another folder with --out.", code="PG050")
+        yield f"{folder} holds other files", "Choose another folder with --out.", "PG050"
     if names and not request.overwrite:
         problem = f"{folder} already holds an explanation"
-        raise InputError(problem, hint="Add --overwrite, or choose another folder with --out.", code="PG050")
+        yield problem, "Add --overwrite, or choose another folder with --out.", "PG050"
 
 
 def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from permgrad.attribution.parts.plan import model_digest, table_digest
 from permgrad.base import __version__
 from permgrad.base.checks import check_confidence
 from permgrad.base.csv_files import csv_text, write_csv
-from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, warn_first, warn_user
+from permgrad.base.errors import Fault, InputError, by_count, counted, keeping_warnings, refusing, warn_first, warn_user
 from permgrad.base.files import writing
 from permgrad.base.folders import changed_files, sums_of
 from permgrad.base.locks import hold_name
@@ -95,13 +95,14 @@ def _intervals(request: PredictRequest, model: Any, data: Mapping[str, Any]) -> 
     return {"coverage": coverage, **({"by_class": True} if request.by_class else {})}
 
 
-def check_free(target: Path, what: str) -> None:
+@refusing
+def check_free(target: Path, what: str) -> Iterator[Fault]:
     """Refuse a folder, and a name that is not of CSV. ``what`` is to be written, also over a file that is there."""
     if target.is_dir():
-        raise InputError(f"{target} is a folder", hint="Name a file with --out.", code="PG050")
+        yield f"{target} is a folder", "Name a file with --out.", "PG050"
     if not _names_csv(target):
         hint = f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}."
-        raise InputError(f"{what} are written as CSV, got --out {target}", hint=hint, code="PG003")
+        yield f"{what} are written as CSV, got --out {target}", hint, "PG003"
 
 
 def _names_csv(target: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from permgrad.attribution.model import Model as ReadModel
 from permgrad.attribution.model import as_model
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_names, check_rows, is_whole
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, shown
+from permgrad.base.errors import Fault, InputError, by_count, counted, did_you_mean, refusing, shown
 from permgrad.base.random import derive_seed
 from permgrad.data.read.cells import Code, as_frame
 from permgrad.data.types.as_one import columns_as_one
@@ -176,16 +176,10 @@ def read_cv(cv: int | str) -> tuple[int, int]:
         >>> read_cv(5), read_cv("5x3")
         ((5, 1), (5, 3))
     """
-    if is_whole(cv):
-        folds, repeats = int(cv), 1
-    elif isinstance(cv, str) and re.fullmatch(r"\d+(x\d+)?", cv):
-        count, _, times = cv.partition("x")
-        folds, repeats = int(count), int(times or 1)
-    else:
-        problem = f"cv must be a number of folds, also with repeats as in '5x3', got {shown(cv)}"
-        raise InputError(problem, hint="For example: 5.", code="PG001")
+    written = re.fullmatch(r"(\d+)(?:x(\d+))?", str(cv)) if is_whole(cv) or isinstance(cv, str) else None
+    folds, repeats = (0, 0) if written is None else (int(written[1]), int(written[2] or 1))
     if folds < 2 or repeats < 1:
-        problem = f"cv must be at least 2 folds and 1 repeat, got {shown(cv)}"
+        problem = f"cv must be a number of at least 2 folds, also with repeats as in '5x3', got {shown(cv)}"
         raise InputError(problem, hint="For example: 5, or 5x3.", code="PG002")
     return folds, repeats
 
@@ -215,23 +209,7 @@ def make_folds(
     row_groups: npt.NDArray[Any] | None = None,
 ) -> list[Fold]:
     """Divide rows for a comparison, stratified by class. Every row is tested once per repeat. Groups stay together."""
-    # Refuse a table that cannot be divided into this many folds.
-    if row_groups is not None:
-        count = len(set(np.asarray(row_groups).tolist()))
-        if count < folds:
-            problem = f"There are fewer groups than folds: {count} groups, {folds} folds"
-            raise InputError(problem, hint=f"Take {max(count, 2)} folds (cv), or leave the groups out.", code="PG018")
-    elif task == "classification":
-        labels, counts = np.unique(y, return_counts=True)
-        rarest = int(counts.argmin())
-        if counts[rarest] < folds:
-            few = int(counts[rarest])
-            fix = f"Take {few} folds (cv), join" if few >= 2 else "Join"
-            problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds"
-            raise InputError(problem, hint=f"{fix} rare classes, or leave their rows out.", code="PG013")
-    elif len(y) < 2 * folds:
-        problem = f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds"
-        raise InputError(problem, hint="Use fewer folds.", code="PG013")
+    _check_folds(y, task, folds, row_groups)
     divided = []
     for repeat in range(repeats):
         parts = _cross(y, task, folds, derive_seed(seed, "folds", repeat), row_groups)
@@ -240,6 +218,27 @@ def make_folds(
             train, validation = _hold_out(training, y, task, derive_seed(seed, "held out", repeat, number), row_groups)
             divided.append(Fold(name, train, validation, np.sort(test)))
     return divided
+
+
+@refusing
+def _check_folds(y: npt.NDArray[Any], task: Task, folds: int, row_groups: npt.NDArray[Any] | None) -> Iterator[Fault]:
+    """Refuse a table that cannot be divided into this many folds."""
+    if row_groups is not None:
+        count = len(set(np.asarray(row_groups).tolist()))
+        if count < folds:
+            problem = f"There are fewer groups than folds: {count} groups, {folds} folds"
+            yield problem, f"Take {max(count, 2)} folds (cv), or leave the groups out.", "PG018"
+    elif task == "classification":
+        labels, counts = np.unique(y, return_counts=True)
+        rarest = int(counts.argmin())
+        if counts[rarest] < folds:
+            few = int(counts[rarest])
+            fix = f"Take {few} folds (cv), join" if few >= 2 else "Join"
+            problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds"
+            yield problem, f"{fix} rare classes, or leave their rows out.", "PG013"
+    elif len(y) < 2 * folds:
+        problem = f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds"
+        yield problem, "Use fewer folds.", "PG013"
 
 
 def _cross(

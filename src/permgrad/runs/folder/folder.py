@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, by_count, listed
+from permgrad.base.errors import Fault, InputError, by_count, listed, refusing
 from permgrad.base.files import near_file, remove, sweep, write_json_atomic, writing
 from permgrad.base.folders import (
     FolderKind,
@@ -247,7 +247,10 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
         raise InputError(f"{folder} holds {files} in folders that would be replaced", hint=hint, code="PG050")
 
 
-def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iterable[str] | None = None) -> None:
+@refusing
+def refuse_input(
+    target: Path, inputs: Mapping[str, Path | None], *, names: Iterable[str] | None = None
+) -> Iterator[Fault]:
     """Refuse an output that is an input, or that would replace one, also through links.
 
     ``names`` are written into the folder ``target``. None: the target itself is replaced.
@@ -258,10 +261,10 @@ def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iter
             continue
         if any(_lies_in(path, place) for place in written):
             problem = f"{target} is or contains the {role} {path}, which the command reads"
-            raise InputError(problem, hint="Choose another place with --out.", code="PG050")
+            yield problem, "Choose another place with --out.", "PG050"
         if path.is_dir() and _lies_in(target, path) and not _lies_in(path, target):
             problem = f"{target} is inside the {role} {path}, which the command reads"
-            raise InputError(problem, hint="Choose a place outside it with --out.", code="PG050")
+            yield problem, "Choose a place outside it with --out.", "PG050"
 
 
 def refuse_run_file(target: Path, folder: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permgrad.base.errors import InputError, error_in_words
+from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
 from permgrad.evaluation.baselines.fitting import check_savable, check_skops, read_settings, try_settings
 from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.options import is_file
@@ -34,15 +35,16 @@ def check_model(request: RunRequest) -> None:
         check_savable(name)
 
 
-def _check_file(request: RunRequest) -> None:
+@refusing
+def _check_file(request: RunRequest) -> Iterator[Fault]:
     """Refuse a file that holds no model that can be read."""
     name = request.model
     if request.refits is not None:
         problem = f"--refits fits the model again, and {name} is fitted already"
-        raise InputError(problem, hint="Leave it out.", code="PG006")
+        yield problem, "Leave it out.", "PG006"
     check_onnx(Path(name))
     if not Path(name).is_file():
-        raise InputError(f"--model {name}: there is no such file", hint="Correct the path.", code="PG010")
+        yield f"--model {name}: there is no such file", "Correct the path.", "PG010"
     read_onnx(name)
 
 
@@ -58,15 +60,16 @@ def estimator_of(name: str) -> Any:
     module, _, function = name.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
-    try:
-        make = getattr(import_module(module), function)
-        made = make()
-    except ModuleNotFoundError as error:
-        hint = f"Start permgrad where {module}.py is, or install it."
-        raise InputError(f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031") from error
-    except Exception as error:
+
+    def said(error: Exception) -> InputError:
         hint = "Name a function without arguments that returns an unfitted estimator, as module:function."
-        raise InputError(f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031") from error
+        if isinstance(error, ModuleNotFoundError):
+            hint = f"Start permgrad where {module}.py is, or install it."
+        return InputError(f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031")
+
+    try:
+        with turned(said):
+            made = getattr(import_module(module), function)()
     finally:
         sys.path.remove(here)
     return _unfitted(name, made)

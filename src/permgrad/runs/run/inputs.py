@@ -6,7 +6,7 @@ All input is checked here, before the run's folder is touched.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,17 @@ import pandas as pd
 
 from permgrad.assess.rows import Rows
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of, two_sentences
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    by_count,
+    counted,
+    did_you_mean,
+    listed,
+    option_of,
+    refusing,
+    two_sentences,
+)
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_groups, read_groups
 from permgrad.data.encode.scores import Target
@@ -335,11 +345,14 @@ def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, Le
     return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its {content} out.")]
 
 
-def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, LeftOut], target: str) -> None:
+@refusing
+def _check_features(
+    schema: Schema, features: Sequence[str], left_out: Mapping[str, LeftOut], target: str
+) -> Iterator[Fault]:
     if not features:
         reasons = "; ".join(f"{name!r} is {why}" for name, why in list(left_out.items())[:3])
         problem = f"No column is left to predict {target!r} from{f' ({reasons})' if reasons else ''}"
-        raise InputError(problem, hint=f"Add columns{', or leave fewer out' if reasons else ''}.", code="PG015")
+        yield problem, f"Add columns{', or leave fewer out' if reasons else ''}.", "PG015"
     if all(schema[name].kind == "constant" for name in features):
         fused = fused_columns(schema, left_out)
         why = f" as float64: {listed(list(fused.values()))}" if fused else ""
@@ -352,7 +365,7 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
             f"No feature varies: {listed(features, show=repr)} "
             f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{why}"
         )
-        raise InputError(problem, hint=fix, code="PG015")
+        yield problem, fix, "PG015"
 
 
 def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, codes: MissingCodes) -> SplitTable:

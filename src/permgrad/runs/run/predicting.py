@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import InputError, warn_user
+from permgrad.base.errors import Fault, InputError, refusing, warn_user
 from permgrad.base.files import file_hash, near_file
 from permgrad.base.folders import believed, sum_of
 from permgrad.base.startup import loading
@@ -81,16 +81,17 @@ def prediction_table(
 
 
 # ---- models that commands open ---------------------------------------------------------------------------------------
-def check_model(folder: Path) -> None:
+@refusing
+def check_model(folder: Path) -> Iterator[Fault]:
     """Refuse a folder that cannot be a model, without reading one."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         problem = f"The model folder {folder} {what}"
         hint = near_file(folder) or "Pass a run's folder, such as permgrad-runs/heloc-0."
-        raise InputError(problem, hint=hint, code="PG010")
+        yield problem, hint, "PG010"
     if read_record(folder) is not None and not (folder / "model").is_dir():
         problem = f"The run in {folder} has no trained model yet"
-        raise InputError(problem, hint="Finish it with permgrad run.", code="PG055")
+        yield problem, "Finish it with permgrad run.", "PG055"
 
 
 def saved_in(folder: Path) -> Path:

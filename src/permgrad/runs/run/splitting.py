@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_class_names
-from permgrad.base.errors import InputError, by_count, counted, listed, option_of
+from permgrad.base.errors import Fault, InputError, by_count, counted, listed, option_of, refusing
 from permgrad.base.numerals import percent
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical, first_no_number
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
@@ -119,13 +119,14 @@ def _rows_with_target(request: RunRequest, read: ReadTable) -> tuple[dict[str, p
     return tables, notes
 
 
+@refusing
 def _check_truths(
     request: RunRequest,
     target: str,
     task: Task,
     labels: Mapping[str, npt.NDArray[Any]],
     truths: Mapping[str, npt.NDArray[Any]],
-) -> None:
+) -> Iterator[Fault]:
     """Refuse a target that cannot be learned or stopped by in the parts, and options that do not suit it."""
     learned, held = truths["train"], truths["validation"]
     classes = np.unique(learned) if task == "classification" else np.zeros(0)
@@ -135,18 +136,18 @@ def _check_truths(
             f"The classes in column {target!r} are of different types: "
             f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}"
         )
-        raise InputError(problem, hint=f"Write them alike in {request.table} and the other files.", code="PG015")
+        yield problem, f"Write them alike in {request.table} and the other files.", "PG015"
     if len(classes) == 1:
         problem = f"The training rows have only one class in column {target!r}: {learned[0].item()!r}"
         hint = "Choose another --row-group or --time, or add rows."
-        raise InputError(problem, hint=hint, code="PG018")
+        yield problem, hint, "PG018"
     if request.cost is not None and len(classes) != 2:
         fact = f"the training rows of {target!r} hold {len(classes)} classes"
         problem = f"--cost needs a target of two classes, but {fact if len(classes) else f'{target!r} is a number'}"
-        raise InputError(problem, hint="Leave --cost out, or choose another --target.", code="PG004")
+        yield problem, "Leave --cost out, or choose another --target.", "PG004"
     if len(classes) and len(held) and not np.isin(held, classes).any():
         problem = "No validation row has a class of the training rows"
-        raise InputError(problem, hint="Choose another --row-group or --time, or add rows.", code="PG018")
+        yield problem, "Choose another --row-group or --time, or add rows.", "PG018"
 
 
 def _divide(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import InputError, did_you_mean, unknown
+from permgrad.base.errors import Fault, InputError, did_you_mean, must, refusing, turned, unknown
 from permgrad.base.files import file_hash
 from permgrad.base.random import forked_torch, generator
 from permgrad.base.registry import Registry
@@ -89,12 +90,6 @@ def load_medmnist(name_or_path: str | os.PathLike[str]) -> Images:
     """
     path, name = find_medmnist(name_or_path)
     arrays = _arrays_of(path)
-    for kind in ("images", "labels"):
-        of_parts = {part: arrays[f"{part}_{kind}"].shape[1:] for part in PARTS}
-        if len(set(of_parts.values())) > 1:
-            shapes = ", ".join(f"{part}: {shape}" for part, shape in of_parts.items())
-            problem = f"All parts of {str(path)!r} must have {kind} of one shape, got {shapes}"
-            raise InputError(problem, hint="Write them alike.", code="PG007")
     return Images(name, np.concatenate([arrays[f"{part}_images"] for part in PARTS]), file_hash(path, "md5"))
 
 
@@ -122,16 +117,16 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
 def _arrays_of(path: Path) -> dict[str, npt.NDArray]:
     """Read the arrays of all parts and check that they are what a MedMNIST file holds."""
     wanted = [f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")]
-    try:
+    which = f"Cannot read {str(path)!r} as an .npz file of MedMNIST"
+    with turned(lambda error: InputError(f"{which} ({error})", "Download it again.", "PG011"), OSError, ValueError):
         arrays = read_npz(path)
-    except (OSError, ValueError) as error:
-        problem = f"Cannot read {str(path)!r} as an .npz file of MedMNIST ({error})"
-        raise InputError(problem, hint="Download it again.", code="PG011") from error
-    if not arrays.keys() >= set(wanted):
-        problem = (
-            f"A MedMNIST file must hold {', '.join(wanted)}, but {str(path)!r} holds {', '.join(arrays) or 'nothing'}"
-        )
-        raise InputError(problem, hint="Rename the arrays.", code="PG011")
+        must(arrays.keys() >= set(wanted), f"it holds {', '.join(arrays) or 'nothing'} and not {', '.join(wanted)}")
+    _check_parts(path, arrays)
+    return arrays
+
+
+@refusing
+def _check_parts(path: Path, arrays: Mapping[str, npt.NDArray]) -> Iterator[Fault]:
     for part in PARTS:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
@@ -139,21 +134,26 @@ def _arrays_of(path: Path) -> dict[str, npt.NDArray]:
                 "Images must be uint8 of the shape (images, height, width) or (images, height, width, 3), "
                 f"but {part}_images of {str(path)!r} is {images.dtype} {images.shape}"
             )
-            raise InputError(problem, hint="Convert the array.", code="PG019")
+            yield problem, "Convert the array.", "PG019"
         count = len(labels) if labels.ndim else 0
         if count != len(images):
             problem = (
                 f"Every image needs a label, but {str(path)!r} holds {len(images)} {part}_images and "
                 f"{count} {part}_labels"
             )
-            raise InputError(problem, hint="Write both for the same images.", code="PG007")
+            yield problem, "Write both for the same images.", "PG007"
         if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
             problem = (
                 "Labels must be integers of the shape (images, labels), "
                 f"but {part}_labels of {str(path)!r} is {labels.dtype} {labels.shape}"
             )
-            raise InputError(problem, hint="Convert the array.", code="PG019")
-    return arrays
+            yield problem, "Convert the array.", "PG019"
+    for kind in ("images", "labels"):
+        of_parts = {part: arrays[f"{part}_{kind}"].shape[1:] for part in PARTS}
+        if len(set(of_parts.values())) > 1:
+            shapes = ", ".join(f"{part}: {shape}" for part, shape in of_parts.items())
+            problem = f"All parts of {str(path)!r} must have {kind} of one shape, got {shapes}"
+            yield problem, "Write them alike.", "PG007"
 
 
 # ---- grey images -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad_benchmark.suites.multimodal.autoencoder import (
     EPOCHS,
@@ -95,9 +94,6 @@ def make_design(
     function: DecisionFunction, image_sets: tuple[str, ...], seed: int, *, quick: bool = False
 ) -> PairsDesign:
     """Read and split the images and set the threshold."""
-    if len(image_sets) not in (1, 2):
-        problem = f"image_sets must name one or two sets, got {image_sets!r}"
-        raise InputError(problem, hint="Name one for both images, or one for each.", code="PG007")
     names = (image_sets[0], image_sets[-1])
     read = [read_images(name) for name in dict.fromkeys(names)]
     sets = (read[0], read[-1])

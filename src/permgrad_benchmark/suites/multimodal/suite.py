@@ -94,8 +94,7 @@ class MultimodalSuite(Suite):
         case: PairsCase = cell.case
         (design, training), seed, sizes = cell.design, case.seed, case.sizes
 
-        if case.trained is None:
-            raise AssertionError("only the network's case is repeated")
+        assert case.trained is not None, "only the network's case is repeated"
 
         def trained(design: PairsDesign, network_seed: int) -> PairsCase:
             return make_case(design, train(design, network_seed, training), case.pairs, seed, sizes)

@@ -496,7 +496,7 @@ def test_curves_of_mean_predictions_have_the_same_frame():
         ({"pairs": [("x0", "nothing")]}, "nothing"),
         ({"pairs": [("x0", "x0")]}, "pairs must be a list of two names each"),
         ({"scope": "local"}, "scope"),
-        ({"groups": "modality"}, "ale needs features that are single columns"),
+        ({"groups": "modality"}, "does not take groups='modality'"),
     ],
 )
 def test_bad_options_are_refused(options, words):

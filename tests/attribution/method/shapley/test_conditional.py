@@ -224,5 +224,5 @@ def test_losses_are_divided_in_the_same_game():
 def test_columns_without_a_player_cannot_be_drawn():
     cells = torch.tensor(table().to_numpy())
     options = {"task": "regression", "segments": torch.tensor([0, 0, 1, -1])}
-    with pytest.raises(InputError, match="one table whose every column has a player"):
+    with pytest.raises(InputError, match="a table whose every column has a player"):
         explained(torch.nn.Linear(4, 1).double(), cells[:2], cells, **options)

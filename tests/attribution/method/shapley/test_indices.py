@@ -161,9 +161,6 @@ def test_this_process_computes_what_other_engines_do_not():
         ({"order": 7}, "at most 6"),
         ({"order": 0}, "at least 1"),
         ({"order": 2, "index": "SV"}, "index must be one of"),
-        ({"order": 2, "blocks": "modality"}, "cannot be used with blocks="),
-        ({"order": 2, "sampling": "conditional"}, "cannot be used with sampling="),
-        ({"order": 2, "engine": "ray"}, "cannot be used with engine="),
     ],
 )
 def test_what_cannot_be_computed_is_refused(options, message):

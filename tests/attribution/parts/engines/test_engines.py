@@ -384,14 +384,12 @@ def test_one_local_explanation_is_joined_to_itself(regressor: pg.HyNNRegressor, 
     [
         (
             {"tolerance": 0.1},
-            "tolerance=0.1 needs intervals over all rows, and engine= explains the rows in parts",
+            "engine= with scope='global' does not take tolerance=0.1.",
         ),
         (
             {"method": "permgrad-paper"},
-            "Global explanations with engine= need ablation, permgrad, ",
+            "method='permgrad-paper' does not take engine=",
         ),
-        ({"scoring": "r2"}, "engine= needs one registered method and no scores, got scoring="),
-        ({"method": {"table": "gradient"}}, "engine= needs one registered method and no scores, got method="),
     ],
 )
 def test_what_cannot_be_taken_apart_is_refused(

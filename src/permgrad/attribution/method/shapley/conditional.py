@@ -90,12 +90,11 @@ class ConditionalGame(ShapleyGame):
 
     def __init__(self, request: Request, measured: str, columns: _Columns | None = None) -> None:
         super().__init__(request, measured)
-        inputs = request.inputs
-        if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point() or not self.covered:
-            problem = "Draws that fit the other columns need one table whose every column has a player"
+        if not self.covered:
+            problem = "Draws that fit the other columns need a table whose every column has a player"
             raise InputError(problem, hint="Leave sampling= out.", code="PG006")
         self.columns = columns or _Columns.fit(request)
-        self._rows, self._lent = (self.columns.expand(_table(one[0])) for one in (inputs, request.donors))
+        self._rows, self._lent = (self.columns.expand(_table(one[0])) for one in (request.inputs, request.donors))
         self._solved: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[Integers, Floats]] = {}
 
     def same(self, request: Request, measured: str) -> ConditionalGame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import comb
 from typing import Any, ClassVar, Literal
@@ -28,13 +28,14 @@ from permgrad.attribution.method.shapley.sampled import (
 from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_interactions
+from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
-from permgrad.base.errors import InputError, warn_user
+from permgrad.base.errors import Fault, InputError, refusing, warn_user
 from permgrad.base.random import generator
 
 GAMES = ("prediction", "expected")
@@ -98,6 +99,7 @@ class Shapley(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
+    takes: ClassVar[frozenset[str]] = USUAL | {"local order", "global order"}
     max_permutations: int = 2000
     tolerance: float = 0.01
     references: int | None = None
@@ -277,29 +279,28 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     return build(request, "shapley", facts=facts, outputs=outputs, additive=True, **fields)
 
 
-def _check_interactions(request: Request, options: dict[str, Any], exact: int) -> None:
+@refusing
+def _check_interactions(request: Request, options: dict[str, Any], exact: int) -> Iterator[Fault]:
     """Refuse an index without interactions, and interactions that cannot be computed."""
     check_choice("index", options["index"], INDICES)
     if options["order"] == 1 and options["index"] != INDICES[0]:
         problem = f"index={options['index']!r} is of interactions, got order=1"
-        raise InputError(problem, hint="Pass order=2, or leave index out.", code="PG006")
+        yield problem, "Pass order=2, or leave index out.", "PG006"
     if options["order"] > min(MOST_ORDER, len(request.space)):
         problem = f"order must be at most {min(MOST_ORDER, len(request.space))} here, got {options['order']}"
-        raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")
-    if options["blocks"] is not None:
-        refuse_interactions(options, "blocks=")
+        yield problem, "Pass 2 for pairs.", "PG002"
     names = sum(comb(len(request.space), size) for size in range(1, options["order"] + 1))
     if options["order"] > 1 and names > _MOST_NAMES:
         problem = (
             f"order={options['order']} of {len(request.space)} players are {names:,} names, and at most "
             f"{_MOST_NAMES:,} are computed"
         )
-        raise InputError(problem, hint="Join players with groups=.", code="PG002")
+        yield problem, "Join players with groups=.", "PG002"
     if options["order"] > 1 and request.scope == "global" and len(request.space) > exact:
-        raise InputError(
+        yield (
             f"Interactions of the loss need every coalition, and {len(request.space)} players are more than {exact}",
-            hint="Join players with groups=, or choose pg.methods.Permutation(order=2).",
-            code="PG006",
+            "Join players with groups=, or choose pg.methods.Permutation(order=2).",
+            "PG006",
         )
 
 

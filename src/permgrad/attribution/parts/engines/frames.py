@@ -20,7 +20,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.parts.engines.base import Engine, settle_model
 from permgrad.attribution.replace.game import Game, loss_scale, loss_value, receiver_classes, rounds
 from permgrad.attribution.replace.moments import PairMoments
-from permgrad.attribution.replace.plays import Play, Plays, loss_game, loss_games
+from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.attribution.request import Request, methods
 from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.arrays import Array
@@ -47,13 +47,6 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
         )
         raise InputError(problem, hint="Leave engine= out", code="PG006")
     if request.scope == "global":
-        if loss_game(method) is None:
-            problem = f"Global explanations with engine= need {', '.join(loss_games())}, got method={method!r}"
-            raise InputError(problem, hint="Choose one of these, or leave engine= out", code="PG006")
-        tolerance = request.options.get("tolerance")
-        if tolerance is not None:
-            problem = f"tolerance={tolerance!r} needs intervals over all rows, and engine= explains the rows in parts"
-            raise InputError(problem, hint="Leave tolerance= or engine= out", code="PG006")
         explanation = methods.get(method)()(replace(request, engine=partial(_play_parts, engine)))
     else:
         if request.shared:
