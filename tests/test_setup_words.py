@@ -16,6 +16,7 @@ MOST_WORDS = {
     "intervals.md": 1000,
     "methods.md": 3300,
     "your-own-network.md": 2200,
+    "your-own-table.md": 2650,
 }
 
 
