@@ -12,9 +12,11 @@ MOST_WORDS = {
     "any-model.md": 1800,
     "counterfactuals.md": 450,
     "how-sure-is-an-importance.md": 1000,
+    "images-and-a-table.md": 770,
     "interactions.md": 770,
     "intervals.md": 1000,
     "methods.md": 3300,
+    "uneven-classes.md": 550,
     "your-own-network.md": 2200,
     "your-own-table.md": 2650,
 }
