@@ -1,7 +1,7 @@
 """Whether each folder of the source keeps to the number of lines that it may have.
 
-The numbers are in ``pyproject.toml`` under ``[tool.permgrad.lines]``. Raise one only with a line in benchmarks/decisions.md,
-*Budgets of lines*, that says what users got for it.
+The numbers are in ``pyproject.toml`` under ``[tool.permgrad.lines]``. Raise one only with a line in
+benchmarks/decisions.md, *Budgets of lines*, that says what users got for it.
 
     python -m tools.budgets         exit 1 if a folder has more lines, or no number
     python -m tools.budgets --now   the table as it would be now, each number 2 % above what is there
