@@ -9,7 +9,7 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 #: Page → most words, as ``wc -w`` counts them. One line a page, by name.
 MOST_WORDS = {
-    "../CHANGELOG.md": 360,
+    "../CHANGELOG.md": 400,
     "a-report-for-your-model.md": 600,
     "architecture.md": 1650,
     "benchmark.md": 990,
