@@ -126,4 +126,4 @@ readings
 # %%
 # May, no default and no loan stand out again. The other bars are small in most trainings, and that of secondary
 # education has no stable sign. Read more in :doc:`uneven classes and integrated gradients
-# </imbalance-and-integrated-gradients>`.
+# </uneven-classes>`.

@@ -86,7 +86,7 @@ def explain_refits(
     ``pg.explain`` explains one fit. Its intervals include the chance of the rows explained and of the donors. Here the
     estimator is fitted ``refits`` times, each time with another seed on other rows, and each fit is explained on rows
     that it has not seen. The importance is the mean over trainings on new samples with as many rows as ``X``. Half of
-    the refits leave one fold of the rows out, the others half of the rows (docs/refits.md).
+    the refits leave one fold of the rows out, the others half of the rows (docs/how-sure-is-an-importance.md).
 
     Args:
         estimator: an estimator of scikit-learn's kind (``HyNNRegressor``, a pipeline, a booster, or any object with
