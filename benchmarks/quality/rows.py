@@ -3,7 +3,7 @@
     python -m benchmarks.quality.rows --folder clones          # what is missing is measured, then the record; hours
     python -m benchmarks.quality.rows --prepare --folder clones  # only make the sets
     python -m benchmarks.quality.rows --processes 14 --seconds 480 --cells cells.jsonl   # as many as fit in the time
-    python -m benchmarks.quality.rows --record cells.jsonl     # train nothing: the record and the section of the docs
+    python -m benchmarks.quality.rows --record cells.jsonl     # train nothing: the record
     # some cells anew, beside those of the last record: --record new.jsonl benchmarks/results/rows.json
 
 The sets, what they need and what is left out of them: ``_row_sets.py``. The contestants: ``_row_models.py``. A
@@ -164,7 +164,7 @@ def main() -> int:
     parser.add_argument(
         "--record", type=Path, nargs="+", metavar="FILE", help="train nothing: the record of these cells"
     )
-    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results and docs")
+    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
     given = parser.parse_args()
     if given.record:
         return record.write(_read(*given.record), keep=not given.no_record)

@@ -70,20 +70,6 @@ def test_rows_of_a_group_count_once(tmp_path):
     assert found["error"] != pytest.approx(single), "the groups matter here"
 
 
-def test_the_section_replaces_its_last_form_and_leaves_the_rest(tmp_path):
-    page, cells = tmp_path / "page.md", made_up(tmp_path)
-    page.write_text(f"# A page\n\nbefore\n\n{record.NEXT}\n\nafter\n")
-    for commit in ("first", "second"):
-        record.into_docs(record.section(cells, record.checks(cells), commit), page)
-    text = page.read_text()
-    assert text.count(record.HEAD) == 1
-    assert "second" in text
-    assert "first`" not in text
-    assert text.startswith("# A page\n\nbefore\n\n### ")
-    assert text.endswith(f"\n\n{record.NEXT}\n\nafter\n")
-    assert text.count("| 0.7") == 1, "one line for each set"
-
-
 def test_the_page_has_every_set_with_the_best_first(tmp_path):
     cells = made_up(tmp_path)
     text = record.page(cells, record.checks(cells))

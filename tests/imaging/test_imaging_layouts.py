@@ -295,7 +295,7 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
             (
                 "layout must be one of 'assignment', 'random', 'path', 'lattice', 'given', 'tinto', or an object with "
                 "fit(encoded, names, random_state) that sets positions, pixels and overlap, got 3. The protocol is in "
-                "docs/adding-a-layout.md."
+                "docs/extending.md."
             ),
         ),
         (

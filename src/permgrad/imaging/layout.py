@@ -1,6 +1,6 @@
 """Which pixel each encoded column has: the protocol, the registry, and layouts read back from a file.
 
-See docs/adding-a-layout.md.
+See docs/extending.md.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
             "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
             f"got {shown(name_or_object)}"
         )
-        raise InputError(problem, hint="The protocol is in docs/adding-a-layout.md.", code="PG001")
+        raise InputError(problem, hint="The protocol is in docs/extending.md.", code="PG001")
     return copy.deepcopy(name_or_object)
 
 

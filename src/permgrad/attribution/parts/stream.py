@@ -95,7 +95,7 @@ def explain_stream(
             measure the divergence from the model's own prediction.
         out: folder for finished parts and the result, required for local explanations of files. None: a temporary one.
         engine: None for this process, ``"ray"`` for workers on this machine or on a cluster, or a ``pg.RayEngine``
-            (docs/cluster.md).
+            (docs/large-tables.md).
         rows_per_part: rows in each part of files, about. ``"auto"``: as the files have them.
         method: one of permgrad's methods. Global: ``permgrad``, ``permutation``, ``ablation``. Local: any local method.
         target: as for ``pg.explain``, like the next arguments.

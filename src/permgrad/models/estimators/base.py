@@ -153,7 +153,7 @@ class HyNNBase(BaseEstimator):
         checkpoint_folder: str | os.PathLike[str] | None = None,
         on_epoch: EpochWatcher | None = None,
     ) -> Self:
-        """Fit on a Parquet file, or a folder of them, that need not fit in memory. See docs/training-at-scale.md.
+        """Fit on a Parquet file, or a folder of them, that need not fit in memory. See docs/large-tables.md.
 
         The files are read once before training, and once per epoch. Scales, levels, class weights and the target's
         scale are those of all training rows. Types come from up to 100,000 rows spread over the table, layout and

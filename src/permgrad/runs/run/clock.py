@@ -109,7 +109,7 @@ def expected_epochs(losses: Sequence[float], most: int, patience: int | None, co
 def rises(losses: Sequence[float]) -> bool:
     """Whether a validation loss has clearly been rising since its best epoch: beyond its changes from epoch to epoch.
 
-    A rate that stays high does not bring such a loss back within the patience (docs/speed.md).
+    A rate that stays high does not bring such a loss back within the patience (docs/the-default-network.md).
     """
     best = min(losses)
     if math.isnan(best) or len(losses) - 1 - losses.index(best) < _SINCE:

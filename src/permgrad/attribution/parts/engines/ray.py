@@ -64,7 +64,7 @@ class RayEngine:
         cpus: processors of each worker, which computes with as many threads.
         gpus: accelerators of each worker. ``"auto"``: one if there are enough, else none.
 
-    Source: Ray (Moritz et al. 2018). docs/cluster.md shows how to run it.
+    Source: Ray (Moritz et al. 2018). docs/large-tables.md shows how to run it.
 
     Examples:
         >>> RayEngine(workers=2).facts
