@@ -34,7 +34,6 @@ import torch
 import permgrad as pg
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import REPEATS
 from permgrad.attribution.request import tuned
 from permgrad.data.types.findings import told_of_columns
 from permgrad.pages.facts import features
@@ -94,7 +93,6 @@ def headline(request: RunRequest) -> tuple[Explanation, str]:
         test.frame,
         test.y,
         method=tuned(pg.methods.PermGrad(), direction=False),
-        n_repeats=REPEATS,
         random_state=request.seed,
         progress=False,
     )

@@ -149,7 +149,7 @@ def test_inputs_stay_as_they_are():
     [
         (([0, 0], [0.1, 0.2]), {}, r"y must hold two labels of one type, got 1 \(\[0\]\)\. Pass rows of both classes"),
         (([0, 1, 2], [0.1, 0.2, 0.3]), {}, r"y must hold two labels of one type, got 3 \(\[0, 1, 2\]\)"),
-        (([0, "a"], [0.1, 0.2]), {}, "y must hold two labels of one type, got 2"),
+        ((np.array([0, "a"], dtype=object), [0.1, 0.2]), {}, "y must hold two labels of one type, got 2"),
         ((["c", "a"], [0.1, 0.2]), {"positive": "b"}, "positive must be one of 'a', 'c', got 'b'"),
         (([0, 1], [0.1, math.nan]), {}, "1 of 2 scores are not finite. Leave those rows out"),
         (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"got \(2,\) and \(2, 2\)\. Pass one label and one score"),

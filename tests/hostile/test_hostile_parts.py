@@ -57,7 +57,7 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "make_layout": (lambda **given: imaging.make_layout(**given).fit(ROWS), imaging.make_layout, {
         "name_or_object": "random",
     }),
-    "fit_layout": (imaging.fit_layout, None, {
+    "fit_layout": (imaging.fit_layout, ("encoded", "names", "random_state"), {
         "layout": imaging.AssignmentLayout(6), "encoded": ROWS, "names": NAMES, "random_state": 0,
     }),
     "layout_to_dict": (imaging.layout_to_dict, None, {}),

@@ -227,7 +227,7 @@ def test_positions_stay_inside_and_do_not_depend_on_units(rows, columns, pixels,
         ),
         (
             {"blurr": True},
-            "option of layout 'tinto' cannot be 'blurr'. Did you mean 'blur'?",
+            "Layout 'tinto' has no option 'blurr'. Did you mean 'blur'?",
         ),
     ],
 )

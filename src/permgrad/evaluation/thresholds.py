@@ -7,7 +7,7 @@ network is overconfident on training rows. Evaluate it on other rows again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -216,9 +216,10 @@ def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
 def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Booleans, Floats, Any]:
     """Return which rows are positive, their scores, and the label of the positive class."""
     values, numbers = np.asarray(y), as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
-    labels = list(set(values.ravel().tolist()))
+    labels = list({cell if isinstance(cell, Hashable) else repr(cell) for cell in values.ravel().tolist()})
     _check_cases(values, labels, numbers)
-    positive = max(labels) if positive is None else positive
+    labels.sort()
+    positive = labels[1] if positive is None else positive
     try:
         is_label = positive in labels
     except (TypeError, ValueError, RuntimeError):  # arrays, tensors and pandas' NA are equal to nothing

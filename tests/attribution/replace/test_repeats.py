@@ -186,7 +186,7 @@ def test_tables_in_files_find_the_same(tmp_path: Path, network: pg.HyNNRegressor
     here = pg.explain(chosen, X, y, background=background, progress=False)
     arguments: dict[str, Any] = {"background": background, "out": tmp_path / "out", "progress": False}
     there = pg.explain_stream(chosen, tmp_path / "rows", "y", **arguments)
-    assert len(set(here.meta["repeats"].values())) > 1, "some features have more donors than others"
+    assert model != "network" or len(set(here.meta["repeats"].values())) > 1, "some features have more donors"
     assert there.meta["repeats"] == here.meta["repeats"]
     np.testing.assert_allclose(there.values, here.values, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(there.std_error, here.std_error, rtol=1e-6, atol=1e-9)

@@ -15,6 +15,7 @@ from rounding import as_many_threads
 
 import permgrad as pg
 from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError
+from permgrad.base.stored import sealed
 from permgrad.imaging import StoredLayout
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, WEIGHTS
 
@@ -157,7 +158,7 @@ def renew_checksums(folder):
     description["checksums"] = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, ARRAYS)
     }
-    (folder / DESCRIPTION).write_text(json.dumps(description))
+    (folder / DESCRIPTION).write_text(json.dumps(sealed(description)))
 
 
 @pytest.mark.parametrize("sums", ["old", "renewed"])

@@ -51,9 +51,9 @@ def _no_classes(model):
 
 SPOILED = {
     "encoded columns in another order": ("classifier", _order, "not in the order of their features"),
-    "another number of features": ("classifier", _features, "or other features"),
+    "another number of features": ("classifier", _features, "features that are not those that its encoder knows"),
     "a scale that is no number": ("regressor", _scale, "mean and scale that are not finite"),
-    "a history of text": ("regressor", _history, "a history that does not hold numbers"),
+    "a history of text": ("regressor", _history, "a history that holds no numbers"),
     "no row of any class": ("classifier", _no_classes, "a background that has no class"),
     "probabilities that are no numbers": (
         "classifier",

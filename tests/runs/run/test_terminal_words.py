@@ -124,14 +124,13 @@ def test_values_of_a_row_have_no_exponent():
         ("2.5m", 150),
         ("1 hour", 3600),
         ("45 sec", 45),
-        ("0:10", 600),
     ],
 )
 def test_a_time_limit_is_any_time(text, seconds):
     assert replace(ASKED, time_limit=text).seconds_at_most == seconds
 
 
-@pytest.mark.parametrize("text", ["soon", "", "-5m", "0", "nan", "1e9999", "5 parsec"])
+@pytest.mark.parametrize("text", ["soon", "", "-5m", "0:10", "0", "nan", "1e9999", "5 parsec"])
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(InputError, match=r"--time-limit must be a time of at least a second, got .* For example"):
         _ = replace(ASKED, time_limit=text).seconds_at_most

@@ -115,10 +115,10 @@ def _said_of_options(options: Mapping[str, Any], scope: str) -> dict[str, str]:
     if options.get("blocks") is not None:
         said["blocks"] = "blocks="
         said |= {"named blocks": "blocks="} if isinstance(options["blocks"], Mapping) else {}
-    if options.get("players") == "encoded":
+    if isinstance(options.get("players"), str) and options["players"] == "encoded":
         said["encoded players"] = "players='encoded'"
     if options.get("tolerance") is not None:
-        said["tolerance"] = f"tolerance={options['tolerance']!r}"
+        said["tolerance"] = f"tolerance={shown(options['tolerance'])}"
     return said
 
 
