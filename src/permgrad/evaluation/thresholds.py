@@ -216,7 +216,7 @@ def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
 def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Booleans, Floats, Any]:
     """Return which rows are positive, their scores, and the label of the positive class."""
     values, numbers = np.asarray(y), as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
-    labels = list({cell if isinstance(cell, Hashable) else repr(cell) for cell in values.ravel().tolist()})
+    labels: list[Any] = list({cell if isinstance(cell, Hashable) else repr(cell) for cell in values.ravel().tolist()})
     _check_cases(values, labels, numbers)
     labels.sort()
     positive = labels[1] if positive is None else positive
