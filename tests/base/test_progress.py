@@ -86,7 +86,7 @@ def test_a_closed_stream_is_no_reason_to_fail(monkeypatch):
 
 
 def test_lines_come_late_enough_for_short_explanations():
-    assert (_progress.FIRST, _progress.AGAIN) == (10, 30)
+    assert (_progress.FIRST, _progress.AGAIN, _progress.SOON) == (10, 30, 1)
     assert progress_line("lime", 0.2, 60) == "lime: 20 % done after 60 s, about 4 min left\n"
     assert progress_line("lime", 0.0, 10.0) == "lime: begun 10 s ago\n"
     assert progress_line("shapley", 0.25, 40.0) == "shapley: 25 % done after 40 s, about 2 min left\n"

@@ -16,6 +16,8 @@ from permgrad.base.errors import printable
 ProgressMode = Literal["auto"] | bool
 #: Seconds after which the first line is written, and between two lines.
 FIRST, AGAIN = 10.0, 30.0
+#: Seconds after which a long work says how long it will be, and what takes less.
+SOON = 1.0
 #: Seconds that are left from which on a sentence says what would shorten them, and rows from which on fewer are enough.
 LONG, FEW = 60.0, 1000
 #: Seconds after which the line of a larger work is renewed.
@@ -70,7 +72,7 @@ class Progress(ExitStack):
         if (
             self._writes
             and self.rows >= FEW
-            and spent > FIRST
+            and spent > SOON
             and (left := spent * (self._total / self.done - 1)) > LONG
         ):
             few, rows, self.rows = min(10_000, self.rows // 10), self.rows, 0

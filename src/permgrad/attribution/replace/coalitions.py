@@ -106,10 +106,10 @@ class Blend:
         self._cut: BranchCut | None = None
         self._uncut = False
 
-    def base(self) -> Tensor:
+    def base(self, tell: Callable[[int], None] | None = None) -> Tensor:
         """Return the outputs of the rows explained, ``(rows, K)`` (computed once)."""
         if self._base is None:
-            self._base = self._outputs(self.request.inputs)
+            self._base = self._outputs(self.request.inputs, tell)
             self._chunk = max(min(_CHUNK, _OUTPUTS // self._base.shape[1]), 1)
         return self._base
 
@@ -287,11 +287,14 @@ class Blend:
             before |= players
         return frozenset(followers)
 
-    def _outputs(self, tensors: Sequence[Tensor]) -> Tensor:
-        rows = len(tensors[0])
-        return self._gather(
-            rows, lambda part: self.subject.predict([tensor[part] for tensor in tensors]), checked=False
-        )
+    def _outputs(self, tensors: Sequence[Tensor], tell: Callable[[int], None] | None = None) -> Tensor:
+        def predicted(part: slice) -> Tensor:
+            outputs = self.subject.predict([tensor[part] for tensor in tensors])
+            if tell is not None:
+                tell(len(outputs))
+            return outputs
+
+        return self._gather(len(tensors[0]), predicted, checked=False)
 
     def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
         self._batch = in_batches(count, self._batch, work)
@@ -364,10 +367,13 @@ class Blend:
         return (differing[:, :-1] > 0).numpy()
 
     # ---- as back end of a game ----------------------------------------------------------------------------------
-    def explained(self, span: slice | None = None) -> Tensor:
-        """Return the outputs of the rows explained. Refuse those that are not finite, also of the background."""
+    def explained(self, span: slice | None = None, tell: Callable[[int], None] | None = None) -> Tensor:
+        """Return the outputs of the rows explained. Refuse those that are not finite, also of the background.
+
+        ``tell`` is told how many rows were predicted, batch by batch.
+        """
         with self.subject.open(), self.mode():
-            outputs = self.base()
+            outputs = self.base(tell)
             if self.fixed is None:
                 self.donor_outputs()
             return finite(outputs if span is None else outputs[span])

@@ -5,7 +5,7 @@ The repeats of one player are played together: equal replacements of a row are c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
 from typing import Any
 
@@ -81,15 +81,22 @@ class Replacement:
             self._ready = rows, self.computed(self.encoded[rows])
         return self._ready[1].outputs
 
-    def explained(self, span: slice | None = None) -> Tensor:
-        """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
+    def explained(self, span: slice | None = None, tell: Callable[[int], None] | None = None) -> Tensor:
+        """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite.
+
+        ``tell`` is told how many rows were computed, at the end: it is a small part of the work.
+        """
         with self.subject.open(), self.mode():
             blocks = self.blocks(span)
             if len(blocks) == 1:
-                return finite(self.unchanged(blocks[0]))
-            if self._small and span is None:
-                return finite(self.light(self.encoded).outputs)
-            return finite(torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in blocks]))
+                outputs = self.unchanged(blocks[0])
+            elif self._small and span is None:
+                outputs = self.light(self.encoded).outputs
+            else:
+                outputs = torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in blocks])
+        if tell is not None:
+            tell(len(outputs))
+        return finite(outputs)
 
     def light(self, encoded: Encoded) -> Block:
         """Return the inputs of the head for rows and their outputs, without the maps that only replacements need.

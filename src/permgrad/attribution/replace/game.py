@@ -246,13 +246,14 @@ def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, 
         elsewhere: Game = request.engine(request, plays, label)
         return elsewhere
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    outputs = game.back_end.explained()
-    game.classes, game.class_count = receiver_classes(request, outputs)
-    game.loss_scale = loss_scale(request)
-    with Progress(len(plays.plays) * expected_repeats(request) * request.count, label, request.progress) as progress:
+    pairs = len(plays.plays) * expected_repeats(request)
+    with Progress((1 + pairs) * request.count, label, request.progress) as progress:
         progress.rows = request.count
-        for steps in rounds(request, plays, game, goals):
-            if request.automatic and progress.done:
+        outputs = game.back_end.explained(tell=progress.advance)
+        game.classes, game.class_count = receiver_classes(request, outputs)
+        game.loss_scale = loss_scale(request)
+        for number, steps in enumerate(rounds(request, plays, game, goals)):
+            if request.automatic and number:
                 progress.rest(sum(len(some) * len(numbers) for numbers, some in steps.items()) * request.count)
             for numbers, some in steps.items():
                 game.play(some, numbers, game.add, progress)
