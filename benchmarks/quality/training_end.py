@@ -1,19 +1,21 @@
-"""Accuracy of ``permgrad run``'s default, which ends a training when its loss has risen, against patience alone.
+"""Accuracy of a training that ends when its loss has risen, which is the default, against patience alone.
 
     python -m benchmarks.quality.training_end  # what is missing is trained, then the tables; an hour
     python -m benchmarks.quality.training_end --splits 42 --sets heloc puma
     python -m benchmarks.quality.training_end --splits --sets      # train nothing, only the tables
 
-Each cell is one fit of preset ``default`` by patience alone (``permgrad run --max-rows all``), with the validation loss
-of each epoch: a cell of ``benchmarks.quality.comparison``. The rule is then applied to these losses. Where the best
-epoch before the end is the same, so are the weights. Where it is not, the network is trained again with the rule. Six
-named sets, and four tables of scikit-learn.
+Each cell is one fit of preset ``default`` by patience alone, with the validation loss of each epoch. The rule is then
+applied to these losses. Where the best epoch before the end is the same, so are the weights. Where it is not, the
+network is trained with the rule: a cell of ``benchmarks.quality.comparison``. Six named sets, and four tables of
+scikit-learn.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,28 +28,37 @@ from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.comparison import corrected_paired_test
 from permgrad.evaluation.metrics import evaluate, metrics
-from permgrad.runs.run.clock import ROWS_SEEN, rises
+from permgrad.models.estimators.presets import get_preset
+from permgrad.models.train.ending import rises
+from permgrad.runs.run.clock import ROWS_SEEN
 
 
-def fit_by_rule(name: str, split: int) -> float:
-    """Train on one split, ending by the rule, and return the metric on test rows."""
+def fit_by_patience(name: str, split: int) -> dict[str, Any]:
+    """Train on one split by patience alone, and return the cell: losses, seconds, and the metric on test rows."""
     X, y, task, facts = load(name)
     rows, losses = split_rows(len(X), y, task=task, seed=split), list[float]()
-    kind = HyNNRegressor if task == "regression" else HyNNClassifier
-    model = kind(preset="default", random_state=SEED, progress=False, **facts)
+    kind, patience = (
+        HyNNRegressor if task == "regression" else HyNNClassifier,
+        get_preset("default").training["patience"],
+    )
+    preset = {"base": "default", "patience": math.inf}
+    model = kind(preset=preset, random_state=SEED, progress=False, **facts)
 
     def watch(line: Mapping[str, float]) -> bool:
         losses.append(line["validation_loss"])
-        return rises(losses)
+        return len(losses) - 1 - losses.index(min(losses)) >= patience
 
-    held = (X.iloc[rows.validation], y.iloc[rows.validation])
+    held, started = (X.iloc[rows.validation], y.iloc[rows.validation]), time.process_time()
     model.fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=held, on_epoch=watch)
+    seconds = time.process_time() - started
     truth, test = y.iloc[rows.test].to_numpy(), X.iloc[rows.test]
     if task == "regression":
         scores = evaluate(task, truth, predictions=model.predict(test))
     else:
         scores = evaluate(task, truth, probabilities=model.predict_proba(test), classes=list(model.classes_))
-    return float(scores[METRICS[name]])
+    sizes = {part: len(getattr(rows, part)) for part in ("train", "validation", "test")}
+    value = float(scores[METRICS[name]])
+    return {"set": name, "split": split, "losses": losses, "value": value, "rows": sizes, "seconds": seconds}
 
 
 def ended(losses: list[float]) -> tuple[int, int]:
@@ -57,14 +68,13 @@ def ended(losses: list[float]) -> tuple[int, int]:
 
 
 def measure(cells: Cells, name: str, split: int) -> dict[str, Any]:
-    """Return a cell: the training by patience alone, which is the comparison's, and what the rule changes."""
+    """Return a cell: the training by patience alone, and what the rule changes, which is the comparison's cell."""
+    cell = fit_by_patience(name, split)
+    if ended(cell["losses"])[1] == int(np.argmin(cell["losses"])) + 1:
+        return cell
     key = ("default", name, split)
     run(cells, [(contenders()["default"], name, split)], refresh=[] if "losses" in cells.found.get(key, {}) else key)
-    full = cells.found[key]
-    cell = {"set": name, "split": split, "losses": full["losses"], "value": full["metrics"]["test"][METRICS[name]],
-            "rows": full["rows"], "seconds": full["processor_seconds"]}  # fmt: skip
-    best = int(np.argmin(cell["losses"])) + 1
-    return cell if ended(cell["losses"])[1] == best else {**cell, "value_now": fit_by_rule(name, split)}
+    return {**cell, "value_now": cells.found[key]["metrics"]["test"][METRICS[name]]}
 
 
 def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:

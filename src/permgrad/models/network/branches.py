@@ -97,7 +97,8 @@ class LevelEmbeddingLinear(nn.Linear):
         plain, *mixes = self.mixing.split(widths, dim=1)
         parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=False)]
         sums = [own for own, (blocks, _) in zip(mixes[len(parts) :], self.pools, strict=True) for _ in range(blocks)]
-        return torch.cat([plain, *parts, *sums], dim=1)[:, self.order]
+        # The slopes of an index are put in place number by number, those of a selection column by column.
+        return torch.cat([plain, *parts, *sums], dim=1).index_select(1, self.order)
 
 
 class TableBranch(nn.Module):

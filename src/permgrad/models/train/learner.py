@@ -34,6 +34,7 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import TrainingProducts, is_wide
 from permgrad.models.train import checkpoint
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, EPOCH, RESUMED
+from permgrad.models.train.ending import SINCE, rises
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
@@ -106,7 +107,8 @@ class TrainingOptions:
         learning_rate: peak of the schedule.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with Nesterov momentum 0.9).
         schedule_unit: whether the rate changes per ``"epoch"`` or per ``"step"``.
-        patience: epochs without a better validation loss before training stops. None: never.
+        patience: epochs without a better validation loss before training stops, fewer where that loss clearly rises.
+            None: never.
         kept_from: share of the epochs before which the newest weights are the best, whatever their validation loss.
         averaging: weight of the past in the moving average of the weights that is validated and kept. 0: no average.
         label_smoothing: share of each label spread over all classes, cross-entropy only.
@@ -199,7 +201,7 @@ class Learner:
         patience = math.inf if self.options.patience is None or self.validation_rows is None else self.options.patience
         with Progress(steps, "training", self.job.progress, lines=False) as bar:
             while len(self.history) < self.epochs:
-                if self.history and len(self.history) - self.best_epoch >= patience:
+                if len(self.history) - self.best_epoch >= patience or (patience < math.inf and self._is_rising()):
                     break
                 for number, rows in enumerate(self.start_epoch()):
                     self.step(rows, number)
@@ -211,6 +213,10 @@ class Learner:
                 if file is not None:
                     checkpoint.write_checkpoint(file, self.state())
                 self._watched(on_epoch, len(self.history), self.history[-1])
+
+    def _is_rising(self) -> bool:
+        losses = [line["validation_loss"] for line in self.history]
+        return len(losses) > SINCE and rises(losses)
 
     def _watched(self, on_epoch: EpochWatcher | None, done: int, record: Mapping[str, float]) -> None:
         """Let the watcher see an epoch, and set how many there are in all if it says so."""

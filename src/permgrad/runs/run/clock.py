@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, pairwise
-from statistics import fmean, median
+from itertools import accumulate
+from statistics import median
 from typing import TYPE_CHECKING
 
 from permgrad.assess.budget import Clock
+from permgrad.models.train.ending import SINCE
 
 if TYPE_CHECKING:
     from permgrad.models.train.learner import TrainingOptions
@@ -33,8 +34,6 @@ MOST_HELD = 20_000
 USUAL_EPOCHS, _SURE, _LAST_STEP = 28, 6, 1 / 7000
 #: The seconds of a baseline that is a network.
 SLOW_BASELINE = 120.0
-#: A loss rises that is above the best of so many epochs ago by this share, in each of so many epochs.
-_SINCE, _RECENT, _RISE = 6, 4, 0.003
 
 
 def plan_training(
@@ -70,8 +69,6 @@ def watch_epochs(
         left = expected_epochs(losses, options.max_epochs, options.patience, constant) - done
         possible = (clock.left() - reserved()) / max(pace, 1e-9)
         clock.whole.expect(pace * max(min(left, possible), 0))
-        if not clock.thorough and options.patience is not None and rises(losses):
-            return True
         if done == options.max_epochs or possible >= options.max_epochs - done:
             return options.max_epochs
         if possible < 1:
@@ -100,21 +97,7 @@ def expected_epochs(losses: Sequence[float], most: int, patience: int | None, co
     improving = min(improving, USUAL_EPOCHS + 2 * done)
     if not since and done < _SURE:
         improving = (done * improving + (_SURE - done) * USUAL_EPOCHS) / _SURE
-    # A loss that rises ends the training a little after ``_SINCE``, and one that only pauses is likely to fall again.
-    ends = done - since + min(patience, _SINCE + 3)
-    expected = ends + max(1 - since / _SINCE, 0.0) * max(improving - ends, 0.0)
+    # A loss that rises ends the training a little after ``SINCE``, and one that only pauses is likely to fall again.
+    ends = done - since + min(patience, SINCE + 3)
+    expected = ends + max(1 - since / SINCE, 0.0) * max(improving - ends, 0.0)
     return min(most, max(round(expected), done + 1))
-
-
-def rises(losses: Sequence[float]) -> bool:
-    """Whether a validation loss has clearly been rising since its best epoch: beyond its changes from epoch to epoch.
-
-    A rate that stays high does not bring such a loss back within the patience (docs/the-default-network.md).
-    """
-    best = min(losses)
-    if math.isnan(best) or len(losses) - 1 - losses.index(best) < _SINCE:
-        return False
-    late = losses[-8:]
-    noise = median(abs(after - before) for before, after in pairwise(late))
-    is_above = min(late[-_RECENT:]) - best > max(_RISE * abs(best), 3 * noise)
-    return is_above and fmean(late[-3:]) - fmean(late[-6:-3]) > 0.3 * noise
