@@ -21,6 +21,20 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
+def run_command(words, watched):
+    """Return which of the modules a command loads, and its exit code."""
+    code = f"""
+import json, sys
+from permgrad.cli import app
+try:
+    app({words!r})
+except SystemExit as end:
+    exit_code = end.code
+print(json.dumps([[name for name in {watched!r} if name in sys.modules], exit_code or 0]))
+"""
+    return json.loads(run(code).splitlines()[-1])
+
+
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
 def test_help_loads_nothing_heavy(words):
     code = f"""
@@ -70,36 +84,17 @@ print([name for name in heavy if name in sys.modules])
 
 
 @pytest.mark.slow
-def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_training(tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "options"), [("fast", {}), ("default", {}), ("default", {"network": {"members": 2}}), ("paper", {})]
+)
+def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_methods(tmp_path, preset, options):
     X = np.random.default_rng(0).normal(size=(60, 3))
-    pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0]).save(tmp_path / "m")
+    model = pg.HyNNRegressor(preset=preset, max_epochs=1, random_state=0, progress=False, **options)
+    model.fit(X, X[:, 0]).save(tmp_path / "m")
     (tmp_path / "table.csv").write_text("x0,x1,x2\n1,2,3\n4,5,6\n", encoding="utf-8")
     words = ["predict", str(tmp_path / "m"), str(tmp_path / "table.csv"), "--out", str(tmp_path / "found.csv")]
-    code = f"""
-import json, sys
-from permgrad.cli import app
-try:
-    app({words!r})
-except SystemExit as end:
-    assert not end.code
-print(json.dumps([name for name in ("torch._dynamo", "matplotlib") if name in sys.modules]))
-"""
-    assert json.loads(run(code).splitlines()[-1]) == []
+    assert run_command(words, ("torch._dynamo", "sympy", "matplotlib", "permgrad.attribution")) == [[], 0]
     assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3
-
-
-def run_command(words, watched):
-    """Return which of the modules a command loads, and its exit code."""
-    code = f"""
-import json, sys
-from permgrad.cli import app
-try:
-    app({words!r})
-except SystemExit as end:
-    exit_code = end.code
-print(json.dumps([[name for name in {watched!r} if name in sys.modules], exit_code or 0]))
-"""
-    return json.loads(run(code).splitlines()[-1])
 
 
 @pytest.fixture(scope="module")

@@ -47,8 +47,8 @@ def restore(source: Path, description: Mapping[str, Any], *, own: Mapping[str, A
     chosen = choose_device(device)
     model = _rebuild(description, arrays, weights, own)
     model.module_ = model.module_.to(chosen).eval()
-    for reader in (model.preprocessor_.images_, model.preprocessor_.texts_):
-        _ = None if reader is None else reader.to(chosen)
+    for reader in filter(None, (model.preprocessor_.images_, model.preprocessor_.texts_)):
+        reader.to(chosen)
     _try_out(model)
     return model
 
