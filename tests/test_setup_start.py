@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import permgrad as pg
@@ -18,6 +19,20 @@ HEAVY = ("torch", "sklearn", "pandas", "numpy", "matplotlib", "scipy", "rich")
 
 def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def run_command(words, watched):
+    """Return which of the modules a command loads, and its exit code."""
+    code = f"""
+import json, sys
+from permgrad.cli import app
+try:
+    app({words!r})
+except SystemExit as end:
+    exit_code = end.code
+print(json.dumps([[name for name in {watched!r} if name in sys.modules], exit_code or 0]))
+"""
+    return json.loads(run(code).splitlines()[-1])
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
@@ -69,22 +84,53 @@ print([name for name in heavy if name in sys.modules])
 
 
 @pytest.mark.slow
-def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_training(tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "options"), [("fast", {}), ("default", {}), ("default", {"network": {"members": 2}}), ("paper", {})]
+)
+def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_methods(tmp_path, preset, options):
     X = np.random.default_rng(0).normal(size=(60, 3))
-    pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0]).save(tmp_path / "m")
+    model = pg.HyNNRegressor(preset=preset, max_epochs=1, random_state=0, progress=False, **options)
+    model.fit(X, X[:, 0]).save(tmp_path / "m")
     (tmp_path / "table.csv").write_text("x0,x1,x2\n1,2,3\n4,5,6\n", encoding="utf-8")
     words = ["predict", str(tmp_path / "m"), str(tmp_path / "table.csv"), "--out", str(tmp_path / "found.csv")]
-    code = f"""
-import json, sys
-from permgrad.cli import app
-try:
-    app({words!r})
-except SystemExit as end:
-    assert not end.code
-print(json.dumps([name for name in ("torch._dynamo", "matplotlib") if name in sys.modules]))
-"""
-    assert json.loads(run(code).splitlines()[-1]) == []
+    assert run_command(words, ("torch._dynamo", "sympy", "matplotlib", "permgrad.attribution")) == [[], 0]
     assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+@pytest.fixture(scope="module")
+def boosted(tmp_path_factory):
+    """A saved model of LightGBM's, and a table for it."""
+    from permgrad.evaluation.baselines.table_model import table_model
+
+    pytest.importorskip("lightgbm")
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("boosted")
+    table = pd.DataFrame({"age": rng.normal(size=80), "site": rng.choice(list("ab"), 80), "dose": rng.normal(size=80)})
+    table_model("classification", "lightgbm").fit(table, np.where(table["age"] > 0, "yes", "no")).save(folder / "model")
+    table.head(5).to_csv(folder / "table.csv", index=False)
+    return folder
+
+
+def test_predicting_by_a_model_of_another_library_loads_no_torch(boosted):
+    words = ["predict", str(boosted / "model"), str(boosted / "table.csv"), "--out", str(boosted / "found.csv")]
+    assert run_command(words, ("torch", "permgrad.attribution", "matplotlib")) == [[], 0]
+    found, table = pd.read_csv(boosted / "found.csv"), pd.read_csv(boosted / "table.csv")
+    assert found["prediction"].tolist() == pg.load(boosted / "model").predict(table).tolist()
+
+
+def test_a_header_without_a_column_of_the_model_is_refused_before_anything_heavy_is_loaded(boosted, capsys):
+    from permgrad.cli import app
+
+    pd.read_csv(boosted / "table.csv").rename(columns={"dose": "doses"}).to_csv(boosted / "other.csv", index=False)
+    words = ["predict", str(boosted / "model"), str(boosted / "other.csv")]
+    assert run_command(words, ("torch", "sklearn", "pandas", "scipy", "permgrad.attribution")) == [[], 2]
+    with pytest.raises(SystemExit):
+        app(words)
+    assert "1 column of training is missing: 'dose'. Rename 'doses' to 'dose'. [PG012]" in capsys.readouterr().err
+
+
+def test_a_wrong_target_is_refused_before_anything_heavy_is_loaded(boosted):
+    words = ["run", str(boosted / "table.csv"), "--target", "outcome"]
+    assert run_command(words, HEAVY) == [[], 2]
 
 
 def test_the_collector_is_left_to_the_user_outside_of_a_command(monkeypatch):

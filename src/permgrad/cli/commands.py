@@ -39,7 +39,7 @@ from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
 from permgrad.runs.row_requests import CounterfactualsRequest, McpRequest
-from permgrad.runs.run.early import refuse_early
+from permgrad.runs.run.early import check_model, refuse_early, refuse_other_columns
 
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -287,11 +287,9 @@ def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     predict, not what would happen if someone changed these things.
     """
     _ = request.explained, request.limits  # which refuse what cannot be read
+    if not request.model_folder.is_file():
+        check_model(request.model_folder)
     with loading():
-        from permgrad.runs.run.predicting import check_model
-
-        if not request.model_folder.is_file():
-            check_model(request.model_folder)
         from permgrad.runs.commands.rows import write_counterfactuals
     return write_counterfactuals(request)
 
@@ -306,11 +304,9 @@ def explain(request: requests.ExplainRequest) -> Outcome:
 
     If the table has the target column, the loss is explained.
     """
+    if not request.model_folder.is_file():
+        check_model(request.model_folder)
     with loading():
-        from permgrad.runs.run.predicting import check_model
-
-        if not request.model_folder.is_file():
-            check_model(request.model_folder)
         from permgrad.runs.commands.explain import explain_table
     return explain_table(request)
 
@@ -337,10 +333,9 @@ def predict(request: requests.PredictRequest) -> Outcome:
 
     Columns are matched by name.
     """
+    check_model(request.model_folder)
+    refuse_other_columns(request.model_folder, request.table)
     with loading():
-        from permgrad.runs.run.predicting import check_model
-
-        check_model(request.model_folder)
         from permgrad.runs.commands.predict import predict_table
     return predict_table(request)
 

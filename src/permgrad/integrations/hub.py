@@ -11,8 +11,8 @@ from permgrad.base.errors import InputError, warn_user
 from permgrad.base.late import optional
 from permgrad.base.stored import TIMES
 from permgrad.models.estimators.kept_rows import rows_in
+from permgrad.models.save.folders import ARRAYS, DESCRIPTION, WEIGHTS
 from permgrad.models.save.saving import load
-from permgrad.models.save.writing import ARRAYS, DESCRIPTION, WEIGHTS
 
 _INSTALL = "permgrad[hub]"
 

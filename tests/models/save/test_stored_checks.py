@@ -10,7 +10,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.models.estimators.calibration import Calibration
-from permgrad.models.save.saving import _check_background, _try_out
+from permgrad.models.save.networks import _check_background, _try_out
 
 
 @pytest.fixture(scope="module", name="models")

@@ -194,7 +194,7 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
     call("predict", run, folder, "--out", tmp_path / "out", "--overwrite")
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
     with monkeypatch.context() as later:
-        later.setattr("permgrad.runs.commands.predict.__version__", "99.0")
+        later.setattr("permgrad.runs.commands.predict_parts.__version__", "99.0")
         assert "differs in the version of permgrad" in call("predict", run, folder, "--out", tmp_path / "out", code=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, by_count, counted, listed, nearest, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, warn_user
 from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, feature_of, words_of
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
@@ -24,6 +24,7 @@ from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
+from permgrad.data.read.header import columns_missing, some_names
 from permgrad.data.types.column_types import Kind, Schema, infer_schema, read_numbers
 
 Level: TypeAlias = Literal["column", "feature"]
@@ -32,8 +33,8 @@ Places: TypeAlias = Integers
 _FORMAT = 1
 #: The detail of an encoded column with what a number is read less, as scores have their output's.
 _LESS = -1
-#: How many columns one warning names, and how much of a long text is shown.
-_MOST_NAMED, _LONGEST = 5, 80
+#: How many columns one warning names.
+_MOST_NAMED = 5
 #: Columns whose unseen categories were reported. None: they are reported each time.
 _told: ContextVar[set[str] | None] = ContextVar("permgrad_told_of_surprises", default=None)
 
@@ -401,7 +402,7 @@ class TableEncoder:
         fate = "unknown" if kind == "categorical" else "missing"
         return (
             f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, one, several)}"
-            f" ({_some([distinct.texts[i] for i in odd], 3)}), treated as {fate}"
+            f" ({some_names([distinct.texts[i] for i in odd], 3)}), treated as {fate}"
         )
 
     def _checked(self, X: Any) -> pd.DataFrame:
@@ -551,7 +552,7 @@ def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputErro
         "unseen in training": [name for name in columns if name not in wanted],
         "missing": [name for name in expected if name not in names],
     }
-    parts = [f"{len(some)} {what} ({_some(some)})" for what, some in odd.items() if some]
+    parts = [f"{len(some)} {what} ({some_names(some)})" for what, some in odd.items() if some]
     if not parts:
         problem = "The feature names should match those that were passed during fit: they must be in the same order"
         return InputError(problem, hint="Pass X[encoder.feature_names_in_].", code="PG017")
@@ -565,24 +566,10 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     columns, wanted = set(frame.columns), set(names)
     extra = [name for name in frame.columns if name not in wanted]
     if missing := [name for name in names if name not in columns]:
-        problem = (
-            f"{counted(len(missing), 'column')} of training {by_count(len(missing), 'is', 'are')} missing: "
-            f"{_some(missing)}"
-        )
-        near: dict[str, str] = {}
-        for name in missing:
-            if (other := nearest(name, [one for one in extra if one not in near])) is not None:
-                near[other] = name
-        renamed = listed([f"{other!r} to {name!r}" for other, name in near.items()])
-        others = ", and add the others" if len(near) < len(missing) else ""
-        hint = f"Rename {renamed}{others}." if near else "Add or rename them."
-        raise InputError(problem, hint=hint, code="PG012")
+        raise columns_missing(missing, extra)
     if extra:
         be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
-        problem = f"{counted(len(extra), 'column')} {be} not used, because training did not have {whom}: {_some(extra)}"
+        what = f"{counted(len(extra), 'column')} {be} not used"
+        problem = f"{what}, because training did not have {whom}: {some_names(extra)}"
         warn_user(problem)
     return frame[list(names)]
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return listed(names, most, lambda name: repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"))

@@ -1,6 +1,6 @@
 """The first lines of a CSV file: its delimiter and the names of its columns, at a glance.
 
-Only the standard library is imported here, so that a wrong name is refused at once.
+Nothing heavy is imported here, so that a wrong name is refused at once.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ import math
 import os
 import re
 from codecs import getincrementaldecoder
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from permgrad.base.errors import InputError, by_count, counted, listed, nearest
 
 DELIMITERS = (",", ";", "\t", "|")
 LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
 #: How lines begin that say something about a file and belong to no table.
 COMMENTS = ("#", "%", "//", "--")
 _SAMPLE_RECORDS, _HEAD = 200, 2**18
+#: How much of a long name is shown.
+_LONGEST = 80
 _GZIP = b"\x1f\x8b"
 
 
@@ -80,3 +85,24 @@ def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
     is_certain = len(names) > 1 and len(set(names)) == len(names) and all(len(one) == len(names) for one in records)
     # A first column without a name numbers the rows.
     return tuple(filter(None, names)) if is_certain and all(names[1:]) and not any(map(is_number, names)) else ()
+
+
+def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
+    """Return the error for columns that a model reads and a table lacks. ``extra``: those that only the table has."""
+    problem = (
+        f"{counted(len(missing), 'column')} of training {by_count(len(missing), 'is', 'are')} missing: "
+        f"{some_names(missing)}"
+    )
+    near: dict[str, str] = {}
+    for name in missing:
+        if (other := nearest(name, [one for one in extra if one not in near])) is not None:
+            near[other] = name
+    renamed = listed([f"{other!r} to {name!r}" for other, name in near.items()])
+    others = ", and add the others" if len(near) < len(missing) else ""
+    hint = f"Rename {renamed}{others}." if near else "Add or rename them."
+    return InputError(problem, hint=hint, code="PG012")
+
+
+def some_names(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names in quotes, long ones cut, and how many there are besides."""
+    return listed(names, most, lambda name: repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"))

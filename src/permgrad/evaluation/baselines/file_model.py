@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, keeping_warnings, listed
 from permgrad.data.read.cells import canonical
@@ -91,6 +90,8 @@ class FileModel(_Read):
         return {"names": self._names, "places": self._places.tolist()}
 
     def _numbers(self, X: pd.DataFrame) -> Floats:
+        from permgrad.attribution.subject.predictor import PredictorSubject  # loads torch
+
         options: dict[str, Any] = {"class_names": self._names} if self._names else {}
         with keeping_warnings():  # reading has shown them, and has seen that rows do not depend on each other
             rows = self.predictor.table_for(X.reset_index(drop=True))
@@ -124,6 +125,8 @@ class FileModel(_Read):
 
 def make_file_model(predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None) -> FileModel:
     """Return a predictor with its classes: those that the file names, or numbers, in the order of its outputs."""
+    from permgrad.attribution.subject.predictor import PredictorSubject  # loads torch
+
     names = predictor.classes_of(rows[:1])
     # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):

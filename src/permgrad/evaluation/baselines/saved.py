@@ -20,8 +20,8 @@ from permgrad.base.late import optional
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available, estimator_class
 from permgrad.evaluation.baselines.models import Booster
-from permgrad.models.save.saving import load, read_part
-from permgrad.models.save.writing import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, write_model
+from permgrad.models.save.folders import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, read_part, write_model
+from permgrad.models.save.saving import load
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _LOSSES = ("BinomialLoss", "MultinomialLoss", "SquaredError", "PoissonLoss")

@@ -30,9 +30,7 @@ from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
 from permgrad.models.estimators.prepared import EncodedRows
-from permgrad.models.estimators.presets import get_preset
-from permgrad.models.save.saving import read_features, read_part, tensors
-from permgrad.models.save.writing import ARRAYS, WEIGHTS
+from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
 #: What only a model of encoded rows has. Whoever explains models looks for it.
@@ -134,6 +132,8 @@ class TableModel(_Learned):
             rows: EncodedRows = self.network().fit_encoder(X, schema, y=y, dependence=dependence)
             self.preprocessor_ = rows.encoder
             return rows
+        from permgrad.models.estimators.presets import get_preset  # loads torch
+
         frame = as_frame(X)
         numeric: Any = get_preset("default").numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
@@ -335,7 +335,7 @@ def table_model(task: Task, model: Any, **options: Any) -> TableModel:
     return kind(model, **options)
 
 
-def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = ()) -> TableModel:
+def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = (), **_: Any) -> TableModel:
     """Return the model of a folder with this description."""
     arrays: dict[str, Array] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     name, task = description["model"], description["task"]
@@ -345,8 +345,11 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     # Encoders of images that were not trained here have no weights, and there is no file of them.
     has_weights = WEIGHTS in description["checksums"]
-    weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors) if has_weights else {}
-    read_features(model, description, weights)
+    if has_weights or texts is not None or description.get("images_of_columns"):
+        from permgrad.models.save.networks import read_features, tensors  # loads torch
+
+        weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors) if has_weights else {}
+        read_features(model, description, weights)
     model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
     model.n_features_in_ = len(model.feature_names_in_)
     classes = arrays.get("classes", np.zeros(0))

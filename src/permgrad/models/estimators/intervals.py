@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
 import numpy as np
-import torch
 
 from permgrad.base import threads
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
@@ -362,6 +361,7 @@ def fit_trees(
     """
     if len(y) < _FEWEST or len(held_y) < _FEWEST_HELD:
         return NO_TREES, y
+    import torch  # not needed to read a model of another library
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1 if threads.forked else torch.get_num_threads(), user_api="openmp"):

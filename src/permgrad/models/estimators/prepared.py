@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
-from torch import nn
 
 from permgrad.base.arrays import Floats, Floats32
 from permgrad.base.checks import check_kind, check_path
@@ -18,8 +16,12 @@ from permgrad.base.errors import InputError, listed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import with_categories
 from permgrad.data.types.findings import fused_columns
-from permgrad.models.train.learner import TrainingJob
-from permgrad.models.train.rows import Rows
+
+if TYPE_CHECKING:  # a model of another library is read without torch
+    import torch
+    from torch import nn
+
+    from permgrad.models.train.learner import TrainingJob
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,6 +94,8 @@ class Prepared:
 
     def with_epochs(self, most: int, parts: int = 1) -> Prepared:
         """Return the same training of at most so many epochs, each on one of ``parts`` of the rows in turn."""
+        from permgrad.models.train.rows import Rows
+
         options, rows = dataclasses.replace(self.job.options, max_epochs=most), self.job.train_rows
         if isinstance(rows, Rows):
             rows = dataclasses.replace(rows, parts=parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -34,10 +34,14 @@ def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def normal_numbers(*shape: int) -> Tensor:
-    """Draw standard normal numbers. On the meta device, where drawing loads the compiler, only shapes count."""
+def drawn(fill: Callable[[Tensor], Tensor], *shape: int) -> Tensor:
+    """Return a new tensor that a function fills.
+
+    On the meta device, where a model that is read has its shapes compared, computing would load torch's compiler: only
+    the shape counts.
+    """
     empty = torch.empty(shape)
-    return empty if empty.is_meta else empty.normal_()
+    return empty if empty.is_meta else fill(empty)
 
 
 class _Masked(torch.autograd.Function):

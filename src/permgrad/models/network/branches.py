@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from permgrad.models.network.blocks import Dropout, dense_stack, initialize_, normal_numbers
+from permgrad.models.network.blocks import Dropout, dense_stack, drawn, initialize_
 from permgrad.models.network.members import MemberScale, PooledScale
 from permgrad.models.network.options import ACTIVATIONS, NetworkOptions
 
@@ -28,11 +28,13 @@ class PeriodicDenseEmbedding(nn.Module):
     def __init__(self, columns: int, *, size: int = 4, frequencies: int = 16, scale: float = 0.1) -> None:
         super().__init__()
         self.columns, self.size = columns, size
-        self.frequency = nn.Parameter(normal_numbers(columns, frequencies) * scale)
-        self.phase = nn.Parameter(torch.rand(columns, frequencies) - 0.5)
+        self.frequency = nn.Parameter(drawn(lambda new: new.normal_() * scale, columns, frequencies))
+        self.phase = nn.Parameter(drawn(lambda new: new.uniform_() - 0.5, columns, frequencies))
         bound = frequencies**-0.5
-        self.weight = nn.Parameter((torch.rand(columns, frequencies, size - 1) * 2 - 1) * bound)
-        self.bias = nn.Parameter((torch.rand(columns, size - 1) * 2 - 1) * bound)
+        sizes = (columns, frequencies, size - 1), (columns, size - 1)
+        self.weight, self.bias = (
+            nn.Parameter(drawn(lambda new: (new.uniform_() * 2 - 1) * bound, *one)) for one in sizes
+        )
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Embed every column."""
@@ -81,13 +83,14 @@ class LevelEmbeddingLinear(nn.Linear):
         self.in_features, self.out_features, self.size = in_features, out_features, size
         embedded = [int(column) for block in (*blocks, *chain(*pooled)) for column in block]
         plain = sorted(set(range(in_features)) - set(embedded))
-        self.register_buffer("order", torch.argsort(torch.tensor([*plain, *embedded])), persistent=False)
+        order = sorted(range(in_features), key=[*plain, *embedded].__getitem__)
+        self.register_buffer("order", torch.tensor(order, dtype=torch.long), persistent=False)
         self.rest, self.pools = len(plain), [(len(group), len(group[0])) for group in pooled]
         mixing = nn.Linear(self.rest + size * len(blocks) + sum(width for _, width in self.pools), out_features)
         initialize_(mixing, initializer)
         self.mixing, self.bias = mixing.weight, mixing.bias
         self.tables = nn.ParameterList(
-            nn.Parameter(_TABLE_SCALE * normal_numbers(len(block), size)) for block in blocks
+            nn.Parameter(drawn(lambda new: _TABLE_SCALE * new.normal_(), len(block), size)) for block in blocks
         )
 
     @property
@@ -125,8 +128,8 @@ class TableBranch(nn.Module):
         super().__init__()
         self.products = [list(map(int, one)) for one in products]
         # Behind the columns stands a 1 to multiply by, and a 0 to add.
-        factors, sources = (torch.full((*rows, encoded), encoded) for rows in ((), (2,)))
-        sources[0] = torch.arange(encoded)  # torch.stack would load the compiler when a model is read
+        # Made of lists: on the meta device, on which shapes are compared, torch.arange would load the compiler.
+        factors, sources = torch.full((encoded,), encoded), torch.tensor([[*range(encoded)], [encoded] * encoded])
         for slope, number, *into in self.products:
             factors[slope] = number
             if into:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from permgrad.models.network.blocks import initialize_
+from permgrad.models.network.blocks import drawn, initialize_
 from permgrad.models.network.products import linear
 
 #: Up to so many units of each member are multiplied and summed: a matrix product with each takes twice as long.
@@ -28,7 +28,7 @@ class MemberScale(nn.Module):
 
     def __init__(self, members: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randint(0, 2, (members, width)).float() * 2 - 1)
+        self.weight = nn.Parameter(drawn(lambda new: torch.randint(0, 2, new.shape).float() * 2 - 1, members, width))
 
     def forward(self, values: Tensor) -> Tensor:
         """Scale."""
@@ -45,9 +45,9 @@ class PooledScale(MemberScale):
         shown = [first.get(column, column) for column in range(width)]
         own = {column: at for at, column in enumerate(sorted(set(shown)))}
         super().__init__(members, len(own))
-        drawn = self._parameters.pop("weight")
-        assert drawn is not None
-        self.own = drawn
+        own_scales = self._parameters.pop("weight")
+        assert own_scales is not None
+        self.own = own_scales
         self.register_buffer("place", torch.tensor([own[column] for column in shown]), persistent=False)
 
     @property
@@ -81,10 +81,11 @@ class MemberLinear(nn.Module):
         self.sizes = {path: width * (members if path in self.per_member else 1) for path, width in widths.items()}
         self.in_features = sum(self.sizes.values())
         self.out_features = members * units
-        drawn = [nn.Linear(sum(self.widths.values()), units) for _ in range(1 if shared else members)]
-        for layer in drawn:
+        layers = [nn.Linear(sum(self.widths.values()), units) for _ in range(1 if shared else members)]
+        for layer in layers:
             initialize_(layer, initializer)
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in drawn]))
+        weights = [layer.weight.detach() for layer in layers]
+        self.weight = nn.Parameter(drawn(lambda _: torch.stack(weights), len(weights), *weights[0].shape))
         self.bias = nn.Parameter(torch.zeros(members, units))
         common = sum(width for path, width in widths.items() if path not in self.per_member)
         self.scale = nn.Parameter(torch.ones(members, common)) if shared and common else None

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save as weights_to_bytes
 
-from permgrad.base import __version__
-from permgrad.base.arrays import Array
 from permgrad.base.checks import check_flag, check_path
-from permgrad.base.errors import Fault, InputError, refusing
-from permgrad.base.files import atomic_path, file_hash, json_text, writing
-from permgrad.base.stored import TIMES, read_json, sealed, write_npz, write_times
+from permgrad.base.errors import InputError
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
-
-FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
-#: The version of models of other libraries.
-OTHERS_VERSION = 3
-DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
-#: The folder of a blend's network, and the endings of the files that hold models of other libraries.
-NETWORK = "network"
-_FITTED = ("txt", "ubj", "json", "skops", "onnx")
+from permgrad.models.save.folders import FORMAT_VERSION, check_target, write_model
 
 
 def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
@@ -65,59 +52,6 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
     arrays |= {f"history.{name}": measured[name].to_numpy() for name in measured.columns}
     seconds = model.history_["seconds"].to_numpy() if "seconds" in model.history_ else None
     write_model(model, target, FORMAT_VERSION, description, arrays, state, seconds)
-
-
-def write_model(
-    model: Any,
-    target: Path,
-    version: int,
-    description: Mapping[str, Any],
-    arrays: Mapping[str, Array],
-    weights: Mapping[str, torch.Tensor],
-    seconds: Any,
-    write: Callable[[Path], None] = lambda folder: None,  # noqa: ARG005
-) -> None:
-    """Write a model's folder, which appears complete or not at all.
-
-    ``seconds``: what its training took (None: not known). ``write``: writes its further files into a folder.
-    """
-    # Text in an array of objects would need pickle. Text of a fixed width does not.
-    arrays = {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
-    with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
-        write(temporary)
-        write_npz(temporary / ARRAYS, arrays)
-        if weights:
-            content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-            (temporary / WEIGHTS).write_bytes(weights_to_bytes(content))
-        whole = {"format": FORMAT_NAME, "version": version, "written_by": f"permgrad {__version__}"}
-        whole |= {"estimator": type(model).__name__, **description}
-        files = [path for path in sorted(temporary.iterdir()) if path.is_file()]
-        # Of a network in a folder of its own, the description has the checksums of its other files.
-        files += temporary.glob(f"{NETWORK}/{DESCRIPTION}")
-        whole["checksums"] = {path.name: file_hash(path) for path in files}
-        if seconds is not None:
-            write_times(temporary, seconds)
-        (temporary / DESCRIPTION).write_text(json_text(sealed(whole), indent=1) + "\n", encoding="utf-8")
-
-
-@refusing
-def check_target(target: Path, *, overwrite: bool) -> Iterator[Fault]:
-    """Refuse a folder that holds anything but an older model that may be replaced."""
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        problem = f"A model is saved into a folder, but {target} is a file or a link"
-        yield problem, "Choose another name.", "PG050"
-    if not target.exists() or not any(target.iterdir()):
-        return
-    ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, NETWORK, *(f"fitted.{kind}" for kind in _FITTED)}
-    is_model = {entry.name for entry in target.iterdir()} <= ours
-    try:
-        is_model = is_model and read_json(target / DESCRIPTION)["format"] == FORMAT_NAME
-    except (OSError, ValueError, KeyError, TypeError):
-        is_model = False
-    if not is_model:
-        yield f"{target} holds files that are no model", "Choose another folder.", "PG051"
-    if not overwrite:
-        yield f"{target} already holds a model", "Pass overwrite=True or choose another folder.", "PG050"
 
 
 def _parameters(model: Any) -> dict[str, Any]:

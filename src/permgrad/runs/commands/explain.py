@@ -35,13 +35,14 @@ from permgrad.evaluation.baselines.file_model import FileModel, make_file_model
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
-from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
+from permgrad.runs.commands.predict import is_streamed
+from permgrad.runs.commands.predict_parts import open_streamed, with_target
 from permgrad.runs.folder.documents import read_like
 from permgrad.runs.folder.folder import read_record, refuse_input, refuse_run_file
 from permgrad.runs.options import NO_GROUPS
 from permgrad.runs.requests import ExplainRequest, Outcome, run_of
 from permgrad.runs.run import predicting
-from permgrad.runs.run.early import find_column
+from permgrad.runs.run.early import check_model, find_column, saved_in
 from permgrad.runs.run.predicting import cache_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def located(request: ExplainRequest) -> ExplainRequest:
             problem = f"--engine applies to models of permgrad, but {what}"
             raise InputError(problem, hint="Leave it out.", code="PG004")
         return request
-    predicting.check_model(request.model_folder)
+    check_model(request.model_folder)
     if request.table is not None:
         return request
     table, rows, sheet = predicting.own_test_rows(request.model_folder)
@@ -385,7 +386,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         y = name if name in opened.columns and any_known(opened, name, plain(data.get("na", ()))) else None
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
-    saved = predicting.saved_in(folder)
+    saved = saved_in(folder)
     written = request.folder / "explanation.json"
     before = written.stat().st_mtime_ns if written.is_file() else None
     positive, options = _options(request, model, data)

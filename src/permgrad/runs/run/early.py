@@ -1,16 +1,17 @@
-"""What a run refuses by the first lines of a table, before anything heavy is imported."""
+"""What is refused by the first lines of a table, and of a model, before anything heavy is imported."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from permgrad.base.errors import InputError, did_you_mean, listed, option_of
-from permgrad.data.read.header import csv_header
+from permgrad.base.errors import Fault, InputError, did_you_mean, listed, option_of, refusing
+from permgrad.data.read.header import columns_missing, csv_header
 from permgrad.runs.options import data_sets
+from permgrad.runs.requests import run_of
 
 if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
@@ -65,3 +66,54 @@ def find_column(name: str, names: Sequence[str], role: str) -> None:
     if role.startswith("--"):
         where = f"{role}{name}" if role.endswith("=") else option_of(role, name)
     raise InputError(f"{where}: no such column", hint=fix, code="PG012")
+
+
+# ---- a table for a model ---------------------------------------------------------------------------------------------
+@refusing
+def check_model(folder: Path) -> Iterator[Fault]:
+    """Refuse a folder that cannot be a model, without reading one."""
+    from permgrad.base.files import near_file  # loads NumPy
+    from permgrad.runs.folder.folder import read_record
+
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        problem = f"The model folder {folder} {what}"
+        hint = near_file(folder) or "Pass a run's folder, such as permgrad-runs/heloc-0."
+        yield problem, hint, "PG010"
+    if read_record(folder) is not None and not (folder / "model").is_dir():
+        problem = f"The run in {folder} has no trained model yet"
+        yield problem, "Finish it with permgrad run.", "PG055"
+
+
+def saved_in(folder: Path) -> Path:
+    """Return the model folder, from the run's folder or from that folder."""
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def refuse_other_columns(folder: Path, table: Path) -> None:
+    """Refuse a table whose header lacks columns that a model reads.
+
+    What its first lines leave open, or is damaged, is refused once model and table are read.
+    """
+    names = csv_header(table)
+    if not names:
+        return
+    from permgrad.base.stored import is_intact, read_json  # loads NumPy
+
+    try:
+        description, data = read_json(saved_in(folder) / "model.json"), run_of(folder) / "data.json"
+        features = [column["name"] for column in description["preprocessor"]["schema"]["columns"]]
+        silent = known_columns(read_json(data) if data.is_file() else {})
+        is_whole = is_intact(description)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    missing = [name for name in features if name not in names]
+    # A column without a name is named by its place, once the table is read.
+    if missing and is_whole and not any(name.startswith("column ") for name in missing):
+        raise columns_missing(missing, [name for name in names if name not in {*features, *silent}])
+
+
+def known_columns(data: Mapping[str, Any]) -> list[str]:
+    """Return the target, the identifiers, and the columns that the run left out. They need no warning."""
+    named = [row["name"] for row in data.get("columns", ()) if not row["used"]]
+    return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import Fault, InputError, refusing, warn_user
-from permgrad.base.files import file_hash, near_file
+from permgrad.base.checks import check_confidence
+from permgrad.base.errors import InputError, warn_user
+from permgrad.base.files import file_hash
 from permgrad.base.folders import believed, sum_of
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_json, read_npz
@@ -27,8 +28,8 @@ from permgrad.data.weights import read_exposures
 from permgrad.runs.configuration import content_of
 from permgrad.runs.folder.documents import DATA, read_like
 from permgrad.runs.folder.folder import CACHE, read_record
-from permgrad.runs.requests import run_of
-from permgrad.runs.run.early import find_column
+from permgrad.runs.requests import PredictRequest, run_of
+from permgrad.runs.run.early import check_model, find_column, known_columns, saved_in
 
 if TYPE_CHECKING:
     from permgrad.assess.model import Cache
@@ -80,25 +81,22 @@ def prediction_table(
     return table
 
 
+def intervals_of(request: PredictRequest, model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the intervals or sets that were asked for."""
+    weight = data.get("weight") or data.get("offset")
+    if request.coverage is not None and weight:
+        problem = f"--coverage counts each held-out row once, and the run weighs rows by {weight!r}"
+        raise InputError(problem, hint="Leave it out.", code="PG006")
+    if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
+        problem = "--by-class is for sets of classes, which --coverage adds"
+        add, leave_out = "Add --coverage 0.9, for example.", "Leave it out: this model predicts numbers."
+        fix = add if hasattr(model, "classes_") else leave_out
+        raise InputError(problem, hint=fix, code="PG004")
+    coverage = None if request.coverage is None else check_confidence(request.coverage, "--coverage")
+    return {"coverage": coverage, **({"by_class": True} if request.by_class else {})}
+
+
 # ---- models that commands open ---------------------------------------------------------------------------------------
-@refusing
-def check_model(folder: Path) -> Iterator[Fault]:
-    """Refuse a folder that cannot be a model, without reading one."""
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        problem = f"The model folder {folder} {what}"
-        hint = near_file(folder) or "Pass a run's folder, such as permgrad-runs/heloc-0."
-        yield problem, hint, "PG010"
-    if read_record(folder) is not None and not (folder / "model").is_dir():
-        problem = f"The run in {folder} has no trained model yet"
-        yield problem, "Finish it with permgrad run.", "PG055"
-
-
-def saved_in(folder: Path) -> Path:
-    """Return the model folder, from the run's folder or from that folder."""
-    return folder / "model" if (folder / "model").is_dir() else folder
-
-
 def features_of(model: Any) -> list[str]:
     """Return the names of the columns that a model reads."""
     return [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
@@ -190,9 +188,3 @@ def as_rates(table: pd.DataFrame, data: Mapping[str, Any]) -> tuple[pd.DataFrame
     rates = pd.to_numeric(table[target], errors="coerce") / exposure
     changed: dict[str, Any] = {str(target): rates, str(offset): weights}
     return table.assign(**changed), {**data, "weight": offset}
-
-
-def known_columns(data: Mapping[str, Any]) -> list[str]:
-    """Return the target, the identifiers, and the columns that the run left out. They need no warning."""
-    named = [row["name"] for row in data.get("columns", ()) if not row["used"]]
-    return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]

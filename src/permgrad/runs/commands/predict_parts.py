@@ -1,0 +1,124 @@
+"""``permgrad predict`` of a large table, which is read in parts. What ``permgrad explain`` needs to open one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from permgrad.attribution.parts.folder import PREDICTED, part_name, writable, written_lines
+from permgrad.attribution.parts.plan import model_digest, table_digest
+from permgrad.base import __version__
+from permgrad.base.errors import InputError, counted, keeping_warnings, warn_first
+from permgrad.base.folders import changed_files, sums_of
+from permgrad.base.progress import Progress
+from permgrad.data.encode.encoding import align_columns
+from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.models.batches import sparing, with_fewer
+from permgrad.runs.folder.folder import refuse_input, refuse_run_file
+from permgrad.runs.options import table_name
+from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest
+from permgrad.runs.run import predicting
+from permgrad.runs.run.early import known_columns
+
+#: Cells of a frame that are held at a time.
+_CELLS, _MOST_ROWS = 2_000_000, 50_000
+
+
+def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str, Any]:
+    """Return the run's facts on its data, with another target column if one is named."""
+    if y is None:
+        return dict(data)
+    return {**data, "target": y, "task": "classification" if hasattr(model, "classes_") else "regression"}
+
+
+def open_streamed(
+    request: PredictRequest | ExplainRequest, table: Path, y: str | None = None
+) -> tuple[Any, dict[str, Any], PartitionedTable]:
+    """Return the model, its run's facts on the data (``y``: another target column), and the table."""
+    opened = open_partitioned(table)
+    model, data = predicting.open_model(request.model_folder)
+    data = with_target(model, data, y)
+    if isinstance(request, ExplainRequest) and data.get("offset") and data.get("target") in opened.columns:
+        problem = "Counts with an offset are explained of a table in memory, and this one is read in parts"
+        hint = f"Leave {data['target']!r} out of it, or take fewer rows."
+        raise InputError(problem, hint=hint, code="PG004")
+    silent, features = set(known_columns(data)), predicting.features_of(model)
+    shown = [name for name in opened.columns if name in features or name not in silent]
+    align_columns(pd.DataFrame(columns=shown), features)
+    return model, data, opened
+
+
+def predict_stream(request: PredictRequest) -> Outcome:
+    """Predict the rows of Parquet files in parts, into a folder. The same command resumes after an interruption."""
+    target = Path(f"{table_name(request.table)}-predictions") if request.out is None else request.out
+    if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
+        problem = f"Predictions of a table that is read in parts need a folder, got the file --out {target}"
+        raise InputError(problem, hint="Name a folder, such as --out predictions.", code="PG003")
+    model, data, table = open_streamed(request, request.table)
+    refuse_input(target, {"table": request.table})
+    refuse_run_file(target, request.model_folder)
+    predicting.use_threads(request.threads)
+    identifiers = [name for name in data.get("identifiers", ()) if name in table.columns]
+    intervals = predicting.intervals_of(request, model, data)
+    facts: dict[str, Any] = {
+        "permgrad": __version__,
+        "model": model_digest(model),
+        "table": table_digest(table),
+        "identifiers": identifiers,
+        **intervals,
+    }
+    columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
+    most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
+    notes: dict[str, int] = {}
+    with PREDICTED.work(target, facts, overwrite=request.overwrite) as record, writable(target):
+        files = {part: target / f"{part_name(part.number)}.parquet" for part in table.parts}
+        # A file that has its name is complete, and of these facts, which are those of the folder.
+        changed = changed_files(target, record)
+        todo = [part for part, file in files.items() if file.name in changed or not file.is_file()]
+        with Progress(sum(part.rows for part in todo), "predict") as bar:
+            for part in todo:
+
+                def predict(rows: int, part: Part = part) -> None:
+                    with written_lines(files[part], {"part": part.number}) as write:
+                        for first, frame in table.batches(part, rows, columns):
+                            with table.cells_of(range(first, first + len(frame))):
+                                features = frame[predicting.features_of(model)]
+                                model.preprocessor_.tell_of_far_numbers(features)
+                                predicted = model.predict_parts(features, **intervals)
+                                write(_lines(model, table, predicted, frame[identifiers], first))
+
+                with sparing(), keeping_warnings() as warned:
+                    # Rows are read and encoded here. The network may then take them in smaller batches.
+                    with_fewer(most, predict)
+                for text in warned:
+                    notes.setdefault(text, part.number)
+                bar.advance(part.rows)
+        if todo or not (record or {}).get("sums"):
+            PREDICTED.write(target, facts, sums=sums_of(target, PREDICTED.names[1:]))
+        warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
+    result: dict[str, Any] = {"rows": table.rows, "out": str(target), "parts": len(table.parts), "computed": len(todo)}
+    if hasattr(model, "classes_"):
+        result["classes"] = model.classes_.tolist()
+    was = "" if todo else ", already finished"
+    parts = counted(len(table.parts), "part")
+    return Outcome(result, f"{counted(table.rows, 'row')} predicted in {parts}{was}: {target}")
+
+
+def _lines(
+    model: Any, table: PartitionedTable, predicted: predicting.Predicted, identifiers: pd.DataFrame, first: int
+) -> pa.Table:
+    """Return the predictions of some rows as they are written. ``first`` is the number of the first row."""
+    result = predicting.prediction_table(np.arange(first, first + len(identifiers)), identifiers, predicted, model)
+    lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
+    for name, shown in zip(identifiers.columns, result.columns[1:], strict=False):  # they follow the row's number
+        # The type of the complete table, also if all cells of a batch are missing.
+        kind = table.schema.field(name).type if name in table.schema.names else pa.int64()
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        cells = pa.array(identifiers[name].astype(object), type=kind, from_pandas=True)
+        lines = lines.set_column(lines.schema.get_field_index(shown), shown, cells)
+    return lines
