@@ -87,7 +87,7 @@ def nothing_there(record: Record, loss: str, networks: int, samples: int, seed: 
     rejected = np.array(p_values).reshape(networks, samples, *p_values[0].shape) < LEVEL
     record.write(
         f"## Nothing there, {loss}\n\n{networks} networks, {samples} samples of {ROWS} rows each, 4 features, "
-        "5 repeats. "
+        "as many donors as pay. "
         f"Spread of the predictions, share of y's: {100 * min(spreads):.1f} to {100 * max(spreads):.1f} %. "
         f"Exactly-zero effects among the tests: {int((np.array(p_values) == 1).sum())}."
     )
@@ -131,7 +131,7 @@ def correlated(record: Record, networks: int, samples: int, seed: int, slack: fl
     rates = {sampling: (np.array(kept) < LEVEL).mean(axis=0) for sampling, kept in p_values.items()}
     record.write(
         f"## Irrelevant but correlated\n\n{networks} networks (R² {min(scores):.2f} to {max(scores):.2f}), {samples} "
-        f"samples of {ROWS} rows each, 5 repeats. Tests with p < 0.05 in per cent:"
+        f"samples of {ROWS} rows each, as many donors as pay. Tests with p < 0.05 in per cent:"
     )
     head = ["sampling", *[f"x{j} (weight {weight:g})" for j, weight in enumerate(WEIGHTS)]]
     record.write(markdown_table(head, [[name, *[f"{100 * r:.1f}" for r in rate]] for name, rate in rates.items()]))
@@ -216,8 +216,8 @@ def bent(record: Record, samples: int, seed: int, slack: float) -> None:
     named = [f"x{at}" + " (irrelevant)" * (not matters) for at, matters in enumerate(RELEVANT)]
     head = ["irrelevant features", "network", *named]
     record.write(
-        f"## Irrelevant but bent\n\n{len(DESIGNS)} designs, 2 networks each, {samples} samples of {BENT_ROWS} rows, 5 "
-        "repeats. Tests with p < 0.05 in per cent, and explanations (of both networks) that flag an irrelevant feature:"
+        f"## Irrelevant but bent\n\n{len(DESIGNS)} designs, 2 networks each, {samples} samples of {BENT_ROWS} rows, as "
+        "many donors as pay. Tests with p < 0.05 in per cent, and explanations (of both networks) that flag an irrelevant feature:"
     )
     record.write(markdown_table([*head, "flagged"], rows))
     of_feature = np.array(rejected).reshape(len(DESIGNS), -1, len(RELEVANT))[..., ~RELEVANT].mean(axis=1)
