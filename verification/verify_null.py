@@ -217,7 +217,8 @@ def bent(record: Record, samples: int, seed: int, slack: float) -> None:
     head = ["irrelevant features", "network", *named]
     record.write(
         f"## Irrelevant but bent\n\n{len(DESIGNS)} designs, 2 networks each, {samples} samples of {BENT_ROWS} rows, as "
-        "many donors as pay. Tests with p < 0.05 in per cent, and explanations (of both networks) that flag an irrelevant feature:"
+        "many donors as pay. Tests with p < 0.05 in per cent, and explanations (of both networks) that flag an "
+        "irrelevant feature:"
     )
     record.write(markdown_table([*head, "flagged"], rows))
     of_feature = np.array(rejected).reshape(len(DESIGNS), -1, len(RELEVANT))[..., ~RELEVANT].mean(axis=1)
