@@ -41,6 +41,7 @@ def load(folder: str | os.PathLike[str], *, encoders: Mapping[str, Any] | None =
 
     Examples:
         >>> import tempfile
+        >>> import numpy as np
         >>> from permgrad import HyNNRegressor
         >>> X = np.random.default_rng(0).normal(size=(60, 2))
         >>> model = HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 0])
@@ -61,7 +62,7 @@ def load_trusting(
 ) -> Any:
     """Do what ``load`` does. ``trust``: types of the user's own estimator that skops may load, too."""
     source = check_path("folder", folder)
-    if not (device is None or str(device) in ("auto", "cpu")):
+    if not (device is None or (isinstance(device, str) and device in ("auto", "cpu"))):
         from permgrad.models.estimators.settings import choose_device  # loads torch
 
         choose_device(device)
@@ -109,4 +110,6 @@ def _read_as_said(source: Path) -> AbstractContextManager[None]:
 
 def _has_own_encoder(description: Mapping[str, Any]) -> bool:
     columns = description.get("images_of_columns")
-    return isinstance(columns, Mapping) and any(one["encoder"] == "own" for one in columns.values())
+    return isinstance(columns, Mapping) and any(
+        isinstance(one, Mapping) and one.get("encoder") == "own" for one in columns.values()
+    )
