@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from permgrad.attribution.method.permgrad import PermGrad
-from permgrad.attribution.replace.moments import FEWEST_REPEATS
+from permgrad.attribution.replace.moments import FEWEST_REPEATS, expected_repeats
 from permgrad.attribution.request import tuned
 from permgrad.base.progress import Whole
 
@@ -19,8 +19,6 @@ SHOWN_ROWS = 4
 SWARM_ROWS, FEWEST_SWARM_ROWS, _SWARM_NUMBERS = 200, 20, 4000
 #: Rows of a network that reads no table: each costs more, and no list shows them.
 FEW_ROWS = 12
-#: Donors per row and feature that the plan of the time expects, of few rows and of many.
-DONORS_OF_FEW_ROWS, DONORS_OF_MANY_ROWS = 10, 3
 #: Rows that are explained of a test set of more than ``AT_ONCE`` rows.
 FIRST_ROWS, AT_ONCE = 1000, 3000
 #: Rows of a ranking for which there is no time.
@@ -105,7 +103,7 @@ class Budget:
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
         swarm = min(rows, self.swarm_rows(classes)) * max(1, classes * SWARM_ROWS // _SWARM_NUMBERS)
-        pairs = features * (DONORS_OF_FEW_ROWS if rows <= FIRST_ROWS else DONORS_OF_MANY_ROWS)
+        pairs = features * expected_repeats(rows)
         explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
         return explanation + clock.per_row * published * features
 

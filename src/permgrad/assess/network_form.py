@@ -42,12 +42,6 @@ def add(weights: Weights, numbers: Any) -> dict[str, Any]:
     return place
 
 
-def _check_known(otherwise: str, *, known: bool) -> None:
-    """Refuse a part of a network that the page's script does not know."""
-    if not known:
-        raise NotImplementedError(otherwise)
-
-
 def network_form(model: Any, weights: Weights) -> dict[str, Any]:
     """Return the description of a fitted model's network, and add its matrices to ``weights``.
 
@@ -58,13 +52,13 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
         NotImplementedError: The network has a part that the script does not know. The text names it, as a clause.
     """
     module = getattr(model, "module_", None)
-    is_ours = isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(module) is HybridNetwork
-    _check_known("only the networks of permgrad can predict inside a page", known=is_ours)
-    assert type(module) is HybridNetwork
+    if not isinstance(model, (HyNNClassifier, HyNNRegressor)) or type(module) is not HybridNetwork:
+        raise NotImplementedError("only the networks of permgrad can predict inside a page")
     form: dict[str, Any] = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
     form["table"] = branch = module.table_branch
     if branch is not None:
-        _check_known("its table branch is not permgrad's", known=type(branch) is TableBranch)
+        if type(branch) is not TableBranch:
+            raise NotImplementedError("its table branch is not permgrad's")
         layers: list[Any] = list(branch.layers)
         scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
         embedding, described, other = branch.embedding, None, list(range(layers[0].in_features))
@@ -114,9 +108,8 @@ def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:
             forms.append({"kind": "norm", **numbers, "epsilon": layer.eps})
         elif type(layer) is MemberLinear:
             forms.append({"kind": "members", "weight": add(weights, layer.weight), "bias": add(weights, layer.bias)})
-        else:
-            known = isinstance(layer, (*_NOTHING, MemberMean))
-            _check_known(f"it has a layer of the kind {type(layer).__name__}", known=known)
+        elif not isinstance(layer, (*_NOTHING, MemberMean)):
+            raise NotImplementedError(f"it has a layer of the kind {type(layer).__name__}")
     return forms
 
 
@@ -128,11 +121,10 @@ def _head(layers: list[Any], widths: dict[str, int], weights: Weights) -> dict[s
     scale = getattr(first, "scale", None)
     if type(first) is MemberLinear:
         parts = {path: first.weight[:, :, _place(first, path)] for path in widths}
-    else:
-        _check_known(
-            f"its head begins with a layer of the kind {type(first).__name__}", known=is_plain(first, nn.Linear)
-        )
+    elif is_plain(first, nn.Linear):
         parts = dict(zip(widths, first.weight.split(list(widths.values()), dim=1), strict=True))
+    else:
+        raise NotImplementedError(f"its head begins with a layer of the kind {type(first).__name__}")
     return {
         "first": {
             "tabular": add(weights, parts["tabular"]) if "tabular" in parts else None,
@@ -153,8 +145,8 @@ def _place(layer: MemberLinear, path: str) -> slice:
 def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     """Describe how a row is drawn, the convolutions, and the dense layers behind them."""
     renderer = module.renderer
-    _check_known("its images are drawn by a function from elsewhere", known=type(renderer) is Renderer)
-    assert type(renderer) is Renderer
+    if type(renderer) is not Renderer:
+        raise NotImplementedError("its images are drawn by a function from elsewhere")
     layers: list[Any] = list(module.image_branch or [])
     flat = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten))
     blocks: list[dict[str, Any]] = []
@@ -176,9 +168,8 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
             blocks[-1]["pool"] = list(pair(layer.kernel_size))
         elif is_plain(layer, nn.AvgPool2d) and layer is layers[flat - 1]:
             means = math.prod(pair(layer.kernel_size))  # of all places: the last layer before the dense ones
-        else:
-            what = f"its image branch has a layer of the kind {type(layer).__name__}"
-            _check_known(what, known=isinstance(layer, _NOTHING))
+        elif not isinstance(layer, _NOTHING):
+            raise NotImplementedError(f"its image branch has a layer of the kind {type(layer).__name__}")
     minimum, factor = renderer.ranges(range(len(renderer.positions)), torch.zeros(0))
     return {
         "pixels": [renderer.height, renderer.width],

@@ -103,12 +103,18 @@ KINDS = [
 ]
 
 
+def seen(content, tmp_path, **size):
+    """Return where the sentences and both pictures of the first page stand, of which nothing is cut."""
+    found = visit(render_report(content), tmp_path, PLACES, **size).quiet()
+    assert found["drawn"] == 2
+    assert found["cut"] == found["scrolls"] == 0
+    return found
+
+
 @needs_browser
 @pytest.mark.parametrize("content", KINDS, ids=["binary", "numbers", "five classes", "long names", "hostile names"])
 def test_sentences_and_pictures_are_seen_without_scrolling(content, tmp_path):
-    found = visit(render_report(content), tmp_path, PLACES, width=1400, height=900).quiet()
-    assert found["drawn"] == 2
-    assert found["cut"] == found["scrolls"] == 0
+    found = seen(content, tmp_path, width=1400, height=900)
     assert found["told"]["bottom"] <= 900
     assert all(one["left"] >= found["told"]["right"] and one["bottom"] <= 900 for one in found["figures"])
     assert found["figures"][0]["bottom"] <= found["figures"][1]["top"]
@@ -117,9 +123,7 @@ def test_sentences_and_pictures_are_seen_without_scrolling(content, tmp_path):
 @needs_browser
 @pytest.mark.parametrize("content", KINDS, ids=["binary", "numbers", "five classes", "long names", "hostile names"])
 def test_on_a_phone_they_stand_one_below_the_other(content, tmp_path):
-    found = visit(render_report(content), tmp_path, PLACES, width=390, height=844).quiet()
-    assert found["drawn"] == 2
-    assert found["cut"] == found["scrolls"] == 0
+    found = seen(content, tmp_path, width=390, height=844)
     assert found["wide"] <= 390
     first, second = found["figures"]
     assert found["told"]["bottom"] <= first["top"] < first["bottom"] <= second["top"]

@@ -170,18 +170,18 @@ def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArr
 # ---- all parts -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Merged:
-    """The sums of all parts: ``total`` as if they were one, their numbers, and the first part with each warning."""
+    """The sums of all parts: ``total`` as if they were one, how many they are, and the first part with each warning."""
 
     total: PartResult
-    numbers: frozenset[int]
+    parts: int
     notes: Mapping[str, int]
 
     @classmethod
     def of(cls, results: Iterable[PartResult]) -> Merged:
         """Merge parts in any order up to rounding, with one part in memory at a time."""
-        total, numbers, notes = PartResult(-1, 0), set[int](), dict[str, int]()
+        total, parts, notes = PartResult(-1, 0), 0, dict[str, int]()
         for result in results:
-            numbers.add(result.number)
+            parts += 1
             for text in result.warnings:
                 notes.setdefault(text, result.number)
             total = PartResult(
@@ -192,7 +192,7 @@ class Merged:
                 gap=max(total.gap, result.gap),
                 seconds=total.seconds + result.seconds,
             )
-        return cls(total, frozenset(numbers), notes)
+        return cls(total, parts, notes)
 
     def players(self) -> dict[str, SummedMoments]:
         """Return the sums of each player that was played."""
@@ -221,7 +221,7 @@ class Merged:
 
 def merge(plan: StreamPlan, merged: Merged) -> Explanation:
     """Return the explanation of all parts."""
-    total, numbers, notes = merged.total, merged.numbers, merged.notes
+    total, notes = merged.total, merged.notes
     weight = plan.arguments.sample_weight
     if total.header is None and weight is None:
         raise InputError("No part of the table has a row", hint="Check the table", code="PG013")
@@ -230,7 +230,7 @@ def merge(plan: StreamPlan, merged: Merged) -> Explanation:
         problem = f"sample_weight {weight!r} is 0 in every row {drawn}"
         raise InputError(problem, hint=f"{fix}, or leave it out", code="PG020")
     warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
-    facts = {"parts": len(numbers), "sample": plan.sample, "table": plan.table, "key": plan.key}
+    facts = {"parts": merged.parts, "sample": plan.sample, "table": plan.table, "key": plan.key}
     about = {"rows_explained": total.rows, "seconds": total.seconds, "streamed": facts}
     about |= {} if plan.is_local else {"repeats": total.header["repeats"]}
     header = {**total.header, "meta": {**total.header["meta"], **about}}

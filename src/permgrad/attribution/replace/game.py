@@ -29,6 +29,7 @@ from permgrad.attribution.replace.moments import (
     Estimable,
     PairMoments,
     estimated,
+    expected_repeats,
     first_repeats,
     further_repeats,
     scores_of,
@@ -42,8 +43,6 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
-#: Rows up to which most features are likely to have as many donors as they may.
-_FEW_ROWS = 1000
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
 Collector = Callable[[str, Integers, Integers, Floats], None]
 
@@ -246,7 +245,7 @@ def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, 
         elsewhere: Game = request.engine(request, plays, label)
         return elsewhere
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    pairs = len(plays.plays) * expected_repeats(request)
+    pairs = len(plays.plays) * (expected_repeats(request.count) if request.automatic else request.n_repeats)
     with Progress((1 + pairs) * request.count, label, request.progress) as progress:
         progress.rows = request.count
         outputs = game.back_end.explained(tell=progress.advance)
@@ -275,8 +274,13 @@ def rounds(
     that intervals keep their coverage. With goals ``given`` there is one round.
     """
     repeats, most, tolerance = game.repeats, request.n_repeats, request.options.get("tolerance")
-    once = tolerance is None and not request.automatic
-    first = first_repeats(request.count) if request.automatic else most if once else min(FEWEST_REPEATS, most)
+    first, once = most, given is not None
+    if request.automatic:
+        first = first_repeats(request.count)
+    elif tolerance is not None:
+        first = min(FEWEST_REPEATS, most)
+    else:
+        once = True
     goals = {name: first for play in plays.plays for name in play.names} if given is None else dict(given)
     while goals:
         steps: dict[range, list[Play]] = {}
@@ -286,7 +290,7 @@ def rounds(
                 steps.setdefault(range(done, stop), []).append(play)
         yield steps
         repeats |= {name: numbers.stop for numbers, some in steps.items() for play in some for name in play.names}
-        if once or given is not None:
+        if once:
             return
         if tolerance is None:
             sums = {name: (repeats[name], moments) for name, moments in game.moments.items()}
@@ -300,11 +304,6 @@ def _width(game: Game, name: str) -> float:
     """Return the width of the interval of a player's importance."""
     _, _, low, high, _ = estimated(game.moments[name], game.request.confidence)[:, 0]
     return float(high - low)
-
-
-def expected_repeats(request: Request) -> int:
-    """Return about how many donors a row will have: intervals of few rows are wide, so that more pay."""
-    return FEWEST_REPEATS + 1 if request.automatic and request.count > _FEW_ROWS else request.n_repeats
 
 
 def tabulate(

@@ -238,11 +238,18 @@ _NOISE, _WIDTH = 0.25, 0.05
 #: Donors a row that every feature has. Few rows have more, so that there are so many pairs: a loss of few rows can have
 #: a long tail, which fewer pairs do not show.
 FEWEST_REPEATS, _FEWEST_PAIRS = 2, 1000
+#: Rows up to which most features are likely to have as many donors as they may.
+_FEW_ROWS = 1000
 
 
 def first_repeats(rows: int) -> int:
     """Return how many donors each of some rows has at first."""
     return int(np.clip(-(-_FEWEST_PAIRS // max(rows, 1)), FEWEST_REPEATS, REPEATS))
+
+
+def expected_repeats(rows: int) -> int:
+    """Return about how many donors each of some rows will have: intervals of few rows are wide, so that more pay."""
+    return FEWEST_REPEATS + 1 if rows > _FEW_ROWS else REPEATS
 
 
 def further_repeats(played: Mapping[str, tuple[int, Estimable]], most: int, confidence: float) -> dict[str, int]:
