@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, shown
-from permgrad.base.threads import Undo, together
+from permgrad.base.threads import Change, Undo, together
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -27,6 +27,12 @@ _state = random.getstate()
 with suppress(ImportError):
     import rich.style  # noqa: F401 — it stays imported, and draws no more
 random.setstate(_state)
+
+#: The generators of the process: what keeps their states until the last thread that draws from them is done.
+GENERATORS: dict[Hashable, Change] = {
+    "Python's generator": lambda: partial(random.setstate, random.getstate()),
+    "NumPy's generator": lambda: partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002 — the user's
+}
 
 
 def resolve_seed(random_state: Any) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from permgrad.base.errors import InputError
-from permgrad.base.random import forked_torch
+from permgrad.base.random import GENERATORS, forked_torch
 from permgrad.base.threads import Change, Undo, together
 
 #: Weights above so many numbers are not copied: what a forward writes into them stays.
@@ -86,13 +86,9 @@ def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterato
 
     Everything is restored, as are the other changes listed.
     """
-    generators: dict[Hashable, Change] = {
-        "Python's generator": lambda: partial(random.setstate, random.getstate()),
-        "NumPy's generator": lambda: partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002 — the user's
-    }
-    if "torch._dynamo" in sys.modules:  # only what has loaded the compiler can have compiled anything
-        generators["compiler"] = _as_written
-    with forked_torch(0), together({**generators, **changes}):
+    # Only what has loaded the compiler can have compiled anything.
+    compiler: dict[Hashable, Change] = {"compiler": _as_written} if "torch._dynamo" in sys.modules else {}
+    with forked_torch(0), together({**GENERATORS, **compiler, **changes}):
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
         yield

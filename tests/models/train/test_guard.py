@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import signal
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 
 from permgrad.models.train import guard
 from permgrad.models.train.guard import untouched
+from permgrad.models.undisturbed import seeded
 
 KNOWN = logging.getLogger("a library of the user's")
 
@@ -70,6 +72,52 @@ def test_what_is_changed_meanwhile_is_put_back(what):
         change()
         assert read() != before, "the case must change something"
     assert read() == before
+
+
+#: What each thread has for itself, or the main thread alone.
+OWN = {"gradients", "a signal's handler", "torch's threads"}
+
+
+@pytest.mark.parametrize("what", sorted(CHANGES.keys() - OWN))
+def test_what_is_read_while_another_thread_computes_is_not_put_back(what):
+    read, change = CHANGES[what]
+    before = read()
+    changed, go_on = threading.Event(), threading.Event()
+
+    def first():
+        with untouched():
+            change()
+            changed.set()
+            assert go_on.wait(60)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert changed.wait(60)
+    with untouched():
+        assert read() != before, "the case must change something"
+        go_on.set()
+        thread.join()
+    assert read() == before
+
+
+def test_a_seeded_explanation_and_a_model_that_is_loaded_meanwhile_leave_the_generators():
+    random.seed(3)
+    np.random.seed(3)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    seeds, go_on = threading.Event(), threading.Event()
+
+    def explains():
+        with seeded():
+            seeds.set()
+            assert go_on.wait(60)
+
+    thread = threading.Thread(target=explains)
+    thread.start()
+    assert seeds.wait(60)
+    with untouched():
+        go_on.set()
+        thread.join()
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
 def test_it_is_put_back_after_an_error_too():

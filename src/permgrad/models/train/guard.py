@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
-from permgrad.base.random import forked_torch
+from permgrad.base.random import GENERATORS, forked_torch
+from permgrad.base.threads import Change, Undo, together
 
 Read = Callable[[], Any]
 Write = Callable[[Any], Any]
@@ -26,53 +25,70 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
-    """Run the body, then put back all that this module's title names. Torch's generators are ``forked_torch``'s."""
-    python_random, numpy_random = random.getstate(), np.random.get_state()  # noqa: NPY002 — the user's global state
-    environment = dict(os.environ)
-    folder, cudnn = None, torch.backends.cudnn
-    with contextlib.suppress(FileNotFoundError):
-        folder = os.getcwd()  # noqa: PTH109 — a plain string is put back
-    # How each setting of the process is read and written.
-    settings: list[tuple[Read, Write]] = [
-        (_loggers, _put_back_loggers),
+    """Run the body, then put back all that this module's title names. Torch's generators are ``forked_torch``'s.
+
+    Of threads that do so at the same time, the last puts back what the first has met: what is read while another one
+    computes is not the user's.
+    """
+    cudnn = torch.backends.cudnn
+    settings: dict[str, tuple[Read, Write]] = {
+        "the environment": (lambda: dict(os.environ), _put_back_environment),
+        "the folder": (_folder, _put_back_folder),
+        "loggers": (_loggers, _put_back_loggers),
         # Not warnings.catch_warnings: it also resets what each module has shown already, which would repeat warnings.
-        (lambda: list(warnings.filters), _put_back_filters),
-        (torch.get_num_threads, torch.set_num_threads),
-        (torch.get_default_dtype, torch.set_default_dtype),
-        (
+        "warning filters": (lambda: list(warnings.filters), _put_back_filters),
+        "how warnings are shown": (lambda: warnings.showwarning, partial(setattr, warnings, "showwarning")),
+        "torch's dtype": (torch.get_default_dtype, torch.set_default_dtype),
+        "torch's determinism": (
             lambda: (
                 torch.are_deterministic_algorithms_enabled(),
                 torch.is_deterministic_algorithms_warn_only_enabled(),
             ),
             lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1]),
         ),
-        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-        *((partial(getattr, cudnn, name), partial(setattr, cudnn, name)) for name in _CUDNN),
+        "torch's precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        **{f"cuDNN's {name}": (partial(getattr, cudnn, name), partial(setattr, cudnn, name)) for name in _CUDNN},
+    }
+    # Each thread has its own of these.
+    own: list[tuple[Read, Write]] = [
         (torch.is_grad_enabled, torch.set_grad_enabled),
-        (lambda: warnings.showwarning, partial(setattr, warnings, "showwarning")),
+        (torch.get_num_threads, torch.set_num_threads),
     ]
     if torch.cuda.is_initialized():
-        settings.append((torch.cuda.current_device, torch.cuda.set_device))
+        own.append((torch.cuda.current_device, torch.cuda.set_device))
     if threading.current_thread() is threading.main_thread():
         # Handlers can be set by the main thread alone. One of None was not set from Python, and cannot be put back.
         numbers = [number for number in _SIGNALS if signal.getsignal(number) is not None]
-        settings += [(partial(signal.getsignal, number), partial(signal.signal, number)) for number in numbers]
-    before = [(read(), read, write) for read, write in settings]
-    try:
+        own += [(partial(signal.getsignal, number), partial(signal.signal, number)) for number in numbers]
+    shared: dict[Hashable, Change] = {name: partial(_kept, read, write) for name, (read, write) in settings.items()}
+    with together({**GENERATORS, **shared}), contextlib.ExitStack() as undone:
+        for read, write in own:
+            undone.callback(_kept(read, write))
         yield
-    finally:
-        random.setstate(python_random)
-        np.random.set_state(numpy_random)  # noqa: NPY002 — as above
-        for name in set(os.environ) - set(environment):
-            del os.environ[name]
-        os.environ.update({name: value for name, value in environment.items() if os.environ.get(name) != value})
-        if folder is not None:
-            with contextlib.suppress(OSError):
-                os.chdir(folder)
-        for value, read, write in before:
-            # Not without need: some calls load torch's compiler, or are refused.
-            if read() != value:
-                write(value)
+
+
+def _kept(read: Read, write: Write) -> Undo:
+    """Return what puts a setting back. Not without need: some calls load torch's compiler, or are refused."""
+    before = read()
+    return lambda: None if read() == before else write(before)
+
+
+def _put_back_environment(before: dict[str, str]) -> None:
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+def _folder() -> str | None:
+    with contextlib.suppress(FileNotFoundError):
+        return os.getcwd()  # noqa: PTH109 — a plain string is put back
+    return None
+
+
+def _put_back_folder(before: str | None) -> None:
+    if before is not None:
+        with contextlib.suppress(OSError):
+            os.chdir(before)
 
 
 @contextlib.contextmanager
