@@ -87,7 +87,7 @@ def skill(content: Assessment) -> Facts:
     (rows, counts), constant, test = class_rows(content), content.constant, content.test
     subject = f"The {content.noun}"
     if content.subject:
-        subject = f"The {'' if 'blend' in (content.metrics or {}) else 'model '}{shorten(content.subject, 60)}"
+        subject = f"The model {shorten(content.subject, 60)}"
     facts: Facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
     facts |= {"subject": subject, "target": content.target, "rows": rows}
     metric = main_metric(content.task, test).name

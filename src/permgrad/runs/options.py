@@ -21,7 +21,7 @@ BRANCHES = ("tabular", "image", "text", "photo")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
-    *("blend", "mlp", "tabm", "realmlp"),
+    *("mlp", "tabm", "realmlp"),
 )
 #: What stands for the baselines that a run trains where none is named.
 USUAL = "usual"

@@ -18,10 +18,10 @@ from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, listed, must, turned, warn_user
 from permgrad.base.late import optional
 from permgrad.evaluation.baselines.file_model import FileModel
-from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available, estimator_class
-from permgrad.evaluation.baselines.models import Booster
-from permgrad.models.save.folders import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, read_part, write_model
-from permgrad.models.save.saving import load
+from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
+from permgrad.models.libraries.boosting import Booster
+from permgrad.models.libraries.job import estimator_class
+from permgrad.models.save.folders import OTHERS_VERSION, check_target, read_part, write_model
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _LOSSES = ("BinomialLoss", "MultinomialLoss", "SquaredError", "PoissonLoss")
@@ -34,8 +34,6 @@ _TREES = (
     *(f"sklearn._loss.loss.Half{name}" for name in _LOSSES),
     *(f"sklearn._loss._loss.CyHalf{name}" for name in _LOSSES),
 )
-#: What holds the checksums of the other files of a blend's network.
-_NETWORK_FILE = f"{NETWORK}/{DESCRIPTION}"
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -43,12 +41,11 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     """Write a fitted ``TableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     is_own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
-    blend = model.blend_
-    library = fitted.model if blend is None else fitted.model.boosted
+    library = fitted.model
     library = library.read() if isinstance(library, LazyModel) else library
     library, shift = (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     file = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
-    name = _file_of(None if is_own else model.model, blend, file)
+    name = _file_of(None if is_own else model.model, file)
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
         "task": model.task,
@@ -61,7 +58,6 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         "target_mean": getattr(model, "target_mean_", None),
         **({"loss": model.loss} if model.counts else {}),
         **({} if shift is None else {"shift": shift}),
-        **({} if blend is None else {"blend": blend}),
         **({} if file is None else {"file": file}),
     }
     arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
@@ -73,19 +69,15 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         description["images_of_columns"], weights = images.to_dict(), images.weights()
 
     def write(folder: Path) -> None:
-        if blend is not None and blend["network"] > 0:
-            fitted.model.network.save(folder / NETWORK, keep_rows=False)
-        if blend is None or blend["network"] < 1:
-            _write_fitted(library, folder / name)
+        _write_fitted(library, folder / name)
 
     write_model(model, target, OTHERS_VERSION, description, arrays, weights, np.array([fitted.seconds]), write)
 
 
-def _file_of(name: str | None, blend: Mapping[str, Any] | None, file: Mapping[str, Any] | None) -> str:
-    """Return the name of the library's file: of a blend, its boosted model's. ``name``: None of the user's own."""
+def _file_of(name: str | None, file: Mapping[str, Any] | None) -> str:
+    """Return the name of the library's file. ``name``: None of the user's own."""
     if file is not None:
         return "fitted.onnx"
-    name = name if blend is None else str(blend["boosted"])
     return f"fitted.{'skops' if name is None else baselines.get(name).file}"
 
 
@@ -131,27 +123,9 @@ class LazyModel:
 
 
 def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
-    """Return the fitted model: the library's, or a blend of it and a network."""
-    blend = description.get("blend")
-    if blend is None:
-        return _read_library(source, description, description["model"], trust)
-    from permgrad.evaluation.baselines.networks import Blend  # few models are one
-    from permgrad.models.estimators.mix import Mix
-
-    name, mix = blend["boosted"], Mix(**{field: value for field, value in blend.items() if field != "boosted"})
-    boosted = network = None
-    if mix.network < 1:
-        boosted = _read_library(source, description, name, trust)
-    if mix.network > 0:
-        read_part(source / _NETWORK_FILE, description, "the network's description", lambda _: {})
-        network = load(source / NETWORK)
-    return Blend(network, boosted, name, mix)
-
-
-def _read_library(source: Path, description: Mapping[str, Any], name: str | None, trust: Sequence[str]) -> Any:
     """Return the library's model, once its file is the one that was saved."""
-    file, task = description.get("file"), description["task"]
-    path = source / _file_of(name, None, file)
+    file, task, name = description.get("file"), description["task"], description["model"]
+    path = source / _file_of(name, file)
     if path.name not in description["checksums"]:
         raise InputError(f"The model of {source} could not be saved when it was trained", "Train it again.", "PG055")
     read_part(path, description, "a file of its library", lambda _: {})

@@ -12,7 +12,7 @@ from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
 from permgrad.pages.charts import errors, explained
 from permgrad.pages.charts.chart import ASIDE
-from permgrad.pages.sentences import baseline_label, blend_words
+from permgrad.pages.sentences import baseline_label
 from permgrad.pages.summary import clear_names
 from permgrad.pages.tabs.decisions import confusion
 from permgrad.pages.units import loss_without
@@ -95,8 +95,6 @@ def scores(section: SectionView, content: Assessment) -> None:
     if content.task == "classification" and content.positive is not None:
         section.text(f"Average precision, lift and curves are for the positive class {clean(content.positive)}.")
     section.text(_constant_words(content))
-    if blend := stored.get("blend"):
-        section.text(blend_words(blend))
 
 
 def _constant_words(content: Assessment) -> str:

@@ -14,10 +14,11 @@ import torch
 from permgrad.assess.budget import REPORT, expected_refits
 from permgrad.base.errors import EnvironmentProblem, counted, keeping_warnings, listed
 from permgrad.base.progress import readable
-from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, estimate_seconds, why_absent
+from permgrad.evaluation.baselines.fitting import baselines, estimate_seconds, why_absent
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.settings import resolve_settings
+from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.guard import untouched
