@@ -17,7 +17,7 @@ Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression", "counts")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
-BRANCHES = ("tabular", "image", "text", "photo")
+BRANCHES = ("tabular", "image", "linear", "trees", "text", "photo")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),

@@ -73,3 +73,14 @@ def _logistic_strength(job: Job, scaled: Floats) -> float:
             told = model.predict_proba(rows[held])[np.arange(len(held)), y[held]]
             losses[place] += float((-np.log(np.maximum(told, 1e-12)) * given[held]).sum())
     return float(_STRENGTHS[int(np.argmin(losses))])
+
+
+def affine(model: Any) -> tuple[Floats, Floats]:
+    """Return the matrix ``(outputs, encoded)`` and the offset ``(outputs,)`` of what ``linear`` returned.
+
+    Of two classes there is one output, the log odds of the second.
+    """
+    scaler, fitted = model[0], model[-1]
+    matrix = np.atleast_2d(np.asarray(fitted.coef_, dtype=np.float64)) / scaler.scale_
+    offset = np.atleast_1d(np.asarray(fitted.intercept_, dtype=np.float64)) - matrix @ scaler.mean_
+    return matrix, offset

@@ -10,6 +10,7 @@ import pandas as pd
 
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
+from permgrad.models.estimators.share import branch_words
 from permgrad.pages.charts import errors, explained
 from permgrad.pages.charts.chart import ASIDE
 from permgrad.pages.sentences import baseline_label
@@ -95,6 +96,9 @@ def scores(section: SectionView, content: Assessment) -> None:
     if content.task == "classification" and content.positive is not None:
         section.text(f"Average precision, lift and curves are for the positive class {clean(content.positive)}.")
     section.text(_constant_words(content))
+    for name, facts in stored.get("branches", {}).items():
+        words = branch_words(name, facts)
+        section.text(f"{words[0].upper()}{words[1:]}.")
 
 
 def _constant_words(content: Assessment) -> str:

@@ -42,7 +42,7 @@ USUAL_FOLDS = 5
 #: Test rows of a fold that are explained at most.
 MOST_ROWS = 1000
 #: What a network with one branch reads.
-_READS = {"tabular": "table", "image": "image", "text": "texts", "photo": "photos"}
+_READS = {"tabular": "table", "image": "image", "linear": "line", "trees": "trees", "text": "texts", "photo": "photos"}
 #: Models that are compared by default, if they are installed.
 USUAL = ("default", "lightgbm", "random_forest", "linear")
 

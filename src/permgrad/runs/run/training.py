@@ -18,6 +18,7 @@ from permgrad.evaluation.baselines.fitting import baselines, estimate_seconds, w
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.settings import resolve_settings
+from permgrad.models.estimators.share import branch_words
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
@@ -75,7 +76,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
         options |= {"network": {"members": FEWER_MEMBERS}} if len(inputs.parts["train"]) > EPOCH_ROWS else {}
     kind: Any = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     options |= {"preset": preset or request.network}
-    options |= {"branches": request.branches} if request.branches else {}
+    options |= {"branches": request.branches or "auto"}
     return kind(**options, **inputs.encoder_options)
 
 
@@ -90,7 +91,7 @@ def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
 def check_options(request: RunRequest, task: str) -> None:
     """Refuse a preset or a device that cannot be used."""
     preset = request.network if request.model == "network" else "default"
-    arguments = {"preset": preset, "branches": request.branches or None, "device": request.device}
+    arguments = {"preset": preset, "branches": request.branches or "auto", "device": request.device}
     resolve_settings(arguments, task)
 
 
@@ -156,6 +157,8 @@ def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.ND
     ready = replace(ready, dependence=None if between is None else between.take(judging))
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
+    for name, facts in model.branches_.items():
+        work.say(f"  {branch_words(name, facts)}")
     if raised := getattr(model, "raised_", 0.0):
         work.say(f"  {raised_words(raised)}")
 
