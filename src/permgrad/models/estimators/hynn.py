@@ -62,7 +62,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ``{"base": "default", "optimizer": "sgd", "patience": 20}``. docs/the-default-network.md lists the settings.
         network: network options that replace the preset's, see ``NetworkOptions``. One alone can be set with
             ``set_params(network__dropout=0.2)``.
-        branches: ``"auto"``, or the names of those that read a row. ``"tabular"``, ``"image"`` (of the row): the network.
+        branches: ``"auto"``, or the names of those that read a row. ``"tabular"``, ``"image"`` (of it): the network.
             Texts and photos are then read as well, as far as the table has any. If ``"text"`` or ``"photo"`` is among
             the names, exactly the columns of the named kinds are read: ``("text",)`` trains on texts alone,
             ``("tabular", "text")`` leaves photos out. For the table alone, leave columns out by name,
