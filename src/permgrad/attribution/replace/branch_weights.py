@@ -100,8 +100,9 @@ def branch_moments(game: Game) -> PairMoments:
             for start in range(0, rows, _PAIRS):
                 part = slice(start, min(start + _PAIRS, rows))
                 index, donor = (torch.as_tensor(each[part], device=device) for each in (numbers, drawn))
-                outputs = [engine.engine.exchange(cache, index, donor, donor_cache, one) for one in coalitions]
-                found = game.effects(base, 0, play, torch.stack(outputs), cache.outputs[part], numbers[part])
+                outputs = engine.engine.exchange(cache, index, donor, donor_cache, coalitions)
+                together = torch.stack([outputs[one] for one in coalitions])
+                found = game.effects(base, 0, play, together, cache.outputs[part], numbers[part])
                 effects[part] = found[0, :, :, 0]
             moments.add(numbers, drawn, effects, weights=request.sample_weight)
     return moments

@@ -28,6 +28,7 @@ from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
+from permgrad.models.network.additive import AddedBranch, LinearBranch
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
@@ -167,8 +168,17 @@ def _rebuild_network(
         size = renderer(torch.zeros(1, encoded)).shape[1:]
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
     columns |= {"products": products, "rates": content.get("rates", False)}
-    outputs = int(content["outputs"])
-    module = _built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
+    outputs, shares = int(content["outputs"]), content.get("additive", {})
+    fits = all(isinstance(share, float) and 0 < share < 1 for share in shares.values())
+    must(set(shares) <= {"linear"} and fits, f"branches beside the head {shares!r:.60}")
+
+    def make() -> HybridNetwork:
+        beside = {
+            name: AddedBranch(LinearBranch(encoded, outputs, rates=columns["rates"]), shares[name]) for name in shares
+        }
+        return HybridNetwork(encoded, outputs, options, image_shape=size, additive=beside, **columns)
+
+    module = _built(make, weights)
     if "image" in module.paths:
         module.renderer = renderer
     return module
