@@ -110,9 +110,10 @@ def _fit_line(work: job.Job, outputs: int, held: Rows) -> _Fitted:
 
 def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
     library = best_library()
-    trees = read_trees(library.train(work))
+    fitted = library.train(work)
+    trees = read_trees(getattr(fitted, "booster", fitted))
     base, values = (_as_outputs(part, outputs) for part in (trees.base[None], trees.values))
-    branch = TreeBranch(replace(trees, base=base[0], values=values), rates=work.counts)
+    branch = TreeBranch.of(replace(trees, base=base[0], values=values), work.train.encoded.shape[1])
     return _Fitted(library.label, branch, _said(branch, held))
 
 
