@@ -167,9 +167,12 @@ class Trees:
         return {f"trees.{name}": getattr(self, name) for name in _DTYPES}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self:
-        """Read back what ``arrays`` returned, for rows ``(rows, encoded)``. ValueError: they are no such trees."""
-        trees = cls(**{name: arrays[f"trees.{name}"] for name in _DTYPES})
+    def from_arrays(cls, arrays: Mapping[str, Array], encoded: int, prefix: str = "") -> Self:
+        """Read back what ``arrays`` returned, for rows ``(rows, encoded)``. ValueError: they are no such trees.
+
+        ``prefix``: what stands before the names.
+        """
+        trees = cls(**{name: arrays[f"{prefix}trees.{name}"] for name in _DTYPES})
         trees.check(encoded)
         return trees
 
