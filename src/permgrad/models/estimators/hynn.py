@@ -269,8 +269,7 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         The intervals hold the truth of at least the share ``coverage`` of new rows, if these are drawn like the rows
         held out of training: split conformal prediction (Vovk, Gammerman & Shafer 2005). The truth is as often below as
         above them. Errors are divided by a scale learned from training rows (Papadopoulos et al. 2002), so that
-        intervals are wide where errors are large. They lie around a mean of the network and boosted trees, weighted by
-        held-out rows. Where trees count, a few predictions are outside their interval.
+        intervals are wide where errors are large.
 
         Args:
             X: table ``(rows, features)``.
