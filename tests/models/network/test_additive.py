@@ -2,9 +2,11 @@
 
 import itertools
 
+import beside
 import numpy as np
 import pytest
 import torch
+from beside import Steps
 
 import permgrad as pg
 from permgrad import InputError
@@ -16,7 +18,14 @@ from permgrad.models.network.blocks import RandomKernels
 from permgrad.models.network.network import HybridNetwork
 
 COLUMNS, OUTPUTS = 5, 3
-OPTIONS = {"dense_units": [6], "conv_filters": [2], "fusion_units": [4], "image_channels": 1, "dropout": 0.0}
+OPTIONS = {
+    "dense_units": [6],
+    "conv_filters": [2],
+    "fusion_units": [4],
+    "image_channels": 1,
+    "dropout": 0.0,
+    "normalization": "none",
+}
 HEADS = {
     "table": {"paths": ("tabular",)},
     "both": {"paths": ("tabular", "image")},
@@ -25,26 +34,12 @@ HEADS = {
 }
 
 
-class Steps(torch.nn.Module):
-    """In the place of trees: piecewise constant, without a slope."""
-
-    def __init__(self, outputs=OUTPUTS, seed=0, rates=False):
-        super().__init__()
-        rng = np.random.default_rng(seed)
-        self.register_buffer("leaves", torch.from_numpy(rng.normal(size=(2, 2, outputs))))
-        self.rates = rates
-
-    @torch.no_grad()
-    def forward(self, encoded):
-        said = self.leaves[(encoded[:, 0] > 0.1).long(), (encoded[:, -1] > 0).long()].to(encoded.dtype)
-        return said.exp() if self.rates else said
+def steps(rates=False):
+    return Steps(OUTPUTS, rates=rates)
 
 
-def line(rates=False, seed=1):
-    rng = np.random.default_rng(seed)
-    return LinearBranch(COLUMNS, OUTPUTS, rates=rates).fill(
-        rng.normal(size=(OUTPUTS, COLUMNS)), rng.normal(size=OUTPUTS)
-    )
+def line(rates=False):
+    return beside.line(COLUMNS, OUTPUTS, rates=rates)
 
 
 def network(paths, rates=False, **options):
@@ -68,7 +63,7 @@ def rows(count=9):
 @torch.no_grad()
 def test_branches_have_their_shares(head, order):
     net, x, rates = network(**HEADS[head]), rows(), "rates" in HEADS[head]
-    branches = {"linear": line(rates).double(), "trees": Steps(rates=rates)}
+    branches = {"linear": line(rates).double(), "trees": steps(rates)}
     expected, members = net(x), net.member_outputs(x)
     for name, share in zip(order, (0.3, 0.2), strict=True):
         net.add_path(name, branches[name], share)
@@ -91,7 +86,7 @@ def test_outputs_are_divided_and_raised_as_a_whole(head, kernels):
     if kernels and "image" not in HEADS[head]["paths"]:
         pytest.skip("kernels see images")
     net, x, rates = network(**HEADS[head]), rows(), "rates" in HEADS[head]
-    net.add_path("trees", Steps(rates=rates), 0.4)
+    net.add_path("trees", steps(rates), 0.4)
     if kernels:
         drawn = RandomKernels(net.image_shape, 4, OUTPUTS).double()
         drawn.draw(np.random.default_rng(0))
@@ -109,7 +104,7 @@ def test_outputs_are_divided_and_raised_as_a_whole(head, kernels):
 
 def _beside(head, *, incremental):
     net, rates = network(**HEADS[head]), "rates" in HEADS[head]
-    net.add_path("trees", Steps(rates=rates), 0.3)
+    net.add_path("trees", steps(rates), 0.3)
     net.add_path("linear", line(rates).double(), 0.2)
     return net, ReplacementEngine(net, incremental=incremental)
 
@@ -145,7 +140,7 @@ def test_replacements_in_any_paths_are_those_of_edited_rows(head, incremental):
 def test_the_line_has_slopes_and_the_trees_none():
     net, x = network(paths=("tabular",)), rows().requires_grad_()
     head = torch.autograd.grad(net(x).sum(), x)[0]
-    net.add_path("trees", Steps(), 0.4)
+    net.add_path("trees", steps(), 0.4)
     net.add_path("linear", line().double(), 0.2)
     (slopes,) = torch.autograd.grad(net(x).sum(), x)
     expected = 0.8 * 0.6 * head + 0.2 * net.added[0].branch.line.weight.sum(dim=0)
