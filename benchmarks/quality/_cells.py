@@ -473,7 +473,9 @@ def out_of_date(cells: Cells, known: Mapping[str, Contender]) -> list[str]:
 def contenders() -> dict[str, Contender]:
     """Return every model of the comparison by name: permgrad's presets, the baselines, and peers as for ROC-AUC."""
     made = {name: Contender(name, f"permgrad {name}", preset=name) for name in presets if name in OWN}
-    made[ALONE] = Contender(ALONE, "permgrad's network alone", preset=dataclasses.replace(presets.get("default"), beside=()))
+    made[ALONE] = Contender(
+        ALONE, "permgrad's network alone", preset=dataclasses.replace(presets.get("default"), beside=())
+    )
     for name in baselines:
         made[name] = Contender(name, baselines.get(name).label, baseline=name, matmul=MATMUL.get(name, "highest"))
     ranked = tuple(name for name, metric in METRICS.items() if metric == "roc_auc")

@@ -17,7 +17,7 @@ from torch import nn
 
 from permgrad.base import threads
 from permgrad.base.arrays import Floats
-from permgrad.base.random import derive_seed
+from permgrad.base.random import derive_seed, generator
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.share import FEWEST, Share, row_losses
 from permgrad.models.libraries import job
@@ -30,8 +30,8 @@ from permgrad.models.train.rows import Rows
 
 #: The least share that a branch is kept with, and the network.
 LEAST_SHARE = 0.05
-#: Classes that trees are tried for, at most: each has trees of its own.
-MOST_CLASSES = 30
+#: Classes that trees are tried for, at most: each has trees of its own. Training rows that both are fitted to.
+MOST_CLASSES, MOST_ROWS = 30, 100_000
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ def add_branches(model: Any, prepared: Prepared) -> None:
         return
     classes = len(model.classes_) if model.task == "classification" else 0
     names = [name for name in prepared.beside if name != "trees" or classes <= MOST_CLASSES]
+    if len(learned) > MOST_ROWS:
+        drawn = generator(model.seed_, "rows beside").permutation(len(learned))[:MOST_ROWS]
+        learned = learned.take(torch.from_numpy(np.sort(drawn)))
     work = _job(model, learned, held, classes, rates=network.rates)
     if work is None:
         return
