@@ -15,8 +15,8 @@ from benchmarks.quality._natural import natural_table
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline, run_baselines
-from permgrad.evaluation.baselines.models import Booster
 from permgrad.evaluation.metrics import metrics
+from permgrad.models.libraries.boosting import Booster
 from permgrad.models.libraries.job import ROUNDS
 
 NAMES = [

@@ -285,7 +285,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     left_out: frozenset[str] = frozenset()
     preset: Preset | None = None
     with collecting(faults):
-        if arguments.get("branches", AUTO) != AUTO:
+        if arguments.get("branches") is not None and arguments["branches"] != AUTO:
             paths, beside, left_out = check_branches(arguments["branches"])
     with collecting(faults):
         preset = get_preset(arguments["preset"])
