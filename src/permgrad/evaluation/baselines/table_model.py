@@ -119,7 +119,8 @@ class TableModel(_Learned):
         from permgrad.models.estimators.presets import get_preset  # loads torch
 
         frame = as_frame(X)
-        numeric: Any = get_preset("default").numeric
+        # A line is of the numbers themselves, not of clipped ones.
+        numeric: Any = "standard" if self.model == "linear" else get_preset("default").numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
         encoder.fit(X, schema=schema)
         if encoder.schema_.of_kind("image"):
