@@ -328,7 +328,7 @@ def _dependence_words(one: Situation, words: str, faults: Faults) -> None:
 def _together_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "together",
-        r"Rows share 'person': ([\d,]+) values in ([\d,]+) rows, and ([\d,]+) of ([\d,]+) held-out rows have one of "
+        r"Rows share 'person': ([\d,]+) values in ([\d,]+) rows, and ([\d,]+) of ([\d,]+) test rows have one of "
         r"the training rows\. (?:A forest has accuracy ([01]\.\d+) .*, and (0\.\d+) if|If they belong together)",
         words,
         re.match,

@@ -228,9 +228,9 @@ def nearly_perfect(content: Assessment) -> Facts | None:
 
 
 def copies(content: Assessment) -> Facts | None:
-    """Test rows are also in the training rows. Rows without any value are no copies."""
+    """Test rows are also in the training rows. Rows without any value, or of coarse columns, are no copies."""
     data, rows = content.data, class_rows(content)[0]
-    shared = 0 if data is None else (data.shared_rows or 0) - data.blank_rows
+    shared = 0 if data is None or data.shared_expected else (data.shared_rows or 0) - data.blank_rows
     if not shared or not rows:
         return None
     facts: Facts = {"shared": shared, "rows": rows, "share": shared / rows}

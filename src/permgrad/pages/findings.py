@@ -27,14 +27,11 @@ _NO_SKILL = (
     "{subject} predicts {target} not clearly better than a constant that ignores the features ({pairs:pairs} on the "
     "test rows)."
 )
-_SHARED = (
-    "Rows share {columns:quoted}: {values} values in {rows:row}, and {shared} of {held:held-out row} have one of the "
-    "training rows"
-)
+_SHARED = "Rows share {columns:quoted}: {values} values in {rows:row}{tested:sharing}"
 _TOGETHER = {
     "clear": f"{_SHARED}. A forest has {{metric:metric}} {{apart:score}} on rows left out at random, and "
     "{together:score} if such rows are kept together: if they belong together, scores here are too good.",
-    "unclear": f"{_SHARED}. If they belong together, intervals here can be too narrow.",
+    "unclear": f"{_SHARED}. If they belong together, scores here can be too good, and intervals too narrow.",
 }
 _KEEP = "If such rows belong together, {several:keep them together|add a column of both, and name it as --row-group}"
 _RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
@@ -305,6 +302,12 @@ def _leaks(leaks: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> str:
     return ". ".join([*said, *[f"And {counted(len(leaks) - NAMED, 'more')}"] * (len(leaks) > NAMED)])
 
 
+def _sharing(tested: int, known: Mapping[str, Any]) -> str:
+    """Say how many test rows have a value of a training row, where there are test rows."""
+    words = f", and {known['shared']:,} of {counted(tested, 'test row')} have one of the training rows"
+    return words if tested else ""
+
+
 def _sentences(notes: Iterable[object], _: Mapping[str, Any]) -> str:
     return " ".join(f"{clean(note).rstrip('.')}." for note in notes)
 
@@ -326,6 +329,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     ),
     "quoted": lambda names, _: listed([repr(name) for name in names], NAMED),
     "losses": _losses,
+    "sharing": _sharing,
     "sentences": _sentences,
     "cuts": lambda lost, _: " ".join(f"The time limit cut the {one}." for one in lost),
     "classes": _classes,

@@ -41,7 +41,8 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
             words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
             words += "feature and the target"
         section.text(f"{words}.")
-    section.items([note for note in stored.notes if stored.shared_rows is None or "in the training rows" not in note])
+    said = ("also in the training rows", "equal to a training row")
+    section.items([note for note in stored.notes if stored.shared_rows is None or not any(one in note for one in said)])
     if stored.class_counts is not None:
         section.table(frame_table(stored.class_counts, "Rows by class and part.", index="class", sortable=True))
     if stored.columns is not None:
