@@ -60,6 +60,7 @@ _LEAKS = {
     "a lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it.",
     "class": "Whether a column with a class has a value tells rows of this class from all others.",
     "together": "Columns of one line predict {target} nearly perfectly together: each marks rows of one class alone.",
+    "pair": "Two categories together determine {target}: each pair of their levels has one class.",
     "formula": "A formula gives {target} from several columns.",
 }
 _OF_LEAKS = (
@@ -92,8 +93,7 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
 
 def _written(leak: Mapping[str, Any]) -> str:
     """Return what a leak is called: its formula, or its columns."""
-    columns = leak["columns"] if "together" in leak else [leak["column"]]
-    return str(leak.get("formula", ", ".join(columns)))
+    return str(leak.get("formula", ", ".join(leak.get("columns", [leak["column"]]))))
 
 
 # ---- training against test rows --------------------------------------------------------------------------------------

@@ -445,7 +445,7 @@ def check_images(
         both = [image in set(shown["train"]) for image in shown["test"]]
         if count := sum(both[at] for at in index.tolist() if at >= 0):
             notes.append(
-                f"{count} of {len(index)} test rows show the same image of column {name!r} as a training row, so "
+                f"{count:,} of {len(index):,} test rows show the same image of column {name!r} as a training row, so "
                 "figures on the test rows are too good. Keep equal images together with "
                 f"{option_of('--row-group', name)}."
             )

@@ -107,7 +107,7 @@ def _rows_with_target(request: RunRequest, read: ReadTable) -> tuple[dict[str, p
             raise InputError(problem, hint="Choose another target, or check --na.", code="PG015")
         if count := int(missing.sum()):
             words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
-            notes.append(f"{count} of {len(frame)} rows of {where} {words}")
+            notes.append(f"{count:,} of {len(frame):,} rows of {where} {words}")
         tables[name] = frame.assign(**{target: blanked}).loc[~missing]
     spelled = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
     if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
@@ -209,7 +209,7 @@ def shared_rows(
         there, learned = (set(map(canonical, side[request.row_group].dropna().unique())) for side in (table, train))
         if shared := len(there & learned):
             notes.append(
-                f"{shared} of {len(there)} groups of {request.row_group!r} in the {part} file "
+                f"{shared:,} of {len(there):,} groups of {request.row_group!r} in the {part} file "
                 f"{by_count(shared, 'is', 'are')} also in the training rows"
             )
     # Only columns of both files can be compared.
@@ -229,8 +229,8 @@ def shared_rows(
             notes.append(f"{words} also in the training rows")
     if alike > equal and not are_expected(train[list(read)], test[list(read)], alike):
         apart = listed([name for name in columns if name not in read], 3)
-        rows = f"{'a further ' * bool(equal)}{counted(alike - equal, 'test row')}"
-        notes.append(f"{rows} {by_count(alike - equal, 'is', 'are')} equal to a training row, apart from {apart}")
+        further = f"{'a further ' * bool(equal)}{counted(alike - equal, 'test row')}"
+        notes.append(f"{further} {by_count(alike - equal, 'is', 'are')} equal to a training row, apart from {apart}")
     counts = {"shared_rows": equal, "blank_rows": blank, "alike_rows": alike, "shared_expected": expected}
     return counts, notes
 
