@@ -76,10 +76,10 @@ def test_numbers_are_cut_at_quantiles():
     assert np.bincount(codes).tolist() == [10] * 6 + [1]
     assert names == [
         "up to 9",
-        "over 9 to 19",
-        "over 19 to 29",
-        "over 29 to 39",
-        "over 39 to 49",
+        "from 10 to 19",
+        "from 20 to 29",
+        "from 30 to 39",
+        "from 40 to 49",
         "above 49",
         "missing",
     ]

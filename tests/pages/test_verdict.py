@@ -109,7 +109,7 @@ def test_three_cautions_at_most_are_on_the_first_page_in_the_order_of_the_table(
 
 
 TOGETHER = {"columns": ["visit"], "each": 2.5, "metric": "accuracy", "apart": 0.9, "together": 0.6, "values": 90}
-TOGETHER |= {"rows": 225, "held": 90, "shared": 60}
+TOGETHER |= {"rows": 225, "tested": 90, "shared": 60}
 
 
 @pytest.mark.parametrize("clear", [True, False])
@@ -117,7 +117,7 @@ def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_comman
     said = verdict(doubtful(together=TOGETHER | {"clear": clear}))
     (one,) = [one for one in said if one["facts"]["kind"] == "together"]
     assert (one is said[0], one["facts"]["part"]) == ((True, "alarm") if clear else (False, "caution"))
-    shared = "Rows share 'visit': 90 values in 225 rows, and 60 of 90 held-out rows have one of the training rows"
+    shared = "Rows share 'visit': 90 values in 225 rows, and 60 of 90 test rows have one of the training rows"
     assert one["sentence"].startswith(shared)
     assert said[-1]["facts"]["command"] == (
         "permgrad run 'my table.csv' --target y --row-group visit --out runs/old-together"

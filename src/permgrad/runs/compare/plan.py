@@ -334,7 +334,7 @@ def from_arrays(X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None) ->
         problem = f"X and y must have equally many rows, got {len(frame)} and {len(target)}"
         raise InputError(problem, hint="Pass one target per row.", code="PG007")
     if missing := int(target.isna().sum()):
-        problem = f"{missing} of {len(target)} values of y {by_count(missing, 'is', 'are')} missing"
+        problem = f"{missing:,} of {len(target):,} values of y {by_count(missing, 'is', 'are')} missing"
         raise InputError(problem, hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.", code="PG015")
     task, _ = choose_task(target, "auto", title)
     codes = None
