@@ -11,7 +11,8 @@ import pytest
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.base.dependence import Dependence
-from permgrad.models.estimators.intervals import NO_TREES, HeldOut, Scale, Trees, fit_scale, fit_trees
+from permgrad.models.estimators.intervals import HeldOut, Scale, fit_scale, fit_trees
+from permgrad.models.trees import Trees
 
 SMALL = {
     "preset": "fast", "branches": ("tabular",), "network": {"dense_units": [16], "fusion_units": []},
@@ -172,10 +173,13 @@ def test_trees_are_those_of_scikit_learn():
     x, y, _ = stepped(500, 0)
     expected = HistGradientBoostingRegressor(max_iter=200, early_stopping=False, random_state=0).fit(x, y)
     new, truth, guess = stepped(200, 2)
-    trees = fit_trees(x, y, new, truth, guess)[0]
-    np.testing.assert_allclose(trees(new), expected.predict(new), rtol=1e-12)
-    assert trees.weight > 0.9
-    np.testing.assert_allclose(trees.centre(new, guess), guess + trees.weight * (trees(new) - guess))
+    trees, weight, _ = fit_trees(x, y, new, truth, guess)
+    np.testing.assert_allclose(trees(new)[:, 0], expected.predict(new), rtol=1e-12)
+    assert weight > 0.9
+    one = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
+    held_out = HeldOut(new, np.zeros(len(new)), one, trees, weight)
+    centre = guess + weight * (expected.predict(new) - guess)
+    np.testing.assert_allclose(held_out.ends(new, guess, 0.5, NO_GROUP), np.column_stack([centre, centre]))
 
 
 @pytest.mark.slow
@@ -193,29 +197,37 @@ def test_trees_move_intervals_to_where_the_truth_is_and_keep_their_coverage():
 
 def test_trees_that_err_more_than_the_network_do_not_count():
     x, y, _ = stepped(400, 0)
-    trees, across = fit_trees(x, y, x[:100], y[:100], y[:100])
-    assert trees is NO_TREES
+    trees, weight, across = fit_trees(x, y, x[:100], y[:100], y[:100])
+    assert trees is None
+    assert weight == 0
     assert (across == y).all()
-    assert fit_trees(x[:50], y[:50], x[:9], y[:9], y[:9] + 1)[0] is NO_TREES, "too few rows"
+    assert fit_trees(x[:50], y[:50], x[:9], y[:9], y[:9] + 1)[0] is None, "too few rows"
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"nodes": np.zeros((2, 4))},
-        {"nodes": np.array([[9.0, 0, 0, 0, 0]])},
-        {"nodes": np.array([[0, 0, 1, 1, 0], [0, 0, 0, 0, 0.0]])},
-        {"nodes": np.full((1, 5), np.nan)},
-        {"roots": np.array([1])},
+        {"trees.left": np.array([1, 1, 1], dtype=np.int32)},
+        {"trees.feature": np.array([3, 0, 0], dtype=np.int32)},
+        {"trees.base": np.zeros(2)},
         {"weight": np.array(1.5)},
         {"weight": np.array(np.nan)},
+        {"weight": np.zeros(1)},
     ],
 )
 def test_trees_that_do_not_fit_are_refused(change):
-    arrays = Trees(np.zeros((1, 5)), np.zeros(1, dtype=np.int64), 0.5).arrays()
-    assert Trees.from_arrays(arrays, 3).weight == 0.5
+    one, trees = (
+        Scale(np.zeros((1, 0)), np.zeros((1, 1))),
+        Trees.of([([0], [0.5], [1], [2], [[0.0], [1.0], [2.0]])], [0.0]),
+    )
+    held_out = HeldOut(np.zeros((4, 3), dtype=np.float32), np.zeros(4), one, trees, 0.5)
+    again = HeldOut.from_arrays(held_out.arrays(), 3)
+    assert again.weight == 0.5
+    rows, predicted = np.ones((4, 3), dtype=np.float32), np.zeros(4)
+    expected = held_out.ends(rows, predicted, 0.3, NO_GROUP)
+    np.testing.assert_array_equal(again.ends(rows, predicted, 0.3, NO_GROUP), expected)
     with pytest.raises(ValueError, match="trees"):
-        Trees.from_arrays(arrays | {f"held_out.{name}": part for name, part in change.items()}, 3)
+        HeldOut.from_arrays(held_out.arrays() | {f"held_out.{name}": part for name, part in change.items()}, 3)
 
 
 # ---- estimators ------------------------------------------------------------------------------------------------------

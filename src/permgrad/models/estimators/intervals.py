@@ -20,6 +20,8 @@ from permgrad.base import threads
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, must, warn_user
+from permgrad.models.reading_trees import read_trees
+from permgrad.models.trees import Trees
 
 Places: TypeAlias = Integers
 #: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
@@ -38,7 +40,7 @@ class HeldOut:
     Attributes:
         x: the rows as the network sees them, float32 ``(rows, encoded)``. Of a model without its rows ``(0, encoded)``.
         scores: of numbers (truth − centre) / scale, standardised. Of classes 1 − the true one's probability.
-        scale, trees: of numbers. Trees move the centre away from the prediction.
+        scale, trees, weight: of numbers. Trees move the centre away from the prediction, by their weight.
         codes: of classes the position of each row's class, int64 ``(rows,)``.
         dependence: which rows depend on each other, where that is known.
     """
@@ -47,6 +49,7 @@ class HeldOut:
     scores: Floats
     scale: Scale | None = None
     trees: Trees | None = None
+    weight: float = 0.0
     codes: Integers | None = None
     dependence: Dependence | None = None
 
@@ -54,9 +57,11 @@ class HeldOut:
     def of_numbers(cls, held: Sample, learned: Sample, dependence: Dependence | None = None) -> Self:
         """Return the scores of held-out rows, with trees and a scale learned from training rows."""
         (x, y, predicted), (held_x, held_y, held_predicted) = learned, held
-        trees, across = fit_trees(x, y, *held)
-        errors = y - predicted - trees.weight * (across - predicted)
-        left = held_y - trees.centre(held_x, held_predicted)
+        trees, weight, across = fit_trees(x, y, *held)
+        errors = y - predicted - weight * (across - predicted)
+        left = held_y - held_predicted
+        if trees is not None:
+            left = left - weight * (trees(held_x)[:, 0] - held_predicted)
         sizes = [np.abs(errors), np.abs(left)]
         columns, held_columns = _columns(x, predicted), _columns(held_x, held_predicted)
         scale = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
@@ -64,7 +69,7 @@ class HeldOut:
             # Errors of exactly 0 would make the scale of a row 0 as well.
             sizes = [each + 1e-3 * each.mean() for each in sizes]
             scale = fit_scale(columns, sizes[0], held_columns, sizes[1])
-        return cls(held_x, left / scale(held_columns), scale, trees, dependence=dependence)
+        return cls(held_x, left / scale(held_columns), scale, trees, weight, dependence=dependence)
 
     def fewest(self, coverage: float) -> int:
         """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
@@ -79,7 +84,10 @@ class HeldOut:
             arrays[f"held_out.{self.dependence.argument[0]}"] = self.dependence.codes
         if self.scale is not None:
             arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
-        return arrays if self.trees is None else arrays | self.trees.arrays()
+        if self.trees is not None:
+            arrays |= {f"held_out.{name}": part for name, part in self.trees.arrays().items()}
+            arrays["held_out.weight"] = np.array(self.weight)
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self | None:
@@ -88,10 +96,13 @@ class HeldOut:
         if x is None or scores is None:
             return None
         scale = trees = None
+        weight = np.array(0.0)
         if edges is not None and steps is not None:
             scale = Scale(edges, steps)
-        if "held_out.nodes" in arrays:
-            trees = Trees.from_arrays(arrays, encoded)
+        if "held_out.weight" in arrays:
+            trees, weight = Trees.from_arrays(arrays, encoded, "held_out."), arrays["held_out.weight"]
+            must(weight.shape == () and 0 <= weight <= 1, f"trees with the weight {weight}")
+            must(len(trees.base) == 1, "trees of several outputs in intervals of numbers")
         fits = x.dtype == np.float32 and x.shape in ((len(scores), encoded), (0, encoded)) and scores.ndim == 1
         must(fits, f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
         parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
@@ -103,12 +114,14 @@ class HeldOut:
             must(fits, f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
         codes, dependence = _codes(arrays, "codes", len(scores)), _dependence(arrays, len(scores))
         must(scale is not None or codes is not None, "held-out rows of classes without their classes")
-        return cls(x, scores, scale, trees, codes, dependence)
+        return cls(x, scores, scale, trees, float(weight), codes, dependence)
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
         assert self.scale is not None
-        centre = predicted if self.trees is None else self.trees.centre(encoded, predicted)
+        centre = predicted
+        if self.trees is not None:
+            centre = predicted + self.weight * (self.trees(np.asarray(encoded))[:, 0] - predicted)
         around = np.empty((len(predicted), 2))
         for rows, scores, outside, own in self._by_group(encoded, columns, coverage):
             last = len(scores) - 1
@@ -296,99 +309,37 @@ def fit_scale(columns: Floats, errors: Floats, held_columns: Floats, held_errors
 # ---- where it lies ---------------------------------------------------------------------------------------------------
 #: Trees, and the fewest training and held-out rows for them. Parts of all columns together, which decide the time.
 _TREES, _FEWEST, _FEWEST_HELD, _PARTS = 200, 60, 20, 6_000
-#: What a node holds: the column and the threshold of its question, both next nodes, its value. A leaf leads to itself.
-COLUMN, THRESHOLD, LEFT, RIGHT, VALUE = range(5)
-
-
-@dataclass(frozen=True, eq=False)
-class Trees:
-    """A sum of boosted trees (Friedman 2001), which on some tables err less, and its ``weight`` in intervals' centres.
-
-    ``nodes``: of all trees ``(nodes, 5)``. ``roots``: the first node of each.
-    """
-
-    nodes: Floats
-    roots: Integers
-    weight: float = 0.0
-
-    def __call__(self, columns: Array) -> Floats:
-        """Return the sum of the leaves of each row ``(rows,)``."""
-        column, left, right = (self.nodes[:, field].astype(np.int64) for field in (COLUMN, LEFT, RIGHT))
-        threshold, every = self.nodes[:, THRESHOLD], np.arange(len(columns))
-        total = np.zeros(len(columns))
-        for root in self.roots:
-            before, place = np.full(len(columns), -1), np.full(len(columns), root)
-            while (place > before).any():
-                before = place
-                place = np.where(columns[every, column[place]] <= threshold[place], left[place], right[place])
-            total += self.nodes[place, VALUE]
-        return total
-
-    def centre(self, encoded: Array, predicted: Floats) -> Floats:
-        """Return where the intervals of rows lie, given the network's predictions ``(rows,)``."""
-        return predicted + self.weight * (self(encoded) - predicted) if self.weight else predicted
-
-    def arrays(self) -> dict[str, Array]:
-        """Return what a saved model holds."""
-        parts = {"nodes": self.nodes, "roots": self.roots, "weight": np.array(self.weight)}
-        return {f"held_out.{name}": part for name, part in parts.items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self:
-        """Read back what ``arrays`` returned. ValueError: the parts do not fit together."""
-        nodes, roots, weight = (arrays[f"held_out.{name}"] for name in ("nodes", "roots", "weight"))
-        fits = nodes.shape == (len(nodes), VALUE + 1) and nodes.dtype == np.float64 and roots.dtype == np.int64
-        must(fits, f"trees of {nodes.dtype} {nodes.shape} with roots of {roots.dtype}")
-        places = nodes[:, [COLUMN, LEFT, RIGHT]]
-        ends = np.array([encoded, len(nodes), len(nodes)])
-        inside = np.isfinite(nodes).all() and (places >= 0).all() and (places < ends).all()
-        must(inside, "trees with a node that does not exist")
-        must(not (places[:, 1:] < np.arange(len(nodes))[:, None]).any(), "trees that lead in circles")
-        must(roots.ndim == 1 and ((roots >= 0) & (roots < len(nodes))).all(), "trees with a root that does not exist")
-        must(weight.shape == () and 0 <= weight <= 1, f"trees with the weight {weight}")
-        return cls(nodes, roots, float(weight))
-
-
-NO_TREES = Trees(np.zeros((0, VALUE + 1)), np.zeros(0, dtype=np.int64))
 
 
 def fit_trees(
     encoded: Array, y: Floats, held_encoded: Array, held_y: Floats, held_predicted: Floats
-) -> tuple[Trees, Floats]:
-    """Return trees, and for each training row what those of the other half of the rows predict.
+) -> tuple[Trees | None, float, Floats]:
+    """Return boosted trees (Friedman 2001), which on some tables err less, their weight, and where the others lie.
 
-    The weight is that of the least squared error on held-out rows, from 0 to 1.
+    The weight is that of the least squared error on held-out rows, from 0 to 1. Trees of the weight 0 are None. The
+    others: for each training row what the trees of the other half of the rows predict.
     """
     if len(y) < _FEWEST or len(held_y) < _FEWEST_HELD:
-        return NO_TREES, y
+        return None, 0.0, y
     import torch  # not needed to read a model of another library
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1 if threads.forked else torch.get_num_threads(), user_api="openmp"):
         trees = _boost(encoded, y)
-        apart = trees(held_encoded) - held_predicted
+        apart = trees(held_encoded)[:, 0] - held_predicted
         size = float(apart @ apart)
         weight = float(np.clip(apart @ (held_y - held_predicted) / size, 0, 1)) if size else 0.0
         across = np.empty(len(y))
         half = np.arange(len(y)) % 2 == 0
         for rows in (half, ~half) if weight else ():
-            across[rows] = _boost(encoded[~rows], y[~rows])(encoded[rows])
-    return (Trees(trees.nodes, trees.roots, weight), across) if weight else (NO_TREES, y)
+            across[rows] = _boost(encoded[~rows], y[~rows])(encoded[rows])[:, 0]
+    return (trees, weight, across) if weight else (None, 0.0, y)
 
 
 def _boost(encoded: Array, y: Floats) -> Trees:
-    """Return the trees of scikit-learn's histogram boosting. The mean, with which they begin, is a tree of one leaf."""
+    """Return the trees of scikit-learn's histogram boosting."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     bins = int(np.clip(_PARTS // encoded.shape[1], 15, 255))
     model = HistGradientBoostingRegressor(max_iter=_TREES, max_bins=bins, early_stopping=False, random_state=0)
-    model.fit(encoded, y)
-    parts, roots = [np.array([[0, 0, 0, 0, np.ravel(model._baseline_prediction)[0]]])], [0]  # noqa: SLF001
-    for [tree] in model._predictors:  # noqa: SLF001 — scikit-learn has no public way to the nodes
-        nodes, leaf, first = tree.nodes, tree.nodes["is_leaf"].astype(bool), roots[-1] + len(parts[-1])
-        here = np.arange(len(nodes))
-        fields = [np.where(leaf, 0, nodes[name]) for name in ("feature_idx", "num_threshold")]
-        fields += [first + np.where(leaf, here, nodes[name]) for name in ("left", "right")]
-        parts.append(np.column_stack([*fields, np.where(leaf, nodes["value"], 0.0)]).astype(np.float64))
-        roots.append(first)
-    return Trees(np.concatenate(parts), np.array(roots))
+    return read_trees(model.fit(encoded, y))

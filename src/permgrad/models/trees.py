@@ -1,0 +1,228 @@
+"""Boosted trees as arrays, of whatever library: read from files without it, and predicted by one walk.
+
+All questions are ``x <= threshold`` for numbers of float32 that are not missing, as encoded rows are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.errors import must
+
+Integers32 = npt.NDArray[np.int32]
+
+#: What a leaf asks: no finite number is above it.
+LARGEST = np.finfo(np.float32).max
+#: Rows and trees that are walked together: as many pairs as the processor's cache holds, and rows at most.
+_PAIRS, _ROWS = 16_384, 8_192
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """Sums of trees: the nodes of all of them one behind the other, in a tree from its root on.
+
+    Attributes:
+        feature, threshold: the question of each node ``(nodes,)``, int32 and float32: a row goes left if its value is
+            at most the threshold. A leaf asks what is true of every row.
+        left: the next node ``(nodes,)``, int32. The right one is next to it. A leaf leads to itself.
+        values: what each leaf adds, float64 ``(nodes, outputs)``, or ``(nodes, 1)`` if a tree is of one output only:
+            of output ``number of the tree % outputs``.
+        roots: the first node of each tree, int32 ``(trees,)``.
+        base: what the sums begin with, float64 ``(outputs,)``.
+
+    Examples:
+        >>> stump = Trees.of([([0], [0.5], [1], [2], [[0.0], [-1.0], [1.0]])], base=[10.0])
+        >>> stump(np.array([[0.5], [0.6]], dtype=np.float32)).tolist()
+        [[9.0], [11.0]]
+    """
+
+    feature: Integers32
+    threshold: Floats32
+    left: Integers32
+    values: Floats
+    roots: Integers32
+    base: Floats
+
+    @classmethod
+    def of(cls, trees: Iterable[Sequence[npt.ArrayLike]], base: npt.ArrayLike) -> Self:
+        """Return trees of which each is given as ``feature, threshold, left, right`` of its inner nodes and ``values``.
+
+        Nodes are numbered from 0, the root, and inner nodes come first. Values ``(nodes, width)`` of inner nodes do not
+        count. Thresholds may be float64: they are rounded down, which is the same question for a row of float32.
+        """
+        sums = np.asarray(base, dtype=np.float64)
+        parts: tuple[list[Array], ...] = ([], [], [], [])
+        roots, start = [], 0
+        for feature, threshold, left, right, values in trees:
+            sides = np.stack([np.asarray(left, dtype=np.int64), np.asarray(right, dtype=np.int64)], axis=1)
+            order, own_left = _breadth_first(sides)
+            is_inner, count = order < len(sides), len(order)
+            question, limit = np.zeros(count, dtype=np.int32), np.full(count, LARGEST)
+            question[is_inner] = np.asarray(feature)[order[is_inner]]
+            limit[is_inner] = rounded_down(np.asarray(threshold, dtype=np.float64)[order[is_inner]])
+            leaves = np.where(is_inner[:, None], 0.0, np.asarray(values, dtype=np.float64)[order])
+            numbers: tuple[Array, ...] = question, limit, start + own_left, leaves
+            for part, own in zip(parts, numbers, strict=True):
+                part.append(own)
+            roots.append(start)
+            start += count
+        none = np.zeros(0, dtype=np.int32)
+        questions, limits, lefts = (np.concatenate([none, *part]) for part in parts[:3])
+        all_values = np.concatenate(parts[3] or [np.zeros((0, 1))])
+        kinds = questions.astype(np.int32), limits.astype(np.float32), lefts.astype(np.int32)
+        return cls(*kinds, all_values, np.array(roots, dtype=np.int32), sums)
+
+    def __call__(self, rows: Array) -> Floats:
+        """Return the sums ``(rows, outputs)`` of encoded rows ``(rows, encoded)``. They depend on no other row."""
+        sums = np.tile(self.base, (len(rows), 1))
+        for start in range(0, len(rows), _ROWS):
+            self._add(np.ascontiguousarray(rows[start : start + _ROWS], dtype=np.float32), sums[start : start + _ROWS])
+        return sums
+
+    def _add(self, rows: Floats32, sums: Floats) -> None:
+        """Add to the sums ``(rows, outputs)`` of a few rows what all trees say, always in the same order."""
+        question, left, order = self._ready
+        places, cells = len(rows) * rows.shape[1], np.minimum(rows, LARGEST).ravel()
+        first = np.arange(0, places, rows.shape[1])
+        width, together = self.values.shape[1], max(1, _PAIRS // max(1, len(rows)))
+        for start in range(0, len(order), together):
+            chosen = order[start : start + together]
+            node = np.repeat(self.roots[chosen].astype(np.intp)[:, None], len(rows), axis=1)
+            for _ in range(int(self.depths[chosen].max(initial=0))):
+                value = cells.take(question.take(node) + first)
+                node = left.take(node) + (value > self.threshold.take(node))
+            for tree, leaf in zip(chosen, node, strict=True):
+                if width == 1:
+                    sums[:, tree % len(self.base)] += self.values[:, 0].take(leaf)
+                else:
+                    sums += self.values[leaf]
+
+    @cached_property
+    def _ready(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Integers]:
+        """The questions and next nodes as NumPy takes them, and the trees in the order of their depth."""
+        order = np.argsort(self.depths, kind="stable").astype(np.int64)
+        return self.feature.astype(np.intp), self.left.astype(np.intp), order
+
+    @cached_property
+    def depths(self) -> Integers:
+        """Questions on the longest way down each tree ``(trees,)``."""
+        depths = np.zeros(len(self.roots), dtype=np.int64)
+        for level, (trees, _) in enumerate(self._levels()):
+            depths[trees] = level + 1
+        return depths
+
+    def _levels(self) -> list[tuple[Integers, Integers]]:
+        """Return for each level the trees that have inner nodes there, and these nodes."""
+        levels: list[tuple[Integers, Integers]] = []
+        trees, nodes = np.arange(len(self.roots)), self.roots.astype(np.int64)
+        while True:
+            is_inner = self.left[nodes] != nodes
+            trees, nodes = trees[is_inner], nodes[is_inner]
+            if not len(nodes):
+                return levels
+            levels.append((trees, nodes))
+            trees, nodes = np.repeat(trees, 2), (self.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64)
+
+    def splitting_on(self, columns: Iterable[int]) -> Self:
+        """Return the trees that ask for any of some encoded columns, without the base.
+
+        A row's sums change by exactly what theirs do if only these columns change.
+        """
+        asked = np.zeros(int(self.feature.max(initial=0)) + 1, dtype=bool)
+        asked[[column for column in columns if column < len(asked)]] = True
+        found = np.zeros(len(self.roots), dtype=bool)
+        for trees, nodes in self._levels():
+            found[trees[asked[self.feature[nodes]]]] = True
+        base = np.zeros_like(self.base)
+        if self.values.shape[1] > 1 or len(base) == 1:
+            return replace(self, roots=self.roots[found], base=base)
+        # Trees keep their output by their number. Outputs of fewer trees are filled up with a leaf of 0.
+        own = [self.roots[each :: len(base)][found[each :: len(base)]] for each in range(len(base))]
+        roots = np.full((max(map(len, own)), len(base)), len(self.left), dtype=np.int32)
+        for each, kept in enumerate(own):
+            roots[: len(kept), each] = kept
+        return replace(
+            self,
+            feature=np.append(self.feature, np.int32(0)),
+            threshold=np.append(self.threshold, LARGEST),
+            left=np.append(self.left, np.int32(len(self.left))),
+            values=np.append(self.values, np.zeros((1, 1)), axis=0),
+            roots=roots.ravel(),
+            base=base,
+        )
+
+    def scaled(self, factor: float) -> Self:
+        """Return trees whose sums are a multiple of these, the base included."""
+        return replace(self, values=self.values * factor, base=self.base * factor)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what a file holds, by name."""
+        return {f"trees.{name}": getattr(self, name) for name in _DTYPES}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array], encoded: int, prefix: str = "") -> Self:
+        """Read back what ``arrays`` returned, for rows ``(rows, encoded)``. ValueError: they are no such trees.
+
+        ``prefix``: what stands before the names.
+        """
+        trees = cls(**{name: arrays[f"{prefix}trees.{name}"] for name in _DTYPES})
+        trees.check(encoded)
+        return trees
+
+    def check(self, encoded: int) -> None:
+        """Refuse, with a ValueError, trees that no rows ``(rows, encoded)`` can walk."""
+        nodes = len(self.feature)
+        shapes = (nodes,), (nodes,), (nodes,), (nodes, *self.values.shape[1:]), self.roots.shape, self.base.shape
+        for (name, dtype), shape in zip(_DTYPES.items(), shapes, strict=True):
+            part = getattr(self, name)
+            must(part.dtype == dtype and part.shape == shape, f"trees whose {name} is {part.dtype} {part.shape}")
+        fits = self.values.ndim == 2 and self.base.ndim == self.roots.ndim == 1 and len(self.base) > 0
+        must(fits and self.values.shape[1] in {1, len(self.base)}, f"trees of values {self.values.shape}")
+        finite = all(np.isfinite(part).all() for part in (self.threshold, self.values, self.base))
+        must(finite, "trees with numbers that are not finite")
+        must(((self.feature >= 0) & (self.feature < encoded)).all(), "trees that ask for a column that does not exist")
+        here = np.arange(nodes)
+        inner = self.left != here
+        must((self.threshold[~inner] == LARGEST).all(), "trees with a leaf that asks")
+        must((self.left[inner] > here[inner]).all(), "trees that lead in circles")
+        must((self.left[inner] < nodes - 1).all(), "trees with a node that does not exist")
+        must(((self.roots >= 0) & (self.roots < nodes)).all(), "trees with a root that does not exist")
+        reached = np.concatenate([self.left[inner], self.left[inner] + 1, self.roots])
+        must(len(np.unique(reached)) == len(reached), "trees that share a node")
+
+
+_DTYPES = {
+    "feature": np.dtype(np.int32),
+    "threshold": np.dtype(np.float32),
+    "left": np.dtype(np.int32),
+    "values": np.dtype(np.float64),
+    "roots": np.dtype(np.int32),
+    "base": np.dtype(np.float64),
+}
+
+
+def rounded_down(thresholds: Floats) -> Floats32:
+    """Return the largest finite float32 at most each number: no float32 is between them."""
+    near = np.clip(thresholds, -LARGEST, LARGEST).astype(np.float32)
+    return np.where(near > thresholds, np.nextafter(near, -LARGEST), near).astype(np.float32)
+
+
+def _breadth_first(sides: Integers) -> tuple[Integers, Integers]:
+    """Return the nodes of a tree level by level, and where among them each has its left child: a leaf itself.
+
+    ``sides``: both children of each inner node ``(inner, 2)``. All other nodes are leaves.
+    """
+    levels = [np.zeros(1, dtype=np.int64)]
+    while len(inner := levels[-1][levels[-1] < len(sides)]):
+        levels.append(sides[inner].ravel())
+    order = np.concatenate(levels)
+    left, is_inner = np.arange(len(order)), order < len(sides)
+    left[is_inner] = 1 + 2 * np.arange(is_inner.sum())
+    return order, left
