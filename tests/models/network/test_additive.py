@@ -6,16 +6,17 @@ import beside
 import numpy as np
 import pytest
 import torch
-from beside import Steps
 
 import permgrad as pg
 from permgrad import InputError
 from permgrad.imaging import Renderer, StoredLayout
+from permgrad.models.fast.beside import BesideTrees, Edit
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import ReplacementEngine
-from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import RandomKernels
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.trees import TreeBranch
+from permgrad.models.trees import Trees
 
 COLUMNS, OUTPUTS = 5, 3
 OPTIONS = {
@@ -34,12 +35,12 @@ HEADS = {
 }
 
 
-def steps(rates=False):
-    return Steps(OUTPUTS, rates=rates)
+def line():
+    return beside.line(COLUMNS, OUTPUTS).double()
 
 
-def line(rates=False):
-    return beside.line(COLUMNS, OUTPUTS, rates=rates)
+def trees():
+    return beside.trees(COLUMNS, OUTPUTS).double()
 
 
 def network(paths, rates=False, **options):
@@ -63,12 +64,13 @@ def rows(count=9):
 @torch.no_grad()
 def test_branches_have_their_shares(head, order):
     net, x, rates = network(**HEADS[head]), rows(), "rates" in HEADS[head]
-    branches = {"linear": line(rates).double(), "trees": steps(rates)}
+    branches = {"linear": line(), "trees": trees()}
+    said = {name: branch(x).exp() if rates else branch(x) for name, branch in branches.items()}
     expected, members = net(x), net.member_outputs(x)
     for name, share in zip(order, (0.3, 0.2), strict=True):
         net.add_path(name, branches[name], share)
-        expected = (1 - share) * expected + share * branches[name](x)
-        members = (1 - share) * members + share * branches[name](x)[:, None]
+        expected = (1 - share) * expected + share * said[name]
+        members = (1 - share) * members + share * said[name][:, None]
     torch.testing.assert_close(net(x), expected)
     torch.testing.assert_close(net.member_outputs(x), members)
     assert net.paths == (*HEADS[head]["paths"], "linear", "trees")
@@ -86,7 +88,7 @@ def test_outputs_are_divided_and_raised_as_a_whole(head, kernels):
     if kernels and "image" not in HEADS[head]["paths"]:
         pytest.skip("kernels see images")
     net, x, rates = network(**HEADS[head]), rows(), "rates" in HEADS[head]
-    net.add_path("trees", steps(rates), 0.4)
+    net.add_path("trees", trees(), 0.4)
     if kernels:
         drawn = RandomKernels(net.image_shape, 4, OUTPUTS).double()
         drawn.draw(np.random.default_rng(0))
@@ -94,7 +96,7 @@ def test_outputs_are_divided_and_raised_as_a_whole(head, kernels):
         net.add_kernels(drawn, 0.3)
         torch.testing.assert_close(net(x), 0.7 * before + 0.3 * said)
         assert net.shares == {"trees": pytest.approx(0.4 * 0.7)}
-    net.add_path("linear", line(rates).double(), 0.1)
+    net.add_path("linear", line(), 0.1)
     before = net(x)
     net.divide_outputs(1.7)
     torch.testing.assert_close(net(x), before / 1.7)
@@ -103,9 +105,9 @@ def test_outputs_are_divided_and_raised_as_a_whole(head, kernels):
 
 
 def _beside(head, *, incremental):
-    net, rates = network(**HEADS[head]), "rates" in HEADS[head]
-    net.add_path("trees", steps(rates), 0.3)
-    net.add_path("linear", line(rates).double(), 0.2)
+    net = network(**HEADS[head])
+    net.add_path("trees", trees(), 0.3)
+    net.add_path("linear", line(), 0.2)
     return net, ReplacementEngine(net, incremental=incremental)
 
 
@@ -140,31 +142,55 @@ def test_replacements_in_any_paths_are_those_of_edited_rows(head, incremental):
 def test_the_line_has_slopes_and_the_trees_none():
     net, x = network(paths=("tabular",)), rows().requires_grad_()
     head = torch.autograd.grad(net(x).sum(), x)[0]
-    net.add_path("trees", steps(), 0.4)
-    net.add_path("linear", line().double(), 0.2)
+    net.add_path("trees", trees(), 0.4)
+    net.add_path("linear", line(), 0.2)
     (slopes,) = torch.autograd.grad(net(x).sum(), x)
-    expected = 0.8 * 0.6 * head + 0.2 * net.added[0].branch.line.weight.sum(dim=0)
+    expected = 0.8 * 0.6 * head + net.additive["linear"].weight.sum(dim=0)
     torch.testing.assert_close(slopes, expected)
 
 
 @pytest.mark.parametrize("regression", [False, True])
-def test_a_line_is_saved_with_its_share(tmp_path, regression):
-    X, rng = np.random.default_rng(0).normal(size=(60, 3)), np.random.default_rng(1)
+def test_branches_are_saved_with_their_shares(tmp_path, regression):
+    X = np.random.default_rng(0).normal(size=(60, 3))
     kind = pg.HyNNRegressor if regression else pg.HyNNClassifier
     y = X[:, 0] if regression else (X[:, 0] > 0).astype(int)
     settings = {"network": {"dense_units": [4], "fusion_units": []}, "branches": ("tabular",), "max_epochs": 1}
     model = kind(**settings, random_state=0, progress=False).fit(X, y)
-    module, before = model.module_, model.predict(X)
-    branch = LinearBranch(module.encoded, module.outputs)
-    module.add_path("linear", branch.fill(rng.normal(size=branch.line.weight.shape), np.ones(module.outputs)), 0.5)
-    assert not np.array_equal(model.predict(X), before)
-    assert "linear branch" in model.summary()
+    before = model.predict_encoded(model.encode_rows(X).encoded)
+    outputs = beside.with_branches(model, "linear", "trees").predict_encoded(model.encode_rows(X).encoded)
+    assert not np.array_equal(outputs, before)
+    assert "linear branch, 24% of the outputs" in model.summary()
     model.save(tmp_path / "model")
     again = pg.load(tmp_path / "model")
-    assert again.module_.shares == {"linear": 0.5}
-    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    assert again.module_.shares == {"linear": 0.24, "trees": 0.4}
+    np.testing.assert_array_equal(again.predict_encoded(model.encode_rows(X).encoded), outputs)
 
 
 def test_a_branch_beside_the_head_has_a_known_name():
     with pytest.raises(InputError, match="name cannot be 'line'"):
         network(paths=("tabular",)).add_path("line", line(), 0.5)
+
+
+@pytest.mark.parametrize("width", [1, OUTPUTS])
+@pytest.mark.parametrize("rows_of", [None, [0, 0, 3, 5, 5, 5]])
+@torch.no_grad()
+def test_only_trees_that_ask_for_a_replaced_column_are_walked(monkeypatch, width, rows_of):
+    rng, columns = np.random.default_rng(3), 8
+    made = []
+    for number in range(24):  # column 7 is asked for by a few trees, column 6 by none, column 0 by most
+        asked = [7 if number % 6 == 0 else 0, *rng.integers(0, 6, 2)]
+        values = np.concatenate([np.zeros((3, width)), rng.normal(size=(4, width))])
+        made.append((asked, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values))
+    branch = TreeBranch.of(Trees.of(made, base=rng.normal(size=OUTPUTS)), columns).double()
+    beside_head, before = BesideTrees(branch, None), torch.from_numpy(rng.normal(size=(6, columns)))
+    pairs, walked = None if rows_of is None else torch.tensor(rows_of), []
+    walk = TreeBranch.forward
+    monkeypatch.setattr(TreeBranch, "forward", lambda self, rows: walked.append(len(self.roots)) or walk(self, rows))
+    for changed, expected in (([7], [4, 4]), ([6], []), ([6, 7], [4, 4]), ([0], [24])):
+        edit = Edit(before, changed, torch.from_numpy(rng.normal(size=(6, len(changed)))), pairs)
+        kept = beside_head.enter(before)
+        walked.clear()
+        found = beside_head.replaced(kept, edit)
+        assert walked == expected
+        torch.testing.assert_close(found, branch(edit.edited()))
+        assert torch.equal(found, edit.of(kept)) == (changed == [6])

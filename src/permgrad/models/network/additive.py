@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol, Self, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 
-from permgrad.models.network.blocks import Rate
+
+@runtime_checkable
+class Additive(Protocol):
+    """What a branch beside the head can do: a module ``(rows, encoded)`` to ``(rows, outputs)``."""
+
+    def scale_(self, factor: float) -> None:
+        """Multiply what it says."""
+        ...
+
+    def raise_(self, shift: float) -> None:
+        """Add a number to all that it says."""
+        ...
 
 
-class LinearBranch(nn.Module):
-    """An affine map of encoded rows. ``rates``: it says the logarithm of a rate.
+class LinearBranch(nn.Linear):
+    """An affine map of encoded rows, whose weights are not trained with the network's.
 
     Shape: ``(rows, encoded)`` to ``(rows, outputs)``.
 
@@ -19,42 +32,28 @@ class LinearBranch(nn.Module):
         [[3.5], [3.5], [3.5]]
     """
 
-    def __init__(self, encoded: int, outputs: int, *, rates: bool = False) -> None:
-        super().__init__()
-        self.line = nn.Linear(encoded, outputs).requires_grad_(False)
-        self.rate = Rate() if rates else None
+    def __init__(self, encoded: int, outputs: int) -> None:
+        super().__init__(encoded, outputs)
+        self.requires_grad_(False)
 
     @torch.no_grad()
-    def fill(self, weight: object, bias: object) -> LinearBranch:
+    def fill(self, weight: object, bias: object) -> Self:
         """Take over weights ``(outputs, encoded)`` and biases ``(outputs,)``."""
-        for numbers, given in ((self.line.weight, weight), (self.line.bias, bias)):
+        for numbers, given in ((self.weight, weight), (self.bias, bias)):
             numbers.copy_(torch.as_tensor(given).view_as(numbers))
         return self
 
-    def forward(self, encoded: Tensor) -> Tensor:
-        """Return logits, the standardised prediction, or rates."""
-        said: Tensor = self.line(encoded)
-        return said if self.rate is None else self.rate(said)
-
-
-class AddedBranch(nn.Module):
-    """A branch whose outputs are added to those of the head: ``factor`` times what it says by itself.
-
-    ``share``: what it has of the outputs, all branches and the head together 1. The factor is the share, until all
-    outputs are divided by a temperature.
-    """
-
-    factor: Tensor
-
-    def __init__(self, branch: nn.Module, share: float) -> None:
-        super().__init__()
-        self.branch, self.share = branch, float(share)
-        self.register_buffer("factor", torch.tensor(float(share)))
-
-    def forward(self, encoded: Tensor) -> Tensor:
-        """Return what is added ``(rows, outputs)``."""
-        return self.factor * self.branch(encoded)
-
+    @torch.no_grad()
     def scale_(self, factor: float) -> None:
-        """Multiply what is added."""
-        self.factor.mul_(factor)
+        """Multiply what the line says."""
+        self.weight.mul_(factor)
+        self.bias.mul_(factor)
+
+    @torch.no_grad()
+    def raise_(self, shift: float) -> None:
+        """Add a number to what the line says."""
+        self.bias.add_(shift)
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Return logits, the standardised prediction, or the logarithm of rates."""
+        return super().forward(encoded)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
-from permgrad.models.network.additive import AddedBranch
+from permgrad.models.network.additive import Additive
 from permgrad.models.network.blocks import RandomKernels, Rate, dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch, shift_images
 from permgrad.models.network.members import MemberLinear, MemberMean
@@ -64,12 +64,16 @@ class HybridNetwork(nn.Module):
         absent_blocks: Sequence[Sequence[int]] = (),
         products: Sequence[Sequence[int]] = (),
         rates: bool = False,
-        additive: Mapping[str, AddedBranch] | None = None,
+        additive: Mapping[str, nn.Module] | None = None,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.head_paths, self.rates = check_paths(paths), rates
-        beside = additive or {}
+        beside, of_beside = additive or {}, shares or {}
         self.additive = nn.ModuleDict({name: beside[name] for name in ADDITIVE if name in beside})
+        #: what each branch beside the head has of the outputs. The head has the rest
+        self.shares = {name: float(of_beside[name]) for name in self.additive}
+        self.rate = Rate() if rates else None
         self.options = options if isinstance(options, NetworkOptions) else NetworkOptions.from_mapping(options or {})
         self.options.check()
         self.encoded, self.outputs = int(encoded), int(outputs)
@@ -136,8 +140,8 @@ class HybridNetwork(nn.Module):
         Of a path beside the head it is what is added to the outputs ``(rows, outputs)``.
         """
         if path in ADDITIVE:
-            added: Tensor = self.additive[path](encoded)
-            return added
+            said: Tensor = self.additive[path](encoded)
+            return said if self.rate is None else self.rate(said)
         if path == "tabular" and self.table_branch is not None:
             out: Tensor = self.table_branch(encoded)
             return out
@@ -213,7 +217,14 @@ class HybridNetwork(nn.Module):
         """Multiply what all parts beside the head say."""
         if self.kernels is not None:
             _scale_kernels(self.kernels, factor)
-        for branch in self.added:
+        for branch in self.additive.values():
+            self._scale_branch(branch, factor)
+
+    def _scale_branch(self, branch: nn.Module, factor: float) -> None:
+        assert isinstance(branch, Additive)
+        if self.rates:  # of which it says the logarithm
+            branch.raise_(math.log(factor))
+        else:
             branch.scale_(factor)
 
     @torch.no_grad()
@@ -228,7 +239,7 @@ class HybridNetwork(nn.Module):
     def add_path(self, name: str, branch: nn.Module, share: float) -> None:
         """Let a branch ``(rows, encoded) -> (rows, outputs)`` have a share of the outputs, and all else the rest.
 
-        ``name``: one of ``ADDITIVE``, once. Of ``rates`` it says rates.
+        ``name``: one of ``ADDITIVE``, once. Of ``rates`` the branch says the logarithm. Its weights are changed.
 
         Examples:
             >>> from permgrad.models.network.additive import LinearBranch
@@ -240,25 +251,15 @@ class HybridNetwork(nn.Module):
         check_choice("name", name, ADDITIVE)
         assert name not in self.additive, f"there are {name} already"
         self._give_up(share)
-        branches = {**self.additive, name: AddedBranch(branch, share).to(self._last_layer.weight.device)}
+        self._scale_branch(branch, share)
+        branches = {**self.additive, name: branch.to(self._last_layer.weight.device).train(self.training)}
         self.additive = nn.ModuleDict({each: branches[each] for each in ADDITIVE if each in branches})
-        self.additive.train(self.training)
+        self.shares = {each: self.shares.get(each, share) for each in self.additive}
 
     def _give_up(self, share: float) -> None:
         """Leave a share of the outputs to somebody else."""
         self.divide_outputs(1 / (1 - share))
-        for branch in self.added:
-            branch.share *= 1 - share
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """What each path beside the head has of the outputs. The head has the rest."""
-        return {name: branch.share for name, branch in zip(self.additive, self.added, strict=True)}
-
-    @property
-    def added(self) -> list[AddedBranch]:
-        """The branches beside the head, in their order."""
-        return [branch for branch in self.additive.values() if isinstance(branch, AddedBranch)]
+        self.shares = {name: own * (1 - share) for name, own in self.shares.items()}
 
     @property
     def _last_layer(self) -> nn.Linear | MemberLinear:

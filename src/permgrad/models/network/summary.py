@@ -87,8 +87,7 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
                 rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
             if part == "image" and network.kernels is not None:
                 rows.append(LayerRow(part, _BESIDE, (network.outputs,), count_numbers(network.kernels)))
-        for name, module in network.additive.items():
-            branch = module.get_submodule("branch")
+        for name, branch in network.additive.items():
             rows.append(LayerRow(name, type(branch).__name__, (network.outputs,), count_numbers(branch)))
     return rows
 
