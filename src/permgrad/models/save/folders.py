@@ -22,7 +22,7 @@ OTHERS_VERSION = 3
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 #: The folder of a blend's network, and the endings of the files that hold models of other libraries.
 NETWORK = "network"
-_FITTED = ("txt", "ubj", "json", "skops", "onnx")
+_FITTED = ("skops", "onnx")
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
