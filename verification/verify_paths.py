@@ -18,6 +18,7 @@ import copy
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def network_outputs(model: Any, table: pd.DataFrame, edited: Any, paths: Iterabl
 def slow_effects(
     model: Any, table: pd.DataFrame, y: np.ndarray, columns: list[str], donors: pd.DataFrame, numbers: np.ndarray
 ) -> np.ndarray:
-    """Return total, tabular, image and interaction of each row against its donor, ``(rows, 4)``."""
+    """Return total, a share for each path and interaction of each row against its donor, ``(rows, 2 + paths)``."""
     edited = edited_rows(model, table, columns, donors, numbers)
     paths = model.module_.paths
     plain = [network_outputs(model, table, edited, own) for own in ((), paths)]
@@ -142,11 +143,19 @@ def slow_effects(
         return np.stack([both, both], axis=1)
     # ``predict`` rounds otherwise than the network's layers one by one: a difference is taken within one of the two.
     before = row_losses(model, y, plain[0])
-    table_alone, image_alone = (
-        row_losses(model, y, network_outputs(model, table, edited, (path,))) - before for path in paths
-    )
-    shares = [0.5 * (table_alone + both - image_alone), 0.5 * (image_alone + both - table_alone)]
-    return np.stack([both, *shares, both - table_alone - image_alone], axis=1)
+
+    def effect(own: frozenset[str]) -> np.ndarray:
+        return row_losses(model, y, network_outputs(model, table, edited, own)) - before if own else 0.0 * before
+
+    effects = {own: effect(own) for size in range(len(paths)) for own in map(frozenset, combinations(paths, size))}
+    effects[frozenset(paths)] = both
+    # Shapley's own form: the mean over all orders in which the paths are replaced.
+    orders = list(permutations(paths))
+    shares = []
+    for path in paths:
+        before_it = [frozenset(order[: order.index(path)]) for order in orders]
+        shares.append(np.mean([effects[own | {path}] - effects[own] for own in before_it], axis=0))
+    return np.stack([both, *shares, both - sum(effects[frozenset({path})] for path in paths)], axis=1)
 
 
 def largest_difference(

@@ -286,10 +286,10 @@ def test_exchange_takes_whole_embeddings(seed):
     with torch.inference_mode():
         engine = ReplacementEngine(net)
         block = engine.prepare(rows)
-        for coalition in (TABLE, IMAGE, BOTH):
+        outputs = engine.exchange(block, receivers, donors, block, (TABLE, IMAGE, BOTH))
+        for coalition, found in outputs.items():
             read = {path: rows[donors if path in coalition else receivers] for path in net.paths}
             expected = net.fuse({path: net.embed(path, read[path]) for path in net.paths})
-            found = engine.exchange(block, receivers, donors, block, coalition)
             torch.testing.assert_close(
                 found, expected, rtol=TOLERANCE, atol=TOLERANCE * (1 + float(expected.abs().max()))
             )

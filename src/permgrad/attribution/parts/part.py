@@ -128,7 +128,7 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     names = [name for name in request.space.columns if name in played.moments]
     sums: Sums = {EFFECTS: SummedMoments.of(played.moments[name] for name in names)} if names else {}
     engine = played.engine
-    weighs = plan.method == "permgrad" and request.options.get("branches", True) and len(request.subject.paths) == 2
+    weighs = plan.method == "permgrad" and request.options.get("branches", True) and len(request.subject.paths) > 1
     if engine is not None and weighs and first:
         sums[BRANCHES] = SummedMoments.of([branch_moments(played)])
     if request.y is not None and first:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import Game, play_losses
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
-from permgrad.attribution.replace.plays import EXACT_PLAYERS, SHARES, TOTAL, TWO_PATHS, Play, shapley_plays, with_total
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, TOTAL, PathGame, Play, shapley_plays, with_total
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats
 
@@ -29,12 +30,13 @@ _NUMBERS = ("importance", "std_error", "ci_low", "ci_high", "p_value")
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     """Return the weight of each branch, as written to ``branches.json``, or None for one path, or too many modalities.
 
-    Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``, then ``total``
-    (for paths with the interval of the interaction) and ``interaction``. ``alone`` is the effect of replacing this
-    branch only, ``last`` that of replacing it after the others.
+    Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``, for paths also
+    the interval of the share, ``share_low`` and ``share_high``, then ``total`` (for paths with the interval of the
+    interaction) and ``interaction``. ``alone`` is the effect of replacing this branch only, ``last`` that of replacing
+    it after the others.
     """
     if game.engine is not None:
-        if len(request.subject.paths) != 2:
+        if len(request.subject.paths) < 2:
             return None
         moments = branch_moments(game)
         quantity = "divergence" if request.y is None else "loss"
@@ -70,13 +72,59 @@ def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
 
 def weigh_branches(moments: Estimable, paths: Sequence[str], confidence: float, quantity: str) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the sums over pairs of rows with replaced branches."""
-    numbers = estimated(moments, confidence)
-    interaction = numbers[0, 3]
-    places = dict(zip((TOTAL, *paths), range(3), strict=True))
-    ends = {name: (numbers[0, k] - interaction / 2, numbers[0, k] + interaction / 2) for name, k in places.items()}
-    result = _weights({name: numbers[:, k] for name, k in places.items()}, ends)
-    total = result.pop("total") | {"interaction_low": float(numbers[2, 3]), "interaction_high": float(numbers[3, 3])}
-    return {**result, "interaction": float(interaction), "total": total, "quantity": quantity}
+    numbers, count = estimated(moments, confidence), len(paths)
+    total, shares, (interaction, alone, last, joint) = numbers[:, 0], numbers[:, 1 : 1 + count], _beside(numbers, count)
+    ends = {name: (alone[0, k], last[0, k]) for k, name in enumerate(paths)}
+    result = _weights({TOTAL: total, **{name: shares[:, k] for k, name in enumerate(paths)}}, ends)
+    for place, name in enumerate(paths):
+        known = result[name]["share"] is not None
+        low, high = _share_interval(shares[:, place], total, joint[1, place]) if known else (None, None)
+        result[name] |= {"share_low": low, "share_high": high}
+    about = {"interaction_low": float(interaction[2, 0]), "interaction_high": float(interaction[3, 0])}
+    return {
+        **result,
+        "interaction": float(interaction[0, 0]),
+        "total": result.pop("total") | about,
+        "quantity": quantity,
+    }
+
+
+def _beside(numbers: Floats, count: int) -> list[Floats]:
+    """Return what the branch game keeps beside the total and the shares: see ``_branch_play``."""
+    return np.split(numbers[:, 1 + count :], [1, 1 + count, 1 + 2 * count], axis=1)
+
+
+def _share_interval(part: Floats, total: Floats, error_of_sum: float) -> tuple[float | None, float | None]:
+    """Return the interval of a branch's share of the total (Fieller 1954), from the errors of both and of their sum.
+
+    Its shares s are those for which part − s · total is not told from 0. None where the errors are not known.
+    """
+    (value, error, low, high, _), (whole, error_of_total, *_) = part, total
+    if not error > 0 or not np.isfinite(error_of_sum):
+        share = float(value / whole)
+        return (share, share) if error == 0 else (None, None)
+    together = (error_of_sum**2 - error**2 - error_of_total**2) / 2
+    found: list[float | None] = []
+    for sign, times in ((-1, (value - low) / error), (1, (high - value) / error)):
+        square = whole**2 - times**2 * error_of_total**2
+        middle = whole * value - times**2 * together
+        rest = middle**2 - square * (value**2 - times**2 * error**2)
+        found.append(float((middle + sign * max(rest, 0.0) ** 0.5) / square) if square > 0 else None)
+    return found[0], found[1]
+
+
+def _branch_play(paths: Sequence[str]) -> Play:
+    """Return the path game of whole branches.
+
+    It keeps the total effect, the shares of all paths, and the interaction. Then each path's effect alone, its effect
+    behind all others, and the sum of its share and the total, whose error tells how the two vary together.
+    """
+    game, count = PathGame.of(len(paths)), len(paths)
+    total, shares = game.combine[:1], game.combine[1 : 1 + count]
+    alone = np.eye(count, len(game.channels))
+    last = total - np.array([(game.channels == (np.arange(count) != path)).all(axis=1) for path in range(count)])
+    combine = np.concatenate([game.combine, alone, last, shares + total])
+    return Play("branches", tuple(paths), np.arange(1), game.channels[:, None], combine[None], game.within)
 
 
 def branch_moments(game: Game) -> PairMoments:
@@ -84,11 +132,12 @@ def branch_moments(game: Game) -> PairMoments:
     request, engine = game.request, game.engine
     assert engine is not None, "branches are those of a hybrid network"
     paths, device = request.subject.paths, request.subject.device
-    play = Play("branches", paths, np.arange(1), TWO_PATHS[:, None], SHARES[None], within=((), (), (0, 1)))
-    coalitions = (frozenset(paths[:1]), frozenset(paths[1:]), frozenset(paths))
+    play = _branch_play(paths)
+    coalitions = [frozenset(compress(paths, mask)) for mask in play.mask[:, 0]]
     rows, donors = request.count, len(request.donors[0])
     numbers = np.arange(rows, dtype=np.int64)
-    moments, lenders = PairMoments(rows, donors, request.shared, 1, len(SHARES), request.units), Lenders.of(request)
+    moments = PairMoments(rows, donors, request.shared, 1, play.quantities, request.units)
+    lenders = Lenders.of(request)
     with torch.inference_mode(), request.subject.open():
         cache = engine.light(engine.encoded)
         donor_cache = cache if request.shared else engine.light(engine.background)
@@ -96,12 +145,13 @@ def branch_moments(game: Game) -> PairMoments:
         for repeat in range(request.n_repeats):
             shifted = numbers + request.row_offset
             drawn = lenders.draw(request.seed, play.key, repeat, shifted)
-            effects = np.empty((rows, len(SHARES)))
+            effects = np.empty((rows, play.quantities))
             for start in range(0, rows, _PAIRS):
                 part = slice(start, min(start + _PAIRS, rows))
                 index, donor = (torch.as_tensor(each[part], device=device) for each in (numbers, drawn))
-                outputs = [engine.engine.exchange(cache, index, donor, donor_cache, one) for one in coalitions]
-                found = game.effects(base, 0, play, torch.stack(outputs), cache.outputs[part], numbers[part])
+                outputs = engine.engine.exchange(cache, index, donor, donor_cache, coalitions)
+                together = torch.stack([outputs[one] for one in coalitions])
+                found = game.effects(base, 0, play, together, cache.outputs[part], numbers[part])
                 effects[part] = found[0, :, :, 0]
             moments.add(numbers, drawn, effects, weights=request.sample_weight)
     return moments

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
+from math import comb
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -82,18 +84,41 @@ def single_plays(space: PlayerSpace, paths: Sequence[str] = (), through: Sequenc
 
 
 def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
-    """Return the path game of each player: its total effect, and the two-player Shapley shares of the paths.
-
-    φ_tab = ½[Δ_tab + (Δ_both − Δ_img)], φ_img alike, and interaction = Δ_both − Δ_tab − Δ_img.
-    """
+    """Return the path game of each player: its total effect, the Shapley shares of the paths, and their interaction."""
     if len(paths) == 1:
         return Plays(("total", paths[0]), _for_each(space, np.array([[True]]), np.ones((1, 2, 1))))
-    return Plays(("total", *paths, "interaction"), _for_each(space, TWO_PATHS, SHARES[None], within=((), (), (0, 1))))
+    game = PathGame.of(len(paths))
+    return Plays(("total", *paths, "interaction"), _for_each(space, game.channels, game.combine[None], game.within))
 
 
-#: The channels of the coalitions of two paths, and total effect, both shares and interaction from their Δ.
-TWO_PATHS = np.array([[True, False], [False, True], [True, True]])
-SHARES = np.array([[0.0, 0.0, 1.0], [0.5, -0.5, 0.5], [-0.5, 0.5, 0.5], [-1.0, -1.0, 1.0]])
+@dataclass(frozen=True)
+class PathGame:
+    """The game in which paths are replaced: all coalitions of them, and what becomes of their effects Δ.
+
+    φ_p = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ p} − Δ_S), of two paths φ_tab = ½[Δ_tab + (Δ_both − Δ_img)]. The
+    interaction is Δ_all − Σ_p Δ_p.
+    """
+
+    channels: Booleans  # ``(coalitions, paths)``, smaller ones first
+    combine: Floats  # ``(2 + paths, coalitions)``: the total effect, the shares, the interaction
+    within: tuple[tuple[int, ...], ...]  # for each coalition those with one path less
+
+    @classmethod
+    def of(cls, count: int) -> PathGame:
+        """Return the game of so many paths."""
+        subsets = [some for size in range(1, count + 1) for some in combinations(range(count), size)]
+        place = {some: index for index, some in enumerate(subsets)}
+        channels = np.array([[path in some for path in range(count)] for some in subsets])
+        combine = np.zeros((2 + count, len(subsets)))
+        combine[0, -1] = combine[-1, -1] = 1.0
+        for some, index in place.items():
+            for path in range(count):
+                others = len(some) - (path in some)
+                weight = 1 / (count * comb(count - 1, others))
+                combine[1 + path, index] = weight if path in some else -weight
+        combine[-1, :count] -= 1.0
+        smaller = [tuple(combinations(some, len(some) - 1)) for some in subsets]
+        return cls(channels, combine, tuple(tuple(place[one] for one in each if one) for each in smaller))
 
 
 def _for_each(

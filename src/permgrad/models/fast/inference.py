@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from permgrad.models.fast.beside import read_beside, summed
 from permgrad.models.fast.folding import POINTWISE, DenseStack, is_plain, watched
 from permgrad.models.fast.image_chain import ImageChain, near
 from permgrad.models.fast.kernels import FoldedKernels
@@ -107,7 +108,7 @@ class HeadEntry:
     @classmethod
     def read(cls, module: HybridNetwork, chain: ImageChain | None) -> HeadEntry | None:
         """Return the entry, or None where the head does not begin with a layer over all embeddings."""
-        head, widths = module.head, {path: module.widths[path] for path in module.paths}
+        head, widths = module.head, {path: module.widths[path] for path in module.head_paths}
         if not isinstance(head, nn.Sequential) or not len(head):
             return None
         first: Any = head[0]
@@ -173,15 +174,21 @@ class FoldedNetwork:
         self.image = None if self._as_it_is else ImageChain.read(module)
         self.head = None if self._as_it_is else HeadEntry.read(module, self.image)
         self.kernels = None if module.kernels is None else FoldedKernels(module.kernels)
+        self.beside = read_beside(module)
         if self.head is None and self.kernels is not None:
             self.image = None  # its map is flattened in another way
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
-        """Return one path's embedding ``(rows, widths[path])``, or the map that it is before it is flattened."""
+        """Return one path's embedding ``(rows, widths[path])``, or the map that it is before it is flattened.
+
+        Of a path beside the head it is what is added to the outputs ``(rows, outputs)``.
+        """
         if path == "tabular" and self.table is not None:
             return self.table.rest(self.table.enter(encoded))
         if path == "image" and self.image is not None:
             return self.with_kernels(self.image.rest(self.image.enter(encoded)), encoded)
+        if path in self.beside and not self._as_it_is:
+            return self.beside[path].said(self.beside[path].enter(encoded))
         return self.module.embed(path, encoded)
 
     def with_kernels(self, embedding: Tensor, encoded: Tensor) -> Tensor:
@@ -193,7 +200,8 @@ class FoldedNetwork:
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return outputs from the embeddings of all paths."""
         if self.head is not None:
-            return self.head.finish([self.head.share(path, embeddings[path]) for path in self.paths])
+            shares = [self.head.share(path, embeddings[path]) for path in self.module.head_paths]
+            return summed(self.head.finish(shares), [embeddings[path] for path in self.beside])
         flat = {
             path: rows.permute(0, 3, 1, 2).flatten(1) if self.image is not None and rows.ndim == _MAP else rows
             for path, rows in embeddings.items()

@@ -7,7 +7,7 @@ Maps are ``(rows, height, width, channels)``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
 from permgrad.base.arrays import Indexes
+from permgrad.models.fast.beside import Beside, Edit, summed
 from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, Segment, Step, area
 from permgrad.models.fast.inference import FoldedNetwork, HeadEntry, TableEntry
 from permgrad.models.fast.kernels import FoldedKernels
@@ -55,8 +56,10 @@ class Block:
 
     encoded: Tensor
     outputs: Tensor
-    #: each path's share of the head's first layer, before its bias
+    #: each path's share of the head's first layer, before its bias. Of a path beside the head, what is kept of it
     shares: dict[str, Tensor] = field(default_factory=dict)
+    #: what the head says by itself, where others stand beside it
+    head: Tensor | None = None
     #: input of every segment of the image branch, and its last map behind them. Empty where it is computed whole
     maps: list[Tensor] = field(default_factory=list)
     #: the convolutions of all segments but the first
@@ -102,10 +105,13 @@ class ReplacementEngine:
         self._chain: ImageChain | None = None
         self._table: TableEntry | None = None
         self._kernels: FoldedKernels | None = None
+        #: paths that the head joins, and those beside it. A head that is not read in parts joins all of them
+        self._joined: tuple[str, ...] = module.paths
+        self._beside: dict[str, Beside] = {}
         # Without the head's first layer in parts there is nothing to carry a change into.
         if folded is not None and folded.head is not None:
             self._head, self._chain, self._table = folded.head, folded.image, folded.table
-            self._kernels = folded.kernels
+            self._kernels, self._joined, self._beside = folded.kernels, module.head_paths, folded.beside
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
         self._products: dict[tuple[object, ...], Tensor] = {}
 
@@ -170,7 +176,7 @@ class ReplacementEngine:
         # However large the batches asked for are: torch counts in 64 bits.
         for rows in encoded.split(min(batch_size, max(len(encoded), 1))):
             block = Block(rows, rows[:, :0])
-            for path in self.paths:
+            for path in self._joined:
                 if path == "image" and self._chain is not None and not light:
                     entered = self._chain.enter(rows, block.maps, block.convolved)
                     block.image_dense = None if self._chain.first is None else entered
@@ -182,7 +188,11 @@ class ReplacementEngine:
                 else:
                     embedding = self._whole.embed(path, rows)
                 block.shares[path] = self._head.share(path, embedding)
-            block.outputs = self._head.finish([block.shares[path] for path in self.paths])
+            block.outputs = self._head.finish([block.shares[path] for path in self._joined])
+            if self._beside:
+                block.head = block.outputs
+                block.shares |= {path: branch.enter(rows) for path, branch in self._beside.items()}
+                block.outputs = summed(block.head, [*self._added(block.shares).values()])
             blocks.append(block)
         if len(blocks) == 1:
             return blocks[0]
@@ -208,17 +218,48 @@ class ReplacementEngine:
         if not index:
             return dict.fromkeys(coalitions, part.of(block.outputs))
         touched = frozenset().union(*coalitions)
-        shares = {path: self._replaced_share(path, part, index, values) for path in touched}
+        shares = {path: self._replaced_share(path, part, index, values) for path in self.paths if path in touched}
         kept = [path for path in self.paths if any(path not in coalition for coalition in coalitions)]
         unchanged = {path: part.of(block.shares[path]) for path in kept}
-        # All coalitions go through the rest of the head together.
-        outputs = self._head.finish(
-            *([(shares if path in coalition else unchanged)[path] for path in self.paths] for coalition in coalitions)
-        )
-        return dict(zip(coalitions, outputs.split(len(values)), strict=True))
+        return self._finish(coalitions, shares, unchanged, None if block.head is None else part.of(block.head))
+
+    def _finish(
+        self,
+        coalitions: Sequence[Coalition],
+        shares: Mapping[str, Tensor],
+        unchanged: Mapping[str, Tensor],
+        head: Tensor | None,
+    ) -> dict[Coalition, Tensor]:
+        """Return the outputs of coalitions, each path's share replaced or not. ``head``: its outputs if none is."""
+        of_head = dict.fromkeys(coalition.intersection(self._joined) for coalition in coalitions)
+        said: dict[Coalition, Tensor] = {}
+        if head is not None and Coalition() in of_head:
+            del of_head[Coalition()]
+            said[Coalition()] = head
+        if of_head:
+            # All coalitions go through the rest of the head together.
+            outputs = self._head.finish(
+                *([(shares if path in one else unchanged)[path] for path in self._joined] for one in of_head)
+            )
+            said |= zip(of_head, outputs.split(len(outputs) // len(of_head)), strict=True)
+        old, new = self._added(unchanged), self._added(shares)
+        return {
+            coalition: summed(
+                said[coalition.intersection(self._joined)],
+                [(new if path in coalition else old)[path] for path in self._beside],
+            )
+            for coalition in coalitions
+        }
+
+    def _added(self, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what the paths beside the head add to the outputs."""
+        return {path: branch.said(kept[path]) for path, branch in self._beside.items() if path in kept}
 
     def _replaced_share(self, path: str, part: _Part, columns: list[int], values: Tensor) -> Tensor:
         block = part.block
+        if path in self._beside:
+            edit = Edit(block.encoded[part.span], columns, values, part.rows)
+            return self._beside[path].replaced(block.shares[path][part.span], edit)
         if path == "tabular" and self._table is not None and block.table_dense is not None:
             old = part.of(block.encoded[:, columns])
             moved = self._table.moved(part.of(block.table_dense), columns, old, values)
@@ -292,10 +333,21 @@ class ReplacementEngine:
             convolved = convolved.unflatten(1, (bottom - top, right - left, -1))
         return segment.tail(convolved) - part.box(block.maps[1], step.result)
 
-    def exchange(self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalition: Coalition) -> Tensor:
-        """Predict receivers ``rows (pairs,)`` with the whole embedding of the coalition's paths from donor rows."""
-        source = {path: (donor_block, donors) if path in coalition else (block, rows) for path in self.paths}
-        return self._head.finish([part.shares[path][index] for path, (part, index) in source.items()])
+    def exchange(
+        self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalitions: Sequence[Coalition]
+    ) -> dict[Coalition, Tensor]:
+        """Predict receivers ``rows (pairs,)`` with whole embeddings of donor rows, per coalition of paths."""
+        own, lent = (
+            {path: part.shares[path][index] for path in self.paths}
+            for part, index in ((block, rows), (donor_block, donors))
+        )
+        head = None if block.head is None else block.head[rows]
+        joined = dict.fromkeys(coalition.intersection(self._joined) for coalition in coalitions)
+        outputs: dict[Coalition, Tensor] = {}
+        for one in joined:  # their inputs of the head take much memory
+            alike = [coalition for coalition in coalitions if coalition.intersection(self._joined) == one]
+            outputs |= self._finish(alike, lent, own, head)
+        return outputs
 
     def bytes_per_row(self, *, light: bool = False) -> int:
         """Return how many bytes ``prepare`` keeps for each row, by looking at one."""
@@ -332,10 +384,7 @@ class _Part:
 
 def _edited(part: _Part, columns: list[int], values: Tensor) -> Tensor:
     """Return whole encoded rows with columns replaced."""
-    edited = part.of(part.block.encoded)
-    edited = edited.clone() if part.rows is None else edited
-    edited[:, columns] = values
-    return edited
+    return Edit(part.block.encoded[part.span], columns, values, part.rows).edited()
 
 
 def _seen(part: _Part, near: list[int], columns: list[int], values: Tensor) -> Tensor:

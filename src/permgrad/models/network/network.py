@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,30 +12,34 @@ from torch import Tensor, nn
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
+from permgrad.models.network.additive import Additive
 from permgrad.models.network.blocks import RandomKernels, Rate, dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch, shift_images
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
 
+#: Paths that the head joins, and those that say outputs themselves. All paths are in this order.
 PATHS: tuple[str, ...] = ("tabular", "image")
+ADDITIVE: tuple[str, ...] = ("linear", "trees")
 #: Share of training rows that lack a kind of columns.
 ABSENT = 0.15
 
 
 class HybridNetwork(nn.Module):
-    """``f(x) = head(mlp(x), cnn(R(x)))`` over encoded rows ``x (rows, encoded)`` and their rendered images ``R(x)``.
+    """``head(mlp(x), cnn(R(x))) + linear(x) + trees(x)`` over encoded rows ``x (rows, encoded)`` with images ``R(x)``.
 
-    Either path may be left out. The parts are open: ``table_branch``, ``image_branch`` (a plain ``nn.Sequential`` that
-    ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on ``[tabular, image]``), and
-    ``numeric_columns``, the encoded columns that are embedded as numbers (None: all). ``level_blocks``: for each
-    category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0. ``score_blocks``: of
-    texts, of photos and of levels the encoded columns of each, one per output, which the table branch sums.
-    ``products``: encoded columns with slopes of levels, each with the column by which the table branch multiplies it.
-    ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for some rows, which is
-    what a missing or unseen cell is, so that a network learns to do without. ``image_shape``: size of the images
-    ``(channels, height, width)`` where the ``renderer`` is set later. What ``kernels`` say of the image stands behind
-    the image branch's vector, and is added to what the head says. ``rates``: outputs are exponentials, of each
-    member's.
+    Either path of the head may be left out. What ``add_path`` gave the network beside the head is ``additive``, and
+    ``paths`` are those of the head, then those beside it. The parts are open: ``table_branch``, ``image_branch`` (a
+    plain ``nn.Sequential`` that ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on
+    ``[tabular, image]``), and ``numeric_columns``, the encoded columns that are embedded as numbers (None: all).
+    ``level_blocks``: for each category with many levels its encoded columns, embedded if ``level_embedding_size`` is
+    not 0. ``score_blocks``: of texts, of photos and of levels the encoded columns of each, one per output, which the
+    table branch sums. ``products``: encoded columns with slopes of levels, each with the column by which the table
+    branch multiplies it. ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for
+    some rows, which is what a missing or unseen cell is, so that a network learns to do without. ``image_shape``: size
+    of the images ``(channels, height, width)`` where the ``renderer`` is set later. What ``kernels`` say of the image
+    stands behind the image branch's vector, and is added to what the head says. ``rates``: outputs are exponentials, of
+    each member's.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
@@ -59,9 +64,16 @@ class HybridNetwork(nn.Module):
         absent_blocks: Sequence[Sequence[int]] = (),
         products: Sequence[Sequence[int]] = (),
         rates: bool = False,
+        additive: Mapping[str, nn.Module] | None = None,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.paths, self.rates = check_paths(paths), rates
+        self.head_paths, self.rates = check_paths(paths), rates
+        beside, of_beside = additive or {}, shares or {}
+        self.additive = nn.ModuleDict({name: beside[name] for name in ADDITIVE if name in beside})
+        #: what each branch beside the head has of the outputs. The head has the rest
+        self.shares = {name: float(of_beside[name]) for name in self.additive}
+        self.rate = Rate() if rates else None
         self.options = options if isinstance(options, NetworkOptions) else NetworkOptions.from_mapping(options or {})
         self.options.check()
         self.encoded, self.outputs = int(encoded), int(outputs)
@@ -76,13 +88,13 @@ class HybridNetwork(nn.Module):
         self.image_branch: nn.Sequential | None = None
         self.kernels: RandomKernels | None = None
         self.renderer: nn.Module | None = None
-        #: width of each path's embedding
+        #: width of each embedding that the head joins
         self.widths: dict[str, int] = {}
-        if "tabular" in self.paths:
+        if "tabular" in self.head_paths:
             blocks = self.level_blocks, self.score_blocks, products
             self.table_branch = TableBranch(self.encoded, self.options, self.numeric_columns, *blocks)
             self.widths["tabular"] = self.table_branch.out_features
-        if "image" in self.paths:
+        if "image" in self.head_paths:
             self.renderer = renderer
             if renderer is not None:
                 with torch.no_grad():
@@ -93,7 +105,7 @@ class HybridNetwork(nn.Module):
             self.image_branch, self.widths["image"] = image_branch(self.image_shape, self.options)
             if self.options.random_kernels:
                 self.kernels = RandomKernels(self.image_shape, self.options.random_kernels, self.outputs)
-        self.members = self.options.members if "tabular" in self.paths else 1
+        self.members = self.options.members if "tabular" in self.head_paths else 1
         self.head = self._make_head()
 
     def _make_head(self) -> nn.Sequential:
@@ -117,8 +129,19 @@ class HybridNetwork(nn.Module):
         last_layer = MemberLinear(entries, self.outputs, shared=False, initializer=for_output, **members)
         return nn.Sequential(*layers, last_layer, *rate, MemberMean(self.members))
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All paths in their fixed order."""
+        return (*self.head_paths, *(name for name in ADDITIVE if name in self.additive))
+
     def embed(self, path: str, encoded: Tensor) -> Tensor:
-        """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what ``kernels`` say behind it."""
+        """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what ``kernels`` say behind it.
+
+        Of a path beside the head it is what is added to the outputs ``(rows, outputs)``.
+        """
+        if path in ADDITIVE:
+            said: Tensor = self.additive[path](encoded)
+            return said if self.rate is None else self.rate(said)
         if path == "tabular" and self.table_branch is not None:
             out: Tensor = self.table_branch(encoded)
             return out
@@ -138,17 +161,21 @@ class HybridNetwork(nn.Module):
         return embedding if self.kernels is None else torch.cat([embedding, self.kernels(images)], dim=1)
 
     def fuse(self, embeddings: Mapping[str, Tensor]) -> Tensor:
-        """Join the embeddings of all paths, in the order of ``paths``, into outputs ``(rows, outputs)``."""
-        return self._said([embeddings[path] for path in self.paths], self.head)
+        """Join the embeddings of all paths into outputs ``(rows, outputs)``."""
+        return self._said(embeddings, self.head)
 
-    def _said(self, parts: list[Tensor], head: nn.Module) -> Tensor:
-        """Return what a head says of the embeddings of all paths. A path alone is not copied to be joined."""
+    def _said(self, embeddings: Mapping[str, Tensor], head: nn.Module) -> Tensor:
+        """Return what a head says of the embeddings of its paths, and the others. A path alone is not copied."""
+        parts = [embeddings[path] for path in self.head_paths]
         joined, width = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), sum(self.widths.values())
-        if self.kernels is None:
-            out: Tensor = head(joined)
-            return out
-        out, kernels = head(joined[:, :width]), joined[:, width:]
-        return out + (kernels if out.ndim == 2 else kernels[:, None])
+        added = [embeddings[path] for path in self.additive]
+        if self.kernels is not None:
+            joined, kernels = joined[:, :width], joined[:, width:]
+            added.insert(0, kernels)
+        out: Tensor = head(joined)
+        for each in added:
+            out = out + (each if out.ndim == each.ndim else each[:, None])
+        return out
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction, ``(rows, outputs)``: of ``rates`` multiples of their mean."""
@@ -167,27 +194,72 @@ class HybridNetwork(nn.Module):
             return torch.unsqueeze(self(encoded), 1)
         if self.training and len(self.absent):
             encoded = self._with_absent(encoded)
-        return self._said([self.embed(path, encoded) for path in self.paths], self.head[:-1])
+        return self._said({path: self.embed(path, encoded) for path in self.paths}, self.head[:-1])
 
     @torch.no_grad()
-    def divide_outputs(self, temperature: float) -> None:
-        """Divide what the network says by a number, in the weights of its last layer."""
+    def divide_outputs(self, divisor: float) -> None:
+        """Divide what the network says by a number, in the weights of each part's last layer."""
+        if self.rates:
+            self.raise_outputs(-math.log(divisor))
+            return
         for numbers in (self._last_layer.weight, self._last_layer.bias):
-            numbers.div_(temperature)
+            numbers.div_(divisor)
+        self._scale_beside(1 / divisor)
 
     @torch.no_grad()
     def raise_outputs(self, shift: float) -> None:
-        """Add a number to what the network says, in the weights of its last layer."""
+        """Add a number to what the network says, of rates to their logarithm."""
         self._last_layer.bias.add_(shift)
+        if self.rates:
+            self._scale_beside(math.exp(shift))
+
+    def _scale_beside(self, factor: float) -> None:
+        """Multiply what all parts beside the head say."""
+        if self.kernels is not None:
+            _scale_kernels(self.kernels, factor)
+        for branch in self.additive.values():
+            self._scale_branch(branch, factor)
+
+    def _scale_branch(self, branch: nn.Module, factor: float) -> None:
+        assert isinstance(branch, Additive)
+        if self.rates:  # of which it says the logarithm
+            branch.raise_(math.log(factor))
+        else:
+            branch.scale_(factor)
 
     @torch.no_grad()
     def add_kernels(self, kernels: RandomKernels, share: float) -> None:
-        """Let kernels with a readout have a share of the outputs, and the head the rest."""
-        self.divide_outputs(1 / (1 - share))
-        for numbers in kernels.readout.parameters() if kernels.readout is not None else ():
-            numbers.mul_(share)
+        """Let kernels with a readout have a share of the outputs, and all else the rest."""
+        self._give_up(share)
+        _scale_kernels(kernels, share)
         self.kernels = kernels.to(self._last_layer.weight)
         self.options = replace(self.options, random_kernels=kernels.count)
+
+    @torch.no_grad()
+    def add_path(self, name: str, branch: nn.Module, share: float) -> None:
+        """Let a branch ``(rows, encoded) -> (rows, outputs)`` have a share of the outputs, and all else the rest.
+
+        ``name``: one of ``ADDITIVE``, once. Of ``rates`` the branch says the logarithm. Its weights are changed.
+
+        Examples:
+            >>> from permgrad.models.network.additive import LinearBranch
+            >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
+            >>> net.add_path("linear", LinearBranch(5, 2), 0.25)
+            >>> net.paths, net.shares
+            (('tabular', 'linear'), {'linear': 0.25})
+        """
+        check_choice("name", name, ADDITIVE)
+        assert name not in self.additive, f"there are {name} already"
+        self._give_up(share)
+        self._scale_branch(branch, share)
+        branches = {**self.additive, name: branch.to(self._last_layer.weight.device).train(self.training)}
+        self.additive = nn.ModuleDict({each: branches[each] for each in ADDITIVE if each in branches})
+        self.shares = {each: self.shares.get(each, share) for each in self.additive}
+
+    def _give_up(self, share: float) -> None:
+        """Leave a share of the outputs to somebody else."""
+        self.divide_outputs(1 / (1 - share))
+        self.shares = {name: own * (1 - share) for name, own in self.shares.items()}
 
     @property
     def _last_layer(self) -> nn.Linear | MemberLinear:
@@ -199,6 +271,12 @@ class HybridNetwork(nn.Module):
             return {}
         convolutions = [layer for layer in self.image_branch if isinstance(layer, nn.Conv2d)]
         return {f"conv{number}": layer for number, layer in enumerate(convolutions, start=1)}
+
+
+@torch.no_grad()
+def _scale_kernels(kernels: RandomKernels, factor: float) -> None:
+    for numbers in kernels.readout.parameters() if kernels.readout is not None else ():
+        numbers.mul_(factor)
 
 
 def check_paths(paths: Any) -> tuple[str, ...]:

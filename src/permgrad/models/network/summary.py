@@ -22,7 +22,13 @@ from permgrad.models.undisturbed import undisturbed
 
 #: Training steps that are measured, the first of which sets things up.
 _STEPS = 8
-_PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
+_PART_TITLES = {
+    "tabular": "table branch",
+    "image": "image branch",
+    "head": "head",
+    "linear": "linear branch",
+    "trees": "trees",
+}
 _BESIDE = "RandomKernels"
 
 
@@ -81,6 +87,8 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
                 rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
             if part == "image" and network.kernels is not None:
                 rows.append(LayerRow(part, _BESIDE, (network.outputs,), count_numbers(network.kernels)))
+        for name, branch in network.additive.items():
+            rows.append(LayerRow(name, type(branch).__name__, (network.outputs,), count_numbers(branch)))
     return rows
 
 
@@ -97,7 +105,8 @@ def summarize(network: HybridNetwork) -> str:
     lines: list[str] = []
     for number, (row, shape) in enumerate(rows):
         if number == 0 or row.part != rows[number - 1][0].part:
-            lines.append(_PART_TITLES[row.part])
+            share = f", {network.shares[row.part]:.0%} of the outputs" if row.part in network.shares else ""
+            lines.append(f"{_PART_TITLES[row.part]}{share}")
         count = f"{row.parameters:,}" if row.parameters else "–"
         lines.append(f"  {row.layer:<{names}}  {shape:>{shapes}}  {count:>10}")
     total = count_numbers(network)

@@ -99,6 +99,11 @@ class TreeBranch(nn.Module):
         self.values.mul_(factor)
         self.base.mul_(factor)
 
+    @torch.no_grad()
+    def raise_(self, shift: float) -> None:
+        """Add a number to what the trees say."""
+        self.base.add_(shift)
+
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         super()._load_from_state_dict(*args, **options)
         self._depths = None

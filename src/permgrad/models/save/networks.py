@@ -28,8 +28,10 @@ from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
-from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.additive import LinearBranch
+from permgrad.models.network.network import ADDITIVE, HybridNetwork
 from permgrad.models.network.options import NetworkOptions
+from permgrad.models.network.trees import TreeBranch
 from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
 from permgrad.models.train.guard import sheltered
 
@@ -166,8 +168,26 @@ def _rebuild_network(
         size = renderer(torch.zeros(1, encoded)).shape[1:]
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
     columns |= {"products": products, "rates": content.get("rates", False)}
-    outputs = int(content["outputs"])
-    module = _built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
+    outputs, beside = int(content["outputs"]), content.get("additive", {})
+    shares = {name: described["share"] for name, described in beside.items()}
+    fits = set(shares) <= set(ADDITIVE) and all(isinstance(share, float) and 0 < share < 1 for share in shares.values())
+    must(fits, f"branches beside the head {shares!r:.60}")
+    trees = beside.get("trees", {}).get("sizes", {})
+    counts = [trees.get(name) for name in ("nodes", "trees", "width")] if "trees" in beside else []
+    must(all(isinstance(size, int) and 0 <= size <= numbers for size in counts), f"trees of sizes {trees!r:.60}")
+
+    def make() -> HybridNetwork:
+        made: dict[str, nn.Module] = {}
+        if "linear" in beside:
+            made["linear"] = LinearBranch(encoded, outputs)
+        if "trees" in beside:
+            made["trees"] = TreeBranch(encoded, **{**trees, "outputs": outputs})
+        return HybridNetwork(encoded, outputs, options, image_shape=size, additive=made, shares=shares, **columns)
+
+    module = _built(make, weights)
+    for branch in module.additive.values():
+        if isinstance(branch, TreeBranch):
+            branch.check()
     if "image" in module.paths:
         module.renderer = renderer
     return module

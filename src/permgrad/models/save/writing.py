@@ -16,6 +16,7 @@ from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
+from permgrad.models.network.trees import TreeBranch
 from permgrad.models.save.folders import FORMAT_VERSION, check_target, write_model
 
 
@@ -87,7 +88,8 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
             **({"score_blocks": module.score_blocks} if module.score_blocks else {}),
             **({"rates": True} if module.rates else {}),
             **({"products": branch.products} if branch is not None and branch.products else {}),
-            "paths": list(module.paths),
+            **({"additive": _beside(module)} if module.additive else {}),
+            "paths": list(module.head_paths),
             "options": module.options.to_dict(),
         },
         "renderer": None if model.renderer_ is None else model.renderer_.to_dict(),
@@ -100,6 +102,14 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
         content["calibration"] = model.calibration_.to_dict()
     return content
+
+
+def _beside(module: Any) -> dict[str, Any]:
+    """Return what the branches beside a network's head are made with, and their shares."""
+    return {
+        name: {"share": module.shares[name], **({"sizes": branch.sizes} if isinstance(branch, TreeBranch) else {})}
+        for name, branch in module.additive.items()
+    }
 
 
 def _pack(value: Any, name: str = "value") -> Any:

@@ -1,0 +1,132 @@
+"""Branches beside the head in networks that only predict: what they add, and how a replacement moves it.
+
+What is kept of a row is what a replacement starts from. ``said`` makes outputs of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from permgrad.models.fast.folding import watched
+from permgrad.models.network.additive import LinearBranch
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.products import linear
+from permgrad.models.network.trees import TreeBranch
+
+#: How often trees that ask for a column are walked where all others are not walked at all, and how many are kept.
+_ROUNDS, _KEPT = 2, 256
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Rows as they are, ``before (rows, encoded)``, of which ``columns`` get new ``values (pairs, columns)``.
+
+    ``rows (pairs,)``: the row that each line of values is for. None: each row has one.
+    """
+
+    before: Tensor
+    columns: list[int]
+    values: Tensor
+    rows: Tensor | None
+
+    def of(self, numbers: Tensor) -> Tensor:
+        """Return each pair's row of numbers ``(rows, *)``."""
+        return numbers if self.rows is None else numbers.index_select(0, self.rows)
+
+    def edited(self) -> Tensor:
+        """Return whole rows with columns replaced ``(pairs, encoded)``."""
+        edited = self.of(self.before)
+        edited = edited.clone() if self.rows is None else edited
+        edited[:, self.columns] = self.values
+        return edited
+
+
+class Beside:
+    """A branch beside the head: it is computed whole. What it says is kept, of rates before their exponential."""
+
+    def __init__(self, branch: nn.Module, rate: nn.Module | None) -> None:
+        self.branch, self.rate = branch, rate
+
+    def enter(self, encoded: Tensor) -> Tensor:
+        """Return what is kept of rows ``(rows, outputs)``."""
+        kept: Tensor = self.branch(encoded)
+        return kept
+
+    def said(self, kept: Tensor) -> Tensor:
+        """Return what the branch adds to the outputs ``(rows, outputs)``."""
+        return kept if self.rate is None else self.rate(kept)
+
+    def replaced(self, kept: Tensor, edit: Edit) -> Tensor:  # noqa: ARG002 — what else is kept of rows as they are
+        """Return what would be kept of rows with replaced columns ``(pairs, outputs)``."""
+        return self.enter(edit.edited())
+
+
+class BesideLine(Beside):
+    """A line: a column moves it by its weight."""
+
+    def __init__(self, branch: LinearBranch, rate: nn.Module | None) -> None:
+        super().__init__(branch, rate)
+        self.line = branch
+
+    def enter(self, encoded: Tensor) -> Tensor:
+        """Return what the line says."""
+        return linear(encoded, self.line.weight, self.line.bias)
+
+    def replaced(self, kept: Tensor, edit: Edit) -> Tensor:
+        """Move the line by W[:, columns] (new − old)."""
+        change = edit.values - edit.of(edit.before[:, edit.columns])
+        return torch.addmm(edit.of(kept), change, self.line.weight[:, edit.columns].T)
+
+
+class BesideTrees(Beside):
+    """Trees: those that do not ask for a replaced column say what they said."""
+
+    def __init__(self, branch: TreeBranch, rate: nn.Module | None) -> None:
+        super().__init__(branch, rate)
+        self.trees = branch
+        self._asking: dict[tuple[int, ...], TreeBranch | None] = {}
+
+    def replaced(self, kept: Tensor, edit: Edit) -> Tensor:
+        """Walk the trees that ask for the columns, in rows as they are and as they would be, where that is less."""
+        asking = self._asking_for(tuple(edit.columns))
+        if asking is None:
+            return self.enter(edit.edited())
+        if not len(asking.roots):
+            return edit.of(kept)
+        return edit.of(kept - asking(edit.before)) + asking(edit.edited())
+
+    def _asking_for(self, columns: tuple[int, ...]) -> TreeBranch | None:
+        """Return the trees that ask for any of some columns, or None if they are most of them."""
+        if columns not in self._asking:
+            some = self.trees.trees().splitting_on(columns)
+            found = None
+            if _ROUNDS * len(some.roots) <= len(self.trees.roots):
+                found = TreeBranch.of(some, self.trees.encoded).to(self.trees.values)
+            if len(self._asking) >= _KEPT:
+                del self._asking[next(iter(self._asking))]
+            self._asking[columns] = found
+        return self._asking[columns]
+
+
+def read_beside(module: HybridNetwork) -> dict[str, Beside]:
+    """Return the branches beside a network's head, in their order."""
+    found: dict[str, Beside] = {}
+    for name, branch in module.additive.items():
+        if isinstance(branch, LinearBranch) and not watched(branch):
+            found[name] = BesideLine(branch, module.rate)
+        elif isinstance(branch, TreeBranch) and not watched(branch):
+            found[name] = BesideTrees(branch, module.rate)
+        else:
+            found[name] = Beside(branch, module.rate)
+    return found
+
+
+def summed(outputs: Tensor, added: Sequence[Tensor]) -> Tensor:
+    """Return the head's outputs with what the branches beside it add."""
+    for each in added:
+        outputs = outputs + each
+    return outputs
