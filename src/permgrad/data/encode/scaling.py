@@ -85,7 +85,7 @@ class Scaling:
         if self.mode == "quantile":
             return np.where(scaled > 0, self.knots[-1], self.knots[0])
         if self.mode == "robust":
-            scaled = unclipped(scaled)
+            scaled = scaled / np.sqrt(np.maximum(1.0 - (scaled / 3.0) ** 2, np.finfo(np.float64).tiny))
         with np.errstate(divide="ignore", invalid="ignore"):
             return 4.0 * np.nan_to_num(scaled / self.factor) + self.center
 
@@ -112,11 +112,6 @@ class Scaling:
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
         knots = knots.reshape(-1, len(fill)) if len(fill) else knots.reshape(len(knots), 0)
         return cls(content["mode"], center, factor, fill, knots)
-
-
-def unclipped(scaled: Floats) -> Floats:
-    """Return robust numbers as they were before the smooth clipping, which ends at ±3."""
-    return scaled / np.sqrt(np.maximum(1.0 - (scaled / 3.0) ** 2, np.finfo(np.float64).tiny))
 
 
 def _without_tiny(values: Floats) -> Floats:

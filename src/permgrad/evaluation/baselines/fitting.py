@@ -37,6 +37,7 @@ from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_user_json
 from permgrad.evaluation.metrics import Task, scores_of
+from permgrad.models.libraries.boosted import BoostedTrees
 from permgrad.models.libraries.job import Job, estimator_class
 from permgrad.models.libraries.job import Rows as BaselineRows
 
@@ -68,7 +69,8 @@ class Baseline:
 
     ``estimator``: where the package has it, see ``estimator_class``. ``costly`` ones take minutes instead of seconds,
     and are fitted only when they are named. ``extra`` is empty where permgrad itself needs the package. ``file`` is the
-    ending of the file that a fitted one is saved in, empty where it is only for comparison.
+    ending of the file that a fitted one is saved in (npz: of its trees, with other arrays), empty where it is only for
+    comparison.
     """
 
     name: str
@@ -92,8 +94,7 @@ class Baseline:
     def train(self, job: Job) -> Any:
         """Return its fitted model. A mean that is far larger than the spread is taken off numbers before.
 
-        Libraries that compute in float32 would round the differences between rows away. Other targets are left as they
-        are, so that the library's file predicts them without permgrad.
+        Libraries that compute in float32 would round the differences between rows away.
         """
         job = replace(job, estimator=self.estimator)
         y, held = job.train.y, job.validation
@@ -101,7 +102,8 @@ class Baseline:
             return self.fit(job)
         by = float(np.mean(y))
         held = held and replace(held, y=held.y - by)
-        return Shifted(self.fit(replace(job, train=replace(job.train, y=y - by), validation=held)), by)
+        model = self.fit(replace(job, train=replace(job.train, y=y - by), validation=held))
+        return model.shifted(by) if isinstance(model, BoostedTrees) else Shifted(model, by)
 
 
 baselines: Registry[Baseline] = Registry("baseline")
@@ -340,7 +342,7 @@ _TAKEN = ("n_jobs", "thread_count", "random_state", "random_seed", "class_weight
           "allow_writing_files", "train_dir")  # fmt: skip
 #: What LightGBM knows beside the arguments of its estimators.
 _MORE = {
-    "lightgbm": ("max_bin", "min_gain_to_split", "path_smooth", "linear_tree", "extra_trees", "feature_fraction_bynode",
+    "lightgbm": ("max_bin", "min_gain_to_split", "path_smooth", "extra_trees", "feature_fraction_bynode",
                  "cat_smooth", "cat_l2", "max_cat_threshold", "min_data_per_group", "max_delta_step")
 }  # fmt: skip
 

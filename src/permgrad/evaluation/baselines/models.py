@@ -43,15 +43,10 @@ def _peer(job: Job) -> Any:
     return fit_peer(job)
 
 
-#: The files of boosted models, by their library.
-_FILES = {"lightgbm": "txt", "xgboost": "ubj", "catboost": "json", "histogram_boosting": "skops"}
-
-
 def _boosted(name: str) -> Baseline:
     library = next(one for one in LIBRARIES if one.name == name)
     extra = "" if library.package == "sklearn" else "boost"
-    kind, file = library.estimator, _FILES[name]
-    return Baseline(name, library.label, library.package, library.fit, kind, extra=extra, file=file)
+    return Baseline(name, library.label, library.package, library.fit, library.estimator, extra=extra, file="npz")
 
 
 _PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True}

@@ -25,7 +25,7 @@ from permgrad.data.types.column_types import Schema
 from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
-from permgrad.evaluation.baselines.saved import LazyModel, save
+from permgrad.evaluation.baselines.saved import LazyModel, read_boosted, save
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
@@ -336,9 +336,11 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     else:
         model.target_mean_ = float(description["target_mean"])
     model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
-    lazy, (seconds, processor) = LazyModel(source, description, trust), map(float, description["seconds"])
+    boosted = read_boosted(description, arrays, len(encoder.encoded_names_))
+    fitted: Any = LazyModel(source, description, trust) if boosted is None else boosted
+    seconds, processor = map(float, description["seconds"])
     model.fitted_ = FittedBaseline(
-        name or str(description["label"]), lazy, seconds, getattr(model, "classes_", classes), arrays["seen"],
+        name or str(description["label"]), fitted, seconds, getattr(model, "classes_", classes), arrays["seen"],
         processor, model.counts,
     )  # fmt: skip
     return model

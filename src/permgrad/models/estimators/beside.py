@@ -24,8 +24,8 @@ from permgrad.models.libraries import job
 from permgrad.models.libraries.boosting import best_library
 from permgrad.models.libraries.linear import affine, linear
 from permgrad.models.network.additive import LinearBranch
+from permgrad.models.network.blocks import Rate
 from permgrad.models.network.trees import TreeBranch
-from permgrad.models.reading_trees import read_trees
 from permgrad.models.train.rows import Rows
 
 #: The least share that a branch is kept with, and the network.
@@ -107,10 +107,10 @@ def _as_outputs(said: Floats, outputs: int) -> Floats:
 
 def _fit_line(work: job.Job, outputs: int, held: Rows) -> _Fitted:
     matrix, offset = affine(linear(work))
-    branch = LinearBranch(matrix.shape[1], outputs, rates=work.counts)
+    branch = LinearBranch(matrix.shape[1], outputs)
     branch.fill(_as_outputs(matrix.T, outputs).T, _as_outputs(offset[None], outputs)[0])
     label = "logistic regression" if work.classify else "Poisson regression" if work.counts else "ridge regression"
-    return _Fitted(label, branch, _said(branch, held))
+    return _Fitted(label, branch, _said(work, branch, held))
 
 
 def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
@@ -118,16 +118,17 @@ def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
     if library.name == "catboost" and work.n_classes > 2:
         # Its time grows with classes times thresholds. On gas drift (6 classes, 128 columns) this is a tenth of it.
         work = replace(work, options={"iterations": MOST_OF_CLASSES // work.n_classes, "border_count": 64})
-    fitted = library.train(work)
-    trees = read_trees(getattr(fitted, "booster", fitted))
+    trees = library.train(work).trees
     base, values = (_as_outputs(part, outputs) for part in (trees.base[None], trees.values))
     branch = TreeBranch.of(replace(trees, base=base[0], values=values), work.train.encoded.shape[1])
-    return _Fitted(library.label, branch, _said(branch, held))
+    return _Fitted(library.label, branch, _said(work, branch, held))
 
 
 @torch.no_grad()
-def _said(branch: nn.Module, held: Rows) -> Floats:
-    return np.asarray(branch(held.x.cpu()).double().numpy())
+def _said(work: job.Job, branch: nn.Module, held: Rows) -> Floats:
+    """Return what a branch says of held-out rows ``(rows, outputs)``. Of counts it is the logarithm of rates."""
+    said = branch(held.x.cpu())
+    return np.asarray((Rate()(said) if work.counts else said).double().numpy())
 
 
 _FITS: dict[str, Callable[[job.Job, int, Rows], _Fitted]] = {"trees": _fit_trees, "linear": _fit_line}

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
-from permgrad.base.arrays import Floats
 from permgrad.models.libraries import job as job_module
+from permgrad.models.libraries.boosted import BoostedTrees
 from permgrad.models.libraries.job import PATIENCE, Job
 
 
@@ -26,43 +25,11 @@ def _objective(job: Job, name: str, argument: str = "objective") -> dict[str, An
     return {argument: name} if job.counts else {}
 
 
-#: Trees that read rows together, and what turns their sum into predictions.
-_TOGETHER = 100
-_LINKS: dict[str, Callable[[Any], Any]] = {"regression": np.asarray, "binary sigmoid:1": expit, "poisson": np.exp}
+def _as_trees(job: Job, model: Any) -> BoostedTrees:
+    return BoostedTrees.of(model, job.train.encoded, classify=job.classify, counts=job.counts)
 
 
-class Booster:
-    """A booster of LightGBM as an estimator. LightGBM's own one checks rows for longer than a few trees read them."""
-
-    def __init__(self, booster: Any, **options: Any) -> None:
-        self.booster, self.options = booster, options
-        # Only sums of trees are read in parts. An average, or an objective that is not here, is left to LightGBM.
-        head = booster.model_to_string(num_iteration=1).partition("\nfeature_names=")[0].splitlines()
-        said = "" if "average_output" in head else next((one for one in head if one.startswith("objective=")), "")
-        self.link = _LINKS.get(said.removeprefix("objective="))
-
-    def predict(self, rows: Any) -> Floats:
-        """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``, of two classes the second's.
-
-        The rows are read by a hundred trees at a time, which the processor's cache holds: two thirds of the time of
-        LightGBM's own order, one row after the other by all trees.
-        """
-        rounds = self.booster.best_iteration if self.booster.best_iteration > 0 else self.booster.current_iteration()
-        if self.link is None or rounds <= _TOGETHER:
-            return np.asarray(self.booster.predict(rows, **self.options), dtype=np.float64)
-        total = 0.0
-        for start in range(0, rounds, _TOGETHER):
-            part = {"start_iteration": start, "num_iteration": min(_TOGETHER, rounds - start)}
-            total = total + self.booster.predict(rows, raw_score=True, **part, **self.options)
-        return np.asarray(self.link(total), dtype=np.float64)
-
-    def predict_proba(self, rows: Any) -> Floats:
-        """Return probabilities ``(rows, classes)``."""
-        chances = self.predict(rows)
-        return np.column_stack([1 - chances, chances]) if chances.ndim == 1 else chances
-
-
-def lightgbm(job: Job) -> Booster:
+def lightgbm(job: Job) -> BoostedTrees:
     """Fit LightGBM."""
     from lightgbm import early_stopping
 
@@ -76,10 +43,10 @@ def lightgbm(job: Job) -> Booster:
         held["callbacks"] = [early_stopping(PATIENCE, verbose=False)]
         held |= {} if job.validation.weights is None else {"eval_sample_weight": [job.validation.weights]}
     model.fit(job.train.encoded, job.train.y, job.train.weights, **held)
-    return Booster(model.booster_, num_threads=job.threads)
+    return _as_trees(job, model)
 
 
-def xgboost(job: Job) -> Any:
+def xgboost(job: Job) -> BoostedTrees:
     """Fit XGBoost."""
     stop = {"early_stopping_rounds": PATIENCE if job.validation else None}
     choices = {"learning_rate": 0.1, "max_depth": 6, "tree_method": "hist", "verbosity": 0}
@@ -89,10 +56,10 @@ def xgboost(job: Job) -> Any:
     if job.validation is not None:
         held = {"eval_set": [(job.validation.encoded, job.validation.y)], "verbose": False}
         held |= {} if job.validation.weights is None else {"sample_weight_eval_set": [job.validation.weights]}
-    return model.fit(job.train.encoded, job.train.y, sample_weight=job.train.weights, **held)
+    return _as_trees(job, model.fit(job.train.encoded, job.train.y, sample_weight=job.train.weights, **held))
 
 
-def catboost(job: Job) -> Any:
+def catboost(job: Job) -> BoostedTrees:
     """Fit CatBoost."""
     from catboost import Pool
 
@@ -102,10 +69,11 @@ def catboost(job: Job) -> Any:
     rows, stop = job.validation, PATIENCE if job.validation else None
     held = None if rows is None else Pool(rows.encoded, rows.y, weight=rows.weights)
     fitted = job.train.encoded, job.train.y
-    return model.fit(*fitted, sample_weight=job.train.weights, eval_set=held, early_stopping_rounds=stop)
+    weights = job.train.weights
+    return _as_trees(job, model.fit(*fitted, sample_weight=weights, eval_set=held, early_stopping_rounds=stop))
 
 
-def histogram_boosting(job: Job) -> Any:
+def histogram_boosting(job: Job) -> BoostedTrees:
     """Fit scikit-learn's histogram boosting."""
     kind, rows, y, weights = job.kind, job.train.encoded, job.train.y, job.train.weights
     # XGBoost's default of 1: without it the loss of rare classes diverges, on Covertype's validation rows from 0.93 at
@@ -114,13 +82,14 @@ def histogram_boosting(job: Job) -> Any:
     options |= _objective(job, "poisson", "loss") | dict(job.options)
     # scikit-learn accepts validation rows since 1.7.
     if job.validation is None or "X_val" not in inspect.signature(kind.fit).parameters:
-        return kind(**{"max_iter": job_module.ROUNDS_WITHOUT_VALIDATION, **options}).fit(rows, y, weights)
+        choices = {"max_iter": job_module.ROUNDS_WITHOUT_VALIDATION, **options}
+        return _as_trees(job, kind(**choices).fit(rows, y, weights))
     stop = {"max_iter": job_module.ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE, **job.options}
     held = {"X_val": job.validation.encoded, "y_val": job.validation.y, "sample_weight_val": job.validation.weights}
     first = kind(**{**options, **stop}).fit(rows, y, weights, **held)
-    # scikit-learn keeps the trees after the best round, unlike the other libraries. So the model is fitted again.
+    # scikit-learn keeps the trees after the best round, unlike the other libraries.
     best = int(np.argmax(first.validation_score_))
-    return kind(**{**options, "max_iter": max(best, 1)}).fit(rows, y, weights)
+    return _as_trees(job, first).first(max(best, 1))
 
 
 @dataclass(frozen=True)
@@ -130,15 +99,15 @@ class Library:
     name: str
     label: str
     package: str
-    fit: Callable[[Job], Any]
+    fit: Callable[[Job], BoostedTrees]
     estimator: str
 
     def available(self) -> bool:
         """Return whether its package is installed."""
         return importlib.util.find_spec(self.package) is not None
 
-    def train(self, job: Job) -> Any:
-        """Return its fitted model."""
+    def train(self, job: Job) -> BoostedTrees:
+        """Return its fitted trees."""
         return self.fit(replace(job, estimator=self.estimator))
 
 

@@ -21,7 +21,7 @@ FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
 OTHERS_VERSION = 3
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 #: The endings of the files that hold models of other libraries.
-_FITTED = ("txt", "ubj", "json", "skops", "onnx")
+_FITTED = ("skops", "onnx")
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
