@@ -39,7 +39,7 @@ def alone(model, X):
     encoded, module = torch.from_numpy(model.encode_rows(X).encoded), model.module_
     with torch.no_grad():
         whole = module(encoded)
-        added = sum(branch(encoded) for branch in module.added)
+        added = sum(branch(encoded) for branch in module.additive.values())
     return ((whole - added) / (1 - sum(module.shares.values()))).numpy()
 
 
