@@ -69,8 +69,8 @@ def columns_that_tell(
     Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a few values are far from all
     others: R² then depends on predictions for these, which lie outside the range of the learned rows. With ``class``,
     whether the column has a value tells this one of several classes. With ``formula``, that of ``columns`` is meant
-    (``_made_of``), with ``together``, all of ``columns``, and with ``pair``, both. ``classes``: the labels, if targets are
-    their numbers.
+    (``_made_of``), with ``together``, all of ``columns``, and with ``pair``, both. ``classes``: the labels, if targets
+    are their numbers.
     """
     tables, targets = [], []
     for table, values in (learned, held):

@@ -41,7 +41,7 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
         digits = 6 if np.all(edges == np.round(edges)) else 3
         write = write or (lambda edge: f"{edge:.{digits}g}".replace("-", "−"))
         written = [write(edge) for edge in edges.tolist()]
-        # Of whole numbers, a range begins with the first one in it. Of others it begins behind the end of the one below.
+        # A range begins with the first whole number in it, or behind the end of the range below.
         whole = bool(np.all(present == np.round(present)))
         begins = [write(float(present[present > edge].min())) for edge in edges[:-1]] if whole else written[:-1]
         names = [f"up to {written[0]}"] if written else ["all"]

@@ -45,8 +45,8 @@ CALIBRATION = {
     "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, {{observed:%}} are {{class}}.",
 }
 _SKEWED = (
-    "A few rows make most of the error: the {rows:test row} ROWS {rows:has|have} {share:%} of the squared error. Half of "
-    "all rows have an error of at most {typical}."
+    "A few rows make most of the error: the {rows:test row} ROWS {rows:has|have} {share:%} of the squared error. Half "
+    "of all rows have an error of at most {typical}."
 )
 _NEVER = "It never predicts {class}, the class of {rows:test row}."
 _PERFECT = "It is nearly perfect ({metric:metric} {value:score}), as models are that know the outcome"
@@ -93,14 +93,13 @@ WORDS: dict[str, Template] = {
         "none": "None of {of:feature} clearly matters (no p-value is below 5\u00a0% after Holm's correction).",
     },
     "levels": "{_said:as it is}",
-    "noted": "{notes:sentences} {feature} has {share:%} of the importances of all {of:feature} added up.",
+    "noted": "{notes:sentences} {feature} is the feature that it relies on most.",
     "duplicates": (
         "{shared:test row} ({share:%}) {shared:is|are} also in the training rows. Scores of such rows can be too good."
     ),
     "nearly_perfect": {
         "none": f"{_PERFECT}. Look for columns that hold the answer.",
-        "one": f"{_PERFECT}. {{feature}} has {{share:%}} of the importances of all {{of:feature}} added up: it may "
-        "be known only after the outcome.",
+        "one": f"{_PERFECT}. It relies almost only on {{feature}}, which may be known only after the outcome.",
         **{needs: f"{_PERFECT}. {words}" for needs, words in NOT_CHECKED.items()},
     },
     "one_class": (
@@ -299,8 +298,8 @@ _LEAKS = {
     "({metric:measure} {score:down})",
     "together": "{columns:quoted} together predict {target!r} nearly perfectly ({metric:measure} {score:down} on "
     "held-out rows): each marks rows of one class alone",
-    "pair": "{columns:quoted} together determine {target!r} nearly perfectly ({metric:measure} {score:down} on held-out "
-    "rows)",
+    "pair": "{columns:quoted} together determine {target!r} nearly perfectly ({metric:measure} {score:down} on "
+    "held-out rows)",
     "equal": "{target!r} equals {formula:as it is} in {share} of {rows:row} compared",
     "formula": "{target!r} is nearly {formula:as it is} ({metric:measure} {score:down} on {rows:row})",
 }

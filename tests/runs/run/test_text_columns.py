@@ -94,8 +94,8 @@ def test_a_comparison_uses_the_words_of_a_group(here):
 def test_free_text_is_said_with_what_to_type_instead(here):
     inputs = load_inputs(request())
     assert (
-        "Columns of free text, whose words the model reads where they help: name, remark. Pass --kind name=identifier to leave "
-        "one out, or --kind name=categorical to read its cells as categories."
+        "Columns of free text, whose words the model reads where they help: name, remark. Pass --kind name=identifier "
+        "to leave one out, or --kind name=categorical to read its cells as categories."
     ) in inputs.notes
     assert not [
         note for note in load_inputs(request(kind=("name=text", "remark=identifier"))).notes if "free text" in note

@@ -201,8 +201,8 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     if (relative > rule.tolerance).any():
         warn_user(
             f"After {most} orders, the standard error is above {rule.tolerance:g} of the output's range for "
-            f"{int((relative > rule.tolerance).sum()):,} of {len(relative):,} rows (largest: {relative.max():.2g}). Raise "
-            "max_permutations or tolerance, or lower references."
+            f"{int((relative > rule.tolerance).sum()):,} of {len(relative):,} rows (largest: {relative.max():.2g}). "
+            "Raise max_permutations or tolerance, or lower references."
         )
     facts = {
         "quantity": "output minus the mean output over the background",
