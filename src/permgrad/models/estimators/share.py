@@ -119,8 +119,8 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
 
     Examples:
         >>> facts = {"kept": True, "label": "CatBoost", "share": 0.4, "gain": 0.031, "std_error": 0.008, "rows": 500}
-        >>> branch_words("trees", facts)[:67]
-        'trees (CatBoost) count for 0.40 of the outputs: on 500 held-out ro'
+        >>> branch_words("trees", facts)[:66]
+        'trees (CatBoost) count for 0.40 of the outputs: with them the loss'
     """
     many = name == "trees"
     size, change = f"{abs(facts['gain']):.2g} ± {facts['std_error']:.2g}", "smaller" if facts["gain"] > 0 else "larger"
