@@ -125,6 +125,20 @@ def test_what_changes_with_some_columns_are_the_trees_that_split_on_them(library
     assert not nobody(x).any()
 
 
+@pytest.mark.parametrize("task", ["regression", "three classes"])
+@pytest.mark.parametrize("library", FITS)
+def test_the_first_rounds_are_the_model_of_fewer_rounds(library, task):
+    x, y = rows_and_targets(task)
+    trees = read_trees(FITS[library](task, x, y)[0])
+    few = trees.first(4)
+    few.check(COLUMNS)
+    together = len(trees.roots) // 25
+    rest = Trees(trees.feature, trees.threshold, trees.left, trees.values, trees.roots[4 * together :], trees.base * 0)
+    np.testing.assert_allclose(few(x) + rest(x), trees(x), atol=1e-12)
+    assert len(few.feature) < len(trees.feature)
+    assert trees.first(25) is trees
+
+
 def test_models_that_stopped_early_have_the_trees_they_predict_by():
     x, y = rows_and_targets("two classes")
     lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")

@@ -158,6 +158,15 @@ class Trees:
             base=base,
         )
 
+    def first(self, rounds: int) -> Self:
+        """Return the trees of the first rounds, a tree of each output if trees are of one only."""
+        kept = rounds * len(self.base) if self.values.shape[1] == 1 else rounds
+        if kept >= len(self.roots):
+            return self
+        end = int(self.roots[kept])
+        nodes = {name: getattr(self, name)[:end] for name in ("feature", "threshold", "left", "values")}
+        return replace(self, **nodes, roots=self.roots[:kept])
+
     def scaled(self, factor: float) -> Self:
         """Return trees whose sums are a multiple of these, the base included."""
         return replace(self, values=self.values * factor, base=self.base * factor)

@@ -17,11 +17,11 @@ Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression", "counts")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
-BRANCHES = ("tabular", "image", "text", "photo")
+BRANCHES = ("tabular", "image", "linear", "trees", "text", "photo")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
-    *("blend", "mlp", "tabm", "realmlp"),
+    *("mlp", "tabm", "realmlp"),
 )
 #: What stands for the baselines that a run trains where none is named.
 USUAL = "usual"

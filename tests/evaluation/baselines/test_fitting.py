@@ -14,10 +14,10 @@ from benchmarks.quality._natural import natural_table
 
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.baselines import fitting as module
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline, run_baselines
-from permgrad.evaluation.baselines.models import Booster
 from permgrad.evaluation.metrics import metrics
+from permgrad.models.libraries.boosted import BoostedTrees
+from permgrad.models.libraries.job import ROUNDS
 
 NAMES = [
     "random_forest",
@@ -28,15 +28,12 @@ NAMES = [
     "catboost",
     "histogram_boosting",
     "linear",
-    "blend",
     "mlp",
     "tabm",
     "realmlp",
 ]
 PEERS = ("tabm", "realmlp")
-COSTLY = ("blend", *PEERS)
-#: Those that are fitted on encoded rows alone. A blend reads the encoder, too (``test_blend.py``).
-ENCODED = [name for name in NAMES if name != "blend"]
+COSTLY = PEERS
 # Enough to learn the small tables here; the defaults are for real ones.
 SHORT = {"tabm": {"n_epochs": 12, "tabm_k": 4, "d_block": 64, "batch_size": 64}, "realmlp": {"n_epochs": 100}}
 
@@ -67,7 +64,7 @@ def test_the_contract_names():
     assert tuple(name for name in NAMES if baselines.get(name).costly) == COSTLY
 
 
-@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_learns_and_repeats(name, task):
     skip_without(name)
@@ -81,12 +78,10 @@ def test_learns_and_repeats(name, task):
     assert fitted[0].seconds > 0
     assert fitted[0].processor_seconds > 0
     if name in ("lightgbm", "xgboost"):
-        model = fitted[0].model
-        stopped = model.booster.best_iteration if name == "lightgbm" else model.best_iteration
-        assert 0 < stopped < module.ROUNDS, "boosting must stop on the validation rows"
+        assert 0 < len(fitted[0].model.trees.roots) < ROUNDS, "boosting must stop on the validation rows"
 
 
-@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_class_without_training_rows_gets_probability_zero(name):
     skip_without(name)
     train, validation, test = parts("classification")
@@ -124,7 +119,7 @@ def test_run_gives_metrics_times_and_validation():
 def test_without_validation_rows_boosting_runs_a_fixed_number_of_rounds():
     pytest.importorskip("xgboost")
     train, _, _ = parts("regression")
-    assert fit_baseline("xgboost", "regression", train).model.get_booster().num_boosted_rounds() == 200
+    assert len(fit_baseline("xgboost", "regression", train).model.trees.roots) == 200
 
 
 def test_a_missing_library_is_refused(monkeypatch):
@@ -139,31 +134,38 @@ def test_a_missing_library_is_refused(monkeypatch):
     assert str(caught.value) == f"{message} [PG060]"
 
 
-@pytest.mark.parametrize(
-    ("options", "in_parts"),
-    [
-        ({"objective": "regression"}, True),
-        ({"objective": "binary"}, True),
-        ({"objective": "poisson"}, True),
-        ({"objective": "binary", "sigmoid": 2.0}, False),
-        ({"objective": "multiclass", "num_class": 2}, False),
-        ({"objective": "regression", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, False),
-    ],
-)
-def test_many_trees_of_lightgbm_read_rows_in_parts_where_their_sum_is_all(options, in_parts):
-    lightgbm = pytest.importorskip("lightgbm")
-    rows = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
-    noise = np.random.default_rng(1).normal(size=300)
-    table = lightgbm.Dataset(rows, (rows[:, 0] + noise > 0).astype(float))
-    grown = lightgbm.train({"verbosity": -1, "min_data_in_leaf": 5, "num_threads": 1, **options}, table, 230)
-    assert grown.current_iteration() == 230
-    for booster in (grown, lightgbm.Booster(model_str=grown.model_to_string())):
-        model = Booster(booster)
-        assert (model.link is not None) == in_parts
-        np.testing.assert_allclose(model.predict(rows), grown.predict(rows), rtol=1e-12, atol=1e-12)
-    grown.best_iteration = 130  # what comes after the best round is left out
-    assert np.abs(Booster(grown).predict(rows) - grown.predict(rows, num_iteration=230)).max() > 1e-9
-    np.testing.assert_allclose(Booster(grown).predict(rows), grown.predict(rows), rtol=1e-12, atol=1e-12)
+BOOSTING = ("lightgbm", "xgboost", "catboost", "histogram_boosting")
+
+
+@pytest.mark.parametrize("name", BOOSTING)
+@pytest.mark.parametrize("task", ["regression", "counts", "two classes", "three classes"])
+def test_trees_predict_as_their_library(name, task, monkeypatch):
+    skip_without(name)
+    train, _, test = parts("regression" if task in {"regression", "counts"} else "classification")
+    if task == "counts":
+        train = BaselineRows(train.encoded, np.random.default_rng(0).poisson(np.exp(train.encoded[:, 0])))
+    if task == "two classes":
+        train = train.take(train.y != "mid")
+    models, of = [], BoostedTrees.of
+    monkeypatch.setattr(
+        BoostedTrees, "of", lambda model, *rest, **facts: (models.append(model), of(model, *rest, **facts))[1]
+    )
+    classify = task.endswith("classes")
+    kind = "classification" if classify else "regression"
+    fitted = fit_baseline(name, kind, train, counts=task == "counts")
+    [model] = models
+    expected = model.predict_proba(test.encoded) if classify else model.predict(test.encoded)
+    np.testing.assert_allclose(fitted.guess(test), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_settings_that_make_other_trees_are_refused():
+    pytest.importorskip("lightgbm")
+    train, _, _ = parts("classification")
+    two, rf = train.take(train.y != "mid"), {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
+    with pytest.raises(InputError, match="cannot be read as trees: its trees are averaged"):
+        fit_baseline("lightgbm", "classification", two, options=rf)
+    with pytest.raises(InputError, match="predicts something else than the sum of its trees"):
+        fit_baseline("lightgbm", "classification", two, options={"sigmoid": 3.0})
 
 
 @pytest.mark.parametrize("names", [["lightgbm", "linear", "mlp"], pytest.param(None, marks=pytest.mark.slow)])
@@ -295,8 +297,10 @@ def test_histogram_boosting_goes_back_to_its_best_round():
         pytest.skip("scikit-learn takes validation rows from 1.7 on; before it the number of rounds is fixed")
     train, validation, _ = parts("regression")
     fitted = fit_baseline("histogram_boosting", "regression", train, validation)
-    rounds = fitted.model.n_iter_
-    assert 0 < rounds < module.ROUNDS
+    rounds = len(fitted.model.trees.roots)
+    assert 0 < rounds < ROUNDS
+    again = fit_baseline("histogram_boosting", "regression", train, options={"max_iter": rounds})
+    np.testing.assert_array_equal(fitted.guess(validation), again.guess(validation))
     best = fitted.evaluate(validation)["mse"]
     for other in (rounds // 2, rounds * 2):
         again = fit_baseline("histogram_boosting", "regression", train, options={"max_iter": other})
@@ -367,7 +371,7 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("offset", [-3e9, 8e6])
 def test_a_target_far_from_zero_is_learned_as_well(name, offset):
     skip_without(name)

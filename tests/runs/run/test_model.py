@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from permgrad.assess.budget import Clock
 from permgrad.assess.model import TrainedOther
 from permgrad.assess.rows import Rows
 from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.files import file_hash, json_text
+from permgrad.base.stored import sealed
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.runs.commands.explain import explain_table
@@ -160,15 +163,34 @@ def test_images_too_few_to_train_on_are_read_after_loading(tmp_path):
     np.testing.assert_allclose(pg.load(tmp_path / "model").predict(X), fitted.predict(X), rtol=1e-12)
 
 
-def test_a_damaged_file_is_refused(tmp_path):
+def test_damaged_trees_are_refused(tmp_path):
     skip_without(USUAL)
     frame = table("numbers")
     X, y = frame[["size", "town"]], frame["y"].to_numpy()
     table_model("regression", USUAL).fit(X, y).save(tmp_path / "model")
-    file = tmp_path / "model" / "fitted.txt"
-    file.write_text(file.read_text().replace("leaf_value=", "leaf_value=9", 1))
-    with pytest.raises(InputError, match=r"fitted\.txt is damaged: its checksum differs"):
-        pg.load(tmp_path / "model").predict(X)
+    assert not list((tmp_path / "model").glob("fitted*")), "trees need no file of their library"
+    file = tmp_path / "model" / "arrays.npz"
+    arrays = dict(np.load(file))
+    arrays["trees.left"][0] = 10**6
+    np.savez(file, **arrays)
+    with pytest.raises(InputError, match=r"arrays\.npz is damaged: its checksum differs"):
+        pg.load(tmp_path / "model")
+    description = json.loads((tmp_path / "model" / "model.json").read_bytes())
+    description["checksums"]["arrays.npz"] = file_hash(file)
+    (tmp_path / "model" / "model.json").write_text(json_text(sealed(description)))
+    with pytest.raises(InputError, match=r"damaged \(.*a node that does not exist"):
+        pg.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+def test_trees_are_read_without_their_library(name, tmp_path, monkeypatch):
+    skip_without(name)
+    frame = table("classes")
+    X, y = frame[["size", "town"]], frame["y"].to_numpy()
+    fitted = table_model("classification", name).fit(X, y)
+    fitted.save(tmp_path / "model")
+    monkeypatch.setitem(sys.modules, name, None)
+    np.testing.assert_array_equal(pg.load(tmp_path / "model").predict_proba(X), fitted.predict_proba(X))
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
         settled = bool(wide.any()) and bool((change[wide] <= gap[wide] / _CLOSING).all())
         why = "the network's outputs jump on the way. Choose method='shapley'"
         warn_user(
-            f"Attributions of {unsettled} of {len(gap)} rows did not settle to {tolerance:g} of the output's range "
+            f"Attributions of {unsettled:,} of {len(gap):,} rows did not settle to {tolerance:g} of the output's range "
             f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g})"
             + (f", and more steps do not close it: {why}." if settled else ". Raise tolerance.")
         )

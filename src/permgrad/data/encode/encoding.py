@@ -377,7 +377,7 @@ class TableEncoder:
             odd = np.flatnonzero((cells > high[place] + width) | (cells < low[place] - width))
             if len(odd) and width > 0:
                 shown = listed([f"{cell:.10g}" for cell in dict.fromkeys(cells[odd].tolist())], 3)
-                count = f"{len(odd)} of {int((~np.isnan(cells)).sum())} values of {name!r}"
+                count = f"{len(odd):,} of {int((~np.isnan(cells)).sum()):,} values of {name!r}"
                 lie = by_count(len(odd), "is far outside training", "are far outside training")
                 step = 10.0 ** np.floor(np.log10(width) - 4)  # the ends are known as precisely as float32 is
                 ends_shown = " to ".join(f"{round(end / step) * step:.6g}" for end in (low[place], high[place]))

@@ -1,7 +1,7 @@
-"""Models of other libraries on raw tables as files: a description, arrays, and the library's own file, never a pickle.
+"""Models of other libraries on raw tables as files: a description, arrays, perhaps a file of skops, never a pickle.
 
-A file of scikit-learn's kind is one of skops, which loads only types that it knows. The trees of scikit-learn's forests
-are added to these. For types of the user's own estimators, whoever loads them has to name them.
+Boosted trees are arrays, which need no library. skops loads only types that it knows. The trees of scikit-learn's
+forests are added to these. For types of the user's own estimators, whoever loads them has to name them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, listed, must, turned, warn_user
 from permgrad.base.late import optional
 from permgrad.evaluation.baselines.file_model import FileModel
-from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available, estimator_class
-from permgrad.evaluation.baselines.models import Booster
-from permgrad.models.save.folders import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, read_part, write_model
-from permgrad.models.save.saving import load
+from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
+from permgrad.models.libraries.boosted import BoostedTrees, link_of
+from permgrad.models.save.folders import OTHERS_VERSION, check_target, read_part, write_model
+from permgrad.models.trees import Trees
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _LOSSES = ("BinomialLoss", "MultinomialLoss", "SquaredError", "PoissonLoss")
@@ -34,8 +34,6 @@ _TREES = (
     *(f"sklearn._loss.loss.Half{name}" for name in _LOSSES),
     *(f"sklearn._loss._loss.CyHalf{name}" for name in _LOSSES),
 )
-#: What holds the checksums of the other files of a blend's network.
-_NETWORK_FILE = f"{NETWORK}/{DESCRIPTION}"
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -43,12 +41,10 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     """Write a fitted ``TableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     is_own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
-    blend = model.blend_
-    library = fitted.model if blend is None else fitted.model.boosted
+    library = fitted.model
     library = library.read() if isinstance(library, LazyModel) else library
     library, shift = (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     file = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
-    name = _file_of(None if is_own else model.model, blend, file)
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
         "task": model.task,
@@ -61,10 +57,11 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         "target_mean": getattr(model, "target_mean_", None),
         **({"loss": model.loss} if model.counts else {}),
         **({} if shift is None else {"shift": shift}),
-        **({} if blend is None else {"blend": blend}),
         **({} if file is None else {"file": file}),
     }
     arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
+    if isinstance(library, BoostedTrees):
+        arrays |= library.trees.arrays()
     if hasattr(model, "classes_"):
         classes = np.asarray(model.classes_)
         description["classes_are_objects"], arrays["classes"] = classes.dtype == object, classes
@@ -73,41 +70,24 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         description["images_of_columns"], weights = images.to_dict(), images.weights()
 
     def write(folder: Path) -> None:
-        if blend is not None and blend["network"] > 0:
-            fitted.model.network.save(folder / NETWORK, keep_rows=False)
-        if blend is None or blend["network"] < 1:
-            _write_fitted(library, folder / name)
+        if isinstance(library, FileModel):
+            shutil.copyfile(library.path, folder / "fitted.onnx")
+        elif not isinstance(library, BoostedTrees):
+            _write_skops(library, folder / "fitted.skops")
 
     write_model(model, target, OTHERS_VERSION, description, arrays, weights, np.array([fitted.seconds]), write)
 
 
-def _file_of(name: str | None, blend: Mapping[str, Any] | None, file: Mapping[str, Any] | None) -> str:
-    """Return the name of the library's file: of a blend, its boosted model's. ``name``: None of the user's own."""
-    if file is not None:
-        return "fitted.onnx"
-    name = name if blend is None else str(blend["boosted"])
-    return f"fitted.{'skops' if name is None else baselines.get(name).file}"
+def _write_skops(model: Any, path: Path) -> None:
+    """Write a model of scikit-learn's kind. What skops cannot write is left out, with a warning."""
+    from skops import io
 
-
-def _write_fitted(model: Any, path: Path) -> None:
-    """Write the library's model into a file of its kind. What skops cannot write is left out, with a warning."""
-    if isinstance(model, FileModel):
-        shutil.copyfile(model.path, path)
-    elif path.suffix == ".txt":
-        model.booster.save_model(str(path))
-    elif path.suffix == ".ubj":
-        model.save_model(path)
-    elif path.suffix == ".json":
-        model.save_model(str(path), format="json")
-    else:
-        from skops import io
-
-        try:
-            io.dump(model, path)
-        except Exception as error:  # noqa: BLE001 — whatever an object of the user's own raises
-            path.unlink(missing_ok=True)
-            problem = f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}"
-            warn_user(problem, "The page will be complete. permgrad predict and permgrad explain need a saved model")
+    try:
+        io.dump(model, path)
+    except Exception as error:  # noqa: BLE001 — whatever an object of the user's own raises
+        path.unlink(missing_ok=True)
+        problem = f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}"
+        warn_user(problem, "The page will be complete. permgrad predict and permgrad explain need a saved model")
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -130,52 +110,34 @@ class LazyModel:
         return self._model
 
 
+def read_boosted(description: Mapping[str, Any], arrays: Mapping[str, Any], encoded: int) -> BoostedTrees | None:
+    """Return the trees of a saved model, if it is one of trees."""
+    name = description["model"]
+    if name is None or baselines.get(name).file != "npz":
+        return None
+    trees, classify = Trees.from_arrays(arrays, encoded), description["task"] == "classification"
+    must(
+        len(trees.base) == (len(arrays["seen"]) if classify and len(arrays["seen"]) > 2 else 1),
+        "trees of other outputs",
+    )
+    return BoostedTrees(trees, link_of(trees, classify=classify, counts=description.get("loss") == "poisson"))
+
+
 def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
-    """Return the fitted model: the library's, or a blend of it and a network."""
-    blend = description.get("blend")
-    if blend is None:
-        return _read_library(source, description, description["model"], trust)
-    from permgrad.evaluation.baselines.networks import Blend  # few models are one
-    from permgrad.models.estimators.mix import Mix
-
-    name, mix = blend["boosted"], Mix(**{field: value for field, value in blend.items() if field != "boosted"})
-    boosted = network = None
-    if mix.network < 1:
-        boosted = _read_library(source, description, name, trust)
-    if mix.network > 0:
-        read_part(source / _NETWORK_FILE, description, "the network's description", lambda _: {})
-        network = load(source / NETWORK)
-    return Blend(network, boosted, name, mix)
-
-
-def _read_library(source: Path, description: Mapping[str, Any], name: str | None, trust: Sequence[str]) -> Any:
     """Return the library's model, once its file is the one that was saved."""
-    file, task = description.get("file"), description["task"]
-    path = source / _file_of(name, None, file)
+    file, name = description.get("file"), description["model"]
+    path = source / ("fitted.skops" if file is None else "fitted.onnx")
     if path.name not in description["checksums"]:
         raise InputError(f"The model of {source} could not be saved when it was trained", "Train it again.", "PG055")
     read_part(path, description, "a file of its library", lambda _: {})
     if name:
         check_available([name])
     if file is not None:
-        return FileModel.restored(path, task, file)
-    model = _read_model(path, task, trust)
-    return Shifted(model, float(description["shift"])) if "shift" in description else model
-
-
-def _read_model(path: Path, task: str, trust: Sequence[str]) -> Any:
-    """Return the model in a file, which its library wrote."""
+        return FileModel.restored(path, description["task"], file)
     which = f"{path} cannot be read as a model"
     with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", "Train it again.", "PG052")):
-        if path.suffix == ".txt":
-            return Booster(optional("lightgbm").Booster(model_file=str(path)))
-        if path.suffix == ".ubj":
-            model = estimator_class("xgboost:XGB", task)(enable_categorical=True)
-            model.load_model(path)
-            return model
-        if path.suffix == ".json":
-            return estimator_class("catboost:CatBoost", task)().load_model(str(path), format="json")
-        return _read_skops(path, trust)
+        model = _read_skops(path, trust)
+    return Shifted(model, float(description["shift"])) if "shift" in description else model
 
 
 def _read_skops(path: Path, trust: Sequence[str]) -> Any:
