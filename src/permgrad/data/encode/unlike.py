@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.errors import by_count, counted, printable
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.planning import OTHER, Slot
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import PRESENT, Distinct, as_frame
 from permgrad.data.read.dates import date_text
+from permgrad.data.read.header import some_names
 
 #: Shares of its range, and of its size, by which the end of a column is not known: it is kept as float32.
 _OF_RANGE, _OF_SIZE = 1e-5, 1e-6
@@ -107,3 +109,79 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
 
 def _is_amount(slot: Slot) -> bool:
     return slot.kind == "numeric" or (slot.kind, slot.detail) == ("date_part", "time")
+
+
+# ---- counted over parts of a table -----------------------------------------------------------------------------------
+#: Columns that are named.
+_NAMED = 5
+#: What is said of each kind, behind "3 of 5 rows have".
+_WORDS = {
+    "level": "a level of {column} that training did not have, such as {example}",
+    "rare": "a level of {column} that training had rarely or never, such as {example}",
+    "word": "a word in {column} beside the two of training, such as {example}, which counts as missing",
+    "range": "{column} outside the training range of {low} to {high}, such as {example}",
+    "missing": "no {column}, which every training row had",
+}
+
+
+@dataclass
+class UnlikeRows:
+    """Rows with cells that no training row had, counted over parts of a table.
+
+    ``rows``: all of them. ``unlike``: those with such a cell, of which ``first`` is the first one's number.
+    """
+
+    rows: int = 0
+    unlike: int = 0
+    first: int | None = None
+    columns: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, found: Sequence[Unlike], rows: int) -> None:
+        """Add the next rows of the table."""
+        member: Booleans = np.zeros(rows, dtype=bool)
+        for one in found:
+            member |= one.rows
+            facts: dict[str, Any] = {"column": one.column, "kind": one.kind, "rows": int(one.rows.sum())}
+            facts |= {"example": one.example} if one.example else {}
+            facts |= {} if one.ends is None else dict(zip(("low", "high"), one.ends, strict=True))
+            self._count(facts)
+        if self.first is None and member.any():
+            self.first = self.rows + int(np.argmax(member))
+        self.rows, self.unlike = self.rows + rows, self.unlike + int(member.sum())
+
+    def _count(self, facts: Mapping[str, Any]) -> None:
+        known = self.columns.setdefault((facts["column"], facts["kind"]), {**facts, "rows": 0})
+        known["rows"] += facts["rows"]
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[UnlikeRows]) -> UnlikeRows:
+        """Return the counts of parts of a table together."""
+        whole = cls()
+        for part in parts:
+            for facts in part.columns.values():
+                whole._count(facts)
+            if whole.first is None and part.first is not None:
+                whole.first = whole.rows + part.first
+            whole.rows, whole.unlike = whole.rows + part.rows, whole.unlike + part.unlike
+        return whole
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The counts as JSON."""
+        return {"rows": self.unlike, "first": self.first, "columns": list(self.columns.values())}
+
+    @property
+    def lines(self) -> list[str]:
+        """The counts as sentences. None where all rows are like those of training."""
+        whole, lines = counted(self.rows, "row"), list[str]()
+        for facts in list(self.columns.values())[:_NAMED]:
+            told = {name: printable(str(value)) for name, value in facts.items()}
+            told |= {"example": some_names([told["example"]])} if facts["kind"] in ("level", "rare", "word") else {}
+            have = by_count(facts["rows"], "has", "have")
+            lines.append(f"{facts['rows']:,} of {whole} {have} {_WORDS[facts['kind']].format_map(told)}.")
+        if len(self.columns) > _NAMED:
+            lines.append(f"Likewise in {counted(len(self.columns) - _NAMED, 'more column')}.")
+        if len(self.columns) > 1:
+            have = by_count(self.unlike, "has", "have")
+            lines.append(f"{self.unlike:,} of {whole} {have} such a cell. The first is row {self.first}.")
+        return lines

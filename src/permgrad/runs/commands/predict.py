@@ -15,9 +15,9 @@ from permgrad.base.errors import Fault, InputError, as_lines, by_count, counted,
 from permgrad.base.files import writing
 from permgrad.base.locks import hold_name
 from permgrad.data.encode.encoding import surprises_told_once
-from permgrad.data.encode.unlike import unlike_training
+from permgrad.data.encode.unlike import UnlikeRows, unlike_training
 from permgrad.data.parts.partitions import is_partitioned, open_partitioned
-from permgrad.runs.commands.new_rows import UnlikeRows, scores_of_rows, scores_said
+from permgrad.runs.commands.predicted_scores import scores_of_rows, scores_said
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import Outcome, PredictRequest

@@ -17,10 +17,9 @@ from permgrad.base.errors import InputError, as_lines, counted, keeping_warnings
 from permgrad.base.folders import changed_files, sums_of
 from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns, surprises_told_once
-from permgrad.data.encode.unlike import unlike_training
+from permgrad.data.encode.unlike import UnlikeRows, unlike_training
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.batches import sparing, with_fewer
-from permgrad.runs.commands.new_rows import UnlikeRows
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest
