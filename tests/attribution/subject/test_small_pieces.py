@@ -27,7 +27,7 @@ from permgrad.imaging.assignment import standardised_sample
 @pytest.mark.parametrize("sign", [1, 0.3, -1, 0])
 @pytest.mark.parametrize("quantity", ["loss", "divergence"])
 def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
-    """Total, both branches, what they do together, each alone and behind the other, and the sums of shares and total."""
+    """Total, both branches, what they do together, each alone and behind the other, and sums of shares and total."""
     mean = np.array([2.0, -0.5, 2.5, 0.3, -0.65, 2.35, -0.35, 2.65, 1.5, 4.5]) * (sign or 0.01)
     std = np.array([0.3, 0.2, 0.1, 0.05, 0.2, 0.1, 0.2, 0.1, 0.4, 0.35])
     count = np.full(10, 50.0)
