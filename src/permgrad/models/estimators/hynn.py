@@ -70,7 +70,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             (gradient boosting: CatBoost, else LightGBM, XGBoost, scikit-learn's) stand beside the network: what they
             say is added to its outputs, with shares that held-out rows choose. ``"auto"``: the preset's, which is
             ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table. With preset ``"default"``
-            also trees and a line, each if the loss of a held-out row is less by more than its standard error.
+            also trees and a line, each if the loss of held-out rows is less with it.
         image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
             order of the columns tells something, as of a curve or a picture, which is tested on training rows, see
             ``order_``. A ``layout`` or ``branches`` that you pass, and other presets, are followed as they are.

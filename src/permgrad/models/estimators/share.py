@@ -44,8 +44,12 @@ class Share:
 
     @property
     def pays(self) -> bool:
-        """Whether the gain is more than its standard error."""
-        return self.gain > self.std_error
+        """Whether the loss of held-out rows is smaller with the branch.
+
+        Not by more than its standard error: few held-out rows would leave out much that helps, see
+        benchmarks/decisions.md.
+        """
+        return self.gain > 0
 
     def __call__(self, outputs: Floats, others: Floats) -> Floats:
         """Return what the branch, which says ``others``, and what was there before say together."""
