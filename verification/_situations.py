@@ -470,7 +470,7 @@ def content_of(one: Situation) -> Assessment:
         both_parts = pd.concat([one.train, one.test]).assign(person=one.persons)
         learned = np.arange(len(both_parts)) < len(one.train)
         targets = np.concatenate([one.learned, one.truth])
-        together = rows_together(both_parts, targets, one.task, learned, FEATURES, ["person"])  # type: ignore[arg-type]
+        together = rows_together(both_parts, targets, one.task, learned, ~learned, FEATURES, ["person"])  # type: ignore[arg-type]
     data = DataSection(
         rows=metrics["rows"],
         together=None if together is None else together.facts(),

@@ -328,7 +328,7 @@ def _dependence_words(one: Situation, words: str, faults: Faults) -> None:
 def _together_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "together",
-        r"Rows share 'person': ([\d,]+) values in ([\d,]+) rows, and ([\d,]+) of ([\d,]+) held-out rows have one of "
+        r"Rows share 'person': ([\d,]+) values in ([\d,]+) rows, and ([\d,]+) of ([\d,]+) test rows have one of "
         r"the training rows\. (?:A forest has accuracy ([01]\.\d+) .*, and (0\.\d+) if|If they belong together)",
         words,
         re.match,
@@ -446,14 +446,14 @@ def _group_of(column: Array, words: str) -> Array:
         return np.asarray(
             ~pd.isna(column) & ~np.isin(texts, pd.Series(texts)[~pd.isna(column)].value_counts().index[:11])
         )
-    if not re.match(r"(up to|over|above) ", words):
+    if not re.match(r"(up to|from|above) ", words):
         return np.array([text in (words, f"{words}.0") for text in column.astype(str)])
     numbers = column.astype(float)
     present = np.sort(numbers[~np.isnan(numbers)])
     edges = [float(present[math.ceil(len(present) * share) - 1]) for share in (0.25, 0.5, 0.75)]
-    first = _value(re.findall(_NUMBER, words)[0])
-    below = min((0, 1), key=lambda place: abs(edges[place] - first))
-    place = 0 if words.startswith("up to") else 3 if words.startswith("above") else 1 + below
+    last = _value(re.findall(_NUMBER, words)[-1])
+    middle = min((1, 2), key=lambda place: abs(edges[place] - last))
+    place = 0 if words.startswith("up to") else 3 if words.startswith("above") else middle
     return np.asarray((np.searchsorted(edges, numbers, side="left") == place) & ~np.isnan(numbers))
 
 

@@ -359,6 +359,6 @@ def flat(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int
         "matmul",
         "versions",
         "date",
-        "blend",
+        "branches",
     )
     return [{key: cell[key] for key in kept if key in cell} for cell in map(cells.found.__getitem__, keys)]

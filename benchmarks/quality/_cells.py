@@ -6,6 +6,7 @@ predictions for the validation and test rows. Runs may be stopped at any moment 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime as dt
 import hashlib
@@ -18,8 +19,10 @@ from functools import lru_cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import torch
 from sklearn import datasets
 
 from benchmarks.quality._natural import natural_table
@@ -28,10 +31,14 @@ from permgrad.base.files import atomic_path
 from permgrad.data.datasets import load_dataset
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import split_rows
-from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline
+from permgrad.evaluation.baselines.fitting import baselines, fit_baseline
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.metrics import evaluate
+from permgrad.models.estimators import learned
+from permgrad.models.estimators.beside import add_branches
 from permgrad.models.estimators.presets import Preset, get_preset, presets
+from permgrad.models.libraries.boosting import best_library
+from permgrad.models.libraries.job import Rows as BaselineRows
 
 SETS = {
     "heloc": "roc_auc",
@@ -90,7 +97,7 @@ SPLITS = (42, 43, 44, 45, 46)
 PARTS = ("train", "validation", "test")
 LATER_OPTIONS = (
     ("training", "precision", "auto"), ("network", "random_kernels", 0), (None, "background_size", 1000),
-    (None, "max_levels", None),
+    (None, "max_levels", None), (None, "beside", []),
 )  # fmt: skip
 TRAINING = (
     "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "schedule_unit", "patience",
@@ -258,8 +265,6 @@ def measure(
         split: the seed of the split.
         device: where TabM and RealMLP train; on a GPU in full float32. All others stay on the processor.
     """
-    import torch
-
     on_gpu = contender.movable and device != "cpu"
     placed = contender
     if on_gpu:
@@ -327,32 +332,48 @@ def _unseen_rows(name: str, split: int) -> tuple[str, dict[str, tuple[Any, Any]]
 
 
 @lru_cache(maxsize=1)
-def _network_of(name: str, split: int) -> tuple[Any, Any, float, float]:
-    """Return the default network trained as ``permgrad run`` does, its training rows, and its seconds."""
+def _model_of(name: str, split: int) -> tuple[Any, tuple[float, float], tuple[float, float]]:
+    """Return the default model, its seconds, and those of the branches beside its network."""
     task, parts = _unseen_rows(name, split)
     started, clock = time.process_time(), time.perf_counter()
-    network = table_model(task, "blend", random_state=SEED).network()
-    rows = network.fit_encoder(parts["train"][0], y=parts["train"][1])
-    network.fit(rows, parts["train"][1], eval_set=parts["validation"])
-    return network, rows, time.process_time() - started, time.perf_counter() - clock
+    kind = HyNNRegressor if task == "regression" else HyNNClassifier
+    beside = [0.0, 0.0]
+
+    def timed(*arguments: Any) -> None:
+        worked, then = time.process_time(), time.perf_counter()
+        add_branches(*arguments)
+        beside[:] = time.process_time() - worked, time.perf_counter() - then
+
+    with mock.patch.object(learned, "add_branches", timed):
+        model = kind(random_state=SEED, progress=False).fit(*parts["train"], eval_set=parts["validation"])
+    return model, (time.process_time() - started, time.perf_counter() - clock), (beside[0], beside[1])
+
+
+def _network_alone(model: Any) -> Any:
+    """Return a model without the branches beside its network. Neither knows of the other while it is trained."""
+    alone = copy.copy(model)
+    alone.module_ = copy.deepcopy(model.module_)
+    shares = alone.module_.shares.values()
+    alone.module_.additive = torch.nn.ModuleDict()
+    alone.module_.divide_outputs(1 - sum(shares))
+    return alone
 
 
 def _unseen(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
-    """Train a model as ``permgrad run --model`` does. A blend takes over the network that was trained alone."""
-    (task, parts), model, rows, more = _unseen_rows(name, split), None, None, {}
-    before = 0.0, 0.0
-    if contender.ours or contender.baseline == "blend":
-        model, rows, *before = _network_of(name, split)
+    """Train a model as ``permgrad run --model`` does. The network alone is that of the default model."""
+    (task, parts), more = _unseen_rows(name, split), {}
     started, clock = time.process_time(), time.perf_counter()
-    if not contender.ours:
-        options = {} if rows is None else {"network": model}
+    if contender.ours:
+        model, spent, beside = _model_of(name, split)
+        more = {"branches": model.branches_}
+        if contender.name == ALONE:
+            model, more = _network_alone(model), {}
+            spent = spent[0] - beside[0], spent[1] - beside[1]
+    else:
         model = table_model(task, str(contender.baseline), random_state=SEED)
-        model.fit(parts["train"][0] if rows is None else rows, parts["train"][1], parts["validation"], **options)
-        more = {} if model.blend_ is None else {"blend": model.blend_}
-    times = {
-        "processor_seconds": before[0] + time.process_time() - started,
-        "seconds": before[1] + time.perf_counter() - clock,
-    }
+        model.fit(*parts["train"], parts["validation"])
+        spent = time.process_time() - started, time.perf_counter() - clock
+    times = {"processor_seconds": spent[0], "seconds": spent[1]}
     found, predicted = {}, {}
     for part, (X, truth) in parts.items():
         if task == "regression":
@@ -402,10 +423,10 @@ def versions(contender: Contender) -> dict[str, str]:
         "lightgbm": "lightgbm",
         "xgboost": "xgboost",
         "catboost": "catboost",
-        "blend": "catboost",
         "tabm": "pytabkit",
         "realmlp": "pytabkit",
     }.get(contender.baseline or "")
+    own = best_library().package if contender.preset is not None and get_preset(contender.preset).beside else own
     names = ["permgrad", "numpy", "scikit-learn", "torch", *([own] if own else [])]
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
@@ -452,6 +473,9 @@ def out_of_date(cells: Cells, known: Mapping[str, Contender]) -> list[str]:
 def contenders() -> dict[str, Contender]:
     """Return every model of the comparison by name: permgrad's presets, the baselines, and peers as for ROC-AUC."""
     made = {name: Contender(name, f"permgrad {name}", preset=name) for name in presets if name in OWN}
+    made[ALONE] = Contender(
+        ALONE, "permgrad's network alone", preset=dataclasses.replace(presets.get("default"), beside=())
+    )
     for name in baselines:
         made[name] = Contender(name, baselines.get(name).label, baseline=name, matmul=MATMUL.get(name, "highest"))
     ranked = tuple(name for name, metric in METRICS.items() if metric == "roc_auc")
@@ -464,6 +488,8 @@ def contenders() -> dict[str, Contender]:
 
 
 OWN = ("default", "fast", "paper")
+#: The default without the branches beside its network.
+ALONE = "network"
 MATMUL = {"tabm": "medium"}
 """TabM multiplies matrices in bfloat16 (sums in float32), as its authors' mixed precision does, to be done in half the
 time on a processor."""

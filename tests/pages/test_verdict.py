@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.pages.conftest import NAMES, report_content
 from verification import verify_verdict
 from verification._situations import content_of, draw
 
 from permgrad.assess.assessment import Assessment
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.pages.html import render_report
@@ -109,7 +111,7 @@ def test_three_cautions_at_most_are_on_the_first_page_in_the_order_of_the_table(
 
 
 TOGETHER = {"columns": ["visit"], "each": 2.5, "metric": "accuracy", "apart": 0.9, "together": 0.6, "values": 90}
-TOGETHER |= {"rows": 225, "held": 90, "shared": 60}
+TOGETHER |= {"rows": 225, "tested": 90, "shared": 60}
 
 
 @pytest.mark.parametrize("clear", [True, False])
@@ -117,7 +119,7 @@ def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_comman
     said = verdict(doubtful(together=TOGETHER | {"clear": clear}))
     (one,) = [one for one in said if one["facts"]["kind"] == "together"]
     assert (one is said[0], one["facts"]["part"]) == ((True, "alarm") if clear else (False, "caution"))
-    shared = "Rows share 'visit': 90 values in 225 rows, and 60 of 90 held-out rows have one of the training rows"
+    shared = "Rows share 'visit': 90 values in 225 rows, and 60 of 90 test rows have one of the training rows"
     assert one["sentence"].startswith(shared)
     assert said[-1]["facts"]["command"] == (
         "permgrad run 'my table.csv' --target y --row-group visit --out runs/old-together"
@@ -126,6 +128,34 @@ def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_comman
     assert markdown("t", said).rstrip().endswith(f"`{said[-1]['facts']['command']}`")
     both = verdict(doubtful(together=TOGETHER | {"clear": clear, "columns": ["a", "b"]}))
     assert both[-1]["sentence"].startswith("If such rows belong together, add a column of both")
+
+
+def of_errors(truth, errors) -> Assessment:
+    """A regression with some errors."""
+    content = Assessment(title="t", target="sales", task="regression")
+    content.predictions = Predictions(truth=truth, guess=truth + errors)
+    square = float(np.mean(errors**2))
+    content.metrics = {"test": {"rmse": square**0.5, "mse": square}, "rows": {"test": len(truth)}}
+    return content
+
+
+def test_a_few_large_values_that_make_the_error_are_told():
+    rng = np.random.default_rng(0)
+    size = np.exp(rng.normal(size=500))
+    (said,) = [
+        one for one in verdict(of_errors(size**2, size**2 * rng.normal(size=500))) if "A few rows" in one["sentence"]
+    ]
+    facts, errors = said["facts"], size**2
+    first = np.sort(errors)[-10:]
+    assert (facts["rows"], facts["form"], facts["end"]) == (10, "high", first[0])
+    assert said["sentence"].startswith("A few rows make most of the error: the 10 test rows with sales of ")
+    assert [
+        one["facts"]["form"]
+        for one in verdict(of_errors(-(size**2), size**2 * 1.0))
+        if one["facts"]["kind"] == "skewed"
+    ] == ["low"]
+    even = [one["facts"]["kind"] for one in verdict(of_errors(size, rng.normal(size=500)))]
+    assert "skewed" not in even, "errors that do not grow with the target"
 
 
 @pytest.mark.parametrize(("shared", "blank", "part"), [(0, 0, ""), (1, 0, "trust"), (40, 0, "caution"), (40, 40, "")])

@@ -10,7 +10,7 @@ from undrawn import words_alone
 
 from permgrad.evaluation.baselines import models
 
-_common = models._common
+_common = models.common
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -28,5 +28,5 @@ def _few_trees(job: Any, **choices: Any) -> dict[str, Any]:
 def _small_forests() -> Iterator[None]:
     """Give forests fewer trees, which are a tenth of these tests' time; ``tests/evaluation/baselines`` has all."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "_common", _few_trees)
+        patch.setattr(models, "common", _few_trees)
         yield

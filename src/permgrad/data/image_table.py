@@ -96,7 +96,7 @@ def each_image(name: str, files: Sequence[Any], look: Callable[[Any], object], c
             fact, hint = _RULES[rule]
             more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
             problem = (
-                f"{len(broken)} of {count} image files in column {name!r} {fact} "
+                f"{len(broken):,} of {count:,} image files in column {name!r} {fact} "
                 f"({'; '.join(broken[:_MOST_NAMED])}{more})"
             )
             raise InputError(problem, hint=hint, code="PG019")

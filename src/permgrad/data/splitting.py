@@ -203,16 +203,47 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     return Split(train, validation, test, "temporal")
 
 
+#: Rows that are equal by chance are expected up to so many times as often as with columns that do not depend on each
+#: other.
+_TIMES_EXPECTED = 2
+
+
 # ---- rows in both ---------------------------------------------------------------------------------------------------
 def count_shared_rows(train: Any, test: Any) -> int:
     """Count the test rows that are also in training, with all columns and the target equal. Missing equals missing."""
-    first, second = as_frame(train, allow_empty=True), as_frame(test, allow_empty=True)
-    if len(first) == 0 or len(second) == 0:
+    if len(train) == 0 or len(test) == 0:
         return 0
+    keys = pd.util.hash_pandas_object(_codes_of_both(train, test), index=False).to_numpy()
+    return int(np.isin(keys[len(train) :], keys[: len(train)]).sum())
+
+
+def are_expected(train: Any, test: Any, shared: int) -> bool:
+    """Whether so many shared rows are no surprise: with few coarse columns, rows are equal that are no copies.
+
+    Expected are those of columns that do not depend on each other, and up to twice as many for those that do.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> tables = [pd.DataFrame(rng.integers(0, 4, (200, 3))) for _ in range(2)]
+        >>> shared = count_shared_rows(*tables)
+        >>> shared, are_expected(*tables, shared)
+        (193, True)
+    """
+    if not shared:
+        return True
+    frequency = np.ones(len(test))
+    for codes in _codes_of_both(train, test).to_numpy().T:
+        counts = np.bincount(codes[: len(train)] + 1, minlength=int(codes.max()) + 2)
+        frequency *= counts[codes[len(train) :] + 1] / len(train)
+    return bool(shared <= _TIMES_EXPECTED * -np.expm1(-len(train) * frequency).sum())
+
+
+def _codes_of_both(train: Any, test: Any) -> pd.DataFrame:
+    """Return which level each cell is, of the rows of both tables, −1 where missing."""
+    first, second = as_frame(train, allow_empty=True), as_frame(test, allow_empty=True)
     levels = {}
     for name in first.columns:
         pair = [first[name], second[name]]
         pair = pair if pair[0].dtype == pair[1].dtype else [column.astype(object) for column in pair]
         levels[name] = column_levels(pd.concat(pair, ignore_index=True), name)[0]
-    keys = pd.util.hash_pandas_object(pd.DataFrame(levels), index=False).to_numpy()
-    return int(np.isin(keys[len(first) :], keys[: len(first)]).sum())
+    return pd.DataFrame(levels)

@@ -62,10 +62,10 @@ def with_kappa(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metrics_in(scores: Mapping[str, Any]) -> list[Metric]:
-    """Return the metrics that scores hold as they are shown, the quadratic kappa behind accuracy."""
+    """Return the metrics that are defined in some scores, as they are shown: the quadratic kappa behind accuracy."""
     every = list(metrics.values())
     every.insert(1, QUADRATIC_KAPPA)
-    return [one for one in every if one.name in scores]
+    return [one for one in every if scores.get(one.name) is not None]
 
 
 def classes_in_order(

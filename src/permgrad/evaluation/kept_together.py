@@ -46,7 +46,7 @@ class Together:
         columns: one column, or two.
         each: how many rows have one value on average.
         values, rows: how many values there are, and rows with one.
-        held, shared: how many of these rows are no training rows, and how many of those have a value of a training row.
+        tested, shared: how many test rows have one, and how many of those have that of a training row.
         metric: ``"accuracy"`` or ``"r2_of_ranks"``, of a forest on rows that it has not seen.
         apart, together: its score if rows are divided at random, and if rows with one value stay together. None: there
             are too few rows, or values, to say.
@@ -61,7 +61,7 @@ class Together:
     clear: bool = False
     values: int = 0
     rows: int = 0
-    held: int = 0
+    tested: int = 0
     shared: int = 0
 
     @property
@@ -79,6 +79,7 @@ def rows_together(
     y: Array,
     task: Task,
     learned: Booleans,
+    tested: Booleans,
     features: Sequence[str],
     named: Collection[str] = (),
     but_for: Collection[str] = (),
@@ -96,6 +97,7 @@ def rows_together(
         y: their target.
         task: what is predicted.
         learned: which of them are training rows.
+        tested: which are test rows.
         features: columns that a model reads.
         named: columns whose values name something, by their name.
         but_for: columns that are no candidates. Of very wide tables only those ``named`` are, without scores.
@@ -105,10 +107,10 @@ def rows_together(
         return None
     known = table[found.columns].notna().all(axis=1).to_numpy()
     codes = table[found.columns].astype(str).groupby(found.columns).ngroup().to_numpy()
-    held = known & ~learned
-    shared = held & np.isin(codes, codes[known & learned])
+    there = known & tested
+    shared = there & np.isin(codes, codes[known & learned])
     values, rows = len(np.unique(codes[known])), int(known.sum())
-    return replace(found, values=values, rows=rows, held=int(held.sum()), shared=int(shared.sum()))
+    return replace(found, values=values, rows=rows, tested=int(there.sum()), shared=int(shared.sum()))
 
 
 def _found(

@@ -3,8 +3,8 @@
 The model of a column is a lookup among rows with equal values or a few neighbours, and for numbers also a straight
 line. Dates are numbers. Whether there is a value, the first number of a text, and a word of it are each looked up, too:
 a reason or an order number that only one class has may differ in every row. Several columns are looked at together
-where each marks rows of one class alone, as dummies of the target do. Training rows and held out rows are each
-predicted from the other.
+where each marks rows of one class alone, as dummies of the target do, and two categories where each pair of their
+levels has one class. Training rows and held out rows are each predicted from the other.
 
 A target may also be made of up to three columns: a sum, difference, product or ratio. All formulas are tried on a few
 rows, and those that agree there on all rows.
@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,6 +44,8 @@ _WORTH_MORE = 0.8
 _MOST_CELLS, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 20_000, 2_000
 #: Columns that may mark a class together, and the fewest rows that one marks.
 _MOST_MARKS, _FEWEST_MARKED = 3, 2
+#: Categories whose pairs are looked at, of which a level has so many rows on average.
+_MOST_PAIRED, _LEAST_EACH = 12, 5
 #: Characters of a text that are looked through for words, and classes that get a word each.
 _MOST_CHARACTERS, _MOST_WORDS = 1000, 20
 _NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?")
@@ -66,8 +69,8 @@ def columns_that_tell(
     Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a few values are far from all
     others: R² then depends on predictions for these, which lie outside the range of the learned rows. With ``class``,
     whether the column has a value tells this one of several classes. With ``formula``, that of ``columns`` is meant
-    (``_made_of``), and with ``together``, all of ``columns``. ``classes``: the labels, if targets are
-    their numbers.
+    (``_made_of``), with ``together``, all of ``columns``, and with ``pair``, both. ``classes``: the labels, if targets
+    are their numbers.
     """
     tables, targets = [], []
     for table, values in (learned, held):
@@ -82,6 +85,7 @@ def columns_that_tell(
     leaks: list[dict[str, Any]] = []
     numbers: dict[str, ColumnCells] = {}
     open_codes: dict[str, Array] = {}
+    categories: dict[str, Array] = {}
     for place, name in enumerate(map(str, both.columns)):
         cells = cells_of(both.iloc[:, place], name)
         if (told_alone := _alone(cells, measures, y, names, halves)) is not None:
@@ -90,6 +94,8 @@ def columns_that_tell(
             open_codes[name] = cells.codes
         if cells.values is not None:
             numbers[name] = cells
+        elif cells.kind == "levels":
+            categories[name] = cells.codes
     told = {leak["column"] for leak in leaks}
     formula = _formula({name: cells for name, cells in numbers.items() if name not in told}, y, names)
     if formula is None and told:  # a column that alone gives nearly the target can be part of exactly the target
@@ -97,10 +103,10 @@ def columns_that_tell(
     leaks += [] if formula is None or told.issuperset(formula["columns"]) else [formula]
     together = _together(open_codes, y, len(names), halves)
     leaks += [] if together is None or told.issuperset(together["columns"]) else [together]
-    return sorted(
-        leaks,
-        key=lambda leak: ("formula" in leak, "together" in leak, "class" in leak and len(names) > 2, -leak["score"]),
-    )
+    pair = _crossed({name: codes for name, codes in categories.items() if name not in told}, y, len(names), halves)
+    leaks += [] if pair is None or together is not None else [pair]
+    last = ("formula", "together", "pair", *["class"] * (len(names) > 2))
+    return sorted(leaks, key=lambda leak: (*(key in leak for key in last), -leak["score"]))
 
 
 def _truths(targets: Sequence[Array], task: Task, classes: Sequence[Any]) -> tuple[Array, Array, dict[str, Array]]:
@@ -176,6 +182,33 @@ def _marks(
         elif known:
             left.append((known, label))
     return None if len(left) > 1 else (marks, max(left, default=(0, 0))[1])
+
+
+def _crossed(codes: Mapping[str, Array], y: Array, classes: int, halves: Sequence[Booleans]) -> dict[str, Any] | None:
+    """Return the two categories that together tell the class best, if nearly perfectly, as genus and species do."""
+    right: dict[str, int] = {}
+    for name, of in codes.items():
+        if classes > 1 and 0 < of.max(initial=-1) < len(y) / _LEAST_EACH:
+            right[name] = int(_counts(of + 1, y, classes).max(axis=1).sum())
+    first = sorted(right, key=lambda name: -right[name])[:_MOST_PAIRED]
+    found = list[tuple[float, list[str]]]()
+    for one, other in combinations(first, 2):
+        both = (codes[one] + 1) * (int(codes[other].max()) + 2) + codes[other] + 1
+        if _counts(np.unique(both, return_inverse=True)[1], y, classes).max(axis=1).sum() < ALONE * len(y):
+            continue  # not even the rows that it would learn from
+        guesses = [
+            _lookup(both[fit].astype(np.float64), y[fit], both[~fit].astype(np.float64), classes, 0) for fit in halves
+        ]
+        found.append((_measure(y, classes, halves, guesses), [one, other]))
+    score, columns = max(found, default=(0.0, list[str]()))
+    facts: dict[str, Any] = {"column": columns[0] if columns else "", "columns": columns, "pair": True}
+    return {**facts, "metric": "balanced_accuracy", "score": score, "rows": len(y)} if score >= ALONE else None
+
+
+def _counts(levels: Integers, y: Array, classes: int) -> Integers:
+    """Return how many rows of each level have each class ``(levels, classes)``."""
+    counts = np.bincount(levels * classes + y, minlength=(int(levels.max()) + 1) * classes)
+    return np.asarray(counts.reshape(-1, classes))
 
 
 def _formula(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -42,8 +41,13 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
         digits = 6 if np.all(edges == np.round(edges)) else 3
         write = write or (lambda edge: f"{edge:.{digits}g}".replace("-", "−"))
         written = [write(edge) for edge in edges.tolist()]
+        # A range begins with the first whole number in it, or behind the end of the range below.
+        whole = bool(np.all(present == np.round(present)))
+        begins = [write(float(present[present > edge].min())) for edge in edges[:-1]] if whole else written[:-1]
         names = [f"up to {written[0]}"] if written else ["all"]
-        names += [f"over {low} to {high}" for low, high in pairwise(written)]
+        names += [
+            f"from {low} to {high}" if low != high else high for low, high in zip(begins, written[1:], strict=True)
+        ]
         names += [f"above {written[-1]}"] if written else []
     else:
         write = write or (lambda value: f"{value:g}" if isinstance(value, float) else str(value))

@@ -145,7 +145,7 @@ def _check_losses(numbers: Floats, rows: int) -> Iterator[Fault]:
         problem = f"The loss must return one number for each row, ({rows},), got the shape {numbers.shape}"
         yield problem, "Leave out means and sums over the rows.", "PG036"
     if broken := int((~np.isfinite(numbers)).sum()):
-        problem = f"The loss must be finite, got NaN or infinity for {broken} of {len(numbers)} rows"
+        problem = f"The loss must be finite, got NaN or infinity for {broken:,} of {len(numbers):,} rows"
         yield problem, "Check those rows, or bound the loss.", "PG036"
 
 

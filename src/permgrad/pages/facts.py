@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ UNEVEN = 0.25
 HIGH, DOMINANT = 0.95, 0.9
 #: Copies are worth advice from this share of the test rows on.
 LEAST_COPIES = 0.01
+#: So large a share of the rows, those with the most extreme target, has at least so much of the squared error.
+EXTREME, MOST_OF_ERROR = 0.02, 0.5
 #: Most features, or columns, that a sentence names.
 NAMED = 3
 
@@ -87,7 +90,7 @@ def skill(content: Assessment) -> Facts:
     (rows, counts), constant, test = class_rows(content), content.constant, content.test
     subject = f"The {content.noun}"
     if content.subject:
-        subject = f"The {'' if 'blend' in (content.metrics or {}) else 'model '}{shorten(content.subject, 60)}"
+        subject = f"The model {shorten(content.subject, 60)}"
     facts: Facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
     facts |= {"subject": subject, "target": content.target, "rows": rows}
     metric = main_metric(content.task, test).name
@@ -228,14 +231,14 @@ def nearly_perfect(content: Assessment) -> Facts | None:
 
 
 def copies(content: Assessment) -> Facts | None:
-    """Test rows are also in the training rows. Rows without any value are no copies."""
+    """Test rows are also in the training rows. Rows without any value, or of coarse columns, are no copies."""
     data, rows = content.data, class_rows(content)[0]
-    shared = 0 if data is None else (data.shared_rows or 0) - data.blank_rows
+    shared = 0 if data is None or data.shared_expected else (data.shared_rows or 0) - data.blank_rows
     if not shared or not rows:
         return None
     facts: Facts = {"shared": shared, "rows": rows, "share": shared / rows}
     # They must be so many that they can change a score.
-    return facts if shared >= LEAST_COPIES * rows else facts | {"advised": False, "part": "trust"}
+    return facts if shared >= LEAST_COPIES * rows else facts | {"part": "trust"}
 
 
 def quantile(content: Assessment) -> Facts | None:
@@ -291,6 +294,26 @@ def unseen(content: Assessment) -> Facts | None:
     """Test rows have classes that no training row has."""
     strange = content.test.get("unseen")
     return {"rows": strange, "count": sum(strange.values()), "target": content.target} if strange else None
+
+
+def skewed(content: Assessment) -> Facts | None:
+    """A few rows, those with the most extreme target, make most of the squared error."""
+    scored = None if content.weights else content.predictions
+    if scored is None or content.task != "regression" or len(scored.truth) < FEW_ROWS:
+        return None
+    if not content.learnt or main_metric(content.task, content.test).name != "rmse":
+        return None
+    truth = np.asarray(scored.truth, dtype=np.float64)
+    errors, middle = np.abs(truth - scored.guess), float(np.median(truth))
+    first = np.argsort(-np.abs(truth - middle), kind="stable")[: math.ceil(EXTREME * len(truth))]
+    share = float((errors[first] ** 2).sum() / (errors**2).sum()) if errors.any() else 0.0
+    if share < MOST_OF_ERROR:
+        return None
+    above = truth[first] > middle
+    form = "high" if above.all() else "low" if not above.any() else "both"
+    end = float(truth[first].max() if form == "low" else truth[first].min())
+    facts: Facts = {"target": content.target, "rows": len(first), "share": share, "end": end}
+    return facts | {"form": form, "typical": float(np.median(errors))}
 
 
 def worse(content: Assessment) -> Facts | None:

@@ -13,7 +13,7 @@ from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.facts import NAMED, Facts
 from permgrad.pages.sentences import baseline_label, drifted_words
-from permgrad.pages.words import clean, listed, names_apart, shorten
+from permgrad.pages.words import clean, listed, names_apart, shorten, value_text
 
 #: Others that a feature is said to move with.
 _OTHERS = 2
@@ -27,14 +27,11 @@ _NO_SKILL = (
     "{subject} predicts {target} not clearly better than a constant that ignores the features ({pairs:pairs} on the "
     "test rows)."
 )
-_SHARED = (
-    "Rows share {columns:quoted}: {values} values in {rows:row}, and {shared} of {held:held-out row} have one of the "
-    "training rows"
-)
+_SHARED = "Rows share {columns:quoted}: {values} values in {rows:row}{tested:sharing}"
 _TOGETHER = {
     "clear": f"{_SHARED}. A forest has {{metric:metric}} {{apart:score}} on rows left out at random, and "
     "{together:score} if such rows are kept together: if they belong together, scores here are too good.",
-    "unclear": f"{_SHARED}. If they belong together, intervals here can be too narrow.",
+    "unclear": f"{_SHARED}. If they belong together, scores here can be too good, and intervals too narrow.",
 }
 _KEEP = "If such rows belong together, {several:keep them together|add a column of both, and name it as --row-group}"
 _RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
@@ -47,6 +44,10 @@ CALIBRATION = {
     "mean": f"{_OFF} (means over classes).",
     "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, {{observed:%}} are {{class}}.",
 }
+_SKEWED = (
+    "A few rows make most of the error: the {rows:test row} ROWS {rows:has|have} {share:%} of the squared error. Half "
+    "of all rows have an error of at most {typical}."
+)
 _NEVER = "It never predicts {class}, the class of {rows:test row}."
 _PERFECT = "It is nearly perfect ({metric:metric} {value:score}), as models are that know the outcome"
 _UNCHECKED = (
@@ -92,14 +93,13 @@ WORDS: dict[str, Template] = {
         "none": "None of {of:feature} clearly matters (no p-value is below 5\u00a0% after Holm's correction).",
     },
     "levels": "{_said:as it is}",
-    "noted": "{notes:sentences} {feature} has {share:%} of the importances of all {of:feature} added up.",
+    "noted": "{notes:sentences} {feature} is the feature that it relies on most.",
     "duplicates": (
         "{shared:test row} ({share:%}) {shared:is|are} also in the training rows. Scores of such rows can be too good."
     ),
     "nearly_perfect": {
         "none": f"{_PERFECT}. Look for columns that hold the answer.",
-        "one": f"{_PERFECT}. {{feature}} has {{share:%}} of the importances of all {{of:feature}} added up: it may "
-        "be known only after the outcome.",
+        "one": f"{_PERFECT}. It relies almost only on {{feature}}, which may be known only after the outcome.",
         **{needs: f"{_PERFECT}. {words}" for needs, words in NOT_CHECKED.items()},
     },
     "one_class": (
@@ -121,6 +121,11 @@ WORDS: dict[str, Template] = {
         "{count:it counts|they count} as wrong, and the log loss leaves {count:it|them} out."
     ),
     "rare": "Few test rows are {rows:classes}, so {classes:its|their} scores are rough.",
+    "skewed": {
+        "high": _SKEWED.replace("ROWS", "with {target} of {end:value} and more"),
+        "low": _SKEWED.replace("ROWS", "with {target} of {end:value} and less"),
+        "both": _SKEWED.replace("ROWS", "whose {target} is furthest from its median"),
+    },
     "worse": {
         "shares": f"{_WORST}accuracy is {{groups[0][score]:%}} (95\u00a0% interval {{groups[0][low]:%}} to "
         f"{{groups[0][high]:%}}), on the other rows {{groups[0][rest]:%}}.{_TESTED}",
@@ -169,7 +174,12 @@ ADVICE: dict[str, Template] = {
     "one_class": "Test it on rows of every class",
     "in_order": "To predict a number instead, fit a regressor",
     "few_rows": "Test it on more rows, or on several splits (permgrad compare)",
+    "unseen": "Train it on rows of every class",
+    "rare": "Test it on more rows of the rare classes",
+    "skewed": "Look in the report at predicted against true {target} before you use extreme predictions",
+    "worse": "Look in the report at the groups for which it is worse before you use its predictions for them",
     "never_predicted": {
+        "many": "Do not use it to find the classes that it never predicts",
         "two": "Decide what a missed class costs, and set the threshold",
         "threshold": "Decide what a missed class costs, and set the threshold",
     },
@@ -288,6 +298,8 @@ _LEAKS = {
     "({metric:measure} {score:down})",
     "together": "{columns:quoted} together predict {target!r} nearly perfectly ({metric:measure} {score:down} on "
     "held-out rows): each marks rows of one class alone",
+    "pair": "{columns:quoted} together determine {target!r} nearly perfectly ({metric:measure} {score:down} on "
+    "held-out rows)",
     "equal": "{target!r} equals {formula:as it is} in {share} of {rows:row} compared",
     "formula": "{target!r} is nearly {formula:as it is} ({metric:measure} {score:down} on {rows:row})",
 }
@@ -297,12 +309,18 @@ MEASURES_OF_LEAKS |= {"equal": "share of rows"}
 
 def _leaks(leaks: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> str:
     """Say how the first leaks tell the target, without a full stop."""
-    said, order = list[str](), ("formula", "class", "together")
+    said, order = list[str](), ("formula", "class", "together", "pair")
     for one in sorted(leaks, key=lambda one: any(key in one for key in order))[:NAMED]:  # columns alone come first
         kind = "equal" if one["metric"] == "equal" else next((key for key in order if key in one), "alone")
         share = "all" if one["score"] == 1 else f"{100 * one['score']:.1f}\u00a0%"
         said.append(Writer({**one, "target": known["target"], "share": share}).sentence(_LEAKS[kind]))
     return ". ".join([*said, *[f"And {counted(len(leaks) - NAMED, 'more')}"] * (len(leaks) > NAMED)])
+
+
+def _sharing(tested: int, known: Mapping[str, Any]) -> str:
+    """Say how many test rows have a value of a training row, where there are test rows."""
+    words = f", and {known['shared']:,} of {counted(tested, 'test row')} have one of the training rows"
+    return words if tested else ""
 
 
 def _sentences(notes: Iterable[object], _: Mapping[str, Any]) -> str:
@@ -314,6 +332,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "as it is": lambda value, _: str(value),
     "%": lambda value, _: share_text(value),
     "2": lambda value, _: number(value, 2),
+    "value": lambda value, _: value_text(value),
     "metric": lambda name, _: metrics.get(name).label if name in metrics else MEASURES_OF_LEAKS.get(name, name),
     "measure": lambda name, _: MEASURES_OF_LEAKS[name],
     "down": lambda value, _: down(value),
@@ -326,6 +345,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     ),
     "quoted": lambda names, _: listed([repr(name) for name in names], NAMED),
     "losses": _losses,
+    "sharing": _sharing,
     "sentences": _sentences,
     "cuts": lambda lost, _: " ".join(f"The time limit cut the {one}." for one in lost),
     "classes": _classes,

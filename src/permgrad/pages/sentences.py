@@ -101,23 +101,6 @@ def raised_words(raised: float) -> str:
     )
 
 
-def blend_words(blend: Mapping[str, Any]) -> str:
-    """Say how much the network and the boosted model of a blend count.
-
-    Examples:
-        >>> blend_words({"network": 0.62, "ci_low": 0.62, "ci_high": 0.8, "boosted": "catboost", "rows": 500})[:51]
-        'The network counts for 0.62, CatBoost for 0.38. The'
-    """
-    weight, name = blend["network"], baseline_label(blend["boosted"])
-    words = f"The network counts for {weight:.2f}, {name} for {1 - weight:.2f}."
-    if weight in (0, 1):
-        words += f" So only {'the network' if weight else name} is used."
-    rows = counted(blend["rows"], "validation row")
-    where = f"The weight of the network with the least loss on {rows} has the 95 % interval"
-    nearest = "the blend takes the weight in it that is nearest to one half"
-    return f"{words} {where} {blend['ci_low']:.2f} to {blend['ci_high']:.2f}: {nearest}."
-
-
 def drifted_words(one: Mapping[str, Any]) -> str:
     """Say in words, without a full stop, where a column differs most between training and test rows."""
     about = "about " if one["sampled"] else ""

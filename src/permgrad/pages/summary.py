@@ -288,11 +288,27 @@ def circumstances(explanation: Explanation) -> str:
         parts.append("Conditional sampling")
         if unfit := meta.get("residuals_dependent"):
             parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")
+    parts.append(part_words(meta.get("part")))
     has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
     if explanation.scope == "global" and has_intervals and not _too_few(explanation):
         parts.append(f"Intervals: {confidence_words(explanation)}{rough_words(explanation)}")
         parts.append(units_words(explanation.meta))
     return " ".join(f"{part}." for part in parts if part)
+
+
+def part_words(part: Mapping[str, Any] | None) -> str:
+    """Say, without a full stop, what is explained where that is not the whole model, or nothing.
+
+    Examples:
+        >>> part_words({"paths": ["tabular"], "without": "trees", "share": 0.834})[:49]
+        'The model without its trees, which have no slopes'
+    """
+    if part is None:
+        return ""
+    share = part.get("share")
+    known = isinstance(share, float) and math.isfinite(share)
+    size = f": {percent(share)} of the variance of its outputs on these rows" if known else ""
+    return f"The model without its {clean(part['without'])}, which have no slopes{size}"
 
 
 def rough_words(explanation: Explanation) -> str:

@@ -7,7 +7,7 @@ the table of them. A new sentence is a line in it, a function in ``facts``, and 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -63,6 +63,7 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("few_rows", "caution", facts.few_rows),
     Finding("unseen", "caution", facts.unseen),
     Finding("rare", "caution", facts.rare),
+    Finding("skewed", "caution", facts.skewed),
     Finding("worse", "caution", facts.worse),
     Finding("never_predicted", "caution", facts.never_predicted),
     Finding("calibration", "caution", facts.calibration),
@@ -91,20 +92,26 @@ def verdict(content: Assessment) -> list[Sentence]:
     """
     if content.sentences is not None:
         return list(content.sentences)
-    spoken: list[tuple[Finding, Facts]] = []
-    for finding in FINDINGS:
-        found = finding.find(content)
-        spoken += [(finding, one) for one in ([] if not found else [found] if isinstance(found, dict) else found)]
+    first_page: list[tuple[Finding, Facts]] = []
     sentences, cautions = list[Sentence](), 0
-    for finding, found in spoken:
+    for finding, found in _spoken(content):
         part = found.get("part", finding.part)
         cautions += part in ("alarm", "caution")
         part = "trust" if part == "caution" and cautions > MOST_CAUTIONS else part
+        first_page += [] if part == "trust" else [(finding, found)]
         known = {name: value for name, value in found.items() if not name.startswith("_")}
         words = say(finding.kind, found)
         sentences.append({"sentence": words, "facts": {"kind": finding.kind, "part": part, **known}})
     sentences.sort(key=lambda one: one["facts"]["part"] == "trust")
-    return [*sentences, _next(content, spoken)]
+    return [*sentences, _next(content, first_page)]
+
+
+def _spoken(content: Assessment) -> Iterator[tuple[Finding, Facts]]:
+    """Yield what holds, in the order of the table."""
+    for finding in FINDINGS:
+        found = finding.find(content)
+        for one in [] if not found else [found] if isinstance(found, dict) else found:
+            yield finding, one
 
 
 def first_sentence(content: Assessment) -> str:
@@ -112,11 +119,11 @@ def first_sentence(content: Assessment) -> str:
     return say("skill", facts.skill(content))
 
 
-def _next(content: Assessment, spoken: Sequence[tuple[Finding, Facts]]) -> Sentence:
+def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> Sentence:
     """Advise one thing: that of the first finding which has advice, with the whole command where one follows."""
     reason, words, command = "use", "Look in the report at how each feature acts, and at single predictions", ""
-    for finding, found in spoken:
-        advice = Writer(found).sentence(ADVICE.get(finding.kind, "")) if found.get("advised", True) else ""
+    for finding, found in first_page:
+        advice = Writer(found).sentence(ADVICE.get(finding.kind, ""))
         if advice:
             reason, words, command = finding.kind, advice, _again(content, found.get("options", ()))
             break

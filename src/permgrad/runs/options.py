@@ -17,11 +17,11 @@ Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression", "counts")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
-BRANCHES = ("tabular", "image", "text", "photo")
+BRANCHES = ("tabular", "image", "linear", "trees", "text", "photo")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
-    *("blend", "mlp", "tabm", "realmlp"),
+    *("mlp", "tabm", "realmlp"),
 )
 #: What stands for the baselines that a run trains where none is named.
 USUAL = "usual"
@@ -32,7 +32,7 @@ TEXT_ENCODERS, IMAGE_ENCODERS = ("all-minilm-l6-v2",), ("efficientnet-lite0",)
 #: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
 MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx")
 #: Those that are trained without weights of rows.
-UNWEIGHED = ("auto", *BASELINES[-4:])
+UNWEIGHED = ("auto", *BASELINES[-3:])
 LAYOUTS = ("tinto", "assignment", "path", "lattice", "given", "random")
 #: Models whose settings are searched.
 TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catboost", "histogram_boosting")

@@ -14,10 +14,10 @@ from benchmarks.quality._natural import natural_table
 
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.baselines import fitting as module
-from permgrad.evaluation.baselines.boosted import BoostedTrees
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline, run_baselines
 from permgrad.evaluation.metrics import metrics
+from permgrad.models.libraries.boosted import BoostedTrees
+from permgrad.models.libraries.job import ROUNDS
 
 NAMES = [
     "random_forest",
@@ -28,15 +28,12 @@ NAMES = [
     "catboost",
     "histogram_boosting",
     "linear",
-    "blend",
     "mlp",
     "tabm",
     "realmlp",
 ]
 PEERS = ("tabm", "realmlp")
-COSTLY = ("blend", *PEERS)
-#: Those that are fitted on encoded rows alone. A blend reads the encoder, too (``test_blend.py``).
-ENCODED = [name for name in NAMES if name != "blend"]
+COSTLY = PEERS
 # Enough to learn the small tables here; the defaults are for real ones.
 SHORT = {"tabm": {"n_epochs": 12, "tabm_k": 4, "d_block": 64, "batch_size": 64}, "realmlp": {"n_epochs": 100}}
 
@@ -67,7 +64,7 @@ def test_the_contract_names():
     assert tuple(name for name in NAMES if baselines.get(name).costly) == COSTLY
 
 
-@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_learns_and_repeats(name, task):
     skip_without(name)
@@ -81,10 +78,10 @@ def test_learns_and_repeats(name, task):
     assert fitted[0].seconds > 0
     assert fitted[0].processor_seconds > 0
     if name in ("lightgbm", "xgboost"):
-        assert 0 < len(fitted[0].model.trees.roots) < module.ROUNDS, "boosting must stop on the validation rows"
+        assert 0 < len(fitted[0].model.trees.roots) < ROUNDS, "boosting must stop on the validation rows"
 
 
-@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_class_without_training_rows_gets_probability_zero(name):
     skip_without(name)
     train, validation, test = parts("classification")
@@ -301,7 +298,7 @@ def test_histogram_boosting_goes_back_to_its_best_round():
     train, validation, _ = parts("regression")
     fitted = fit_baseline("histogram_boosting", "regression", train, validation)
     rounds = len(fitted.model.trees.roots)
-    assert 0 < rounds < module.ROUNDS
+    assert 0 < rounds < ROUNDS
     again = fit_baseline("histogram_boosting", "regression", train, options={"max_iter": rounds})
     np.testing.assert_array_equal(fitted.guess(validation), again.guess(validation))
     best = fitted.evaluate(validation)["mse"]
@@ -374,7 +371,7 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("offset", [-3e9, 8e6])
 def test_a_target_far_from_zero_is_learned_as_well(name, offset):
     skip_without(name)

@@ -11,8 +11,7 @@ import pytest
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.base.dependence import Dependence
-from permgrad.models.estimators.intervals import HeldOut, Scale, fit_scale, fit_trees
-from permgrad.models.trees import Trees
+from permgrad.models.estimators.intervals import HeldOut, Scale, fit_scale
 
 SMALL = {
     "preset": "fast", "branches": ("tabular",), "network": {"dense_units": [16], "fusion_units": []},
@@ -157,77 +156,6 @@ def test_errors_of_zero_give_intervals_without_width():
     x, y = np.zeros((40, 1), np.float32), np.linspace(0, 1, 40)
     held_out = HeldOut.of_numbers((x, y, y), (x, y, y))
     assert (held_out.ends(x, y, 0.9, NO_GROUP) == y[:, None]).all()
-
-
-# ---- the trees -------------------------------------------------------------------------------------------------------
-def stepped(rows, seed):
-    """A step that trees find, and what a network says that found only its mean."""
-    x = np.random.default_rng(seed).uniform(-1, 1, (rows, 3)).astype(np.float32)
-    y = np.where(x[:, 0] > 0.3, 2.0, 0.0) + 0.1 * np.random.default_rng(seed + 1).normal(size=rows)
-    return x, y, np.full(rows, y.mean())
-
-
-def test_trees_are_those_of_scikit_learn():
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    x, y, _ = stepped(500, 0)
-    expected = HistGradientBoostingRegressor(max_iter=200, early_stopping=False, random_state=0).fit(x, y)
-    new, truth, guess = stepped(200, 2)
-    trees, weight, _ = fit_trees(x, y, new, truth, guess)
-    np.testing.assert_allclose(trees(new)[:, 0], expected.predict(new), rtol=1e-12)
-    assert weight > 0.9
-    one = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
-    held_out = HeldOut(new, np.zeros(len(new)), one, trees, weight)
-    centre = guess + weight * (expected.predict(new) - guess)
-    np.testing.assert_allclose(held_out.ends(new, guess, 0.5, NO_GROUP), np.column_stack([centre, centre]))
-
-
-@pytest.mark.slow
-def test_trees_move_intervals_to_where_the_truth_is_and_keep_their_coverage():
-    inside = []
-    for seed in (10, 20, 30, 40):
-        parts = stepped(2000, seed)
-        held_out = HeldOut.of_numbers(tuple(part[:500] for part in parts), tuple(part[500:] for part in parts))
-        x, y, guess = stepped(2000, seed + 5)
-        low, high = held_out.ends(x, guess, 0.9, NO_GROUP).T
-        inside.append(((low < y) & (y < high)).mean())
-        assert np.mean(high - low) < 0.6, "without trees it is more than 2"
-    assert 0.88 < np.mean(inside) < 0.92
-
-
-def test_trees_that_err_more_than_the_network_do_not_count():
-    x, y, _ = stepped(400, 0)
-    trees, weight, across = fit_trees(x, y, x[:100], y[:100], y[:100])
-    assert trees is None
-    assert weight == 0
-    assert (across == y).all()
-    assert fit_trees(x[:50], y[:50], x[:9], y[:9], y[:9] + 1)[0] is None, "too few rows"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"trees.left": np.array([1, 1, 1], dtype=np.int32)},
-        {"trees.feature": np.array([3, 0, 0], dtype=np.int32)},
-        {"trees.base": np.zeros(2)},
-        {"weight": np.array(1.5)},
-        {"weight": np.array(np.nan)},
-        {"weight": np.zeros(1)},
-    ],
-)
-def test_trees_that_do_not_fit_are_refused(change):
-    one, trees = (
-        Scale(np.zeros((1, 0)), np.zeros((1, 1))),
-        Trees.of([([0], [0.5], [1], [2], [[0.0], [1.0], [2.0]])], [0.0]),
-    )
-    held_out = HeldOut(np.zeros((4, 3), dtype=np.float32), np.zeros(4), one, trees, 0.5)
-    again = HeldOut.from_arrays(held_out.arrays(), 3)
-    assert again.weight == 0.5
-    rows, predicted = np.ones((4, 3), dtype=np.float32), np.zeros(4)
-    expected = held_out.ends(rows, predicted, 0.3, NO_GROUP)
-    np.testing.assert_array_equal(again.ends(rows, predicted, 0.3, NO_GROUP), expected)
-    with pytest.raises(ValueError, match="trees"):
-        HeldOut.from_arrays(held_out.arrays() | {f"held_out.{name}": part for name, part in change.items()}, 3)
 
 
 # ---- estimators ------------------------------------------------------------------------------------------------------

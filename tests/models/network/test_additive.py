@@ -10,10 +10,13 @@ import torch
 import permgrad as pg
 from permgrad import InputError
 from permgrad.imaging import Renderer, StoredLayout
+from permgrad.models.fast.beside import BesideTrees, Edit
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.blocks import RandomKernels
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.trees import TreeBranch
+from permgrad.models.trees import Trees
 
 COLUMNS, OUTPUTS = 5, 3
 OPTIONS = {
@@ -166,3 +169,28 @@ def test_branches_are_saved_with_their_shares(tmp_path, regression):
 def test_a_branch_beside_the_head_has_a_known_name():
     with pytest.raises(InputError, match="name cannot be 'line'"):
         network(paths=("tabular",)).add_path("line", line(), 0.5)
+
+
+@pytest.mark.parametrize("width", [1, OUTPUTS])
+@pytest.mark.parametrize("rows_of", [None, [0, 0, 3, 5, 5, 5]])
+@torch.no_grad()
+def test_only_trees_that_ask_for_a_replaced_column_are_walked(monkeypatch, width, rows_of):
+    rng, columns = np.random.default_rng(3), 8
+    made = []
+    for number in range(24):  # column 7 is asked for by a few trees, column 6 by none, column 0 by most
+        asked = [7 if number % 6 == 0 else 0, *rng.integers(0, 6, 2)]
+        values = np.concatenate([np.zeros((3, width)), rng.normal(size=(4, width))])
+        made.append((asked, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values))
+    branch = TreeBranch.of(Trees.of(made, base=rng.normal(size=OUTPUTS)), columns).double()
+    beside_head, before = BesideTrees(branch, None), torch.from_numpy(rng.normal(size=(6, columns)))
+    pairs, walked = None if rows_of is None else torch.tensor(rows_of), []
+    walk = TreeBranch.forward
+    monkeypatch.setattr(TreeBranch, "forward", lambda self, rows: walked.append(len(self.roots)) or walk(self, rows))
+    for changed, expected in (([7], [4, 4]), ([6], []), ([6, 7], [4, 4]), ([0], [24])):
+        edit = Edit(before, changed, torch.from_numpy(rng.normal(size=(6, len(changed)))), pairs)
+        kept = beside_head.enter(before)
+        walked.clear()
+        found = beside_head.replaced(kept, edit)
+        assert walked == expected
+        torch.testing.assert_close(found, branch(edit.edited()))
+        assert torch.equal(found, edit.of(kept)) == (changed == [6])

@@ -157,7 +157,7 @@ def make_model(**network: object) -> tuple[pg.HyNNClassifier, pd.DataFrame, np.n
     X["town"] = rng.choice([f"t{i}" for i in range(60)], 240)
     y = np.digitize(X["a"] * X["b"] + X["c"], [-0.5, 0.5])
     options = {"members": MEMBERS, "dense_units": [16, 16], **network}
-    fixed = {"image": "always", "max_epochs": 2, "random_state": 0, "progress": False}
+    fixed = {"branches": ("tabular", "image"), "max_epochs": 2, "random_state": 0, "progress": False}
     model = pg.HyNNClassifier(preset="default", network=options, **fixed)
     return model.fit(X, y), X, y
 

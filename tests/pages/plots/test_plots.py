@@ -232,7 +232,7 @@ def test_plotting_by_itself_picks_what_suits(explanation, local):
 def test_beeswarm_of_many_rows_is_thinned_and_says_so():
     figure = local_explanation(rows=4000).plot.beeswarm(top_n=2)
     assert figure.get_suptitle().endswith(": 1,500 of 4,000 rows")
-    assert "4000 rows, 1500 drawn" in figure.description
+    assert "4,000 rows, 1,500 drawn" in figure.description
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 2 * 1500
 
 

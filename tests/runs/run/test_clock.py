@@ -74,10 +74,7 @@ def test_a_large_table_is_trained_on_by_fewer_members(rows, options, members):
     assert network == (None if members is None else {"members": members})
 
 
-@pytest.mark.parametrize("model", ["network", pytest.param("blend", marks=pytest.mark.slow)])
-def test_a_run_on_a_large_table_takes_another_part_in_each_epoch(model, folder, monkeypatch):
-    if model == "blend":
-        pytest.importorskip("lightgbm")
+def test_a_run_on_a_large_table_takes_another_part_in_each_epoch(folder, monkeypatch):
     for module in (clock_module, training):
         monkeypatch.setattr(module, "EPOCH_ROWS", 100)
     planned = []
@@ -86,10 +83,10 @@ def test_a_run_on_a_large_table_takes_another_part_in_each_epoch(model, folder, 
         "with_epochs",
         lambda ready, most, parts=1: planned.append((most, parts)) or with_epochs(ready, 6, parts),
     )
-    request = RunRequest(table=str(folder / "t.csv"), target=("y",), model=model, out=folder / f"parts-{model}")
+    request = RunRequest(table=str(folder / "t.csv"), target=("y",), out=folder / "parts")
     run_table(request, say=lambda _: None)
     assert planned == [(180, 3)]  # 240 rows: 60 times three epochs of 80
-    place = request.folder / "model" / ("" if model == "network" else "network")
+    place = request.folder / "model"
     assert json.loads((place / "model.json").read_text())["network"]["options"]["members"] == FEWER_MEMBERS
     assert len(np.load(place / "arrays.npz")["history.epoch"]) == 6
 

@@ -94,8 +94,8 @@ def test_a_comparison_uses_the_words_of_a_group(here):
 def test_free_text_is_said_with_what_to_type_instead(here):
     inputs = load_inputs(request())
     assert (
-        "Columns of free text, from whose words the model learns: name, remark. Pass --kind name=identifier to leave "
-        "one out, or --kind name=categorical to read its cells as categories."
+        "Columns of free text, whose words the model reads where they help: name, remark. Pass --kind name=identifier "
+        "to leave one out, or --kind name=categorical to read its cells as categories."
     ) in inputs.notes
     assert not [
         note for note in load_inputs(request(kind=("name=text", "remark=identifier"))).notes if "free text" in note
@@ -132,7 +132,9 @@ def test_a_run_says_on_its_page_what_is_not_used(here):
 def test_numbers_that_name_things_are_said(here):
     frame = cards().assign(shop_id=np.repeat(np.arange(1, 31), 10))
     frame.to_csv("cards.csv", index=False)
-    inputs = load_inputs(request(kind=("name=text", "remark=text")))
+    (said,) = [one for one in load_inputs(request(kind=("name=text", "remark=text"))).notes if "shop_id" in one]
+    assert said.startswith("Rows share 'shop_id': 30 values in 300 rows"), "one note with one advice"
+    inputs = load_inputs(request(kind=("name=text", "remark=text"), row_group="name"))
     assert (
         "Whole numbers are read as names of things, not as amounts: shop_id. If they are amounts, pass "
         "--kind shop_id=numeric."
@@ -168,7 +170,7 @@ def test_a_stream_learns_words_from_a_sample_whose_scores_come_from_other_rows(t
     assert np.isin(sample[:, 0], read).all()
     assert np.isin(read, [*whole, *sample[:, 0]]).all()
     assert np.isin(sample[:, 0], whole).mean() < 0.5
-    with pytest.warns(UserWarning, match="Columns of free text, from whose words the model learns: text"):
+    with pytest.warns(UserWarning, match="Columns of free text, whose words the model reads where they help: text"):
         model.fit_stream(tmp_path / "rows.parquet", target="y")
     known, unknown = model.predict(pd.DataFrame({"text": ["red item", "blue item"]}))
     assert known > unknown + 0.3

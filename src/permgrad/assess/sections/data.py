@@ -13,7 +13,7 @@ from permgrad.assess.work import Work
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import keeping_warnings
 from permgrad.data.read.table import blank_codes
-from permgrad.data.splitting import count_shared_rows
+from permgrad.data.splitting import are_expected, count_shared_rows
 from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
@@ -29,11 +29,12 @@ class DataSection:
     ``rows`` and ``class_counts`` (one row per class) are by part. ``columns`` has one row per column of the table.
     ``constant_from`` is the part that the constant was taken from. ``shared_rows`` are test rows equal to a training
     row in every column, ``blank_rows`` those of them without a value, and ``alike_rows`` are equal in the model's
-    columns. ``leaks`` are columns or formulas that predict the target, and ``drift`` compares columns of both parts,
-    see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts
-    that were compared and their ``columns``, see ``permgrad.evaluation.drift``. ``unchecked`` is what the
-    search for leaks, drift and copies of rows needs and does not have. ``together`` says which rows may belong
-    together, see ``permgrad.evaluation.kept_together``.
+    columns. With ``shared_expected``, the first are no more than the columns' own frequencies explain. ``leaks`` are
+    columns or formulas that predict the target, and ``drift`` compares columns of both parts, see
+    ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts that
+    were compared and their ``columns``, see ``permgrad.evaluation.drift``. ``unchecked`` is what the search for leaks,
+    drift and copies of rows needs and does not have. ``together`` says which rows may belong together, see
+    ``permgrad.evaluation.kept_together``.
     """
 
     rows: Mapping[str, int | None]
@@ -43,6 +44,7 @@ class DataSection:
     shared_rows: int | None = None
     blank_rows: int = 0
     alike_rows: int | None = None
+    shared_expected: bool = False
     class_counts: pd.DataFrame | None = None
     notes: Sequence[str] = ()
     card: Mapping[str, str] = field(default_factory=dict)
@@ -104,4 +106,5 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
         "shared_rows": shared,
         "blank_rows": count_shared_rows(first, second[empty]) if shared else 0,
         "alike_rows": shared,
+        "shared_expected": are_expected(first, second, shared),
     }

@@ -50,6 +50,7 @@ def gradients(work: Work) -> None:
     facts = {
         "output": first.outputs[0],
         "rows": len(first.values),
+        **({"part": first.meta["part"]} if "part" in first.meta else {}),
         "baselines": [{name: one.meta.get(name) for name in _REPORTED} for one in explanations.values()],
     }
     work.put(gradients=GradientSection(table=pd.concat(tables, ignore_index=True), facts=facts))

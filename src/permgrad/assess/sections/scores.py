@@ -46,7 +46,7 @@ def scores(work: Work) -> None:
         first, second = ((model.targets(rows), told.guess) for rows, told in (judged, (test, predicted)))
         missed = never_predicted(np.asarray(model.labels), first, second, predicted.called)
         metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
-    metrics |= {name: value for name in ("raised", "blend") if (value := getattr(model.model, f"{name}_", None))}
+    metrics |= {name: value for name in ("raised", "branches") if (value := getattr(model.model, f"{name}_", None))}
     _tell_of_signs(work)
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):

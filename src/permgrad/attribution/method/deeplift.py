@@ -10,6 +10,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.slopes.gradients import differentiable
+from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
@@ -63,6 +64,7 @@ class DeepLift(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        request = of_slopes(request)
         options = request.options
         most = check_whole("references", options["references"], "pass for example 50")
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject

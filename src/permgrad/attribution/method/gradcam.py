@@ -15,6 +15,7 @@ from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.slopes.gradients import differentiable
+from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.base.checks import check_choice, check_flag
@@ -72,6 +73,7 @@ class GradCam(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        request = of_slopes(request)
         options = dict(request.options)
         check_choice("variant", options["variant"], VARIANTS)
         check_choice("upsample", options["upsample"], UPSAMPLING)

@@ -13,6 +13,7 @@ from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.result import build, output_unit
 from permgrad.attribution.slopes.gradients import differentiable
+from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.base.progress import Progress
@@ -54,6 +55,7 @@ class Gradient(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        request = of_slopes(request)
         signed = request.options["signed"]
         slopes, subject = Slopes(request, self.name), request.subject
         values = np.zeros((request.count, len(slopes.space), len(request.targets)))

@@ -40,6 +40,8 @@ _MASKED = 2**24
 _OUTPUTS = 2**20
 #: Bytes, and batches, of the network's inputs that are laid out at once.
 _LAID_OUT_BYTES, _LAID_OUT_BATCHES = 2**20, 16
+#: Bytes of an input that are laid out at a time on a processor, so that they stay in its cache.
+_BLOCK_BYTES = 2**19
 #: Integers as wide as numbers of so many bytes.
 _SAME_WIDTH = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -336,16 +338,19 @@ class Blend:
         return torch.cat(parts, dim=axis)
 
     def _lay_out(self, rows: Tensor, donors: Tensor, keeps: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        request, device = self.request, self.subject.device
         # Positions that nobody owns always keep the row's own value.
-        padded = torch.nn.functional.pad(keeps.to(device), (0, 1), value=True).flatten(0, 1)
+        padded = torch.nn.functional.pad(keeps.to(self.subject.device), (0, 1), value=True)
         placed = []
-        for position, (tensor, background) in enumerate(zip(request.inputs, request.donors, strict=True)):
-            receiving = tensor.index_select(0, rows.to(tensor.device)).to(device)[:, None, None]
-            picked = donors.to(background.device)
-            other = background.index_select(0, picked.reshape(-1)).unflatten(0, picked.shape).to(device)[:, None]
-            mask = self._mask(position, padded).unflatten(0, shape[:2])[:, :, None]
-            placed.append(select(mask, receiving, other).expand(*shape, *tensor.shape[1:]).flatten(0, 2))
+        for position, tensor in enumerate(self.request.inputs):
+            each = shape[1] * shape[2] * tensor[0].numel() * tensor.element_size()
+            if self.subject.device.type != "cpu" or each * shape[0] <= 4 * _BLOCK_BYTES:
+                placed.append(self._placed(position, rows, donors, padded).flatten(0, 2))
+                continue
+            whole = torch.empty(*shape, *tensor.shape[1:], dtype=tensor.dtype)
+            for start in range(0, shape[0], size := max(1, _BLOCK_BYTES // each)):
+                part = slice(start, start + size)
+                whole[part] = self._placed(position, rows[part], donors[part], padded[part])
+            placed.append(whole.flatten(0, 2))
         # Whole batches, so that a network that is read in parts gets few different numbers of rows.
         with torch.no_grad():
             batches = zip(*(receiving.split(self._batch) for receiving in placed), strict=True)
@@ -353,6 +358,16 @@ class Blend:
         outputs = torch.cat(predicted) if len(predicted) > 1 else predicted[0]
         self.evaluations += len(outputs)
         return finite(outputs, "between").cpu().reshape(*shape, -1)
+
+    def _placed(self, position: int, rows: Tensor, donors: Tensor, padded: Tensor) -> Tensor:
+        """Return an input of rows in coalitions ``(n, coalitions, donors, *)``: where ``padded``, of the row itself."""
+        tensor, background, device = self.request.inputs[position], self.request.donors[position], self.subject.device
+        receiving = tensor.index_select(0, rows.to(tensor.device)).to(device)[:, None, None]
+        picked = donors.to(background.device)
+        other = background.index_select(0, picked.reshape(-1)).unflatten(0, picked.shape).to(device)[:, None]
+        mask = self._mask(position, padded.flatten(0, 1)).unflatten(0, padded.shape[:2])[:, :, None]
+        shape = (*padded.shape[:2], donors.shape[1], *tensor.shape[1:])
+        return select(mask, receiving, other).expand(shape)
 
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
         """Return which players are not the same in a row and in all its donors, ``(n, players)``."""

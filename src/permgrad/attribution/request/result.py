@@ -248,8 +248,8 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> Iterator[Fau
     rows = broken(np.abs(predictions) <= LARGEST) if predictions is not None else np.arange(0)
     if len(rows):
         problem = (
-            f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(rows)} of {len(values)} rows (first: "
-            f"row {rows[0]})"
+            f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(rows):,} of {len(values):,} rows "
+            f"(first: row {rows[0]})"
         )
         yield problem, "Check those rows.", "PG040"
     if base is not None and not np.isfinite(base).all():
@@ -261,8 +261,8 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> Iterator[Fau
         causes = ("a root or a power has no slope at 0", "Add a small number under the root")
         cause, advice = ("inputs are missing", "Fill in missing inputs") if missing else causes
         problem = (
-            f"{explanation.method} needs finite gradients, but {len(rows)} of {len(values)} rows have NaN or infinite "
-            f"ones, for example because {cause}"
+            f"{explanation.method} needs finite gradients, but {len(rows):,} of {len(values):,} rows have NaN or "
+            f"infinite ones, for example because {cause}"
         )
         yield problem, f"{advice}, or choose method='shapley' or 'permutation'.", "PG040"
 

@@ -14,6 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, differentiable
 from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SecantIntegral
+from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
@@ -60,7 +61,7 @@ def _settle(
 
 def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     """Return the integrated gradients of any network, with all options of ``IntegratedGradients``."""
-    method = "integrated_gradients"
+    method, request = "integrated_gradients", of_slopes(request)
     slopes, steps = Slopes(request, method, by_path=True), options["steps"]
     averaged = int(options["references"])
     result = Additive(slopes, reference_rows(slopes.places, options["baseline"], averaged, options["reference_class"]))
@@ -108,7 +109,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
         settled = bool(wide.any()) and bool((change[wide] <= gap[wide] / _CLOSING).all())
         why = "the network's outputs jump on the way. Choose method='shapley'"
         warn_user(
-            f"Attributions of {unsettled} of {len(gap)} rows did not settle to {tolerance:g} of the output's range "
+            f"Attributions of {unsettled:,} of {len(gap):,} rows did not settle to {tolerance:g} of the output's range "
             f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g})"
             + (f", and more steps do not close it: {why}." if settled else ". Raise tolerance.")
         )

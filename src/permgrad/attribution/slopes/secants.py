@@ -24,6 +24,7 @@ from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.imaging.render import Renderer
 from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows
+from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import Dropout
 from permgrad.models.network.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale, PooledScale
@@ -213,7 +214,7 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Call
     (NOTHING, "affine", lambda _, slopes, __: slopes, None),
     # An embedded category is a product of two matrices: its `weight` is that product.
     (
-        (nn.Linear, LevelEmbeddingLinear),
+        (nn.Linear, LevelEmbeddingLinear, LinearBranch),
         "affine",
         lambda layer, slopes, _: linear(slopes, layer.weight.detach().T),
         None,
@@ -302,8 +303,10 @@ def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: S
 
 
 # ---- the walk --------------------------------------------------------------------------------------------------------
-#: The name of the chain of random kernels, which are a part of the image's path.
+#: The name of the chain of random kernels, which are a part of the image's path. Chains whose ends are added to what
+#: the head says.
 KERNELS = "kernels"
+_BESIDE = (KERNELS, "linear")
 
 
 class Chain(NamedTuple):
@@ -387,9 +390,7 @@ class SecantLines(Lines):
             if path:
                 values = entered[path]
             else:
-                values = torch.cat(
-                    [layers[-1] for path, layers in zip(self._chains, seen, strict=True) if path != KERNELS], dim=2
-                )
+                values = torch.cat([layers[-1] for layers in self._of_head(seen)], dim=2)
             layers = [values]
             for rule in chain.rest:
                 layers.append(rule.forward(layers[-1].flatten(0, 1)).unflatten(0, values.shape[:2]))
@@ -397,8 +398,13 @@ class SecantLines(Lines):
         return seen
 
     def _outputs(self, seen: list[list[Tensor]]) -> Tensor:
-        """Return the outputs ``(points, lines, outputs)``: the head's, and what kernels add to them."""
-        return seen[-1][-1] + seen[-2][-1] if KERNELS in self._chains else seen[-1][-1]
+        """Return the outputs ``(points, lines, outputs)``: the head's, and what others add to them."""
+        added = [layers[-1] for path, layers in zip(self._chains, seen, strict=False) if path in _BESIDE]
+        return sum(added, start=seen[-1][-1])
+
+    def _of_head(self, seen: list[list[Tensor]]) -> list[list[Tensor]]:
+        """Return the values of the paths that the head joins."""
+        return [layers for path, layers in zip(self._chains, seen, strict=False) if path not in _BESIDE]
 
     @torch.no_grad()
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
@@ -421,26 +427,25 @@ class SecantLines(Lines):
             }
             seen = self._walk(entered)
             readout = self._readout_slopes(self._outputs(seen))
-            widths = [layers[-1].shape[2] for path, layers in zip(self._chains, seen, strict=False) if path != KERNELS]
-            parts = [*self._head.back(readout, seen[-1]).split(widths, dim=2)]
-            parts += [readout] if KERNELS in self._chains else []
-            for path, part, layers in zip(self._chains, parts, seen[:-1], strict=True):
-                slopes = self._chains[path].back(part, layers)
+            widths = [layers[-1].shape[2] for layers in self._of_head(seen)]
+            parts = iter(self._head.back(readout, seen[-1]).split(widths, dim=2))
+            for path, layers in zip(self._chains, seen[:-1], strict=True):
+                slopes = self._chains[path].back(readout if path in _BESIDE else next(parts), layers)
                 # Slopes that are the same in all stretches come once.
                 alike = slopes.shape[0] == 1 < stretches * len(line)
                 wide = slopes.expand(stretches * len(line), *slopes.shape[1:]) if alike else slopes
                 sums[path] = sums.get(path, 0) + wide.unflatten(0, (stretches, len(line))).sum(dim=0)
-        means = []
+        means: dict[str, Tensor] = {}
         for path, chain in self._chains.items():
             slopes = sums[path] / intervals
             for rule in chain.front[::-1]:
                 slopes = rule.back(slopes)
-            means.append(slopes.double().transpose(1, 2))
-        if KERNELS in self._chains:
-            kernels = means.pop()
-            means[-1] = means[-1] + kernels  # they are a part of the image's path
+            means[path] = slopes.double().transpose(1, 2)
+        if KERNELS in means:
+            kernels = means.pop(KERNELS)
+            means["image"] = means["image"] + kernels  # they are a part of the image's path
         difference = (rows[0][owner].double() - references[reference].double())[:, :, None]
-        values = torch.stack([mean * difference for mean in means], dim=1)
+        values = torch.stack([mean * difference for mean in means.values()], dim=1)
         if self._complement:
             # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
             values = torch.cat([values, 0 - values.sum(dim=3, keepdim=True)], dim=3)
@@ -473,6 +478,13 @@ def _before_layers(branch: Any) -> list[Rule]:
     return rules
 
 
+def _layers_of(module: Any, path: str) -> list[nn.Module]:
+    """Return the layers of one path, one behind the other."""
+    if path in _BESIDE:
+        return [module.additive[path], *([] if module.rate is None else [module.rate])]
+    return list(module.table_branch.layers if path == "tabular" else module.image_branch)
+
+
 def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
     """Return a hybrid network as chains of known layers, one for each path and the head, or None if it has others."""
     methods = ("forward", "embed", "fuse")
@@ -483,7 +495,7 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
     head: list[Any] = [rule_of(layer) for layer in module.head]
     chains: dict[str, Chain] = {}
     for path in module.paths:
-        layers = list(module.table_branch.layers if path == "tabular" else module.image_branch)
+        layers = _layers_of(module, path)
         rules: list[Any] = [rule_of(layer) for layer in layers]
         if None in rules:
             return None
@@ -495,7 +507,7 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
             if renderer.overlap == "maximum" and renderer.layout.collisions:
                 return None
             rules = [Rule(renderer, adjoint), *only_seen_windows(renderer, layers, rules)]
-        else:
+        elif path == "tabular":
             rules = [*_before_layers(module.table_branch), *rules]
         split = next((place for place, rule in enumerate(rules) if rule.kind != "affine"), len(rules))
         chains[path] = Chain(rules[:split], rules[split:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -153,8 +154,10 @@ class HybridSubject(EncodedSubject):
         """Return the features as they stand in the image of a row if they have an order: ``order``, a list a line.
 
         Of a layout with channels, each place is a list of them. ``offset``: that of a model of counts is held at 0.
+        ``part``: what is explained, where that is not the whole model.
         """
-        held = {"offset": 0.0} if getattr(self.model, "has_offset_", False) else {}
+        held: dict[str, Any] = {"offset": 0.0} if getattr(self.model, "has_offset_", False) else {}
+        held |= {} if self.part is None else {"part": dict(self.part)}
         layout = getattr(self.model.renderer_, "layout", None)
         if "image" not in self.paths or layout is None or not is_ordered(layout):
             return held
@@ -170,6 +173,14 @@ class HybridSubject(EncodedSubject):
         rows = self.model.encode_rows(inputs)
         encoded = rows.encoded.copy() if rows is inputs else rows.encoded  # the caller's own are left alone
         return (torch.from_numpy(np.ascontiguousarray(encoded)),)
+
+    def without_trees(self) -> HybridSubject:
+        """Return the subject of the network without its trees, whose slope is 0 wherever they have one."""
+        part = copy(self)
+        part.module = self.module.without("trees")
+        part.paths = part.module.paths
+        vars(part)["_folded"] = None
+        return part
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""

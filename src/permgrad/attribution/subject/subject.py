@@ -7,7 +7,7 @@ Every subject predicts. Its other capabilities are methods here, and nobody asks
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class Subject:
     device: torch.device
     dtype: torch.dtype
     coarse: torch.dtype | None = None  # that of outputs or weights in half precision
-    #: the channels in which it shows a raw column, ``"tabular"`` and ``"image"`` (empty: inputs are not encoded)
+    #: the channels in which it shows a raw column, as ``"tabular"`` and ``"image"`` (empty: inputs are not encoded)
     paths: tuple[str, ...] = ()
     model: Any = None  # the fitted estimator, which keeps training rows (None for a plain network)
     preprocessor: Any = None  # the estimator's encoder
@@ -53,6 +53,8 @@ class Subject:
     in_pairs: bool = False  # whether it takes no single row, as where a squeeze() removes the dimension of rows too
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
+    #: where it is a part of a model: its paths, what it is ``without``, and its share of the outputs' variance
+    part: Mapping[str, Any] | None = None
     place: OutputForm | None = None  # the meaning of its maps at one place, where they are compared with masks
     form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)
 

@@ -150,7 +150,7 @@ def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
             found.append(_spelled(one))
     found += [Finding(flag, _names(one for one in columns if flag in one.flags)) for flag in ("names", "whole_texts")]
     texts = _names(one for one in columns if "free_text" in one.flags)
-    found.append(Finding("free_text", texts, {"reader": "from whose words the model learns"}))
+    found.append(Finding("free_text", texts, {"reader": "whose words the model reads where they help"}))
     fused = fused_columns(schema, but_for)
     found.append(Finding("fused", tuple(fused), {"shown": list(fused.values())}))
     return [one for one in found if one.columns]

@@ -9,15 +9,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
 from threadpoolctl import threadpool_limits
 
 from permgrad.base.arrays import Array, Floats
@@ -37,82 +36,19 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_user_json
-from permgrad.evaluation.baselines.boosted import BoostedTrees
 from permgrad.evaluation.metrics import Task, scores_of
+from permgrad.models.libraries.boosted import BoostedTrees
+from permgrad.models.libraries.job import Job, estimator_class
+from permgrad.models.libraries.job import Rows as BaselineRows
 
-if TYPE_CHECKING:
-    from permgrad.models.estimators.prepared import EncodedRows
-
-
-#: Largest number of boosting rounds with early stopping, and their number without validation rows.
-ROUNDS, ROUNDS_WITHOUT_VALIDATION = 1000, 200
 #: What is measured by the clock of a baseline's fit.
 FIT_TIMES = ("fit_seconds", "fit_processor_seconds")
-#: Boosting stops after this number of rounds without a better validation loss.
-PATIENCE = 50
 #: A target's mean is far from 0 from this multiple of its deviation on. Float32 has seven digits.
 _FAR = 1000.0
 #: Rows that the time of a baseline is measured on: the share, the fewest and the most.
 _MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
-
-
-@dataclass(frozen=True)
-class BaselineRows:
-    """Encoded rows ``(rows, encoded)`` and target. ``weights``: how much each row counts.
-
-    ``source``: the rows with their encoder, for a model that contains a network.
-    """
-
-    encoded: Any
-    y: Array
-    source: EncodedRows | None = None
-    weights: Any = None
-
-    def take(self, rows: Array) -> BaselineRows:
-        """Return the rows that a mask or row numbers choose."""
-        places = np.arange(len(self.y))[rows]
-        source = None if self.source is None else self.source.take(places)
-        weights = None if self.weights is None else np.asarray(self.weights)[places]
-        return BaselineRows(_safe_indexing(self.encoded, places), np.asarray(self.y)[places], source, weights)
-
-
-@dataclass(frozen=True)
-class Job:
-    """Rows and settings for the fit of a baseline. ``counts``: by the Poisson loss, where its library has it."""
-
-    task: Task
-    train: BaselineRows
-    validation: BaselineRows | None
-    n_classes: int
-    seed: int
-    threads: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    counts: bool = False
-    estimator: str = ""
-
-    @property
-    def classify(self) -> bool:
-        """True for classification."""
-        return self.task == "classification"
-
-    @property
-    def kind(self) -> Any:
-        """The library's class of estimators. ``estimator`` is the baseline's."""
-        return estimator_class(self.estimator, self.task)
-
-    @property
-    def rounds(self) -> int:
-        """Largest number of boosting rounds."""
-        return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
-
-
+#: What fits a model.
 Fit = Callable[[Job], Any]
-
-
-def estimator_class(place: str, task: str) -> Any:
-    """Return the class at a place such as ``"xgboost:XGB"``: the module, and its name without ``Classifier``."""
-    module, _, stem = place.partition(":")
-    return getattr(import_module(module), f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}")
 
 
 @dataclass(frozen=True)
@@ -133,8 +69,8 @@ class Baseline:
 
     ``estimator``: where the package has it, see ``estimator_class``. ``costly`` ones take minutes instead of seconds,
     and are fitted only when they are named. ``extra`` is empty where permgrad itself needs the package. ``file`` is the
-    ending of the file that a fitted one is saved in (npz: of its trees, with other arrays; of a blend, its network's
-    folder), empty where it is only for comparison.
+    ending of the file that a fitted one is saved in (npz: of its trees, with other arrays), empty where it is only for
+    comparison.
     """
 
     name: str
@@ -162,7 +98,7 @@ class Baseline:
         """
         job = replace(job, estimator=self.estimator)
         y, held = job.train.y, job.validation
-        if job.classify or job.counts or self.name == BLEND or not 0 < np.std(y) < np.abs(np.mean(y)) / _FAR:
+        if job.classify or job.counts or not 0 < np.std(y) < np.abs(np.mean(y)) / _FAR:
             return self.fit(job)
         by = float(np.mean(y))
         held = held and replace(held, y=held.y - by)
@@ -171,13 +107,6 @@ class Baseline:
 
 
 baselines: Registry[Baseline] = Registry("baseline")
-#: The network with a boosted model, the first of these that is installed: the best ones first.
-BLEND, BOOSTED = "blend", ("catboost", "lightgbm", "xgboost", "histogram_boosting")
-
-
-def boosted_model() -> str:
-    """Return the name of the boosted model of a blend."""
-    return next(name for name in BOOSTED if baselines.get(name).available())
 
 
 def check_available(names: Iterable[str]) -> None:
@@ -192,7 +121,6 @@ def check_available(names: Iterable[str]) -> None:
 def check_savable(name: str) -> None:
     """Refuse a baseline that is not installed, or whose file needs a package that is missing."""
     check_available([name])
-    name = boosted_model() if name == BLEND else name
     if baselines.get(name).file == "skops":
         check_skops(repr(name))
 

@@ -17,11 +17,10 @@ import numpy as np
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, listed, must, turned, warn_user
 from permgrad.base.late import optional
-from permgrad.evaluation.baselines.boosted import BoostedTrees, link_of
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
-from permgrad.models.save.folders import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, read_part, write_model
-from permgrad.models.save.saving import load
+from permgrad.models.libraries.boosted import BoostedTrees, link_of
+from permgrad.models.save.folders import OTHERS_VERSION, check_target, read_part, write_model
 from permgrad.models.trees import Trees
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
@@ -35,8 +34,6 @@ _TREES = (
     *(f"sklearn._loss.loss.Half{name}" for name in _LOSSES),
     *(f"sklearn._loss._loss.CyHalf{name}" for name in _LOSSES),
 )
-#: What holds the checksums of the other files of a blend's network.
-_NETWORK_FILE = f"{NETWORK}/{DESCRIPTION}"
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -44,8 +41,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     """Write a fitted ``TableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     is_own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
-    blend = model.blend_
-    library = fitted.model if blend is None else fitted.model.boosted
+    library = fitted.model
     library = library.read() if isinstance(library, LazyModel) else library
     library, shift = (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     file = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
@@ -61,7 +57,6 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         "target_mean": getattr(model, "target_mean_", None),
         **({"loss": model.loss} if model.counts else {}),
         **({} if shift is None else {"shift": shift}),
-        **({} if blend is None else {"blend": blend}),
         **({} if file is None else {"file": file}),
     }
     arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
@@ -75,11 +70,9 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         description["images_of_columns"], weights = images.to_dict(), images.weights()
 
     def write(folder: Path) -> None:
-        if blend is not None and blend["network"] > 0:
-            fitted.model.network.save(folder / NETWORK, keep_rows=False)
         if isinstance(library, FileModel):
             shutil.copyfile(library.path, folder / "fitted.onnx")
-        elif not isinstance(library, BoostedTrees) and blend is None:
+        elif not isinstance(library, BoostedTrees):
             _write_skops(library, folder / "fitted.skops")
 
     write_model(model, target, OTHERS_VERSION, description, arrays, weights, np.array([fitted.seconds]), write)
@@ -101,8 +94,8 @@ def _write_skops(model: Any, path: Path) -> None:
 class LazyModel:
     """A fitted model that is read from its file when it first predicts: a page is made again without its library."""
 
-    def __init__(self, source: Path, description: Mapping[str, Any], trust: Sequence[str], boosted: Any) -> None:
-        self._facts: Any = (source, description, trust, boosted)
+    def __init__(self, source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> None:
+        self._facts: Any = (source, description, trust)
         self._model: Any = None
 
     def __getattr__(self, name: str) -> Any:
@@ -119,10 +112,8 @@ class LazyModel:
 
 def read_boosted(description: Mapping[str, Any], arrays: Mapping[str, Any], encoded: int) -> BoostedTrees | None:
     """Return the trees of a saved model, if it is one of trees."""
-    blend = description.get("blend")
-    name = description["model"] if blend is None else blend["boosted"]
-    is_left_out = blend is not None and blend["network"] >= 1
-    if name is None or baselines.get(name).file != "npz" or is_left_out:
+    name = description["model"]
+    if name is None or baselines.get(name).file != "npz":
         return None
     trees, classify = Trees.from_arrays(arrays, encoded), description["task"] == "classification"
     must(
@@ -132,23 +123,7 @@ def read_boosted(description: Mapping[str, Any], arrays: Mapping[str, Any], enco
     return BoostedTrees(trees, link_of(trees, classify=classify, counts=description.get("loss") == "poisson"))
 
 
-def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str], boosted: Any) -> Any:
-    """Return the fitted model: the library's, or a blend of boosted trees and a network."""
-    blend = description.get("blend")
-    if blend is None:
-        return _read_library(source, description, trust)
-    from permgrad.evaluation.baselines.networks import Blend  # few models are one
-    from permgrad.models.estimators.mix import Mix
-
-    mix = Mix(**{field: value for field, value in blend.items() if field != "boosted"})
-    network = None
-    if mix.network > 0:
-        read_part(source / _NETWORK_FILE, description, "the network's description", lambda _: {})
-        network = load(source / NETWORK)
-    return Blend(network, boosted, blend["boosted"], mix)
-
-
-def _read_library(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
+def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
     """Return the library's model, once its file is the one that was saved."""
     file, name = description.get("file"), description["model"]
     path = source / ("fitted.skops" if file is None else "fitted.onnx")

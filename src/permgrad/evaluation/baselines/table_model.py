@@ -24,12 +24,13 @@ from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import Schema
 from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.file_model import FileModel
-from permgrad.evaluation.baselines.fitting import BLEND, BaselineRows, FittedBaseline, baselines
+from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
 from permgrad.evaluation.baselines.saved import LazyModel, read_boosted, save
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
 from permgrad.models.estimators.prepared import EncodedRows
+from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
@@ -48,7 +49,6 @@ class _Learned(BaseEstimator):
     fitted_: FittedBaseline
     classes_: Array
     held_out_: HeldOut | None
-    blend_: Mapping[str, Any] | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -76,7 +76,6 @@ class TableModel(_Learned):
         fitted_: the ``FittedBaseline``.
         held_out_: what rows held out of training say of the errors, for intervals and sets. None without any.
         target_mean_: mean of the training targets. Regression only.
-        blend_: how much the network of a blend counts. None for other models.
     """
 
     model: Any = "lightgbm"
@@ -104,8 +103,6 @@ class TableModel(_Learned):
     @property
     def label(self) -> str:
         """The model's name for people."""
-        if self.blend_ is not None:
-            return f"blend of network and {baselines.get(self.blend_['boosted']).label}"
         if isinstance(self.model, str):
             return baselines.get(self.model).label_for(self.task, counts=self.counts)
         if self.model is None:  # it was read from a file
@@ -114,28 +111,16 @@ class TableModel(_Learned):
             return self.model.label
         return type(self.model[-1] if hasattr(self.model, "steps") else self.model).__name__
 
-    def network(self) -> Any:
-        """Return the untrained network of a blend."""
-        from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor  # only a blend has one
-
-        options = {name: getattr(self, name) for name in ("random_state", "text_encoder", "image_encoder", "device")}
-        kind = HyNNClassifier if self.task == "classification" else HyNNRegressor
-        options |= {"loss": self.loss} if self.counts else {}
-        return kind(progress=False, **options, **self.encoding or {})
-
     # ---- fitting -----------------------------------------------------------------------------------------------------
     def fit_encoder(
         self, X: Any, schema: Schema | None = None, *, y: Any, sample_weight: Any = None, dependence: Any = None
     ) -> EncodedRows:
-        """Fit the encoder on training rows, and return them with their encoding: of a blend, its network's."""
-        if self.model == BLEND:
-            rows: EncodedRows = self.network().fit_encoder(X, schema, y=y, dependence=dependence)
-            self.preprocessor_ = rows.encoder
-            return rows
+        """Fit the encoder on training rows, and return them with their encoding."""
         from permgrad.models.estimators.presets import get_preset  # loads torch
 
         frame = as_frame(X)
-        numeric: Any = get_preset("default").numeric
+        # A line is of the numbers themselves, not of clipped ones.
+        numeric: Any = "standard" if self.model == "linear" else get_preset("default").numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
         encoder.fit(X, schema=schema)
         if encoder.schema_.of_kind("image"):
@@ -153,15 +138,12 @@ class TableModel(_Learned):
         target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units, **weights)
         return EncodedRows(frame, encoder, encoder.learn(frame, target))
 
-    def fit(
-        self, X: Any, y: Any, eval_set: Any = None, *, weights: Any = None, dependence: Any = None, network: Any = None
-    ) -> Self:
+    def fit(self, X: Any, y: Any, eval_set: Any = None, *, weights: Any = None, dependence: Any = None) -> Self:
         """Fit on training rows, a frame or ``EncodedRows``.
 
         ``eval_set``: rows and targets that stop the training early, where the model has such a stop, and tell how large
         its errors are, perhaps with their weights. Their classes are among those of the training rows. ``dependence``:
-        of these rows. ``weights``: of the training rows, with an ``eval_set``, but not for a blend. ``network``: of a
-        blend, where it is trained already on the same ``EncodedRows``.
+        of these rows. ``weights``: of the training rows, with an ``eval_set``.
         """
         y = np.asarray(y)
         if eval_set is None and isinstance(self.model, str) and self.validation_fraction:
@@ -184,9 +166,6 @@ class TableModel(_Learned):
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
             options |= {"options": self.settings or {}, "counts": self.counts}
-            if self.model == BLEND:
-                network = self.network() if network is None else network
-                options["options"] = {"network": network, "dependence": dependence}
             self.fitted_ = fitting.fit_baseline(
                 self.model, self.task, self._readable(rows, y, weights), held_rows, threads=self.threads, **options
             )
@@ -195,7 +174,6 @@ class TableModel(_Learned):
             self.fitted_ = fitting.fit_estimator(self.model, self.label, self._readable(rows), y, weights, **options)
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes
-        self.blend_ = self.fitted_.model.facts() if self.model == BLEND else None
         self._learn_errors(stopping, dependence)
         return self
 
@@ -233,7 +211,7 @@ class TableModel(_Learned):
             codes = self.preprocessor_.na
             return frame if not codes else blank_codes(frame, codes)
         rows = self.encode_rows(X)
-        return BaselineRows(rows.encoded, y, rows, weights)
+        return BaselineRows(rows.encoded, y, weights)
 
     @_if_encoded
     def of_encoded(self) -> Any:
@@ -358,10 +336,9 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     else:
         model.target_mean_ = float(description["target_mean"])
     model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
-    model.blend_ = description.get("blend")
     boosted = read_boosted(description, arrays, len(encoder.encoded_names_))
-    is_boosted, (seconds, processor) = boosted and model.blend_ is None, map(float, description["seconds"])
-    fitted: Any = boosted if is_boosted else LazyModel(source, description, trust, boosted)
+    fitted: Any = LazyModel(source, description, trust) if boosted is None else boosted
+    seconds, processor = map(float, description["seconds"])
     model.fitted_ = FittedBaseline(
         name or str(description["label"]), fitted, seconds, getattr(model, "classes_", classes), arrays["seen"],
         processor, model.counts,

@@ -36,6 +36,7 @@ from permgrad.models.estimators.learned import learn_from_held_out
 from permgrad.models.estimators.prepared import EncodedRows, Prepared, check_hooks, nothing_varies
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
+from permgrad.models.estimators.share import branch_words
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
@@ -69,6 +70,7 @@ class HyNNBase(BaseEstimator):
     class_weights_: Floats
     calibration_: Calibration
     held_out_: HeldOut | None
+    branches_: dict[str, dict[str, Any]]
     target_mean_: float
     target_scale_: float
 
@@ -157,7 +159,8 @@ class HyNNBase(BaseEstimator):
 
         The files are read once before training, and once per epoch. Scales, levels, class weights and the target's
         scale are those of all training rows. Types come from up to 100,000 rows spread over the table, layout and
-        background from a uniform sample. A table that fits into one block is trained on as by ``fit``.
+        background from a uniform sample. A table that fits into one block is trained on as by ``fit``, without trees
+        and a line beside the network.
 
         Args:
             path: a Parquet file, or a folder. Files are read in the order of their names.
@@ -539,9 +542,10 @@ class HyNNBase(BaseEstimator):
         save(self, folder, overwrite=overwrite, keep_rows=keep_rows)
 
     def summary(self) -> str:
-        """Return the network's branches, shapes and parameter counts as text."""
+        """Return the network's branches, shapes and parameter counts, and which were tried beside it, as text."""
         check_is_fitted(self, "module_")
-        return summarize(self.module_)
+        tried = [branch_words(name, facts) for name, facts in getattr(self, "branches_", {}).items()]
+        return "\n".join([summarize(self.module_), *tried])
 
     def __getstate__(self) -> dict[str, Any]:
         """Bring the network to the processor, so that a pickle opens on any machine."""

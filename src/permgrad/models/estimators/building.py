@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.errors import InputError, listed
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
@@ -152,6 +153,13 @@ def build_network(
 ) -> Prepared:
     """Fit the layout on encoded training rows, or a sample of them, and build the network."""
     model.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
+    if settings.beside_by_name and settings.beside and (validation is None or not isinstance(rows, Rows)):
+        wants = f"branches that name {listed(settings.beside, 2, repr)} need"
+        problem = f"{wants} rows held out of training, but there are none"
+        hint = "Pass validation_fraction=0.1 or an eval_set."
+        if not isinstance(rows, Rows):
+            problem, hint = f"{wants} all rows in memory, and fit_stream reads them from files", "Use fit."
+        raise InputError(problem, hint=hint, code="PG006")
     settings, fitted = place_columns(model, settings, encoded, coded)
     encoder, layout = model.preprocessor_, settings.layout
     network = dataclasses.replace(settings.network, random_kernels=0)  # they come after training
@@ -194,4 +202,5 @@ def build_network(
     options, seed = settings.training_for(len(rows)), derive_seed(model.seed_, "training")
     job = TrainingJob(model.module_, rows, validation, options, seed, model.progress, columns=encoder.encoded_names_)
     kernels = 0 if rates else settings.network.random_kernels  # a sum with theirs could fall below 0
-    return Prepared(job, model.module_, settings.device, validation_weight, random_kernels=kernels)
+    beside: dict[str, Any] = {"beside": settings.beside, "beside_by_name": settings.beside_by_name}
+    return Prepared(job, model.module_, settings.device, validation_weight, random_kernels=kernels, **beside)

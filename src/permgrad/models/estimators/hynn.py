@@ -23,7 +23,7 @@ class _Arguments(HyNNBase):
 
     preset: Any = "default"
     network: Mapping[str, Any] | None = None
-    branches: tuple[str, ...] | None = None
+    branches: str | tuple[str, ...] = "auto"
     image: Literal["auto", "always", "never"] = "auto"
     layout: Any = None
     pixels: int = 20
@@ -62,11 +62,15 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ``{"base": "default", "optimizer": "sgd", "patience": 20}``. docs/the-default-network.md lists the settings.
         network: network options that replace the preset's, see ``NetworkOptions``. One alone can be set with
             ``set_params(network__dropout=0.2)``.
-        branches: ``"tabular"``, ``"image"`` (of the row), or both: how a row is read. Texts and photos are then read as
-            well, as far as the table has any. If ``"text"`` or ``"photo"`` is among the names, exactly the columns of
-            the named kinds are read: ``("text",)`` trains on texts alone, ``("tabular", "text")`` leaves photos out.
-            For the table alone, leave columns out by name, ``kinds={"review": "identifier"}``. None: the preset's,
-            which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
+        branches: ``"auto"``, or the names of those that read a row. ``"tabular"``, ``"image"`` (of it): the network.
+            Texts and photos are then read as well, as far as the table has any. If ``"text"`` or ``"photo"`` is among
+            the names, exactly the columns of the named kinds are read: ``("text",)`` trains on texts alone,
+            ``("tabular", "text")`` leaves photos out. For the table alone, leave columns out by name,
+            ``kinds={"review": "identifier"}``. ``"linear"`` (ridge, logistic or Poisson regression) and ``"trees"``
+            (gradient boosting: CatBoost, else LightGBM, XGBoost, scikit-learn's) stand beside the network: what they
+            say is added to its outputs, with shares that held-out rows choose. ``"auto"``: the preset's, which is
+            ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table. With preset ``"default"``
+            also trees and a line, each if the loss of a held-out row is less by more than its standard error.
         image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
             order of the columns tells something, as of a curve or a picture, which is tested on training rows, see
             ``order_``. A ``layout`` or ``branches`` that you pass, and other presets, are followed as they are.
@@ -115,6 +119,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         preprocessor_ (TableEncoder): the table's encoder.
         renderer_ (Renderer): draws the images. None without the image branch.
         order_ (Order): what the test for an order of the columns found. None where it was not asked.
+        branches_ (dict): for ``"trees"`` and ``"linear"``, where they were tried, ``kept``, ``label`` (of the library),
+            ``share`` of the outputs with its interval ``ci_low``, ``ci_high``, and by how much they make the loss of a
+            held-out row smaller: ``gain``, its ``std_error``, and the ``rows``.
         history_ (DataFrame): epoch, train_loss, validation_loss, learning_rate, seconds.
         best_epoch_ (int): the epoch whose weights were kept.
         background_, background_target_ (arrays): encoded training rows kept for explanations, and their class indexes.
@@ -262,8 +269,7 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         The intervals hold the truth of at least the share ``coverage`` of new rows, if these are drawn like the rows
         held out of training: split conformal prediction (Vovk, Gammerman & Shafer 2005). The truth is as often below as
         above them. Errors are divided by a scale learned from training rows (Papadopoulos et al. 2002), so that
-        intervals are wide where errors are large. They lie around a mean of the network and boosted trees, weighted by
-        held-out rows. Where trees count, a few predictions are outside their interval.
+        intervals are wide where errors are large.
 
         Args:
             X: table ``(rows, features)``.

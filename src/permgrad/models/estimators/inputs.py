@@ -161,7 +161,7 @@ def _check_column(values: Array, rows: int | None, what: str) -> Iterator[Fault]
         problem = "Complex data not supported: y must be real"
         yield problem, "Fit its real and imaginary part separately.", "PG015"
     if count := int(pd.isna(values).sum()):
-        problem = f"{count} of {len(values)} values of y {by_count(count, 'is', 'are')} missing (NaN)"
+        problem = f"{count:,} of {len(values):,} values of y {by_count(count, 'is', 'are')} missing (NaN)"
         yield problem, f"Leave {by_count(count, 'that row', 'those rows')} out.", "PG015"
     if rows is not None and len(values) != rows:
         problem = f"X and {what} have inconsistent numbers of rows: X has {rows} and {what} has {len(values)}"

@@ -2,7 +2,7 @@
 
 Rows that no training step saw are scored by how far the model was off. A new row's interval ends at the scores' order
 statistics. If new rows are drawn like those, it holds the truth with a probability of at least the coverage, whatever
-the model (Vovk, Gammerman & Shafer 2005, chapter 4). The centre of a number's interval is a mean of network and trees.
+the model (Vovk, Gammerman & Shafer 2005, chapter 4). A number's interval lies around its prediction.
 Errors are divided by a scale that depends on the row (Papadopoulos et al. 2002). Classes are scored by 1 − their
 probability (Sadinle, Lei & Wasserman 2019).
 """
@@ -16,12 +16,9 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from permgrad.base import threads
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, must, warn_user
-from permgrad.models.reading_trees import read_trees
-from permgrad.models.trees import Trees
 
 Places: TypeAlias = Integers
 #: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
@@ -39,8 +36,8 @@ class HeldOut:
 
     Attributes:
         x: the rows as the network sees them, float32 ``(rows, encoded)``. Of a model without its rows ``(0, encoded)``.
-        scores: of numbers (truth − centre) / scale, standardised. Of classes 1 − the true one's probability.
-        scale, trees, weight: of numbers. Trees move the centre away from the prediction, by their weight.
+        scores: of numbers (truth − prediction) / scale, standardised. Of classes 1 − the true one's probability.
+        scale: of numbers.
         codes: of classes the position of each row's class, int64 ``(rows,)``.
         dependence: which rows depend on each other, where that is known.
     """
@@ -48,28 +45,22 @@ class HeldOut:
     x: Floats32
     scores: Floats
     scale: Scale | None = None
-    trees: Trees | None = None
-    weight: float = 0.0
     codes: Integers | None = None
     dependence: Dependence | None = None
 
     @classmethod
     def of_numbers(cls, held: Sample, learned: Sample, dependence: Dependence | None = None) -> Self:
-        """Return the scores of held-out rows, with trees and a scale learned from training rows."""
+        """Return the scores of held-out rows, with a scale learned from training rows."""
         (x, y, predicted), (held_x, held_y, held_predicted) = learned, held
-        trees, weight, across = fit_trees(x, y, *held)
-        errors = y - predicted - weight * (across - predicted)
         left = held_y - held_predicted
-        if trees is not None:
-            left = left - weight * (trees(held_x)[:, 0] - held_predicted)
-        sizes = [np.abs(errors), np.abs(left)]
+        sizes = [np.abs(y - predicted), np.abs(left)]
         columns, held_columns = _columns(x, predicted), _columns(held_x, held_predicted)
         scale = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
         if min(each.mean() for each in sizes) > 0:
             # Errors of exactly 0 would make the scale of a row 0 as well.
             sizes = [each + 1e-3 * each.mean() for each in sizes]
             scale = fit_scale(columns, sizes[0], held_columns, sizes[1])
-        return cls(held_x, left / scale(held_columns), scale, trees, weight, dependence=dependence)
+        return cls(held_x, left / scale(held_columns), scale, dependence=dependence)
 
     def fewest(self, coverage: float) -> int:
         """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
@@ -84,9 +75,6 @@ class HeldOut:
             arrays[f"held_out.{self.dependence.argument[0]}"] = self.dependence.codes
         if self.scale is not None:
             arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
-        if self.trees is not None:
-            arrays |= {f"held_out.{name}": part for name, part in self.trees.arrays().items()}
-            arrays["held_out.weight"] = np.array(self.weight)
         return arrays
 
     @classmethod
@@ -95,14 +83,9 @@ class HeldOut:
         x, scores, edges, steps = (arrays.get(f"held_out.{name}") for name in ("x", "scores", "edges", "steps"))
         if x is None or scores is None:
             return None
-        scale = trees = None
-        weight = np.array(0.0)
+        scale = None
         if edges is not None and steps is not None:
             scale = Scale(edges, steps)
-        if "held_out.weight" in arrays:
-            trees, weight = Trees.from_arrays(arrays, encoded, "held_out."), arrays["held_out.weight"]
-            must(weight.shape == () and 0 <= weight <= 1, f"trees with the weight {weight}")
-            must(len(trees.base) == 1, "trees of several outputs in intervals of numbers")
         fits = x.dtype == np.float32 and x.shape in ((len(scores), encoded), (0, encoded)) and scores.ndim == 1
         must(fits, f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
         parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
@@ -114,19 +97,16 @@ class HeldOut:
             must(fits, f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
         codes, dependence = _codes(arrays, "codes", len(scores)), _dependence(arrays, len(scores))
         must(scale is not None or codes is not None, "held-out rows of classes without their classes")
-        return cls(x, scores, scale, trees, float(weight), codes, dependence)
+        return cls(x, scores, scale, codes, dependence)
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
         assert self.scale is not None
-        centre = predicted
-        if self.trees is not None:
-            centre = predicted + self.weight * (self.trees(np.asarray(encoded))[:, 0] - predicted)
         around = np.empty((len(predicted), 2))
         for rows, scores, outside, own in self._by_group(encoded, columns, coverage):
             last = len(scores) - 1
             around[rows] = scores[[max(outside // 2 - own, 0), min(last + own - (outside + 1) // 2, last)]]
-        return np.asarray(centre[:, None] + around * self.scale(_columns(encoded, predicted))[:, None])
+        return np.asarray(predicted[:, None] + around * self.scale(_columns(encoded, predicted))[:, None])
 
     def members(
         self, encoded: Any, probabilities: Floats, coverage: float, columns: Places, *, by_class: bool = False
@@ -304,42 +284,3 @@ def fit_scale(columns: Floats, errors: Floats, held_columns: Floats, held_errors
         if waited == _PATIENCE:
             break
     return Scale(edges, best)
-
-
-# ---- where it lies ---------------------------------------------------------------------------------------------------
-#: Trees, and the fewest training and held-out rows for them. Parts of all columns together, which decide the time.
-_TREES, _FEWEST, _FEWEST_HELD, _PARTS = 200, 60, 20, 6_000
-
-
-def fit_trees(
-    encoded: Array, y: Floats, held_encoded: Array, held_y: Floats, held_predicted: Floats
-) -> tuple[Trees | None, float, Floats]:
-    """Return boosted trees (Friedman 2001), which on some tables err less, their weight, and where the others lie.
-
-    The weight is that of the least squared error on held-out rows, from 0 to 1. Trees of the weight 0 are None. The
-    others: for each training row what the trees of the other half of the rows predict.
-    """
-    if len(y) < _FEWEST or len(held_y) < _FEWEST_HELD:
-        return None, 0.0, y
-    import torch  # not needed to read a model of another library
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1 if threads.forked else torch.get_num_threads(), user_api="openmp"):
-        trees = _boost(encoded, y)
-        apart = trees(held_encoded)[:, 0] - held_predicted
-        size = float(apart @ apart)
-        weight = float(np.clip(apart @ (held_y - held_predicted) / size, 0, 1)) if size else 0.0
-        across = np.empty(len(y))
-        half = np.arange(len(y)) % 2 == 0
-        for rows in (half, ~half) if weight else ():
-            across[rows] = _boost(encoded[~rows], y[~rows])(encoded[rows])[:, 0]
-    return (trees, weight, across) if weight else (None, 0.0, y)
-
-
-def _boost(encoded: Array, y: Floats) -> Trees:
-    """Return the trees of scikit-learn's histogram boosting."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    bins = int(np.clip(_PARTS // encoded.shape[1], 15, 255))
-    model = HistGradientBoostingRegressor(max_iter=_TREES, max_bins=bins, early_stopping=False, random_state=0)
-    return read_trees(model.fit(encoded, y))

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from torch import Tensor
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.random import generator
+from permgrad.models.estimators.beside import LEAST_SHARE, add_branches
 from permgrad.models.estimators.calibration import Calibration, best_temperature, class_logits, fit_calibration
 from permgrad.models.estimators.intervals import CELLS, MOST_HELD, MOST_LEARNED, HeldOut, Sample
-from permgrad.models.estimators.mix import Mix
 from permgrad.models.estimators.prepared import Prepared
+from permgrad.models.estimators.share import FEWEST, Share, row_losses
 from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.blocks import RandomKernels
 from permgrad.models.train.rows import Rows
@@ -32,6 +32,7 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     """Learn how outputs become probabilities, and how large errors are."""
     held, learned = prepared.job.validation_rows, prepared.job.train_rows
     _add_random_kernels(model, prepared)
+    add_branches(model, prepared)
     if model.task == "classification":
         model.calibration_ = Calibration()
         if model.calibration is not None:
@@ -82,11 +83,9 @@ def _raise_to(model: Any, held: Rows, weights: Floats, between: Dependence) -> f
     return shift * model.target_scale_
 
 
-#: Training rows that the readout is fitted to, at most, and held-out rows for a share, at least.
-_MOST_ROWS, _FEWEST_HELD = 5000, 10
+#: Training rows that the readout is fitted to, at most.
+_MOST_ROWS = 5000
 _PENALTIES: Floats = np.logspace(-2, 5, 15)
-#: A share of the outputs below which kernels are left out: they would cost more time than they are worth.
-_LEAST_SHARE = 0.05
 #: Rows whose pixels give the scale.
 _SCALED = 128
 
@@ -100,7 +99,7 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     held, learned, network = prepared.job.validation_rows, prepared.job.train_rows, model.module_
     if not prepared.random_kernels or network.image_branch is None or network.kernels is not None:
         return
-    if held is None or len(held) < _FEWEST_HELD or not isinstance(learned, Rows):
+    if held is None or len(held) < FEWEST or not isinstance(learned, Rows):
         return
     rng, device = generator(model.seed_, "random kernels"), next(network.parameters()).device
     rows = learned.take(torch.from_numpy(np.sort(rng.permutation(len(learned))[:_MOST_ROWS])))
@@ -117,20 +116,18 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     matrix, offset = _readout(seen(rows.x), rows, classes=len(getattr(model, "classes_", ())))
     outputs, said = model.predict_encoded(held.x.numpy()), seen(held.x) @ matrix + offset
     y, between = held.y.numpy(), prepared.dependence
-    guesses: tuple[Floats, Floats]
-    if model.task == "classification":
-        guesses = softmax(class_logits(outputs), axis=1), softmax(said, axis=1)
-    else:
-        guesses, y = (outputs[:, 0].astype(np.float64), said[:, 0]), y.astype(np.float64)
-    share = 1 - Mix.learn(guesses, y, seed=model.seed_, dependence=between).network
-    if share < _LEAST_SHARE:
+    classes = model.task == "classification"
+    outputs = class_logits(outputs) if classes else outputs.astype(np.float64)
+    losses = row_losses(y if classes else y.astype(np.float64), classes=classes)
+    share = Share.learn(outputs, said, losses, seed=model.seed_, dependence=between).share
+    if share < LEAST_SHARE:
         return
     if said.shape[1] > network.outputs:  # two classes share a logit
         matrix, offset = matrix[:, 1:] - matrix[:, :1], offset[1:] - offset[:1]
     assert kernels.readout is not None
     kernels.readout.weight.data.copy_(torch.from_numpy(matrix.T))
     kernels.readout.bias.data.copy_(torch.from_numpy(offset))
-    network.add_kernels(kernels, min(share, 1 - _LEAST_SHARE))
+    network.add_kernels(kernels, min(share, 1 - LEAST_SHARE))
     model.network_options_ = network.options.to_dict()
 
 

@@ -83,6 +83,7 @@ class Prepared:
         validation_weight: weights of the validation rows, ``(rows,)``, without those of their classes.
         dependence: which validation rows depend on each other, where that is known.
         random_kernels: how many are fitted after training.
+        beside: branches beside the network that are then tried, and whether they are kept in any case.
     """
 
     job: TrainingJob
@@ -91,6 +92,8 @@ class Prepared:
     validation_weight: Floats
     dependence: Dependence | None = None
     random_kernels: int = 0
+    beside: tuple[str, ...] = ()
+    beside_by_name: bool = False
 
     def with_epochs(self, most: int, parts: int = 1) -> Prepared:
         """Return the same training of at most so many epochs, each on one of ``parts`` of the rows in turn."""

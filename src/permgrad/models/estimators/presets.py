@@ -15,7 +15,7 @@ from permgrad.base.checks import MOST, check_choice, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown, two_sentences
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_user_json
-from permgrad.models.network.network import PATHS, check_paths
+from permgrad.models.network.network import ADDITIVE, PATHS, check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import TrainingOptions
 
@@ -34,6 +34,7 @@ class Preset:
         validation_fraction: share of the rows held out of training when nobody brings validation rows.
         pairs_as_levels: whether a column of yes and no is one-hot like any other category, instead of one 0/1 column.
         seeks_order: whether ``image="auto"`` draws images only of columns in whose order something can be read.
+        beside: branches beside the network that are tried, and kept where they pay: ``"linear"``, ``"trees"``.
         max_levels: levels of a category that are columns of their own. A category with more has scores instead, see
             ``TableEncoder``. In published networks, and in a stream, the rarer ones share one "other". None: 50, or 256
             for networks that read the table only and embed large categories.
@@ -45,6 +46,7 @@ class Preset:
     network: NetworkOptions
     training: Mapping[str, Any]
     branches: tuple[str, ...] = PATHS
+    beside: tuple[str, ...] = ()
     class_weight: str | None = None
     validation_fraction: float = 0.1
     pairs_as_levels: bool = False
@@ -57,7 +59,7 @@ class Preset:
         # The loss is the task's, unless it is named.
         defaults = {field.name: field.default for field in dataclasses.fields(TrainingOptions) if field.name != "loss"}
         entries = {name: getattr(self, name) for name in _own_settings()}
-        entries |= {"network": self.network.to_dict(), "branches": list(self.branches)}
+        entries |= {"network": self.network.to_dict(), "branches": list(self.branches), "beside": list(self.beside)}
         return {**entries, **defaults, **self.training}
 
 
@@ -104,6 +106,7 @@ DEFAULT = presets.register("default")(
             "label_smoothing": 0.1,
             "refinement": True,
         },
+        beside=ADDITIVE,
         seeks_order=True,
     )
 )
@@ -184,6 +187,10 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: not value or (isinstance(value, (list, tuple)) and set(map(str, value)) <= set(PATHS)),
         f"list some of {', '.join(map(repr, PATHS))}",
     ),
+    "beside": (
+        lambda value: isinstance(value, (list, tuple)) and set(map(str, value)) <= set(ADDITIVE),
+        f"list some of {', '.join(map(repr, ADDITIVE))}, or none",
+    ),
     "class_weight": (
         lambda value: value is None or (isinstance(value, str) and value in CLASS_WEIGHTS),
         f"be null or one of {', '.join(map(repr, CLASS_WEIGHTS))}",
@@ -219,4 +226,5 @@ def preset_from_dict(content: Mapping[str, Any], source: str = "The mapping", *,
     changes["network"] = dataclasses.replace(base.network, **network)
     changes["training"] = {**base.training, **{name: content[name] for name in training if name in content}}
     changes["branches"] = check_paths(content.get("branches", base.branches))
+    changes["beside"] = tuple(name for name in ADDITIVE if name in content.get("beside", base.beside))
     return dataclasses.replace(base, **changes)

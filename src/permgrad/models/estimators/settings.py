@@ -13,14 +13,14 @@ from typing import Any
 import torch
 
 from permgrad.base.checks import MOST, check_choice, is_number, is_whole
-from permgrad.base.errors import InputError, did_you_mean, shown, unknown
+from permgrad.base.errors import InputError, did_you_mean, listed, shown, unknown
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.layout import is_foreign, layouts, make_layout
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.encoders import image_encoders, is_text_encoder, text_encoders
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
-from permgrad.models.network.network import PATHS
+from permgrad.models.network.network import ADDITIVE, PATHS
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
@@ -40,6 +40,8 @@ _CURVE_KERNEL = 5
 #: smallest by chance, or before the table's branch grows too sure, while the rate is high and weights are worse.
 _ORDERED_EPOCHS, _ORDERED_KEPT = 40, 0.75
 
+#: What ``branches`` is by itself: those of the preset, and those beside them that pay.
+AUTO = "auto"
 #: Branches that name kinds of columns, each with the kind as types of columns have it.
 KINDS_OF_BRANCHES = {"text": "text", "photo": "image"}
 MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
@@ -215,6 +217,9 @@ class FitSettings:
     fixed: frozenset[str] = frozenset()
     #: kinds of columns that ``branches`` leaves out: "text", "image", and "table" for all others
     left_out: frozenset[str] = frozenset()
+    #: branches beside the network that are tried, and whether they were named, and so are kept in any case
+    beside: tuple[str, ...] = ()
+    beside_by_name: bool = False
 
     def for_order(self, shape: Sequence[int]) -> FitSettings:
         """Return the settings for images of ordered columns with this height and width, and perhaps channels."""
@@ -239,26 +244,32 @@ class FitSettings:
         return dataclasses.replace(self.training, batch_size=int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH)))
 
 
-def check_branches(branches: Any) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the network's paths in their order, and the kinds of columns that are left out.
+def check_branches(branches: Any) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
+    """Return the network's paths and the branches beside it in their order, and the kinds of columns left out.
 
     Examples:
-        >>> check_branches(("tabular", "image"))
-        (('tabular', 'image'), frozenset())
-        >>> check_branches(["text"])[0], sorted(check_branches(["text"])[1])
+        >>> check_branches(("trees", "tabular", "image"))
+        (('tabular', 'image'), ('trees',), frozenset())
+        >>> paths, _, left_out = check_branches(["text"])
+        >>> paths, sorted(left_out)
         (('tabular',), ['image', 'table'])
     """
     names = tuple(branches) if isinstance(branches, Iterable) and not isinstance(branches, str) else (branches,)
     for name in names:
-        check_choice("branches", name, (*PATHS, *KINDS_OF_BRANCHES))
+        check_choice("branches", name, (*PATHS, *ADDITIVE, *KINDS_OF_BRANCHES, *((AUTO,) if len(names) == 1 else ())))
     if not names or len(set(names)) != len(names):
-        problem = f"branches must name one or more of 'tabular', 'image', 'text' and 'photo', each once, got {names!r}"
+        known = listed([*PATHS, *ADDITIVE, *KINDS_OF_BRANCHES], 9, repr)
+        problem = f"branches must be 'auto', or name one or more of {known}, each once, got {names!r}"
         raise InputError(problem, hint="Pass for example branches=('tabular', 'image').", code="PG003")
+    beside = tuple(path for path in ADDITIVE if path in names)
+    if len(beside) == len(names):
+        problem = f"branches={names!r} stand beside a network, which has no branch of its own here"
+        raise InputError(problem, hint=f"Pass for example branches={('tabular', *names)!r}.", code="PG003")
     paths = tuple(path for path in PATHS if path in names)
-    if len(paths) == len(names):
-        return paths, frozenset()
+    if len(paths) + len(beside) == len(names):
+        return paths, beside, frozenset()
     left_out = {kind for name, kind in KINDS_OF_BRANCHES.items() if name not in names}
-    return paths or PATHS[:1], frozenset(left_out if paths else {*left_out, "table"})
+    return paths or PATHS[:1], beside, frozenset(left_out if paths else {*left_out, "table"})
 
 
 def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
@@ -270,12 +281,12 @@ def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
 def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     """Check all arguments of an estimator together, and then what its preset says beside them."""
     faults: list[InputError] = []
-    paths: tuple[str, ...] = ()
+    paths, beside = tuple[str, ...](), tuple[str, ...]()
     left_out: frozenset[str] = frozenset()
     preset: Preset | None = None
     with collecting(faults):
-        if arguments.get("branches") is not None:
-            paths, left_out = check_branches(arguments["branches"])
+        if arguments.get("branches") is not None and arguments["branches"] != AUTO:
+            paths, beside, left_out = check_branches(arguments["branches"])
     with collecting(faults):
         preset = get_preset(arguments["preset"])
     network, network_faults = check_network(arguments.get("network"))
@@ -305,6 +316,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     training.setdefault("loss", TASK_LOSSES[task][0])
     automatic = training.get("batch_size") == "auto"
     placed = bool(paths) or "layout" in passed or not said.keys().isdisjoint(("branches", "layout"))
+    by_name = bool(paths)
     seeks = preset.seeks_order and not placed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
     # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
@@ -325,6 +337,8 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         # What a file says is for all tables. Who writes a mapping, or an argument, writes it for this one.
         fixed=frozenset((*network, *(said.get("network") or ()), *({"patience", "max_epochs"} & {*passed, *said}))),
         left_out=left_out,
+        beside=beside if by_name else preset.beside,
+        beside_by_name=by_name,
     )
 
 

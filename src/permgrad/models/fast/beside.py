@@ -102,13 +102,10 @@ class BesideTrees(Beside):
     def _asking_for(self, columns: tuple[int, ...]) -> TreeBranch | None:
         """Return the trees that ask for any of some columns, or None if they are most of them."""
         if columns not in self._asking:
-            some = self.trees.trees().splitting_on(columns)
-            found = None
-            if _ROUNDS * len(some.roots) <= len(self.trees.roots):
-                found = TreeBranch.of(some, self.trees.encoded).to(self.trees.values)
+            some = self.trees.asking_for(columns)
             if len(self._asking) >= _KEPT:
                 del self._asking[next(iter(self._asking))]
-            self._asking[columns] = found
+            self._asking[columns] = some if _ROUNDS * len(some.roots) <= len(self.trees.roots) else None
         return self._asking[columns]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -255,6 +256,14 @@ class HybridNetwork(nn.Module):
         branches = {**self.additive, name: branch.to(self._last_layer.weight.device).train(self.training)}
         self.additive = nn.ModuleDict({each: branches[each] for each in ADDITIVE if each in branches})
         self.shares = {each: self.shares.get(each, share) for each in self.additive}
+
+    def without(self, path: str) -> HybridNetwork:
+        """Return a network of the same weights that lacks a path beside the head."""
+        other = copy(self)
+        object.__setattr__(other, "_modules", dict(self._modules))
+        other.additive = nn.ModuleDict({name: branch for name, branch in self.additive.items() if name != path})
+        other.shares = {name: share for name, share in self.shares.items() if name != path}
+        return other
 
     def _give_up(self, share: float) -> None:
         """Leave a share of the outputs to somebody else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -83,6 +84,15 @@ class TreeBranch(nn.Module):
             rank[places] = np.arange(len(output)) - np.repeat(np.cumsum(counts) - counts, counts)
             arrays["roots"] = arrays["roots"][np.lexsort([output, rank])]
         return Trees(**arrays)
+
+    def asking_for(self, columns: Sequence[int]) -> TreeBranch:
+        """Return the trees that ask for any of some encoded columns, without the base. They share nodes with these."""
+        asking = torch.from_numpy(self.trees().splitting_on(columns).roots).to(self.roots.device)
+        kept, width = torch.isin(self.roots, asking), self.values.shape[1]
+        some = TreeBranch(self.encoded, nodes=0, trees=0, width=width, outputs=self.outputs)
+        some.feature, some.threshold, some.left, some.values = self.feature, self.threshold, self.left, self.values
+        some.roots, some.output, some.base = self.roots[kept], self.output[kept], torch.zeros_like(self.base)
+        return some
 
     def check(self) -> None:
         """Refuse, with a ValueError, buffers of a file that are no trees."""

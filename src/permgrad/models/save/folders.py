@@ -20,8 +20,7 @@ FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
 #: The version of models of other libraries.
 OTHERS_VERSION = 3
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
-#: The folder of a blend's network, and the endings of the files that hold models of other libraries.
-NETWORK = "network"
+#: The endings of the files that hold models of other libraries.
 _FITTED = ("skops", "onnx")
 
 
@@ -53,8 +52,6 @@ def write_model(
         whole = {"format": FORMAT_NAME, "version": version, "written_by": f"permgrad {__version__}"}
         whole |= {"estimator": type(model).__name__, **description}
         files = [path for path in sorted(temporary.iterdir()) if path.is_file()]
-        # Of a network in a folder of its own, the description has the checksums of its other files.
-        files += temporary.glob(f"{NETWORK}/{DESCRIPTION}")
         whole["checksums"] = {path.name: file_hash(path) for path in files}
         if seconds is not None:
             write_times(temporary, seconds)
@@ -69,7 +66,7 @@ def check_target(target: Path, *, overwrite: bool) -> Iterator[Fault]:
         yield problem, "Choose another name.", "PG050"
     if not target.exists() or not any(target.iterdir()):
         return
-    ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, NETWORK, *(f"fitted.{kind}" for kind in _FITTED)}
+    ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, *(f"fitted.{kind}" for kind in _FITTED)}
     is_model = {entry.name for entry in target.iterdir()} <= ours
     try:
         is_model = is_model and read_json(target / DESCRIPTION)["format"] == FORMAT_NAME

@@ -124,6 +124,7 @@ def _rebuild(
         model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
     model.background_ = arrays["background"]
     model.held_out_ = HeldOut.from_arrays(arrays, len(model.preprocessor_.encoded_names_))
+    model.branches_ = {name: dict(facts) for name, facts in description.get("branches", {}).items()}
     model.has_offset_ = bool(description.get("offset", False))
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])

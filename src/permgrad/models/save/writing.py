@@ -96,6 +96,8 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     }
     if model.order_ is not None:
         content["order"] = asdict(model.order_)
+    if getattr(model, "branches_", None):
+        content["branches"] = model.branches_
     if getattr(model, "has_offset_", False):
         content["offset"] = True
     if hasattr(model, "classes_"):

@@ -89,9 +89,9 @@ def beeswarm(
     bar = base.colour_bar(axes, Normalize(0, 1), colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
     bar.set_ticks([0.02, 0.98], labels=["low", "high"])
     bar.ax.tick_params(length=0)
-    drawn = f", {len(rows)} drawn" if len(rows) < len(values) else ""
+    drawn = f", {len(rows):,} drawn" if len(rows) < len(values) else ""
     figure.description = (
-        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
+        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values):,} rows{drawn}. "
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
     )
     return figure

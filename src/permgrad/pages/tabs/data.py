@@ -41,7 +41,8 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
             words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
             words += "feature and the target"
         section.text(f"{words}.")
-    section.items([note for note in stored.notes if stored.shared_rows is None or "in the training rows" not in note])
+    said = ("also in the training rows", "equal to a training row")
+    section.items([note for note in stored.notes if stored.shared_rows is None or not any(one in note for one in said)])
     if stored.class_counts is not None:
         section.table(frame_table(stored.class_counts, "Rows by class and part.", index="class", sortable=True))
     if stored.columns is not None:
@@ -59,6 +60,7 @@ _LEAKS = {
     "a lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it.",
     "class": "Whether a column with a class has a value tells rows of this class from all others.",
     "together": "Columns of one line predict {target} nearly perfectly together: each marks rows of one class alone.",
+    "pair": "Two categories together determine {target}: each pair of their levels has one class.",
     "formula": "A formula gives {target} from several columns.",
 }
 _OF_LEAKS = (
@@ -91,8 +93,7 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
 
 def _written(leak: Mapping[str, Any]) -> str:
     """Return what a leak is called: its formula, or its columns."""
-    columns = leak["columns"] if "together" in leak else [leak["column"]]
-    return str(leak.get("formula", ", ".join(columns)))
+    return str(leak.get("formula", ", ".join(leak.get("columns", [leak["column"]]))))
 
 
 # ---- training against test rows --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from permgrad.pages.charts.explained import branches as drawn_branches
 from permgrad.pages.charts.explained import signed_bars
 from permgrad.pages.pictures import activation
 from permgrad.pages.sentences import map_words, path_words
+from permgrad.pages.summary import part_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, quantity_of
 
@@ -162,6 +163,7 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
         "A single level of a category is attributed where it differs from the baseline. If the baseline has that "
         "level, its bar comes from the rows without it, with the opposite sign. The sum over a feature's levels is "
         "not affected.",
+        f"{part_words(part)}." if (part := facts.get("part")) else "",
     )
     for baseline in facts["baselines"]:
         section.add("heading", f"From the baseline: {clean(baseline['baseline'])}")

@@ -10,9 +10,10 @@ import pandas as pd
 
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
+from permgrad.models.estimators.share import branch_words
 from permgrad.pages.charts import errors, explained
 from permgrad.pages.charts.chart import ASIDE
-from permgrad.pages.sentences import baseline_label, blend_words
+from permgrad.pages.sentences import baseline_label
 from permgrad.pages.summary import clear_names
 from permgrad.pages.tabs.decisions import confusion
 from permgrad.pages.units import loss_without
@@ -95,8 +96,9 @@ def scores(section: SectionView, content: Assessment) -> None:
     if content.task == "classification" and content.positive is not None:
         section.text(f"Average precision, lift and curves are for the positive class {clean(content.positive)}.")
     section.text(_constant_words(content))
-    if blend := stored.get("blend"):
-        section.text(blend_words(blend))
+    for name, facts in stored.get("branches", {}).items():
+        words = branch_words(name, facts)
+        section.text(f"{words[0].upper()}{words[1:]}.")
 
 
 def _constant_words(content: Assessment) -> str:

@@ -338,7 +338,7 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
     if count and request.test_rows is None:
         first = values.to_numpy()[strange].tolist()[0]
         problem = (
-            f"{count} of {counted(len(y), 'row')} of {request.source} {by_count(count, 'has', 'have')} a class that "
+            f"{count:,} of {counted(len(y), 'row')} of {request.source} {by_count(count, 'has', 'have')} a class that "
             f"the model does not know, such as {first!r} (its classes: {', '.join(map(str, classes[:10]))})"
         )
         raise InputError(problem, hint="Correct or remove these rows, or leave the column out.", code="PG015")

@@ -114,7 +114,7 @@ def _fit(
         return fit_estimator(model.estimator, model.name, rows, learned, classes=table.classes, seed=seed)
     kind: Any = HyNNClassifier if table.task == "classification" else HyNNRegressor
     if is_network:
-        settings = {"preset": model.preset, "branches": model.branches, "progress": False}
+        settings = {"preset": model.preset, "branches": model.branches or "auto", "progress": False}
         estimator = kind(random_state=seed, device=device, **settings, **table.encoding)
     else:
         estimator = table_model(table.task, model.name, encoding=table.encoding, random_state=seed, threads=threads)

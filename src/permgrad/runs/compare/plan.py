@@ -42,7 +42,7 @@ USUAL_FOLDS = 5
 #: Test rows of a fold that are explained at most.
 MOST_ROWS = 1000
 #: What a network with one branch reads.
-_READS = {"tabular": "table", "image": "image", "text": "texts", "photo": "photos"}
+_READS = {"tabular": "table", "image": "image", "linear": "line", "trees": "trees", "text": "texts", "photo": "photos"}
 #: Models that are compared by default, if they are installed.
 USUAL = ("default", "lightgbm", "random_forest", "linear")
 
@@ -334,7 +334,7 @@ def from_arrays(X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None) ->
         problem = f"X and y must have equally many rows, got {len(frame)} and {len(target)}"
         raise InputError(problem, hint="Pass one target per row.", code="PG007")
     if missing := int(target.isna().sum()):
-        problem = f"{missing} of {len(target)} values of y {by_count(missing, 'is', 'are')} missing"
+        problem = f"{missing:,} of {len(target):,} values of y {by_count(missing, 'is', 'are')} missing"
         raise InputError(problem, hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.", code="PG015")
     task, _ = choose_task(target, "auto", title)
     codes = None

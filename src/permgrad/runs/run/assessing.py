@@ -69,7 +69,7 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
 def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSection:
     """Return what ``data.json`` and ``columns.json`` say of the table."""
     counts, card = data["class_counts"], data["card"] or {}
-    same = ("rows", "split", "shared_rows", "blank_rows", "alike_rows", "leaks", "together")
+    same = ("rows", "split", "shared_rows", "blank_rows", "alike_rows", "shared_expected", "leaks", "together")
     return DataSection(
         **{name: data[name] for name in same},
         columns=pd.DataFrame(data["columns"]),

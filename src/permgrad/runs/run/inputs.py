@@ -72,10 +72,11 @@ class Inputs:
     ``schema`` has all columns but the target, typed by the training rows, ``feature_types`` only the features.
     ``left_out`` gives the reason why a column is not a feature, ``groups`` the columns that act as one feature.
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
-    without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
-    are read by the same ``decimal``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
-    what the configuration holds of the images, ``together`` the facts on what may say that rows belong together.
-    ``counts``: the target is counts or rates.
+    without a value in any feature, and ``alike_rows`` those equal in every feature and the target. With
+    ``shared_expected``, the first are no more than the columns' own frequencies explain. Tables to predict on are read
+    by the same ``decimal``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is what the
+    configuration holds of the images, ``together`` the facts on what may say that rows belong together. ``counts``: the
+    target is counts or rates.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Inputs:
     shared_rows: int
     blank_rows: int
     alike_rows: int
+    shared_expected: bool
     notes: list[str]
     card: DataCard | None
     decimal: str | None
@@ -155,10 +157,6 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     columns, rows = decide_columns(request, read, rows, undivided=undivided)
     features, codes, notes = columns.features, read.reading.codes, [*read.notes, *rows.notes, *columns.notes]
-    together = find_together(request, read, rows, columns.features, columns.left_out)
-    if together is not None:
-        fix = f" If so, pass {option_of('--row-group', together['columns'][0])}." * (len(together["columns"]) == 1)
-        notes.append(f"{say('together', together_facts(together))}{fix}")
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
     tables = {part: table[features.names].copy() for part, table in rows.tables.items()}
     images, found = check_images(features.of_kind("image"), tables, codes)
@@ -192,7 +190,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         positive=positive,
         images=images,
         counts=read.task == "counts",
-        together=together,
+        together=columns.together,
     )
 
 
@@ -253,7 +251,7 @@ class Columns:
     """What each column is: ``schema`` types all but the target, ``features`` those that are learned from.
 
     ``left_out``: why others are not. ``kinds``: declared ones, and those that the target shows. ``groups``: columns
-    that act as one feature.
+    that act as one feature. ``together``: facts on what may say that rows belong together.
     """
 
     schema: Schema
@@ -262,6 +260,7 @@ class Columns:
     kinds: Mapping[str, Kind]
     groups: Mapping[str, list[str]]
     notes: tuple[str, ...]
+    together: Mapping[str, Any] | None
 
 
 def decide_columns(
@@ -288,12 +287,16 @@ def decide_columns(
     types = Schema(tuple(schema[name] for name in features))
     rows = _match(request, rows, types, target, read.reading.codes)
     groups, found = _groups(request, card, features, train)
+    together = find_together(request, read, rows, types, left_out)
     notes += notes_on_cells(request, target, rows, written)
-    notes += notes_on_columns(request, card, written, schema, left_out)
+    notes += notes_on_columns(request, card, written, schema, left_out, together)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, groups, found)
     notes += notes_on_counts(replace(request, task=read.task), target, rows)
-    return Columns(schema, types, left_out, kinds, groups, tuple(notes)), rows
+    if together is not None:
+        fix = f" If so, pass {option_of('--row-group', together['columns'][0])}." * (len(together["columns"]) == 1)
+        notes.append(f"{say('together', together_facts(together))}{fix}")
+    return Columns(schema, types, left_out, kinds, groups, tuple(notes), together), rows
 
 
 def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | None:
@@ -442,7 +445,7 @@ def check_images(
         both = [image in set(shown["train"]) for image in shown["test"]]
         if count := sum(both[at] for at in index.tolist() if at >= 0):
             notes.append(
-                f"{count} of {len(index)} test rows show the same image of column {name!r} as a training row, so "
+                f"{count:,} of {len(index):,} test rows show the same image of column {name!r} as a training row, so "
                 "figures on the test rows are too good. Keep equal images together with "
                 f"{option_of('--row-group', name)}."
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +74,17 @@ def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[
 
 
 def notes_on_columns(
-    request: RunRequest, card: DataCard | None, written: Written, schema: Schema, left_out: Mapping[str, LeftOut]
+    request: RunRequest,
+    card: DataCard | None,
+    written: Written,
+    schema: Schema,
+    left_out: Mapping[str, LeftOut],
+    together: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Note columns that may not be what they are taken for, and those without effect."""
+    """Note columns that may not be what they are taken for, and those without effect.
+
+    ``together``: what may say that rows belong together, which has a note of its own.
+    """
     by_user = {name for name, why in left_out.items() if why is not LeftOut.LIKE_AN_IDENTIFIER}
     # The order of the rows hangs on how its dates are read.
     found = findings_of(schema, by_user - {request.time})
@@ -85,13 +93,19 @@ def notes_on_columns(
         found = [replace(one, facts=own) if one.kind == "free_text" else one for one in found]
     undecided = [one for one in schema if one.name not in {*left_out, *request.kinds}]
     amounts = {one.name for one in undecided if one.kind == "numeric"}
-    levels = [one for one in undecided if one.kind == "categorical" and one.n_levels >= _MANY_LEVELS]
+    # One note has one advice on a column: the first of these that there is.
+    told = set[str]() if together is None else {*together["columns"]}
+    levels = [
+        one for one in undecided if one.kind == "categorical" and one.n_levels >= _MANY_LEVELS and one.name not in told
+    ]
+    told |= {one.name for one in levels}
+    found = [replace(one, columns=_but(one.columns, told)) if one.kind == "names" else one for one in found]
     units = {name: unit for name, unit in written.units.items() if name in amounts}
     # Columns that are constant only as float64 are already noted.
     constant = set(schema.of_kind("constant")).difference(left_out, fused_columns(schema))
     found += [
         Finding("units", tuple(units), {"shown": [f"{name} ({unit})" for name, unit in units.items()]}),
-        Finding("also_levels", tuple(one.name for one in undecided if "also_levels" in one.flags)),
+        Finding("also_levels", _but((one.name for one in undecided if "also_levels" in one.flags), told)),
         Finding(
             "many_levels",
             tuple(one.name for one in levels),
@@ -105,6 +119,10 @@ def notes_on_columns(
     return story + _texts(found)
 
 
+def _but(columns: Iterable[str], told: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in columns if name not in told)
+
+
 def _texts(found: Iterable[Finding]) -> list[str]:
     return [finding.text(command=True) for finding in found if finding.columns]
 
@@ -115,7 +133,7 @@ def find_together(
     """Return facts on what may say that rows belong together. None: nothing does, or the user said how they do."""
     if request.row_group is not None or request.time is not None:
         return None
-    tables = [table for table in rows.tables.values() if len(table)]
+    tables, sizes = [table for table in rows.tables.values() if len(table)], list(map(len, rows.tables.values()))
     unasked = (read.target, request.weight)
     both = [name for name in tables[0] if all(name in table for table in tables) and name not in unasked]
     table = blank_codes(pd.concat([table[both] for table in tables]), read.codes)
@@ -137,7 +155,8 @@ def find_together(
         table,
         np.concatenate([rows.truths[part] for part, table in rows.tables.items() if len(table)]),
         rows.task,
-        np.repeat([part == "train" for part in rows.tables], [len(table) for table in rows.tables.values()]),
+        np.repeat([part == "train" for part in rows.tables], sizes),
+        np.repeat([part == "test" for part in rows.tables], sizes),
         [name for name in types.names if name in both],
         [name for name in named if name in both],
         types.of_kind("image"),

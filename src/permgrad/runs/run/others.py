@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,20 +19,16 @@ from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.evaluation.baselines.fitting import (
-    BLEND,
-    BaselineRows,
     baselines,
-    boosted_model,
     check_savable,
     estimate_seconds,
 )
 from permgrad.evaluation.metrics import Task, metrics, primary_metric, scores_of
 from permgrad.evaluation.skill import Predicted, paired
-from permgrad.models.estimators.mix import Mix
-from permgrad.pages.sentences import blend_words
+from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.runs.options import is_file
 from permgrad.runs.run.clock import MOST_HELD
-from permgrad.runs.run.training import judged_rows, make_estimator, train_network
+from permgrad.runs.run.training import judged_rows, make_estimator
 
 if TYPE_CHECKING:
     from permgrad.runs.run.work import RunWork
@@ -44,7 +39,7 @@ _MEASURED = 1000
 _FEWEST_ROWS = 1000
 #: Models that ``auto`` tries, those that are fast and often good first. Parts and number of the training rows that it
 #: tries them on, and the share of the time that it may take.
-CANDIDATES = ("lightgbm", "linear", "xgboost", "catboost", "extra_trees", "random_forest", "network", BLEND)
+CANDIDATES = ("lightgbm", "linear", "xgboost", "catboost", "extra_trees", "random_forest", "network")
 _PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
 
 
@@ -53,9 +48,7 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     (model, train), parts, clock = work.untrained, work.inputs.parts, work.clock
     y, between, weights = parts["train"].y, parts["validation"].dependence, parts["train"].weights
     rows, more = _rows_before_the_limit(work, others), dict[str, Any]()
-    if model.model == BLEND:
-        more["network"] = _network_of_blend(work, judging, others)
-    elif rows < len(y):
+    if rows < len(y):
         clock.cut.append(f"training: {rows:,} rows instead of {len(y):,}")
         chosen = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
         if work.inputs.task == "classification":  # every class is learned
@@ -65,11 +58,8 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     with clock.whole.part("training"):
         more |= {"weights": weights, "dependence": None if between is None else between.take(judging)}
         model.fit(train, y, judged_rows(work, judging), **more)
-    fitted = model.label if model.blend_ is None else baselines.get(model.blend_["boosted"]).label
     if not is_file(work.request.model):
-        work.say(f"  {fitted} was fitted in {readable(model.fitted_.seconds)}")
-    if model.blend_ is not None:
-        work.say(f"  {blend_words(model.blend_)}")
+        work.say(f"  {model.label} was fitted in {readable(model.fitted_.seconds)}")
     work.model = model
     # As many rows as explanations predict together, so that a call's own cost does not count for each row.
     test = work.encoded["test"]
@@ -86,19 +76,10 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
 
 
-def _network_of_blend(work: RunWork, judging: Integers, others: float) -> Any:
-    """Train the network of a blend as a run trains one alone, but for the time that the boosted model takes."""
-    network = make_estimator(work.request, work.inputs, "network")
-    if work.request.time_limit is not None:
-        others += _seconds(work, boosted_model())
-    train_network(work, network, work.untrained[1], judging, others)
-    return network
-
-
 def _rows_before_the_limit(work: RunWork, others: float) -> int:
     """Return on how many training rows a model is fitted in half of the time that ``--time-limit`` leaves."""
     model, count = work.untrained[0], len(work.inputs.parts["train"])
-    if work.request.time_limit is None or not isinstance(model.model, str) or model.model == BLEND:
+    if work.request.time_limit is None or not isinstance(model.model, str):
         return count
     seconds = _seconds(work, model.model)
     left = max(work.clock.left() - others - REPORT, 0.1 * work.clock.left()) / 2
@@ -127,10 +108,7 @@ def choose(work: RunWork) -> dict[str, Any]:
     end, labels = time.monotonic() + _SHARE * work.clock.left(), _candidates(work)
     for name, label in labels.items():
         started = time.monotonic()
-        if name == BLEND:
-            guess = _blended(tried, part, seed)
-        else:
-            guess = _crossed(work, name, train, part, classes, end=end if tried else math.inf)
+        guess = _crossed(work, name, train, part, classes, end=end if tried else math.inf)
         if guess is None:
             late.append(label)
             continue
@@ -218,19 +196,3 @@ def _crossed(
         else:
             guess[np.ix_(left, np.searchsorted(classes, model.classes_))] = model.predict_proba(rows)
     return guess
-
-
-def _blended(tried: Mapping[str, Predicted], part: Integers, seed: int) -> Floats | None:
-    """Return a blend of the predictions that both its parts made already, in each part with the weight of the others.
-
-    None: one of them was not tried.
-    """
-    if not {"network", boosted_model()} <= set(tried):
-        return None
-    both, truth = [tried[name].guess for name in ("network", boosted_model())], tried["network"].truth
-    blended = np.zeros_like(both[0])
-    for number_of in np.unique(part):
-        here = part == number_of
-        mix = Mix.learn((both[0][~here], both[1][~here]), truth[~here], seed=seed)
-        blended[here] = mix(both[0][here], both[1][here])
-    return blended

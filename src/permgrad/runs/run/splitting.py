@@ -18,7 +18,7 @@ from permgrad.base.numerals import percent
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical, first_no_number
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
 from permgrad.data.read.table import blank_codes
-from permgrad.data.splitting import count_shared_rows, halve, split_rows
+from permgrad.data.splitting import are_expected, count_shared_rows, halve, split_rows
 from permgrad.data.types.column_types import odd_among_numbers
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.runs.requests import RunRequest
@@ -107,7 +107,7 @@ def _rows_with_target(request: RunRequest, read: ReadTable) -> tuple[dict[str, p
             raise InputError(problem, hint="Choose another target, or check --na.", code="PG015")
         if count := int(missing.sum()):
             words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
-            notes.append(f"{count} of {len(frame)} rows of {where} {words}")
+            notes.append(f"{count:,} of {len(frame):,} rows of {where} {words}")
         tables[name] = frame.assign(**{target: blanked}).loc[~missing]
     spelled = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
     if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
@@ -195,12 +195,12 @@ def _is_published(request: RunRequest) -> bool:
 
 def shared_rows(
     request: RunRequest, rows: SplitTable, read: Sequence[str], codes: MissingCodes
-) -> tuple[dict[str, int], list[str]]:
+) -> tuple[dict[str, Any], list[str]]:
     """Return what training and test rows have in common, and notes on it.
 
     Counts how many test rows equal a training row in every column (``shared_rows``), in how many of these every
     feature is missing (``blank_rows``), and how many are equal in the columns ``read``, which are the features and the
-    target (``alike_rows``).
+    target (``alike_rows``). ``shared_expected``: the first are no surprise.
     """
     train, test, notes = rows.tables["train"], rows.tables["test"], list[str]()
     for part, table in rows.files.items():
@@ -209,7 +209,7 @@ def shared_rows(
         there, learned = (set(map(canonical, side[request.row_group].dropna().unique())) for side in (table, train))
         if shared := len(there & learned):
             notes.append(
-                f"{shared} of {len(there)} groups of {request.row_group!r} in the {part} file "
+                f"{shared:,} of {len(there):,} groups of {request.row_group!r} in the {part} file "
                 f"{by_count(shared, 'is', 'are')} also in the training rows"
             )
     # Only columns of both files can be compared.
@@ -217,23 +217,22 @@ def shared_rows(
     alike = count_shared_rows(train[list(read)], test[list(read)])
     equal = count_shared_rows(train[columns], test[columns]) if alike else 0
     blank = 0
+    expected = are_expected(train[columns], test[columns], equal)
     if equal:
         empty = blank_codes(test[list(read[:-1])], codes).isna().all(axis=1).to_numpy()
         blank = count_shared_rows(train[columns], test.loc[empty, columns])
         # Rows without any value need not be copies.
-        if copies := equal - blank:
+        if (copies := equal - blank) and not expected:
             words = (
                 f"{copies:,} of {len(test):,} test rows ({percent(copies / len(test))}) {by_count(copies, 'is', 'are')}"
             )
             notes.append(f"{words} also in the training rows")
-    if alike > equal:
-        further = f"a further {alike - equal}" if equal else str(alike)
-        agree = by_count(alike - equal, "agrees", "agree")
-        notes.append(
-            f"{further} of {len(test)} test rows {agree} with a training row in every feature and the target, but not "
-            "in the columns that are left out"
-        )
-    return {"shared_rows": equal, "blank_rows": blank, "alike_rows": alike}, notes
+    if alike > equal and not are_expected(train[list(read)], test[list(read)], alike):
+        apart = listed([name for name in columns if name not in read], 3)
+        further = f"{'a further ' * bool(equal)}{counted(alike - equal, 'test row')}"
+        notes.append(f"{further} {by_count(alike - equal, 'is', 'are')} equal to a training row, apart from {apart}")
+    counts = {"shared_rows": equal, "blank_rows": blank, "alike_rows": alike, "shared_expected": expected}
+    return counts, notes
 
 
 # ---- the target ------------------------------------------------------------------------------------------------------

@@ -67,7 +67,8 @@ def data_stage(work: RunWork) -> None:
     leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na)
     if leaks:
         work.say(f"ALARM: {say('leak', leak_facts(inputs.target, leaks))}")
-    same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "groups", "units"
+    same = ["target", "task", "task_reason", "split", "groups", "units"]
+    same += ["shared_rows", "shared_expected", "blank_rows", "alike_rows"]
     content: dict[str, Any] = {
         "table": inputs.name,
         **{name: getattr(inputs, name) for name in (*same, "decimal", "texts")},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad.assess.assessment import Assessment, entries_of, is_hybrid
 from permgrad.base.csv_files import read_csv
-from permgrad.base.errors import as_lines, by_count, option_of, printable
+from permgrad.base.errors import as_lines, by_count, listed, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import clearly
@@ -147,9 +147,11 @@ def _feature_lines(
     groups: Path | None = None,
 ) -> list[str]:
     """List the leading features. ``loss``, ``whole``: the model's and its advantage. ``groups``: a file for related."""
+    whose = f"{len(top)} features" + ("" if learnt else ", of a model that is not clearly better than a constant")
+    idle = (top[["importance", "ci_low", "ci_high"]] == 0).all(axis=1)
+    unused, top = top["feature"][idle], top[~idle]
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
     clear = clearly(top["importance"], adjusted_p, whole)
-    whose = f"{len(top)} features" + ("" if learnt else ", of a model that is not clearly better than a constant")
     measured = "how much the loss grows when one is shuffled"
     if loss is not None:
         measured = f"{loss.label} without it, now {number(loss.model, 4)}, of a constant {number(loss.constant, 4)}"
@@ -161,6 +163,8 @@ def _feature_lines(
         value, low, high = [number(end) if loss is None else number(loss.without(end), 4) for end in ends]
         mark = "*" if clear[place - 1] else " "
         lines.append(f"{mark} {place:>2}. {names[place - 1]:<{width}}  {value:>8}  [{low}, {high}]")
+    if len(unused):
+        lines.append(f"  Not used by the model: {listed([printable(str(name)) for name in unused], _SHOWN)}.")
     if clear.any():
         count = f"{clear.sum()} {by_count(clear.sum(), 'does', 'do')}"
         lines.append(f"  * clearly matters: p-value below 5 % after Holm's correction ({count})")

@@ -14,10 +14,14 @@ import torch
 from permgrad.assess.budget import REPORT, expected_refits
 from permgrad.base.errors import EnvironmentProblem, counted, keeping_warnings, listed
 from permgrad.base.progress import readable
-from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, estimate_seconds, why_absent
+from permgrad.evaluation.baselines.fitting import baselines, estimate_seconds, why_absent
+from permgrad.models.estimators.beside import MOST_ROWS
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.settings import resolve_settings
+from permgrad.models.estimators.share import branch_words
+from permgrad.models.libraries.boosting import best_library
+from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.guard import untouched
@@ -74,7 +78,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
         options |= {"network": {"members": FEWER_MEMBERS}} if len(inputs.parts["train"]) > EPOCH_ROWS else {}
     kind: Any = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     options |= {"preset": preset or request.network}
-    options |= {"branches": request.branches} if request.branches else {}
+    options |= {"branches": request.branches or "auto"}
     return kind(**options, **inputs.encoder_options)
 
 
@@ -89,7 +93,7 @@ def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
 def check_options(request: RunRequest, task: str) -> None:
     """Refuse a preset or a device that cannot be used."""
     preset = request.network if request.model == "network" else "default"
-    arguments = {"preset": preset, "branches": request.branches or None, "device": request.device}
+    arguments = {"preset": preset, "branches": request.branches or "auto", "device": request.device}
     resolve_settings(arguments, task)
 
 
@@ -155,8 +159,18 @@ def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.ND
     ready = replace(ready, dependence=None if between is None else between.take(judging))
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
+    for name, facts in model.branches_.items():
+        work.say(f"  {branch_words(name, facts)}")
     if raised := getattr(model, "raised_", 0.0):
         work.say(f"  {raised_words(raised)}")
+
+
+def _seconds_beside(work: RunWork, ready: Prepared) -> float:
+    """Return an estimate of the seconds that the branches beside the network take."""
+    names = [best_library().name if name == "trees" else name for name in ready.beside]
+    train = work.inputs.parts["train"].y[:MOST_ROWS]
+    rows = BaselineRows(work.encoded["train"].encoded[: len(train)], train)
+    return estimate_seconds(work.inputs.task, rows, names, seed=work.request.seed, threads=torch.get_num_threads())
 
 
 def _plan(
@@ -174,6 +188,8 @@ def _plan(
     tested, outputs = len(parts["test"]), 1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y))
     # Baselines that were asked for count where a limit was asked for.
     baselines = others if work.request.time_limit is not None else 0.0
+    if work.request.time_limit is not None and ready.beside:
+        baselines += _seconds_beside(work, ready)
 
     def reserved() -> float:
         return work.budget.expected(tested, features, outputs) + REPORT + baselines

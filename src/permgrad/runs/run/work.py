@@ -31,7 +31,6 @@ from permgrad.base.stored import TIMES, read_json, write_npz
 from permgrad.data.types.findings import without_scores
 from permgrad.evaluation.baselines.fitting import (
     FIT_TIMES,
-    BaselineRows,
     run_baselines,
     why_absent,
 )
@@ -39,6 +38,7 @@ from permgrad.imaging.path import is_ordered
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.prepared import EncodedRows
+from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.save.saving import load, load_trusting
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
@@ -191,8 +191,7 @@ class RunWork:
         """Train baselines on the rows of the network."""
         inputs, names = self.inputs, [name for name in self.request.wanted_baselines if why_absent(name) is None]
         parts = {
-            part: BaselineRows(self.encoded[part].encoded, rows.y, self.encoded[part], rows.weights)
-            for part, rows in inputs.parts.items()
+            part: BaselineRows(self.encoded[part].encoded, rows.y, rows.weights) for part, rows in inputs.parts.items()
         }
         scores = run_baselines(
             inputs.task,

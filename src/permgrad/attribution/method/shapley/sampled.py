@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,15 @@ ORDERS, DESIGNS = "pairs of an order and its reverse", "balanced coalitions and 
 #: Bytes of the masks, and numbers of the sums, that are held at once. Larger masks are memory that the system hands out
 #: anew each time, which takes longer than the masks.
 _MASK_BYTES, _BLOCK_NUMBERS = 2**23, 2**22
+#: Bytes that are kept of a player's place in a walk.
+_PATH_BYTES = 64
+#: Cells of a row's predictions that are too many, walks that are played in full to see which players change an output,
+#: and the fewest walks of a row.
+_MANY_CELLS, _WHOLE_WALKS, _FEWEST_WALKS = 280_000_000, 3, 20
+#: How many times as many players as the first walks show are seen in the end, where not all walks are played.
+_SEEN_LATER = 1.5
+#: Most players that are seen who are kept apart from those before them.
+_FEW_SEEN = 100
 #: Share of a row's progress that its least number of rounds makes up.
 _BEFORE_SETTLED = 0.9
 #: Walks of a round where the background has too many rows for one walk each.
@@ -46,45 +56,89 @@ _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
 def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
     """Return each player's contribution along one order and its reverse, drawn by counters, ``(walks, players, V)``."""
+    return _walk(game, tree, rows, donors, counters, None)[0]
+
+
+def _walk(
+    game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters, seen: Booleans | None
+) -> tuple[Floats, Booleans]:
+    """Return ``walk``, and who changed an output in each walk, ``(walks, players)``. ``seen``: as of ``_path``."""
     players = tree.players
-    values = np.empty((len(rows), players, game.width))
-    for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
+    values, moved = np.empty((len(rows), players, game.width)), np.empty((len(rows), players), dtype=bool)
+    for part in slices(len(rows), max(1, _MASK_BYTES // (_PATH_BYTES * players))):
         ranks = tree.ranks(game.request.seed, "order", counters[part])
         receivers, theirs, reverse = rows[part], donors[part], players - 1 - ranks
-        steps = np.diff(_path(game, receivers, theirs, np.stack([ranks, reverse], axis=1)), axis=2)
-        steps[np.abs(steps) <= game.rounding(receivers, theirs.shape[1])[:, None, None]] = 0.0
+        rounding = game.rounding(receivers, theirs.shape[1])
+        both = np.stack([ranks, reverse], axis=1)
+        path = _path(game, receivers, theirs, both, None if seen is None else seen[part], rounding)
+        steps = np.diff(path, axis=2)
+        steps[np.abs(steps) <= rounding[:, None, None]] = 0.0
         there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
         back = np.take_along_axis(steps[:, 1], reverse[:, :, None], axis=1)
         values[part] = (there + back) / 2
-    return values
+        moved[part] = ((there != 0) | (back != 0)).any(axis=-1)
+    return values, moved
 
 
-def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) -> Floats:
-    """Return the worth of the coalitions along ``ranks``, ``(n, orders, players + 1, V)``."""
+def _path(
+    game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers, seen: Booleans | None, rounding: Floats
+) -> Floats:
+    """Return the worth of the coalitions along ``ranks``, ``(n, orders, players + 1, V)``.
+
+    With ``seen`` ``(n, players)``, the players between two that are seen join at once. Where this changes the worth by
+    more than ``rounding``, they are halved until it is known who did it. Else they are taken to change nothing.
+    """
     count, orders, players = ranks.shape
-    differs = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
-    changed = np.zeros((count, orders, players + 1), dtype=bool)
-    np.put_along_axis(changed[:, :, 1:], ranks, differs, axis=2)
-    # The last coalition that differs from the one before it. All later ones are the row itself.
+    joins = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
+    changed, alone = np.zeros((2, count, orders, players + 1), dtype=bool)
+    np.put_along_axis(changed[:, :, 1:], ranks, joins, axis=2)
+    np.put_along_axis(alone[:, :, 1:], ranks, joins if seen is None else joins & seen[:, None], axis=2)
+    # The last coalition that differs from the one before it.
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
-    source[source == source[:, :, -1:]] = players
-    needed = changed & (source < players)
-    path = np.zeros((count, orders, players + 1, game.width))
-    path[:, :, 0] = game.empty(rows, donors)[:, None]
-    path[:, :, -1] = game.full(rows)[:, None]
-    walk_of, order_of, size = np.nonzero(needed)
+    changed[:, :, 0] = True
+    walk_of, order_of, size = np.nonzero(changed)
+    # Coalitions that differ, one walk after the other, each from nobody to the row itself.
+    known = size == 0
+    ends = np.append(known[1:], True)
+    worth = np.zeros((len(size), game.width))
+    worth[known] = np.repeat(game.empty(rows, donors), orders, axis=0)
+    worth[ends & ~known] = game.full(rows)[walk_of[ends & ~known]]
+    known |= ends
+    ends_alone = alone[walk_of, order_of, size]
+    # Before each of few that are seen, too, so that nobody hides behind them. Of many, only those who move are apart.
+    few = seen is None or (seen.sum(axis=1) <= _FEW_SEEN)[walk_of]
+    asked = (ends_alone | (np.append(ends_alone[1:], False) & few)) & ~known
     # Narrow numbers, because this array is the largest one here.
     narrow = ranks.reshape(-1, players).astype(np.int32 if players > np.iinfo(np.int16).max else np.int16)
-    for part in slices(len(walk_of), max(1, _MASK_BYTES // (4 * players))):
-        one, order, joined = walk_of[part], order_of[part], size[part]
-        keeps = narrow[one * orders + order] < joined[:, None].astype(narrow.dtype)
-        path[one, order, joined] = game.values(rows[one], donors[one], keeps[:, None])[:, 0]
+    while asked.any():
+        places = np.flatnonzero(asked)
+        for part in slices(len(places), max(1, _MASK_BYTES // (4 * players))):
+            some = places[part]
+            one, order, joined = walk_of[some], order_of[some], size[some]
+            keeps = narrow[one * orders + order] < joined[:, None].astype(narrow.dtype)
+            worth[some] = game.values(rows[one], donors[one], keeps[:, None])[:, 0]
+        known |= asked
+        before, after = (found := np.flatnonzero(known))[:-1], found[1:]
+        moves = (np.abs(worth[after] - worth[before]) > rounding[walk_of[before]]).any(axis=-1)
+        asked = np.zeros(len(known), dtype=bool)
+        middle = np.where(ends_alone[after], after - 1, (before + after) // 2)
+        asked[middle[moves & (after - before > 1)]] = True
+    path = np.zeros((count, orders, players + 1, game.width))
+    path[walk_of, order_of, size] = worth[np.maximum.accumulate(np.where(known, np.arange(len(known)), 0))]
     return np.take_along_axis(path, source[..., None], axis=2)
 
 
 def shared_orders(seed: int, players: int, walks: int) -> Integers:
     """Return each player's place in the orders that all rows share, ``(walks, players)``, for ``same_orders``."""
     return Tree.flat(players).ranks(seed, "order", np.arange(walks, dtype=np.uint64) * _STRIDE)
+
+
+class Rounds(NamedTuple):
+    """The walks of a round, and the least and most rounds."""
+
+    size: int
+    least: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -95,16 +149,16 @@ class StoppingRule:
     least: int
     most: int
 
-    def walks(self, references: int) -> tuple[int, int, int]:
-        """Return the walks of a round, one with each background row if possible, and the least and most rounds."""
+    def walks(self, references: int) -> Rounds:
+        """Return the rounds of a row, with a walk for each background row if possible."""
         if 2 * references <= self.most < 4 * references and references <= _SINGLE_ROUND:
-            return references, 1, 1
+            return Rounds(references, 1, 1)
         size = min(_LOOSE_WALKS, self.most // 4)
         if 4 * references <= self.most:
             # Few background rows are used several times, because many predictions together cost less.
             size = references * max(1, size // references)
         most = self.most // (2 * size)
-        return size, min(most, max(2, -(-self.least // (2 * size)))), most
+        return Rounds(size, min(most, max(2, -(-self.least // (2 * size)))), most)
 
 
 class Strata:
@@ -159,16 +213,20 @@ class RowValues:
         exact: int,
         rule: StoppingRule,
         scale: Floats,
+        nobody: Floats,
         *,
         same_orders: bool,
         interactions: InteractionIndex | None,
     ) -> None:
         self.game, self.tree, self.references, self.rule, self.scale = game, tree, references, rule, scale
+        self.nobody, self.rounds = nobody, rule.walks(len(references))
         self.exact, self.same_orders, self.interactions, self.ways = exact, same_orders, interactions, set[str]()
         count, numbers = game.request.count, tree.players if interactions is None else interactions.numbers
         self.values, self.std = np.zeros((2, count, numbers, game.width))
         self.freedom, self.orders = np.full(count, np.inf), np.zeros(count, dtype=np.int64)
         self.used = np.zeros(tree.players, dtype=bool)
+        #: Whether designs and full walks would need too many predictions.
+        self.wide = 2 * self.rounds.size * self.rounds.least * tree.players**2 > _MANY_CELLS
 
     def fill(self) -> None:
         """Compute the values of all rows, in blocks whose sums fit in memory. ``ways`` names the estimators used."""
@@ -176,11 +234,11 @@ class RowValues:
         count, background = game.request.count, len(game.request.donors[0])
         everyone = tree.freedom() <= self.exact
         all_by_designs = None
-        if self.same_orders:
+        if self.same_orders or self.wide:
             all_by_designs = False
         elif not everyone and background > 1:
             all_by_designs, self.used = prefers_designs(game, tree)
-        walks = max(len(references), self.rule.walks(len(references))[0])
+        walks = max(len(references), self.rounds.size)
         size = max(1, min(1024, _BLOCK_NUMBERS // max(1, 3 * walks * game.players * game.width)))
         with Progress(count, "shapley", game.request.progress) as progress:
             for part in slices(count, size):
@@ -201,6 +259,9 @@ class RowValues:
                 designs = np.full(len(rows), bool(all_by_designs))
                 if all_by_designs is None:
                     designs = rows_that_prefer_designs(game, tree, rows, keys, int(references[0]))
+                if self.wide:
+                    self._sample_wide(rows, keys, active, progress)
+                    continue
                 for way in np.unique(designs).tolist():
                     self._sample(rows[designs == way], keys[designs == way], active[designs == way], way, progress)
 
@@ -216,23 +277,82 @@ class RowValues:
                     donors = np.broadcast_to(self.references, (len(receivers[part]), len(self.references)))
                     self.values[receivers[part]] = exact(receivers[part], donors)
 
-    def _sample(self, rows: Integers, keys: Counters, active: Booleans, designs: bool, progress: Progress) -> None:
-        """Sample until the errors of every value of a row are small, by draws counted from the row's key."""
+    def _sample_wide(self, rows: Integers, keys: Counters, active: Booleans, progress: Progress) -> None:
+        """Sample rows of many players, of which the first walks show who changes an output.
+
+        Where these are few, walks are short, and there are as many as with few players. Else there are fewer walks.
+        """
+        usual, most = self.rounds, self.rule.most // 2
+        whole = min(_WHOLE_WALKS, most)
+        first, seen = self._walks(rows, keys, 0, whole, np.ones_like(active))
+        # Predictions of a walk: before and after each player that is seen.
+        each = 2 * np.clip(2 * seen.sum(axis=1), 1, active.sum(axis=1))
+        many = _MANY_CELLS // self.tree.players
+        short = usual.size * usual.least * each <= many
+        if short.any():
+            self._sample(rows[short], keys[short], active[short], False, progress, seen=seen[short])
+        for row in np.flatnonzero(~short).tolist():
+            one = slice(row, row + 1)
+            walks = int(np.clip(many / (_SEEN_LATER * each[row]), _FEWEST_WALKS, usual.size * usual.least))
+            # In a few rounds, because many predictions together cost less.
+            size = max(whole, min(walks // 3, _LOOSE_WALKS))
+            rounds = Rounds(size, min(1 + walks // size, most // size), most // size)
+            self._sample(
+                rows[one],
+                keys[one],
+                active[one],
+                False,
+                progress,
+                rounds,
+                seen[one],
+                first.reshape(len(rows), whole, *first.shape[1:])[row],
+            )
+
+    def _walks(self, rows: Integers, keys: Counters, number: int, size: int, seen: Booleans) -> tuple[Floats, Booleans]:
+        """Return the walks of a round ``(rows * size, players, V)``, and who moved an output in those of each row."""
+        drawn = self._drawn(rows, keys, number, size)
+        values, moved = _walk(self.game, self.tree, *drawn, np.repeat(seen, size, axis=0))
+        return values, np.asarray(moved.reshape(len(rows), size, -1).any(axis=1))
+
+    def _drawn(self, rows: Integers, keys: Counters, number: int, size: int) -> tuple[Integers, Integers, Counters]:
+        """Return the row, the background row and the counter of each sample of a round."""
+        seed, count = self.game.request.seed, len(self.references)
+        counters = keys[:, None] + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
+        in_turn = np.broadcast_to(np.arange(size) % count, counters.shape)
+        places = in_turn if size % count == 0 else _spread_donors(seed, keys, number * size, size, count)
+        return np.repeat(rows, size), self.references[places].reshape(-1, 1), counters.reshape(-1)
+
+    def _sample(
+        self,
+        rows: Integers,
+        keys: Counters,
+        active: Booleans,
+        designs: bool,
+        progress: Progress,
+        rounds: Rounds | None = None,
+        seen: Booleans | None = None,
+        first: Floats | None = None,
+    ) -> None:
+        """Sample until the errors of every value of a row are small, by draws counted from the row's key.
+
+        ``seen``: players that are known to change an output (None: all may). ``first``: the walks of the first round.
+        """
         self.ways.add(DESIGNS if designs else ORDERS)
         game, seed, count = self.game, self.game.request.seed, len(self.references)
-        size, least, most = self.rule.walks(count)
-        around = size % count == 0
+        size, least, most = rounds or self.rounds
+        around = rounds is None and size % count == 0
         strata = Strata((len(rows), count if around else 1, *self.values.shape[1:]))
         for number in range(most):
-            counters = keys[:, None] + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
-            in_turn = np.broadcast_to(np.arange(size) % count, counters.shape)
-            places = in_turn if around else _spread_donors(seed, keys, number * size, size, count)
-            drawn = np.repeat(rows, size), self.references[places].reshape(-1, 1), counters.reshape(-1)
             if designs:
                 sizes = _sizes(seed, keys, number * size + np.arange(size), count if around else 0)
-                sample = solve(game, *drawn, sizes.reshape(-1))
+                sample = solve(game, *self._drawn(rows, keys, number, size), sizes.reshape(-1))
+            elif seen is None:
+                sample = walk(game, self.tree, *self._drawn(rows, keys, number, size))
+            elif number == 0 and first is not None:
+                sample = first
             else:
-                sample = walk(game, self.tree, *drawn)
+                sample, moved = self._walks(rows, keys, number, size, seen)
+                seen = seen | moved
             # By row, time round and background row; of each row its walks with each background row.
             laid_out = sample.reshape(len(rows), -1, count if around else 1, *sample.shape[1:])
             strata.add(laid_out.swapaxes(1, 2))
@@ -248,12 +368,22 @@ class RowValues:
             moves = changed[settled] | (self.used & active[settled])
             self.values[done] = mean[settled]
             self.std[done], self.freedom[done] = moderated(std[settled], freedom, moves)
-            self.orders[done] = 2 * size * (number + 1)
+            if rounds is not None and len(done):
+                self._complete(done)
+            self.orders[done] = 2 * strata.count * strata.mean.shape[1]
             progress.advance((1 - _BEFORE_SETTLED) * len(done))
             rows, keys, active = rows[~settled], keys[~settled], active[~settled]
+            seen = None if seen is None else seen[~settled]
             strata.mean, strata.squares = strata.mean[~settled], strata.squares[~settled]
             if not len(rows):
                 break
+
+    def _complete(self, rows: Integers) -> None:
+        """Divide what the background rows of few walks leave of a row's sum, by the squares of the errors."""
+        gap = self.game.full(rows) - self.nobody[rows] - self.values[rows].sum(axis=1)
+        variance = self.std[rows] ** 2
+        total = variance.sum(axis=1, keepdims=True)
+        self.values[rows] += gap[:, None] * np.divide(variance, total, out=np.zeros_like(variance), where=total > 0)
 
 
 def row_bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,42 @@
+"""The part of a network that has slopes: what gradients explain of a network with trees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from permgrad.attribution.request import Request
+from permgrad.attribution.subject.subject import Subject
+
+#: Rows whose outputs are compared, evenly over all of them, and rows that are predicted at once.
+_MOST, _AT_ONCE = 2000, 256
+
+
+def of_slopes(request: Request) -> Request:
+    """Return the request of the model without its trees, which have no slopes. Its facts say so (``meta["part"]``).
+
+    ``share`` is the part's share of the variance of the model's outputs over the rows explained: the sum over outputs
+    of the covariance of both, divided by the sum of the model's variances. NaN where the outputs do not vary.
+    """
+    if "trees" not in request.subject.paths:
+        return request
+    whole_subject: Any = request.subject
+    subject = whole_subject.without_trees()
+    step = max(1, -(-request.count // _MOST))
+    whole, part = (_outputs(each, request.inputs[0][::step]) for each in (whole_subject, subject))
+    whole, part = whole - whole.mean(dim=0), part - part.mean(dim=0)
+    share = float((part * whole).sum() / whole.square().sum())
+    subject.part = {"paths": list(subject.paths), "without": "trees", "share": share}
+    return replace(request, subject=subject)
+
+
+def _outputs(subject: Subject, rows: Tensor) -> Tensor:
+    """Return the outputs of rows as logits, or in y's units, float64 ``(rows, outputs)``."""
+    with subject.open(), torch.no_grad():
+        outputs = torch.cat([subject.predict((some,)) for some in rows.split(_AT_ONCE)])
+        logits = subject.outputs.readout(outputs, "logit").double()
+    # What all classes have in common is of no account.
+    return logits - logits.mean(dim=1, keepdim=True) if subject.outputs.class_names and logits.shape[1] > 1 else logits

@@ -1,0 +1,134 @@
+"""Branches beside the network: boosted trees and a linear model of the same encoded rows, kept where they pay.
+
+They are fitted to the training rows once the network is trained, trees stopped by the rows that stopped it. What they
+say is added to its outputs with shares that held-out rows choose (``Share``), the branch that gains most first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from permgrad.base import threads
+from permgrad.base.arrays import Floats
+from permgrad.base.random import derive_seed, generator
+from permgrad.models.estimators.prepared import Prepared
+from permgrad.models.estimators.share import FEWEST, Share, row_losses
+from permgrad.models.libraries import job
+from permgrad.models.libraries.boosting import best_library
+from permgrad.models.libraries.linear import affine, linear
+from permgrad.models.network.additive import LinearBranch
+from permgrad.models.network.blocks import Rate
+from permgrad.models.network.trees import TreeBranch
+from permgrad.models.train.rows import Rows
+
+#: The least share that a branch is kept with, and the network.
+LEAST_SHARE = 0.05
+#: Classes that trees are tried for, at most: each has trees of its own. Training rows that both are fitted to.
+MOST_CLASSES, MOST_ROWS = 30, 100_000
+#: Trees of CatBoost times classes, where there are more than two.
+MOST_OF_CLASSES = 2000
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A branch that was fitted: what it is called, the module, and what it says of held-out rows."""
+
+    label: str
+    branch: nn.Module
+    said: Floats
+
+
+def add_branches(model: Any, prepared: Prepared) -> None:
+    """Fit the branches that the settings ask for, and add those that pay, or all where they are asked for by name.
+
+    ``model.branches_`` says of each that was fitted whether it was kept, and why.
+    """
+    model.branches_ = dict[str, dict[str, Any]]()
+    held, learned, network = prepared.job.validation_rows, prepared.job.train_rows, model.module_
+    if not prepared.beside or held is None or len(held) < FEWEST or not isinstance(learned, Rows):
+        return
+    classes = len(model.classes_) if model.task == "classification" else 0
+    names = [name for name in prepared.beside if name != "trees" or classes <= MOST_CLASSES]
+    if len(learned) > MOST_ROWS:
+        drawn = generator(model.seed_, "rows beside").permutation(len(learned))[:MOST_ROWS]
+        learned = learned.take(torch.from_numpy(np.sort(drawn)))
+    work = _job(model, learned, held, classes, rates=network.rates)
+    if work is None:
+        return
+    with threadpool_limits(limits=work.threads):
+        waiting = {name: _FITS[name](work, network.outputs, held) for name in names}
+    outputs = model.predict_encoded(held.x.numpy()).astype(np.float64)
+    losses = row_losses(held.y.numpy(), classes=bool(classes), rates=network.rates)
+    weights = held.weight.numpy().astype(np.float64)
+    options: dict[str, Any] = {"seed": model.seed_, "weights": weights, "dependence": prepared.dependence}
+    while waiting:
+        shares = {name: Share.learn(outputs, one.said, losses, **options) for name, one in waiting.items()}
+        best = max(shares, key=lambda name: shares[name].gain)
+        share = replace(shares[best], share=min(shares[best].share, 1 - LEAST_SHARE))
+        if prepared.beside_by_name:
+            share = replace(share, share=max(share.share, LEAST_SHARE))
+        elif not share.pays or share.share < LEAST_SHARE:
+            break
+        network.add_path(best, waiting[best].branch, share.share)
+        model.branches_[best] = {"kept": True, "label": waiting[best].label, **asdict(share)}
+        outputs = share(outputs, waiting.pop(best).said)
+    for name, one in waiting.items():
+        model.branches_[name] = {"kept": False, "label": one.label, **asdict(shares[name])}
+
+
+def _job(model: Any, learned: Rows, held: Rows, classes: int, *, rates: bool) -> job.Job | None:
+    """Return the rows as other libraries are fitted on them, or None if a class has no training row."""
+    parts = []
+    for rows in (learned, held):
+        weights = rows.weight.cpu().numpy().astype(np.float64)
+        numbers = rows.y.cpu().numpy()
+        y = numbers if classes else numbers.astype(np.float64)
+        parts.append(job.Rows(rows.x.cpu().numpy(), y, None if (weights == 1).all() else weights))
+    train, judged = parts
+    if classes and len(np.unique(train.y)) < classes:
+        return None
+    seed = derive_seed(model.seed_, "beside") % 2**31
+    count = 1 if threads.forked else torch.get_num_threads()
+    return job.Job(model.task, train, judged, classes, seed, count, counts=rates)
+
+
+def _as_outputs(said: Floats, outputs: int) -> Floats:
+    """Return logits or numbers ``(rows, outputs)``: of two classes with two outputs the log odds are shared out."""
+    table = said.reshape(len(said), -1)
+    return np.column_stack([-table[:, 0] / 2, table[:, 0] / 2]) if outputs == 2 and table.shape[1] == 1 else table
+
+
+def _fit_line(work: job.Job, outputs: int, held: Rows) -> _Fitted:
+    matrix, offset = affine(linear(work))
+    branch = LinearBranch(matrix.shape[1], outputs)
+    branch.fill(_as_outputs(matrix.T, outputs).T, _as_outputs(offset[None], outputs)[0])
+    label = "logistic regression" if work.classify else "Poisson regression" if work.counts else "ridge regression"
+    return _Fitted(label, branch, _said(work, branch, held))
+
+
+def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
+    library = best_library()
+    if library.name == "catboost" and work.n_classes > 2:
+        # Its time grows with classes times thresholds. On gas drift (6 classes, 128 columns) this is a tenth of it.
+        work = replace(work, options={"iterations": MOST_OF_CLASSES // work.n_classes, "border_count": 64})
+    trees = library.train(work).trees
+    base, values = (_as_outputs(part, outputs) for part in (trees.base[None], trees.values))
+    branch = TreeBranch.of(replace(trees, base=base[0], values=values), work.train.encoded.shape[1])
+    return _Fitted(library.label, branch, _said(work, branch, held))
+
+
+@torch.no_grad()
+def _said(work: job.Job, branch: nn.Module, held: Rows) -> Floats:
+    """Return what a branch says of held-out rows ``(rows, outputs)``. Of counts it is the logarithm of rates."""
+    said = branch(held.x.cpu())
+    return np.asarray((Rate()(said) if work.counts else said).double().numpy())
+
+
+_FITS: dict[str, Callable[[job.Job, int, Rows], _Fitted]] = {"trees": _fit_trees, "linear": _fit_line}

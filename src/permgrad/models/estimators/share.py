@@ -1,0 +1,131 @@
+"""How much a further branch counts beside what a network says without it. The share follows from held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import log_softmax
+
+from permgrad.base.arrays import Array, Floats
+from permgrad.base.dependence import Dependence, mean_widening
+from permgrad.base.random import generator
+from permgrad.models.estimators.calibration import class_logits
+
+#: Shares that are tried, and the fewest held-out rows for it.
+_SHARES, FEWEST = np.linspace(0, 1, 101), 10
+#: Resamples of the held-out rows for the share's interval, and stretches of time that are drawn whole.
+_RESAMPLES, _STRETCHES = 200, 50
+#: Probabilities below it count as this, so that a branch that is sure and wrong does not decide alone.
+_LEAST = 1e-7
+#: Takes outputs ``(rows, outputs)`` and returns the loss of each row ``(rows,)``.
+RowLosses = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much a branch counts beside the others, which err on other rows. The others count for the rest.
+
+    Attributes:
+        share: of the outputs (logits or numbers), from 0 to 1.
+        ci_low, ci_high: the 95 % interval of the share with the least loss, over resamples of the held-out rows.
+        gain, std_error: by how much the branch makes the loss of a held-out row smaller, and the error of that mean.
+        rows: the held-out rows that it was learned from.
+    """
+
+    share: float = 0.0
+    ci_low: float = 0.0
+    ci_high: float = 1.0
+    gain: float = 0.0
+    std_error: float = 0.0
+    rows: int = 0
+
+    @property
+    def pays(self) -> bool:
+        """Whether the gain is more than its standard error."""
+        return self.gain > self.std_error
+
+    def __call__(self, outputs: Floats, others: Floats) -> Floats:
+        """Return what the branch, which says ``others``, and what was there before say together."""
+        return (1 - self.share) * outputs + self.share * others
+
+    @classmethod
+    def learn(
+        cls,
+        outputs: Floats,
+        others: Floats,
+        losses: RowLosses,
+        *,
+        seed: int,
+        weights: Floats | None = None,
+        dependence: Dependence | None = None,
+    ) -> Self:
+        """Return the share nearest to 1/2 in the interval of the best one.
+
+        Equal shares are hard to beat by shares that are estimated from few rows (Claeskens et al. 2016).
+
+        Args:
+            outputs: what is said without the branch, ``(rows, outputs)``.
+            others: what the branch says.
+            losses: the loss of each row by its outputs.
+            seed: of the resamples.
+            weights: of the rows.
+            dependence: of these rows.
+        """
+        count = len(outputs)
+        if count < FEWEST:
+            return cls(rows=count)
+        rows = np.ones(count) if weights is None else weights / weights.mean()
+        units = np.arange(count)
+        if dependence is not None:
+            units = np.unique(dependence.codes, return_inverse=True)[1]
+            if dependence.timed:
+                units = units * _STRETCHES // (units.max() + 1)
+        many = int(units.max()) + 1
+        tried = (losses(cls(share)(outputs, others)) * rows for share in _SHARES.tolist())
+        sums = np.column_stack([np.bincount(units, each, minlength=many) for each in tried])
+        draws = generator(seed, "share of a branch").multinomial(many, np.full(many, 1 / many), _RESAMPLES)
+        low, high = np.quantile(_SHARES[(draws @ sums).argmin(axis=1)], [0.025, 0.975]).tolist()
+        share = min(max(0.5, low), high)
+        gains = (losses(outputs) - losses(cls(share)(outputs, others))) * rows
+        error = float(gains.std(ddof=1)) / np.sqrt(count) * mean_widening(dependence, gains)
+        return cls(share, low, high, float(gains.mean()), float(error), count)
+
+
+def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
+    """Return the loss of outputs by row: cross entropy of logits, squared error, or the Poisson loss of ``rates``.
+
+    ``y``: positions of the classes, or numbers ``(rows,)``.
+    """
+
+    def of_classes(outputs: Floats) -> Floats:
+        chosen = log_softmax(class_logits(outputs), axis=1)[np.arange(len(y)), y]
+        return np.asarray(-np.maximum(chosen, np.log(_LEAST)))
+
+    def of_rates(outputs: Floats) -> Floats:
+        predicted = np.maximum(outputs[:, 0], _LEAST)
+        return np.asarray(predicted - y * np.log(predicted))
+
+    def of_numbers(outputs: Floats) -> Floats:
+        return np.asarray((outputs[:, 0] - y) ** 2)
+
+    return of_classes if classes else of_rates if rates else of_numbers
+
+
+def branch_words(name: str, facts: Mapping[str, Any]) -> str:
+    """Say whether a branch was kept, and why.
+
+    Examples:
+        >>> facts = {"kept": True, "label": "CatBoost", "share": 0.4, "gain": 0.031, "std_error": 0.008, "rows": 500}
+        >>> branch_words("trees", facts)[:66]
+        'trees (CatBoost) count for 0.40 of the outputs: with them the loss'
+    """
+    many = name == "trees"
+    size, change = f"{abs(facts['gain']):.2g} ± {facts['std_error']:.2g}", "smaller" if facts["gain"] > 0 else "larger"
+    with_it = f"with {'them' if many else 'it'} the loss of {facts['rows']:,} held-out rows is {change} by {size}"
+    subject = f"{name} ({facts['label']})"
+    if not facts["kept"]:
+        return f"{subject} {'are' if many else 'is'} left out: {with_it}"
+    return f"{subject} {'count' if many else 'counts'} for {facts['share']:.2f} of the outputs: {with_it}"

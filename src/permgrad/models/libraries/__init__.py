@@ -1,0 +1,1 @@
+"""Models of other libraries, fitted on encoded rows."""

@@ -1,0 +1,69 @@
+"""What a model of another library is fitted with: encoded rows, their target and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from sklearn.utils import _safe_indexing
+
+from permgrad.base.arrays import Array
+
+#: Largest number of boosting rounds with early stopping, and their number without validation rows.
+ROUNDS, ROUNDS_WITHOUT_VALIDATION = 1000, 200
+#: Boosting stops after this number of rounds without a better validation loss.
+PATIENCE = 50
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows ``(rows, encoded)`` and target. ``weights``: how much each row counts."""
+
+    encoded: Any
+    y: Array
+    weights: Any = None
+
+    def take(self, rows: Array) -> Rows:
+        """Return the rows that a mask or row numbers choose."""
+        places = np.arange(len(self.y))[rows]
+        weights = None if self.weights is None else np.asarray(self.weights)[places]
+        return Rows(_safe_indexing(self.encoded, places), np.asarray(self.y)[places], weights)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rows and settings for a fit. ``counts``: by the Poisson loss, where its library has it."""
+
+    task: str
+    train: Rows
+    validation: Rows | None
+    n_classes: int
+    seed: int
+    threads: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    counts: bool = False
+    estimator: str = ""
+
+    @property
+    def classify(self) -> bool:
+        """True for classification."""
+        return self.task == "classification"
+
+    @property
+    def kind(self) -> Any:
+        """The library's class of estimators. ``estimator``: its place."""
+        return estimator_class(self.estimator, self.task)
+
+    @property
+    def rounds(self) -> int:
+        """Largest number of boosting rounds."""
+        return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
+
+
+def estimator_class(place: str, task: str) -> Any:
+    """Return the class at a place such as ``"xgboost:XGB"``: the module, and its name without ``Classifier``."""
+    module, _, stem = place.partition(":")
+    return getattr(import_module(module), f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}")

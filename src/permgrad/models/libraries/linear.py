@@ -1,0 +1,86 @@
+"""A linear model: ridge, logistic or Poisson regression, with a penalty that rows left out choose."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.arrays import Floats
+from permgrad.base.threads import warning_filters
+from permgrad.models.libraries.job import Job
+
+#: Penalties of ridge regression that are tried, for columns of variance 1, and strengths of a logistic one.
+_PENALTIES, _STRENGTHS = np.logspace(-6, 5, 34), np.logspace(-2, 2, 9)
+#: Rows by which they are chosen at most, and rows of the rarest class at least: with fewer it is the library's own.
+_CHOOSING_ROWS, _FEWEST_OF_A_CLASS, _FOLDS = 5000, 10, 5
+
+
+def linear(job: Job) -> Any:
+    """Fit a linear model on columns of variance 1. Its penalty is chosen by cross-validation on the training rows."""
+    from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scaler, rows, y, weights = StandardScaler(), job.train.encoded, job.train.y, job.train.weights
+    scaled = scaler.fit_transform(rows, sample_weight=weights)
+    if job.counts:  # shrunk as much as a ridge regression: 1 beside a sum over rows
+        model: Any = PoissonRegressor(**{"alpha": 1 / len(y), "max_iter": 2000, "tol": 1e-6, **job.options})
+    elif job.classify:
+        # With many correlated columns lbfgs needs more than its default of 100 steps, but far fewer than these.
+        strength = {} if "C" in job.options else {"C": _logistic_strength(job, scaled)}
+        model = LogisticRegression(**{"max_iter": 2000, **strength, **job.options})
+    else:
+        penalty = {} if "alpha" in job.options else {"alpha": _ridge_penalty(job, scaled)}
+        model = Ridge(**{**penalty, **job.options})
+    model.fit(scaled, y, sample_weight=weights)
+    return make_pipeline(scaler, model)
+
+
+def _some(job: Job, scaled: Floats) -> tuple[Floats, Any, Any]:
+    """Return rows that the penalty is chosen by, with their targets and weights."""
+    chosen = np.sort(np.random.default_rng(job.seed).permutation(len(scaled))[:_CHOOSING_ROWS])
+    weights = job.train.weights
+    return scaled[chosen], np.asarray(job.train.y)[chosen], None if weights is None else np.asarray(weights)[chosen]
+
+
+def _ridge_penalty(job: Job, scaled: Floats) -> float:
+    """Return the penalty of the least error in rows left out one by one."""
+    from sklearn.linear_model import RidgeCV
+
+    rows, y, weights = _some(job, scaled)
+    # As much beside the sum over all rows as beside that over some.
+    return float(RidgeCV(_PENALTIES).fit(rows, y, sample_weight=weights).alpha_)
+
+
+def _logistic_strength(job: Job, scaled: Floats) -> float:
+    """Return the inverse penalty of the least log loss in rows left out, a fold at a time."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
+
+    rows, y, weights = _some(job, scaled)
+    if np.bincount(y, minlength=job.n_classes).min() < _FEWEST_OF_A_CLASS:
+        return 1.0
+    given = np.ones(len(y)) if weights is None else weights
+    losses = np.zeros(len(_STRENGTHS))
+    for train, held in StratifiedKFold(_FOLDS, shuffle=True, random_state=job.seed).split(rows, y):
+        model = LogisticRegression(max_iter=300, warm_start=True, tol=1e-3)
+        for place, strength in enumerate(_STRENGTHS):
+            with warning_filters, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a weak penalty need not converge to be told from others
+                model.set_params(C=strength).fit(rows[train], y[train], sample_weight=given[train])
+            told = model.predict_proba(rows[held])[np.arange(len(held)), y[held]]
+            losses[place] += float((-np.log(np.maximum(told, 1e-12)) * given[held]).sum())
+    return float(_STRENGTHS[int(np.argmin(losses))])
+
+
+def affine(model: Any) -> tuple[Floats, Floats]:
+    """Return the matrix ``(outputs, encoded)`` and the offset ``(outputs,)`` of what ``linear`` returned.
+
+    Of two classes there is one output, the log odds of the second.
+    """
+    scaler, fitted = model[0], model[-1]
+    matrix = np.atleast_2d(np.asarray(fitted.coef_, dtype=np.float64)) / scaler.scale_
+    offset = np.atleast_1d(np.asarray(fitted.intercept_, dtype=np.float64)) - matrix @ scaler.mean_
+    return matrix, offset

@@ -1,0 +1,209 @@
+"""Trees and a line beside the network: kept where they pay, with the share and the numbers that they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad.models.estimators import beside
+from permgrad.models.libraries.boosting import LIBRARIES, best_library
+from permgrad.models.libraries.job import Job, Rows
+from permgrad.models.libraries.linear import affine, linear
+
+#: The fast preset, which tries trees and a line as the default does.
+TRIES = {"preset": {"base": "fast", "beside": ["trees", "linear"]}, "random_state": 0, "progress": False}
+
+
+def stepped(rows: int, seed: int = 0):
+    """Return a table whose target stands in steps, which trees find and this network does not."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(rows, 3)), columns=list("abc"))
+    frame["town"] = rng.choice(["north", "south", "west"], rows)
+    truth = np.sign(frame["a"]) * np.round(2 * frame["b"]) + 2 * (frame["town"] == "west")
+    return frame, (truth + rng.normal(0, 0.1, rows)).to_numpy()
+
+
+def wide(rows: int, seed: int = 0):
+    """Return a table of fewer rows than columns with a linear target."""
+    rng = np.random.default_rng(seed)
+    factors = rng.normal(size=(rows, 5))
+    X = factors @ np.random.default_rng(9).normal(size=(5, 150)) + 0.3 * rng.normal(size=(rows, 150))
+    return X, factors @ [1.0, -1.0, 2.0, 0.5, 1.0] + 0.1 * rng.normal(size=rows)
+
+
+def alone(model, X):
+    """Return what the network of a model says without what stands beside it."""
+    encoded, module = torch.from_numpy(model.encode_rows(X).encoded), model.module_
+    with torch.no_grad():
+        whole = module(encoded)
+        added = sum(branch(encoded) for branch in module.additive.values())
+    return ((whole - added) / (1 - sum(module.shares.values()))).numpy()
+
+
+@pytest.fixture(scope="module", name="fitted")
+def _fitted():
+    X, y = stepped(1500)
+    return pg.HyNNRegressor(**TRIES).fit(X[:1000], y[:1000]), X[1000:], y[1000:]
+
+
+def test_trees_that_pay_are_kept_and_a_line_that_does_not_is_not(fitted):
+    model, X, y = fitted
+    assert model.module_.paths == ("tabular", "trees")
+    trees, line = model.branches_["trees"], model.branches_["linear"]
+    assert trees["kept"]
+    assert not line["kept"]
+    assert trees["label"] == best_library().label
+    assert trees["gain"] > trees["std_error"] > 0
+    assert trees["rows"] == 100
+    assert 0.05 <= trees["ci_low"] <= trees["share"] <= trees["ci_high"] <= 1
+    network = alone(model, X)[:, 0] * model.target_scale_ + model.target_mean_
+    errors = [np.mean((guess - y) ** 2) for guess in (network, model.predict(X))]
+    assert errors[1] < 0.7 * errors[0]
+    said = model.summary().splitlines()[-2:]
+    assert said[0].startswith(f"trees ({trees['label']}) count for 0.")
+    assert "linear (ridge regression) is left out: with it the loss of 100 held-out rows is" in said[1]
+
+
+def test_the_prediction_is_the_mean_by_the_shares():
+    """The twin: library and network one after the other, and their mean by hand."""
+    X, y = stepped(900)
+    given = {**TRIES, "branches": ("tabular", "trees")}
+    model = pg.HyNNRegressor(**given)
+    prepared = model.prepare(X, y)
+    rows, held = prepared.job.train_rows, prepared.job.validation_rows
+    model.train(prepared)
+    parts = [Rows(part.x.numpy(), part.y.numpy().astype(float)) for part in (rows, held)]
+    seed = beside._job(model, rows, held, 0, rates=False).seed
+    fitted = best_library().train(Job("regression", *parts, 0, seed, torch.get_num_threads()))
+    share, encoded = model.branches_["trees"]["share"], model.encode_rows(X[:50]).encoded
+    expected = (1 - share) * alone(model, X[:50])[:, 0] + share * np.asarray(fitted.predict(encoded))
+    np.testing.assert_allclose(model.predict_encoded(encoded)[:, 0], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classes(classes):
+    X, y = stepped(1500)
+    labels = np.array(["low", "middle", "high"])[np.digitize(y, [0.5] if classes == 2 else [-0.5, 1.0])]
+    model = pg.HyNNClassifier(**TRIES).fit(X[:1000], labels[:1000])
+    assert "trees" in model.module_.paths
+    chances, places = model.predict_proba(X[1000:]), np.searchsorted(model.classes_, labels[1000:])
+    network = torch.from_numpy(alone(model, X[1000:])).softmax(dim=1).numpy()
+    losses = [-np.log(np.maximum(each[np.arange(500), places], 1e-9)).mean() for each in (network, chances)]
+    assert losses[1] < 0.9 * losses[0]
+
+
+def test_a_line_is_kept_where_there_are_fewer_rows_than_columns():
+    X, y = wide(300)
+    model = pg.HyNNRegressor(**TRIES).fit(X[:100], y[:100])
+    assert "linear" in model.module_.paths
+    network = alone(model, X[100:])[:, 0] * model.target_scale_ + model.target_mean_
+    errors = [np.mean((guess - y[100:]) ** 2) for guess in (network, model.predict(X[100:]))]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_nothing_is_kept_that_does_not_pay():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 4))
+    y = np.sin(2 * X[:, 0]) * X[:, 1] + 0.05 * rng.normal(size=1500)
+    model = pg.HyNNRegressor(**TRIES | {"preset": "default", "max_epochs": 25}).fit(X, y)
+    assert not model.branches_["linear"]["kept"]
+    assert model.module_.paths[0] == "tabular"
+
+
+@pytest.mark.parametrize("name", ["trees", "linear"])
+def test_what_is_named_is_kept(name):
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    model = pg.HyNNRegressor(**{**TRIES, "branches": (name, "tabular")}).fit(X, np.sin(3 * X[:, 0]) * X[:, 1])
+    assert model.module_.paths == ("tabular", name)
+    assert list(model.branches_) == [name]
+    assert 0.05 <= model.module_.shares[name] <= 0.95
+
+
+@pytest.mark.parametrize("library", [one.name for one in LIBRARIES])
+def test_every_library(library, monkeypatch, tmp_path):
+    chosen = next(one for one in LIBRARIES if one.name == library)
+    pytest.importorskip(chosen.package)
+    monkeypatch.setattr(beside, "best_library", lambda: chosen)
+    X, y = stepped(600)
+    model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees")}).fit(X, y)
+    assert model.branches_["trees"]["label"] == chosen.label
+    model.save(tmp_path / "model")
+    again = pg.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    np.testing.assert_array_equal(again.predict_interval(X[:9]), model.predict_interval(X[:9]))
+    assert again.branches_ == model.branches_
+    assert again.summary() == model.summary()
+
+
+def test_counts_have_branches_that_say_rates():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(800, 3))
+    y = rng.poisson(np.exp(0.5 * X[:, 0] + np.where(X[:, 1] > 0, 1.0, 0.0)))
+    model = pg.HyNNRegressor(**{**TRIES, "loss": "poisson", "branches": ("tabular", "linear", "trees")}).fit(X, y)
+    assert model.module_.paths == ("tabular", "linear", "trees")
+    predicted = model.predict(X)
+    assert (predicted >= 0).all()
+    assert predicted.mean() == pytest.approx(y.mean(), rel=0.1)
+
+
+def test_rows_and_classes_weigh_in_all_branches():
+    X, y = stepped(900)
+    labels, weights = (y > 1.5).astype(int), np.where(X["town"] == "west", 3.0, 1.0)
+    model = pg.HyNNClassifier(**{**TRIES, "branches": ("tabular", "trees")}, class_weight="balanced")
+    shares = []
+    for given in (None, weights):
+        prepared = model.prepare(X, labels, sample_weight=given)
+        job = beside._job(model, prepared.job.train_rows, prepared.job.validation_rows, 2, rates=False)
+        shares.append([job.train.weights[job.train.y == each].sum() for each in (0, 1)])
+        assert len(np.unique(job.train.weights)) == (2 if given is None else 4)
+    assert max(shares[0]) < 1.01 * min(shares[0]), "the classes weigh as much as each other"
+    assert model.train(prepared).score(X, labels) > 0.9
+
+
+def test_the_same_whatever_the_threads_and_batches(fitted):
+    model, X, _ = fitted
+    encoded = model.encode_rows(X).encoded
+    np.testing.assert_allclose(model.predict_encoded(encoded, batch_size=7), model.predict_encoded(encoded), atol=1e-6)
+    X, y = stepped(400)
+    again = [pg.HyNNRegressor(**TRIES).fit(X, y).predict(X) for _ in range(2)]
+    np.testing.assert_array_equal(*again)
+
+
+def test_a_line_as_weights_says_what_the_library_says():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4)) * [1, 10, 0.1, 1] + 5
+    for y, task in ((X[:, 0] - X[:, 1], "regression"), ((X[:, 0] > 5).astype(int), "classification")):
+        model = linear(Job(task, Rows(X, y), None, 2, 0, 1))
+        matrix, offset = affine(model)
+        expected = model.predict(X) if task == "regression" else model.decision_function(X)
+        np.testing.assert_allclose((X @ matrix.T + offset)[:, 0], expected, rtol=1e-9, atol=1e-9)
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+def test_branches_beside_nothing_are_refused():
+    X, y = stepped(60)
+    with pytest.raises(pg.InputError, match=r"stand beside a network.*branches=\('tabular', 'trees'\)"):
+        pg.HyNNRegressor(branches=("trees",)).fit(X, y)
+    with pytest.raises(pg.InputError, match="Did you mean 'trees'"):
+        pg.HyNNRegressor(branches=("tabular", "tree")).fit(X, y)
+
+
+def test_named_branches_need_rows_held_out(tmp_path):
+    X, y = stepped(60)
+    model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees"), "validation_fraction": 0.0})
+    with pytest.raises(pg.InputError, match="'trees' need rows held out of training, but there are none"):
+        model.fit(X, y)
+    X.assign(y=y).to_parquet(tmp_path / "rows.parquet")
+    model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "linear")})
+    with pytest.raises(pg.InputError, match="need all rows in memory, and fit_stream reads them from files"):
+        model.fit_stream(tmp_path / "rows.parquet", "y")
+
+
+def test_without_rows_held_out_none_is_tried():
+    X, y = stepped(60)
+    model = pg.HyNNRegressor(**{**TRIES, "validation_fraction": 0.0, "max_epochs": 2}).fit(X, y)
+    assert model.branches_ == {}
+    assert model.module_.paths == ("tabular",)
