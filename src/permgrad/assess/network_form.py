@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from permgrad.assess.trees_form import trees_form
-from permgrad.evaluation.baselines.boosted import BoostedTrees
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
+from permgrad.models.libraries.boosted import BoostedTrees
 from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import SHARPNESS, Dropout, RandomKernels, Rate
 from permgrad.models.network.branches import TableBranch
