@@ -33,8 +33,6 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
@@ -48,9 +46,6 @@ from permgrad.data.read.image_cells import ImageCell
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.estimators.prepared import EncodedRows
-from permgrad.models.network.additive import LinearBranch
-from permgrad.models.network.trees import TreeBranch
-from permgrad.models.reading_trees import read_trees
 from permgrad.pages import whatif
 from permgrad.pages.views import page_data
 
@@ -292,14 +287,10 @@ def beside(epochs: int = 3) -> Case:
     """A network with a line and trees beside its head; three classes."""
     rng = np.random.default_rng(10)
     table = _mixed(rng, 1200)
-    y = np.digitize(_signal(table, rng), [-0.5, 0.5])
-    model = pg.HyNNClassifier(max_epochs=epochs, random_state=0, progress=False).fit(table, y)
-    rows = model.encode_rows(table).encoded
-    line = LogisticRegression(max_iter=500).fit(rows, y)
-    trees = read_trees(HistGradientBoostingClassifier(max_iter=40).fit(rows, y))
-    outputs, columns = model.module_.outputs, rows.shape[1]
-    model.module_.add_path("linear", LinearBranch(columns, outputs).fill(line.coef_, line.intercept_), 0.3)
-    model.module_.add_path("trees", TreeBranch.of(trees, columns), 0.4)
+    branches = ("tabular", "image", "linear", "trees")
+    model = pg.HyNNClassifier(branches=branches, max_epochs=epochs, random_state=0, progress=False)
+    model.fit(table, np.digitize(_signal(table, rng), [-0.5, 0.5]))
+    assert model.module_.paths == branches
     return Case(model, table)
 
 
