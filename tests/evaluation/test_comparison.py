@@ -195,9 +195,22 @@ def test_paths_of_networks_that_found_nothing_have_no_shares():
     frame = frame.assign(tabular=0.75 * frame["importance"], image=0.25 * frame["importance"])
     frame.loc[frame["model"] == "b", ["importance", "tabular", "image"]] *= -1
     found = made({name: [0.8, 0.81, 0.79] for name in ("a", "b")}, importances=frame)
-    (line,) = path_lines(found)
+    (line,) = path_lines(found).items()
     assert line[0] == "a"
-    assert line[1:3] == pytest.approx((0.75, 0.25))
+    assert {path: mean for path, (mean, _) in line[1].items()} == pytest.approx({"tabular": 0.75, "image": 0.25})
+
+
+def test_networks_of_a_comparison_may_have_other_paths():
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}).assign(method="permgrad")
+    frame = frame.assign(tabular=0.75 * frame["importance"], image=0.25 * frame["importance"])
+    frame["trees"] = frame["image"].where(frame["model"] == "b")
+    frame.loc[frame["model"] == "b", "image"] = np.nan
+    found = made({name: [0.8, 0.81, 0.79] for name in ("a", "b")}, importances=frame)
+    lines = path_lines(found)
+    assert lines["a"]["image"][0] == pytest.approx(0.25)
+    assert math.isnan(lines["a"]["trees"][0])
+    assert lines["b"]["trees"][0] == pytest.approx(0.25)
+    assert "25\u00a0%" in found.to_html()
 
 
 def test_models_that_rely_on_unlike_numbers_of_features():

@@ -9,6 +9,7 @@ from importlib import resources
 from tests.pages.conftest import NAMES, report_content
 
 from permgrad.assess.assessment import Assessment
+from permgrad.base.numerals import percent
 from permgrad.pages.html import render_page, render_report
 from permgrad.pages.tabs import TABS
 from permgrad.pages.views import SectionView, Tab, tab_view
@@ -54,6 +55,22 @@ def test_paths_and_maps_are_in_details_if_the_image_hardly_counts(undrawn):
         panel = page[page.index(f'data-tab="{tab}"') :].split("data-tab=")[1]
         assert '<section id="paths"' in panel
         assert ('<section id="maps"' in page) == (share < 0.05)
+
+
+def test_trees_are_a_path_among_the_features_where_they_count(undrawn):
+    content = report_content(NAMES[:3])
+    entry = {**content.paths["tabular"], "share_low": 0.2, "share_high": 0.9}
+    for share, tab in ((0.3, "features"), (0.01, "details")):
+        content.branches = {
+            "tabular": {**entry, "share": 1 - share},
+            "trees": {**entry, "share": share},
+        }
+        assert not content.image_counts
+        page = render_report(content)
+        panel = page[page.index(f'data-tab="{tab}"') :].split("data-tab=")[1]
+        assert "Path by path" in panel
+        assert f"trees {percent(share)} (20\u00a0% to 90\u00a0%)" in panel
+        assert "loss that both cause together" in panel
 
 
 def test_shares_of_kinds_of_columns_are_always_among_the_features(undrawn):

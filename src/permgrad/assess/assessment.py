@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
 
 NOT_BRANCHES = ("interaction", "paper", "total")
+#: Paths of hybrid networks, in their order: those that the head joins, and those beside it.
+PATHS = ("tabular", "image", "linear", "trees")
 
 
 def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -36,7 +38,7 @@ def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def is_hybrid(branches: Mapping[str, Any]) -> bool:
     """Whether the entries are the paths of a hybrid network, and not the inputs of another network."""
-    return set(entries_of(branches)) <= {"tabular", "image"}
+    return set(entries_of(branches)) <= {*PATHS}
 
 
 def value_of(entry: Any, key: str) -> float:
@@ -159,21 +161,37 @@ class Assessment:
 
     @property
     def image_counts(self) -> bool:
-        """Whether the image of a row carries at least 5 % of the model: then paths and maps are worth a place.
+        """Whether the image of a row carries at least 5 % of the model: then maps are worth a place.
 
-        Images that users provide always do, and so does the only path of a network. Where whole kinds of columns are
-        weighed, the paths are those of the explanation.
+        Images that users provide always do, and so does the only path of a network.
+        """
+        entries = self._weighed_paths
+        return entries is None or value_of(entries.get("image"), "share") >= LEAST_SHOWN
+
+    @property
+    def parts_count(self) -> bool:
+        """Whether any path beside the table's carries at least 5 % of the model: then parts by path are worth a place.
+
+        Parts of a model that is no hybrid network always are.
+        """
+        entries = self._weighed_paths
+        shares = (value_of(entry, "share") for name, entry in (entries or {}).items() if name != "tabular")
+        return entries is None or any(share >= LEAST_SHOWN for share in shares)
+
+    @property
+    def _weighed_paths(self) -> dict[str, Mapping[str, Any]] | None:
+        """The entries of the paths of a hybrid network that reads its table as numbers, too. None of all others.
+
+        Where whole kinds of columns are weighed, the paths are those of the explanation.
         """
         known = self.explanation.branches if self.explanation is not None and not is_hybrid(self.paths) else self.paths
         entries = entries_of(known or {})
-        if not is_hybrid(entries) or "tabular" not in entries:
-            return True
-        return value_of(entries.get("image"), "share") >= LEAST_SHOWN
+        return entries if is_hybrid(entries) and "tabular" in entries else None
 
     @property
     def paths_count(self) -> bool:
         """Whether shares of paths are worth a place. Those of inputs, and of kinds of columns, always are."""
-        return self.image_counts or not is_hybrid(self.paths)
+        return self.parts_count or not is_hybrid(self.paths)
 
     def positive_place(self, classes: Sequence[Any]) -> int:
         """Return the position of the positive one of two classes: by default the second."""

@@ -343,7 +343,9 @@ class Network(Trained):
             draws_maps="image" in paths and getattr(renderer, "differentiable", True),
             has_slopes=True,
             counts=model.module_.rates,
-            has_one_logit=bool(options.get("single_logit")) and paths == ("tabular",) and len(names) == 2,
+            has_one_logit=bool(options.get("single_logit"))
+            and model.module_.head_paths == ("tabular",)
+            and len(names) == 2,
             **{"name": type(model).__name__, **facts},
         )
 

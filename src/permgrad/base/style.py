@@ -44,6 +44,7 @@ INK, MUTED, RULE, PAPER, TABULAR, IMAGE, INTERACTION, NEUTRAL, POSITIVE, NEGATIV
 #: Texts on coloured cells, which do not change on a dark page.
 FIXED_DARK, FIXED_LIGHT = "#20262a", "#ffffff"
 PATH_COLOURS = {"tabular": TABULAR, "image": IMAGE, "table": TABULAR, "interaction": INTERACTION}
+PATH_COLOURS |= {"linear": SERIES[2], "trees": SERIES[3]}
 LINE_STYLES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
 #: Colour and line style of the first classes or lines. Further ones begin again.

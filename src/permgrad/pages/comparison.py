@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from permgrad.assess.assessment import PATHS
 from permgrad.base.numerals import fixed, number, numbers, percent
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.charts import models as charts
@@ -32,6 +32,8 @@ from permgrad.pages.views import (
 from permgrad.pages.words import clean, duration, listed, names_apart, p_text, shorten
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from permgrad.evaluation.comparison import Comparison
 
 _HOW_TO_READ = {
@@ -251,14 +253,16 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
     if not lines:
         return
     section.text(
-        "A hybrid network reads each row twice, as numbers and as an image. The path game splits each feature's "
-        "importance between the two. The shares here are summed over all features."
+        "A hybrid network reads each row in several ways, such as numbers and an image. The path game splits each "
+        "feature's importance between them. The shares here are summed over all features."
     )
-    columns = [_models(comparison, (name for name, *_ in lines), "network")]
-    for place, path in ((1, "table"), (2, "image")):
-        means, spreads = ([float(line[at]) for line in lines] for at in (place, place + 2))
-        ends = [f" ± {percent(spread)}" if math.isfinite(spread) else "" for spread in spreads]
-        columns.append(figures_of(path, means, [percent(mean) + end for mean, end in zip(means, ends, strict=True)]))
+    columns = [_models(comparison, lines, "network")]
+    for path in PATHS:
+        found = [shares.get(path, (math.nan, math.nan)) for shares in lines.values()]
+        if all(math.isnan(mean) for mean, _ in found):
+            continue
+        texts = [percent(mean) + (f" ± {percent(spread)}" if math.isfinite(spread) else "") for mean, spread in found]
+        columns.append(figures_of("table" if path == "tabular" else path, [mean for mean, _ in found], texts))
     caption = "Share of each path in the summed importances, mean ± standard deviation over folds."
     section.table(table_of(caption, columns, sortable=False))
 
@@ -529,26 +533,31 @@ def failure_sentences(comparison: Comparison) -> list[str]:
     return lines
 
 
-def path_lines(comparison: Comparison) -> list[tuple[str, float, float, float, float]]:
-    """Return for each hybrid network: its name, the mean shares of the table and of the image path, and their spreads.
+def path_lines(comparison: Comparison) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return for each hybrid network of several paths, by name, the mean share of each path and its spread.
 
     The share of a path is its part of the summed importances of all features on one fold.
     """
     frame: Any = comparison.importances
-    if not len(frame) or not {"tabular", "image"} <= set(frame.columns):
-        return []
-    rows = frame[(frame["method"] == "permgrad") & frame["tabular"].notna() & frame["image"].notna()]
-    sums = rows.groupby(["model", "fold"], sort=False)[["tabular", "image", "importance"]].sum()
+    paths = [path for path in PATHS if len(frame) and path in frame.columns]
+    if len(paths) < 2:
+        return {}
+    rows = frame[(frame["method"] == "permgrad") & (frame[paths].notna().sum(axis=1) > 1)]
+    # Networks that lack a path have none of it, not 0.
+    sums = rows.groupby(["model", "fold"], sort=False)[[*paths, "importance"]].sum(min_count=1)
     sums = sums[sums["importance"] > 0]
-    by_model = sums[["tabular", "image"]].div(sums["importance"], axis=0).groupby("model", sort=False)
-    table = pd.concat([by_model.mean(), by_model.std(ddof=1)], axis=1)
-    return [(str(name), *values) for name, *values in table.itertuples()]
+    by_model = sums[paths].div(sums["importance"], axis=0).groupby("model", sort=False)
+    means, spreads = by_model.mean(), by_model.std(ddof=1)
+    return {
+        str(name): {path: (float(means.loc[name, path]), float(spreads.loc[name, path])) for path in paths}
+        for name in means.index
+    }
 
 
 _SECTIONS: tuple[Builder, ...] = (
     ("standing", "Which is best", _standing),
     ("reliance", "Do they rely on the same features?", _reliance),
-    ("paths", "Table or image", _paths),
+    ("paths", "Path by path", _paths),
     ("metrics", "All metrics", _all_metrics),
     ("reading", "How to read this", _reading),
     ("run", "What was run", _provenance),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from permgrad.base.significance import LEVEL
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.metrics import Metric, Task, primary_metric
 from permgrad.pages.summary import changes_words
-from permgrad.pages.words import clean, labels_of, listed, names_apart, shorten, value_text
+from permgrad.pages.words import clean, labels_of, listed, names_apart, path_name, shorten, value_text
 
 if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
@@ -84,6 +85,24 @@ def path_words(branches: Mapping[str, Any]) -> str:
     keys = ("importance", "ci_low", "ci_high")
     numbers = {name: [compact(value_of(entry, key)) for key in keys] for name, entry in entries.items()}
     return listed([f"{clean(name)} {value} ({low} to {high})" for name, (value, low, high) in numbers.items()])
+
+
+def share_words(branches: Mapping[str, Any]) -> str:
+    """Give each path's share of the total with its interval, where these are known.
+
+    Examples:
+        >>> share_words({"trees": {"share": 0.4, "share_low": 0.31, "share_high": 0.5}})[:7]
+        'Shares:'
+    """
+    keys = ("share", "share_low", "share_high")
+    shares = {name: [value_of(entry, key) for key in keys] for name, entry in entries_of(branches).items()}
+    if not shares or not all(map(math.isfinite, chain(*shares.values()))):
+        return ""
+    words = [
+        f"{path_name(name)} {percent(own)} ({percent(low)} to {percent(high)})"
+        for name, (own, low, high) in shares.items()
+    ]
+    return f"Shares: {listed(words)}."
 
 
 # ---- what a model is made of -----------------------------------------------------------------------------------------

@@ -87,6 +87,11 @@ def valued(names: Iterable[object], values: Iterable[float], write: Callable[[fl
     return ", ".join(f"{clean(name)} {write(float(value))}" for name, value in zip(names, values, strict=True))
 
 
+def path_name(path: str) -> str:
+    """Return what a path of a hybrid network is called."""
+    return {"linear": "linear part", "trees": "trees"}.get(path, f"{clean(path)} path")
+
+
 def p_text(p_value: float) -> str:
     """Write a p-value."""
     return "< 0.001" if p_value < 0.001 else fixed(p_value)

@@ -362,7 +362,9 @@ def test_bad_input(model, rows):
     single = pg.HyNNClassifier(
         branches=("tabular",), preset="fast", network=NETWORK, max_epochs=1, random_state=0, progress=False
     ).fit(X, y)
-    with pytest.raises(InputError, match=r"needs a model with two branches, got branches=\('tabular',\)"):
+    with pytest.raises(
+        InputError, match=r"needs a model with two branches, table and image, got branches=\('tabular',\)"
+    ):
         explained(single, X, y)
 
 

@@ -37,7 +37,7 @@ def ranking(work: Work) -> None:
         rows = explained if places is None else explained.take(places)
         alone = {"groups": "modality", "n_repeats": options.get("n_repeats", "auto")}
         branches = {**(model.explain(rows, rows.y, method="permgrad", scope="global", **alone).branches or branches)}
-    if {"tabular", "image"} <= set(model.paths) and work.test.weights is None:  # it is not defined for weights
+    if set(model.paths) == {"tabular", "image"} and work.test.weights is None:  # it is not defined for weights
         # The method computes each row anew for each feature, so that few rows do.
         some = np.arange(len(explained)) if work.budget.clock.thorough else draw_rows(work, PAPER_ROWS)
         rows = explained.take(some)

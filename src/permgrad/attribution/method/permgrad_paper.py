@@ -221,7 +221,7 @@ def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
     """Refuse requests that the published method cannot handle."""
     paths = request.subject.paths
     if set(paths) != set(PATHS):
-        problem = f"permgrad-paper needs a model with two branches, got branches={tuple(paths)!r}"
+        problem = f"permgrad-paper needs a model with two branches, table and image, got branches={tuple(paths)!r}"
         hint = "Fit with branches=('tabular', 'image'), or choose method='permgrad'."
         yield problem, hint, "PG034"
     if request.y is None:

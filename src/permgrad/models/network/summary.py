@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from permgrad.base.progress import readable
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.trees import TreeBranch
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import Learner, TrainingJob, predict
 from permgrad.models.undisturbed import undisturbed
@@ -88,7 +89,8 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
             if part == "image" and network.kernels is not None:
                 rows.append(LayerRow(part, _BESIDE, (network.outputs,), count_numbers(network.kernels)))
         for name, branch in network.additive.items():
-            rows.append(LayerRow(name, type(branch).__name__, (network.outputs,), count_numbers(branch)))
+            kind = f"{len(branch.roots)} trees" if isinstance(branch, TreeBranch) else type(branch).__name__
+            rows.append(LayerRow(name, kind, (network.outputs,), count_numbers(branch)))
     return rows
 
 

@@ -19,7 +19,7 @@ from permgrad.pages.inputs import in_order
 from permgrad.pages.sentences import path_words
 from permgrad.pages.steps import ends_of, ranks_of, steps_of
 from permgrad.pages.summary import clear_names
-from permgrad.pages.words import clean, listed, quantity_of, rank_texts, shown_ranks, valued
+from permgrad.pages.words import clean, listed, path_name, quantity_of, rank_texts, shown_ranks, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 #: Colours of paths. Other parts have those of a series.
 _PATHS = {"tabular": "tabular", "image": "image", "table": "tabular", "interaction": "interaction"}
+_PATHS |= {"linear": "series-2", "trees": "series-3"}
 _SERIES = 8
 #: Rows of a swarm, features of it, and shades of a feature's values.
 SWARM_ROWS, _SWARM, _SHADES = 300, 12, 5
@@ -67,7 +68,7 @@ def ranked(
         "high": high,
         "quiet": [clear is not None and explanation.names[place] not in clear for place in order],
         "parts": [
-            {"name": f"{clean(name)} path", "colour": _colour(name, at), "values": np.nan_to_num(part[order])}
+            {"name": path_name(name), "colour": _colour(name, at), "values": np.nan_to_num(part[order])}
             for at, (name, part) in enumerate(paths.items())
         ],
         "texts": numbers(values),

@@ -35,7 +35,7 @@ def bar(
 ) -> PlotFigure:
     """Draw the features by falling importance.
 
-    If the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them:
+    If the explanation has a part per path (as ``parts["tabular"]``, ``parts["image"]``), a bar is split into them:
     parts above 0 to the right, parts below 0 to the left, and the dot is their sum. The whisker is the confidence
     interval of the sum. Bars are grey unless the feature clearly matters, if that was tested. A local
     explanation is shown as its mean absolute attribution. On the right are the values, and the ranks that are
@@ -176,7 +176,7 @@ def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
     for position, part in enumerate(parts):
         amount = part["values"]
         start = np.where(amount >= 0, reach[1], reach[0])
-        own, faded = style.TOKENS[part["colour"]][0], to_rgba(style.NEUTRAL, 1 - 0.4 * position)
+        own, faded = style.TOKENS[part["colour"]][0], to_rgba(style.NEUTRAL, 0.6**position)
         colours = [faded if grey else own for grey in data["quiet"]]
         axes.barh(places, amount, left=start, height=0.62, color=colours, linewidth=0)
         reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])

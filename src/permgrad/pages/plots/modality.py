@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from permgrad.assess.assessment import entries_of
+from permgrad.assess.assessment import PATHS, entries_of
 from permgrad.base import style
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
@@ -51,10 +51,10 @@ def modality(
 
 def _content(explanation: Explanation, target: str | int | None) -> dict[str, dict[str, float]]:
     """Return the modalities' values in the form of ``branches.json``: sums over features, by path if there are any."""
-    summed, paths = explanation, tuple(name for name in explanation.parts if name in ("tabular", "image"))
+    summed, paths = explanation, tuple(name for name in explanation.parts if name in PATHS)
     if explanation.level != "modality":
         summed = explanation.by_modality()
-        if len(paths) == 2:
+        if len(paths) > 1:
             values = np.stack([explanation.parts[name].sum(axis=-2) for name in paths], axis=-2)
             summed = replace(summed, values=values, names=paths, modality=paths, parts={}, part_std={})
     summed = choices.as_global(summed)

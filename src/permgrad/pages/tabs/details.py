@@ -17,7 +17,7 @@ from permgrad.pages.charts.errors import learning_curves
 from permgrad.pages.charts.explained import branches as drawn_branches
 from permgrad.pages.charts.explained import signed_bars
 from permgrad.pages.pictures import activation
-from permgrad.pages.sentences import map_words, path_words
+from permgrad.pages.sentences import map_words, path_words, share_words
 from permgrad.pages.summary import part_words
 from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, quantity_of
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.provenance import ProvenanceSection
 
 
-_LANES = {"tabular": "table branch", "image": "image branch", "head": "head"}
+_LANES = {"tabular": "table branch", "image": "image branch", "linear": "linear part", "trees": "trees", "head": "head"}
 _TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
+_TITLES |= {"LinearBranch": "Line"}
 _SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
 #: Width of a block with the arrow behind it, in CSS pixels.
 _STEP = 150
@@ -71,19 +72,20 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     stored = content.paths
     if not is_shown or not entries_of(stored):
         return
-    hybrid = is_hybrid(stored)
-    section.title = section.title if hybrid else "Input by input"
+    hybrid, two = is_hybrid(stored), len(entries_of(stored)) == 2
+    if not hybrid or not set(entries_of(stored)) <= {"tabular", "image"}:
+        section.title = "Path by path" if hybrid else "Input by input"
     words = path_words(stored)
     section.text(
-        "Here a complete path is shuffled: its embedding of a row is replaced by that of another row. The bar is the "
-        "path's fair share (its Shapley value) of the loss that both cause together."
+        "Here a complete path is shuffled: its result for a row is replaced by that for another row. The bar is the "
+        f"path's fair share (its Shapley value) of the loss that {'both' if two else 'all'} cause together."
         if hybrid
         else "Here a complete input is shuffled: all columns of a kind, such as a row's photos, are replaced by those "
         "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
-        f"There are no shares, because they would not be parts of a whole: {words}." if words else "",
+        f"There are no shares, because they would not be parts of a whole: {words}." if words else share_words(stored),
     )
     label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
-    what, after = ("path", "the other") if hybrid else ("input", "all others")
+    what, after = "path" if hybrid else "input", "the other" if hybrid and two else "all others"
     caption = f"Importance of each {what} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
     section.figure(drawn_branches(stored, label=label), caption)
     keys = ("interaction_low", "interaction_high", "importance")
@@ -92,7 +94,9 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     share = value / effect if effect > 0 else math.nan
     # One that may be chance, or is less than 5 % of the total, needs no words.
     if not math.isnan(low + high + effect + value) and deserves_words(low, high, share):
-        meaning = "each makes up for the other in part" if value < 0 else "they need each other"
+        meaning = (
+            f"each makes up for {'the other' if two else 'others'} in part" if value < 0 else "they need each other"
+        )
         size = (
             f"{compact(value)} (interval {compact(low)} to {compact(high)}), {round(100 * abs(share))} % of the total"
         )
@@ -195,7 +199,7 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
 
 
 def paths(section: SectionView, content: Assessment) -> None:
-    """The paths of a network whose image hardly counts."""
+    """The paths of a network beside whose table hardly anything counts."""
     branches(section, content, not content.paths_count)
 
 

@@ -50,7 +50,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
     """The ranking with intervals."""
     if not content.learnt:
         section.title = "What it uses, whatever it has learned"
-    if not content.image_counts:  # the paths are in Details
+    if not content.parts_count:  # the paths are in Details
         explanation = replace(explanation, parts={}, part_std={})
     loss = loss_without(explanation.meta, content.metrics or {})
     chart = charts.ranking(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, loss=loss)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -271,10 +271,22 @@ P_VALUE = (
     "expected by chance. The adjusted p allows for all of them (Holm 1979). A feature clearly matters if its "
     "importance is above 0 and its adjusted p below 0.05."
 )
-PATHS = (
-    "The network reads each row twice, as numbers and as an image. The two coloured parts add up to the total effect. "
-    "The interaction is how far the effect of both together differs from the sum of each alone."
-)
+READINGS = {"tabular": "as numbers", "image": "as an image", "linear": "by a line", "trees": "by trees"}
+
+
+def paths_words(parts: Iterable[str]) -> str:
+    """Say what the parts by path are.
+
+    Examples:
+        >>> paths_words(["tabular", "image", "interaction"])[:66]
+        'The model reads each row in 2 ways: as numbers and as an image. Th'
+    """
+    ways = [READINGS.get(name, name) for name in parts if name != "interaction"]
+    both = "both" if len(ways) == 2 else "all"
+    return (
+        f"The model reads each row in {len(ways)} ways: {listed(ways)}. The coloured parts add up to the total effect. "
+        f"The interaction is how far the effect of {both} together differs from the sum of each alone."
+    )
 
 
 def reading(section: SectionView, content: Assessment) -> None:
@@ -286,7 +298,7 @@ def reading(section: SectionView, content: Assessment) -> None:
         meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
         if (loss := loss_without(explanation.meta, content.metrics or {})) is not None:
             meaning = f"How much the {loss.label} grows when the feature is shuffled."
-        paths = len(explanation.parts) > 1 and content.image_counts
+        paths = len(explanation.parts) > 1 and content.parts_count
         alike = ["features", *["classes"] * (len(explanation.outputs) > 1), *["paths"] * paths]
         terms["Importance"] = f"{meaning} Numbers of different {listed(alike)} can be compared."
         if explanation.low is not None:
@@ -294,7 +306,7 @@ def reading(section: SectionView, content: Assessment) -> None:
         if explanation.p_values is not None:
             terms["p"] = P_VALUE
         if paths:
-            terms["Paths"] = PATHS
+            terms["Paths"] = paths_words(explanation.parts)
     section.add("terms", terms.items())
 
 

@@ -71,7 +71,7 @@ const Figures = (() => {
       const row = node("g", {}, node("title", {}, said));
       const bar = (/** @type {number} */ from, /** @type {number} */ to, /** @type {string} */ fill, opacity = 1) =>
         row.append(node("rect", { x: Math.min(x(from), x(to)), y: y - half, width: Math.abs(x(to) - x(from)), height: 2 * half, fill: colour(fill), "fill-opacity": opacity }));
-      if (parts.length) parts.forEach((/** @type {any} */ part, /** @type {number} */ k) => bar(...pieces[k][at], quiet ? "neutral" : part.colour, quiet ? 1 - 0.4 * k : 1));
+      if (parts.length) parts.forEach((/** @type {any} */ part, /** @type {number} */ k) => bar(...pieces[k][at], quiet ? "neutral" : part.colour, quiet ? 0.6 ** k : 1));
       else if (data.form !== "dots" && known(value)) bar(start, value, hue);
       if (interval) row.append(node("line", { x1: x(data.low[at]), x2: x(data.high[at]), y1: y, y2: y, stroke: colour(data.form === "dots" ? hue : "ink"), "stroke-width": data.form === "dots" ? 2 : 1.2 }));
       for (const one of data.spread?.[at] ?? []) if (known(one)) row.append(node("circle", { cx: x(one), cy: y, r: 3, fill: colour(hue), "fill-opacity": 0.45 }));
@@ -294,7 +294,7 @@ const Figures = (() => {
   ];
 
   // ---- a network ----------------------------------------------------------------------------------------------------
-  const HUES = { tabular: "tabular", image: "image", head: "series-2", input: "neutral" };
+  const HUES = { tabular: "tabular", image: "image", linear: "series-2", trees: "series-3", head: "series-2", input: "neutral" };
 
   /** The layers of a network: branches above each other, the head behind them. @param {any} data */
   const blocks = (data) => {
