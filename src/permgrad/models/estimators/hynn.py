@@ -120,8 +120,8 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         renderer_ (Renderer): draws the images. None without the image branch.
         order_ (Order): what the test for an order of the columns found. None where it was not asked.
         branches_ (dict): for ``"trees"`` and ``"linear"``, where they were tried, ``kept``, ``label`` (of the library),
-            ``share`` of the outputs with its interval ``ci_low``, ``ci_high``, the ``loss`` of held-out ``rows`` without
-            it, and by how much it makes that smaller: ``gain`` with its ``std_error``.
+            ``share`` of the outputs with its interval ``ci_low``, ``ci_high``, the ``loss`` of held-out ``rows``
+            without it, and by how much it makes that smaller: ``gain`` with its ``std_error``.
         history_ (DataFrame): epoch, train_loss, validation_loss, learning_rate, seconds.
         best_epoch_ (int): the epoch whose weights were kept.
         background_, background_target_ (arrays): encoded training rows kept for explanations, and their class indexes.
