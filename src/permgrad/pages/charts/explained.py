@@ -38,7 +38,7 @@ _SIGNED, _CURVES = 20, 8
 def ranking(explanation: Explanation, *, top_n: int | None = None, column: int = 0, loss: Loss | None = None) -> Chart:
     """Return the features of a global explanation by falling importance, with intervals, parts by path, and ranks.
 
-    Without parts, they are losses without each feature where a ``loss`` is known, as in ``leading``.
+    They are losses without each feature where a ``loss`` is known, as in ``leading``.
     """
     values = np.asarray(explanation.values[:, column], dtype=np.float64)
     order = choices.largest(sizes_of(explanation, column), top_n)
@@ -93,11 +93,18 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
 
 
 def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:
-    """Return what changes of bars without parts where a loss is known: they start at that with all features."""
-    if loss is None or data["parts"]:
+    """Return what changes of bars where a loss is known: they start at that with all features.
+
+    Parts keep their shares of a bar.
+    """
+    if loss is None:
         return {}
+    values, growth = np.asarray(data["values"]), loss.growth(data["values"])
+    shares = np.divide(growth, values, out=np.zeros(len(values)), where=values != 0)
+    parts = [{**part, "values": part["values"] * shares} for part in data["parts"]]
     ends = {name: loss.model + loss.growth(data[name]) for name in ("values", "low", "high")}
-    return {**ends, "start": loss.model, "texts": numbers(ends["values"]), "label": f"{loss.label} without the feature"}
+    label = f"{loss.label} without the feature"
+    return {**ends, "parts": parts, "start": loss.model, "texts": numbers(ends["values"]), "label": label}
 
 
 def _colour(name: str, position: int) -> str:

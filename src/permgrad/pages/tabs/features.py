@@ -54,7 +54,6 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         explanation = replace(explanation, parts={}, part_std={})
     loss = loss_without(explanation.meta, content.metrics or {})
     chart = charts.ranking(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, loss=loss)
-    loss = None if chart.data["parts"] else loss  # parts add up to the loss itself
     replaced = "shuffled: each row gets the value of another row"
     if loss is not None:
         unit = (

@@ -50,7 +50,7 @@ const Figures = (() => {
     const key = legend([...parts, ...marks.map((/** @type {any} */ one) => ({ ...one, colour: one.colour ?? "ink" }))], width, left);
     const top = key.height + (side.length ? 22 : 8);
     const { svg, frame } = chart({ width, height: top + step * count + 44, left, right, top, bottom: 44 }, data.words);
-    const [low, high] = [data.names.map(() => 0), data.names.map(() => 0)];
+    const [low, high] = [data.names.map(() => start), data.names.map(() => start)];
     const pieces = parts.map((/** @type {any} */ part) => part.values.map((/** @type {number|null} */ value, /** @type {number} */ at) => {
       const ends = (value ?? 0) < 0 ? low : high, from = ends[at];
       ends[at] += value ?? 0;
