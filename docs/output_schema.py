@@ -82,6 +82,9 @@ _ENTRIES: Schema = {
     "before": _PREDICTION,
     "after": _PREDICTION,
     "changes": _CELLS,
+    # Cells that no training row had: rows with one, the first of them, and for each column how many and an example.
+    "unlike": _object({"rows": COUNT, "first": ANY, "columns": _list(_each(ANY))}),
+    "scores": _each(ANY),  # metrics by name, of a table with the target
     "warnings": _list(TEXT),  # only of tools: commands write them on stderr
 }
 
@@ -110,7 +113,7 @@ OUTPUTS: dict[str, Schema] = {
     "explain": _output(
         "folder method scope quantity unit verdict importance", "rows rows_explained warnings", rows=_list(_each(ANY))
     ),
-    "predict": _output("rows out", "classes predictions parts computed"),
+    "predict": _output("rows out unlike", "classes predictions parts computed scores"),
     "report": _output("report", "folder metric models rows changes", models=_each(NUMBER), changes=_each(ANY)),
     "compare": _output(
         "folder page results already_finished task metric failures sentences verdict",

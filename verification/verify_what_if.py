@@ -1,4 +1,4 @@
-"""Does the page predict and explain a changed row as Python does? Edits of eleven models in Chromium.
+"""Does the page predict and explain a changed row as Python does? Edits of seventeen models in Chromium.
 
     python -m verification.verify_what_if              # 200 edits of each model
     python -m verification.verify_what_if --quick      # 20 edits of each. Nothing is written
@@ -37,12 +37,13 @@ import torch
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections.photos import PATCHES, PhotoColumn, covered_scores
-from permgrad.assess.sections.what_if import background_rows, rows_of
+from permgrad.assess.sections.what_if import ChangeableRows, rows_of
 from permgrad.attribution.request import tuned
 from permgrad.data.encode.designs import text_parts, without
 from permgrad.data.image_table import read_image
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.image_cells import ImageCell
+from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages import whatif
@@ -52,6 +53,8 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 SCRIPTS = Path(whatif.__file__).parent / "templates" / "scripts"
 #: Rows are changed this many times before another row is taken.
 _EDITS_OF_ROW = 10
+#: Training rows from which a page's few are drawn, of models that keep none.
+_KEPT = 500
 _RUN = """
 const data = JSON.parse(document.getElementById("edits").textContent);
 const made = Shares.make(data.content);
@@ -280,9 +283,56 @@ def photos(epochs: int = 4) -> Case:
     return Case(model, table)
 
 
+def beside(epochs: int = 3) -> Case:
+    """A network with a line and trees beside its head; three classes."""
+    rng = np.random.default_rng(10)
+    table = _mixed(rng, 1200)
+    branches = ("tabular", "image", "linear", "trees")
+    model = pg.HyNNClassifier(branches=branches, max_epochs=epochs, random_state=0, progress=False)
+    model.fit(table, np.digitize(_signal(table, rng), [-0.5, 0.5]))
+    assert model.module_.paths == branches
+    return Case(model, table)
+
+
+def _boosted(name: str, task: Any, kind: str, seed: int, numbers: int = 6, **options: Any) -> Case:
+    rng = np.random.default_rng(seed)
+    table = _mixed(rng, 1500, numbers)
+    signal = _signal(table, rng)
+    y = np.digitize(signal, [-0.5, 0.5]) if kind == "classes" else 2000 + 300 * signal
+    if kind == "counts":
+        y = rng.poisson(np.exp(0.5 * signal)).astype(float)
+        options["loss"] = "poisson"
+    model = table_model(task, name, random_state=0, **options).fit(table, y)
+    return Case(model, table)
+
+
+def trees(_: int = 0) -> Case:
+    """Boosted trees of LightGBM: 300 rounds of 31 leaves, nearly 30 features, numbers far from 0."""
+    settings = {"n_estimators": 300, "num_leaves": 31, "learning_rate": 0.05}
+    return _boosted("lightgbm", "regression", "numbers", 11, 19, settings=settings, validation_fraction=0)
+
+
+def classes(_: int = 0) -> Case:
+    """Boosted trees of XGBoost: three classes."""
+    return _boosted("xgboost", "classification", "classes", 12)
+
+
+def counts(_: int = 0) -> Case:
+    """Histogram boosting of counts."""
+    return _boosted("histogram_boosting", "regression", "counts", 13)
+
+
+def oblivious(_: int = 0) -> Case:
+    """Boosted trees of CatBoost: three classes, of which each tree says all."""
+    return _boosted("catboost", "classification", "classes", 14)
+
+
 CASES: dict[str, Callable[..., Case]] = {
     one.__name__: one
-    for one in (members, curve, channels, mixed, routes, levels, words, paper, pixels, one_logit, dated, photos)
+    for one in (
+        *(members, curve, channels, mixed, routes, levels, words, paper, pixels, one_logit, dated, photos),
+        *(beside, trees, classes, counts, oblivious),
+    )
 }
 
 
@@ -431,16 +481,15 @@ def browse(text: str, folder: Path) -> list[dict[str, Any]]:
     return results
 
 
-def background_of(model: Any, count: int) -> EncodedRows:
+def background_of(model: Any, rows: ChangeableRows) -> EncodedRows:
     """Return the page's background rows as ``pg.explain`` takes them."""
     names = list(model.preprocessor_.feature_names_in_)
-    table = pd.DataFrame(np.zeros((count, len(names))), columns=names)
-    return EncodedRows(table, model.preprocessor_, background_rows(model, count)[0])
+    table = pd.DataFrame(np.zeros((len(rows.background), len(names))), columns=names)
+    return EncodedRows(table, model.preprocessor_, rows.background)
 
 
-def explained(model: Any, rows: Any, form: dict[str, Any], walks: int) -> pg.Explanation:
+def explained(model: Any, rows: Any, background: EncodedRows, walks: int) -> pg.Explanation:
     """Return the explanation in Python whose values the page should have."""
-    background = background_of(model, form["walks"][0])
     return pg.explain(
         model,
         rows,
@@ -459,17 +508,16 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         listed = model.encode_rows(made.listed)
-        content = whatif.what_if(
-            model, rows_of(model, listed, np.arange(len(listed))), photos=_photos(model.preprocessor_, made.listed)
-        )
+        rows = rows_of(model, listed, np.arange(len(listed)), kept=_kept(case))
+        content = whatif.what_if(model, rows, photos=_photos(model.preprocessor_, made.listed))
         assert "form" in content, content
         results = browse(page(content, made, model.preprocessor_, later), folder)
         classes = hasattr(model, "classes_")
         changed = _changed(model, made)
         wanted = model.predict_proba(changed) if classes else model.predict(changed)[:, None]
-        form = json.loads(content["form"])
+        form, background = json.loads(content["form"]), background_of(model, rows)
         off = [
-            _difference(results, at, explained(model, changed.take(at), form, results[at[0]]["walks"]), form)
+            _difference(results, at, explained(model, changed.take(at), background, results[at[0]]["walks"]), form)
             for at in ([at for at in range(edits) if at not in later], later)
         ]
     predicted = np.array([result["predicted"] for result in results])
@@ -488,8 +536,19 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     )
 
 
+def _kept(case: Case) -> np.ndarray | None:
+    """Return encoded training rows of a model that keeps none itself."""
+    if hasattr(case.model, "background_"):
+        return None
+    encoded: np.ndarray = case.model.encode_rows(case.rows[:_KEPT]).encoded
+    return encoded
+
+
 def in_float64(model: Any, encoded: np.ndarray) -> np.ndarray:
     """Return what a model would predict of encoded rows ``(rows, outputs)`` if its network computed in float64."""
+    if not hasattr(model, "module_"):  # trees do
+        guess: np.ndarray = model.fitted_.guess(encoded)
+        return guess if hasattr(model, "classes_") else guess[:, None]
     with torch.no_grad():
         outputs = copy.deepcopy(model.module_).double()(torch.from_numpy(encoded).double()).numpy()
     if hasattr(model, "classes_"):

@@ -89,6 +89,8 @@ SECTIONS = {
         columns=np.array([1, 0]),
         cells=np.array([[1.5, np.nan], [0.0, 2.0]]),
         missing=np.array([[0, 1], [0, 0]], dtype=np.uint8),
+        background=np.ones((1, 3), dtype=np.float32),
+        spread=np.array([0.5, 0.25]),
         texts=pd.DataFrame({"note": ["a \0 b", None]}),
     ),
     "Dependence": Dependence(np.array([0, 0, 1]), name="patient"),

@@ -175,7 +175,7 @@ def test_the_button_fills_an_alternative_in_and_columns_can_stay(tmp_path):
     assert seen["button"] == ["What would have to differ?"]
     assert len(seen["choices"]) == 2, "one of three classes is predicted already"
     wanted = seen["choices"][0]
-    assert seen["said"].startswith(f"With one of these changes the network predicts {wanted}:")
+    assert seen["said"].startswith(f"With one of these changes the model predicts {wanted}:")
     assert 1 <= len(seen["found"]) <= 4
     assert all(f". {wanted}: " in line and " → " in line and line.endswith("Fill in") for line in seen["found"])
     assert f"Now predicted: {wanted}, was " in seen["after"][0]
@@ -183,7 +183,7 @@ def test_the_button_fills_an_alternative_in_and_columns_can_stay(tmp_path):
     assert seen["open"]
     assert sorted(part.split(":")[0] for part in seen["found"][0].split(". ")[0].split("; ")) == sorted(seen["changed"])
     assert seen["none"].startswith(
-        f"No change of up to three columns was found with which the network predicts {wanted}."
+        f"No change of up to three columns was found with which the model predicts {wanted}."
     )
     assert seen["kept"], "columns that stay do so in the next row"
 
@@ -195,9 +195,9 @@ def test_a_number_is_typed_by_the_reader(tmp_path):
     page = page_of_rows(whatif.what_if(model, rows_of(model, rows, np.arange(LISTED))))
     seen = visit(page, tmp_path, PANEL).quiet()
     assert seen["choices"] == ["at least", "at most"]
-    assert seen["said"].startswith("With one of these changes the network predicts at least ")
+    assert seen["said"].startswith("With one of these changes the model predicts at least ")
     assert seen["empty"] == "Type the prediction that is wanted."
-    assert seen["already"] == "The network predicts so already."
+    assert seen["already"] == "The model predicts so already."
     limit = float(re.search(r"at least ([\d,]+)", seen["said"])[1].replace(",", ""))
     for line in seen["found"]:
         assert float(re.search(r"Prediction: ([\d,]+)", line)[1].replace(",", "")) >= limit - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,12 +14,15 @@ from browsing import data_of, needs_browser, page_of_rows, visit
 from verification import verify_what_if as what_if_check
 
 import permgrad as pg
+from permgrad.assess import trees_form
 from permgrad.assess.assessment import PLACES
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections import what_if as section
 from permgrad.assess.sections.what_if import changeable, rows_of
 from permgrad.assess.store import Store
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.evaluation.baselines.table_model import table_model
+from permgrad.models.trees import Trees
 from permgrad.pages import report, whatif
 from permgrad.pages.tabs import rows
 
@@ -36,7 +40,8 @@ def _fitted():
 
 def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_prediction(fitted):
     model, table = fitted
-    content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(80)), ["n7", "n3"])
+    some = rows_of(model, model.encode_rows(table), np.arange(80))
+    content = whatif.what_if(model, some, ["n7", "n3"])
     form = json.loads(content["form"])
     names = [name for name, _ in form["players"]]
     assert len(names) == whatif.MOST_PLAYERS  # 40 features: the others share one
@@ -44,7 +49,7 @@ def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_predi
     assert sorted(column for _, columns in form["players"] for column in columns) == list(range(40))
     assert len(content["rows"]) == 80
     assert content["orders"]["shape"] == [whatif.WALKS[-1], len(names)]
-    background, spread = whatif.background_of(model)
+    background, spread = some.background, some.spread
     assert content["background"]["shape"] == list(background.shape)
     means = [
         model.predict_proba(table)[:, 1],
@@ -58,11 +63,60 @@ def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(f
     model, table = fitted
     some = rows_of(model, model.encode_rows(table), np.arange(80))
     assert whatif.what_if(object(), some) == {
-        "reason": "This model cannot run inside the page: only the networks of permgrad can predict inside a page."
+        "reason": "This model cannot run inside the page: only the networks of permgrad and boosted trees can predict "
+        "inside a page."
     }
     monkeypatch.setattr(whatif, "MOST_BYTES", 1000)
     assert "take 0.2 MB" in whatif.what_if(model, some)["reason"]
     assert "form" in whatif.what_if(model, some, large=True)
+
+
+def boosted(classes=None):
+    """Return a fitted model of trees and its table."""
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
+    y = table["a"] * table["b"] if classes is None else np.digitize(table["a"], [-0.5, 0.5])
+    task = "regression" if classes is None else "classification"
+    return table_model(task, "histogram_boosting", random_state=0).fit(table, y), table
+
+
+def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_with(monkeypatch):
+    model, table = boosted()
+    rows = rows_of(model, encoded := model.encode_rows(table), np.arange(200), kept=encoded.encoded)
+    content = whatif.what_if(model, rows)
+    assert content["background"]["shape"] == [8, 3]
+    form = json.loads(content["form"])
+    assert form["network"]["head"] is None
+    assert form["range"] == pytest.approx([np.ptp(model.predict(table))])
+    # Python reads the numbers back as the page does.
+    [about] = form["network"]["beside"]
+    trees = model.fitted_.model.trees
+    assert about["roots"] == trees.roots.tolist()
+    assert about["base"] == trees.base.tolist()
+    without = rows_of(model, model.encode_rows(table), np.arange(200))
+    assert "saved without rows of its training table" in whatif.what_if(model, without)["reason"]
+    monkeypatch.setattr(trees_form, "MOST_TREE_BYTES", 1000)
+    found = whatif.what_if(model, rows)["reason"]
+    assert re.match(r"This model cannot run inside the page: its trees take 0\.\d MB, more than 0 MB\.", found)
+    assert len(rows_of(model, encoded, np.arange(200), kept=encoded.encoded).background) == 0
+
+
+def test_trees_in_another_order_and_classes_that_trees_do_not_know_are_left_out():
+    trees = Trees.of([([0, 1], [0.0, 1.0], [1, 2], [3, 4], np.zeros((5, 1)))], base=[0.0])
+    trees_form.trees_form(trees)
+    moved = np.array([3, 1, 2, 1, 4], dtype=np.int32)  # the right child of the root is before the left one's
+    other = replace(trees, left=np.array([1, 3, 2, 3, 4], dtype=np.int32))
+    trees_form.trees_form(other)
+    with pytest.raises(NotImplementedError, match="in another order"):
+        trees_form.trees_form(replace(trees, left=moved))
+    model, table = boosted(classes=3)
+    rows = model.encode_rows(table)
+    assert "form" in whatif.what_if(model, rows_of(model, rows, np.arange(200), kept=rows.encoded))
+    model.fitted_ = replace(model.fitted_, seen=model.fitted_.seen[:2])
+    assert (
+        "one of its classes has no training row"
+        in whatif.what_if(model, rows_of(model, rows, np.arange(200)))["reason"]
+    )
 
 
 def test_a_page_divides_a_row_in_one_way(monkeypatch):
@@ -121,7 +175,8 @@ def test_rows_with_stored_parts_can_be_changed_before_others(fitted):
     everything = SimpleNamespace(numbers=100 + np.arange(80), take=taken)
     noted = SimpleNamespace(numbers=[171, 109])
     content = SimpleNamespace(explanation=SimpleNamespace(ranking=list), notable=noted)
-    work = SimpleNamespace(content=content, explained=everything, model=SimpleNamespace(model=model), put=put.update)
+    own = SimpleNamespace(model=model, kept_rows=lambda: None)
+    work = SimpleNamespace(content=content, explained=everything, model=own, put=put.update)
     work.explained_places, work.drawn = np.array([30, 2]), np.array([50, 2, 40])
     changeable(work)
     assert put["changeable"].numbers.tolist() == [130, 102, 109, 171, 150, 140]
@@ -178,7 +233,7 @@ def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
 
 
 @needs_browser
-@pytest.mark.parametrize("name", ["mixed", "channels", "routes", "levels", "words", "photos"])
+@pytest.mark.parametrize("name", ["mixed", "channels", "routes", "levels", "words", "photos", "beside", "counts"])
 def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
     """Exact is within 1e-6, of the model's own predictions in float32 and of the same network's in float64.
 
@@ -191,6 +246,19 @@ def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
     assert outcome.predictions <= 1e-6
     assert outcome.page_exact <= 1e-6
     assert outcome.shares <= 1e-3
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("name", "library"), [("trees", "lightgbm"), ("classes", "xgboost"), ("oblivious", "catboost")]
+)
+def test_the_page_walks_the_trees_of_a_library_as_python_does(name, library, tmp_path):
+    pytest.importorskip(library)
+    outcome = what_if_check.check(what_if_check.CASES[name](), 12, tmp_path)
+    assert outcome.moved > 0.005
+    assert outcome.largest_share > 0.005
+    assert outcome.predictions <= 1e-6
+    assert outcome.shares <= 1e-6
 
 
 @needs_browser

@@ -330,8 +330,13 @@ def test_interrupting_ends_with_130_and_one_sentence(place, tmp_path):
 # --- predict ----------------------------------------------------------------------------------------------------------
 def test_predict_aligns_by_name(place, classified, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said = call("predict", classified, place / "new.csv")
-    assert said == "40 rows predicted: new-predictions.csv\n"
+    told = call("predict", classified, place / "new.csv").splitlines()
+    assert told[0] == "40 rows predicted: new-predictions.csv"
+    assert told[1].startswith("2 of 40 rows have age outside the training range of ")
+    assert re.match(r"Scores on 40 rows with outcome: accuracy 0\.\d+, ", told[2])
+    facts = json.loads(call("predict", classified, place / "new.csv", "--json"))
+    assert facts["unlike"]["columns"][0].items() >= {"column": "age", "kind": "range", "rows": 2}.items()
+    assert (facts["unlike"]["rows"], facts["scores"]["rows"]) == (2, 40)
     found = pd.read_csv("new-predictions.csv")
     assert list(found.columns) == ["row", "code", "prediction", "probability_ill", "probability_well"]
     model = pg.load(classified / "model")

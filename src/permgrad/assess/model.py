@@ -238,6 +238,10 @@ class EvaluatedModel:
         """Return a table with the features that its dates are, in words."""
         return table
 
+    def kept_rows(self) -> npt.NDArray[np.float32] | None:
+        """Return encoded training rows that parts are compared with. None: those that the model keeps."""
+        return None
+
     @property
     def is_own_network(self) -> bool:
         """Whether it is a network of permgrad."""
@@ -382,6 +386,10 @@ class TrainedOther(Trained):
             clock=clock,
             **facts,
         )
+
+    def kept_rows(self) -> npt.NDArray[np.float32]:
+        """Return encoded training rows, which the model does not keep."""
+        return np.asarray(self.model.encode_rows(self.background).encoded)
 
     def explain(self, rows: Rows, y: Any = None, **options: Any) -> Explanation:
         """Explain some rows by their raw columns. Few rows take their replacements from training rows."""

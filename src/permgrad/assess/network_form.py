@@ -1,8 +1,9 @@
-"""A fitted network as numbers and a short description, from which a script in the page predicts as Python does.
+"""A fitted model as numbers and a short description, from which a script in the page predicts as Python does.
 
 The description is plain JSON. Matrices are float32, one behind the other, and the description says where each begins.
 Only what predicts is written: dropout is left out, batch normalisation becomes a scale and a shift, and layers with
-learned embeddings of categories become their matrix.
+learned embeddings of categories become their matrix. Models are networks of permgrad, with what they have beside their
+head, and boosted trees, which are a network that has nothing but trees beside its head.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from permgrad.assess.trees_form import trees_form
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
+from permgrad.models.libraries.boosted import BoostedTrees
+from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import SHARPNESS, Dropout, RandomKernels, Rate
 from permgrad.models.network.branches import TableBranch
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import ACTIVATIONS
+from permgrad.models.network.trees import TreeBranch
+from permgrad.models.trees import Trees
 
 _NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
 _NOTHING = (nn.Dropout, Dropout, nn.Identity, nn.Flatten)
@@ -42,18 +48,67 @@ def add(weights: Weights, numbers: Any) -> dict[str, Any]:
     return place
 
 
-def network_form(model: Any, weights: Weights) -> dict[str, Any]:
-    """Return the description of a fitted model's network, and add its matrices to ``weights``.
+def runs_in_page(model: Any) -> bool:
+    """Return whether a model is of a kind that can predict inside a page."""
+    return _boosted(model) is not None or isinstance(model, (HyNNClassifier, HyNNRegressor))
+
+
+def _boosted(model: Any) -> BoostedTrees | None:
+    fitted = getattr(getattr(model, "fitted_", None), "model", None)
+    return fitted if isinstance(fitted, BoostedTrees) else None
+
+
+def model_form(model: Any, weights: Weights) -> dict[str, Any]:
+    """Return the description of a fitted model, and add its matrices to ``weights``.
 
     Its ``result`` says how outputs become what users read: probabilities with their calibration, or numbers in units
     of y.
 
     Raises:
-        NotImplementedError: The network has a part that the script does not know. The text names it, as a clause.
+        NotImplementedError: The model has a part that the script does not know. The text names it, as a clause.
     """
+    if (boosted := _boosted(model)) is not None:
+        return _form_of_trees(model, boosted, weights)
     module = getattr(model, "module_", None)
     if not isinstance(model, (HyNNClassifier, HyNNRegressor)) or type(module) is not HybridNetwork:
-        raise NotImplementedError("only the networks of permgrad can predict inside a page")
+        raise NotImplementedError("only the networks of permgrad and boosted trees can predict inside a page")
+    return _form_of_network(model, module, weights)
+
+
+def _form_of_trees(model: Any, boosted: BoostedTrees, weights: Weights) -> dict[str, Any]:
+    """Describe a model of boosted trees."""
+    outputs = len(boosted.trees.base)
+    if hasattr(model, "classes_") and len(model.fitted_.seen) < len(model.classes_):
+        raise NotImplementedError("one of its classes has no training row")
+    return {
+        "encoded": len(model.preprocessor_.encoded_names_),
+        "outputs": outputs,
+        "members": 1,
+        "table": None,
+        "image": None,
+        "head": None,
+        "rates": boosted.link == "exp",
+        "beside": [_trees(boosted.trees, weights)],
+        "result": _result(model, {"mean": 0.0, "scale": 1.0}),
+    }
+
+
+def _trees(trees: Trees, weights: Weights) -> dict[str, Any]:
+    about, arrays = trees_form(trees)
+    return about | {name: add(weights, array) for name, array in arrays.items()}
+
+
+def _beside(branch: Any, weights: Weights) -> dict[str, Any]:
+    """Describe a branch beside the head."""
+    if type(branch) is LinearBranch:
+        return {"kind": "linear", "weight": add(weights, branch.weight), "bias": add(weights, branch.bias)}
+    if type(branch) is TreeBranch:
+        return _trees(branch.trees(), weights)
+    raise NotImplementedError(f"it has a branch of the kind {type(branch).__name__}")
+
+
+def _form_of_network(model: Any, module: HybridNetwork, weights: Weights) -> dict[str, Any]:
+    """Describe a network of permgrad."""
     form: dict[str, Any] = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
     form["table"] = branch = module.table_branch
     if branch is not None:
@@ -75,18 +130,24 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
             "layers": _layers(layers, weights),
         }
     form["image"] = None if module.image_branch is None else _image(module, weights)
-    form["head"] = _head(list(module.head), {path: module.widths[path] for path in module.paths}, weights)
+    form["head"] = _head(list(module.head), dict(module.widths), weights)
+    form["rates"] = module.rates
+    form["beside"] = [_beside(branch, weights) for branch in module.additive.values()]
+    scales = {name: float(getattr(model, f"target_{name}_", 0.0)) for name in ("mean", "scale")}
+    form["result"] = _result(model, scales)
+    return form
+
+
+def _result(model: Any, units: dict[str, float]) -> dict[str, Any]:
+    """Describe how outputs become what users read. ``units``: those of numbers."""
     classes, calibration = getattr(model, "classes_", None), getattr(model, "calibration_", None)
     if classes is None:
-        units = {"mean": float(model.target_mean_), "scale": float(model.target_scale_)}
-        form["result"] = {"task": "regression", **units}
-    else:
-        form["result"] = {
-            "task": "classification",
-            "classes": [str(label) for label in classes.tolist()],
-            "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
-        }
-    return form
+        return {"task": "regression", **units}
+    return {
+        "task": "classification",
+        "classes": [str(label) for label in classes.tolist()],
+        "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
+    }
 
 
 def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import pandas as pd
 from permgrad.assess.assessment import PLACES, Assessment
 from permgrad.assess.budget import Budget
 from permgrad.assess.model import EvaluatedModel
+from permgrad.assess.network_form import runs_in_page
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.assess.store import Store
@@ -149,7 +150,7 @@ class Work:
 #: What a section needs of a model or its rows. A new capability is one line.
 CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "table": lambda work: work.test.table is not None,
-    "network": lambda work: work.model.is_own_network,
+    "in a page": lambda work: work.model.encoder is not None and runs_in_page(work.model.model),
     "maps": lambda work: work.model.draws_maps,
     "even": lambda work: work.test.weights is None,
     "sensitive": lambda work: work.test.sensitive is not None,

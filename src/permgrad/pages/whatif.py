@@ -1,6 +1,6 @@
 """*What if*: what the page needs to predict a changed row, and to divide its prediction among the features.
 
-The network itself is in the page (``network_form``), with its encoder (``encoder_form``), a few background rows, and
+The model itself is in the page (``model_form``), with its encoder (``encoder_form``), a few background rows, and
 the orders in which players join. The values of the page are those of
 
     pg.explain(model, row, method=Shapley(max_permutations=2 * walks, tolerance=0), background=…, scale="probability")
@@ -22,7 +22,7 @@ import pandas as pd
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
-from permgrad.assess.network_form import Weights, network_form
+from permgrad.assess.network_form import Weights, model_form
 from permgrad.assess.sections.photos import PhotoColumn
 from permgrad.assess.sections.what_if import (
     MOST_BYTES,
@@ -30,7 +30,6 @@ from permgrad.assess.sections.what_if import (
     SEED,
     WALKS,
     ChangeableRows,
-    background_of,
     bytes_of,
     word_parts,
 )
@@ -39,7 +38,6 @@ from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.data.encode.designs import Words, text_parts, words_in
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.identifiers import LONGEST_READ
-from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.pages.views import packed
 from permgrad.pages.words import clean
 
@@ -158,9 +156,8 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
     if content.listed is None:
         return content
     if content.changeable is None:
-        return replace(
-            content, what_if={"reason": "This model cannot run inside the page: only the networks of permgrad can."}
-        )
+        which = "only the networks of permgrad and boosted trees can"
+        return replace(content, what_if={"reason": f"This model cannot run inside the page: {which}."})
     strongest = () if content.explanation is None else content.explanation.ranking()
     found = what_if(model, content.changeable, strongest, large=large, photos=content.photos)
     words = None if "form" not in found else content.words or word_parts(content, model)
@@ -178,7 +175,7 @@ def what_if(
     """Return what the page needs to run a fitted model, or ``{"reason": ...}`` if it cannot or should not.
 
     Args:
-        model: any model. Only permgrad's networks can run in a page.
+        model: any model. Only permgrad's networks and boosted trees can run in a page.
         rows: the rows that readers may change.
         ranking: features, the most important first. The first 30 have their own share of a prediction.
         large: whether weights of more than 4 MB are included.
@@ -186,14 +183,14 @@ def what_if(
     """
     weights: Weights = []
     try:
-        network = network_form(model, weights)
+        network = model_form(model, weights)
     except NotImplementedError as error:
         return {"reason": f"This model cannot run inside the page: {error}."}
-    if not rows_in(model)[0]:
+    if not len(rows.background):
         return {"reason": "The model was saved without rows of its training table, which parts are compared with."}
     if (size := bytes_of(weights)) > MOST_BYTES and not large:
         return {
-            "reason": f"The network is not in this page, because its weights take {size / 1e6:.1f} MB, more "
+            "reason": f"The model is not in this page, because its weights take {size / 1e6:.1f} MB, more "
             f"than {MOST_BYTES / 1e6:.0f} MB."
         }
     encoder, ranks = model.preprocessor_, {name: place for place, name in enumerate(ranking)}
@@ -204,13 +201,13 @@ def what_if(
         first = set(sorted(groups, key=lambda name: ranks.get(name, len(ranks)))[: MOST_PLAYERS - 1])
         others = sorted(column for name, columns in groups.items() if name not in first for column in columns)
         groups = {name: columns for name, columns in groups.items() if name in first} | {OTHERS: others}
-    background, spread = background_of(model)
+    background = rows.background
     form = {
         "network": network,
         "encoder": encoder_form(encoder),
         "players": [[name, columns] for name, columns in groups.items()],
         "walks": [len(background), *WALKS],
-        "range": spread,
+        "range": rows.spread.tolist(),
     }
     if encoder.date_parts_:
         form["dated"] = {name: [one.column, one.part] for name, one in encoder.date_parts_.items()}

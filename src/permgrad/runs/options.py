@@ -32,7 +32,7 @@ TEXT_ENCODERS, IMAGE_ENCODERS = ("all-minilm-l6-v2",), ("efficientnet-lite0",)
 #: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
 MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx")
 #: Those that are trained without weights of rows.
-UNWEIGHED = ("auto", *BASELINES[-4:])
+UNWEIGHED = ("auto", *BASELINES[-3:])
 LAYOUTS = ("tinto", "assignment", "path", "lattice", "given", "random")
 #: Models whose settings are searched.
 TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catboost", "histogram_boosting")

@@ -27,9 +27,10 @@ from permgrad.imaging.assignment import standardised_sample
 @pytest.mark.parametrize("sign", [1, 0.3, -1, 0])
 @pytest.mark.parametrize("quantity", ["loss", "divergence"])
 def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
-    """Total, both branches, and what they do together, of which each has half."""
-    mean, std = np.array([2.0, -0.5, 2.5, 0.3]) * (sign or 0.01), np.array([0.3, 0.2, 0.1, 0.05])
-    count = np.full(4, 50.0)
+    """Total, both branches, what they do together, each alone and behind the other, and sums of shares and total."""
+    mean = np.array([2.0, -0.5, 2.5, 0.3, -0.65, 2.35, -0.35, 2.65, 1.5, 4.5]) * (sign or 0.01)
+    std = np.array([0.3, 0.2, 0.1, 0.05, 0.2, 0.1, 0.2, 0.1, 0.4, 0.35])
+    count = np.full(10, 50.0)
     moments = SimpleNamespace(estimate=lambda _: (mean, std, count))
     low, high, p_values = interval(mean, std, count, 0.9)
     found = weigh_branches(moments, ("tabular", "image"), 0.9, quantity)
@@ -38,8 +39,11 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
         assert found[name] == {
             "importance": mean[place], "std_error": std[place], "ci_low": low[place], "ci_high": high[place],
             "p_value": p_values[place], "share": pytest.approx(mean[place] / mean[0]) if sign > 0 else None,
-            "alone": mean[place] - mean[3] / 2, "last": mean[place] + mean[3] / 2,
+            "alone": mean[place + 3], "last": mean[place + 5],
+            "share_low": found[name]["share_low"], "share_high": found[name]["share_high"],
         }  # fmt: skip
+        ends = found[name]["share_low"], found[name]["share_high"]
+        assert (ends == (None, None)) if sign <= 0 else (ends[0] < found[name]["share"] < ends[1])
     assert found["interaction"] == mean[3]
     assert found["quantity"] == quantity
     assert {name: found["total"][name] for name in ("importance", "std_error", "ci_low", "ci_high")} == {

@@ -55,7 +55,12 @@ FEATURES = ["a", "b", "c", "colour", "steps"]
 @pytest.mark.parametrize(
     ("kind", "target", "options"),
     [
-        (pg.HyNNClassifier, "label", {"preset": "default", "network": {}, "class_weight": "balanced", "max_epochs": 1}),
+        # Trees and a line need all rows in memory.
+        (
+            pg.HyNNClassifier,
+            "label",
+            {"preset": {"beside": []}, "network": {}, "class_weight": "balanced", "max_epochs": 1},
+        ),
         (pg.HyNNClassifier, "label", {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
         (pg.HyNNClassifier, "label", {"preset": "ig-example", "network": None, "calibration": "temperature"}),
         (pg.HyNNRegressor, "number", {"preset": {"base": "fast", "numeric": "quantile"}}),
@@ -65,7 +70,7 @@ FEATURES = ["a", "b", "c", "colour", "steps"]
             "steps",
             {"preset": {"base": "fast", "max_levels": 2}, "network": {"level_embedding_size": 0}},
         ),
-        (pg.HyNNRegressor, "steps", {"preset": {"max_levels": 2}, "network": {}, "max_epochs": 1}),
+        (pg.HyNNRegressor, "steps", {"preset": {"max_levels": 2, "beside": []}, "network": {}, "max_epochs": 1}),
     ],
 )
 def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):

@@ -202,6 +202,7 @@ def test_a_run_names_its_model_and_resumes(runs, kind):
     assert "Network and training" not in page
     assert "this network" not in page
     assert any("LightGBM was fitted in" in line for line in said)
+    assert "The trained model is inside this page" in page, "What if? walks its trees"
     metrics = json.loads((request.folder / "metrics.json").read_bytes())
     assert metrics["model"] == "LightGBM"
     assert metrics["intervals"]["coverage"] == 0.9

@@ -30,7 +30,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("table",), cards.cards),
     ("explanation", (), together.together),
     ("explanation", ("sensitive",), sensitive.sensitive),
-    ("explanation", ("table", "network"), what_if.changeable),
-    ("explanation", ("table", "network"), what_if.words),
+    ("explanation", ("table", "in a page"), what_if.changeable),
+    ("explanation", ("table", "in a page"), what_if.words),
     ("explanation", ("refits",), refits.refits),
 )

@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import cells_of, encoder_form
-from permgrad.assess.network_form import Weights, network_form
+from permgrad.assess.network_form import Weights, model_form
 from permgrad.assess.sections.rows import LocalRows
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
@@ -26,7 +26,6 @@ from permgrad.attribution.wide import divide
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.random import generator
 from permgrad.models.estimators.calibration import class_logits
-from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.estimators.prepared import EncodedRows
 
 #: Bytes of weights, as text, above which a page has them only if asked for.
@@ -43,6 +42,8 @@ MOST_TEXTS = 20
 _BACKGROUND = (8, 6, 4, 3, 2)
 #: Multiplications that one edit may take before values are shown, and sets of background rows that are compared.
 _MOST_PRODUCTS, _CANDIDATES = 80e6, 2000
+#: Multiplications in the time of a row's way through a tree.
+_STEPS = 40
 #: Rows that readers may change, at most.
 MOST_ROWS = 300
 #: Features that have inputs.
@@ -62,6 +63,9 @@ class ChangeableRows:
         columns: positions of the raw columns that have inputs, the strongest first.
         cells: what these columns hold, ``(rows, columns)``: numbers, seconds, 0 and 1, or the position of a level.
         missing: the kind of missing of each of these cells, 0 where there is a value.
+        background: encoded training rows that parts are compared with, ``(background rows, encoded)``. None of a model
+            that keeps no rows, or that no page can run.
+        spread: the range of what is explained over all training rows that it keeps, ``(outputs,)``.
         texts: the columns of free text that have scores.
     """
 
@@ -70,13 +74,21 @@ class ChangeableRows:
     columns: npt.NDArray[np.int64]
     cells: npt.NDArray[np.float64]
     missing: npt.NDArray[np.uint8]
+    background: npt.NDArray[np.float32]
+    spread: npt.NDArray[np.float64]
     texts: pd.DataFrame | None = None
 
 
-def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequence[str] = ()) -> ChangeableRows:
+def rows_of(
+    model: Any,
+    rows: EncodedRows,
+    numbers: npt.ArrayLike,
+    ranking: Sequence[str] = (),
+    kept: npt.NDArray[np.float32] | None = None,
+) -> ChangeableRows:
     """Return encoded rows of a model in the form of the page. Of wide tables only the first.
 
-    Columns of the strongest features come first.
+    Columns of the strongest features come first. ``kept``: encoded training rows. None: those that the model keeps.
     """
     encoder = model.preprocessor_
     most = min(len(rows), max(_LEAST_ROWS, _ROW_NUMBERS // max(len(encoder.slots_), 1)))
@@ -99,7 +111,9 @@ def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequ
     shown, texts = np.asarray(numbers)[:most], None
     if free := [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]:
         texts = rows.table[free].reset_index(drop=True)
-    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, texts)
+    background, spread = background_of(model, getattr(model, "background_", rows.encoded[:0]) if kept is None else kept)
+    places = np.array(columns, dtype=np.int64)
+    return ChangeableRows(shown, rows.encoded, places, values, kinds, background, np.array(spread), texts)
 
 
 def changeable(work: Work) -> None:
@@ -109,16 +123,18 @@ def changeable(work: Work) -> None:
     noted = np.flatnonzero(np.isin(work.explained.numbers, [] if notable is None else notable.numbers))
     places = pd.unique(np.concatenate([work.explained_places, noted, work.drawn]))
     rows = work.explained.take(places[:MOST_ROWS])
-    work.put(changeable=rows_of(work.model.model, rows.inputs, rows.numbers, main.ranking()))
+    kept = work.model.kept_rows()
+    work.put(changeable=rows_of(work.model.model, rows.inputs, rows.numbers, main.ranking(), kept))
 
 
 # ---- words of texts --------------------------------------------------------------------------------------------------
 def words(work: Work) -> None:
     """Fill ``words`` of a model that its page can run: what each word of some texts does to the prediction."""
     weights: Weights = []
-    with suppress(NotImplementedError):  # of a network that no page can run
-        network_form(work.model.model, weights)
-        if rows_in(work.model.model)[0] and bytes_of(weights) <= MOST_BYTES:
+    rows = work.content.changeable
+    with suppress(NotImplementedError):  # of a model that no page can run
+        model_form(work.model.model, weights)
+        if rows is not None and len(rows.background) and bytes_of(weights) <= MOST_BYTES:
             work.put(words=word_parts(work.content, work.model.model))
 
 
@@ -141,8 +157,7 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     printed = [] if content.explained is None else content.explained.numbers[: len(content.chosen or ())]
     shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
     shown = [number for number in shown if number in table.index][:MOST_TEXTS]
-    background, _ = background_of(model)
-    parts = [_divided(model, table.loc[[one]], rows.encoded[[place[one]]], background) for one in shown]
+    parts = [_divided(model, table.loc[[one]], rows.encoded[[place[one]]], rows.background) for one in shown]
     return LocalRows(explanation=_one_below_the_other(parts), numbers=shown) if shown else None
 
 
@@ -182,32 +197,42 @@ def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:
 
 
 # ---- the rows that parts are compared with ---------------------------------------------------------------------------
-def background_of(model: Any) -> tuple[npt.NDArray[np.float32], list[float]]:
+def background_of(model: Any, kept: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], list[float]]:
     """Return as many ``background_rows`` as one edit is divided in time with, and the outputs' range.
 
     An edit changes half of the coalitions of its walks: an order and its reverse hold each feature in as many steps as
     there are players.
     """
-    network = network_form(model, [])
+    try:
+        form = model_form(model, [])
+    except NotImplementedError:
+        return kept[:0], []
     players = min(MOST_PLAYERS, sum(len(held) > 0 for held in model.preprocessor_.features("feature").values()))
-    layers = [*(network["table"] or {"layers": []})["layers"][1:], *network["head"]["layers"]]
-    places = [layer["weight"] for layer in layers if layer["kind"] in ("dense", "members")]
-    places += [place for path in ("tabular", "image") if (place := network["head"]["first"][path])]
-    products = sum(int(np.prod(place["shape"][-2:])) * network["members"] for place in places) * players
+    places: list[Any] = []
+    if form["head"] is not None:
+        layers = [*(form["table"] or {"layers": []})["layers"][1:], *form["head"]["layers"]]
+        places = [layer["weight"] for layer in layers if layer["kind"] in ("dense", "members")]
+        places += [place for path in ("tabular", "image") if (place := form["head"]["first"][path])]
+    products = sum(int(np.prod(place["shape"][-2:])) * form["members"] for place in places)
+    products += _STEPS * sum(len(branch["roots"]) for branch in form["beside"] if branch["kind"] == "trees")
+    products *= players
     return background_rows(
-        model, next((rows for rows in _BACKGROUND if rows * products <= _MOST_PRODUCTS), _BACKGROUND[-1])
+        model, kept, next((rows for rows in _BACKGROUND if rows * products <= _MOST_PRODUCTS), _BACKGROUND[-1])
     )
 
 
-def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:
-    """Return encoded rows whose mean prediction is close to that of all background rows, and the outputs' range."""
-    encoded = model.background_
-    outputs = model.predict_encoded(encoded)
+def background_rows(
+    model: Any, kept: npt.NDArray[np.float32], count: int
+) -> tuple[npt.NDArray[np.float32], list[float]]:
+    """Return encoded rows whose mean prediction is close to that of all rows that are kept, and the outputs' range."""
+    if not len(kept):
+        return kept, []
+    outputs = model.predict_encoded(kept)
     if hasattr(model, "classes_"):
         explained = softmax(class_logits(outputs), axis=1)
     else:
         explained = outputs * getattr(model, "target_scale_", 1.0) + getattr(model, "target_mean_", 0.0)
-    rng, most = generator(SEED, "what if"), min(count, len(encoded))
-    sets = np.stack([rng.choice(len(encoded), most, replace=False) for _ in range(_CANDIDATES)])
+    rng, most = generator(SEED, "what if"), min(count, len(kept))
+    sets = np.stack([rng.choice(len(kept), most, replace=False) for _ in range(_CANDIDATES)])
     off = np.abs(explained[sets].mean(axis=1) - explained.mean(axis=0)).sum(axis=1)
-    return encoded[np.sort(sets[int(off.argmin())])], np.ptp(explained, axis=0).tolist()
+    return kept[np.sort(sets[int(off.argmin())])], np.ptp(explained, axis=0).tolist()

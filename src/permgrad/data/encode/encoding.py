@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, asdict, astuple, dataclass, field
@@ -14,7 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, by_count, counted, listed, warn_user
+from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, feature_of, words_of
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
@@ -48,9 +48,9 @@ class DatePart(NamedTuple):
 
 
 @contextmanager
-def surprises_told_once() -> Iterator[None]:
-    """Within the body warn once for each column of levels and words that training did not have."""
-    token = _told.set(set())
+def surprises_told_once(known: Iterable[str] = ()) -> Iterator[None]:
+    """Within the body warn once for each column of levels and words that training did not have, but ``known`` ones."""
+    token = _told.set(set(known))
     try:
         yield
     finally:
@@ -357,32 +357,6 @@ class TableEncoder:
                 out[:, columns] = np.append(scores, np.zeros((1, len(columns))), axis=0)[index]
             else:
                 out[:, columns] = crossed[name]
-
-    def tell_of_far_numbers(self, X: Any) -> None:
-        """Warn of numbers farther outside those of training than the widths of their columns.
-
-        Refuses what ``check_cells`` refuses.
-        """
-        frame = self._checked(X)
-        values, _ = numeric_cells(frame, self._stored, self.codes_)
-        ends = np.zeros((2, values.shape[1]))
-        source, target, _ = self._pairs["value"]
-        ends[:, source] = self.minimum_[target], self.maximum_[target]
-        low, high = self.scaling_.undone(ends)
-        far: dict[str, str] = {}
-        for place, slot in zip(source.tolist(), target.tolist(), strict=True):
-            if self.slots_[slot].kind != "numeric":
-                continue
-            name, cells, width = self.slots_[slot].name, values[:, place], high[place] - low[place]
-            odd = np.flatnonzero((cells > high[place] + width) | (cells < low[place] - width))
-            if len(odd) and width > 0:
-                shown = listed([f"{cell:.10g}" for cell in dict.fromkeys(cells[odd].tolist())], 3)
-                count = f"{len(odd):,} of {int((~np.isnan(cells)).sum()):,} values of {name!r}"
-                lie = by_count(len(odd), "is far outside training", "are far outside training")
-                step = 10.0 ** np.floor(np.log10(width) - 4)  # the ends are known as precisely as float32 is
-                ends_shown = " to ".join(f"{round(end / step) * step:.6g}" for end in (low[place], high[place]))
-                far[name] = f"{count} {lie} ({shown}; there {ends_shown})"
-        _tell(far)
 
     def check_cells(self, X: Any) -> None:
         """Refuse rows with a cell that ``transform`` would refuse."""

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
-from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, must
 from permgrad.base.random import generator
 from permgrad.data.encode.designs import Cells, Design, Matrix, designs
@@ -253,6 +253,11 @@ class Scores:
         mean = known * self.means.get(name, np.zeros(width, dtype=np.float32))
         said = [np.pad(found @ weights, ((0, 0), (0, width - weights.shape[1]))) for found, weights in parts]
         return np.asarray(np.sum(said, axis=0) - mean, dtype=np.float32)
+
+    def knows(self, name: str, cells: Cells) -> Booleans:
+        """Return of which cells a design of the column knows anything ``(cells,)``."""
+        found = [design.matrix(self._as_read(_read(cells), design)) for _, design, _ in self.columns[name]]
+        return np.asarray(np.sum([np.diff(one.indptr) for one in found], axis=0) > 0)
 
     def width(self, name: str) -> int:
         """Return how many numbers a cell of a column is."""

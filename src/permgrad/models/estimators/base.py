@@ -159,7 +159,8 @@ class HyNNBase(BaseEstimator):
 
         The files are read once before training, and once per epoch. Scales, levels, class weights and the target's
         scale are those of all training rows. Types come from up to 100,000 rows spread over the table, layout and
-        background from a uniform sample. A table that fits into one block is trained on as by ``fit``.
+        background from a uniform sample. A table that fits into one block is trained on as by ``fit``, without trees
+        and a line beside the network.
 
         Args:
             path: a Parquet file, or a folder. Files are read in the order of their names.

@@ -70,7 +70,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             (gradient boosting: CatBoost, else LightGBM, XGBoost, scikit-learn's) stand beside the network: what they
             say is added to its outputs, with shares that held-out rows choose. ``"auto"``: the preset's, which is
             ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table. With preset ``"default"``
-            also trees and a line, each if the loss of a held-out row is less by more than its standard error.
+            also trees and a line, each if the loss of held-out rows is less with it.
         image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
             order of the columns tells something, as of a curve or a picture, which is tested on training rows, see
             ``order_``. A ``layout`` or ``branches`` that you pass, and other presets, are followed as they are.
@@ -120,8 +120,8 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         renderer_ (Renderer): draws the images. None without the image branch.
         order_ (Order): what the test for an order of the columns found. None where it was not asked.
         branches_ (dict): for ``"trees"`` and ``"linear"``, where they were tried, ``kept``, ``label`` (of the library),
-            ``share`` of the outputs with its interval ``ci_low``, ``ci_high``, and by how much they make the loss of a
-            held-out row smaller: ``gain``, its ``std_error``, and the ``rows``.
+            ``share`` of the outputs with its interval ``ci_low``, ``ci_high``, the ``loss`` of held-out ``rows``
+            without it, and by how much it makes that smaller: ``gain`` with its ``std_error``.
         history_ (DataFrame): epoch, train_loss, validation_loss, learning_rate, seconds.
         best_epoch_ (int): the epoch whose weights were kept.
         background_, background_target_ (arrays): encoded training rows kept for explanations, and their class indexes.

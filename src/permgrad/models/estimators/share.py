@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence, mean_widening
+from permgrad.base.numerals import fixed
 from permgrad.base.random import generator
 from permgrad.models.estimators.calibration import class_logits
 
@@ -31,21 +32,27 @@ class Share:
     Attributes:
         share: of the outputs (logits or numbers), from 0 to 1.
         ci_low, ci_high: the 95 % interval of the share with the least loss, over resamples of the held-out rows.
-        gain, std_error: by how much the branch makes the loss of a held-out row smaller, and the error of that mean.
+        loss: the mean loss of held-out rows without the branch.
+        gain, std_error: by how much the branch makes it smaller, and the standard error of that.
         rows: the held-out rows that it was learned from.
     """
 
     share: float = 0.0
     ci_low: float = 0.0
     ci_high: float = 1.0
+    loss: float = 0.0
     gain: float = 0.0
     std_error: float = 0.0
     rows: int = 0
 
     @property
     def pays(self) -> bool:
-        """Whether the gain is more than its standard error."""
-        return self.gain > self.std_error
+        """Whether the loss of held-out rows is smaller with the branch.
+
+        Not by more than its standard error: few held-out rows would leave out much that helps, see
+        benchmarks/decisions.md.
+        """
+        return self.gain > 0
 
     def __call__(self, outputs: Floats, others: Floats) -> Floats:
         """Return what the branch, which says ``others``, and what was there before say together."""
@@ -89,9 +96,10 @@ class Share:
         draws = generator(seed, "share of a branch").multinomial(many, np.full(many, 1 / many), _RESAMPLES)
         low, high = np.quantile(_SHARES[(draws @ sums).argmin(axis=1)], [0.025, 0.975]).tolist()
         share = min(max(0.5, low), high)
-        gains = (losses(outputs) - losses(cls(share)(outputs, others))) * rows
+        before = losses(outputs) * rows
+        gains = before - losses(cls(share)(outputs, others)) * rows
         error = float(gains.std(ddof=1)) / np.sqrt(count) * mean_widening(dependence, gains)
-        return cls(share, low, high, float(gains.mean()), float(error), count)
+        return cls(share, low, high, float(before.mean()), float(gains.mean()), float(error), count)
 
 
 def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
@@ -118,14 +126,16 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
     """Say whether a branch was kept, and why.
 
     Examples:
-        >>> facts = {"kept": True, "label": "CatBoost", "share": 0.4, "gain": 0.031, "std_error": 0.008, "rows": 500}
-        >>> branch_words("trees", facts)[:67]
-        'trees (CatBoost) count for 0.40 of the outputs: on 500 held-out ro'
+        >>> facts = {"kept": True, "label": "CatBoost", "share": 0.4, "rows": 500}
+        >>> facts |= {"loss": 0.62, "gain": 0.031, "std_error": 0.008}
+        >>> branch_words("trees", facts)[:66]
+        'trees (CatBoost) count for 0.40 of the outputs: with them the loss'
     """
-    many = name == "trees"
-    size, change = f"{abs(facts['gain']):.2g} ± {facts['std_error']:.2g}", "smaller" if facts["gain"] > 0 else "larger"
-    with_it = f"with {'them' if many else 'it'} the loss of {facts['rows']:,} held-out rows is {change} by {size}"
-    subject = f"{name} ({facts['label']})"
+    many, loss = name == "trees", max(facts["loss"], 1e-12)
+    change = "smaller" if facts["gain"] > 0 else "larger"
+    size, error = (f"{fixed(100 * abs(each) / loss, 1)} %" for each in (facts["gain"], facts["std_error"]))
+    held = f"the loss of {facts['rows']:,} held-out rows is {size} {change} (standard error {error})"
+    with_it, subject = f"with {'them' if many else 'it'} {held}", f"{name} ({facts['label']})"
     if not facts["kept"]:
         return f"{subject} {'are' if many else 'is'} left out: {with_it}"
     return f"{subject} {'count' if many else 'counts'} for {facts['share']:.2f} of the outputs: {with_it}"

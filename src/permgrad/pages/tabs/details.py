@@ -141,7 +141,7 @@ def methods(section: SectionView, content: Assessment) -> None:
     if content.paper is not None:
         shown["the published method"] = "permgrad-paper"
     if (content.what_if or {}).get("form"):
-        shown["What if?"] = "Shapley values, from the network in this page"
+        shown["What if?"] = f"Shapley values, from the {content.noun} in this page"
     section.pairs(shown)
 
 

@@ -153,15 +153,15 @@ def what_if(section: SectionView, content: Assessment, stored: Mapping[str, Any]
     section.text(
         "Choose a row above, open “What if?” and change its values. You see at once how the prediction changes, and "
         f"what it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
-        "network is inside this page, so nothing leaves your computer. All other values stay as they are, also where "
-        "values usually change together.",
+        f"{content.noun} is inside this page, so nothing leaves your computer. All other values stay as they are, also "
+        "where values usually change together.",
         more,
     )
 
 
 # ---- the script ------------------------------------------------------------------------------------------------------
 def live_data(content: Assessment) -> Mapping[str, Any] | None:
-    """Return what the script needs: the listed rows, and the network that predicts changed ones."""
+    """Return what the script needs: the listed rows, and the model that predicts changed ones."""
     data = rows_data(content)
     if content.what_if is None:
         return data

@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.csv_files import csv_text, write_csv
-from permgrad.base.errors import Fault, InputError, by_count, counted, refusing, warn_user
+from permgrad.base.errors import Fault, InputError, as_lines, by_count, counted, refusing, warn_user
 from permgrad.base.files import writing
 from permgrad.base.locks import hold_name
+from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.data.encode.unlike import UnlikeRows, unlike_training
 from permgrad.data.parts.partitions import is_partitioned, open_partitioned
+from permgrad.runs.commands.predicted_scores import scores_of_rows, scores_said
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import Outcome, PredictRequest
@@ -40,35 +43,44 @@ def predict_table(request: PredictRequest) -> Outcome:
     model, data = predicting.open_model(request.model_folder)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     if os.fspath(target) == "-":
-        result, facts = _predicted(request, model, data)
+        result, facts, said = _predicted(request, model, data)
         text, quoted = csv_text(result)
+        for line in said:  # the predictions are all of stdout
+            warn_user(line)
         _say_quoted(quoted)
         return Outcome({**facts, "out": None, "predictions": result.to_dict(orient="records")}, text)
     refuse_input(target, {"table": table})
     refuse_run_file(target, request.model_folder)
     check_free(target, "Predictions")
     with hold_name(target):
-        result, facts = _predicted(request, model, data)
+        result, facts, said = _predicted(request, model, data)
         with writing(target, "name another file with --out"):
             quoted = write_csv(result, target)
     _say_quoted(quoted)
     what = "predicted" if data.get("offset") is None else "predicted, as rates of an exposure of 1"
-    return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} {what}: {target}")
+    lines = [f"{counted(len(result), 'row')} {what}: {target}", *said]
+    return Outcome({**facts, "out": os.fspath(target)}, as_lines(lines))
 
 
-def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the predictions of a table as they are written, and facts about them."""
+def _predicted(
+    request: PredictRequest, model: Any, data: dict[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
+    """Return the predictions of a table as they are written, facts about them, and what is said of them."""
     predicting.use_threads(request.threads)
     rows, written = predicting.read_rows(model, data | {"sheet": request.sheet}, request.table)
+    unlike, names = UnlikeRows(), list(model.preprocessor_.feature_names_in_)
     with written.lines.named():
-        features = rows[list(model.preprocessor_.feature_names_in_)]
-        model.preprocessor_.tell_of_far_numbers(features)
+        unlike.add(unlike_training(model.preprocessor_, rows[names]), len(rows))
     identifiers = written.frame[[name for name in data.get("identifiers", ()) if name in written.frame.columns]]
-    facts: dict[str, Any] = {"rows": len(rows)}
+    facts: dict[str, Any] = {"rows": len(rows), "unlike": unlike.facts}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
-    predicted = model.predict_parts(rows, **predicting.intervals_of(request, model, data))
-    return predicting.prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
+    with surprises_told_once(names):  # they are counted
+        predicted = model.predict_parts(rows, **predicting.intervals_of(request, model, data))
+    scores = scores_of_rows(written.frame, data, predicted, model)
+    facts |= {} if scores is None else {"scores": scores}
+    said = [*unlike.lines, *([] if scores is None else [scores_said(scores)])]
+    return predicting.prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts, said
 
 
 @refusing

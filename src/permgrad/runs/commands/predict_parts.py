@@ -13,10 +13,11 @@ import pyarrow as pa
 from permgrad.attribution.parts.folder import PREDICTED, part_name, writable, written_lines
 from permgrad.attribution.parts.plan import model_digest, table_digest
 from permgrad.base import __version__
-from permgrad.base.errors import InputError, counted, keeping_warnings, warn_first
+from permgrad.base.errors import InputError, as_lines, counted, keeping_warnings, warn_first
 from permgrad.base.folders import changed_files, sums_of
 from permgrad.base.progress import Progress
-from permgrad.data.encode.encoding import align_columns
+from permgrad.data.encode.encoding import align_columns, surprises_told_once
+from permgrad.data.encode.unlike import UnlikeRows, unlike_training
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.batches import sparing, with_fewer
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
@@ -74,7 +75,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
     }
     columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
     most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
-    notes: dict[str, int] = {}
+    notes, unlike = dict[str, int](), dict[int, UnlikeRows]()
     with PREDICTED.work(target, facts, overwrite=request.overwrite) as record, writable(target):
         files = {part: target / f"{part_name(part.number)}.parquet" for part in table.parts}
         # A file that has its name is complete, and of these facts, which are those of the folder.
@@ -84,12 +85,14 @@ def predict_stream(request: PredictRequest) -> Outcome:
             for part in todo:
 
                 def predict(rows: int, part: Part = part) -> None:
+                    unlike[part.number] = UnlikeRows()
                     with written_lines(files[part], {"part": part.number}) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
                                 features = frame[predicting.features_of(model)]
-                                model.preprocessor_.tell_of_far_numbers(features)
-                                predicted = model.predict_parts(features, **intervals)
+                                unlike[part.number].add(unlike_training(model.preprocessor_, features), len(frame))
+                                with surprises_told_once(map(str, features)):  # counted
+                                    predicted = model.predict_parts(features, **intervals)
                                 write(_lines(model, table, predicted, frame[identifiers], first))
 
                 with sparing(), keeping_warnings() as warned:
@@ -101,12 +104,14 @@ def predict_stream(request: PredictRequest) -> Outcome:
         if todo or not (record or {}).get("sums"):
             PREDICTED.write(target, facts, sums=sums_of(target, PREDICTED.names[1:]))
         warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
+    met = UnlikeRows.of_parts([unlike[part.number] for part in todo])
     result: dict[str, Any] = {"rows": table.rows, "out": str(target), "parts": len(table.parts), "computed": len(todo)}
+    result |= {"unlike": met.facts}
     if hasattr(model, "classes_"):
         result["classes"] = model.classes_.tolist()
     was = "" if todo else ", already finished"
     parts = counted(len(table.parts), "part")
-    return Outcome(result, f"{counted(table.rows, 'row')} predicted in {parts}{was}: {target}")
+    return Outcome(result, as_lines([f"{counted(table.rows, 'row')} predicted in {parts}{was}: {target}", *met.lines]))
 
 
 def _lines(

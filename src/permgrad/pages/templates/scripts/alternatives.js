@@ -165,7 +165,7 @@ const Alternatives = (() => {
         // Of two equally probable classes the first is predicted.
         return classes ? found[wish] - Math.max(...found.filter((/** @type {number} */ _, /** @type {number} */ k) => k !== wish)) - 1e-9 : wish * (found[0] - to);
       };
-      if (margin(model.network.outputs(model.encode(place, {}))) >= 0) return answer.replaceChildren(element("p", {}, "The network predicts so already."));
+      if (margin(model.network.outputs(model.encode(place, {}))) >= 0) return answer.replaceChildren(element("p", {}, "The model predicts so already."));
       answer.replaceChildren(element("p", { class: "quiet" }, "Searching …"));
       const steps = search(model, columns.filter(({ column }) => !fixed.has(column.name)), place, about.cellOf, margin);
       const go = () => {
@@ -177,14 +177,14 @@ const Alternatives = (() => {
       return go();
     };
     const show = (/** @type {Found[]} */ found, /** @type {string} */ what, /** @type {(found: number[]) => string} */ said) => {
-      if (!found.length) return answer.replaceChildren(element("p", {}, `No change of up to three columns was found with which the network predicts ${what}. Values that listed rows have were tried.`));
+      if (!found.length) return answer.replaceChildren(element("p", {}, `No change of up to three columns was found with which the model predicts ${what}. Values that listed rows have were tried.`));
       const lines = found.map(({ changes }) => {
         const parts = columns.filter(({ column }) => column.name in changes).map(({ column }) => `${column.label}: ${about.words(column, about.cellOf(column, place))} → ${about.words(column, changes[column.name])}`);
         return element("li", {}, `${parts.join("; ")}. ${said(model.network.predicted(model.network.outputs(model.encode(place, changes))))}. `, element("button", { type: "button", class: "plain", click: () => about.fill(changes) }, "Fill in"));
       });
       return answer.replaceChildren(
-        element("p", {}, `With one of these changes the network predicts ${what}:`), element("ul", {}, ...lines),
-        element("p", { class: "quiet" }, "All values are of listed rows. This says what the network predicts, not what would happen if someone changed these things."));
+        element("p", {}, `With one of these changes the model predicts ${what}:`), element("ul", {}, ...lines),
+        element("p", { class: "quiet" }, "All values are of listed rows. This says what the model predicts, not what would happen if someone changed these things."));
     };
     const controls = element("div", { class: "controls" });
     if (!classes || classes.length > 2) controls.append(Panels.field("Wanted prediction", goal), classes ? "" : limit);

@@ -198,6 +198,10 @@ const Charts = (() => {
   const text = (/** @type {number} */ x, /** @type {number} */ y, /** @type {string} */ words, attributes = {}) =>
     node("text", { x, y, fill: colour("muted"), "font-size": 12, ...attributes }, words);
 
+  /** Where a mark's text is centred so that the picture's right edge does not cut it; a character is 7 wide. */
+  const inside = (/** @type {number} */ at, /** @type {string} */ words, /** @type {Frame} */ frame) =>
+    Math.min(at, frame.width - 3.5 * words.length);
+
   /**
    * Draw the axis below ("x") or at the left ("y") of a frame, with faint lines across.
    * @param {Frame} frame
@@ -224,7 +228,7 @@ const Charts = (() => {
         across
           ? slanted
             ? text(0, 0, texts[place], { "text-anchor": "end", transform: `translate(${at + 4} ${bottom + 14}) rotate(-38)` })
-            : text(at, bottom + 17, texts[place], { "text-anchor": "middle" })
+            : text(named ? at : inside(at, texts[place], frame), bottom + 17, texts[place], { "text-anchor": "middle" })
           : text(frame.left - 7, at + 4, texts[place], { "text-anchor": "end" }),
       );
     }

@@ -1,7 +1,7 @@
 "use strict";
 
 /**
- * The layers of the trained network, from what Python wrote of them (`assess/network_form.py`).
+ * The layers and trees of the trained model, from what Python wrote of them (`assess/network_form.py`).
  *
  * A change of a row is carried through the layers that are linear in it: the table's first layer, and the convolutions
  * pixel by pixel. The layers behind are computed for many rows at once.
@@ -594,5 +594,48 @@ const Layers = (() => {
     }
   }
 
-  return { Dense, Entry, Images, erf, ofMembers, readLayers, scaled };
+  // ---- trees --------------------------------------------------------------------------------------------------------
+
+  /** Sums of trees over encoded rows, see `assess/trees_form.py`. */
+  class Trees {
+    /** @param {any} form @param {(place: Place) => Float32Array} take @param {number} encoded */
+    constructor(form, take, encoded) {
+      this.encoded = encoded;
+      this.width = form.width;
+      this.roots = form.roots;
+      this.base = form.base;
+      this.feature = Int32Array.from(take(form.feature));
+      this.number = take(form.number);
+      this.values = form.values ? take(form.values) : null;
+      this.left = new Int32Array(this.feature.length);
+      const starts = new Set(this.roots);
+      let root = 0, asked = 0;
+      for (let node = 0; node < this.left.length; node++) {
+        if (starts.has(node)) [root, asked] = [node, 0];
+        if (this.feature[node] >= 0) this.left[node] = root + 1 + 2 * asked++;
+      }
+    }
+
+    /** The sums `(count, outputs)`. @param {Float32Array} rows `(count, encoded)` @param {number} count */
+    apply(rows, count) {
+      const { encoded, feature, number, left, values, width, base, roots } = this, outputs = base.length;
+      const sums = new Float64Array(count * outputs);
+      for (let i = 0; i < sums.length; i++) sums[i] = base[i % outputs];
+      for (let tree = 0; tree < roots.length; tree++) {
+        for (let row = 0; row < count; row++) {
+          const from = row * encoded, to = row * outputs;
+          let node = roots[tree], column = feature[node];
+          while (column >= 0) {
+            node = left[node] + (rows[from + column] > number[node] ? 1 : 0);
+            column = feature[node];
+          }
+          if (values) for (let k = 0; k < width; k++) sums[to + k] += values[number[node] * width + k];
+          else sums[to + (tree % outputs)] += number[node];
+        }
+      }
+      return sums;
+    }
+  }
+
+  return { Dense, Entry, Images, Trees, erf, ofMembers, rate: ACTIVATIONS.rate, readLayers, scaled };
 })();

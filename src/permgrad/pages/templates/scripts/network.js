@@ -1,12 +1,12 @@
 "use strict";
 
 /**
- * The trained network in the page: cells are encoded and predicted as Python does.
+ * The trained model in the page: cells are encoded and predicted as Python does.
  *
  * @typedef {number|string|[number]|{text: string, scores: ArrayLike<number>}} Cell  a number, a text, the kind of missing, or what is read with other scores
  */
 const Network = (() => {
-  const { Dense, Entry, Images, ofMembers, readLayers, scaled } = Layers;
+  const { Dense, Entry, Images, Trees, ofMembers, rate, readLayers, scaled } = Layers;
 
   // ---- the network --------------------------------------------------------------------------------------------------
 
@@ -19,11 +19,27 @@ const Network = (() => {
       this.encoded = form.encoded;
       this.entry = form.table ? new Entry(form.table, take, form.members) : null;
       this.tableLayers = form.table ? readLayers(form.table.layers.slice(1), take, form.members) : [];
+      /** What is added to the outputs: functions of encoded rows and their count. @type {((rows: Float32Array, count: number) => ArrayLike<number>)[]} */
+      this.beside = form.beside.map((/** @type {any} */ branch) => {
+        const made = branch.kind === "trees" ? new Trees(branch, take, form.encoded) : new Dense(take(branch.weight), form.outputs, take(branch.bias));
+        return (/** @type {Float32Array} */ rows, /** @type {number} */ count) => made.apply(rows, count);
+      });
+      this.headLayers = /** @type {((rows: Float32Array, count: number) => Float32Array)[]} */ ([]);
+      this.bias = new Float32Array(0);
+      this.units = 0;
+      this.tableShare = /** @type {((rows: Float32Array, count: number) => Float32Array)|null} */ (null);
+      this.images = /** @type {any} */ (null);
+      this.imageLayers = /** @type {((rows: Float32Array, count: number) => Float32Array)[]} */ ([]);
+      this.imageShare = /** @type {any} */ (null);
+      if (form.head) this.readHead(form, take);
+    }
+
+    /** Read what joins the branches. @param {any} form @param {(place: Place) => Float32Array} take */
+    readHead(form, take) {
       const { first, layers } = form.head;
       this.headLayers = readLayers(layers, take, form.members);
       this.bias = take(first.bias);
       this.units = this.bias.length / form.members;
-      this.tableShare = null;
       if (first.tabular) {
         const shape = first.tabular.shape.slice(-3);
         const each = shape.length === 3 && shape[0] > 1;
@@ -42,10 +58,20 @@ const Network = (() => {
     }
 
     /**
-     * Outputs `(count, outputs)` from what the first layers make of rows.
-     * @param {Float32Array|null} table `(count, members, units)` @param {Float32Array|null} image `(count, units)` @param {number} count
+     * Outputs `(count, outputs)` of encoded rows, from what the first layers make of them.
+     * @param {Float32Array|null} table `(count, members, units)` @param {Float32Array|null} image `(count, units)` @param {Float32Array} encoded `(count, encoded)` @param {number} count
      */
-    finish(table, image, count) {
+    finish(table, image, encoded, count) {
+      const result = this.form.head ? this.joined(table, image, count) : new Float64Array(count * this.form.outputs);
+      for (const say of this.beside) {
+        const said = say(encoded, count);
+        for (let i = 0; i < result.length; i++) result[i] += this.form.rates ? rate(said[i]) : said[i];
+      }
+      return result;
+    }
+
+    /** What the head says. @param {Float32Array|null} table @param {Float32Array|null} image @param {number} count */
+    joined(table, image, count) {
       const { members, units, bias } = this, all = count * members;
       let joined = new Float32Array(all * units);
       if (table && this.tableShare) {
@@ -98,7 +124,7 @@ const Network = (() => {
           image.set(picture.entered, row * picture.entered.length);
         }
       }
-      return this.finish(table, image, count);
+      return this.finish(table, image, encoded, count);
     }
 
     /** What explanations explain: the network's probabilities, or numbers in units of y. @param {Float64Array} outputs of one row */

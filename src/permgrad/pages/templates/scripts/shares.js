@@ -33,6 +33,7 @@ const Shares = (() => {
       this.sum = new Float64Array(units);
       this.tables = new Float32Array(BATCH * units);
       this.pictures = new Float32Array(BATCH * pixels);
+      this.encoded = new Float32Array(BATCH * this.wide);
       /** @type {any} */
       this.row = null;
       this.evaluations = 0;
@@ -59,7 +60,7 @@ const Shares = (() => {
     /** The outputs explained at one point. @param {any} point */
     read(point) {
       this.evaluations += 1;
-      const outputs = this.network.finish(this.network.entry && this.network.entry.whole(point.sum, point.encoded), point.picture && Float32Array.from(point.picture.entered), 1);
+      const outputs = this.network.finish(this.network.entry && this.network.entry.whole(point.sum, point.encoded), point.picture && Float32Array.from(point.picture.entered), point.encoded, 1);
       return { outputs, values: this.network.explained(outputs) };
     }
 
@@ -164,6 +165,7 @@ const Shares = (() => {
       if (this.rows === BATCH) this.predict();
       if (entry) this.tables.set(entry.whole(this.sum, this.mixed), this.rows * entry.size);
       if (images && this.scratch) this.pictures.set(this.scratch.entered, this.rows * images.units);
+      this.encoded.set(this.mixed, this.rows * this.wide);
       this.rows += 1;
     }
 
@@ -179,7 +181,7 @@ const Shares = (() => {
       if (!count) return;
       // What waits may be overwritten: it is not needed again.
       const table = entry && this.tables.subarray(0, count * entry.size);
-      const outputs = this.network.finish(table, images && this.pictures.subarray(0, count * images.units), count);
+      const outputs = this.network.finish(table, images && this.pictures.subarray(0, count * images.units), this.encoded, count);
       const wide = outputs.length / count;
       this.evaluations += count;
       for (let row = 0; row < count; this.done++) {

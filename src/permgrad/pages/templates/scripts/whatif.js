@@ -2,7 +2,7 @@
 
 /**
  * *What if*: what a listed row's prediction comes from, and inputs for its features. Each change shows the new prediction
- * and how it comes about. The network runs here, see network.js and shares.js.
+ * and how it comes about. The model runs here, see network.js and shares.js.
  *
  * `WhatIf.show(box, place)` fills a box for the row at a place among those that can be changed. Values are shown after a few walks, and made
  * more exact while the reader waits.

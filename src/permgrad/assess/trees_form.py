@@ -1,0 +1,44 @@
+"""Boosted trees as numbers and a short description, which a script in the page walks as Python does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from permgrad.models.trees import Trees
+
+#: Bytes of trees, as text, above which a page does not have them.
+MOST_TREE_BYTES = 3_000_000
+
+
+def trees_form(trees: Trees) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the description of trees, and its arrays by name, of float32.
+
+    ``feature``: the column that each node asks for, −1 of a leaf. ``number``: the threshold of a node, of a leaf what
+    it adds, or where its ``values`` are, if a tree is of several outputs. The children of the k-th node of a tree that
+    asks are those at 1 + 2k and 2 + 2k from its root, as ``Trees.of`` puts them.
+
+    Raises:
+        NotImplementedError: They are too many for a page, or in another order. The text says so, as a clause.
+    """
+    nodes, width = trees.values.shape
+    asks = trees.left != np.arange(nodes)
+    arrays: dict[str, Any] = {"feature": np.where(asks, trees.feature, -1)}
+    if width == 1:
+        arrays["number"] = np.where(asks, trees.threshold, trees.values[:, 0])
+    else:
+        arrays["values"] = trees.values[~asks]
+        arrays["number"] = np.where(asks, trees.threshold, np.cumsum(~asks) - 1)
+    size = 4 * 4 * sum(array.size for array in arrays.values()) / 3
+    if size > MOST_TREE_BYTES:
+        raise NotImplementedError(f"its trees take {size / 1e6:.1f} MB, more than {MOST_TREE_BYTES / 1e6:.0f} MB")
+    roots = trees.roots.astype(np.int64)
+    starts = np.sort(roots)
+    of_node = np.searchsorted(starts, np.arange(nodes), side="right") - 1
+    before = np.cumsum(asks) - asks  # nodes that ask, of all trees
+    expected = starts[of_node] + 1 + 2 * (before - before[starts[of_node]]) if nodes else trees.left
+    if not (trees.left[asks] == expected[asks]).all():
+        raise NotImplementedError("its trees stand in another order")
+    about = {"kind": "trees", "width": width, "roots": roots.tolist(), "base": trees.base.tolist()}
+    return about, arrays

@@ -1,0 +1,61 @@
+"""How good predictions are, of rows that have the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number
+from permgrad.data.read.cells import canonical
+from permgrad.data.read.table import blank_codes
+from permgrad.evaluation.class_order import metrics_in
+from permgrad.evaluation.metrics import scores_of
+from permgrad.pages.words import clean
+from permgrad.runs.run import predicting
+
+
+def scores_of_rows(
+    table: pd.DataFrame, data: Mapping[str, Any], predicted: predicting.Predicted, model: Any
+) -> dict[str, Any] | None:
+    """Return the scores of predictions on the rows that have a target, as ``metrics.json`` has them. None: none has."""
+    table, about = predicting.as_rates(table, data)
+    target = about.get("target")
+    if target not in table.columns:
+        return None
+    values = blank_codes(table[[target]], list(about.get("na", ())))[target]
+    options: dict[str, Any] = {}
+    if hasattr(model, "classes_"):
+        y: Any = np.array([canonical(value) for value in values], dtype=object)
+        there, guess = values.notna().to_numpy(dtype=bool), predicted["probabilities"]
+        options["classes"] = [canonical(label) for label in model.classes_.tolist()]
+        called = np.array([canonical(label) for label in predicted["prediction"].tolist()], dtype=object)
+        if about.get("positive") is not None:
+            options["positive"] = canonical(about["positive"])
+    else:
+        y = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        there, guess, called = np.isfinite(y), predicted["prediction"], None
+        options["counts"] = bool(getattr(model, "counts", False) or getattr(model, "loss", None) == "poisson")
+    if about.get("weight") in table.columns:
+        weights = pd.to_numeric(table[about["weight"]], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        there = there & (weights > 0)
+        options["weights"] = weights[there]
+    if not there.any():
+        return None
+    if called is not None:
+        options["called"] = called[there]
+    task: Any = "regression" if called is None else "classification"
+    return {"rows": int(there.sum()), "target": str(target), **scores_of(task, y[there], guess[there], **options)}
+
+
+def scores_said(scores: Mapping[str, Any]) -> str:
+    """Write scores as a sentence."""
+    said = ", ".join(f"{one.label} {number(scores[one.name])}" for one in metrics_in(scores))
+    words = f"Scores on {counted(scores['rows'], 'row')} with {clean(scores['target'])}: {said}."
+    unknown = sum(scores.get("unseen", {}).values())
+    have, count = by_count(unknown, "has", "have"), by_count(unknown, "counts", "count")
+    strange = f" {unknown:,} of them {have} a class that the model does not know, and {count} as wrong."
+    return words + strange * bool(unknown)

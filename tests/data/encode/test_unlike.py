@@ -1,0 +1,70 @@
+"""Rows that have what no training row had are told, with an example and the range of training."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.scaling import ScalingMode
+from permgrad.data.encode.scores import Target
+from permgrad.data.encode.unlike import unlike_training
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "dose": np.append(rng.uniform(10, 20, 498), [10.0, 20.0]),
+            "calls": rng.choice([0, 0, 0, 7], 500),
+            "town": rng.choice(["Ulm", "Bonn"], 500),
+            "ill": rng.choice(["yes", "no"], 500),
+            "sold": pd.date_range("2020-01-01", periods=500),
+        }
+    )
+
+
+def told(encoder: TableEncoder, rows: pd.DataFrame) -> list[tuple]:
+    return [(one.column, one.kind, one.rows.tolist(), one.example, one.ends) for one in unlike_training(encoder, rows)]
+
+
+@pytest.mark.parametrize("mode", get_args(ScalingMode))
+def test_numbers_and_dates_outside_those_of_training_are_told_with_their_range(table, mode):
+    encoder = TableEncoder(numeric=mode).fit(table)
+    assert told(encoder, table) == [], "rows of training are like training"
+    far = table[:3].assign(dose=[9.5, 15.0, 1e6], sold=pd.to_datetime(["2019-12-31", "2020-02-01", "2020-03-01"]))
+    assert told(encoder, far) == [
+        ("dose", "range", [True, False, True], "9.5", ("10", "20")),
+        ("sold", "range", [True, False, False], "2019-12-31", ("2020-01-01", "2021-05-14")),
+    ]
+
+
+def test_levels_words_and_missing_cells_that_training_did_not_have_are_told(table):
+    encoder = TableEncoder(na=["?"]).fit(table)
+    new = table[:4].assign(town=["Kiel", "?", "Ulm", None], ill=["maybe", "yes", "no", "no"], dose=[12, None, 11, 12])
+    assert told(encoder, new) == [
+        ("dose", "missing", [False, True, False, False], "", None),
+        ("town", "level", [True, False, False, False], "Kiel", None),
+        ("town", "missing", [False, True, False, True], "", None),
+        ("ill", "word", [True, False, False, False], "maybe", None),
+    ]
+
+
+def test_levels_with_scores_are_known_and_those_of_one_encoded_column_are_not():
+    frame = pd.DataFrame({"shop": np.repeat([f"s{place}" for place in range(120)], 10)})
+    y = np.random.default_rng(0).normal(size=120).repeat(10)
+    new = pd.DataFrame({"shop": ["s3", "s999"]})
+    encoder = TableEncoder(max_levels=50).fit(frame)
+    assert told(encoder, new.assign(shop="s3")) == []
+    assert told(encoder, new.assign(shop="s99")) == [("shop", "rare", [True, True], "s99", None)], "it is not known"
+    encoder.learn(frame, Target.of(y, "regression", 0))
+    assert told(encoder, new) == [("shop", "level", [False, True], "s999", None)]
+
+
+def test_a_constant_column_has_no_range():
+    frame = pd.DataFrame({"x": np.arange(50.0), "same": 3.0})
+    assert told(TableEncoder().fit(frame), frame.assign(same=1e9)) == []
