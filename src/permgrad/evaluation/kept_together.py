@@ -281,18 +281,18 @@ class _Trial:
         ends = np.cumsum(np.bincount(groups))
         fold_of = np.minimum((ends - np.bincount(groups) / 2) * _FOLDS / len(rows), _FOLDS - 1).astype(np.int64)
         whole = fold_of[groups]
-        together = self._losses(rows, whole)
         key = rows.tobytes()
         if key not in self.known:
             self.known[key] = self._losses(rows, generator(0, "rows apart").permutation(len(rows)) % _FOLDS)
         apart = self.known[key]
         usual = 1 - np.bincount(y).max() / len(y) if self.classes else float(np.var(y))
-        fall = float((together - apart).mean())
-        spread = np.bincount(groups, together - apart - fall)
-        error = float(np.sqrt((spread**2).sum())) / len(rows)
         skill = usual - float(apart.mean())
         if skill <= 0:  # what is not learned cannot be half known
             return found
+        together = self._losses(rows, whole)
+        fall = float((together - apart).mean())
+        spread = np.bincount(groups, together - apart - fall)
+        error = float(np.sqrt((spread**2).sum())) / len(rows)
         clear = bool(fall > _SURE * error and fall > _LEAST_FALL * skill)
         whole_loss = 1 if self.classes else usual
         first, second = (1 - float(one.mean()) / whole_loss for one in (apart, together))

@@ -67,7 +67,7 @@ def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
     first, second = one.view(width), other.view(width)
     bits, differing = mask.to(width).neg_(), first ^ second
     # The shape of all three together, so that the last step needs no further tensor. Often the mask has it.
-    whole = torch.broadcast_shapes(bits.shape, differing.shape) == bits.shape
+    whole = np.broadcast_shapes(bits.shape, differing.shape) == tuple(bits.shape)
     chosen = bits.bitwise_and_(differing) if whole else torch.bitwise_and(bits, differing)
     return chosen.bitwise_xor_(second).view(one.dtype)
 
