@@ -87,8 +87,9 @@ def hybrid() -> Cases:
         "default": (
             pg.HyNNClassifier,
             labels,
-            {"image": "always", "network": {"conv_filters": (4, 8), "members": 2}},
+            {"branches": ("tabular", "image"), "network": {"conv_filters": (4, 8), "members": 2}},
         ),
+        "beside": (pg.HyNNClassifier, labels, {"branches": ("tabular", "linear", "trees"), "network": {"members": 2}}),
         "regression": (pg.HyNNRegressor, numbers, {"preset": "ig-example", "loss": None}),
     }
     for kind, (estimator, y, options) in kinds.items():

@@ -285,8 +285,9 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     left_out: frozenset[str] = frozenset()
     preset: Preset | None = None
     with collecting(faults):
-        if arguments.get("branches") is not None and arguments["branches"] != AUTO:
-            paths, beside, left_out = check_branches(arguments["branches"])
+        branches = arguments.get("branches")
+        if not (branches is None or (isinstance(branches, str) and branches == AUTO)):
+            paths, beside, left_out = check_branches(branches)
     with collecting(faults):
         preset = get_preset(arguments["preset"])
     network, network_faults = check_network(arguments.get("network"))
