@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, got " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11.")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-python test-lowest test-foreign lint format verify benchmarks mutants pictures notebooks figures docs docs-browser clean
+.PHONY: help demo test test-all test-python test-lowest test-foreign lint format verify benchmarks mutants pictures notebooks figures docs docs-browser release clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -133,6 +133,10 @@ docs: $(VENV)/installed-docs ## Build the site: docs/_build/html/index.html
 
 docs-browser: $(VENV)/installed-docs ## Try search and accessibility of the built site in Chromium
 	$(BIN)/python docs/check_site.py --browser
+
+# Everything but publishing. It ends with an error while the address of the repository is undecided.
+release: $(VENV)/installed-test docs ## Rehearse a release: the site, both archives, the wheel in bare environments of each Python
+	$(BIN)/python -m tools.release
 
 clean: ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) .venv-python* $(LOWEST) $(FOREIGN) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

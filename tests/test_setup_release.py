@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tools.release import refusal, strangers
 
 import permgrad
 
@@ -117,6 +118,22 @@ def test_a_placeholder_is_marked_as_one(setup, monkeypatch):
     monkeypatch.setattr(setup, "repository", lambda: "https://github.com/someone/permgrad")
     assert setup.notice() == ""
     assert setup.long_description().startswith("# permgrad")
+
+
+def test_nothing_is_released_while_the_address_is_undecided(setup):
+    assert refusal(setup.repository()).startswith("The repository's address is undecided (https://example.org/")
+    assert refusal("https://github.com/someone/permgrad") == ""
+
+
+def test_a_wheel_has_neither_tests_nor_records():
+    files = [str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.*") if path.is_file()]
+    files = [name for name in files if "__pycache__" not in name and ".egg-info" not in name]
+    assert len(files) > 400
+    assert strangers(files) == []
+    assert strangers([*files, "tests/test_a.py", "permgrad/records/a.json"]) == [
+        "tests/test_a.py",
+        "permgrad/records/a.json",
+    ]
 
 
 def test_the_wheel_has_the_licence_and_the_citation():

@@ -16,6 +16,7 @@ from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.base.dependence import Dependence
+from permgrad.data.splitting import are_expected
 from permgrad.evaluation.class_order import classes_in_order, with_kappa
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.kept_together import rows_together
@@ -373,6 +374,43 @@ def _no_skill(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _skewed(kind: str, rng: np.random.Generator) -> Situation:
+    """A few values are far larger, or smaller, than all others, and so are their errors."""
+    one, side = _regression(kind, rng), rng.choice([-1, 1])
+    sizes = [np.exp(1.6 * table["x0"].to_numpy()) for table in (one.train, one.test)]
+    one.learned, one.truth = (side * size * np.exp(0.3 * rng.normal(size=len(size))) for size in sizes)
+    one.guess = side * sizes[1]
+    one.values = one.values / one.values.max() * one.truth.var() / 2
+    first = np.argsort(side * one.truth)[-8:]
+    errors = (one.truth - one.guess) ** 2
+    one.must, one.must_not = (("skewed",), ()) if errors[first].sum() > 0.55 * errors.sum() else ((), ())
+    return one
+
+
+def _crossed(kind: str, rng: np.random.Generator) -> Situation:
+    """Two categories together determine the class, as genus and species do. Each alone does not."""
+    one, count = _classified(kind, rng, rows=(900, 400), shares=(0.4, 0.3, 0.3)), int(rng.integers(4, 8))
+    table_of = rng.permuted(np.arange(3 * count) % 3).reshape(3, count)
+    for table, target in ((one.train, one.learned), (one.test, one.truth)):
+        classes = np.array([one.classes.index(label) for label in target])
+        first = rng.integers(0, 3, len(table))
+        second = [rng.choice(np.flatnonzero(table_of[row] == label)) if (table_of[row] == label).any() else -1
+                  for row, label in zip(first, classes, strict=True)]  # fmt: skip
+        table["first"] = [
+            f"g{row}" if other >= 0 else f"of {label}" for row, other, label in zip(first, second, classes, strict=True)
+        ]
+        table["second"] = [f"s{other}" if other >= 0 else "none" for other in second]
+    return one
+
+
+def _coarse(kind: str, rng: np.random.Generator) -> Situation:
+    """Rows of a few coarse columns are equal by chance."""
+    one = _classified(kind, rng, must_not=("duplicates",))
+    for table in (one.train, one.test):
+        table[FEATURES] = rng.integers(0, 2, (len(table), len(FEATURES))).astype(float)
+    return one
+
+
 #: What a target can be made of.
 FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "'x3' + 'x4'": lambda table: table["x3"] + table["x4"],
@@ -419,6 +457,9 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "persons on both sides": _persons,
     "perfect": _perfect,
     "a series": _series,
+    "a few large values": _skewed,
+    "two categories": _crossed,
+    "coarse columns": _coarse,
 }
 
 
@@ -476,6 +517,7 @@ def content_of(one: Situation) -> Assessment:
         together=None if together is None else together.facts(),
         class_counts=counts,
         shared_rows=int(both.sum()),
+        shared_expected=are_expected(one.train.assign(y=one.learned), one.test.assign(y=one.truth), int(both.sum())),
         blank_rows=int((both & one.test.isna().all(axis=1).to_numpy()).sum()),
         leaks=[] if one.unchecked else columns_that_tell((one.train, one.learned), (one.test, one.truth), one.task),  # type: ignore[arg-type]
         drift=compare_parts(one.train, one.test, dependence=Dependence.of_both(learned_in, between))["drift"],

@@ -466,7 +466,7 @@ def _compared(
     holds = [(np.abs(y - fit) <= allowed) | (np.abs(y - low) < 1e-9) for fit, low in zip(fits, down, strict=True)]
     best = max(range(len(scales)), key=lambda at: (int(holds[at].sum()), at))
     known = np.isfinite(values) & (np.isfinite(x[:, columns]).all(axis=1) | holds[best])
-    says = known & ((y != 0) | (np.abs(fits[best]) >= unit))
+    says = known & ((y != 0) | ((fits[best] != 0) & (np.abs(fits[best]) >= unit)))
     # A formula that is right where the target hardly differs from row to row is none.
     varied, rows = says & (np.abs(y - np.median(y)) > allowed), int(says.sum())
     if varied.sum() < _FEWEST or rows < np.count_nonzero(y) / 2:
