@@ -72,11 +72,7 @@ def test_a_kind_that_no_column_has():
     ("branches", "message"),
     [
         (("tabular", "words"), "branches cannot be 'words'. Did you mean 'text'"),
-        (
-            (),
-            r"branches must be 'auto', or name one or more of 'tabular', 'image', 'linear', 'trees', 'text', 'photo', "
-            r"each once, got \(\)",
-        ),
+        ((), r"branches must be 'auto', or name one or more of .*'trees', 'text', 'photo', each once, got \(\)"),
         (("text", "text"), r"each once, got \('text', 'text'\)"),
     ],
 )
