@@ -179,6 +179,8 @@ def test_a_larger_work_knows_what_is_left_of_all_parts(hands, monkeypatch):
         hands[0] += 20
         assert whole.left() == 50, "who knows better is believed"
         assert whole.line() == (70 / 120, "run: 58 % done after 70 s, about 50 s left\n")
+        whole.expect(80.0)
+        assert whole.line() == (70 / 120, "run: 58 % done after 70 s, about 90 s left\n"), "what is done stays done"
     assert whole.left() == 10
     with whole.part("report"):
         hands[0] += 30

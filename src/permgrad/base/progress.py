@@ -109,6 +109,7 @@ class Whole(ExitStack):
         self._name, self._since, self._work_since, self.share = "", self.started, self.started, 0.0
         self._left: tuple[float, float] | None = None  # the seconds that a part has left, and when this was said
         self._writer: threading.Thread | None = None
+        self._most = 0.0  # the largest share that was shown as done
         self.callback(self.clear)
         self.callback(self._ended.set)
 
@@ -170,8 +171,9 @@ class Whole(ExitStack):
     def line(self) -> tuple[float, str]:
         """Return the share that is done, and the line."""
         spent, left = time.monotonic() - self.started, self.left()
-        share = spent / max(spent + left, 1e-9)
-        return share, progress_line(self.label, share, spent)
+        # It never falls: where more turns out to be left, the seconds say so.
+        self._most = max(self._most, spent / max(spent + left, 1e-9))
+        return self._most, progress_line(self.label, self._most, spent, left)
 
     def _write(self) -> None:
         """Rewrite the line on a terminal. Elsewhere write it at a quarter, a half and three quarters, and at times."""
@@ -210,12 +212,12 @@ def _write_line(stream: TextIO, line: str) -> None:
         stream.flush()
 
 
-def progress_line(label: str, share: float, seconds: float) -> str:
-    """Return how much of a work is done after some seconds, and about how long the rest will take."""
+def progress_line(label: str, share: float, seconds: float, left: float | None = None) -> str:
+    """Return how much of a work is done after some seconds, and about how long the rest takes (None: at this pace)."""
     if share <= 0:
         return f"{label}: begun {readable(seconds)} ago\n"
-    left = readable(seconds / share - seconds) if share < 1 else "no time"
-    return f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, about {left} left\n"
+    rest = readable(seconds / share - seconds if left is None else left) if share < 1 else "no time"
+    return f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, about {rest} left\n"
 
 
 def readable(seconds: float) -> str:
