@@ -176,7 +176,7 @@ _MODELS = {
     "histogram boosting": ("histogram boosting", ""),
     "random forest": ("random forest", "random_forest"),
     "extra trees": ("extra trees", "extra_trees"),
-    "linear": ("logistic or ridge regression", "linear"),
+    "linear": ("logistic, ridge or Poisson regression", "linear"),
     "plain MLP": ("plain MLP", ""),
     "bagging": ("bagging", ""),
 }
