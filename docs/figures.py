@@ -471,7 +471,9 @@ SENTENCES = (
         README,
         "comparison",
         "best mean rank of twelve models, {:.2f} (TabM {:.2f}, RealMLP {:.2f}, CatBoost {:.2f}, LightGBM {:.2f})",
-        lambda record: [_rank(record, name) for name in ("permgrad default", "TabM", "RealMLP", "CatBoost", "LightGBM")],
+        lambda record: [
+            _rank(record, name) for name in ("permgrad default", "TabM", "RealMLP", "CatBoost", "LightGBM")
+        ],
     ),
     Sentence(
         DOCS + "uneven-classes.md",

@@ -85,13 +85,15 @@ class Recipe:
         return model.fit(frame[:TRAINING_ROWS], targets[self.target][:TRAINING_ROWS])
 
 
-_FAST = {"preset": "fast", "image": "always", "pixels": 8, "network": SMALL, "max_epochs": 6}
+_FAST = {"preset": "fast", "branches": ("tabular", "image"), "pixels": 8, "network": SMALL, "max_epochs": 6}
 RECIPES = {
     "hybrid": Recipe("HyNNClassifier", "kind", _FAST),
     "regressor": Recipe("HyNNRegressor", "amount", _FAST),
     "tabular": Recipe("HyNNClassifier", "ill", {**_FAST, "branches": ("tabular",)}),
     "image": Recipe("HyNNClassifier", "ill", {**_FAST, "branches": ("image",), "layout": "tinto", "pixels": 12}),
-    "default": Recipe("HyNNClassifier", "ill", {"preset": "default", "image": "always", "pixels": 8, "max_epochs": 2}),
+    "default": Recipe(
+        "HyNNClassifier", "ill", {"preset": "default", "branches": ("tabular", "image"), "pixels": 8, "max_epochs": 2}
+    ),
     "paper": Recipe("HyNNRegressor", "amount", {"preset": "paper", "max_epochs": 1}),
 }
 

@@ -47,7 +47,7 @@ def fit(preset: str, rows: int, epochs: int) -> Any:
     """Return a classifier trained on the first rows."""
     frame, y = table()
     model = pg.HyNNClassifier(
-        preset=preset, image="always", max_epochs=epochs, random_state=0, progress=False, device="cpu"
+        preset=preset, branches=("tabular", "image"), max_epochs=epochs, random_state=0, progress=False, device="cpu"
     )
     return model.fit(frame[:rows], y[:rows])
 

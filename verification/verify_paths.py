@@ -247,8 +247,8 @@ def configurations() -> dict[str, dict[str, Any]]:
     """Return what is varied: presets, layouts with and without collisions and blur, single branches."""
     few = {"max_epochs": 3}
     return {
-        "default": {**few, "image": "always"},
-        "fast": {**few, "image": "always"},
+        "default": {**few, "branches": ("tabular", "image")},
+        "fast": {**few, "branches": ("tabular", "image")},
         "fast, random layout": {**few, "preset": "fast", "layout": "random"},
         "paper": {**few, "preset": "paper", "learning_rate": 1e-3},
         "paper, 5 pixels": {**few, "preset": "paper", "pixels": 5},
@@ -257,7 +257,7 @@ def configurations() -> dict[str, dict[str, Any]]:
         "default, table alone": {**few, "branches": ("tabular",)},
         "default, image alone": {**few, "branches": ("image",)},
         "fast, pooling 3 of 11 pixels": {
-            **few, "preset": "fast", "image": "always", "pixels": 11,
+            **few, "preset": "fast", "branches": ("tabular", "image"), "pixels": 11,
             "network": {"pooling": [3, 1], "kernel_size": 5, "image_units": [8], "conv_normalization": "batch"},
         },
         "fast, somebody else's pictures": {**few, "preset": "fast", "layout": shifted_squares},
@@ -306,7 +306,7 @@ def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
     split = split_rows(len(table), y, task=data.task)
     estimator = pg.HyNNRegressor if data.task == "regression" else pg.HyNNClassifier
     model = estimator(
-        preset=preset, image="always", max_epochs=3, random_state=0, progress=False,
+        preset=preset, branches=("tabular", "image"), max_epochs=3, random_state=0, progress=False,
         na=data.card.na or None, groups=data.card.groups or None,
     )  # fmt: skip
     train, test = split.train[: 4 * rows], split.test[:rows]
@@ -342,7 +342,7 @@ def hand_set(table_slopes: Iterable[float], image_slopes: Iterable[float]) -> pg
     }  # fmt: skip
     preset = {"base": "fast", "numeric": "standard"}
     model = pg.HyNNRegressor(
-        preset=preset, image="always", network=network, max_epochs=1, random_state=0, progress=False
+        preset=preset, branches=("tabular", "image"), network=network, max_epochs=1, random_state=0, progress=False
     )
     model.fit(X, X.sum(axis=1))
     module, renderer = model.module_, model.renderer_

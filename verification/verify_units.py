@@ -36,7 +36,9 @@ def explain_in_units(unit: str, seed: int, rows: int, preset: str) -> dict[str, 
     truth = make_truth("friedman1")
     X, y = truth.sample(rows + 1000, random_state=30_000 + seed)
     y = UNITS[unit](y)
-    model = pg.HyNNRegressor(preset=preset, image="always", random_state=seed, progress=False).fit(X[:rows], y[:rows])
+    model = pg.HyNNRegressor(preset=preset, branches=("tabular", "image"), random_state=seed, progress=False).fit(
+        X[:rows], y[:rows]
+    )
     said: dict[str, Any] = {}
     for method in ("permgrad", "permgrad-paper"):
         explained = pg.explain(model, X[rows:], y[rows:], method=method, random_state=seed, progress=False)

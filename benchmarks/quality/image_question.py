@@ -30,7 +30,7 @@ HYBRID = "hybrid"
 FORMS = {
     REFERENCE: Contender(REFERENCE, "table alone", preset="default", options={"branches": ("tabular",)}),
     "image_only": Contender("image_only", "image alone", preset="default", options={"branches": ("image",)}),
-    HYBRID: Contender(HYBRID, "table and image", preset="default", options={"image": "always"}),
+    HYBRID: Contender(HYBRID, "table and image", preset="default", options={"branches": ("tabular", "image")}),
     "hybrid_random": Contender(
         "hybrid_random", "table and image, random layout", preset="default", options={"layout": "random"}
     ),

@@ -46,7 +46,9 @@ class Case:
         frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
         split = split_rows(len(frame), y, task="classification")
         self.name = f"HyNN, preset {preset}"
-        self.model = pg.HyNNClassifier(preset=preset, image="always", max_epochs=2, random_state=0, progress=False)
+        self.model = pg.HyNNClassifier(
+            preset=preset, branches=("tabular", "image"), max_epochs=2, random_state=0, progress=False
+        )
         self.model.fit(frame.iloc[split.train], y[split.train])
         chosen = np.random.default_rng(0).permutation(split.train)[:background]
         self.rows, self.y = frame.iloc[split.test[:rows]], y[split.test[:rows]]

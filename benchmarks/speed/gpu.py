@@ -94,7 +94,7 @@ class Bench:
         if preset not in self._models:
             X, y = table(4000)
             options = {"max_epochs": 3, "random_state": 0, "progress": False, "device": self.device}
-            model = pg.HyNNClassifier(preset=preset, image="always", **options)
+            model = pg.HyNNClassifier(preset=preset, branches=("tabular", "image"), **options)
             model.fit(X, y)
             model.module_.to("cpu")
             self._models[preset] = model
@@ -196,8 +196,8 @@ def training(bench: Bench) -> Iterator[Row]:
         for name, device, precision in sides:
             # The first of two epochs pays for what is made once.
             model = pg.HyNNClassifier(
-                preset={"base": preset, "precision": precision}, image="always", max_epochs=2, device=device,
-                random_state=0, progress=False,
+                preset={"base": preset, "precision": precision}, branches=("tabular", "image"), max_epochs=2,
+                device=device, random_state=0, progress=False,
             ).fit(X, y)  # fmt: skip
             history = model.history_
             measured[name] = {
@@ -446,7 +446,12 @@ def repeatable(bench: Bench) -> Iterator[Row]:
     X, y = table(1000)
     models = [
         pg.HyNNClassifier(
-            preset="fast", image="always", max_epochs=2, random_state=0, device=bench.device, progress=False
+            preset="fast",
+            branches=("tabular", "image"),
+            max_epochs=2,
+            random_state=0,
+            device=bench.device,
+            progress=False,
         ).fit(X, y)
         for _ in range(2)
     ]

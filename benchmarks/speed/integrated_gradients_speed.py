@@ -90,7 +90,9 @@ def heloc_model(rows: int, epochs: int = 6) -> tuple[pg.HyNNClassifier, Any, int
     data = load_dataset("heloc")
     frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
     split = split_rows(len(frame), y, task="classification")
-    model = pg.HyNNClassifier(image="always", random_state=0, progress=False, max_epochs=epochs, na=data.na)
+    model = pg.HyNNClassifier(
+        branches=("tabular", "image"), random_state=0, progress=False, max_epochs=epochs, na=data.na
+    )
     model.fit(frame.iloc[split.train], y[split.train])
     return model, frame.iloc[split.test[:rows]].reset_index(drop=True), 1
 

@@ -55,7 +55,9 @@ def heloc_cases(presets: list[str], rows: int, references: int, epochs: int) -> 
     split = split_rows(len(frame), y, task="classification")
     cases = []
     for preset in presets:
-        model = pg.HyNNClassifier(preset=preset, image="always", max_epochs=epochs, random_state=0, progress=False)
+        model = pg.HyNNClassifier(
+            preset=preset, branches=("tabular", "image"), max_epochs=epochs, random_state=0, progress=False
+        )
         model.fit(frame.iloc[split.train], y[split.train])
         encoded = torch.as_tensor(model.encode_rows(frame).encoded)
         cases.append(_case(f"HyNN, preset {preset}", model.module_, encoded, split, rows, references))

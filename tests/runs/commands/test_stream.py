@@ -50,6 +50,11 @@ def test_predictions_are_those_of_the_table_in_memory(tmp_path: Path, run: Path)
     folder = write(tmp_path / "rows", frame)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     said = json.loads(call("predict", run, folder, "--out", tmp_path / "out", "--json"))
+    unlike = said.pop("unlike")
+    assert (
+        unlike
+        == json.loads(call("predict", run, tmp_path / "rows.csv", "--out", tmp_path / "said.csv", "--json"))["unlike"]
+    )
     assert said == {
         "rows": 300,
         "out": str(tmp_path / "out"),

@@ -161,7 +161,9 @@ def fit_network(
     case_seed = seed if network_seed is None else network_seed
     kind = HyNNClassifier if truth.task == "classification" else HyNNRegressor
     # With both paths, which some methods need.
-    model = kind(max_epochs=sizes.epochs, image="always", device="cpu", random_state=case_seed, progress=False)
+    model = kind(
+        max_epochs=sizes.epochs, branches=("tabular", "image"), device="cpu", random_state=case_seed, progress=False
+    )
     target = y_train.astype(np.int64) if truth.task == "classification" else y_train
     model.fit(X_train, target)
     return TabularCase(
