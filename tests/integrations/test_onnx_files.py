@@ -1,5 +1,7 @@
 import contextlib
+from dataclasses import replace
 
+import beside
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
+from permgrad.models.network.trees import TreeBranch
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -85,3 +88,22 @@ def test_a_model_of_an_estimator_is_its_estimator(tmp_path):
 def test_what_is_no_estimator_of_permgrad_is_refused(tmp_path):
     with pytest.raises(pg.InputError, match="export_onnx writes estimators of permgrad, got function"):
         pg.integrations.export_onnx(lambda rows: rows, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_trees_and_a_line_are_in_the_file(table, tmp_path, width):
+    """Trees of all outputs, and trees of one output each."""
+    X, y = table
+    y = np.digitize(y, np.quantile(y, [0.3, 0.7]))
+    model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
+    module = model.module_
+    trees = beside.trees(module.encoded, 3, count=9)
+    if width == 1:
+        arrays = trees.trees()
+        trees = TreeBranch.of(replace(arrays, values=arrays.values[:, :1]), module.encoded)
+    module.add_path("trees", trees, 0.4)
+    module.add_path("linear", beside.line(module.encoded, 3), 0.3)
+    path = pg.integrations.export_onnx(model, tmp_path / "model.onnx")
+    for rows in (X, X[:1], np.tile(X, (40, 1))):
+        wanted = model.predict_proba(rows)
+        assert np.abs(run(path, model.encode_rows(rows).encoded) - wanted).max() <= 1e-5

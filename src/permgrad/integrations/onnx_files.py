@@ -23,6 +23,8 @@ from permgrad.base.random import generator
 from permgrad.imaging.foreign import ForeignRenderer
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+from permgrad.models.network.trees import TreeBranch
+from permgrad.models.trees import LARGEST
 
 INSTALL = "permgrad[onnx]"
 #: The largest difference from ``predict`` that a written file may have, as a share of the largest prediction.
@@ -121,6 +123,9 @@ class _Predicting(nn.Module):
     def __init__(self, model: HyNNClassifier | HyNNRegressor) -> None:
         super().__init__()
         self.network = copy.deepcopy(model.module_).cpu()
+        for name, branch in self.network.additive.items():
+            if isinstance(branch, TreeBranch):
+                self.network.additive[name] = _TracedTrees(branch)
         self.calibration: Calibration | None = getattr(model, "calibration_", None)
         if self.calibration is None:
             self.scale, self.mean = float(model.target_scale_), float(model.target_mean_)
@@ -155,6 +160,32 @@ class _Predicting(nn.Module):
         if self.calibration.shift:
             outputs = outputs - torch.tensor(self.calibration.shift, dtype=torch.float64)
         return torch.softmax(outputs / self.calibration.temperature, dim=1)
+
+
+class _TracedTrees(nn.Module):
+    """Says what trees say, of any number of rows, all of which walk down all trees at once."""
+
+    def __init__(self, branch: TreeBranch) -> None:
+        super().__init__()
+        trees = branch.trees()
+        self.depth, width = int(trees.depths.max(initial=0)), branch.values.shape[1]
+        integers = {name: getattr(branch, name).long() for name in ("feature", "left", "roots")}
+        # Of trees of one output only, each leaf says 0 of all others.
+        values = branch.values.double()
+        spread = torch.eye(branch.outputs, dtype=torch.float64)[branch.output.long()] if width == 1 else None
+        numbers = {"threshold": branch.threshold, "values": values, "base": branch.base.double(), "spread": spread}
+        for name, tensor in {**integers, **numbers}.items():
+            self.register_buffer(name, tensor)
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        parts: Any = self
+        node = parts.roots[None].expand(encoded.shape[0], -1)
+        for _ in range(self.depth):
+            value = torch.gather(encoded, 1, parts.feature[node]).clamp(max=LARGEST.item())
+            node = parts.left[node] + (value > parts.threshold[node]).long()
+        leaves = parts.values[node]
+        sums = leaves.sum(dim=1) if parts.spread is None else leaves[:, :, 0] @ parts.spread
+        return (sums + parts.base).to(encoded.dtype)
 
 
 def _between(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:

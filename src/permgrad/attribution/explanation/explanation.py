@@ -50,8 +50,9 @@ class Explanation(Numbers):
             ``p_adjusted`` has them adjusted for the number of features.
         correlation: how the errors of the names correlate, ``(outputs, names, names)``, for intervals of ranks. None:
             not stored (local values, or many names). Of interactions there is none.
-        parts: named parts of the values, each shaped like ``values``. In the path game ``tabular`` and ``image`` add up
-            to ``values``, and ``interaction`` is already shared between them.
+        parts: named parts of the values, each shaped like ``values``. In the path game ``tabular``, ``image``,
+            ``linear`` and ``trees``, those that there are, add up to ``values``, and ``interaction`` is already shared
+            between them.
         part_std: standard errors of ``parts``.
         level: ``"column"``, ``"feature"``, ``"group"`` or ``"modality"``.
         additive: whether values of different players may be summed.
@@ -275,9 +276,9 @@ class Explanation(Numbers):
         """Return the tidy frame, one line per (row,) feature and output, of pandas, polars or pyarrow.
 
         Columns: ``(row,) feature, modality, class, importance, std_error, ci_low, ci_high, p_value, p_adjusted`` and
-        then the parts (``tabular, image, interaction`` for the path game). With interactions the last column is
-        ``order`` (1: features, 2: pairs). In a local explanation, standard errors and p-values measure only the error
-        of sampling. Undefined numbers are NaN, never 0.
+        then the parts (for the path game the network's paths, such as ``tabular, image``, and ``interaction``). With
+        interactions the last column is ``order`` (1: features, 2: pairs). In a local explanation, standard errors and
+        p-values measure only the error of sampling. Undefined numbers are NaN, never 0.
         """
         return as_library(tidy_frame(self), library)
 

@@ -21,9 +21,10 @@ from permgrad.base.late import pd
 class IntegratedGradients(Configured):
     """Attributions of each row's output to its features. They add up to output − output at the baseline.
 
-    ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. The
-    encoded columns of a feature move together along the line and are added up. ``players="encoded"`` keeps them
-    separate. For a torch network, values are summed over each player's positions in the inputs.
+    ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. Trees
+    beside a network's head have no slopes: it is explained without them, see ``meta["part"]``. The encoded columns of a
+    feature move together along the line and are added up. ``players="encoded"`` keeps them separate. For a torch
+    network, values are summed over each player's positions in the inputs.
 
     Values are not corrected afterwards. ``meta["completeness_gap"]`` is the largest |Σ attributions − (f(x) −
     f(baseline))| over rows and outputs, as a share of the output's range over the background. Where secants are used
