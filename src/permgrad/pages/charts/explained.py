@@ -81,8 +81,11 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
     Bars then start at the loss of the model with all features.
     """
     values = np.asarray(explanation.values[:, 0], dtype=np.float64)
+    idle = idle_features(explanation)
     order = choices.largest(sizes_of(explanation, 0), most)
-    data = ranked(explanation, 0, order, {}) | {"label": quantity_of(explanation), "hidden": len(values) - len(order)}
+    order = order[~np.isin(order, idle)] if len(idle) < len(values) else order
+    hidden = len(values) - len(order) - len(idle)
+    data = ranked(explanation, 0, order, {}) | {"label": quantity_of(explanation), "hidden": max(hidden, 0)}
     data |= _as_losses(data, loss)
     with_all = "" if loss is None else f" With all features it is {number(loss.model)}."
     grey = [name for name, quiet in zip(data["names"], data["quiet"], strict=True) if quiet]
@@ -90,6 +93,14 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
     words = f"Bars of the {len(order)} most important of {len(values)} {explanation.level}s with confidence intervals, "
     words += f"{data['label']}: {valued(data['names'], data['values'])}.{with_all}{doubt}"
     return Chart("bars", words, data, ASIDE)
+
+
+def idle_features(explanation: Explanation) -> list[int]:
+    """Return the places of features whose importance is 0 for certain: the model does not use them."""
+    low, high = explanation.ci()
+    ends = np.stack([explanation.values[:, 0], low[:, 0], high[:, 0]])
+    places: list[int] = np.flatnonzero((ends == 0).all(axis=0)).tolist()
+    return places
 
 
 def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:

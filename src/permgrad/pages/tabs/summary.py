@@ -18,7 +18,7 @@ from permgrad.pages.summary import clear_names
 from permgrad.pages.tabs.decisions import confusion
 from permgrad.pages.units import loss_without
 from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
-from permgrad.pages.words import clean, confidence_words, duration, quantity_of, shorten
+from permgrad.pages.words import clean, confidence_words, duration, listed, quantity_of, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -66,7 +66,9 @@ def glance(section: SectionView, content: Assessment) -> None:
         whiskers = explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
         lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
         grey = " Grey: does not clearly matter." if clear_names(explanation, 0) is not None else ""
-        section.figure(explained.leading(explanation, loss), f"{what[:1].upper()}{what[1:]}.{lines}{grey}")
+        unused = [explanation.names[place] for place in explained.idle_features(explanation)]
+        idle = f" Not used by the model: {listed(map(clean, unused), 3)}." if unused else ""
+        section.figure(explained.leading(explanation, loss), f"{what[:1].upper()}{what[1:]}.{lines}{grey}{idle}")
     scored, target = content.predictions, shorten(content.target, 40)
     if content.task == "regression":
         if scored is not None and scored.predictions is not None and content.keep_rows:  # each dot is a row
