@@ -107,7 +107,10 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     whether they are those of words, ``picture`` is there for places, ``pooled`` how many further levels occur once.
     """
     encoder = work.model.encoder
-    if encoder is None or name not in encoder.scores_.columns or encoder.schema_[name].kind == "numeric":
+    # An estimator of the user's reads the columns themselves.
+    if encoder is None or not hasattr(work.model.model, "predict_encoded"):
+        return {}
+    if name not in encoder.scores_.columns or encoder.schema_[name].kind == "numeric":
         return {}
     rows = work.explained.take(work.drawn[:MOST_ROWS])
     text, seed, further = name in work.texts, work.budget.seed, dict[str, Any]()
