@@ -81,12 +81,8 @@ def weigh_branches(moments: Estimable, paths: Sequence[str], confidence: float, 
         low, high = _share_interval(shares[:, place], total, joint[1, place]) if known else (None, None)
         result[name] |= {"share_low": low, "share_high": high}
     about = {"interaction_low": float(interaction[2, 0]), "interaction_high": float(interaction[3, 0])}
-    return {
-        **result,
-        "interaction": float(interaction[0, 0]),
-        "total": result.pop("total") | about,
-        "quantity": quantity,
-    }
+    whole = result.pop("total") | about
+    return {**result, "interaction": float(interaction[0, 0]), "total": whole, "quantity": quantity}
 
 
 def _beside(numbers: Floats, count: int) -> list[Floats]:
