@@ -271,8 +271,9 @@ def learning_curves(history: pd.DataFrame, *, best_epoch: int | None = None, lab
     if len(finite) > 8 and largest - smallest > 4 * (typical - smallest) > 0:
         largest = smallest + 2.0 * (typical - smallest)  # one wild first epoch must not flatten everything else
     form: Any = "dots" if len(epochs) == 1 else "line"
-    marks = [
-        mark(form, x=epochs, y=losses, colour=colour, name=word)
+    y = {"label": label, "domain": padded([smallest, largest])}
+    marks = [  # what lies above the picture is not drawn over what stands there
+        mark(form, x=epochs, y=np.where(losses <= y["domain"][1], losses, np.nan), colour=colour, name=word)
         for losses, (_, word, colour) in zip(curves, present, strict=True)
     ]
     if best_epoch is not None and best_epoch in set(history["epoch"]):
@@ -284,5 +285,4 @@ def learning_curves(history: pd.DataFrame, *, best_epoch: int | None = None, lab
     described = f"Loss over {len(epochs)} epochs: " + ", ".join(
         f"{word} ends at {number(float(end))}" for (_, word, _), end in zip(present, ends, strict=True)
     )
-    y = {"label": label, "domain": padded([smallest, largest])}
     return plot(described, [panel({"label": "epoch", "whole": True}, y, marks)])

@@ -296,17 +296,20 @@ const Figures = (() => {
   // ---- a network ----------------------------------------------------------------------------------------------------
   const HUES = { tabular: "tabular", image: "image", linear: "series-2", trees: "series-3", head: "series-2", input: "neutral" };
 
-  /** The layers of a network: branches above each other, the head behind them. @param {any} data */
+  /** The layers of a network: branches above each other, the head behind them, and a sum where branches stand beside it. @param {any} data */
   const blocks = (data) => {
     const [step, wide_, tall, lane] = [150, 122, 84, 118];
     const branches = data.lanes.slice(0, -1), head = data.lanes[data.lanes.length - 1];
     const longest = Math.max(0, ...branches.map((/** @type {any} */ one) => one.blocks.length));
     const height = Math.max(branches.length, 1) * lane;
-    const { svg } = chart({ width: step * (longest + head.blocks.length), height }, data.words);
+    const ends = step * (longest + head.blocks.length), middleOfAll = height / 2 + 8;
+    const isAdded = (/** @type {any} */ one) => one.part === "linear" || one.part === "trees";
+    const added = branches.some(isAdded);
+    const { svg } = chart({ width: ends + (added ? 24 : 0), height }, data.words);
     const arrow = (/** @type {number[]} */ [x1, y1], /** @type {number[]} */ [x2, y2]) => {
       const turn = Math.atan2(y2 - y1, x2 - x1);
-      const ends = [2.7, -2.7].map((side) => `L${x2 + 8 * Math.cos(turn + side)} ${y2 + 8 * Math.sin(turn + side)}`);
-      svg.append(node("path", { d: `M${x1} ${y1}L${x2} ${y2}${ends[0]}M${x2} ${y2}${ends[1]}`, fill: "none", stroke: colour("muted"), "stroke-width": 1 }));
+      const tips = [2.7, -2.7].map((side) => `L${x2 + 8 * Math.cos(turn + side)} ${y2 + 8 * Math.sin(turn + side)}`);
+      svg.append(node("path", { d: `M${x1} ${y1}L${x2} ${y2}${tips[0]}M${x2} ${y2}${tips[1]}`, fill: "none", stroke: colour("muted"), "stroke-width": 1 }));
     };
     const draw = (/** @type {any} */ one, /** @type {number} */ left, /** @type {number} */ middle) => {
       svg.append(text(left, middle - tall / 2 - 6, one.name));
@@ -325,9 +328,18 @@ const Figures = (() => {
     const places = branches.map((/** @type {any} */ _, /** @type {number} */ at) => (at + 0.5) * lane + 8);
     branches.forEach((/** @type {any} */ one, /** @type {number} */ at) => {
       draw(one, 0, places[at]);
-      arrow([(one.blocks.length - 1) * step + wide_, places[at]], [longest * step, height / 2 + 8]);
+      const from = [(one.blocks.length - 1) * step + wide_, places[at]];
+      if (isAdded(one)) {  // below the head, and up or down to the sum
+        svg.append(node("line", { x1: from[0], x2: ends + 11, y1: from[1], y2: from[1], stroke: colour("muted"), "stroke-width": 1 }));
+        arrow([ends + 11, from[1]], [ends + 11, middleOfAll + 11 * Math.sign(from[1] - middleOfAll)]);
+      } else arrow(from, [longest * step, middleOfAll]);
     });
-    draw(head, longest * step, height / 2 + 8);
+    draw(head, longest * step, middleOfAll);
+    if (added) {
+      arrow([ends - step + wide_, middleOfAll], [ends, middleOfAll]);
+      svg.append(node("circle", { cx: ends + 11, cy: middleOfAll, r: 11, fill: "none", stroke: colour("muted"), "stroke-width": 0.7 }));
+      svg.append(text(ends + 11, middleOfAll + 5, "+", { "text-anchor": "middle", fill: colour("ink"), "font-size": 16 }));
+    }
     return svg;
   };
   const blockRows = (/** @type {any} */ data) => [
