@@ -122,6 +122,25 @@ def test_what_is_named_is_kept(name):
     assert 0.05 <= model.module_.shares[name] <= 0.95
 
 
+def test_what_is_named_is_kept_with_few_rows_and_many_classes():
+    X, y = stepped(60)
+    model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees")}).fit(X, y)
+    assert model.branches_["trees"]["rows"] < 10, "the precondition: they cannot choose a share"
+    assert model.module_.shares == {"trees": 0.5}
+    labels = np.arange(400) % (beside.MOST_CLASSES + 1)
+    X, _ = stepped(400)
+    model = pg.HyNNClassifier(**{**TRIES, "branches": ("tabular", "trees"), "max_epochs": 1}).fit(X, labels)
+    assert model.module_.paths == ("tabular", "trees")
+
+
+def test_a_rare_class_is_among_the_rows_that_are_drawn(monkeypatch):
+    monkeypatch.setattr(beside, "MOST_ROWS", 50)
+    X, y = stepped(600)
+    labels = np.where(np.arange(600) < 4, "rare", np.where(y > 0, "high", "low"))
+    model = pg.HyNNClassifier(**TRIES).fit(X, labels)
+    assert set(model.branches_) == {"trees", "linear"}
+
+
 @pytest.mark.parametrize("library", [one.name for one in LIBRARIES])
 def test_every_library(library, monkeypatch, tmp_path):
     chosen = next(one for one in LIBRARIES if one.name == library)

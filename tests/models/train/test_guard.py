@@ -9,6 +9,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -78,25 +79,38 @@ def test_what_is_changed_meanwhile_is_put_back(what):
 OWN = {"gradients", "a signal's handler", "torch's threads"}
 
 
+@contextmanager
+def another_thread_in(body, change=lambda: None):
+    """Let another thread be inside a context, where it changes something, and leave it when told to."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def run():
+        with body():
+            change()
+            inside.set()
+            assert leave.wait(60)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert inside.wait(60)
+
+    def end():
+        leave.set()
+        thread.join()
+
+    try:
+        yield end
+    finally:
+        end()
+
+
 @pytest.mark.parametrize("what", sorted(CHANGES.keys() - OWN))
 def test_what_is_read_while_another_thread_computes_is_not_put_back(what):
     read, change = CHANGES[what]
     before = read()
-    changed, go_on = threading.Event(), threading.Event()
-
-    def first():
-        with untouched():
-            change()
-            changed.set()
-            assert go_on.wait(60)
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    assert changed.wait(60)
-    with untouched():
+    with another_thread_in(untouched, change) as end, untouched():
         assert read() != before, "the case must change something"
-        go_on.set()
-        thread.join()
+        end()
     assert read() == before
 
 
@@ -104,19 +118,8 @@ def test_a_seeded_explanation_and_a_model_that_is_loaded_meanwhile_leave_the_gen
     random.seed(3)
     np.random.seed(3)
     before = random.getstate(), np.random.get_state()[1].tolist()
-    seeds, go_on = threading.Event(), threading.Event()
-
-    def explains():
-        with seeded():
-            seeds.set()
-            assert go_on.wait(60)
-
-    thread = threading.Thread(target=explains)
-    thread.start()
-    assert seeds.wait(60)
-    with untouched():
-        go_on.set()
-        thread.join()
+    with another_thread_in(seeded) as end, untouched():
+        end()
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 

@@ -28,8 +28,8 @@ from permgrad.models.network.blocks import Rate
 from permgrad.models.network.trees import TreeBranch
 from permgrad.models.train.rows import Rows
 
-#: The least share that a branch is kept with, and the network.
-LEAST_SHARE = 0.05
+#: The least share that a branch is kept with, and the network. That of a named one where too few rows could choose it.
+LEAST_SHARE, EQUAL_SHARE = 0.05, 0.5
 #: Classes that trees are tried for, at most: each has trees of its own. Training rows that both are fitted to.
 MOST_CLASSES, MOST_ROWS = 30, 100_000
 #: Trees of CatBoost times classes, where there are more than two.
@@ -52,12 +52,17 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     """
     model.branches_ = dict[str, dict[str, Any]]()
     held, learned, network = prepared.job.validation_rows, prepared.job.train_rows, model.module_
-    if not prepared.beside or held is None or len(held) < FEWEST or not isinstance(learned, Rows):
+    if not prepared.beside or held is None or not isinstance(learned, Rows):
+        return
+    named, few = prepared.beside_by_name, len(held) < FEWEST
+    if few and not named:
         return
     classes = len(model.classes_) if model.task == "classification" else 0
-    names = [name for name in prepared.beside if name != "trees" or classes <= MOST_CLASSES]
+    names = [name for name in prepared.beside if named or name != "trees" or classes <= MOST_CLASSES]
     if len(learned) > MOST_ROWS:
         drawn = generator(model.seed_, "rows beside").permutation(len(learned))[:MOST_ROWS]
+        if classes:  # every class is learned
+            drawn = np.union1d(drawn, np.unique(learned.y.cpu().numpy(), return_index=True)[1])
         learned = learned.take(torch.from_numpy(np.sort(drawn)))
     work = _job(model, learned, held, classes, rates=network.rates)
     if work is None:
@@ -72,8 +77,8 @@ def add_branches(model: Any, prepared: Prepared) -> None:
         shares = {name: Share.learn(outputs, one.said, losses, **options) for name, one in waiting.items()}
         best = max(shares, key=lambda name: shares[name].gain)
         share = replace(shares[best], share=min(shares[best].share, 1 - LEAST_SHARE))
-        if prepared.beside_by_name:
-            share = replace(share, share=max(share.share, LEAST_SHARE))
+        if named:
+            share = replace(share, share=max(share.share, EQUAL_SHARE if few else LEAST_SHARE))
         elif not share.pays or share.share < LEAST_SHARE:
             break
         network.add_path(best, waiting[best].branch, share.share)
@@ -126,7 +131,7 @@ def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
 
 @torch.no_grad()
 def _said(work: job.Job, branch: nn.Module, held: Rows) -> Floats:
-    """Return what a branch says of held-out rows ``(rows, outputs)``. Of counts it is the logarithm of rates."""
+    """Return what a branch says of held-out rows ``(rows, outputs)``: logits, numbers, or rates."""
     said = branch(held.x.cpu())
     return np.asarray((Rate()(said) if work.counts else said).double().numpy())
 
