@@ -1,4 +1,4 @@
-"""AutoGluon as a contestant: trees, forests and two kinds of networks, weighted by held-out rows (Erickson et al. 2020).
+"""AutoGluon as a contestant: trees, forests and networks, weighted by held-out rows (Erickson et al. 2020).
 
 It needs an environment of its own (``pip install "autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.6.3"``),
 because it asks for older libraries than permgrad's. Its cells are computed there and then kept in the record.
