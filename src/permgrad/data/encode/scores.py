@@ -447,8 +447,8 @@ class _Model:
     def _solve_products(self, scale: Floats32, rows: Integers) -> tuple[Floats, Floats]:
         """Return weights and intercepts for numbers, by the products of columns: one step takes no time of rows.
 
-        A model of 150,000 rows and 4,000 columns takes a twentieth of the time of steps on the rows, one of 9,000 rows and
-        450 columns a tenth.
+        A model of 150,000 rows and 4,000 columns takes a twentieth of the time of steps on the rows, one of 9,000 rows
+        and 450 columns a tenth.
         """
         key = rows.tobytes()
         if key not in self._products:
