@@ -56,6 +56,7 @@ class Target:
     """What scores are learned from: class indexes or standardised numbers ``y (rows,)``, and what goes with them.
 
     ``classes``: how many, 0 for numbers. ``units (rows,)``: rows of one number are never on both sides of a division.
+    ``held``: how many of the last rows judge what is learned from the others. They are a fold of their own.
     More than 32 classes are predicted by 32 numbers, random signs of each class (Allwein et al. 2000), so that a column
     does not get hundreds of scores.
     """
@@ -65,16 +66,23 @@ class Target:
     weights: Floats
     seed: int
     units: Integers | None = None
+    held: int = 0
 
     @classmethod
     def of(
-        cls, y: Array, task: str, seed: int, *, weights: Floats | None = None, units: Integers | None = None
+        cls,
+        y: Array,
+        task: str,
+        seed: int,
+        weights: Floats | None = None,
+        units: Integers | None = None,
+        held: int = 0,
     ) -> Target:
         """Return the target of labels, or of numbers in their own units, ``(rows,)``."""
         labels, coded = np.unique(y, return_inverse=True) if task == "classification" else (y[:0], np.asarray(y, float))
         if not len(labels):
             coded = (coded - coded.mean()) / (coded.std() or 1.0)
-        return cls(coded, len(labels), np.ones(len(y)) if weights is None else weights, seed, units)
+        return cls(coded, len(labels), np.ones(len(y)) if weights is None else weights, seed, units, held)
 
     @property
     def outputs(self) -> int:
@@ -83,8 +91,8 @@ class Target:
 
     def first(self, rows: int) -> Self:
         """Return the target of the first rows."""
-        units = None if self.units is None else self.units[:rows]
-        return replace(self, y=self.y[:rows], weights=self.weights[:rows], units=units)
+        units, held = None if self.units is None else self.units[:rows], max(self.held + rows - len(self.y), 0)
+        return replace(self, y=self.y[:rows], weights=self.weights[:rows], units=units, held=held)
 
     def coded(self) -> Self:
         """Return the same target with numbers ``(rows, 32)`` in the place of too many classes."""
@@ -94,8 +102,16 @@ class Target:
         return replace(self, y=signs[self.y], classes=0)
 
     def folds(self, count: int = _FOLDS) -> Integers:
-        """Return one of ``count`` folds for each row ``(rows,)``. Of classes it is one of five, drawn within them."""
-        count = _CLASS_FOLDS if self.classes else count
+        """Return one of ``count`` folds for each row ``(rows,)``. Of classes it is one of five, drawn within them.
+
+        Rows that judge are one more. In folds with others their scores would be the very numbers that these have, by
+        which trees tell levels apart. New rows have other scores.
+        """
+        folds = self._drawn(_CLASS_FOLDS if self.classes else count)
+        folds[len(folds) - self.held :] = count
+        return folds
+
+    def _drawn(self, count: int) -> Integers:
         draw = generator(self.seed, "folds of scores")
         if self.units is not None:
             units, place = np.unique(self.units, return_inverse=True)

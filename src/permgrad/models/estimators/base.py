@@ -243,8 +243,9 @@ class HyNNBase(BaseEstimator):
     ) -> tuple[EncodedRows, Floats32 | None]:
         """Fit the encoder on training rows. Scores of wide columns are learned from ``held`` rows, too, behind them.
 
-        Return the training rows and what the others are encoded as: the scores of all come from models of other rows.
-        Not so if those are ``later``: scores that know labels of their time would flatter them.
+        Return the training rows and what the others are encoded as: the scores of these come from a model of those,
+        the scores of training rows from models of all other rows. Not so if the others are ``later``: scores that
+        know labels of their time would flatter them.
         """
         encoder = make_encoder(self, frame, settings)
         levels = settings.network.level_embedding_size > 0
@@ -346,7 +347,7 @@ class HyNNBase(BaseEstimator):
             else:
                 both = np.concatenate([training, held])
                 units = None if related is None else related.codes[np.concatenate(divided)]
-                known = Target.of(target[both], self.task, self.seed_, weights=weights[both] / mean, units=units)
+                known = Target.of(target[both], self.task, self.seed_, weights[both] / mean, units, len(held))
                 rows = frame if len(training) == len(frame) else frame.iloc[training]
                 beside, later = frame.iloc[held] if len(held) else None, related is not None and related.timed
                 train, x = self._fit_encoder(rows, settings, None, known, beside, later=later)
