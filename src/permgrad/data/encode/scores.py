@@ -56,7 +56,7 @@ class Target:
     """What scores are learned from: class indexes or standardised numbers ``y (rows,)``, and what goes with them.
 
     ``classes``: how many, 0 for numbers. ``units (rows,)``: rows of one number are never on both sides of a division.
-    ``held``: how many of the last rows judge what is learned from the others. They are a fold of their own.
+    ``held``: how many of the last rows judge what is learned from the scores of the others.
     More than 32 classes are predicted by 32 numbers, random signs of each class (Allwein et al. 2000), so that a column
     does not get hundreds of scores.
     """
@@ -104,8 +104,9 @@ class Target:
     def folds(self, count: int = _FOLDS) -> Integers:
         """Return one of ``count`` folds for each row ``(rows,)``. Of classes it is one of five, drawn within them.
 
-        Rows that judge are one more. In folds with others their scores would be the very numbers that these have, by
-        which trees tell levels apart. New rows have other scores.
+        Rows that judge are one more. What is learned from the others knows nothing of their labels, as of new rows.
+        Where a level is known from another column, its scores would tell: without a row it is lower, the higher the
+        row is.
         """
         folds = self._drawn(_CLASS_FOLDS if self.classes else count)
         folds[len(folds) - self.held :] = count
@@ -363,8 +364,8 @@ class _Model:
     ) -> tuple[list[Floats], list[Floats]]:
         """Return what each block adds for each row ``(rows, outputs)``, or its slopes, by the model of the other folds.
 
-        It is the difference from the mean, as the means of models differ where a text of any words adds much. Each
-        block's mean row is returned, too.
+        Rows that judge are in none of the models. It is the difference from the mean, as the means of models differ
+        where a text of any words adds much. Each block's mean row is returned, too.
         """
         made = [np.zeros((len(folds), self.outputs)) for _ in blocks]
         known = {block.name: np.zeros((len(folds), 1), dtype=bool) for block in blocks}
@@ -374,8 +375,9 @@ class _Model:
             np.asarray(self.joined[known[block.name][:, 0]][:, block.place].mean(axis=0)).ravel() for block in blocks
         ]
         cells = {at: block.cells for at, block in enumerate(blocks) if block.slope is not None}
+        learned = np.arange(len(folds)) < len(folds) - self.target.held
         for fold in np.unique(folds):
-            weights, held = self.fit(strengths, folds != fold), np.flatnonzero(folds == fold)
+            weights, held = self.fit(strengths, learned & (folds != fold)), np.flatnonzero(folds == fold)
             rows = self.joined[held]
             for at, (block, centre, part) in enumerate(zip(blocks, centres, made, strict=True)):
                 found = weights[block.place]

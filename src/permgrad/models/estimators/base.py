@@ -243,9 +243,9 @@ class HyNNBase(BaseEstimator):
     ) -> tuple[EncodedRows, Floats32 | None]:
         """Fit the encoder on training rows. Scores of wide columns are learned from ``held`` rows, too, behind them.
 
-        Return the training rows and what the others are encoded as: the scores of these come from a model of those,
-        the scores of training rows from models of all other rows. Not so if the others are ``later``: scores that
-        know labels of their time would flatter them.
+        Return the training rows and what the others are encoded as. The scores of all come from models of other
+        training rows: what is learned from them must know no label of the rows that judge it. Rows that are ``later``
+        do not even help to choose what has scores, and the encoder that is kept has not learned from them.
         """
         encoder = make_encoder(self, frame, settings)
         levels = settings.network.level_embedding_size > 0
