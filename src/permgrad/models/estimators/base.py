@@ -225,10 +225,10 @@ class HyNNBase(BaseEstimator):
             frame, target = inputs.as_frame(self, X, reset=True), None
             self.seed_ = resolve_seed(self.random_state)
             if y is not None:
-                known = {} if sample_weight is None else {"weights": check_weights(sample_weight, len(frame))}
+                known = None if sample_weight is None else check_weights(sample_weight, len(frame))
                 units = None if dependence is None else dependence.codes
                 labels = inputs.one_column(y, estimator=self, rows=len(frame))
-                target = Target.of(labels, self.task, self.seed_, units=units, **known)
+                target = Target.of(labels, self.task, self.seed_, known, units)
             return self._fit_encoder(frame, settings, schema, target)[0]
 
     def _fit_encoder(

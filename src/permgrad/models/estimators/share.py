@@ -16,7 +16,7 @@ from permgrad.base.random import generator
 from permgrad.models.estimators.calibration import class_logits
 
 #: Shares that are tried, and the fewest held-out rows for it.
-_SHARES, FEWEST = np.linspace(0, 1, 101), 10
+_SHARES, FEWEST = np.linspace(0, 1, 101), 5
 #: Resamples of the held-out rows for the share's interval, and stretches of time that are drawn whole.
 _RESAMPLES, _STRETCHES = 200, 50
 #: Probabilities below it count as this, so that a branch that is sure and wrong does not decide alone.
