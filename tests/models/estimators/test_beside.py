@@ -123,9 +123,9 @@ def test_what_is_named_is_kept(name):
 
 
 def test_what_is_named_is_kept_with_few_rows_and_many_classes():
-    X, y = stepped(60)
+    X, y = stepped(40)
     model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees")}).fit(X, y)
-    assert model.branches_["trees"]["rows"] < 10, "the precondition: they cannot choose a share"
+    assert model.branches_["trees"]["rows"] < 5, "the precondition: they cannot choose a share"
     assert model.module_.shares == {"trees": 0.5}
     labels = np.arange(400) % (beside.MOST_CLASSES + 1)
     X, _ = stepped(400)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import expit
+from sklearn.metrics import mean_poisson_deviance
 
 from permgrad.base.dependence import Dependence
 from permgrad.models.estimators.share import Share, branch_words, row_losses
@@ -81,12 +82,25 @@ def test_branches_that_are_equally_good_count_alike():
     assert share.pays
 
 
+def test_few_rows_do_not_hold_up_a_branch_that_is_far_better():
+    shares, halves = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y = rng.normal(size=17)
+        pair = (y + rng.normal(0, 1.6, 17))[:, None], (y + rng.normal(0, 0.6, 17))[:, None]
+        shares.append(learned(*pair, y, squared=True).share)
+        halves.append(learned(*pair, y).share)
+    best = 1.6**2 / (1.6**2 + 0.6**2)
+    assert np.mean(shares) == pytest.approx(best, abs=0.05)
+    assert np.mean(halves) < best - 0.1
+
+
 def test_noise_and_too_few_rows_do_not_pay():
     rng, y = np.random.default_rng(0), np.random.default_rng(1).normal(size=500)
     outputs = (y + rng.normal(0, 0.1, 500))[:, None]
     noise = learned(outputs, rng.normal(size=(500, 1)), y)
     assert noise.share < 0.05
-    assert learned(outputs[:9], outputs[:9], y[:9]) == Share(rows=9)
+    assert learned(outputs[:4], outputs[:4], y[:4]) == Share(rows=4)
     assert not Share().pays
 
 
@@ -96,10 +110,11 @@ def test_a_probability_of_nothing_does_not_decide_alone():
     assert row_losses(y, classes=True)(sure).max() == pytest.approx(-np.log(1e-7))
 
 
-def test_rates_have_the_poisson_loss():
-    y, rates = np.array([0.0, 2.0]), np.array([[0.5], [1.5]])
+def test_rates_have_half_the_deviance_of_poisson():
+    y, rates = np.array([0.0, 2.0, 1.0]), np.array([[0.5], [1.5], [1.0]])
     found = row_losses(y, classes=False, rates=True)(rates)
-    np.testing.assert_allclose(found, [0.5, 1.5 - 2 * np.log(1.5)])
+    np.testing.assert_allclose(found, [0.5, 1.5 - 2 + 2 * np.log(2 / 1.5), 0.0])
+    assert found.mean() == pytest.approx(mean_poisson_deviance(y, rates[:, 0]) / 2)
 
 
 def test_words_say_what_was_done():

@@ -57,6 +57,7 @@ class Target:
     """What scores are learned from: class indexes or standardised numbers ``y (rows,)``, and what goes with them.
 
     ``classes``: how many, 0 for numbers. ``units (rows,)``: rows of one number are never on both sides of a division.
+    ``held``: how many of the last rows judge what is learned from the scores of the others.
     More than 32 classes are predicted by 32 numbers, random signs of each class (Allwein et al. 2000), so that a column
     does not get hundreds of scores.
     """
@@ -66,16 +67,23 @@ class Target:
     weights: Floats
     seed: int
     units: Integers | None = None
+    held: int = 0
 
     @classmethod
     def of(
-        cls, y: Array, task: str, seed: int, *, weights: Floats | None = None, units: Integers | None = None
+        cls,
+        y: Array,
+        task: str,
+        seed: int,
+        weights: Floats | None = None,
+        units: Integers | None = None,
+        held: int = 0,
     ) -> Target:
         """Return the target of labels, or of numbers in their own units, ``(rows,)``."""
         labels, coded = np.unique(y, return_inverse=True) if task == "classification" else (y[:0], np.asarray(y, float))
         if not len(labels):
             coded = (coded - coded.mean()) / (coded.std() or 1.0)
-        return cls(coded, len(labels), np.ones(len(y)) if weights is None else weights, seed, units)
+        return cls(coded, len(labels), np.ones(len(y)) if weights is None else weights, seed, units, held)
 
     @property
     def outputs(self) -> int:
@@ -84,8 +92,8 @@ class Target:
 
     def first(self, rows: int) -> Self:
         """Return the target of the first rows."""
-        units = None if self.units is None else self.units[:rows]
-        return replace(self, y=self.y[:rows], weights=self.weights[:rows], units=units)
+        units, held = None if self.units is None else self.units[:rows], max(self.held + rows - len(self.y), 0)
+        return replace(self, y=self.y[:rows], weights=self.weights[:rows], units=units, held=held)
 
     def coded(self) -> Self:
         """Return the same target with numbers ``(rows, 32)`` in the place of too many classes."""
@@ -95,8 +103,17 @@ class Target:
         return replace(self, y=signs[self.y], classes=0)
 
     def folds(self, count: int = _FOLDS) -> Integers:
-        """Return one of ``count`` folds for each row ``(rows,)``. Of classes it is one of five, drawn within them."""
-        count = _CLASS_FOLDS if self.classes else count
+        """Return one of ``count`` folds for each row ``(rows,)``. Of classes it is one of five, drawn within them.
+
+        Rows that judge are one more. What is learned from the others knows nothing of their labels, as of new rows.
+        Where a level is known from another column, its scores would tell: without a row it is lower, the higher the
+        row is.
+        """
+        folds = self._drawn(_CLASS_FOLDS if self.classes else count)
+        folds[len(folds) - self.held :] = count
+        return folds
+
+    def _drawn(self, count: int) -> Integers:
         draw = generator(self.seed, "folds of scores")
         if self.units is not None:
             units, place = np.unique(self.units, return_inverse=True)
@@ -350,8 +367,8 @@ class _Model:
     ) -> tuple[list[Floats], list[Floats]]:
         """Return what each block adds for each row ``(rows, outputs)``, or its slopes, by the model of the other folds.
 
-        It is the difference from the mean, as the means of models differ where a text of any words adds much. Each
-        block's mean row is returned, too.
+        Rows that judge are in none of the models. It is the difference from the mean, as the means of models differ
+        where a text of any words adds much. Each block's mean row is returned, too.
         """
         made = [np.zeros((len(folds), self.outputs)) for _ in blocks]
         known = {block.name: np.zeros((len(folds), 1), dtype=bool) for block in blocks}
@@ -361,8 +378,9 @@ class _Model:
             np.asarray(self.joined[known[block.name][:, 0]][:, block.place].mean(axis=0)).ravel() for block in blocks
         ]
         cells = {at: block.cells for at, block in enumerate(blocks) if block.slope is not None}
+        learned = np.arange(len(folds)) < len(folds) - self.target.held
         for fold in np.unique(folds):
-            weights, held = self.fit(strengths, folds != fold), np.flatnonzero(folds == fold)
+            weights, held = self.fit(strengths, learned & (folds != fold)), np.flatnonzero(folds == fold)
             rows = self.joined[held]
             for at, (block, centre, part) in enumerate(zip(blocks, centres, made, strict=True)):
                 found = weights[block.place]

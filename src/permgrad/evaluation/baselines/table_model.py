@@ -134,8 +134,8 @@ class TableModel(_Learned):
             encoder.read_texts_with(TextFeatures(self.text_encoder))
         self.preprocessor_ = encoder
         units = None if dependence is None else dependence.codes
-        weights = {} if sample_weight is None else {"weights": np.asarray(sample_weight, dtype=np.float64)}
-        target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units, **weights)
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        target = Target.of(np.asarray(y), self.task, int(self.random_state), weights, units)
         return EncodedRows(frame, encoder, encoder.learn(frame, target))
 
     def fit(self, X: Any, y: Any, eval_set: Any = None, *, weights: Any = None, dependence: Any = None) -> Self:

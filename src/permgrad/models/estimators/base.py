@@ -225,10 +225,10 @@ class HyNNBase(BaseEstimator):
             frame, target = inputs.as_frame(self, X, reset=True), None
             self.seed_ = resolve_seed(self.random_state)
             if y is not None:
-                known = {} if sample_weight is None else {"weights": check_weights(sample_weight, len(frame))}
+                known = None if sample_weight is None else check_weights(sample_weight, len(frame))
                 units = None if dependence is None else dependence.codes
                 labels = inputs.one_column(y, estimator=self, rows=len(frame))
-                target = Target.of(labels, self.task, self.seed_, units=units, **known)
+                target = Target.of(labels, self.task, self.seed_, known, units)
             return self._fit_encoder(frame, settings, schema, target)[0]
 
     def _fit_encoder(
@@ -243,8 +243,9 @@ class HyNNBase(BaseEstimator):
     ) -> tuple[EncodedRows, Floats32 | None]:
         """Fit the encoder on training rows. Scores of wide columns are learned from ``held`` rows, too, behind them.
 
-        Return the training rows and what the others are encoded as: the scores of all come from models of other rows.
-        Not so if those are ``later``: scores that know labels of their time would flatter them.
+        Return the training rows and what the others are encoded as. The scores of all come from models of other
+        training rows: what is learned from them must know no label of the rows that judge it. Rows that are ``later``
+        do not even help to choose what has scores, and the encoder that is kept has not learned from them.
         """
         encoder = make_encoder(self, frame, settings)
         levels = settings.network.level_embedding_size > 0
@@ -346,7 +347,7 @@ class HyNNBase(BaseEstimator):
             else:
                 both = np.concatenate([training, held])
                 units = None if related is None else related.codes[np.concatenate(divided)]
-                known = Target.of(target[both], self.task, self.seed_, weights=weights[both] / mean, units=units)
+                known = Target.of(target[both], self.task, self.seed_, weights[both] / mean, units, len(held))
                 rows = frame if len(training) == len(frame) else frame.iloc[training]
                 beside, later = frame.iloc[held] if len(held) else None, related is not None and related.timed
                 train, x = self._fit_encoder(rows, settings, None, known, beside, later=later)

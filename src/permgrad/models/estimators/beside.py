@@ -73,6 +73,7 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     losses = row_losses(held.y.numpy(), classes=bool(classes), rates=network.rates)
     weights = held.weight.numpy().astype(np.float64)
     options: dict[str, Any] = {"seed": model.seed_, "weights": weights, "dependence": prepared.dependence}
+    options["squared"] = not classes
     while waiting:
         shares = {name: Share.learn(outputs, one.said, losses, **options) for name, one in waiting.items()}
         best = max(shares, key=lambda name: shares[name].gain)

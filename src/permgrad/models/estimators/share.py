@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, xlogy
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence, mean_widening
@@ -16,7 +16,7 @@ from permgrad.base.random import generator
 from permgrad.models.estimators.calibration import class_logits
 
 #: Shares that are tried, and the fewest held-out rows for it.
-_SHARES, FEWEST = np.linspace(0, 1, 101), 10
+_SHARES, FEWEST = np.linspace(0, 1, 101), 5
 #: Resamples of the held-out rows for the share's interval, and stretches of time that are drawn whole.
 _RESAMPLES, _STRETCHES = 200, 50
 #: Probabilities below it count as this, so that a branch that is sure and wrong does not decide alone.
@@ -68,10 +68,13 @@ class Share:
         seed: int,
         weights: Floats | None = None,
         dependence: Dependence | None = None,
+        squared: bool = False,
     ) -> Self:
         """Return the share nearest to 1/2 in the interval of the best one.
 
-        Equal shares are hard to beat by shares that are estimated from few rows (Claeskens et al. 2016).
+        Equal shares are hard to beat by shares that are estimated from few rows (Claeskens et al. 2016). Where one is
+        far better they are not, and of squared errors the inverse says how much each counts, as if they were
+        independent (Bates & Granger 1969). Those of two that are about as good are nearly equal.
 
         Args:
             outputs: what is said without the branch, ``(rows, outputs)``.
@@ -80,6 +83,8 @@ class Share:
             seed: of the resamples.
             weights: of the rows.
             dependence: of these rows.
+            squared: whether losses are squared errors, or deviances. A logarithm of probabilities says less of how far
+                off they are.
         """
         count = len(outputs)
         if count < FEWEST:
@@ -95,7 +100,9 @@ class Share:
         sums = np.column_stack([np.bincount(units, each, minlength=many) for each in tried])
         draws = generator(seed, "share of a branch").multinomial(many, np.full(many, 1 / many), _RESAMPLES)
         low, high = np.quantile(_SHARES[(draws @ sums).argmin(axis=1)], [0.025, 0.975]).tolist()
-        share = min(max(0.5, low), high)
+        plain, alone = float(sums[:, 0].sum()), float(sums[:, -1].sum())
+        middle = plain / (plain + alone) if squared and plain + alone > 0 else 0.5
+        share = min(max(middle, low), high)
         before = losses(outputs) * rows
         gains = before - losses(cls(share)(outputs, others)) * rows
         error = float(gains.std(ddof=1)) / np.sqrt(count) * mean_widening(dependence, gains)
@@ -103,7 +110,7 @@ class Share:
 
 
 def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
-    """Return the loss of outputs by row: cross entropy of logits, squared error, or the Poisson loss of ``rates``.
+    """Return the loss of outputs by row: cross entropy of logits, squared error, or half the deviance of ``rates``.
 
     ``y``: positions of the classes, or numbers ``(rows,)``.
     """
@@ -114,7 +121,7 @@ def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
 
     def of_rates(outputs: Floats) -> Floats:
         predicted = np.maximum(outputs[:, 0], _LEAST)
-        return np.asarray(predicted - y * np.log(predicted))
+        return np.asarray(predicted - y + xlogy(y, y / predicted))
 
     def of_numbers(outputs: Floats) -> Floats:
         return np.asarray((outputs[:, 0] - y) ** 2)
