@@ -24,8 +24,8 @@ jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not install
 RUN = ("run", "table.csv", "--target", "outcome", "--id", "code", "--preset", "preset.json")
 #: Each command, in an order in which it finds what it needs.
 CALLS = [
-    ("run", (*RUN, "--out", "run", "--baselines", "--cost", "1", "5")),
-    ("run", (*RUN, "--out", "run", "--baselines", "--cost", "1", "5")),  # which is finished
+    ("run", (*RUN, "--out", "run", "--baselines", "linear,extra_trees", "--cost", "1", "5")),
+    ("run", (*RUN, "--out", "run", "--baselines", "linear,extra_trees", "--cost", "1", "5")),  # which is finished
     ("run", ("run", "table.csv", "--target", "dose", "--preset", "preset.json", "--out", "numbers")),
     ("explain", ("explain", "run")),
     ("explain", ("explain", "run", "table.csv", "--method", "shapley", "--row", "3")),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
+from permgrad.evaluation import kept_together
 from permgrad.evaluation.kept_together import rows_together
 
 
@@ -87,3 +89,13 @@ def test_a_name_is_noted_without_a_fall_and_copies_of_rows_are_none():
     assert found(frame, "y") is None
     twice = pd.concat([frame.drop(columns="patient")] * 2)
     assert found(twice, "y") is None
+
+
+def test_where_the_first_fold_shows_that_nothing_is_learned_no_other_is_tried(monkeypatch):
+    rng, fitted = np.random.default_rng(0), []
+    fit = RandomForestClassifier.fit
+    monkeypatch.setattr(RandomForestClassifier, "fit", lambda *args: (fitted.append(1), fit(*args))[1])
+    y, codes = (rng.random(600) < 0.1).astype(int), np.repeat(np.arange(200), 3)
+    one = kept_together._Trial(rng.normal(size=(600, 3)), y, 2).of(["visit"], codes)
+    assert (one.apart, one.together, one.clear) == (None, None, False)
+    assert len(fitted) == 1

@@ -197,6 +197,14 @@ def test_without_a_limit_the_pace_changes_nothing(monkeypatch):
         assert clock.cut == []
 
 
+def test_branches_beside_the_network_are_in_the_time_left():
+    clock = Clock()
+    seen = watch_epochs(clock, OPTIONS, 500, lambda: 0.0, 2.0, beside=4)
+    for loss in falling(60, 0):
+        seen({"validation_loss": loss, "seconds": 2.0})
+    assert clock.whole._left[0] == 8.0
+
+
 def test_one_slow_epoch_does_not_change_the_time_left():
     clock = Clock()
     seen, left = watch_epochs(clock, OPTIONS, 500, lambda: 0.0, 2.0), []

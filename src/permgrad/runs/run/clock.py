@@ -32,6 +32,8 @@ MOST_HELD = 20_000
 #: Epochs that a usual training takes, after how many its own losses tell all, and the share of the loss by which an
 #: epoch makes it smaller near the end. On 17 tables, the time left is then right within a factor of 1.35 at a quarter.
 USUAL_EPOCHS, _SURE, _LAST_STEP = 28, 6, 1 / 7000
+#: What the branches beside the network take, in epochs: the median of ten tables, of 2 to 19.
+BESIDE_EPOCHS = 4
 #: The seconds of a baseline that is a network.
 SLOW_BASELINE = 120.0
 
@@ -50,13 +52,19 @@ def plan_training(
 
 
 def watch_epochs(
-    clock: Clock, options: TrainingOptions, rows: int, reserved: Callable[[], float], constant: float
+    clock: Clock,
+    options: TrainingOptions,
+    rows: int,
+    reserved: Callable[[], float],
+    constant: float,
+    beside: int = 0,
 ) -> Callable[[Mapping[str, float]], int | None]:
     """Return what sees each epoch of so many rows: it corrects the time left, and ends the training at the limit.
 
     After each epoch, it says how many epochs fit into the time that is left by the pace of the last ones, so that the
     learning rate has fallen when the time is over. ``reserved``: seconds that the rest of the run needs by
-    ``clock.per_row``. ``constant``: the validation loss of a constant prediction.
+    ``clock.per_row``. ``constant``: the validation loss of a constant prediction. ``beside``: how many epochs' time the
+    training takes behind its last one.
     """
     losses, seconds = list[float](), list[float]()
 
@@ -68,7 +76,7 @@ def watch_epochs(
         clock.per_row = pace / rows
         left = expected_epochs(losses, options.max_epochs, options.patience, constant) - done
         possible = (clock.left() - reserved()) / max(pace, 1e-9)
-        clock.whole.expect(pace * max(min(left, possible), 0))
+        clock.whole.expect(pace * (max(min(left, possible), 0) + beside))
         if done == options.max_epochs or possible >= options.max_epochs - done:
             return options.max_epochs
         if possible < 1:

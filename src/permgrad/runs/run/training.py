@@ -33,6 +33,7 @@ from permgrad.runs.options import is_file
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import (
+    BESIDE_EPOCHS,
     EPOCH_ROWS,
     FEWER_MEMBERS,
     ROWS_SEEN,
@@ -195,15 +196,16 @@ def _plan(
         return work.budget.expected(tested, features, outputs) + REPORT + baselines
 
     per_epoch = clock.per_row * rows / turns
-    epochs = max(planned - done, 0)
-    expected = {"training": min(per_epoch * min(epochs, USUAL_EPOCHS), max(clock.left() - reserved(), per_epoch))}
+    epochs, beside = max(planned - done, 0), BESIDE_EPOCHS if ready.beside else 0
+    usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside)
+    expected = {"training": min(usual, max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}
     expected |= {"explanation": work.budget.expected(tested, features, outputs), "report": REPORT}
     if work.budget.refits is not None:
         sizes = len(parts["train"]), len(parts["validation"])
         expected["refits"] = expected_refits(work.budget.refits, expected["training"], *sizes)
     words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
-    words["training"] += f" (at most {readable(max(per_epoch * epochs, 1.0))} for {epochs} epochs)"
+    words["training"] += f" (at most {readable(max(per_epoch * (epochs + beside), 1.0))} for {epochs} epochs)"
     limit = clock.limit + expected.get("refits", 0.0)
     in_all = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
     parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
@@ -215,4 +217,4 @@ def _plan(
     logits = logits.clamp(min=1e-6) if work.inputs.counts else logits
     constant = mean_loss(logits.expand(len(held), -1), held, options.loss)
     options = replace(options, max_epochs=planned)
-    return (planned, turns), watch_epochs(clock, options, math.ceil(rows / turns), reserved, constant)
+    return (planned, turns), watch_epochs(clock, options, math.ceil(rows / turns), reserved, constant, beside)
