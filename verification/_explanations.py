@@ -68,7 +68,7 @@ _HYBRID: dict[str, tuple[str, int, dict[str, Any]]] = {
     "deeplift background": ("regressor", 20, {"method": "deeplift", "baseline": "background", "references": 10}),
     "shapley": ("hybrid", 10, {"method": "shapley", **_LOCAL}),
     "shapley sampled": ("hybrid", 8, {**_SAMPLED, **_LOCAL}),
-    "shapley owen": ("hybrid", 8, {**_SAMPLED, **_LOCAL, "blocks": "modality", "groups": _GROUPS, "level": "feature"}),
+    "shapley owen": ("hybrid", 8, {**_SAMPLED, **_LOCAL, "blocks": "modality", "groups": _GROUPS}),
     "shapley loss": ("hybrid", 60, {"method": "shapley", "scope": "global", "max_permutations": 40}),
     "shapley expected loss": (
         "regressor", 40, {"method": "shapley", "scope": "global", "game": "expected", "groups": _GROUPS},

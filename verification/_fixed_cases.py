@@ -263,7 +263,7 @@ def refusals(world: World) -> str:
     for name, (model, options) in REFUSED.items():
         try:
             world.explain(model, 20, **options)
-        except pg.InputError as error:
+        except (pg.InputError, TypeError) as error:  # the latter of an option that a method does not have
             said.append(f"{name}: {error}")
         else:
             said.append(f"{name}: NOT REFUSED")

@@ -287,7 +287,6 @@ def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> 
         return inputs, None
     arguments = with_columns(Arguments(model, inputs, y, **related))
     units = read_units(arguments, len(y))
-    assert units is not None
     ((argument, value),) = related.items()
     name = value if isinstance(value, str) else str(getattr(value, "name", None) or argument)
     return arguments.X, replace(units, name=name)

@@ -25,7 +25,7 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown
 from permgrad.base.frames import taken
-from permgrad.base.late import pd
+from permgrad.base.late import is_frame, pd
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed, uniform
@@ -136,8 +136,9 @@ def answer(arguments: Arguments) -> Explanation:
         problem = f"X must be rows in memory, got the path {shown(os.fspath(arguments.X))}"
         hint = "Call pg.explain_stream for Parquet files, or read the file with pg.read_table."
         raise InputError(problem, hint=hint, code="PG001")
-    related = {name: getattr(arguments, name) for name in ("y", "sample_weight", "row_groups", "row_time")}
-    tell_of_other_order(arguments.X, **related)
+    if is_frame(arguments.X):
+        related = {name: getattr(arguments, name) for name in ("y", "sample_weight", "row_groups", "row_time")}
+        tell_of_other_order(arguments.X, **related)
     if arguments.max_rows is not None:
         return explain_some(arguments, answer)
     with sparing(), full_float32():

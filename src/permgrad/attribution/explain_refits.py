@@ -302,7 +302,6 @@ def _related(arguments: Arguments, refits: int) -> tuple[Any, Integers]:
     """Return the table without a column that ``row_groups`` or ``row_time`` names, and the group of each row."""
     arguments = with_columns(replace(arguments, model=None))
     units = read_units(arguments, len(arguments.y))
-    assert units is not None
     return arguments.X, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
 
 

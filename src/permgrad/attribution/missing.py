@@ -254,7 +254,7 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
         "n_repeats": request.n_repeats,
         "confidence": request.confidence,
         "rows": count,
-        **independent_facts(request.units),
+        **({} if request.units is None else {"independent": independent_facts(request.units)}),
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "task": request.subject.task,
         **request.subject.facts,

@@ -154,7 +154,8 @@ class _Scored:
         self.encoded, (self.texts, self.index) = rows.encoded, self.encoder.texts_of(rows.table, column)
         self.places = score_places(self.encoder, column)
         self.outputs = [str(label) for label in model.classes_] if hasattr(model, "classes_") else ["prediction"]
-        self.units = read_units(read, len(self.encoded))
+        named = read.row_groups is not None or read.row_time is not None
+        self.units = read_units(read, len(self.encoded)) if named else None
 
     def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
         """Return at most so many of some rows, in rising order."""

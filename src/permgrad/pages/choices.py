@@ -28,6 +28,13 @@ def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
     return order[: check_top_n(top_n, len(scores))]
 
 
+def largest_on_average(values: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
+    """Return positions of features with the largest absolute values ``(rows, features)``, on average over the rows."""
+    finite = np.isfinite(values)
+    with np.errstate(all="ignore"):  # NaN where a feature has no finite value
+        return largest(np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0), top_n)
+
+
 def pick_output(explanation: Explanation, target: str | int | None) -> int:
     """Return an output's position. None: the first, or of two classes the positive one."""
     outputs = explanation.outputs

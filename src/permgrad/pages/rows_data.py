@@ -194,7 +194,7 @@ def _drawn(
     pictures: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
     room, sources = _PICTURES, [*listed.local, *([] if listed.maps is None else [listed.maps])]
-    longest = max((len(local.numbers) for local in sources), default=0)
+    longest, as_image = max((len(local.numbers) for local in sources), default=0), content.image_counts
     for place, local in itertools.product(range(longest), sources):
         row = places.get(int(local.numbers[place])) if place < len(local.numbers) else None
         if row is None:
@@ -203,7 +203,7 @@ def _drawn(
         output = _outputs(explanation.outputs, listed, content, row)[0]
         inputs = [key.partition(":")[2] for key in maps if key.startswith("images:") and maps[key].ndim in (3, 4)]
         inputs = [name for name in inputs if {f"segments:{name}", f"maps:{name}"} & set(maps)]
-        drawn_row = content.image_counts and {"cam", "images"} <= set(maps)  # the row as an image has no name
+        drawn_row = as_image and {"cam", "images"} <= set(maps)  # the row as an image has no name
         for name in ["", *inputs] if drawn_row else inputs:
             picture = _picture(explanation, name, place, output)
             if picture is not None and room >= len(picture["image"]) + len(picture["over"]):

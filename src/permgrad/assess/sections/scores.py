@@ -64,7 +64,8 @@ def scores(work: Work) -> None:
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = _cuts(work, (held, held_predicted), (test, predicted))
         metrics |= {} if thresholds is None else {"cuts": thresholds}
-    _judge_by_order(work, metrics, (held_predicted, predicted))
+    if len(work.model.classes) > 2:
+        _judge_by_order(work, metrics, (held_predicted, predicted))
     if predicted.training_mean is None and mean is not None:
         predicted = replace(predicted, training_mean=mean)
     work.put(metrics=metrics, **_of_rows(test))
@@ -83,8 +84,6 @@ def _of_rows(test: Rows) -> dict[str, Any]:
 def _judge_by_order(work: Work, metrics: dict[str, Any], told: Sequence[Predictions]) -> None:
     """Add to the metrics whether classes are in an order (``in_order``), and then every model's quadratic kappa."""
     model, rows = work.model, work.test if work.train is None else work.train
-    if not model.classes:
-        return
     held = np.concatenate([one.codes for one in told]), np.concatenate([one.guess for one in told])
     order = classes_in_order(model.labels, held, (rows.table, model.codes(rows)))
     if order is None:

@@ -45,7 +45,8 @@ class PairMoments:
         self.receiver_weight = np.zeros(self.receivers)
         self.receiver_class = np.zeros(self.receivers, dtype=np.int64)
         # Sums of a donor for one class. The number of such a cell is class · donors + donor.
-        self.donor_cells = np.arange(self.classes * self.donors if self.classes <= _FEW_CLASSES else 0)
+        self.sparse = self.classes > _FEW_CLASSES
+        self.donor_cells = np.arange(0 if self.sparse else self.classes * self.donors)
         self.donor_sum = np.zeros((self.quantities, len(self.donor_cells)))
         self.donor_weight = np.zeros(len(self.donor_cells))
         self.square_sum = np.zeros((self.classes, self.quantities))
@@ -69,7 +70,8 @@ class PairMoments:
         # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
         lent: Any = slice(None) if (donors >= 0).all() else donors >= 0
         group_lent = group[lent]
-        flat = self._places(group_lent * self.donors + donors[lent])
+        cells = group_lent * self.donors + donors[lent]
+        flat = self._places(cells) if self.sparse else cells
         size = len(self.donor_cells)
         self.pairs += len(rows)
         self.receiver_class[rows] = group
@@ -86,9 +88,7 @@ class PairMoments:
             self.squares[:, quantity] += np.bincount(group, weighted**2, self.classes)
 
     def _places(self, cells: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-        """Return the places of cells in the sums of donors, which get those that they lack."""
-        if len(self.donor_cells) == self.classes * self.donors:
-            return cells
+        """Return the places of cells in the sums of donors that lent, which get those that they lack."""
         before, self.donor_cells = self.donor_cells, np.union1d(self.donor_cells, cells)
         if len(before) < len(self.donor_cells):
             for name in ("donor_sum", "donor_weight"):
@@ -114,7 +114,7 @@ class PairMoments:
         """Add another partition's sums to these, in place, and return self."""
         newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
         self.receiver_class[newly_seen] = other.receiver_class[newly_seen]
-        places = self._places(other.donor_cells)
+        places = self._places(other.donor_cells) if self.sparse else slice(None)
         for name in _SUMS:
             own: Any = places if name.startswith("donor") else slice(None)
             getattr(self, name)[..., own] += getattr(other, name)

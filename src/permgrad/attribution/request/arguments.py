@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
-from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
@@ -88,14 +87,13 @@ class Arguments:
             check_whole("n_repeats", self.n_repeats, "pass for example 10")
         if self.max_rows is not None:
             check_whole("max_rows", self.max_rows, "pass how many to explain")
-        self._check_groups()
+        if self.groups is not None and not (isinstance(self.groups, str) and self.groups == "modality"):
+            self._check_groups()
 
     def _check_groups(self) -> None:
         groups = self.groups
-        if groups is None or (isinstance(groups, str) and groups == "modality"):
-            return
         fix = "Pass groups={'name': ['feature', …]} or 'modality'."
-        check_kind("groups", groups, (Mapping, NoneType), "a mapping of names to lists of features", fix)
+        check_kind("groups", groups, Mapping, "a mapping of names to lists of features", fix)
         for name, members in groups.items():
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
                 problem = f"Group {name!r} must be a list of features, got {shown(members)}"
@@ -114,11 +112,6 @@ class Arguments:
         if isinstance(self.groups, str):
             return "modality"
         return "group" if self.groups else "column"
-
-    @property
-    def grouped(self) -> Mapping[str, Iterable[str]] | None:
-        """The groups, if any are named."""
-        return self.groups if self.level == "group" else None
 
 
 @dataclass(frozen=True)
@@ -140,8 +133,9 @@ def resolve_options(chosen: Method | None) -> dict[str, Any]:
             check_flag(name, options[name])
     if "order" in options:
         check_whole("order", options["order"], "pass 2 for pairs")
-    if "order" in options and "pairs" in options:
-        _check_pairs(options["pairs"], options["order"])
+    pairs = options.get("pairs", "auto")
+    if not (isinstance(pairs, str) and pairs == "auto"):
+        _check_pairs(pairs, options["order"])
     if "sampling" in options:
         check_choice("sampling", options["sampling"], SAMPLINGS)
     if isinstance(options.get("tolerance"), str) and options["tolerance"] == "auto":
@@ -153,9 +147,9 @@ def resolve_options(chosen: Method | None) -> dict[str, Any]:
 
 def _check_pairs(pairs: Any, order: int) -> None:
     """Refuse a number of pairs that is none, or beside no pairs or larger sets."""
-    if not (isinstance(pairs, str) and pairs in ("auto", "all")):
+    if not (isinstance(pairs, str) and pairs == "all"):
         check_whole("pairs", pairs, "Pass 'auto', 'all' or the number of pairs that are measured on all rows.")
-    if pairs not in (("auto",), ("auto", "all"))[order > 2] and order != 2:
+    if order != 2 and not (order > 2 and pairs == "all"):
         problem = f"pairs={pairs!r} needs order=2, got order={order}"
         raise InputError(problem, hint="Pass order=2, or leave pairs out.", code="PG006")
 
@@ -281,7 +275,9 @@ def read_y(
         return values, None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = form.encode_target(y, count)
-        _check_counts(encoded, loss)
+        if loss in ("poisson", "poisson_log") and (encoded < 0).any():
+            problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
+            raise InputError(problem, hint="Pass another loss.", code="PG036")
         return encoded, encoded if form.task == "classification" else None
     targets, classes = TargetRows(y, count), None
     if form.task == "classification":
@@ -293,13 +289,6 @@ def read_y(
     few = [tensor[:_TRIED] for tensor in inputs]
     form.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
     return targets, classes
-
-
-def _check_counts(encoded: Any, loss: str | OtherLoss) -> None:
-    """Refuse numbers below 0 where counts are asked for."""
-    if loss in ("poisson", "poisson_log") and (encoded < 0).any():
-        problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
-        raise InputError(problem, hint="Pass another loss.", code="PG036")
 
 
 def _is_of_one(loss: str | OtherLoss, picked: tuple[int, ...]) -> bool:

@@ -49,7 +49,7 @@ from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.findings import as_one_found
 from permgrad.data.weights import check_weights
 from permgrad.models.estimators.kept_rows import kept_rows
-from permgrad.models.losses import OtherLoss, of_output
+from permgrad.models.losses import of_output
 
 Tensors = tuple[Tensor, ...]
 #: At least this many explained rows serve as their own background.
@@ -63,7 +63,9 @@ def build_request(
 
     ``chosen`` is the method. None: what is asked needs none. ``by``: who asks, one of ``takes.CALLERS``.
     """
-    arguments = with_columns(arguments)
+    related = arguments.row_groups is not None or arguments.row_time is not None
+    if related:
+        arguments = with_columns(arguments)
     scope, options = resolve_scope(chosen, arguments.scope), resolve_options(chosen)
     said = said_of(arguments, scope, options, by)
     refuse_apart(chosen, name, said)
@@ -76,9 +78,14 @@ def build_request(
     loss = resolve_loss(subject.outputs, arguments.loss, subject.place)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and decided:
         rows["subject"] = subject = subject.deciding()
-    row_target = row_target_of(arguments.target, subject.outputs.output_names, count)
+    row_target = None
+    if arguments.target is not None:
+        row_target = row_target_of(arguments.target, subject.outputs.output_names, count)
     targets = resolve_targets(subject, arguments.target if row_target is None else None)
-    y, classes = _read_truth(arguments, scope, rows, loss, targets)
+    scored = arguments.scoring is not None
+    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=scored)
+    if scope == "global" and classes is not None and isinstance(loss, str) and not scored:
+        _check_classes(subject, rows["inputs"], classes)
     loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.outputs.count else loss
     asked = arguments.model.positive
     positive = resolve_positive(subject, asked, classes)
@@ -99,7 +106,7 @@ def build_request(
         positive_by_y=asked is None and classes is not None and subject.background_classes is None,
         loss=loss,
         sample_weight=None if weight is None else check_weights(weight, count),
-        units=read_units(arguments, count),
+        units=read_units(arguments, count) if related else None,
         confidence=float(arguments.confidence),
         n_repeats=REPEATS if arguments.automatic else int(arguments.n_repeats),
         automatic=arguments.automatic,
@@ -108,17 +115,6 @@ def build_request(
         sampling=options.get("sampling", "marginal"),
         **{name: getattr(arguments, name) for name in ("scale", "level", "scoring", "progress")},
     )
-
-
-def _read_truth(
-    arguments: Arguments, scope: Scope, rows: Mapping[str, Any], loss: str | OtherLoss, targets: tuple[int, ...]
-) -> tuple[Any, Integers | None]:
-    """Return y as the loss takes it, and the class of each row. Refuse outputs that are no scores of these classes."""
-    subject, inputs, scored = rows["subject"], rows["inputs"], arguments.scoring is not None
-    y, classes = read_y(subject, arguments.y, loss, inputs, targets, scored=scored)
-    if scope == "global" and classes is not None and isinstance(loss, str) and not scored:
-        _check_classes(subject, inputs, classes)
-    return y, classes
 
 
 def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, *, part: bool) -> Tensors:
@@ -200,7 +196,7 @@ def _at_level(space: PlayerSpace, arguments: Arguments, options: Mapping[str, An
         return space.in_blocks(blocks)
     if arguments.level == "modality":
         return space.modalities()
-    return space if arguments.grouped is None else space.grouped(arguments.grouped)
+    return space.grouped(arguments.groups) if arguments.level == "group" else space
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
@@ -230,7 +226,7 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
             # The background of a table in parts is the same for all of them.
             as_one = columns_as_one(subject.form.frame(donors[0]))
         space = _at_level(space.grouped(as_one) if as_one else space, arguments, options)
-    for finding in () if encoded else as_one_found(as_one):
+    for finding in as_one_found(as_one) if as_one and not encoded else ():
         warn_user(finding.text())
     return {
         "subject": subject,
@@ -288,8 +284,9 @@ def _read_table(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) 
 
 def _table_space(encoder: Any, arguments: Arguments, options: Mapping[str, Any]) -> PlayerSpace:
     """Return the players of an encoder's columns: features, raw columns, groups of them, or the kinds of columns."""
-    count, groups = len(encoder.encoded_names_), arguments.grouped
-    players, modality = _table_players(encoder, "column" if groups is not None else arguments.level)
+    count, level = len(encoder.encoded_names_), arguments.level
+    groups = arguments.groups if level == "group" else None
+    players, modality = _table_players(encoder, "column" if level == "group" else level)
     if groups is not None:
         # What a date says is a feature outside groups, too.
         parts = {name: encoder.parts_by_name(name) or {name: places} for name, places in players.items()}

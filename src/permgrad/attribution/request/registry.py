@@ -111,13 +111,13 @@ def tuned(method: Any, **settings: Any) -> Any:
 
 def changed_options(method: Configured) -> dict[str, Any]:
     """Return the settings of a method that differ from their defaults."""
-    defaults = {**method.inner, **method.options}
-
-    def unchanged(value: Any, default: Any) -> bool:
-        same_type = isinstance(value, (str, int, float)) and type(value) is type(default)
-        return value is default or (same_type and value == default)
-
-    return {name: value for name, value in method.settings().items() if not unchanged(value, defaults[name])}
+    found = {}
+    for name, default in {**method.inner, **method.options}.items():
+        value = method.settings()[name]
+        plain = isinstance(value, (str, int, float)) and type(value) is type(default)
+        if value is not default and not (plain and value == default):
+            found[name] = value
+    return found
 
 
 def configured(name: str, settings: Mapping[str, Any]) -> Any:

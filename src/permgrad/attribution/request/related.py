@@ -54,10 +54,8 @@ def with_columns(arguments: Arguments) -> Arguments:
     return arguments
 
 
-def read_units(arguments: Arguments, count: int) -> Dependence | None:
-    """Return which of the rows depend on each other, or None."""
-    if arguments.row_groups is None and arguments.row_time is None:
-        return None
+def read_units(arguments: Arguments, count: int) -> Dependence:
+    """Return which of the rows depend on each other, by one of both arguments."""
     name = "row_time" if arguments.row_groups is None else "row_groups"
     values = np.asarray(getattr(arguments, name))
     check_rows(name, values, count, "Pass the values of the same rows, or the name of a column.")

@@ -23,17 +23,23 @@ from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
 
-def independent_facts(units: Dependence | None, freedom: float = np.inf) -> dict[str, Any]:
-    """Return how many groups or times are behind the intervals, as a fact of an explanation, if rows have any.
+def independent_facts(units: Dependence, freedom: float = np.inf) -> dict[str, Any]:
+    """Return how many groups or times are behind the intervals, as the fact ``independent`` of an explanation.
 
     For times also the longest stretch over which some effect is related to itself, from the degrees of freedom.
     """
-    if units is None:
-        return {}
     facts: dict[str, Any] = {"by": units.argument[0], "count": units.count}
     if units.timed and 0 < freedom < np.inf:
         facts["related_times"] = max(1, round(units.count / freedom))
-    return {"independent": facts}
+    return facts
+
+
+def _least_freedom(request: Request, values: Floats, fields: Mapping[str, Any]) -> float:
+    """Return the fewest degrees of freedom of all intervals, infinity without any."""
+    if request.scope == "local":
+        return np.inf
+    widths = fields.get("high", np.full(values.shape, np.nan)) - values
+    return float(freedoms_of(widths, fields.get("std_error", widths), request.confidence).min(initial=np.inf))
 
 
 def build(
@@ -46,10 +52,7 @@ def build(
     **fields: Any,
 ) -> Explanation:
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
-    subject, weights, maps, freedom = request.subject, request.sample_weight, dict[str, Array](), np.inf
-    if request.scope == "global" and request.units is not None:
-        widths = fields.get("high", np.full(values.shape, np.nan)) - values
-        freedom = float(freedoms_of(widths, fields.get("std_error", widths), request.confidence).min(initial=np.inf))
+    subject, weights, maps = request.subject, request.sample_weight, dict[str, Array]()
     about: dict[str, Any] = {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -58,8 +61,9 @@ def build(
         "sampling": request.sampling,
         "confidence": request.confidence,
         "task": subject.task,
-        **independent_facts(request.units, freedom),
     }
+    if request.units is not None:
+        about["independent"] = independent_facts(request.units, _least_freedom(request, values, fields))
     # As many rows of equal weight say as much (Kish 1965).
     about |= {} if weights is None else {"equal_rows": float(weights.sum() ** 2 / np.square(weights).sum())}
     if request.positive is not None:

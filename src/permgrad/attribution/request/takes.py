@@ -75,7 +75,11 @@ def said_of(arguments: Arguments, scope: str, options: Mapping[str, Any], by: st
         kind = kind_of_model(model)
         said[kind] = named.get(kind, f"a {type(model).__name__} (a predictor of tables)")
         told = {name: getattr(arguments.model, name) for name in (*_OF_NETWORKS, "task", "class_names", "returns")}
-        said |= {name: f"{name}=" for name, value in told.items() if not (value is None or _is_empty(value))}
+        said |= {
+            name: f"{name}="
+            for name, value in told.items()
+            if value is not None and not (isinstance(value, tuple) and not value)
+        }
         if kind == "predictor" and arguments.level == "modality" and not hasattr(model, "of_encoded"):
             said["lone modality"] = "groups='modality' for a table, which is one modality"
     further = ("scoring", "sample_weight", "row_groups", "row_time")
@@ -98,10 +102,6 @@ def said_of(arguments: Arguments, scope: str, options: Mapping[str, Any], by: st
         said[f"{scope} parts"] = f"{CALLERS[by]} with scope={scope!r}"
         said[f"{scope} {by}"] = said[f"{scope} parts"]
     return said
-
-
-def _is_empty(value: Any) -> bool:
-    return isinstance(value, tuple) and not value
 
 
 def _said_of_options(options: Mapping[str, Any], scope: str) -> dict[str, str]:

@@ -38,13 +38,17 @@ class PredictCall:
 
 def find_call(model: Any) -> PredictCall:
     """Return how a predictor is called, or refuse an object that is not a predictor."""
-    name = f"{type(model).__module__}.{type(model).__name__}"
-    for reader in (_autogluon, _pytorch_tabular, _booster, _estimator):
-        call = reader(model)
-        if call is not None:
-            return call
+    if hasattr(model, "problem_type") and hasattr(model, "predict_proba"):
+        return _autogluon(model)
+    if hasattr(model, "datamodule") and hasattr(model, "config") and hasattr(model, "predict"):
+        return _pytorch_tabular(model)
+    if hasattr(model, "save_config") or hasattr(model, "model_to_string"):
+        return _booster(model)
+    if hasattr(model, "predict"):
+        return _estimator(model)
     if callable(model) and not isinstance(model, type):
         return _function(model)
+    name = f"{type(model).__module__}.{type(model).__name__}"
     hint = "Pass a function that takes rows and returns one row of numbers for each"
     if isinstance(model, (str, os.PathLike)):
         name, hint = shown(model), "Load the model first"
@@ -89,10 +93,8 @@ def _function(model: Callable[[Any], Any]) -> PredictCall:
     return PredictCall(model)
 
 
-def _estimator(model: Any) -> PredictCall | None:
+def _estimator(model: Any) -> PredictCall:
     """Return the call of an estimator like scikit-learn's: also LightGBM's, XGBoost's, CatBoost's and skorch's."""
-    if not hasattr(model, "predict"):
-        return None
     check_fitted(model)
     classes = model.classes_ if hasattr(model, "classes_") else _unnamed_labels(model)
     several = _are_several(classes)
@@ -164,10 +166,8 @@ def check_fitted(model: Any) -> None:
         raise InputError(problem, hint="Call its fit first", code="PG030") from None
 
 
-def _booster(model: Any) -> PredictCall | None:
+def _booster(model: Any) -> PredictCall:
     """Return the call of LightGBM's and XGBoost's own boosters."""
-    if not (hasattr(model, "save_config") or hasattr(model, "model_to_string")):
-        return None
     objective, levels = objective_of(model)
     if hasattr(model, "model_to_string"):
         return _by_objective(model.predict, objective, levels)
@@ -224,10 +224,8 @@ def _by_objective(function: Callable[[Any], Any], objective: str, levels: tuple[
     return PredictCall(function, "regression" if loss or ranks or "reg" in objective else None, loss=loss, ranks=ranks)
 
 
-def _autogluon(model: Any) -> PredictCall | None:
+def _autogluon(model: Any) -> PredictCall:
     """Return the call of AutoGluon's ``TabularPredictor``."""
-    if not hasattr(model, "problem_type") or not hasattr(model, "predict_proba"):
-        return None
     if model.problem_type in ("regression", "quantile"):
         levels = tuple(getattr(model, "quantile_levels", None) or ())
         return PredictCall(model.predict, "regression", loss=("quantile", levels) if levels else None)
@@ -235,10 +233,8 @@ def _autogluon(model: Any) -> PredictCall | None:
     return PredictCall(model.predict_proba, "classification", "probabilities", classes, labels=model.predict)
 
 
-def _pytorch_tabular(model: Any) -> PredictCall | None:
+def _pytorch_tabular(model: Any) -> PredictCall:
     """Return the call of pytorch-tabular's ``TabularModel``, whose predictions are columns of a frame."""
-    if not (hasattr(model, "datamodule") and hasattr(model, "config") and hasattr(model, "predict")):
-        return None
     if model.config.task == "regression":
         return PredictCall(partial(_columns, model, "_prediction"), "regression")
     encoder = model.datamodule.label_encoder
@@ -270,10 +266,13 @@ def objective_of(model: Any) -> Objective:
     if hasattr(model, "regressor_"):  # of a transformed target: quantiles stay quantiles, means are no means
         inside = objective_of(trained(model.regressor_))
         return inside if _LOSSES.get(inside[0]) in ("quantile", "absolute_error") else ("", ())
-    for reader in (_xgboost, _lightgbm, _catboost):
-        objective = reader(model)
-        if objective is not None:
-            return objective
+    booster = model.get_booster() if hasattr(model, "get_booster") else getattr(model, "booster_", model)
+    if hasattr(booster, "save_config"):
+        return _xgboost(booster)
+    if hasattr(booster, "model_to_string"):
+        return _lightgbm(booster)
+    if hasattr(model, "get_all_params"):
+        return _catboost(model)
     from sklearn.linear_model import PoissonRegressor
 
     parameters = model.get_params() if hasattr(model, "get_params") else {}
@@ -285,25 +284,17 @@ def objective_of(model: Any) -> Objective:
     return name, _levels(next((level for level in levels if level is not None), 0.9))
 
 
-def _xgboost(model: Any) -> Objective | None:
-    booster = model.get_booster() if hasattr(model, "get_booster") else model
-    if not hasattr(booster, "save_config"):
-        return None
+def _xgboost(booster: Any) -> Objective:
     settings = json.loads(booster.save_config())["learner"]["objective"]
     return settings["name"], _levels(settings.get("quantile_loss_param", {}).get("quantile_alpha", ""))
 
 
-def _lightgbm(model: Any) -> Objective | None:
-    booster = getattr(model, "booster_", model)
-    if not hasattr(booster, "model_to_string"):
-        return None
+def _lightgbm(booster: Any) -> Objective:
     name = str(booster.dump_model(num_iteration=1).get("objective", ""))
     return name.partition(" ")[0], _levels(booster.params.get("alpha", 0.9))
 
 
-def _catboost(model: Any) -> Objective | None:
-    if not hasattr(model, "get_all_params"):
-        return None
+def _catboost(model: Any) -> Objective:
     try:
         parameters = model.get_all_params()
     except Exception:  # noqa: BLE001 — catboost is optional, and a file may hold none of its training

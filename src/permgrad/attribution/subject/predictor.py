@@ -84,7 +84,8 @@ class PredictorSubject(Subject):
             self.width, self.first = outputs.shape[1], outputs
             if alone:
                 self.moved = check_row_independence(self._first_outputs, few, outputs, PREDICTOR)
-            self._check_places(few, outputs)
+            if self.form.named:
+                self._check_places(few, outputs)
         self.outputs = self._form_of(outputs, y, returns, task, class_names)
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
@@ -97,7 +98,8 @@ class PredictorSubject(Subject):
             task = "multilabel" if several and _has_labels(outputs, y) else call.task
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and task != "multilabel" else class_names
-        names = self._named_columns(y, names)
+        if len(self.columns) > 1:
+            names = self._named_columns(y, names)
         self._refuse(kind, asked, class_names)
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task, class_names=names)
         if form.task == "regression" and len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns"):
@@ -136,7 +138,7 @@ class PredictorSubject(Subject):
     def _named_columns(self, y: Any, names: Any) -> Any:
         """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
         columns = self.columns
-        if len(set(columns)) < max(2, len(columns)):
+        if len(set(columns)) < len(columns):
             return names
         targets = [str(name) for name in getattr(y, "columns", ())]
         if targets != list(columns) and set(targets) == set(columns):
@@ -154,8 +156,6 @@ class PredictorSubject(Subject):
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
-        if not self.form.named:
-            return
         fitted, names = fitted_names(self.predictor), self.form.names
         # LightGBM writes an underscore for a space, and tables come with names in capitals, or with dots.
         want, have = ([re.sub(r"[\W_]+", "_", name).casefold() for name in each] for each in (fitted, names))
@@ -262,13 +262,14 @@ class PredictorSubject(Subject):
     def forward(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Tensor:
         """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed."""
         rows = len(tensors[0])
-        which, hint = (
-            f"The predictor failed on {counted(rows, 'row')}",
-            "It must accept rows of the table with cells of other rows",
-        )
-        if self.width is None:
-            hint = "These are the inputs unchanged: pass the columns that the predictor was fitted on"
-        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", hint, "PG032"), memory=True):
+
+        def failed(error: Exception) -> InputError:
+            hint = "It must accept rows of the table with cells of other rows"
+            if self.width is None:
+                hint = "These are the inputs unchanged: pass the columns that the predictor was fitted on"
+            return InputError(f"The predictor failed on {counted(rows, 'row')}: {error_in_words(error)}", hint, "PG032")
+
+        with turned(failed, memory=True):
             table = self.form.write(tensors[0])
             with on_users_device():
                 returned = self.call.function(table if names is None else self.form.library.rename(table, names))

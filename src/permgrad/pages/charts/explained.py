@@ -271,10 +271,7 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
     Colours follow the rank of numbers, dates and ordered categories. Values without an order have the last shade.
     """
     values = np.asarray(explanation.values[:, :, output], dtype=np.float64)
-    finite = np.isfinite(values)
-    with np.errstate(all="ignore"):  # NaN where a feature has no finite value
-        sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
-    order, rows = choices.largest(sizes, _SWARM), thinned(len(values), SWARM_ROWS)
+    order, rows = choices.largest_on_average(values, _SWARM), thinned(len(values), SWARM_ROWS)
     ranks = np.stack([ranks_of(explanation, int(feature))[rows] for feature in order])
     shades = np.where(np.isfinite(ranks), np.clip(ranks * _SHADES, 0, _SHADES - 1), _SHADES)
     data = {

@@ -54,10 +54,7 @@ def beeswarm(
     choices.check_local(explanation, "beeswarm")
     column = choices.pick_output(explanation, target)
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
-    finite = np.isfinite(values)
-    with np.errstate(all="ignore"):  # NaN where a feature has no finite value
-        sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
-    order = choices.largest(sizes, top_n)
+    order = choices.largest_on_average(values, top_n)
     rows = thinned(len(values), MOST_POINTS)
     some = f"{len(rows):,} of " if len(rows) < len(values) else ""
     height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: {some}{counted(len(values), 'row')}"
@@ -65,7 +62,7 @@ def beeswarm(
     low, high = padded(np.append(values[:, order], 0.0), 0.04)
     points: list[tuple[Floats, Floats, Floats]] = []
     for place, feature in enumerate(order):
-        present = rows[finite[rows, feature]]
+        present = rows[np.isfinite(values[rows, feature])]
         shown = values[present, feature]
         at = pd.Series(np.clip(((shown - low) / (high - low) * _BINS).astype(int), 0, _BINS))
         # The points of a narrow bin are stacked around the line, in the order of the rows: sorted by value, they would

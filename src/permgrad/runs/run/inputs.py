@@ -159,7 +159,8 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     features, codes, notes = columns.features, read.reading.codes, [*read.notes, *rows.notes, *columns.notes]
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
     tables = {part: table[features.names].copy() for part, table in rows.tables.items()}
-    images, found = check_images(features.of_kind("image"), tables, codes)
+    photos = features.of_kind("image")
+    images, found = check_images(photos, tables, codes) if photos else ({}, [])
     counts, shared = shared_rows(request, rows, [*features.names, read.target], codes)
     dependence = dependence_of(rows.tables, request.row_group, request.time)
     parts = {part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()}
@@ -449,4 +450,4 @@ def check_images(
                 "figures on the test rows are too good. Keep equal images together with "
                 f"{option_of('--row-group', name)}."
             )
-    return {"images": list(columns), "image content": digest.hexdigest()} if columns else {}, notes
+    return {"images": list(columns), "image content": digest.hexdigest()}, notes
