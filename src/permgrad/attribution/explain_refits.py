@@ -144,7 +144,7 @@ def explain_refits(
 
 def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explanation:
     """Explain a training procedure, as ``explain_refits``, a report and a run do."""
-    count = check_whole("refits", refits, f"pass at least {LEAST}, for example 10", least=LEAST)
+    count = check_whole("refits", refits, "pass for example 10", least=LEAST)
     check_whole("max_rows", max_rows, "pass for example 2000", least=100)
     seed = resolve_seed(arguments.random_state)
     tell_of_other_order(arguments.X, y=arguments.y, row_groups=arguments.row_groups)

@@ -112,7 +112,7 @@ def test_by_modality_sums_additive_and_names_the_call_for_others():
 def test_ranking_puts_undefined_last():
     assert make_global().ranking() == ["a", "b"]
     assert make_global().ranking("yes") == ["a", "b"]
-    with pytest.raises(InputError, match="output must be one of"):
+    with pytest.raises(InputError, match="target must be one of"):
         make_global().ranking("nope")
 
 

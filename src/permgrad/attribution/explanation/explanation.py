@@ -407,10 +407,11 @@ class Explanation(Numbers):
         """Refuse values that no sum over a modality's features means something for."""
         if self.method == MIXED:
             problem = "by_modality cannot sum these values: each modality was explained by a different method"
-            yield problem, 'Call pg.explain(model, X, y, groups="modality").', "PG004"
+            yield problem, "Call pg.explain(model, X, y, groups='modality').", "PG004"
         if not self.additive:
             problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
-            yield problem, f'Call pg.explain(model, X, y, method={self.method!r}, groups="modality").', "PG004"
+            call = f"Call pg.explain(model, X, y, method={self.method!r}, groups='modality')."
+            yield problem, call if len(set(self.modality)) > 1 else "Its features are of one modality.", "PG004"
         if self.members and (self.order > 1).all():
             problem = "by_modality sums features, and these are interactions of several"
             yield problem, "Call it on the explanation that these were chosen from.", "PG004"

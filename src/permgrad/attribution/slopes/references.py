@@ -128,8 +128,8 @@ def _users_rows(request: Request, rows: Any) -> Reference:
 
 def _unknown(request: Request, choice: Any) -> InputError:
     if request.subject.encoded_names:
-        return unknown("baseline", choice, (*REFERENCES, "class:<label>", "a table of rows"))
-    return unknown("baseline", choice, ("auto", *REFERENCES, "rows in the form of the inputs"))
+        return unknown("baseline", choice, REFERENCES, ["class:<label>", "a table of rows"])
+    return unknown("baseline", choice, ("auto", *REFERENCES), ["rows in the form of X"])
 
 
 def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
