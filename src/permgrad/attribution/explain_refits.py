@@ -53,6 +53,7 @@ from permgrad.base.errors import (
     error_in_words,
     keeping_warnings,
     refusing,
+    remedy_of,
     shown,
     turned,
     warn_first,
@@ -271,8 +272,8 @@ class _Work:
         else:
             vars(model).update(seeds)
         which = f"{type(model).__name__} cannot be fitted on {len(trained)} of the {len(self.y)} rows"
-        hint = "Each refit sees a part of the rows. Check that the estimator accepts them."
-        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", hint=hint, code="PG032")):
+        hint = "It must be fitted on a part of the rows."
+        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", remedy_of(error, hint), "PG032")):
             model.fit(_safe_indexing(self.X, trained), self.y[trained])
         return model  # not what fit returns, which an object of the user's own may leave out
 

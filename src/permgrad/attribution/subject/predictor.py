@@ -280,11 +280,10 @@ class PredictorSubject(Subject):
         hint = "It must accept rows of the table with cells of other rows."
         if self.width is None:
             fitted, kind = fitted_names(self.predictor), "a data frame" if self.form.named else "an array"
-            hint = f"It gets X as passed, {kind}: pass rows as in its fit."
+            hint = f"It gets X as passed, {kind}: pass rows as it takes them."
             if fitted and fitted != self.form.names:
                 hint = f"It was fitted on the columns {listed(fitted, show=repr)}, in this order."
-            hint = remedy_of(error, hint)
-        return InputError(f"Your model refused the rows: {error_in_words(error)}", hint, "PG032")
+        return InputError(f"Your model refused the rows: {error_in_words(error)}", remedy_of(error, hint), "PG032")
 
     def _as_numbers(self, returned: Any, rows: int) -> Floats:
         """Return what the predictor returned as numbers ``(rows, K)``, or refuse it."""
