@@ -93,8 +93,8 @@ class Explanation(Numbers):
 
     def __repr__(self) -> str:
         rows = f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
-        players = {"modality": "modalities"}.get(self.level, f"{self.level}s")
         single = int((self.order == 1).sum())
+        players = "modalities" if self.level == "modality" and single != 1 else f"{self.level}{'s' * (single != 1)}"
         interactions = counted(len(self.names) - single, "interaction")
         names = f"{single} {players}" if single == len(self.names) else f"{single} {players} and {interactions}"
         names = names if single or not self.members else interactions

@@ -77,8 +77,10 @@ def check_model(folder: Path) -> Iterator[Fault]:
 
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        problem = f"The model folder {folder} {what}"
-        hint = near_file(folder, folder=True) or "Pass a run's folder, such as permgrad-runs/heloc-0."
+        is_file = bool(folder.suffix) and not folder.exists()
+        problem = f"The model {'file' if is_file else 'folder'} {folder} {what}"
+        usual = "Check the path." if is_file else "Pass a run's folder, such as permgrad-runs/heloc-0."
+        hint = near_file(folder, folder=not is_file) or usual
         yield problem, hint, "PG010"
     if read_record(folder) is not None and not (folder / "model").is_dir():
         problem = f"The run in {folder} has no trained model yet"
