@@ -29,8 +29,7 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG003": ErrorCode(
         "Unknown choice",
-        "A name is not one of the possible ones. The message lists them, and the nearest one if the name looks like a "
-        "slip.",
+        "A name is not one of the possible ones. The message has the one that is near or means the same, else all.",
         "Pick one of the names in the message.",
     ),
     "PG004": ErrorCode(

@@ -1,15 +1,23 @@
-"""Messages for users: every error has a code, and no text has the old form of a message."""
+"""Messages for users: every error has a code, no text has the old form, and what they say to type is there."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import tomllib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from docs.error_codes import CODES
+
+import permgrad as pg
+from permgrad.attribution.request import methods
+from permgrad.cli.commands import app
 
 ROOT = Path(__file__).parents[1] / "src"
 PACKAGES = ("permgrad", "permgrad_benchmark")
@@ -69,3 +77,52 @@ def test_many_errors_are_seen() -> None:
     assert sum(len(list(calls(folder))) for folder in PACKAGES) > 400
     assert sum(len(list(faults(folder))) for folder in PACKAGES) > 80
     assert all(re.fullmatch(r"PG\d{3}", code) for code in CODES)
+
+
+# ---- what messages say to type ---------------------------------------------------------------------------------------
+def said(path: Path) -> Iterator[str]:
+    """Yield the texts in a file that are no docstrings, with … in the place of values."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    whole = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    within = {id(part) for node in whole for part in node.values}
+    within |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in whole:
+        yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+    yield from (
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in within
+    )
+
+
+def options(command: Any, path: str = "permgrad") -> Iterator[tuple[str, set[str]]]:
+    """Yield each command with its options."""
+    for name, one in getattr(command, "commands", {}).items():
+        yield from options(one, f"{path} {name}")
+    yield path, {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+
+
+#: Of Python's and Ray's own, and of the group of all commands.
+OTHER_FLAGS = {"--help", "--head", "--version", "--no-"}
+
+
+def test_what_messages_say_to_type_is_there() -> None:
+    commands = dict(options(typer.main.get_command(app)))
+    flags = set().union(OTHER_FLAGS, *commands.values())
+    extras = set(tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    wrong = []
+    for path in sorted((ROOT / "permgrad").rglob("*.py")):
+        for text in said(path):
+            typed = {flag for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text) if flag not in flags}
+            named = re.findall(r"method=['\"]([\w-]+)['\"]|--method ([a-z][\w-]+)", text)
+            typed |= {method for pair in named for method in pair if method and method not in methods}
+            typed |= {name for name in re.findall(r"`?permgrad ([a-z]+) (?:--|[A-Z]{2})", text)
+                      if f"permgrad {name}" not in commands}  # fmt: skip
+            typed |= {page for page in re.findall(r"docs/[\w-]+\.md", text) if not (ROOT.parent / page).is_file()}
+            typed |= {names for names in re.findall(r"permgrad\[([\w,]+)\]", text) if not {*names.split(",")} <= extras}
+            for call, arguments in re.findall(r"\bpg\.((?:methods\.)?\w+)(?:\(([^()]*)\))?", text):
+                called = reduce(lambda place, name: getattr(place, name, None), call.split("."), pg)
+                taken = inspect.signature(called).parameters if callable(called) else {}
+                typed |= {call} if called is None else {*re.findall(r"(\w+)=", arguments)} - {*taken}
+            wrong += [f"{path.name}: {', '.join(sorted(typed))} in {text!r}"] if typed else []
+    assert not wrong

@@ -233,7 +233,7 @@ def test_the_plot_draws_the_best_on_top_and_scores_too():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"hold": "audio"}, "input in hold= must be one of"),
+        ({"hold": "audio"}, "input in hold must be one of"),
         ({"hold": ("mask", "table")}, "'image' is the only one"),
         ({"groups": {"table": ["image"]}}, "Group 'table' has the name of an input"),
         ({"scoring": "acuracy"}, "scoring must be one of|Did you mean"),

@@ -7,7 +7,6 @@ import os
 import pytest
 
 from permgrad.base import processors
-from permgrad.base.errors import InputError
 from permgrad.base.processors import free_processors, prepare_threads
 
 NAMES = (
@@ -64,10 +63,3 @@ def test_threads_sleep_while_they_wait_unless_the_user_decides(unset, monkeypatc
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     prepare_threads(None)
     assert "GOMP_SPINCOUNT" not in os.environ
-
-
-@pytest.mark.parametrize("threads", [0, -1, 1025])
-def test_a_number_of_threads_that_cannot_be(unset, threads):
-    with pytest.raises(InputError, match="--threads must be from 1 to 1024"):
-        prepare_threads(threads)
-    assert "OMP_NUM_THREADS" not in os.environ

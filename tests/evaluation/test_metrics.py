@@ -224,7 +224,7 @@ def test_primary_metric():
     [
         (
             lambda: evaluate("ranking", [1]),
-            "task must be one of 'classification', 'regression', got 'ranking'. Choose one of these.",
+            "task must be one of 'classification', 'regression', got 'ranking'.",
         ),
         (
             lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),

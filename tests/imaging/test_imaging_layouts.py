@@ -308,7 +308,7 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         ),
         (
             lambda: fit_layout(Diagonal(overlap="first"), np.eye(5), None, 0),
-            "overlap must be one of 'last', 'mean', 'maximum', got 'first'. Choose one of these.",
+            "overlap must be one of 'last', 'mean', 'maximum', got 'first'.",
         ),
         (
             lambda: make_layout("random").fit(np.zeros((0, 3))),

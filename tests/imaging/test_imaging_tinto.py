@@ -197,7 +197,7 @@ def test_positions_stay_inside_and_do_not_depend_on_units(rows, columns, pixels,
     [
         (
             {"algorithm": "UMAP"},
-            "algorithm must be one of 'PCA', 't-SNE', got 'UMAP'. Choose one of these.",
+            "algorithm must be one of 'PCA', 't-SNE', got 'UMAP'.",
         ),
         (
             {"option": "max", "blur": True},

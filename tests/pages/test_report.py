@@ -337,7 +337,7 @@ def test_one_of_several_outputs_is_reported():
         ({"title": 3}, r"title must be text, got 3"),
         ({"max_rows": 1}, r"max_rows must be an integer of at least 2, got 1"),
         ({"train": 5}, r"train must be a pair of rows and targets, got int"),
-        ({"path": "page.txt"}, r"A report is an HTML file, got path='page.txt'\. Pass 'page.html'"),
+        ({"path": "page.txt"}, r"A report ends in .html or .htm or .md, got path='page.txt'\. Pass 'page.html'"),
         ({"path": ""}, r"path must be a file to write, got ''"),
         ({"path": "."}, r"\. is a folder"),
     ],

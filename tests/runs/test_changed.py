@@ -141,7 +141,7 @@ def test_runs_of_another_kind_are_refused(place):
 
 def test_runs_that_share_too_few_test_rows_are_refused(place, monkeypatch):
     said = refused(place, "short", "--drop", "person", rows=120)
-    assert "changes needs samples of at least 30 rows" in said
+    assert "changes needs 30 rows in each sample" in said
     call("run", place / "old.csv", *MODEL, "--drop", "person", "--out", place / "apart")
     monkeypatch.setattr("permgrad.runs.commands.report._LEAST_ROWS", 500)
     said = call_refused("report", place / "apart", "--against", place / "old")

@@ -141,7 +141,7 @@ def sensitive_columns(wanted: Any, rows: Rows) -> pd.DataFrame | None:
     names = [wanted] if isinstance(wanted, str) else wanted
     if isinstance(names, (list, tuple)) and (names is not wanted or len(names) != len(rows)):
         for name in names:
-            check_choice("column of sensitive=", name, () if rows.table is None else map(str, rows.table))
+            check_choice("column in sensitive", name, () if rows.table is None else map(str, rows.table))
         return rows.frame.rename(columns=str)[list(dict.fromkeys(names))].reset_index(drop=True)
     if isinstance(wanted, pd.DataFrame):
         check_rows("sensitive", wanted.index, len(rows))

@@ -78,7 +78,7 @@ class RowCells:
     # ---- arguments ---------------------------------------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:
         if name not in self.names:
-            raise unknown(f"A column in {argument}=", name, self.names)
+            raise unknown(f"column in {argument}", name, self.names)
         return self.names.index(name)
 
     def _missing(self, place: int, codes: MissingCodes) -> Floats:

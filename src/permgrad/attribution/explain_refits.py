@@ -53,6 +53,7 @@ from permgrad.base.errors import (
     error_in_words,
     keeping_warnings,
     refusing,
+    remedy_of,
     shown,
     turned,
     warn_first,
@@ -144,7 +145,7 @@ def explain_refits(
 
 def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explanation:
     """Explain a training procedure, as ``explain_refits``, a report and a run do."""
-    count = check_whole("refits", refits, f"pass at least {LEAST}, for example 10", least=LEAST)
+    count = check_whole("refits", refits, "pass for example 10", least=LEAST)
     check_whole("max_rows", max_rows, "pass for example 2000", least=100)
     seed = resolve_seed(arguments.random_state)
     tell_of_other_order(arguments.X, y=arguments.y, row_groups=arguments.row_groups)
@@ -271,8 +272,8 @@ class _Work:
         else:
             vars(model).update(seeds)
         which = f"{type(model).__name__} cannot be fitted on {len(trained)} of the {len(self.y)} rows"
-        hint = "Each refit sees a part of the rows. Check that the estimator accepts them."
-        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", hint=hint, code="PG032")):
+        hint = "It must be fitted on a part of the rows."
+        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", remedy_of(error, hint), "PG032")):
             model.fit(_safe_indexing(self.X, trained), self.y[trained])
         return model  # not what fit returns, which an object of the user's own may leave out
 

@@ -137,8 +137,8 @@ def check_rows(name: str, values: Any, rows: int, fix: str = "Pass the values of
         raise InputError(problem, hint=fix, code="PG007")
 
 
-def check_choice(kind: str, value: object, choices: Iterable[str]) -> None:
+def check_choice(kind: str, value: object, choices: Iterable[str], patterns: Iterable[str] = ()) -> None:
     """Refuse what is not one of some names, whatever it is: an array or a list as well."""
     names = list(choices)
     if not isinstance(value, str) or value not in names:
-        raise unknown(kind, value, names)
+        raise unknown(kind, value, names, patterns)

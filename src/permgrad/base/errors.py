@@ -31,7 +31,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         (("rmse",), ("squared_error", "neg_root_mean_squared_error")),
         (("logloss", "nll", "bce", "softmax"), ("cross_entropy", "log_loss", "neg_log_loss")),
         (("acc", "accuracy", "error"), ("accuracy", "zero_one")),
-        (("auc", "auroc", "rocauc"), ("roc_auc",)),
+        (("auc", "auroc", "rocauc", "roc"), ("roc_auc",)),
         (("auprc", "prauc", "ap"), ("average_precision",)),
         (("f1", "fscore"), ("macro_f1", "f1")),
         # models
@@ -270,7 +270,11 @@ def nearest(wanted: object, names: Iterable[str]) -> str | None:
     """Return the name that means the same or is most like another, whatever the capitals, or None if none is near."""
     known = {str(name).casefold(): str(name) for name in names}
     written = text_of(wanted).casefold()
-    begun = [name for name in known if len(written) > 2 and name.startswith(written)]
+    begun = [
+        name
+        for name in known
+        if (len(written) > 2 and name.startswith(written)) or (len(name) > 1 and written.startswith(f"{name}_"))
+    ]
     near = begun if len(begun) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.65)
     return synonym(wanted, known.values()) or (known[near[0]] if near else None)
 
@@ -283,11 +287,28 @@ def synonym(wanted: object, names: Iterable[str]) -> str | None:
 
 
 def error_in_words(error: BaseException) -> str:
-    """Return an error's type and text in one line, also where it cannot be printed."""
+    """Return an error's type and text in one line, also where it cannot be printed. Of a long one whole sentences."""
     text, name = "", type(error).__name__
     with suppress(Exception):  # the user's own error may not even be printed
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())
+    if len(text) > _MOST_WORDS:
+        text = text[:_MOST_WORDS]
+        whole = text.rpartition(". ")[0]
+        text = f"{whole}." if whole else f"{text.rpartition(' ')[0] or text}…"
     return f"{name}: {text}" if text else name
+
+
+#: What models of other libraries say of cells that they do not take, and what helps.
+_CELLS = (
+    (r"\bNaNs?\b|missing values", "Fill the missing cells, or pass a pipeline that does."),
+    (r"could not convert string|dtypes .*must be", "Write texts as numbers, or pass a pipeline that does."),
+)
+
+
+def remedy_of(error: BaseException, otherwise: str) -> str:
+    """Return what helps against an error that a model of another library raises for its rows."""
+    words = error_in_words(error)
+    return next((hint for said, hint in _CELLS if re.search(said, words)), otherwise)
 
 
 def one_line(error: BaseException) -> str:
@@ -295,8 +316,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-#: How many characters of a value a message shows.
-_SHOWN = 200
+#: How many characters of a value a message shows, and of another error's text.
+_SHOWN, _MOST_WORDS = 200, 300
 
 
 def text_of(value: object) -> str:
@@ -367,21 +388,25 @@ _NOUNS = (
 )
 
 
-def unknown(kind: str, wanted: object, choices: Iterable[str]) -> InputError:
+def unknown(kind: str, wanted: object, choices: Iterable[str], patterns: Iterable[str] = ()) -> InputError:
     """Build the error for a name that is not in a fixed list: with the one that is near, else with the list.
+
+    ``kind``: also with the argument that names it, as in ``"column in fixed"``. ``patterns``: what else there may be.
 
     Examples:
         >>> print(unknown("method", "kernel_shap", ["permutation", "shapley"]))
         No method 'kernel_shap'. Did you mean 'shapley'? [PG003]
-        >>> print(unknown("--loss", "x", ["brier", "quantile"]))
-        --loss must be one of 'brier', 'quantile', got 'x'. Choose one of these. [PG003]
+        >>> print(unknown("column in fixed", "ages", ["age", "dose"]))
+        fixed: no column 'ages'. Did you mean 'age'? [PG003]
+        >>> print(unknown("--space", "x", ["default", "paper"], ["FILE.json"]))
+        --space must be one of 'default', 'paper', FILE.json, got 'x'. [PG003]
     """
     names = list(choices)
     if (near := did_you_mean(wanted, names)) and isinstance(wanted, str):
-        problem = f"No {kind} {shown(wanted)}" if kind in _NOUNS else f"{kind} cannot be {shown(wanted)}"
+        noun, _, where = kind.partition(" in ")
+        problem = f"{where}: no {noun} {shown(wanted)}" if where else f"{kind} cannot be {shown(wanted)}"
+        problem = f"No {kind} {shown(wanted)}" if kind in _NOUNS else problem
         return InputError(problem, hint=near, code="PG003")
-    listed = ", ".join(repr(name) for name in names[:_LISTED])
-    if len(names) > _LISTED:
-        listed += f" … ({len(names)} in all)"
-    problem = f"{kind} must be one of {listed}, got {shown(wanted)}"
-    return InputError(problem, hint="Choose one of these.", code="PG003")
+    further = [f"… ({len(names)} in all)"] if len(names) > _LISTED else []
+    listed = ", ".join([*map(repr, names[:_LISTED]), *patterns, *further])
+    return InputError(f"{kind} must be one of {listed}, got {shown(wanted)}", code="PG003")

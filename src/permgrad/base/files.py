@@ -144,14 +144,15 @@ def why_missing(path: Path) -> str:
     return f"is a link to {os.fspath(path.readlink())!r}, where nothing is"
 
 
-def near_file(path: Path, others: Iterable[str] = ()) -> str:
+def near_file(path: Path, others: Iterable[str] = (), *, folder: bool = False) -> str:
     """Return ``"Did you mean 'x'?"`` for a file beside a missing one, or one of other names, else an empty string.
 
-    Endings are not compared, as all tables may have the same.
+    Endings are not compared, as all tables may have the same. ``folder``: a folder is missing.
     """
     names: list[str] = []
     with suppress(OSError):
-        names = [entry.name for entry in islice(path.parent.iterdir(), 1000) if entry.name != path.name]
+        beside = [entry for entry in islice(path.parent.iterdir(), 1000) if entry.name != path.name]
+        names = [entry.name for entry in beside if entry.is_dir() or not folder]
     near = [name for name in names if did_you_mean(path.stem, [Path(name).stem])]
     return did_you_mean(path.name, [*others, *near])
 

@@ -7,10 +7,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from permgrad.base.errors import InputError
-
-#: Numeric libraries crash on far more threads than this.
-_MOST_THREADS = 1024
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: Threads that have nothing to do look for work this often, then sleep. GNU's default is 300,000 times, several
 #: milliseconds, and Intel's 200 ms: on a busy machine they take the processor from the thread that they wait for.
@@ -29,9 +25,6 @@ def prepare_threads(threads: int | None) -> None:
 
     Without a number there are as many as processors are free. What the user's environment says stays.
     """
-    if threads is not None and not 1 <= threads <= _MOST_THREADS:
-        problem = f"--threads must be from 1 to {_MOST_THREADS}, got {threads}"
-        raise InputError(problem, hint="Leave it out for the default of the machine.", code="PG002")
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in _WAITING.items():
             os.environ.setdefault(name, value)

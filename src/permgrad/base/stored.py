@@ -67,7 +67,8 @@ def read_user_json(path: str | os.PathLike[str], what: str) -> Any:
     try:
         return parse_json(file.read_bytes(), names_once=True)
     except OSError as error:
-        raise InputError(f"Cannot read {what} {file}: {error}", hint="Correct the path.", code="PG010") from error
+        problem = f"Cannot read {what} {file}: {error.strerror or error}"
+        raise InputError(problem, hint="Correct the path.", code="PG010") from error
     except ValueError as error:
         problem = f"{what[0].upper()}{what[1:]} {file} is not valid JSON: {error}"
         raise InputError(problem, hint="Correct the file.", code="PG011") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -65,14 +66,15 @@ class _Commands(TyperGroup):
             if kind == "NoArgsIsHelpError":  # the help is the answer
                 error.show()
                 sys.exit(error.exit_code)
-            path = error.ctx.command_path if error.ctx else "permgrad"
+            path = error.ctx.command_path if error.ctx else " ".join(["permgrad", *sys.argv[1:2]])
             near = did_you_mean(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ())
             hint = f"{near} See '{path} --help'.".lstrip()
             problem = error.message if kind == "NoSuchOption" else error.format_message()
-            problem = problem.partition(", unable to parse")[0].replace("Input should be", "it must be").rstrip(".")
+            problem = problem.partition(", unable to parse")[0].rstrip(".")
+            problem = re.sub("Invalid value for '(.+)': Input should be a valid", r"\1 must be a valid", problem)
+            problem = re.sub("Invalid value for '(.+)': ", r"\1: ", problem)
             problem = problem.replace("Got unexpected extra argument(s)", "Unexpected further argument")
-            code = "PG002" if " than " in problem else _USAGE_CODES.get(kind, "PG001")
-            fail(str(InputError(problem, hint, code)))
+            fail(str(InputError(problem, hint, _USAGE_CODES.get(kind, "PG001"))))
             sys.exit(InputError.exit_code)
 
 
@@ -118,9 +120,9 @@ def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any
 
         def invoked(*, as_json: bool, quiet: bool, debug: bool, csv_formulas: str | None = None, **values: Any) -> None:
             with _plain_output(csv_formulas, quiet=quiet, debug=debug):
+                values = _checked(options, lists, values | {name: not values[name] for name in negated})
                 prepare_threads(values.get("threads"))
-                values |= {name: not values[name] for name in negated}
-                outcome = function(request(**_checked(options, lists, values)))
+                outcome = function(request(**values))
                 text = outcome.text
                 if as_json:
                     from permgrad.base.files import json_text, plain
@@ -171,14 +173,15 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
     flags = [*([option.short] if option.short else []), option.flag(name)]
     panel = option.panel or next((panel for panel, fields in PANELS.items() if name in fields), "Data")
-    facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel, "show_default": not option.named}
+    facts |= {"rich_help_panel": panel, "show_default": not option.named}
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
 
 
 def _checked(options: Mapping[str, Option], lists: Collection[str], values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a request: as tuples of those in ``lists``.
 
-    Unknown names are refused before anything heavy is imported, those in lists with commas by the command.
+    Unknown names, and numbers out of range, are refused before anything heavy is imported. Names in lists with commas
+    are refused by the command.
     """
     checked = dict(values)
     for name, option in options.items():
@@ -186,7 +189,7 @@ def _checked(options: Mapping[str, Option], lists: Collection[str], values: dict
         flag = option.flag(name).partition("/")[0]
         is_split = option.lists == "names"
         texts = tuple(values[name] or ()) if name in lists else (values[name],)
-        if option.choices and not (option.table or is_split):
+        if (option.choices or option.least is not None) and not (option.table or is_split):
             for text in texts:
                 option.check((option.positional and option.metavar) or flag, text)
         if name not in lists:
@@ -200,7 +203,7 @@ def _checked(options: Mapping[str, Option], lists: Collection[str], values: dict
 def named(text: str) -> str:
     """Return a name unchanged. Refuse an empty one (an unset variable): it would mean the current folder."""
     if not text:
-        raise typer.BadParameter("The name is empty. Pass a name, or a dot for the current folder")
+        raise typer.BadParameter("the name is empty")
     return text
 
 
@@ -262,7 +265,7 @@ def benchmark(request: requests.BenchmarkRequest) -> Outcome:
 
 @command(
     "permgrad compare patients.csv --target outcome",
-    "permgrad compare patients.csv --target outcome --models default,lightgbm,linear --cv 10",
+    "permgrad compare patients.csv --target outcome --models default,linear --cv 10",
 )
 def compare(request: requests.CompareRequest) -> Outcome:
     """Compare models on one table by cross-validation.
@@ -278,7 +281,7 @@ def compare(request: requests.CompareRequest) -> Outcome:
 
 @command(
     "permgrad counterfactuals permgrad-runs/patients-0 --row 17",
-    "permgrad counterfactuals permgrad-runs/patients-0 new.csv --row 3 --want well --fixed age --range dose=0..20",
+    "permgrad counterfactuals permgrad-runs/patients-0 new.csv --row 3 --want well",
 )
 def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     """Find what would have to differ in a row for a model to predict something else.

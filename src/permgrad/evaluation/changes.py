@@ -142,7 +142,7 @@ def changes(
 def changes_between(old: Arguments, new: Arguments) -> Changes:
     """Compare two samples of rows, which may have times, for one model."""
     with sparing(), full_float32():
-        requests = [_request(sample) for sample in (old, new)]
+        requests = [_request(sample, name) for sample, name in ((old, "old"), (new, "new"))]
         losses, guesses = zip(*map(_predicted, requests), strict=True)
     explained = [answer(sample) for sample in (old, new)]
     confidence = old.confidence
@@ -182,7 +182,7 @@ def _pair(name: str, value: Any) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
-def _request(arguments: Arguments) -> Request:
+def _request(arguments: Arguments, sample: str) -> Request:
     """Read the model and one sample of rows."""
     if isinstance(arguments.model.model, nn.Module):
         hint = "Pass a function that takes a table and returns the network's outputs."
@@ -192,10 +192,11 @@ def _request(arguments: Arguments) -> Request:
         raise InputError("changes needs the targets of both samples", hint=hint, code="PG005")
     request = build_request(arguments, None, "changes")
     units = request.units
-    if request.count < FEWEST or (units is not None and units.count < FEWEST_UNITS):
-        least = f"{FEWEST} rows, and {FEWEST_UNITS} groups or times where rows depend on each other"
-        among = "" if units is None else f" of {units.count} groups or times"
-        problem = f"changes needs samples of at least {least}, got {counted(request.count, 'row')}{among}"
+    few = request.count < FEWEST
+    if few or (units is not None and units.count < FEWEST_UNITS):
+        least = counted(*((FEWEST, "row") if few else (FEWEST_UNITS, "group")))
+        have = request.count if few or units is None else units.count
+        problem = f"changes needs {least} in each sample, and the {sample} one has {have}"
         raise InputError(problem, hint="Pass more rows.", code="PG013")
     return request
 

@@ -147,7 +147,7 @@ class OnnxPredictor:
         shape = self.inputs[0].shape
         if len(shape) == 2 and isinstance(shape[1], int) and shape[1] != frame.shape[1]:
             problem = f"The model takes {counted(shape[1], 'column')} without names, and the table has {frame.shape[1]}"
-            hint = "Leave the others out of the table, also the target, or name it with --option y=COL."
+            hint = "Leave the others out, also the target." if frame.shape[1] > shape[1] else "Add the others."
             raise InputError(problem, hint=hint, code="PG017")
         names = listed(list(frame.columns), show=repr)
         warn_user(f"The model has no column names, so the table's columns are used in their order ({names}).")

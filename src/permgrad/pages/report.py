@@ -215,7 +215,7 @@ def _check_arguments(
     if max_rows is not None and not _is_auto(max_rows):
         check_whole("max_rows", max_rows, "pass for example 1000, or None for all rows", least=2)
     if refits is not None:
-        check_whole("refits", refits, "pass at least 5, for example 10", least=5)
+        check_whole("refits", refits, "pass for example 10", least=5)
         if train is None:
             problem = "refits= trains on the training rows"
             yield problem, "Pass train=(X_train, y_train) too.", "PG005"
@@ -284,7 +284,7 @@ def _check_target(target: Path, overwrite: bool, flag: str, endings: Sequence[st
     if target.is_dir():
         yield f"{target} is a folder", f"Pass a file, such as {target / 'report.html'}.", "PG050"
     if target.suffix.lower() not in endings:
-        problem = f"A report is an HTML file, got path={os.fspath(target)!r}"
+        problem = f"A report ends in {' or '.join(endings)}, got path={os.fspath(target)!r}"
         yield problem, f"Pass {os.fspath(target.with_suffix('.html'))!r}.", "PG001"
     if target.exists() and not overwrite:
         yield f"{target} exists", f"Choose another path, or pass {flag}.", "PG050"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import unknown
+from permgrad.base.errors import InputError, unknown
 
 Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression", "counts")
@@ -85,11 +86,18 @@ class Option:
         return self.name or f"--{field.replace('_', '-')}"
 
     def check(self, flag: str, value: Any) -> None:
-        """Refuse a value that is none of the choices."""
+        """Refuse a value that is none of the choices, and a number that is too low or too high."""
+        if value is None:
+            return
+        if self.least is not None and not self.least <= value <= (self.most or math.inf):
+            rule = f"at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
+            raise InputError(f"{flag} must be {rule}, got {value}", code="PG002")
         value = split_preset(value)[0] if self.branches else value
-        patterns = [re.sub("[A-Z]+", ".+", re.escape(choice)) for choice in self.choices]
-        if patterns and value is not None and not any(re.fullmatch(pattern, str(value)) for pattern in patterns):
-            raise unknown(flag, value, self.choices)
+        patterns = [choice for choice in self.choices if re.search("[A-Z]", choice)]
+        names = [choice for choice in self.choices if choice not in patterns]
+        fits = any(re.fullmatch(re.sub("[A-Z]+", ".+", re.escape(pattern)), str(value)) for pattern in patterns)
+        if names and str(value) not in names and not fits:
+            raise unknown(flag, value, names, patterns)
 
 
 def option(text: str, default: Any, metavar: str | None = None, /, **facts: Any) -> Any:

@@ -64,15 +64,12 @@ _TABLE = "CSV, Excel or Parquet file, or named data set (permgrad datasets list)
 _SHEET = "Sheet of Excel files (default: the first)."
 _OPEN = "Open the report in a browser."
 _GROUPS = 'JSON of columns that act as one: {"name": ["column", ...]}; none: not even copies.'
-#: Options of a run that exclude each other, and what the hint adds.
+#: Options of a run that exclude each other.
 _EXCLUSIVE = (
-    ("refits", "time_limit", ""),
-    *(
-        (column, other, " ({} counts each row once)")
-        for column, others in (("weight", ("cost", "sensitive", "refits")), ("offset", ("sensitive", "refits")))
-        for other in others
-    ),
-    ("row_group", "time", ""),
+    ("refits", "time_limit"),
+    *(("weight", other) for other in ("cost", "sensitive", "refits")),
+    *(("offset", other) for other in ("sensitive", "refits")),
+    ("row_group", "time"),
 )
 
 
@@ -81,7 +78,7 @@ class ThreadedRequest:
     """The arguments of every command that computes something."""
 
     threads: int | None = option(
-        "Threads to compute with (default: as the machine is set).", None, changes_result=False
+        "Threads to compute with (default: as the machine is set).", None, least=1, most=1024, changes_result=False
     )
 
 
@@ -162,7 +159,7 @@ class SplitRequest(TableRequest):
     def _encoder(self, *, of_images: bool) -> str | None:
         for name in self.encoder:
             if not Path(name).is_dir():
-                check_choice("--encoder", name, (*TEXT_ENCODERS, *IMAGE_ENCODERS, "a folder of one of texts"))
+                check_choice("--encoder", name, (*TEXT_ENCODERS, *IMAGE_ENCODERS), ["FOLDER"])
         found = [name for name in dict.fromkeys(self.encoder) if (name in IMAGE_ENCODERS) is of_images]
         if len(found) > 1:
             problem = f"--encoder {found[0]} and --encoder {found[1]} read the same columns"
@@ -231,11 +228,10 @@ class RunRequest(SplitRequest):
             yield problem, did_you_mean(self.device, names, "Pass cpu, or leave it out."), "PG064"
         # These refuse what cannot be read.
         _ = self.seconds_at_most, self.rows_at_most, self.kinds, self.weighed, self.text_encoder, self.image_encoder
-        for one, other, beside in _EXCLUSIVE:
+        for one, other in _EXCLUSIVE:
             if getattr(self, one) and getattr(self, other):
                 problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
-                hint = f"Leave one of them out{beside.format(options[other].flag(other))}."
-                yield problem, hint, "PG006"
+                yield problem, "Leave one of them out.", "PG006"
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"

@@ -188,7 +188,7 @@ def get_space(name: str) -> Space:
     """Return a space by its name, or from the JSON file that ``name`` is the path of."""
     if isinstance(name, str) and name.endswith(".json"):
         return read_space(name)
-    check_choice("space", name, [*spaces, "a path ending in .json"])
+    check_choice("space", name, spaces, ["FILE.json"])
     return spaces.get(name)()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,14 +107,16 @@ def test_by_modality_sums_additive_and_names_the_call_for_others():
     assert summed.names == ("table",)
     np.testing.assert_allclose(summed.values[:, 0], local.values.sum(axis=1))
     np.testing.assert_allclose(summed.parts["image"][:, 0], local.parts["image"].sum(axis=1))
-    with pytest.raises(InputError, match='groups="modality"'):
+    with pytest.raises(InputError, match="Its features are of one modality"):
         make_global().by_modality()
+    with pytest.raises(InputError, match=r"Call pg.explain\(model, X, y, method='permgrad', groups='modality'\)"):
+        replace(make_global(), modality=("image", "table")).by_modality()
 
 
 def test_ranking_puts_undefined_last():
     assert make_global().ranking() == ["a", "b"]
     assert make_global().ranking("yes") == ["a", "b"]
-    with pytest.raises(InputError, match="output must be one of"):
+    with pytest.raises(InputError, match="target must be one of"):
         make_global().ranking("nope")
 
 

@@ -147,7 +147,7 @@ def test_the_ranking_of_an_output(output):
 
 @pytest.mark.parametrize("output", [2, -1, True, "maybe"])
 def test_outputs_that_are_not_there(output):
-    with pytest.raises(pg.InputError, match="output must be one of"):
+    with pytest.raises(pg.InputError, match="target must be one of"):
         local().ranking(output)
 
 

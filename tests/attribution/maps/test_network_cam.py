@@ -340,7 +340,7 @@ def test_maps_can_be_left_out():
             lambda: nn.Linear(4, 2),
             (ROWS, 4),
             {},
-            r"needs an image input that enters a convolution .*, got input \(6, 4\)",
+            r"needs an image that enters a convolution .*, got input \(6, 4\)",
         ),
         (
             lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 2)),
@@ -403,6 +403,6 @@ def test_what_keeps_the_padding_of_a_row_is_no_picture():
     ids = torch.randint(1, 9, (5, 6))
     ids[2:, 4:] = 0
     rows = {"ids": ids, "attention_mask": (ids > 0).long()}
-    with pytest.raises(pg.InputError, match="There is no image") as refusal:
+    with pytest.raises(pg.InputError, match="gradcam needs an image") as refusal:
         pg.explain(pg.Model(Text(), returns="logits", hold="attention_mask"), rows, method="gradcam", progress=False)
     assert "ids (5, 6), attention_mask (5, 6). Choose" in str(refusal.value)

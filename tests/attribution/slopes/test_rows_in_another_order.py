@@ -127,7 +127,7 @@ def test_values_of_a_layer_in_another_order_are_refused(method: str, options: di
     image = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(_Ranked(ranks=True)(image), _Ranked(ranks=False)(image))
     assert np.ptp(_explained(_Ranked(ranks=False), image, method, **options), axis=0).max() > 0
-    with pytest.raises(InputError, match="rows have another order or other neighbours"):
+    with pytest.raises(InputError, match="rows have another order than in its inputs"):
         _explained(_Ranked(ranks=True), image, method, **options)
     # Rows that are in order already are no others, and a single one has no order.
     alone = [_explained(_Ranked(ranks=True), image[:1], method, **options) for _ in range(2)]

@@ -412,9 +412,9 @@ def test_wrong_columns_are_refused_as_scikit_learn_does():
         ),
     ):
         encoder.transform(BLOCKS.rename(columns={"wind": "more"}))
-    with pytest.raises(InputError, match="X has 2 features, but TableEncoder is expecting 6 features as input"):
+    with pytest.raises(InputError, match="X has 2 features, but TableTransformer is expecting 6 features as input"):
         encoder.transform([[1, 2]])
-    with pytest.raises(InputError, match=r"This TableEncoder is not fitted. Call fit first"):
+    with pytest.raises(InputError, match=r"This TableTransformer is not fitted. Call fit first"):
         TableEncoder().transform(BLOCKS)
     with pytest.raises(InputError, match=r"Column 'age' must be numeric, but holds 'old' in row 2. Correct the cell"):
         encoder.transform(BLOCKS.assign(age=["1", "2", "old", "4"]))

@@ -124,7 +124,7 @@ WRONG = {
     "way": (("--direction", "age=sideways"), "--direction must be one of 'up', 'down', got 'sideways'."),
     "way of texts": (("--direction", "job=up"), "direction needs numbers or dates"),
     "share": (("--want", ">50=much"), "want must be a pair of numbers"),
-    "count": (("--count", 0), "Invalid value for '--count'"),
+    "count": (("--count", 0), "--count must be from 1 to 100, got 0"),
     "place": (("--out", "found.html"), "Alternatives are written as CSV, got --out found.html."),
 }
 

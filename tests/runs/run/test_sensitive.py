@@ -162,8 +162,8 @@ def test_a_report_of_numbers_and_dependent_rows(fitted):
 @pytest.mark.parametrize(
     ("sensitive", "problem"),
     [
-        ("sex", "column of sensitive= must be one of 'income', 'age'"),
-        (["age", "sex"], "column of sensitive= must be one of"),
+        ("sex", "column in sensitive must be one of 'income', 'age'"),
+        (["age", "sex"], "column in sensitive must be one of"),
         (np.zeros(5), "sensitive must have one value for each of the 400 rows"),
         (pd.DataFrame({"a": [1, 2]}), "sensitive must have one value for each of the 400 rows"),
     ],

@@ -225,7 +225,7 @@ def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
     folder.mkdir()
     pd.read_csv(table).to_parquet(folder / "rows.parquet")
     cases = [
-        ((table, "--target", "ill", "--trials", 0), 2, "for '--trials': it must be greater than or equal to 1"),
+        ((table, "--target", "ill", "--trials", 0), 2, "--trials must be at least 1, got 0"),
         ((table, "--target", "ill", "--space", "papr"), 2, "Did you mean 'paper'?"),
         ((table, "--target", "il"), 2, "--target il: no such column. Did you mean 'ill'?"),
         ((table,), 2, "Missing --target. Which column"),

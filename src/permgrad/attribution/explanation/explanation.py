@@ -93,8 +93,8 @@ class Explanation(Numbers):
 
     def __repr__(self) -> str:
         rows = f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
-        players = {"modality": "modalities"}.get(self.level, f"{self.level}s")
         single = int((self.order == 1).sum())
+        players = "modalities" if self.level == "modality" and single != 1 else f"{self.level}{'s' * (single != 1)}"
         interactions = counted(len(self.names) - single, "interaction")
         names = f"{single} {players}" if single == len(self.names) else f"{single} {players} and {interactions}"
         names = names if single or not self.members else interactions
@@ -407,10 +407,11 @@ class Explanation(Numbers):
         """Refuse values that no sum over a modality's features means something for."""
         if self.method == MIXED:
             problem = "by_modality cannot sum these values: each modality was explained by a different method"
-            yield problem, 'Call pg.explain(model, X, y, groups="modality").', "PG004"
+            yield problem, "Call pg.explain(model, X, y, groups='modality').", "PG004"
         if not self.additive:
             problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
-            yield problem, f'Call pg.explain(model, X, y, method={self.method!r}, groups="modality").', "PG004"
+            call = f"Call pg.explain(model, X, y, method={self.method!r}, groups='modality')."
+            yield problem, call if len(set(self.modality)) > 1 else "Its features are of one modality.", "PG004"
         if self.members and (self.order > 1).all():
             problem = "by_modality sums features, and these are interactions of several"
             yield problem, "Call it on the explanation that these were chosen from.", "PG004"

@@ -163,7 +163,7 @@ class Numbers:
             return int(target)
         if text_of(target) in self.outputs:
             return self.outputs.index(text_of(target))
-        raise unknown("output", target, self.outputs)
+        raise unknown("target", target, self.outputs)
 
 
 def tests_of(numbers: Numbers) -> Floats:

@@ -280,8 +280,7 @@ def _refuse_other_axes(listener: Listener, probe: _Probe, call: Call, value: Ten
     sides = zip(cells[1:], size, strict=True) if len(cells) == 1 + len(size) else ()
     if turned or any(lines > 1 == side for lines, side in sides):
         raise InputError(
-            f"The network makes another image of {name!r} (a spectrogram, frequencies), and a map {cells} of it has no "
-            f"places in {name!r} {size}",
+            f"The network makes another image of {name!r}, such as a spectrogram, which a map {cells} would be of",
             hint=MADE_INSIDE,
             code="PG034",
         )
@@ -306,8 +305,8 @@ def _with_views(
     pairs = itertools.pairwise(ends[call][along[0]] for call in ordered) if along else ()
     if len(along) > 1 or any(one[1] >= other[0] for one, other in pairs):
         raise InputError(
-            f"The network runs layer {read.call.layer!r} for parts of {name!r} that overlap, or differ in several "
-            "directions, and a class activation map would show the last one alone",
+            f"The network runs layer {read.call.layer!r} for parts of {name!r} one after the other, and a map would "
+            "show the last one alone",
             hint="Choose method='integrated_gradients', or pass all parts through it at once",
             code="PG034",
         )
@@ -414,8 +413,7 @@ def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Ten
 
 def _lies_elsewhere(name: str, read: Place) -> InputError:
     return InputError(
-        f"Cannot tell where in {name!r} a class activation map of layer {str(read)!r} lies: its cells are not a grid "
-        "over the input, or parts of the input change cells in other places",
+        f"Cannot tell where in {name!r} a class activation map of layer {str(read)!r} lies",
         hint="Pass layer= with the name of an earlier layer, or choose method='integrated_gradients'",
         code="PG034",
     )
@@ -427,9 +425,8 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
     shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(names, request.inputs, strict=False))
     if not images:
         return InputError(
-            "There is no image: gradcam needs an image input that enters a convolution or is cut into patches, (rows, "
-            f"height, width) or (rows, channels, height, width), got {shapes}",
-            hint=f"Choose method='integrated_gradients', 'deeplift' or 'permutation'. {MADE_INSIDE}",
+            f"gradcam needs an image that enters a convolution or is cut into patches, got {shapes}",
+            hint="Choose method='integrated_gradients' or 'permutation'",
             code="PG034",
         )
     inputs = " or ".join(repr(names[place]) for place in images)
@@ -437,10 +434,8 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
         problem = f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {inputs}"
         return InputError(problem, hint="Name a layer of its encoder", code="PG037")
     return InputError(
-        "There is no map: gradcam reads the last value with spatial extent, and the network calls no Conv1d or Conv2d "
-        f"layer on {inputs} and makes no tokens of its patches",
-        hint="Pass layer= with the name of a layer whose value is (rows, channels, height, width), or choose "
-        "method='integrated_gradients', 'deeplift' or 'permutation'",
+        f"gradcam finds no convolution of {inputs} and no tokens of its patches",
+        hint="Pass layer= with the name of a layer whose value is (rows, channels, height, width)",
         code="PG034",
     )
 
@@ -493,11 +488,10 @@ class CalledMaps:
                 value, count = listener.values[call], len(outputs)
                 if len(value) != place.copies * count or (place.layout is None and value.ndim not in (3, 4, 5)):
                     raise InputError(
-                        "A class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
-                        f"channels, length), got {tuple(value.shape)} from layer {place.call.layer!r} for "
-                        f"{counted(count, 'row')}",
-                        hint="Pass layer= with the name of a convolution that sees all rows at once, or of a block "
-                        "whose values are tokens, or choose method='integrated_gradients'",
+                        "A class activation map needs a layer whose value is (rows, channels, height, width), got "
+                        f"{tuple(value.shape)} from layer {place.call.layer!r} for {counted(count, 'row')}",
+                        hint="Pass layer= with the name of a convolution or of a block of tokens, or choose "
+                        "method='integrated_gradients'",
                         code="PG037",
                     )
             activations = [listener.values[call] for _, call in calls]

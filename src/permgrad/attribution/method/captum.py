@@ -14,7 +14,7 @@ from torch.nn import functional
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.segments import ImageShape, image_shape
 from permgrad.attribution.replace.coalitions import Blend
-from permgrad.attribution.request import Method, Request, Scope, methods
+from permgrad.attribution.request import Method, Request, Scope
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
@@ -54,8 +54,8 @@ class CaptumMethod(Method):
         if isinstance(attribution, type) or not callable(getattr(attribution, "attribute", None)):
             shown = attribution.__name__ if isinstance(attribution, type) else type(attribution).__name__
             raise InputError(
-                f"method must be a name ({', '.join(methods)}), one of pg.methods, a Captum attribution object or a "
-                f"dict of them by input, got {shown}",
+                f"method must be a name, one of pg.methods, a Captum attribution object or a dict of them by input, "
+                f"got {shown}",
                 hint="Pass for example method='permgrad' or captum.attr.IntegratedGradients(net).",
                 code="PG001",
             )

@@ -77,7 +77,7 @@ class IntegratedGradients(Configured):
         """Compute the explanation."""
         options = request.options
         for name, least in (("references", 1), ("max_steps", 2)):
-            check_whole(name, options[name], "pass such a number", least=least)
+            check_whole(name, options[name], "leave it out", least=least)
         if options["tolerance"] is not None:
             check_number("tolerance", options["tolerance"], "pass for example 0.002")
         if options["steps"] is not None:

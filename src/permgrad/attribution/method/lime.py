@@ -261,7 +261,7 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         "neighbourhood": neighbourhood,
         # With as few coalitions as players, the fit would always be perfect.
         "samples": check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3),
-        "kernel_width": check_number("kernel_width", width, "pass such a number", above_zero=True),
+        "kernel_width": check_number("kernel_width", width, "pass for example 1.0", above_zero=True),
         "ridge": options["ridge"],
     }
 

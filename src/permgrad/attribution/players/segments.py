@@ -267,7 +267,7 @@ def _by_input(
             problem = "segments= cuts images, and none of the inputs is an image"
             raise InputError(problem, hint="Leave it out", code="PG004")
     for name in segments:
-        check_choice("input in segments=", name, names)
+        check_choice("input in segments", name, names)
         if name not in images:
             raise InputError(f"segments= cuts images, and {name!r} is not an image", hint="Leave it out", code="PG039")
     return dict(segments)

@@ -128,8 +128,8 @@ def _users_rows(request: Request, rows: Any) -> Reference:
 
 def _unknown(request: Request, choice: Any) -> InputError:
     if request.subject.encoded_names:
-        return unknown("baseline", choice, (*REFERENCES, "class:<label>", "a table of rows"))
-    return unknown("baseline", choice, ("auto", *REFERENCES, "rows in the form of the inputs"))
+        return unknown("baseline", choice, REFERENCES, ["class:<label>", "a table of rows"])
+    return unknown("baseline", choice, ("auto", *REFERENCES), ["rows in the form of X"])
 
 
 def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
@@ -145,7 +145,7 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     if needed:
         raise InputError(f"A reference class needs {needed}", hint=hint, code="PG006")
     names = list(subject.outputs.class_names)
-    check_choice("reference class", text_of(label), names)
+    check_choice("class in baseline", text_of(label), names)
     position = names.index(text_of(label))
     chosen = np.flatnonzero(classes == position)
     if not len(chosen):

@@ -27,7 +27,7 @@ from permgrad.attribution.subject.soundness import PREDICTOR, check_row_independ
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import as_numbers
-from permgrad.base.errors import Fault, InputError, counted, error_in_words, listed, refusing, turned, warn_user
+from permgrad.base.errors import Fault, InputError, error_in_words, listed, refusing, remedy_of, turned, warn_user
 from permgrad.base.late import pd
 from permgrad.models.devices import on_users_device
 from permgrad.models.undisturbed import seeded
@@ -262,14 +262,7 @@ class PredictorSubject(Subject):
     def forward(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Tensor:
         """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed."""
         rows = len(tensors[0])
-
-        def failed(error: Exception) -> InputError:
-            hint = "It must accept rows of the table with cells of other rows"
-            if self.width is None:
-                hint = "These are the inputs unchanged: pass the columns that the predictor was fitted on"
-            return InputError(f"The predictor failed on {counted(rows, 'row')}: {error_in_words(error)}", hint, "PG032")
-
-        with turned(failed, memory=True):
+        with turned(self._refused, memory=True):
             table = self.form.write(tensors[0])
             with on_users_device():
                 returned = self.call.function(table if names is None else self.form.library.rename(table, names))
@@ -281,6 +274,16 @@ class PredictorSubject(Subject):
             # What is no probability at all stays, and is refused by whoever reads it.
             numbers = np.where((numbers >= 0) & (numbers <= 1), numbers.clip(_LEAST, 1 - _LEAST), numbers)
         return torch.from_numpy(numbers if self.column is None else numbers[:, [self.column]])
+
+    def _refused(self, error: Exception) -> InputError:
+        """Return a predictor's error with what helps: of the rows as they are passed, or of cells in other rows."""
+        hint = "It must accept rows of the table with cells of other rows."
+        if self.width is None:
+            fitted, kind = fitted_names(self.predictor), "a data frame" if self.form.named else "an array"
+            hint = f"It gets X as passed, {kind}: pass rows as it takes them."
+            if fitted and fitted != self.form.names:
+                hint = f"It was fitted on the columns {listed(fitted, show=repr)}, in this order."
+        return InputError(f"Your model refused the rows: {error_in_words(error)}", remedy_of(error, hint), "PG032")
 
     def _as_numbers(self, returned: Any, rows: int) -> Floats:
         """Return what the predictor returned as numbers ``(rows, K)``, or refuse it."""

@@ -145,10 +145,8 @@ def check_order(values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor
 def out_of_order() -> InputError:
     """Return the error of values that would be given to other rows."""
     return InputError(
-        "Inside the network rows have another order or other neighbours than in its inputs, so that values there "
-        "would be given to other rows",
-        hint="Leave rows in their order in its forward (pack_padded_sequence takes enforce_sorted=False), or choose "
-        "method='permutation' or 'shapley' without layer=",
+        "Inside the network rows have another order than in its inputs, so values there would be given to other rows",
+        hint="Leave rows in their order in its forward (pack_padded_sequence takes enforce_sorted=False)",
         code="PG033",
     )
 
@@ -207,8 +205,8 @@ HALF = (torch.float16, torch.bfloat16)
 
 #: Of which rows: where they are named, what the broken ones are called, and what can be done.
 _ROWS = {
-    "explained": ("", "", "check those rows"),
-    "background": (" for the background", "", "check the rows of background="),
+    "explained": ("", "", "check those rows for missing cells"),
+    "background": (" for the background", "", "check the rows of background= for missing cells"),
     "between": (
         " also for rows that take values from others",
         "such ",

@@ -89,7 +89,7 @@ def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
     check_kind("hold=", hold, (Iterable, NoneType), "a list of names of inputs", fix)
     wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
     for name in wanted:
-        check_choice("input in hold=", name, names)
+        check_choice("input in hold", name, names)
     return wanted
 
 

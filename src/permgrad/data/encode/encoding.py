@@ -381,13 +381,13 @@ class TableEncoder:
 
     def _checked(self, X: Any) -> pd.DataFrame:
         if not hasattr(self, "slots_"):
-            raise InputError("This TableEncoder is not fitted", hint="Call fit first.", code="PG030")
+            raise InputError("This TableTransformer is not fitted", hint="Call fit first.", code="PG030")
         frame = as_frame(X, allow_empty=True)
         if not hasattr(X, "columns") and not isinstance(X, Mapping):
             if frame.shape[1] != self.n_features_in_:
                 problem = (
-                    f"X has {frame.shape[1]} features, but TableEncoder is expecting {self.n_features_in_} features "
-                    "as input"
+                    f"X has {frame.shape[1]} features, but TableTransformer is expecting {self.n_features_in_} "
+                    "features as input"
                 )
                 raise InputError(problem, hint="Pass the columns of training in their order.", code="PG017")
             frame.columns = pd.Index(self.feature_names_in_, dtype=object)

@@ -81,9 +81,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ``(height, width, channels)`` of the columns as they stand, an object with the layout protocol, a fitted
             TINTOlib method, or a callable ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more room.
-        kinds: columns whose kind is known, as ``TableEncoder`` takes them.
-        na: codes that stand for missing values, as ``TableEncoder`` takes them.
-        groups: columns that act as one feature, as ``TableEncoder`` takes them. None: of a table with names, columns of
+        kinds: columns whose kind is known, as ``TableTransformer`` takes them.
+        na: codes that stand for missing values, as ``TableTransformer`` takes them.
+        groups: columns that act as one, as ``TableTransformer`` takes them. None: of a table with names, columns of
             0 and 1 that encode one variable (``color=red``, ``color=blue``) and columns that repeat another. ``{}``:
             each column is a feature.
         image_encoder: what turns images into vectors: ``"efficientnet-lite0"`` (extra ``vision``), a
@@ -116,7 +116,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         class_weights_ (array): each class's weight in the loss.
         calibration_ (Calibration): turns outputs into probabilities.
         module_ (HybridNetwork): the network in eval mode.
-        preprocessor_ (TableEncoder): the table's encoder.
+        preprocessor_ (TableTransformer): the table's encoder.
         renderer_ (Renderer): draws the images. None without the image branch.
         order_ (Order): what the test for an order of the columns found. None where it was not asked.
         branches_ (dict): for ``"trees"`` and ``"linear"``, where they were tried, ``kept``, ``label`` (of the library),

@@ -54,8 +54,7 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     except (ValueError, TypeError) as error:
         # The sentence stands as it is, because users of scikit-learn look for it.
         fix = "a table of rows and columns" if reset else "the columns that the model was trained on, in their order"
-        problem = f"X must be a table of numbers or text, as in fit: {error}"
-        raise InputError(problem, hint=f"Pass {fix}.", code="PG017") from error
+        raise InputError(str(error).strip(), hint=f"Pass {fix}.", code="PG017") from error
     if is_frame and (reset or hasattr(estimator, "feature_names_in_")):
         return X
     if is_frame:

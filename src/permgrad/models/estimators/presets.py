@@ -173,7 +173,7 @@ def get_preset(preset: Any) -> Preset:
             problem = f"Preset file {preset} must hold a JSON object, got {type(content).__name__}"
             raise InputError(problem, hint="See Preset.to_dict() for an example.", code="PG011")
         return preset_from_dict(content, str(preset))
-    check_choice("preset", preset, [*presets, "a path ending in .json"])
+    check_choice("preset", preset, presets, ["FILE.json"])
     return presets.get(preset)
 
 

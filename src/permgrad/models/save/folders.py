@@ -83,8 +83,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        problem = f"A model's folder holds {DESCRIPTION}, {ARRAYS} and {WEIGHTS}, but {path} does not exist"
-        raise InputError(problem, hint="Check the path or save the model again.", code="PG010") from None
+        problem = f"The folder {path.parent} has no {path.name}, so it is no complete model"
+        raise InputError(problem, hint="Check the path, or save the model again.", code="PG010") from None
     except OSError as error:
         problem = f"Cannot read {path}: {error.strerror or error}"
         raise EnvironmentProblem(problem, hint="Check the path and its permissions.", code="PG062") from error
@@ -93,14 +93,13 @@ def _read(path: Path) -> bytes:
 def read_description(source: Path) -> dict[str, Any]:
     """Return the description of a model's folder. Refuse what is none, or of another version."""
     if not source.is_dir():
-        raise InputError(f"{source} is not a folder", hint="Pass the folder that save() wrote.", code="PG010")
+        raise InputError(f"{source} is not a folder", hint="Pass the folder of a model or of its run.", code="PG010")
     path = source / DESCRIPTION
-    try:
+    with turned(lambda error: damaged(path, f"it is no complete JSON ({error})"), ValueError):
         description = parse_json(_read(path))
-    except ValueError as error:
-        raise damaged(path, f"it is no complete JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
-        raise InputError(f"{path} does not describe a permgrad model", "Pass the folder that save wrote.", "PG052")
+        problem = f"{path} does not describe a permgrad model"
+        raise InputError(problem, hint="Pass the folder of a model or of its run.", code="PG052")
     version = description.get("version")
     if version not in (FORMAT_VERSION, OTHERS_VERSION):
         is_older = isinstance(version, int) and version < FORMAT_VERSION

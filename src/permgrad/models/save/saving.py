@@ -82,7 +82,7 @@ def _checked_encoders(encoders: Any) -> dict[str, Any]:
     example = "Pass for example encoders={'text': function}."
     check_kind("encoders", encoders, (Mapping, NoneType), "None or a mapping", example)
     for name in encoders or {}:
-        check_choice("a name in encoders", name, _ENCODERS)
+        check_choice("encoder in encoders", name, _ENCODERS)
     return {name: value for name, value in (encoders or {}).items() if value is not None}
 
 

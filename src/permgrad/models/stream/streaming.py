@@ -147,7 +147,7 @@ def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
     check_kind("validation", validation, (str, os.PathLike), "None or the path of a Parquet file or folder", fix)
     table = open_partitioned(validation, rows_per_part=_ROWS_PER_PART)
     for name in (*source.features, source.target):
-        check_choice(f"column of {os.fspath(Path(validation))!r}", name, table.columns)
+        check_choice(f"column in {os.fspath(Path(validation))!r}", name, table.columns)
     weight = source.weight if source.weight in table.columns else None
     return _source(table, source.features, source.target, weight, 1.0, source.seed)
 

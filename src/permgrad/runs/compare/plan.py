@@ -18,7 +18,7 @@ from permgrad.attribution.model import Model as ReadModel
 from permgrad.attribution.model import as_model
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_names, check_rows, is_whole
-from permgrad.base.errors import Fault, InputError, by_count, counted, did_you_mean, refusing, shown
+from permgrad.base.errors import Fault, InputError, by_count, counted, refusing, shown, unknown
 from permgrad.base.random import derive_seed
 from permgrad.data.read.cells import Code, as_frame
 from permgrad.data.types.as_one import columns_as_one
@@ -82,7 +82,7 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
             raise InputError(f"Model {name!r} is named twice", hint="Leave one out.", code="PG008")
     if len(models) < 2:
         problem = f"A comparison needs at least 2 models, got {repr(names[0]) if names else 'none'}"
-        raise InputError(problem, hint="Name more, as in --models default,lightgbm.", code="PG005")
+        raise InputError(problem, hint="Name more, such as default and lightgbm.", code="PG005")
     check_available(model.name for model in models if model.kind == "baseline" and model.estimator is None)
     return models
 
@@ -125,12 +125,7 @@ def _parse(name: str) -> Model:
         return Model(name, label, "network", preset)
     if name in baselines:
         return Model(name, baselines.get(name).label, "baseline")
-    names = [*presets, *baselines]
-    problem = (
-        f"A model must be a preset ({', '.join(list(presets))}, or a path ending in .json) or a baseline "
-        f"({', '.join(list(baselines))}), got {shown(name)}"
-    )
-    raise InputError(problem, hint=did_you_mean(name, names), code="PG003")
+    raise unknown("model", name, [*presets, *baselines], ["FILE.json"])
 
 
 # ---- the complete request --------------------------------------------------------------------------------------------
@@ -179,8 +174,8 @@ def read_cv(cv: int | str) -> tuple[int, int]:
     written = re.fullmatch(r"(\d+)(?:x(\d+))?", str(cv)) if is_whole(cv) or isinstance(cv, str) else None
     folds, repeats = (0, 0) if written is None else (int(written[1]), int(written[2] or 1))
     if folds < 2 or repeats < 1:
-        problem = f"cv must be a number of at least 2 folds, also with repeats as in '5x3', got {shown(cv)}"
-        raise InputError(problem, hint="For example: 5, or 5x3.", code="PG002")
+        problem = f"cv must be at least 2 folds, as in 5 or 5x3, got {shown(cv)}"
+        raise InputError(problem, hint="5x3 divides three times.", code="PG002")
     return folds, repeats
 
 

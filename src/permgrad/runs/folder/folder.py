@@ -169,7 +169,7 @@ def finished_record(path: Path) -> dict[str, Any]:
     if record is None:
         what = "has no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
         problem = f"{path} {what}, so it is not a run's folder"
-        raise InputError(problem, hint=near_file(path) or "Pass the folder of permgrad run.", code="PG010")
+        raise InputError(problem, hint=near_file(path, folder=True) or "Pass the folder of permgrad run.", code="PG010")
     missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
     if missing:
         problem = f"Stage {missing[0]!r} is not finished in {path}"

@@ -46,7 +46,7 @@ def no_such_file(source: str | Path, role: str, names: Collection[str] = ()) -> 
 
     path = Path(source)
     what = "is a folder" if path.is_dir() else why_missing(path)
-    sets = f" Named data sets: {', '.join(names)}." if names else ""
+    sets = f" Named data sets: {', '.join(names)}." if names and not path.suffix else ""
     if path.is_dir() and (path / "run.json").is_file():
         return InputError(f"{os.fspath(path)!r} is the folder of a run", f"Run: permgrad report {path}", "PG010")
     problem = f"The {role} file {os.fspath(path)!r} {what}"
@@ -59,7 +59,7 @@ def find_column(name: str, names: Sequence[str], role: str) -> None:
         return
     fix = did_you_mean(name, names, f"Columns: {listed(names, 8)}.")
     if {part.strip() for part in name.split(",")} <= {*names}:
-        fix = "Name one column. An option for several is repeated, such as --drop a --drop b."
+        fix = f"Name one column in each {role}."
     if len(names) == 1:
         fix += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
     where = f"Column {name!r} ({role})"
@@ -77,8 +77,10 @@ def check_model(folder: Path) -> Iterator[Fault]:
 
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        problem = f"The model folder {folder} {what}"
-        hint = near_file(folder) or "Pass a run's folder, such as permgrad-runs/heloc-0."
+        is_file = bool(folder.suffix) and not folder.exists()
+        problem = f"The model {'file' if is_file else 'folder'} {folder} {what}"
+        usual = "Check the path." if is_file else "Pass a run's folder, such as permgrad-runs/heloc-0."
+        hint = near_file(folder, folder=not is_file) or usual
         yield problem, hint, "PG010"
     if read_record(folder) is not None and not (folder / "model").is_dir():
         problem = f"The run in {folder} has no trained model yet"

@@ -251,10 +251,7 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
         cells = values.astype(str).value_counts(sort=False)
         texts = cells.index.tolist()
         if is_moment(values) or find_date_format(texts) or are_durations(texts):
-            hint = (
-                "Choose another target, or make it a number, such as minutes or days since the first date. If few "
-                "dates or times are classes, pass --task classification."
-            )
+            hint = "Choose another target, or make it a number, such as days since the first date."
             problem = f"Column {name!r} holds dates or times, and these cannot be predicted"
             raise InputError(problem, hint=hint, code="PG015")
         odd = odd_among_numbers(texts, cells.to_numpy())

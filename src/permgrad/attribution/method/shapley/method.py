@@ -129,10 +129,10 @@ class Shapley(Configured):
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Refuse invalid options. Return them with the largest number of players to enumerate, and the index."""
     need_background(request.count, shared=request.shared)
-    check_whole("max_permutations", options["max_permutations"], "pass such a number", least=4)
+    check_whole("max_permutations", options["max_permutations"], "pass for example 2000", least=4)
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
         if options[name] is not None:
-            check_whole(name, options[name], "pass such a number", least=least)
+            check_whole(name, options[name], "leave it out", least=least)
     if options["exact"] is not None and options["exact"] > _MOST_EXACT:
         problem = f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each player doubles the coalitions"
         raise InputError(problem, hint="Leave it out, and pass a smaller tolerance.", code="PG002")
