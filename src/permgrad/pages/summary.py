@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.assess.assessment import PATHS
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
@@ -29,6 +30,7 @@ from permgrad.pages.words import (
     shorten,
     shown_ranks,
     training_words,
+    unit_name,
     value_text,
 )
 
@@ -158,7 +160,7 @@ def no_better(explanation: Explanation) -> str:
     # The constant is the best for these very rows: with few of them it is better than any model.
     if not loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""
-    unit = f" ({clean(explanation.meta['unit'])})" if explanation.meta.get("unit") else ""
+    unit = f" ({unit_name(explanation.meta)})" if explanation.meta.get("unit") else ""
     return (
         f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best constant "
         f"{number(constant)}{unit}."
@@ -199,7 +201,8 @@ def shares_words(explanation: Explanation) -> str:
     shares = {name: entry.get("share") for name, entry in entries if isinstance(entry, Mapping) and "share" in entry}
     if not shares or None in shares.values():
         return ""
-    return f"Shares of the inputs: {', '.join(f'{clean(name)} {percent(share)}' for name, share in shares.items())}."
+    whose = "branches" if set(shares) <= {*PATHS} else "inputs"
+    return f"Shares of the {whose}: {', '.join(f'{clean(name)} {percent(share)}' for name, share in shares.items())}."
 
 
 def shown_class(explanation: Explanation, column: int) -> str:
@@ -373,7 +376,7 @@ def _measured(explanation: Explanation, column: int) -> str:
 def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     """Return the loss, or a score, of subsets of modalities as lines of text, the best first."""
     values, _, low, high = result.measures[measure]
-    unit = f" ({clean(result.meta['unit'])})" if measure == "loss" and "unit" in result.meta else ""
+    unit = f" ({unit_name(result.meta)})" if measure == "loss" and "unit" in result.meta else ""
     lines = [f"The {clean(measure)}{unit} with only some modalities present."]
     if held := result.meta.get("held"):
         lines.append(f"Always present: {', '.join(map(clean, held))}.")
@@ -455,10 +458,10 @@ def changes_words(result: Changes) -> str:
     moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
     sign = -1.0 if moved and loss["change"] < 0 else 1.0
     if loss["ci_low"] == loss["ci_high"] == 0:
-        return f"The loss ({clean(result.meta['unit'])}) is the same in every row."
+        return f"The loss ({unit_name(result.meta)}) is the same in every row."
     verb = ("fell" if sign < 0 else "rose") if moved else "changed"
     where = " on the same rows" * result.meta["same_rows"]
-    unit = clean(result.meta["unit"])
+    unit = unit_name(result.meta)
     return f"The loss ({unit}) {verb} by {_change(loss, sign)}{where}{'' if moved else ', which may be chance'}."
 
 
