@@ -111,7 +111,9 @@ def _listed(
     for title, places in lists_of(shown):
         order = places[largest(np.abs(values[places]) if one else values[places], top_n)]
         yield f"{title}:" if title else "Largest:", {"kind": "title"}
-        yield from _moved(explanation, values, order) if one else _ranked(explanation, shown, column, order, clear)
+        yield from (
+            _moved(explanation, column, values, order) if one else _ranked(explanation, shown, column, order, clear)
+        )
         if len(order) < len(places):
             yield f"  and {len(places) - len(order)} more", {"kind": "more"}
 
@@ -138,18 +140,23 @@ def _ranked(
         yield words, {**facts, "ci_low": line.low, "ci_high": line.high}
 
 
-def _moved(explanation: Explanation, values: npt.NDArray[np.float64], order: npt.NDArray[np.intp]) -> Iterator[Told]:
+def _moved(
+    explanation: Explanation, column: int, values: npt.NDArray[np.float64], order: npt.NDArray[np.intp]
+) -> Iterator[Told]:
     """Yield how far features moved the output of one row."""
     show = names_apart(explanation.names)
     frame, moves = explanation.feature_values, str(explanation.meta.get("quantity")).startswith("output minus")
-    for place, text in zip(order.tolist(), numbers(np.abs(values[order])), strict=True):
+    share = moves and explanation.meta.get("unit") == "probability"
+    what = f"the probability of {shorten(explanation.outputs[column], 40)}" if share else "the output"
+    points, sizes = " points" * share, np.abs(values[order]) * (100 if share else 1)
+    for place, text in zip(order.tolist(), numbers(sizes), strict=True):
         name = explanation.names[place]
         label = show(name)
         if frame is not None and name in frame.columns:
             label += f" = {value_text(frame[name].iloc[0])}"
         way = ("raises", "lowers")[int(values[place] < 0)] if values[place] else "does not change"
-        by, sign = f" by {text}" if values[place] else "", "−" * int(values[place] < 0)
-        line = f"  {label} {way} the output{by}" if moves else f"  {label}  {sign}{text}"
+        by, sign = f" by {text}{points}" if values[place] else "", "−" * int(values[place] < 0)
+        line = f"  {label} {way} {what}{by}" if moves else f"  {label}  {sign}{text}"
         yield line, {"kind": "feature", "feature": name, "importance": values[place]}
 
 

@@ -122,7 +122,7 @@ def _parse(name: str) -> Model:
         about = [] if preset == "default" else [Path(preset).stem if preset.endswith(".json") else preset]
         about += [f"{' and '.join(_READS[branch] for branch in branches)} only"] if branches else []
         label = f"network ({', '.join(about)})" if about else "network"
-        return Model(name, label, "network", preset, branches)
+        return Model(name, label, "network", preset, branches or None)
     if name in baselines:
         return Model(name, baselines.get(name).label, "baseline")
     names = [*presets, *baselines]
