@@ -51,7 +51,7 @@ def test_a_moved_column_raises_the_loss(moved):
     )
     assert scores.loc["rmse", "change"] == pytest.approx(np.sqrt(losses[1].mean()) - np.sqrt(losses[0].mean()))
     first = found.summary().splitlines()[0]
-    assert first.startswith("The loss (y²) rose by ")
+    assert first.startswith("The loss (squared error) rose by ")
     assert found._repr_html_().startswith("<pre>The loss")
     again = pg.changes(predict, old, y_old, new, y_new, **OPTIONS)
     pd.testing.assert_frame_equal(again.to_frame(), found.to_frame())
@@ -73,7 +73,7 @@ def test_a_changed_relation_changes_importances():
 def test_without_a_change_it_says_so():
     found = pg.changes(predict, *rows(500, 4), *rows(500, 5), **OPTIONS)
     assert (found.to_frame()["p_holm"] > 0.05).all()
-    assert "The loss (y²) changed by " in found.summary()
+    assert "The loss (squared error) changed by " in found.summary()
     assert ", which may be chance." in found.summary()
 
 
@@ -170,10 +170,10 @@ def test_two_models_on_the_same_rows_are_paired():
     assert lines.loc["loss", "change"] == pytest.approx(apart.mean())
     assert lines.loc["loss", "std_error"] == pytest.approx(apart.std(ddof=1) / 20)
     assert (lines["p_holm"] < 0.001).all(), "two samples of 400 rows would tell nothing"
-    assert found.summary().startswith("The loss (y²) rose by ")
+    assert found.summary().startswith("The loss (squared error) rose by ")
     assert "on the same rows.\n400 rows, the same for both." in found.summary()
     same = changes_of_models((guesses[0], guesses[0]), None).summary()
-    assert same.startswith("The loss (y²) is the same in every row.\n400 rows"), "no chance in what is equal"
+    assert same.startswith("The loss (squared error) is the same in every row.\n400 rows"), "no chance in what is equal"
     classes = (rng.random(400) < 0.5).astype(int)
     chances = rng.uniform(0.1, 0.9, (2, 400))
     pair = tuple(Predicted(classes, np.column_stack([1 - one, one])) for one in chances)

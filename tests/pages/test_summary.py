@@ -97,7 +97,7 @@ def test_a_model_that_is_no_better_than_a_constant_is_named(method):
     loss, constant = ((-3 * model(X) - Y) ** 2).mean(), Y.var(ddof=0)
     assert (
         f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best "
-        f"constant {number(constant)} (y²)."
+        f"constant {number(constant)} (squared error)."
     ) in bad.summary()
     assert "no better" not in explain_with(model, X, **options).summary(), "without y there is no loss"
 

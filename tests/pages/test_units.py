@@ -73,7 +73,7 @@ def test_refits_are_in_the_unit_of_the_page_which_is_named(measured):
     assert np.array_equal(shown.values, refits.values)
     section = SectionView("trainings", "Would another training say the same?")
     trust.trainings(section, content, shown)
-    unit = "growth of the RMSE when it is shuffled" if measured else "increase of the loss (y²)"
+    unit = "growth of the RMSE when it is shuffled" if measured else "increase of the loss (squared error)"
     assert f"Mean importance over trainings: {unit}." in str(section.blocks)
     first = float(refits.values[:, 0].max())
     assert number(math.sqrt(4 + first) - 2 if measured else first) in str(section.blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
+from permgrad.assess.budget import Clock
+from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network, TrainedOther
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
@@ -23,6 +24,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.subject.encoded import EncodedPredictor
 from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats, Integers
@@ -190,6 +192,13 @@ class ReadModel:
                 facts["options"] = {**options, "background": _drawn(rows, seed).frame}
             positive = self.request.positive if len(self.request.subject.outputs.class_names) == 2 else None
             self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
+        elif isinstance(self.request.subject, EncodedPredictor):  # a run's model of another library, saved and loaded
+            del facts["name"]
+            positive = self.request.positive if len(self.request.subject.outputs.class_names) == 2 else None
+            facts |= {"positive": positive, "counts": bool(getattr(model, "counts", False))}
+            self._trained = partial(TrainedOther.of, model, clock=Clock(), **facts)
+            self.rows = replace(rows, inputs=model.encode_rows(rows.frame), cut=None)
+            self.model = self._trained(train=rows.frame)
         else:
             facts |= {"subject": name, "has_slopes": self._is_network}
             self.model = _foreign(self.request, rows, {**facts, "model": model})
@@ -223,7 +232,10 @@ class ReadModel:
         inputs, dependence = _dependence(self.model.model, inputs, y, related)
         if values:
             dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(related, values[0]))[1]
-        return replace(self._training_rows(inputs, y), dependence=dependence)
+        rows = self._training_rows(inputs, y)
+        if isinstance(self.model, TrainedOther):
+            self.model = self._trained(train=rows.frame)
+        return replace(rows, dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
         subject = self.request.subject
@@ -235,14 +247,13 @@ class ReadModel:
             values = np.stack([values] * form.count, axis=1)
         codes = form.encode_target(values if form.task == "regression" else y, count)
         numbers = np.arange(count)
-        if subject.model is not None:
-            names = list(subject.preprocessor.feature_names_in_)
+        if not isinstance(self.model, Foreign):
+            names = list(self.model.model.preprocessor_.feature_names_in_)
             table = (
                 inputs[names] if isinstance(inputs, pd.DataFrame) else pd.DataFrame(np.asarray(inputs), columns=names)
             )
             table = with_image_cells(table.reset_index(drop=True))
-            return Rows(inputs=subject.model.encode_rows(table), y=y, numbers=numbers, table=table)
-        assert isinstance(self.model, Foreign)
+            return Rows(inputs=self.model.model.encode_rows(table), y=y, numbers=numbers, table=table)
         codes = codes if self.model.output is None else codes[:, self.model.output]
         classes = np.asarray(self.model.classes, dtype=object)
         truth = classes[codes.astype(np.int64)] if len(classes) else codes

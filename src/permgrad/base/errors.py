@@ -372,7 +372,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     def setting(value: Any) -> str:
         if isinstance(value, list):
             value = ", ".join(str(item[0] if isinstance(item, list) and item else item) for item in value) or None
-        return "none" if value is None else str(value)
+        return "not given" if value is None else str(value)
 
     def words(name: str) -> str:
         before, now = (setting(side.get(name)) for side in (old, new))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
@@ -203,9 +204,8 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     return Split(train, validation, test, "temporal")
 
 
-#: Rows that are equal by chance are expected up to so many times as often as with columns that do not depend on each
-#: other.
-_TIMES_EXPECTED = 2
+#: Rows are no copies if no more than so many times those are equal that chance explains. Columns that are tried for it.
+_TIMES_EXPECTED, _COLUMNS_TRIED = 2, 50
 
 
 # ---- rows in both ---------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def count_shared_rows(train: Any, test: Any) -> int:
 def are_expected(train: Any, test: Any, shared: int) -> bool:
     """Whether so many shared rows are no surprise: with few coarse columns, rows are equal that are no copies.
 
-    Expected are those of columns that do not depend on each other, and up to twice as many for those that do.
+    Rows that are equal in all columns but one show how many are equal in that one by chance, too. Copies have none.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -231,11 +231,28 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
     """
     if not shared:
         return True
-    frequency = np.ones(len(test))
-    for codes in _codes_of_both(train, test).to_numpy().T:
-        counts = np.bincount(codes[: len(train)] + 1, minlength=int(codes.max()) + 2)
-        frequency *= counts[codes[len(train) :] + 1] / len(train)
-    return bool(shared <= _TIMES_EXPECTED * -np.expm1(-len(train) * frequency).sum())
+    codes, learned = _codes_of_both(train, test).to_numpy() + 1, len(train)
+
+    def marks(place: int) -> npt.NDArray[np.uint64]:
+        levels = int(codes[:, place].max()) + 1
+        return generator(0, "marks of levels", place).integers(0, 2**63, levels, dtype=np.uint64)[codes[:, place]]
+
+    def times(rows: npt.NDArray[np.uint64]) -> Integers:
+        """Return how many training rows equal each test row."""
+        there, counts = np.unique(rows[:learned], return_counts=True)
+        places = np.minimum(np.searchsorted(there, rows[learned:]), len(there) - 1)
+        return np.where(there[places] == rows[learned:], counts[places], 0)
+
+    whole = np.zeros(len(codes), dtype=np.uint64)
+    for place in range(codes.shape[1]):
+        whole += marks(place)  # sums of random marks are equal where rows are
+    equal = times(whole)
+    for place in range(0, codes.shape[1], 1 + codes.shape[1] // _COLUMNS_TRIED):
+        frequency = np.bincount(codes[:learned, place], minlength=int(codes[:, place].max()) + 1) / learned
+        odds = (frequency / np.maximum(1 - frequency, 1e-9))[codes[learned:, place]]
+        if shared <= _TIMES_EXPECTED * -np.expm1(-(times(whole - marks(place)) - equal) * odds).sum():
+            return True
+    return False
 
 
 def _codes_of_both(train: Any, test: Any) -> pd.DataFrame:

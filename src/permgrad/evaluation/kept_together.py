@@ -144,19 +144,22 @@ def _found(
     tried = [(alike, trial.of(columns, codes)) for alike, columns, codes in found[:_TRIED]]
     falls = [(alike, one) for alike, one in tried if one.clear]
     if falls:
-        return _strongest(falls)
+        return _strongest(falls, named)
     repeated = (name for name in named if _rows_each(cells[name].codes) >= _SEVERAL)
     name = next(repeated, None)
     return None if name is None else trial.of([name], cells[name].codes)
 
 
-def _strongest(falls: list[tuple[float, Together]]) -> Together:
+def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> Together:
     """Return the column, or pair, of those whose score falls clearly, of which rows with one value are most alike.
 
-    A pair with that column takes its place where the score falls more: a name that comes again each year.
+    A pair with that column takes its place where the score falls more: a name that comes again each year. What tells
+    persons apart, like an exact age, gives way to the column that is ``named`` like them.
     """
     of_one = [pair for pair in falls if len(pair[1].columns) == 1]
-    if of_one:
+    largest = max((one.fall for _, one in of_one), default=0.0)
+    called = [pair for pair in of_one if pair[1].columns[0] in named and pair[1].fall >= _ABOUT * largest]
+    if of_one := called or of_one:
         column = max(of_one, key=lambda pair: pair[0])[1]
         finer = [one for _, one in falls if set(column.columns) <= set(one.columns)]
         return max(finer, key=lambda one: one.fall)

@@ -75,9 +75,9 @@ _ALIKE = 0.05
 _DIFFER = "differ more than refits"
 #: Terms that are explained even without an explanation of any model.
 _ALWAYS = ("Folds", "Behind the best")
-_HYNN = (
-    "permgrad's own networks, HyNNClassifier and HyNNRegressor, with the name of the preset. The others "
-    "come from their own libraries and use the same encoded table."
+_NETWORK = (
+    "permgrad's own networks, HyNNClassifier and HyNNRegressor, with a preset other than the default in brackets. "
+    "The others come from their own libraries and use the same encoded table."
 )
 
 
@@ -290,7 +290,7 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
 def _reading(section: SectionView, comparison: Comparison) -> None:
     networks = any(one.kind == "network" for one in comparison.contestants)
     terms = {name: words for name, words in _HOW_TO_READ.items() if comparison.reliance or name in _ALWAYS}
-    section.add("terms", ({"HyNN": _HYNN, **terms} if networks else terms).items())
+    section.add("terms", ({"Network": _NETWORK, **terms} if networks else terms).items())
 
 
 def _provenance(section: SectionView, comparison: Comparison) -> None:

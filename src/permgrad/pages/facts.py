@@ -113,8 +113,8 @@ def _pairs(content: Assessment, *names: str) -> list[list[Any]]:
 def over_constant(content: Assessment) -> Facts | None:
     """By how much the model is better than a constant, where it is significantly so."""
     test, constant, ahead = content.test, content.constant, content.constant.get("ahead") or {}
-    name = next(iter(ahead), None)
-    if not content.learnt or name is None or ahead[name]["ci_low"] <= 0:
+    name = next((one for one, paired in ahead.items() if paired["ci_low"] > 0), None)
+    if not content.learnt or name is None:
         return None
     facts = {"metric": name, "value": test[name], "other": constant[name], **ahead[name]}
     if content.task == "regression":

@@ -36,7 +36,7 @@ _TOGETHER = {
 _KEEP = "If such rows belong together, {several:keep them together|add a column of both, and name it as --row-group}"
 _RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
 _WORST = "Where {groups[0][feature]} is {groups[0][group]} ({groups[0][rows]:row}), "
-_TESTED = " {worse} of {tests:tested group} {worse:is|are} clearly worse than the other rows."
+_TESTED = "{tests:tested}"
 _OFF = "The expected calibration error is {error:2}, and {chance:2} would be chance"
 #: How far probabilities are off.
 CALIBRATION = {
@@ -133,7 +133,7 @@ WORDS: dict[str, Template] = {
         f"{{groups[0][high]}}), on the other rows {{groups[0][rest]}}.{_TESTED}",
     },
     "never_predicted": {
-        "many": "Of {of} classes it never predicts {missed}: {rows:classes}.",
+        "many": "Of {of} classes it never predicts {missed:word}: {rows:classes}.",
         "two": _NEVER,
         "threshold": f"{_NEVER} With a threshold of {{threshold}} on its probability (the best for balanced "
         "accuracy on validation rows), it finds {found} of them. Of the rows predicted {class}, {precision:%} are "
@@ -323,10 +323,17 @@ def _sharing(tested: int, known: Mapping[str, Any]) -> str:
     return words if tested else ""
 
 
+def _tested(tests: int, known: Mapping[str, Any]) -> str:
+    """Say how many of the groups tested are worse."""
+    verb = by_count(known["worse"], "is", "are")
+    return f" {known['worse']:,} of {tests:,} tested groups {verb} clearly worse than the other rows." * (tests > 1)
+
+
 def _sentences(notes: Iterable[object], _: Mapping[str, Any]) -> str:
     return " ".join(f"{clean(note).rstrip('.')}." for note in notes)
 
 
+_COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 #: How a fact is written, by what stands behind the colon: functions of the value and all facts.
 WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "as it is": lambda value, _: str(value),
@@ -336,6 +343,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "metric": lambda name, _: metrics.get(name).label if name in metrics else MEASURES_OF_LEAKS.get(name, name),
     "measure": lambda name, _: MEASURES_OF_LEAKS[name],
     "down": lambda value, _: down(value),
+    "word": lambda count, _: dict(enumerate(_COUNTS, 1)).get(count, f"{count:,}"),
     "score": _score,
     "first": lambda value, known: share_text(value) if known["metric"] == "accuracy" else _score(value, known),
     "pairs": _pairs,
@@ -346,6 +354,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "quoted": lambda names, _: listed([repr(name) for name in names], NAMED),
     "losses": _losses,
     "sharing": _sharing,
+    "tested": _tested,
     "sentences": _sentences,
     "cuts": lambda lost, _: " ".join(f"The time limit cut the {one}." for one in lost),
     "classes": _classes,

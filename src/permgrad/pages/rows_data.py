@@ -376,12 +376,19 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int], m
             low, high = (float(curves.min()), float(curves.max())) if len(curves) else (0.0, 1.0)
             steps = (curves - low) / (high - low or 1.0) * 65535  # 16-bit steps from the lowest to the highest value
             card["curves"] = {"low": low, "high": high, **packed(steps.round(), "u2")}
+        if "mean" in card:
+            card["most"] = most_moved(one)
         if "leaves" in card:
             card["leaves"] = left_texts(one, shares=section.classes is not None)
         card["notes"] = [clean(note) for note in notes.get(feature, ())]
         card["related"] = [clean(pair["other"]) for pair in content.related if pair["feature"] == feature][:8]
         cards.append(card)
     return cards
+
+
+def most_moved(card: Mapping[str, Any]) -> int:
+    """Return the place of the class, of those of a card, whose probability the feature moves most."""
+    return int(np.ptp(np.asarray(card["mean"], dtype=np.float64), axis=0).argmax())
 
 
 def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
@@ -404,7 +411,7 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
 def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     """Return what is written of one card: its name, both ends, the mean effect and the local one."""
     means, spots, write = np.asarray(card["mean"]), card["ale"]["at"], percent if classes else number
-    output = int(np.ptp(means, axis=0).argmax())
+    output = most_moved(card)
     axis = card["at"] if card["numeric"] else np.arange(len(means))
     ends = [0, len(axis) - 1]
     if card.get("said"):  # a day ends as it began

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.assess.assessment import PATHS
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
@@ -29,6 +30,7 @@ from permgrad.pages.words import (
     shorten,
     shown_ranks,
     training_words,
+    unit_name,
     value_text,
 )
 
@@ -109,7 +111,9 @@ def _listed(
     for title, places in lists_of(shown):
         order = places[largest(np.abs(values[places]) if one else values[places], top_n)]
         yield f"{title}:" if title else "Largest:", {"kind": "title"}
-        yield from _moved(explanation, values, order) if one else _ranked(explanation, shown, column, order, clear)
+        yield from (
+            _moved(explanation, column, values, order) if one else _ranked(explanation, shown, column, order, clear)
+        )
         if len(order) < len(places):
             yield f"  and {len(places) - len(order)} more", {"kind": "more"}
 
@@ -136,18 +140,23 @@ def _ranked(
         yield words, {**facts, "ci_low": line.low, "ci_high": line.high}
 
 
-def _moved(explanation: Explanation, values: npt.NDArray[np.float64], order: npt.NDArray[np.intp]) -> Iterator[Told]:
+def _moved(
+    explanation: Explanation, column: int, values: npt.NDArray[np.float64], order: npt.NDArray[np.intp]
+) -> Iterator[Told]:
     """Yield how far features moved the output of one row."""
     show = names_apart(explanation.names)
     frame, moves = explanation.feature_values, str(explanation.meta.get("quantity")).startswith("output minus")
-    for place, text in zip(order.tolist(), numbers(np.abs(values[order])), strict=True):
+    share = moves and explanation.meta.get("unit") == "probability"
+    what = f"the probability of {shorten(explanation.outputs[column], 40)}" if share else "the output"
+    points, sizes = " points" * share, np.abs(values[order]) * (100 if share else 1)
+    for place, text in zip(order.tolist(), numbers(sizes), strict=True):
         name = explanation.names[place]
         label = show(name)
         if frame is not None and name in frame.columns:
             label += f" = {value_text(frame[name].iloc[0])}"
         way = ("raises", "lowers")[int(values[place] < 0)] if values[place] else "does not change"
-        by, sign = f" by {text}" if values[place] else "", "−" * int(values[place] < 0)
-        line = f"  {label} {way} the output{by}" if moves else f"  {label}  {sign}{text}"
+        by, sign = f" by {text}{points}" if values[place] else "", "−" * int(values[place] < 0)
+        line = f"  {label} {way} {what}{by}" if moves else f"  {label}  {sign}{text}"
         yield line, {"kind": "feature", "feature": name, "importance": values[place]}
 
 
@@ -158,7 +167,7 @@ def no_better(explanation: Explanation) -> str:
     # The constant is the best for these very rows: with few of them it is better than any model.
     if not loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""
-    unit = f" ({clean(explanation.meta['unit'])})" if explanation.meta.get("unit") else ""
+    unit = f" ({unit_name(explanation.meta)})" if explanation.meta.get("unit") else ""
     return (
         f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best constant "
         f"{number(constant)}{unit}."
@@ -199,7 +208,8 @@ def shares_words(explanation: Explanation) -> str:
     shares = {name: entry.get("share") for name, entry in entries if isinstance(entry, Mapping) and "share" in entry}
     if not shares or None in shares.values():
         return ""
-    return f"Shares of the inputs: {', '.join(f'{clean(name)} {percent(share)}' for name, share in shares.items())}."
+    whose = "branches" if set(shares) <= {*PATHS} else "inputs"
+    return f"Shares of the {whose}: {', '.join(f'{clean(name)} {percent(share)}' for name, share in shares.items())}."
 
 
 def shown_class(explanation: Explanation, column: int) -> str:
@@ -373,7 +383,7 @@ def _measured(explanation: Explanation, column: int) -> str:
 def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     """Return the loss, or a score, of subsets of modalities as lines of text, the best first."""
     values, _, low, high = result.measures[measure]
-    unit = f" ({clean(result.meta['unit'])})" if measure == "loss" and "unit" in result.meta else ""
+    unit = f" ({unit_name(result.meta)})" if measure == "loss" and "unit" in result.meta else ""
     lines = [f"The {clean(measure)}{unit} with only some modalities present."]
     if held := result.meta.get("held"):
         lines.append(f"Always present: {', '.join(map(clean, held))}.")
@@ -455,10 +465,10 @@ def changes_words(result: Changes) -> str:
     moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
     sign = -1.0 if moved and loss["change"] < 0 else 1.0
     if loss["ci_low"] == loss["ci_high"] == 0:
-        return f"The loss ({clean(result.meta['unit'])}) is the same in every row."
+        return f"The loss ({unit_name(result.meta)}) is the same in every row."
     verb = ("fell" if sign < 0 else "rose") if moved else "changed"
     where = " on the same rows" * result.meta["same_rows"]
-    unit = clean(result.meta["unit"])
+    unit = unit_name(result.meta)
     return f"The loss ({unit}) {verb} by {_change(loss, sign)}{where}{'' if moved else ', which may be chance'}."
 
 

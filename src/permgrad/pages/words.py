@@ -174,8 +174,14 @@ def quantity_of(explanation: Explanation, column: int | None = None) -> str:
     if "scores" in explanation.meta and (column is not None or len(explanation.outputs) == 1):
         return score_words(explanation.outputs[column or 0])
     quantity = explanation.meta.get("quantity") or ("attribution" if explanation.scope == "local" else "importance")
-    quantity, unit = clean(quantity).replace("_", " "), explanation.meta.get("unit")
-    return f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
+    quantity, unit = clean(quantity).replace("_", " "), unit_name(explanation.meta)
+    return f"{quantity} ({unit})" if unit and unit not in quantity else quantity
+
+
+def unit_name(about: Mapping[str, Any]) -> str:
+    """Return what the unit in ``meta`` is called. Empty if there is none."""
+    unit = clean(about["unit"]) if about.get("unit") else ""
+    return "squared error" if unit == "y²" else unit
 
 
 def conditional_words(explanation: Explanation) -> str:
@@ -187,13 +193,10 @@ def conditional_words(explanation: Explanation) -> str:
 
 def unit_words(explanation: Explanation) -> str:
     """Say what the unit of a loss means, or return an empty text."""
-    unit = str(explanation.meta.get("unit", ""))
-    if str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
-        return (
-            "The loss is the log loss: 0 if the true class always gets a probability of 100\u00a0%, 0.69 if it gets "
-            "50\u00a0%."
-        )
-    return "The loss is the squared error, in squared units of the target (y²)." if unit.startswith("y²") else ""
+    if not str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
+        return ""
+    sure = "0 if the true class always gets a probability of 100\u00a0%, 0.69 if it gets 50\u00a0%"
+    return f"The loss is the log loss: {sure}."
 
 
 #: What the interval of a rank means.

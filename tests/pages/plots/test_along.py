@@ -13,6 +13,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
 from permgrad.pages import plots
+from permgrad.pages.charts.explained import along
 
 NAMES = ("c", "a", "d", "b", "age")
 VALUES = np.array([3.0, 1.0, 4.0, 2.0, 9.0])
@@ -45,6 +46,14 @@ def test_importance_stands_in_the_order_with_its_interval():
     corners = axes.collections[0].get_paths()[0].vertices
     assert (corners[:, 1].min(), corners[:, 1].max()) == (0.5, 5)
     assert figure.description == "Importance along 4 columns. Largest: d 4.00, c 3.00, b 2.00."
+
+
+def test_a_column_far_above_all_others_is_named_and_not_drawn():
+    chart = along(whole(ORDER, values=np.array([3.0, 1.0, 90.0, 2.0, 9.0])))
+    (panel,) = chart.data["panels"]
+    np.testing.assert_array_equal(panel["marks"][-1]["y"], [1, 2, 3, np.nan])
+    assert panel["title"] == "Not drawn: d 90.0"
+    assert chart.words == "Importance along 4 columns. Largest: d 90.0, c 3.00, b 2.00."
 
 
 def test_columns_of_a_group_share_its_value_and_unknown_ones_have_none():

@@ -63,7 +63,7 @@ def test_words_and_the_matrix_of_pairs(content):
     assert "This loss also bends by itself" in page
     (matrix,) = data_of(page)["figures"].values()
     assert matrix["words"].startswith("2 of 15 pairs clearly interact.")
-    assert "2 pairs of 3 clearly interact. Strongest: image and table (−0.0200, −0.0210 to −0.0190): shuffling" in page
+    assert "2 pairs of 3 clearly interact. Strongest: image and table (−0.0200, −0.0210 to −0.0190): each " in page
     assert "Alone: only this input comes from other rows." in page
     assert page.count("0.0600") == 1, "what the image does alone"
     assert len(page) < 700_000

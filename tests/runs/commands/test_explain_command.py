@@ -72,8 +72,8 @@ def without(frame: pd.DataFrame, rows: list[int] | slice) -> pd.DataFrame:
 
 
 LINE = re.compile(
-    r"  (?P<name>\S+)(?: = \S+)? +(?P<way>raises the output by |lowers the output by )?(?P<value>[-\d.]+)"
-    r".*?(?: signed mean (?P<mean>[-\d.]+))?"
+    r"  (?P<name>\S+)(?: = \S+)? +(?P<way>(?:raises|lowers) the probability of \w+ by )?(?P<value>[-\d.]+)"
+    r"(?: points)?.*?(?: signed mean (?P<mean>[-\d.]+))?"
 )
 
 
@@ -82,9 +82,9 @@ def printed(said: str, output: str) -> list[tuple[str, float, float | None]]:
     lines = said.replace("−", "-").split(f" for {output}.\n")[1].splitlines()
     found = [match for line in lines if (match := LINE.fullmatch(line))]
     assert found
-    sign = {"lowers the output by ": -1.0}
+    scale = {None: 1.0, "r": 0.01, "l": -0.01}  # of probabilities in points
     return [
-        (one["name"], sign.get(one["way"], 1.0) * float(one["value"]), one["mean"] and float(one["mean"]))
+        (one["name"], scale[one["way"] and one["way"][0]] * float(one["value"]), one["mean"] and float(one["mean"]))
         for one in found
     ]
 

@@ -384,7 +384,7 @@ def test_permutation_importance_is_that_of_every_model(frame, toys):
 
 def test_names_of_models():
     models = parse_models(["default", "fast:image", "extra_trees"])
-    assert [model.label for model in models] == ["HyNN default", "HyNN fast (image only)", "extra trees"]
+    assert [model.label for model in models] == ["network", "network (fast, image only)", "extra trees"]
     assert [model.branches for model in models] == [None, ("image",), None]
     assert make_plan(()).models[0].name == "default"
     assert all("pip install" in sentence for sentence in usual_absent().values())
@@ -399,7 +399,7 @@ def test_a_preset_file_counts_by_its_content(tmp_path):
     first = configuration(asked)
     path.write_text('{"base": "fast", "network": {"dropout": 0.2}}')
     assert configuration(asked) != first
-    assert parse_models([f"{path}:tabular", "linear"])[0].label == "HyNN mine (table only)"
+    assert parse_models([f"{path}:tabular", "linear"])[0].label == "network (mine, table only)"
 
 
 def test_regression_without_explanations():
@@ -432,4 +432,4 @@ def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
 
 
 def test_a_network_may_have_several_branches():
-    assert parse_models(["fast:tabular+image", "linear"])[0].label == "HyNN fast (table and image only)"
+    assert parse_models(["fast:tabular+image", "linear"])[0].label == "network (fast, table and image only)"

@@ -24,6 +24,7 @@ from permgrad.assess.model import TrainedOther
 from permgrad.assess.rows import Rows
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import file_hash, json_text
+from permgrad.base.numerals import number
 from permgrad.base.stored import sealed
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
 from permgrad.evaluation.baselines.table_model import table_model
@@ -425,3 +426,15 @@ def test_parts_keep_classes_groups_and_times(timed):
         assert all(len(np.unique(part[groups == one])) == 1 for one in range(30))
     if timed:
         assert (np.diff(part) >= 0).all()
+
+
+def test_the_report_of_a_loaded_model_is_that_of_its_run(tables, tmp_path):
+    request = RunRequest(table=str(tables["binary"]), target=("y",), model="lightgbm", out=tmp_path / "run")
+    run_table(request, say=lambda _: None)
+    frame, split = pd.read_csv(tables["binary"]), np.load(tmp_path / "run" / "split.npz")
+    parts = (frame.iloc[split[part]] for part in ("train", "test"))
+    train, test = ((rows.drop(columns="y"), rows["y"]) for rows in parts)
+    page = pg.report(pg.load(tmp_path / "run" / "model"), *test, train=train, progress=False)
+    assert "cannot run inside the page" not in page.html
+    stored = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]["roc_auc"]
+    assert f"LightGBM predicts y with ROC-AUC {number(stored)}" in page.html

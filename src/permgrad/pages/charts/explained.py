@@ -33,6 +33,8 @@ _SERIES = 8
 SWARM_ROWS, _SWARM, _SHADES = 300, 12, 5
 #: Bars of signed values, and curves of columns along their order.
 _SIGNED, _CURVES = 20, 8
+#: A column this many times as important as all others is not drawn with them in their order.
+_FAR = 4
 
 
 def ranking(explanation: Explanation, *, top_n: int | None = None, column: int = 0, loss: Loss | None = None) -> Chart:
@@ -204,16 +206,21 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
     values, low, high = measured if loss is None else map(loss.growth, measured)
     label = quantity_of(explanation) if loss is None else loss.grown
     shown = np.sort(choices.largest(np.nan_to_num(np.abs(values[owners])).max(axis=1), _CURVES))
-    panels = []
+    panels, drawn = [], np.unique(owners[owners >= 0])
+    largest = drawn[choices.largest(values[drawn], 3)]
+    # A column far above all others would make a line of them.
+    alone = len(largest) > 1 and values[largest[0]] > _FAR * values[largest[1]] > 0
+    absent = largest[: int(alone)]
     for curve in shown:
         x, own = np.arange(lines.shape[1]), owners[curve]
+        own = np.where(np.isin(own, absent), -1, own)  # the last place has no values
         marks = [mark("rule", y=0, colour="neutral"), mark("area", x=x, low=low[own], high=high[own], colour="tabular")]
         marks.append(mark("steps", x=x, y=values[own], colour="tabular"))
         names = [clean(name) for name in lines[curve]]
         title = f"{names[0]} … {names[-1]}" if len(lines) > 1 else ""
+        if alone and largest[0] in owners[curve]:
+            title += f"{'. ' * bool(title)}Not drawn: {valued([explanation.names[largest[0]]], values[absent])}"
         panels.append(panel({"names": names, "some": True}, {"label": label}, marks, title=title))
-    drawn = np.unique(owners[owners >= 0])
-    largest = drawn[choices.largest(values[drawn], 3)]
     strongest = valued([explanation.names[place] for place in largest], values[largest])
     words = f"Importance along {lines.size} columns. Largest: {strongest}."
     return plot(words, panels, height=300 if len(panels) == 1 else 170)

@@ -19,7 +19,7 @@ from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.words import labels_of, quantity_of, valued
+from permgrad.pages.words import labels_of, quantity_of, unit_name, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -120,7 +120,7 @@ def missing(
     base.name_rows(axes, labels_of(names))
     base.note_hidden(axes, len(values) - len(order))
     axes.set_xlim(*padded(np.concatenate([values, low[order], high[order]]), 0.04))
-    axes.set_xlabel(f"loss, in {result.meta['unit']}" if measure == "loss" and "unit" in result.meta else measure)
+    axes.set_xlabel(f"loss, in {unit_name(result.meta)}" if measure == "loss" and "unit" in result.meta else measure)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
     figure.description = f"{measure} with these modalities present: {valued(names, values[order])}"
     return figure

@@ -13,7 +13,7 @@ from permgrad.pages.charts.explained import differences
 from permgrad.pages.choices import largest
 from permgrad.pages.sentences import case_words, since_words
 from permgrad.pages.views import Mark, SectionView, Tab, figures_of, intervals_of, names, table_of
-from permgrad.pages.words import clean, p_text
+from permgrad.pages.words import p_text, unit_name
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -33,7 +33,7 @@ def what_changed(section: SectionView, _: Assessment, changes: Changes) -> None:
         if not len(lines):
             continue
         section.add("heading", heading)
-        unit = clean(changes.meta["unit"])
+        unit = unit_name(changes.meta)
         if kind != "score":
             some = lines.iloc[largest(lines["change"].abs().to_numpy(), _DRAWN)]
             what = f"change of the importance ({unit})"

@@ -14,7 +14,6 @@ from permgrad.models.estimators.share import branch_words
 from permgrad.pages.charts import errors, explained
 from permgrad.pages.charts.chart import ASIDE
 from permgrad.pages.sentences import baseline_label
-from permgrad.pages.summary import clear_names
 from permgrad.pages.tabs.decisions import confusion
 from permgrad.pages.units import loss_without
 from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
@@ -43,7 +42,7 @@ MEANINGS = {
     "log_loss": "Penalty for the probability of the true class: 0 for 100\u00a0%, 0.69 for 50\u00a0%, 1 for 37\u00a0%.",
     "rmse": "Root of the mean squared error, in the units of {target}. Large errors count more.",
     "mae": "Mean size of the errors, in the units of {target}.",
-    "mse": "Mean squared error, in squared units of {target}.",
+    "mse": "Mean of the squared errors: large errors count more.",
     "mape": "Mean size of the errors as a share of the true value: 0.1 is 10\u00a0%.",
     "poisson_deviance": "Twice the log likelihood of counts that is lost per row, or per unit of exposure, against a "
     "model that is right in every row. 0: nothing is lost.",
@@ -65,10 +64,11 @@ def glance(section: SectionView, content: Assessment) -> None:
             what = f"the {loss.label} without each feature. With all of them it is {number(loss.model)}"
         whiskers = explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
         lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
-        grey = " Grey: does not clearly matter." if clear_names(explanation, 0) is not None else ""
         unused = [explanation.names[place] for place in explained.idle_features(explanation)]
         idle = f" Not used by the model: {listed(map(clean, unused), 3)}." if unused else ""
-        section.figure(explained.leading(explanation, loss), f"{what[:1].upper()}{what[1:]}.{lines}{grey}{idle}")
+        chart = explained.leading(explanation, loss)
+        grey = " Grey: does not clearly matter." * any(chart.data["quiet"])
+        section.figure(chart, f"{what[:1].upper()}{what[1:]}.{lines}{grey}{idle}")
     scored, target = content.predictions, shorten(content.target, 40)
     if content.task == "regression":
         if scored is not None and scored.predictions is not None and content.keep_rows:  # each dot is a row
@@ -119,13 +119,14 @@ def _constant_words(content: Assessment) -> str:
 
 
 def _metrics_table(content: Assessment) -> TableView | None:
-    """List models by metrics: this network, its validation rows, baselines and the constant."""
+    """List models by metrics: this model, its validation rows, baselines and the constant."""
     stored, test = content.metrics or {}, content.test
     if not test:
         return None
-    models: list[Measured] = [(f"this {content.noun}", test, "own")]
+    own = shorten(content.subject, 60) if content.subject else content.noun
+    models: list[Measured] = [(own, test, "own")]
     if stored.get("validation"):
-        models.append((f"this {content.noun}, validation rows", stored["validation"], "quiet"))
+        models.append((f"{own}, validation rows", stored["validation"], "quiet"))
     models += [(baseline_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
     models += [(CONSTANTS[content.task], content.constant, "")] if content.constant else []
     seconds = [entry.get("fit_seconds") for _, entry, _ in models]

@@ -54,8 +54,8 @@ def meaning(value: float, kind: str) -> str:
     if kind != "loss":
         return "they act together on the output"
     if value < 0:
-        return "shuffling both costs less than the sum of shuffling each, as where each of them needs the other"
-    return "shuffling both costs more than the sum of shuffling each, as where one can stand in for the other"
+        return "each needs the other, since shuffling both costs less than the sum of shuffling each"
+    return "one can stand in for the other, since shuffling both costs more than the sum of shuffling each"
 
 
 def _kind(explanation: Explanation) -> str:

@@ -20,6 +20,7 @@ from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
 from permgrad.pages.steps import stacks
 from permgrad.pages.summary import told
+from permgrad.pages.words import unit_name
 from permgrad.runs.requests import ExplainRequest, Outcome
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def outcome_of(
     lines += [words] if (words := _UNITS.get(str(meta.get("unit")))) else []
     lines.append(f"Written: {request.folder}")
     facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
-    facts |= {"quantity": meta.get("quantity", "importance"), "unit": meta.get("unit")}
+    facts |= {"quantity": meta.get("quantity", "importance"), "unit": unit_name(meta) or None}
     if rows is not None:
         facts["rows"] = rows.head(1000).to_dict(orient="records")
     spoken = [(line, about) for line, about in spoken if about["kind"] != "title"]

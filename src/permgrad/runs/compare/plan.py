@@ -118,11 +118,11 @@ def _parse(name: str) -> Model:
     preset, branches = split_preset(name)
     if preset in presets or preset.endswith(".json"):
         check_preset(preset)
-        label = f"HyNN {Path(preset).stem if preset.endswith('.json') else preset}"
-        if branches:
-            read = " and ".join(_READS[branch] for branch in branches)
-            return Model(name, f"{label} ({read} only)", "network", preset, branches)
-        return Model(name, label, "network", preset)
+        # The default network has the name that it has in a run.
+        about = [] if preset == "default" else [Path(preset).stem if preset.endswith(".json") else preset]
+        about += [f"{' and '.join(_READS[branch] for branch in branches)} only"] if branches else []
+        label = f"network ({', '.join(about)})" if about else "network"
+        return Model(name, label, "network", preset, branches or None)
     if name in baselines:
         return Model(name, baselines.get(name).label, "baseline")
     raise unknown("model", name, [*presets, *baselines], ["FILE.json"])

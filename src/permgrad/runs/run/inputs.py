@@ -154,7 +154,10 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     read = read_table(request)
     rows = split_table(request, read, undivided=undivided)
     stated = read.card.positive if read.card is not None and read.is_of_card else None
-    positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
+    # Another split of the same table has the same positive class.
+    labels = np.concatenate([y for part, y in rows.truths.items() if len(y) and part not in rows.files])
+    labels = labels[np.isin(labels, rows.truths["train"])]
+    positive = positive_label(labels, rows.task, request.positive, stated)
     columns, rows = decide_columns(request, read, rows, undivided=undivided)
     features, codes, notes = columns.features, read.reading.codes, [*read.notes, *rows.notes, *columns.notes]
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.

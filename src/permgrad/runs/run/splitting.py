@@ -301,7 +301,7 @@ def doubt_on_task(values: pd.Series[Any], name: str, option: str) -> list[str]:
 
 
 def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = None) -> Any:
-    """Return the positive class of two among training rows ``(rows,)`` as a Python value. None: not two classes.
+    """Return the positive class of two among the rows of a table ``(rows,)`` as a Python value. None: not two classes.
 
     It is the class that the user ``wanted``, else the one ``stated`` by the data card, else the rarer one.
     """

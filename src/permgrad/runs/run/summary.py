@@ -106,7 +106,7 @@ def summarise(
 
 def _metric_lines(measured: Mapping[str, Any]) -> list[str]:
     """Return lines on the quality of the models, the positive class, and thresholds."""
-    models = {measured.get("model", "permgrad"): measured["test"], **measured["baselines"]}
+    models = {measured.get("model", "network"): measured["test"], **measured["baselines"]}
     labels = {one.name: one.label for one in metrics_in(measured["test"])}
     if len(models) > _MODELS_SIDE_BY_SIDE:
         rows = list(models)

@@ -382,18 +382,20 @@ const Features = (() => {
     const cards = data.cards ?? [];
     if (!cards.length) return false;
     const rows = Rows.read(Page.data("rows"));
-    const state = { at: 0, output: 0, single: true, split: "" };
+    const state = { at: 0, output: 0, chosen: false, single: true, split: "" };
     const pick = choice(cards.map((/** @type {any} */ card, /** @type {number} */ at) => [String(at), `${card.place < data.of ? `${card.place + 1}. ` : ""}${card.name}`]),
       () => Page.go("features", String(cards[Number(pick.value)].place + 1)));
     const step = (/** @type {number} */ by) => () => Page.go("features", String(cards[(state.at + by + cards.length) % cards.length].place + 1));
     const outputs = choice((data.classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [String(k), name]),
-      () => { state.output = Number(outputs.value); draw(); });
+      () => { state.output = Number(outputs.value); state.chosen = true; draw(); });
     const single = /** @type {HTMLInputElement} */ (element("input", { type: "checkbox", checked: true, change: () => { state.single = single.checked; draw(); } }));
     const split = choice([["", "nothing"], ...(rows?.columns ?? []).map((/** @type {any} */ column, /** @type {number} */ at) => [String(at), column.name])],
       () => { state.split = split.value; draw(); });
     const place = element("div", { class: "card" });
     const draw = () => {
       pick.value = String(state.at);
+      if (!state.chosen) state.output = cards[state.at].most ?? 0;
+      outputs.value = String(state.output);
       place.replaceChildren(...cardOf({ ...data, output: state.output }, cards[state.at], state, rows));
     };
     const controls = element("div", { class: "controls" }, field("Feature", pick),

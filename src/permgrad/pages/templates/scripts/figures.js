@@ -48,8 +48,8 @@ const Figures = (() => {
     const left = Math.min(longest + 12, Math.max(90, (width - right) * (width < 480 ? 0.5 : 0.42)));
     const parts = data.parts ?? [], marks = data.marks ?? [];
     const key = legend([...parts, ...marks.map((/** @type {any} */ one) => ({ ...one, colour: one.colour ?? "ink" }))], width, left);
-    const top = key.height + (side.length ? 22 : 8);
-    const { svg, frame } = chart({ width, height: top + step * count + 44, left, right, top, bottom: 44 }, data.words);
+    const top = key.height + (side.length ? 22 : 8), foot = data.hidden ? 60 : 44;
+    const { svg, frame } = chart({ width, height: top + step * count + foot, left, right, top, bottom: foot }, data.words);
     const [low, high] = [data.names.map(() => start), data.names.map(() => start)];
     const pieces = parts.map((/** @type {any} */ part) => part.values.map((/** @type {number|null} */ value, /** @type {number} */ at) => {
       const ends = (value ?? 0) < 0 ? low : high, from = ends[at];
@@ -83,7 +83,7 @@ const Figures = (() => {
       svg.append(row);
     });
     if (side.length) svg.append(text(width, top - 6, side[0], { "text-anchor": "end" }));
-    if (data.hidden) svg.append(text(0, frame.height - 5, `${data.hidden} more not shown`, { "font-size": 11 }));
+    if (data.hidden) svg.append(text(0, frame.height - 22, `${data.hidden} more not shown`, { "font-size": 11 }));
     return svg;
   };
 

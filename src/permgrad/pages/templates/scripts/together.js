@@ -146,10 +146,10 @@ const Together = (() => {
   const drawEffect = (box, data) => {
     if (!data.effects?.length) return false;
     const outputs = /** @type {string[]} */ (data.classes ?? []);
-    const state = { at: 0, output: 0, signed: false };
+    const state = { at: 0, output: 0, chosen: false, signed: false };
     const say = data.classes ? percent : (/** @type {number|null} */ value) => write(value);
     const list = choice(data.effects.map((/** @type {any} */ one) => named(one.pair)), (at) => Page.go("together", String(at + 1)));
-    const whose = choice(outputs, (at) => { state.output = at; show(); });
+    const whose = choice(outputs, (at) => { state.output = at; state.chosen = true; show(); });
     const sides = choice(["the mean prediction", "what the pair adds to both single effects"], (at) => { state.signed = at === 1; show(); });
     const table = () => {
       const mean = meanOf(data.effects[state.at], state.output);
@@ -171,8 +171,15 @@ const Together = (() => {
           [effect.axes[0].label[at], effect.axes[1].label[to], value, more[at][to]]))];
       },
     });
+    /** The class whose probability the pair moves most. @param {any} effect @returns {number} */
+    const mostMoved = (effect) => {
+      const ranges = outputs.map((_, at) => { const all = meanOf(effect, at).flat(); return Math.max(...all) - Math.min(...all); });
+      return Math.max(ranges.indexOf(Math.max(...ranges)), 0);
+    };
     const show = () => {
       const effect = data.effects[state.at];
+      if (!state.chosen) state.output = mostMoved(effect);
+      whose.value = String(state.output);
       const { mean, more } = table();
       list.value = String(state.at);
       const numbers = (state.signed ? more : mean).flat();
