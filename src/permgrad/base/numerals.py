@@ -104,8 +104,13 @@ def distinct(values: Sequence[float]) -> list[str]:
 
 
 def percent(share: float | None, decimals: int | None = None) -> str:
-    """Write a share as a percentage that does not break over lines. One below 1 % has a decimal."""
+    r"""Write a share as a percentage that does not break over lines. One below 1 % has a decimal, or if it would be 100 %.
+
+    Examples:
+        >>> percent(0.5), percent(0.004), percent(0.9982), percent(1.0)
+        ('50\xa0%', '0.4\xa0%', '99.8\xa0%', '100\xa0%')
+    """
     if share is None or not math.isfinite(share):
         return "–"
-    decimals = (1 if 0 < abs(share) < 0.01 else 0) if decimals is None else decimals
+    decimals = int(0 < abs(share) < 0.01 or 0.995 <= abs(share) < 1) if decimals is None else decimals
     return f"{fixed(100 * share, decimals)}\u00a0%"

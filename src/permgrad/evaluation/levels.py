@@ -11,6 +11,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
+from permgrad.base.numerals import distinct
 from permgrad.data.read import dates
 from permgrad.data.read.cells import Distinct, canonical
 from permgrad.data.types.as_one import column_levels
@@ -38,15 +39,15 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
         edges = np.unique(np.quantile(present, np.linspace(0, 1, parts + 1)[1:-1], method="inverted_cdf"))
         edges = edges[edges < present.max()]
         codes = np.searchsorted(edges, numbers, side="left")
-        digits = 6 if np.all(edges == np.round(edges)) else 3
-        write = write or (lambda edge: f"{edge:.{digits}g}".replace("-", "−"))
-        written = [write(edge) for edge in edges.tolist()]
         # A range begins with the first whole number in it, or behind the end of the range below.
         whole = bool(np.all(present == np.round(present)))
-        begins = [write(float(present[present > edge].min())) for edge in edges[:-1]] if whole else written[:-1]
+        begins = np.array([present[present > edge].min() for edge in edges[:-1]]) if whole else edges[:-1]
+        ends = [*begins.tolist(), *edges.tolist()]
+        texts = distinct(ends) if write is None else list(map(write, ends))
+        begun, written = texts[: len(begins)], texts[len(begins) :]
         names = [f"up to {written[0]}"] if written else ["all"]
         names += [
-            f"from {low} to {high}" if low != high else high for low, high in zip(begins, written[1:], strict=True)
+            f"from {low} to {high}" if low != high else high for low, high in zip(begun, written[1:], strict=True)
         ]
         names += [f"above {written[-1]}"] if written else []
     else:

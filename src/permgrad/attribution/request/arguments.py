@@ -133,9 +133,9 @@ def resolve_options(chosen: Method | None) -> dict[str, Any]:
             check_flag(name, options[name])
     if "order" in options:
         check_whole("order", options["order"], "pass 2 for pairs")
-    pairs = options.get("pairs", "auto")
-    if not (isinstance(pairs, str) and pairs == "auto"):
-        _check_pairs(pairs, options["order"])
+        pairs = options.get("pairs", "auto")
+        if not (isinstance(pairs, str) and pairs == "auto"):
+            _check_pairs(pairs, options["order"])
     if "sampling" in options:
         check_choice("sampling", options["sampling"], SAMPLINGS)
     if isinstance(options.get("tolerance"), str) and options["tolerance"] == "auto":
