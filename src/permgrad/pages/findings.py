@@ -15,7 +15,7 @@ from permgrad.pages.facts import NAMED, Facts
 from permgrad.pages.sentences import baseline_label, drifted_words
 from permgrad.pages.words import clean, listed, names_apart, shorten, value_text
 
-#: Others that a feature is said to move with.
+#: Others that a feature is said to move with, where it is the only one of which this is said.
 _OTHERS = 2
 #: A template for ``Writer``, or one for each ``form`` of the facts.
 Template = str | Mapping[str, str]
@@ -273,9 +273,13 @@ def _losses(leading: Sequence[Facts], known: Mapping[str, Any]) -> str:
 def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
     """Say which others each feature moves with."""
     show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
+    names = {pair["feature"] for pair in pairs}
     said = [
         f"{show(name)} moves with "
-        + listed([f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})" for one in own], _OTHERS)
+        + listed(
+            [f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})" for one in own],
+            _OTHERS if len(names) == 1 else 1,
+        )
         for name, own in groupby(pairs, key=lambda pair: pair["feature"])
     ]
     return ", and ".join(said)

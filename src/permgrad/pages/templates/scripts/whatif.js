@@ -368,7 +368,11 @@ const WhatIf = (() => {
       const drawing = Rows.drawSteps({ start, end, steps, label, ...ends });
       table = [["feature", label], [ends.startName, start], ...steps.map((/** @type {any} */ step) => [step.name, step.value]), [ends.endName, end]];
       const top = steps[0];
-      const first = top ? `The strongest is ${top.name}: it moves ${classes ? `the probability of ${name}` : name} ${top.value >= 0 ? "up" : "down"} by ${Charts.write(Math.abs(top.value))}${unit} (±\u00a0${Charts.write(top.error || 0, 2)}). ` : "";
+      const [size, error] = [Math.abs(top?.value ?? 0), top?.error || 0];
+      // An error of rounding says nothing.
+      const sureness = error > 1e-6 * size ? ` (±\u00a0${Charts.write(error, 2)})` : "";
+      const moved = () => `The strongest is ${top.name}: it moves ${classes ? `the probability of ${name}` : name} ${top.value >= 0 ? "up" : "down"} by ${Charts.write(size)}${unit}${sureness}. `;
+      const first = size > error && top.name !== "all other features" ? moved() : "No single feature stands out. ";
       // The error after one walk for each background row also holds how these rows differ.
       const sure = `Whiskers are 95 % intervals${found.walks > model.walks[0] ? "" : " of a first estimate, which is being refined"}.`;
       const caption = `${first}The bars are Shapley values. They add up from the mean prediction${model.result.calibration ? ", before calibration," : ""} of ${model.walks[0]} typical training rows to ${ends.endName}. ${sure}`;
