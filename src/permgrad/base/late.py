@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import EnvironmentProblem
 
-__all__ = ["is_frame", "is_pandas", "is_series", "np", "optional", "pa", "pc", "pd"]
+__all__ = ["is_frame", "is_pandas", "is_series", "np", "optional", "pa", "pc", "pd", "pq"]
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
     import pyarrow.compute as pc
+    import pyarrow.parquet as pq
     from typing_extensions import TypeIs
 else:
     from types import ModuleType
@@ -27,6 +28,7 @@ else:
             return getattr(import_module(self.__name__), name)
 
     np, pd, pa, pc = _Late("numpy"), _Late("pandas"), _Late("pyarrow"), _Late("pyarrow.compute")
+    pq = _Late("pyarrow.parquet")
 
 
 def is_frame(value: object) -> TypeIs[pd.DataFrame]:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, sweep, write_json_atomic, writing
 from permgrad.base.folders import SCHEMA_VERSION, FolderKind, json_hash, places_of
+from permgrad.base.late import pq
 from permgrad.base.stored import TIMES, parse_json
 from permgrad.data.parts.partitions import MissingFileError
 from permgrad.data.read.parquet import DAMAGE

@@ -18,7 +18,6 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_path, check_whole
@@ -39,6 +38,7 @@ from permgrad.base.errors import (
 )
 from permgrad.base.files import file_hash, why_missing
 from permgrad.base.frames import stacked
+from permgrad.base.late import pq
 from permgrad.data.read import parquet
 from permgrad.data.read.cells import CellError
 from permgrad.data.read.image_cells import with_image_cells

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from permgrad.base.errors import must
-from permgrad.base.late import pd
+from permgrad.base.late import pd, pq
 from permgrad.data.read.whole_numbers import FIRST_INEXACT, nullable
 
 #: What a Parquet file leads to whose notes are not as pandas writes them.
