@@ -106,7 +106,7 @@ class Blend:
         self._chunk = _CHUNK  # pairs that are held at once, fewer of many outputs
         self._donor_outputs: Tensor | None = None
         self._cut: BranchCut | None = None
-        self._uncut = not isinstance(self.subject.module, torch.nn.Module)  # only a network has branches
+        self._uncut = False
 
     def base(self, tell: Callable[[int], None] | None = None) -> Tensor:
         """Return the outputs of the rows explained, ``(rows, K)`` (computed once)."""
