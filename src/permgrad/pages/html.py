@@ -81,9 +81,7 @@ def render_report(content: Assessment) -> str:
 def _shown(one: Mapping[str, Any]) -> str:
     """Return a sentence with its command as code."""
     command = one["facts"].get("command", "")
-    # An option is not divided at its hyphens.
-    words = Markup(" ").join(Markup("<span>{}</span>").format(word) for word in command.split(" "))
-    return escape(one["sentence"].removesuffix(command)) + Markup("<code>{}</code>").format(words) * bool(command)
+    return escape(one["sentence"].removesuffix(command)) + Markup("<code>{}</code>").format(command) * bool(command)
 
 
 #: Readers' questions, each with the part of the verdict that answers it, and the section that says more.
