@@ -170,6 +170,7 @@ _MODELS = {
     "its network alone": ("permgrad's network alone", "network"),
     "CatBoost": ("CatBoost", "catboost"),
     "TabM": ("TabM", "tabm"),
+    "AutoGluon": ("", "autogluon"),
     "RealMLP": ("RealMLP", "realmlp"),
     "LightGBM": ("LightGBM", "lightgbm"),
     "XGBoost": ("XGBoost", "xgboost"),
