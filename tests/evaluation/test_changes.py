@@ -148,7 +148,7 @@ def test_what_cannot_be_compared_is_refused():
     (x, y), (new, y_new) = rows(100, 0), rows(100, 1)
     for arguments, further, words in (
         ((x, y, new, None), {}, "targets of both samples"),
-        ((x, y, new[:20], y_new[:20]), {}, "at least 30 rows"),
+        ((x, y, new[:20], y_new[:20]), {}, "changes needs 30 rows in each sample"),
         ((x, y, new, y_new), {"row_groups": np.arange(100)}, "pair for old and new"),
         ((x, y, new, y_new), {"row_groups": (np.arange(100) % 3,) * 2}, "4 groups"),
         ((x, y, new.rename(columns={"age": "years"}), y_new), {}, "the same features"),

@@ -45,6 +45,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.takes import is_estimator
+from permgrad.attribution.subject.remedies import remedy_of
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_rows, check_whole
 from permgrad.base.errors import (
@@ -53,7 +54,6 @@ from permgrad.base.errors import (
     error_in_words,
     keeping_warnings,
     refusing,
-    remedy_of,
     shown,
     turned,
     warn_first,

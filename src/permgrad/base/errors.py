@@ -298,19 +298,6 @@ def error_in_words(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-#: What models of other libraries say of cells that they do not take, and what helps.
-_CELLS = (
-    (r"\bNaNs?\b|missing values", "Fill the missing cells, or pass a pipeline that does."),
-    (r"could not convert string|dtypes .*must be", "Write texts as numbers, or pass a pipeline that does."),
-)
-
-
-def remedy_of(error: BaseException, otherwise: str) -> str:
-    """Return what helps against an error that a model of another library raises for its rows."""
-    words = error_in_words(error)
-    return next((hint for said, hint in _CELLS if re.search(said, words)), otherwise)
-
-
 def one_line(error: BaseException) -> str:
     """Return an error's text in one line, or its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

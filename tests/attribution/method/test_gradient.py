@@ -201,8 +201,7 @@ def test_whole_numbers_are_refused(method):
         pg.explain(Counts(), {"counts": torch.randint(0, 5, (ROWS, 2))}, method=method, progress=False)
     assert str(caught.value) == (
         f"{method} needs real numbers, or ids that enter an nn.Embedding, but 'counts' holds whole numbers "
-        "(torch.int64), which have no gradient. Pass real numbers where the network takes them (x.float()), choose "
-        "method='permutation', 'shapley' or 'lime', or layer= with the name of a later layer. [PG034]"
+        "(torch.int64). Pass x.float(), or choose method='permutation', 'shapley' or 'lime'. [PG034]"
     )
 
 

@@ -37,10 +37,10 @@ class Attributor:
 
 #: The call, its code and its message.
 OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
-    ({"method": "gradient"}, "PG034", "method='gradient' does not take a LinearRegression (a predictor of tables)."),
-    ({"method": "gradcam"}, "PG034", "method='gradcam' does not take a LinearRegression (a predictor of tables)."),
-    ({"method": "permgrad-paper"}, "PG034", "method='permgrad-paper' does not take a LinearRegression ("),
-    ({"method": Attributor()}, "PG034", "method='captum.Attributor' does not take a LinearRegression ("),
+    ({"method": "gradient"}, "PG034", "method='gradient' does not take a LinearRegression, which is no network."),
+    ({"method": "gradcam"}, "PG034", "method='gradcam' does not take a LinearRegression, which is no network."),
+    ({"method": "permgrad-paper"}, "PG034", "method='permgrad-paper' does not take a LinearRegression, which"),
+    ({"method": Attributor()}, "PG034", "method='captum.Attributor' does not take a LinearRegression, which"),
     ({"method": "ale", "scope": "local"}, "PG004", "method='ale' does not take scope='local'. Leave it out."),
     (
         {"method": "lime", "scope": "global"},
@@ -82,8 +82,8 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
         "PG006",
         "row_groups= does not take row_time=. Pass row_groups if rows of different groups are independent, else row_ti",
     ),
-    ({"layer": "x"}, "PG004", "a LinearRegression (a predictor of tables) does not take layer=. Leave it out."),
-    ({"segments": "pixels"}, "PG004", "a LinearRegression (a predictor of tables) does not take segments=."),
+    ({"layer": "x"}, "PG004", "a LinearRegression, which is no network does not take layer=. Leave it out."),
+    ({"segments": "pixels"}, "PG004", "a LinearRegression, which is no network does not take segments=."),
     ({"method": "ale", "engine": "ray"}, "PG004", "method='ale' does not take engine= with scope='global'."),
     ({"scoring": "r2", "engine": "ray"}, "PG006", "engine= does not take scoring=. Leave it out."),
     ({"method": {"table": "lime"}, "engine": "ray"}, "PG006", "engine= does not take a dict of methods."),

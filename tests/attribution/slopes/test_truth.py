@@ -98,7 +98,7 @@ def test_what_outputs_and_gradients_say_is_told():
     net.append(nn.Module())
     net[1].forward = Doubled.apply
     rows = torch.tensor([[0.0, 0.0], [3.0, 1.0]])
-    with pytest.warns(pg.PermgradWarning, match="changes by -?3 where its gradient says -?6 "):
+    with pytest.warns(pg.PermgradWarning, match="changes by -?3 where its gradient says -?6[.]"):
         pg.explain(pg.Model(net, returns="values"), rows, method="gradient", progress=False)
 
 

@@ -138,7 +138,7 @@ def test_a_pipeline_is_explained_as_it_is(method):
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift", "gradcam", "permgrad-paper"])
 def test_methods_that_need_a_network_say_so(method):
     frame, y = table()
-    with pytest.raises(InputError, match="does not take a function \\(a predictor of tables\\)"):
+    with pytest.raises(InputError, match="does not take a function, which is no network"):
         pg.explain(pg.Model(scores, class_names=["early", "late"]), frame, y, method=method, **QUIET)
 
 

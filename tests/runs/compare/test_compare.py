@@ -302,7 +302,7 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"models": ("toy", "ligthgbm")}, r"got 'ligthgbm'. Did you mean 'lightgbm'\?"),
+        ({"models": ("toy", "ligthgbm")}, r"No model 'ligthgbm'. Did you mean 'lightgbm'\?"),
         ({"models": ("toy", "default:imge")}, r"branch of preset 'default' cannot be 'imge'. Did you mean 'image'\?"),
         ({"models": ("toy", "toy")}, "Model 'toy' is named twice"),
         ({"models": ("toy",)}, "A comparison needs at least 2 models, got 'toy'"),

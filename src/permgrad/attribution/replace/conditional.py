@@ -184,9 +184,9 @@ class ConditionalSampler:
             )
         if dependent:
             warn_user(
-                "The values drawn for these features do not fit the other columns, so that their importances and "
-                f"p-values under sampling='conditional' are not reliable: {', '.join(dependent[:10])}. Pass more rows, "
-                "or declare them and the features they depend on as one group with groups=."
+                "The values that sampling='conditional' draws for these features do not fit the other columns, so "
+                f"their importances are not reliable: {', '.join(dependent[:10])}. Pass more rows, or groups= of "
+                "features that depend on each other."
             )
         return {"not_identifiable": determined, "residuals_dependent": dependent}
 

@@ -396,21 +396,19 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers) -> None
     ways = [way for way, each in (("rise", steps > 0), ("fall", steps < 0)) if each.all()]
     if form.count > 2 and ways:
         problem = (
-            f"The {form.count} outputs {ways[0]} from column to column in every row, as quantiles and thresholds "
-            "do, and as scores of classes they predict y worse than its frequencies"
+            f"The {form.count} outputs {ways[0]} from column to column in every row, and as scores of classes they "
+            "predict y worse than its frequencies"
         )
         hint = (
-            "Pass loss=('quantile', levels) with a level for each, loss= a function (outputs, y) -> (rows,), "
-            "pg.Model(..., returns='values') and target= for one of them, or returns='logits' if they are classes"
+            "Pass loss=('quantile', levels) for quantiles, or returns='values' or returns='logits' to pg.Model for "
+            "others"
         )
         raise InputError(problem, hint=hint, code="PG015")
     told = min(_told(score[:, k], y == k) for k in np.flatnonzero(counts >= _FEW_OF_CLASS))
     if excess.mean() > _ERRORS * excess.std() / len(y) ** 0.5 and told < _TOLD:
         warn_user(
-            f"The {form.count} outputs are taken for logits of the classes 0 … {form.count - 1}, but "
-            "as such they predict y worse than its frequencies. Pass pg.Model(..., returns='values') and target= for "
-            "one of them, or loss= a function (outputs, y) -> (rows,), if they are other numbers (a mean and a "
-            "variance, quantiles), class_names= in their order if it is another than that of y, or returns='logits'."
+            f"The {form.count} outputs are taken for logits of the classes 0 … {form.count - 1}, but predict y worse "
+            "than its frequencies. Pass class_names= in their order to pg.Model, or returns='values' for other numbers."
         )
 
 

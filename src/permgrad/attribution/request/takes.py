@@ -73,7 +73,7 @@ def said_of(arguments: Arguments, scope: str, options: Mapping[str, Any], by: st
     if (model := arguments.model.model) is not None:
         named = {"network": "a torch network", "estimator": "an estimator of permgrad"}
         kind = kind_of_model(model)
-        said[kind] = named.get(kind, f"a {type(model).__name__} (a predictor of tables)")
+        said[kind] = named.get(kind, f"a {type(model).__name__}, which is no network")
         told = {name: getattr(arguments.model, name) for name in (*_OF_NETWORKS, "task", "class_names", "returns")}
         said |= {
             name: f"{name}="

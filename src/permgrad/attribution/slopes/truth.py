@@ -47,10 +47,9 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
         return False
     worst = int(torch.where(untrue, size, 0.0).argmax())
     warn_user(
-        f"The network's gradients are not the slopes of its outputs, so the values of {method} are not, either: on the "
-        f"way to another row an output changes by {float(between.flatten()[worst]):.3g} where its gradient says "
-        f"{float(told.flatten()[worst]):.3g} (a layer with its own backward, such as gradient reversal or rounding "
-        "with a gradient, or detach()). Choose method='shapley', which needs no gradient."
+        f"The network's gradients are not the slopes of its outputs, nor are the values of {method}: on the way to "
+        f"another row an output changes by {float(between.flatten()[worst]):.3g} where its gradient says "
+        f"{float(told.flatten()[worst]):.3g}. Choose method='shapley', which needs no gradient."
     )
     return True
 

@@ -210,9 +210,8 @@ class NetworkSubject(Subject):
             types = listed(list(dict.fromkeys(str(self.inputs[place].dtype) for place in without)))
             raise InputError(
                 f"{method} needs real numbers, or ids that enter an nn.Embedding, but {names} "
-                f"{'holds' if len(without) == 1 else 'hold'} whole numbers ({types}), which have no gradient",
-                hint="Pass real numbers where the network takes them (x.float()), choose method='permutation', "
-                "'shapley' or 'lime', or layer= with the name of a later layer",
+                f"{'holds' if len(without) == 1 else 'hold'} whole numbers ({types})",
+                hint="Pass x.float(), or choose method='permutation', 'shapley' or 'lime'",
                 code="PG034",
             )
 
@@ -296,9 +295,8 @@ class NetworkSubject(Subject):
         hint = hint or f"Check their {keys}order, shapes and types."
         if is_exported(self.module):
             hint = (
-                "A module of torch.export takes inputs only as in its export, by name or by place, and no other sizes "
-                "than those it was exported for: export it with a dynamic first dimension (dynamic_shapes=), or pass "
-                "the original network."
+                "A module of torch.export takes no other sizes than those it was exported for: export it with a "
+                "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
         problem = (
             f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"

@@ -23,11 +23,12 @@ from permgrad.attribution.subject.outputs import (
     label_place,
     resolve_outputs,
 )
+from permgrad.attribution.subject.remedies import remedy_of
 from permgrad.attribution.subject.soundness import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import as_numbers
-from permgrad.base.errors import Fault, InputError, error_in_words, listed, refusing, remedy_of, turned, warn_user
+from permgrad.base.errors import Fault, InputError, error_in_words, listed, refusing, turned, warn_user
 from permgrad.base.late import pd
 from permgrad.models.devices import on_users_device
 from permgrad.models.undisturbed import seeded

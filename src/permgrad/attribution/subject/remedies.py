@@ -6,6 +6,8 @@ import re
 
 from torch import nn
 
+from permgrad.base.errors import error_in_words
+
 #: How a setting of a forward, such as a flag, is passed. It is no input, of which each row has its own.
 SETTING = "net.forward = functools.partial(net.forward, {})"
 #: How a network on a graph is explained, whose nodes are no rows.
@@ -14,6 +16,19 @@ ONE_GRAPH = (
     "torch.stack([net(nodes, edges) for nodes in x]).flatten(1)"
 )
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
+
+
+#: What models of other libraries say of cells that they do not take, and what helps.
+_CELLS = (
+    (r"\bNaNs?\b|missing values", "Fill the missing cells, or pass a pipeline that does."),
+    (r"could not convert string|dtypes .*must be", "Write texts as numbers, or pass a pipeline that does."),
+)
+
+
+def remedy_of(error: BaseException, otherwise: str) -> str:
+    """Return what helps against an error that a model of another library raises for its rows."""
+    words = error_in_words(error)
+    return next((hint for said, hint in _CELLS if re.search(said, words)), otherwise)
 
 
 def remedy(words: str) -> str | None:

@@ -104,7 +104,7 @@ def _of_estimator(entry: Any) -> Model:
         raise InputError(
             f"An entry of models must be a name, an estimator of scikit-learn's kind or a pair of both, got "
             f"{shown(entry)}",
-            hint="Each fold fits a copy of it, so that no model is scored on rows that it was fitted on.",
+            hint="Each fold fits a copy of it.",
             code="PG031",
         )
     return Model(name, name, "baseline", estimator=estimator, read=as_model(model))
