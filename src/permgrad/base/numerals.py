@@ -104,7 +104,7 @@ def distinct(values: Sequence[float]) -> list[str]:
 
 
 def percent(share: float | None, decimals: int | None = None) -> str:
-    r"""Write a share as a percentage that does not break over lines. One below 1 % has a decimal, or if it would be 100 %.
+    r"""Write a share as a percentage that does not break over lines, with a decimal below 1 % and just below 100 %.
 
     Examples:
         >>> percent(0.5), percent(0.004), percent(0.9982), percent(1.0)

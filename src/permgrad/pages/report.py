@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 from sklearn.base import clone
@@ -36,9 +37,11 @@ from permgrad.data.types.findings import tell_of_other_order
 from permgrad.imaging.layout import StoredLayout
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
+from permgrad.pages.charts.picture import bars_svg
 from permgrad.pages.html import render_report
 from permgrad.pages.rows_data import effect_lines
-from permgrad.pages.verdict import markdown, verdict
+from permgrad.pages.tabs.summary import picture_of
+from permgrad.pages.verdict import PICTURE, markdown, verdict
 from permgrad.pages.whatif import with_what_if
 
 #: Height of a page inside a notebook.
@@ -55,6 +58,7 @@ class Report:
         html: the page as text.
         path: the file that holds it, or None.
         markdown: its sentences, and a table of mean and local effects, as ``report.md`` of a run has them.
+        picture: what ``markdown`` shows beside them, as SVG.
 
     Examples:
         >>> page = Report("<!doctype html><title>t</title>")
@@ -67,9 +71,12 @@ class Report:
     html: str
     path: Path | None = None
     markdown: str = ""
+    picture: str = ""
 
     def save(self, path: str | os.PathLike[str]) -> Report:
-        """Write the page to a file, its ``markdown`` to one that ends in ``.md``, and return it with its ``path``.
+        """Write the page to a file and return it with its ``path``.
+
+        To one that ends in ``.md`` its ``markdown`` is written, and its ``picture`` to a file beside it.
 
         A file of this name is replaced.
 
@@ -78,8 +85,14 @@ class Report:
             EnvironmentProblem: the file cannot be written.
         """
         target = check_path(path, overwrite=True, endings=ENDINGS)
+        beside = target.with_suffix(".svg")
         with writing(target, "Choose another path."):
-            write_text_atomic(target, self.markdown if target.suffix.lower() == ".md" else self.html)
+            if target.suffix.lower() != ".md":
+                write_text_atomic(target, self.html)
+            else:
+                if self.picture:
+                    write_text_atomic(beside, self.picture)
+                write_text_atomic(target, self.markdown.replace(f"]({PICTURE})", f"]({quote(beside.name)})"))
         return replace(self, path=target)
 
     def open(self) -> None:
@@ -196,8 +209,11 @@ def report(
         content = _assessed(read, title, train, budget, _call(read.model, train, asked, seed))
         content = with_what_if(content, read.model.model, large=False, keep_rows=keep_rows)
     sentences = verdict(content)
-    short = markdown(content.title, sentences, effect_lines(content))
-    page = Report(render_report(replace(content, sentences=sentences)), markdown=short)
+    chart = picture_of(content)
+    short = markdown(content.title, sentences, effect_lines(content), chart and chart.words)
+    page = Report(
+        render_report(replace(content, sentences=sentences)), markdown=short, picture=bars_svg(chart) if chart else ""
+    )
     return page if file is None else page.save(file)
 
 

@@ -148,8 +148,15 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
     return shlex.join([*words, *options, "--out", f"{made.folder}-{suffix}"])
 
 
-def markdown(title: str, sentences: Sequence[Mapping[str, Any]], effects: Sequence[Sequence[str]] = ()) -> str:
+def markdown(
+    title: str,
+    sentences: Sequence[Mapping[str, Any]],
+    effects: Sequence[Sequence[str]] = (),
+    picture: str | None = None,
+) -> str:
     """Write a verdict as Markdown: the score first, then a list for each part, and a table of ``effects``.
+
+    ``picture``: what is seen in the file ``PICTURE`` beside it.
 
     Examples:
         >>> facts = {"It is good.": {"part": "score"}, "Beware.": {"part": "caution"}}
@@ -169,6 +176,7 @@ def markdown(title: str, sentences: Sequence[Mapping[str, Any]], effects: Sequen
         chosen = [_marked(one) for one in sentences if one["facts"].get("part") == part]
         if part == "score" and chosen:
             lines += ["\n\n".join(chosen), ""]
+            lines += [] if picture is None else [f"![{clean(picture).translate(_MARKUP)}]({PICTURE})", ""]
         elif chosen:
             lines += [f"## {heading}", "", *(f"- {one}" for one in chosen), ""]
         if part == "features" and effects:
@@ -184,6 +192,8 @@ def _marked(one: Mapping[str, Any]) -> str:
     return f"{words} `{clean(command)}`" if command else words
 
 
+#: The picture beside ``report.md``.
+PICTURE = "report.svg"
 #: What is said below a table of effects.
 EFFECTS_WORDS = (
     "Mean effect: only this feature is set to the value, in all rows. Local effect (ALE): rows only move between "

@@ -12,7 +12,7 @@ from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
 from permgrad.models.estimators.share import branch_words
 from permgrad.pages.charts import errors, explained
-from permgrad.pages.charts.chart import ASIDE
+from permgrad.pages.charts.chart import ASIDE, Chart
 from permgrad.pages.sentences import baseline_label
 from permgrad.pages.tabs.decisions import confusion
 from permgrad.pages.units import loss_without
@@ -54,10 +54,18 @@ MEANINGS = {
 _CELLS = 5
 
 
+def picture_of(content: Assessment) -> Chart | None:
+    """Return what the model relies on, as the page shows it beside its first sentences."""
+    explanation = content.explanation
+    if explanation is None or not content.learnt:
+        return None
+    return explained.leading(explanation, loss_without(explanation.meta, content.metrics or {}))
+
+
 def glance(section: SectionView, content: Assessment) -> None:
     """What the first sentences say as pictures: what the model relies on, and how good it is."""
-    explanation = content.explanation
-    if explanation is not None and content.learnt:
+    explanation, chart = content.explanation, picture_of(content)
+    if explanation is not None and chart is not None:
         loss = loss_without(explanation.meta, content.metrics or {})
         what = quantity_of(explanation)
         if loss is not None:
@@ -66,7 +74,6 @@ def glance(section: SectionView, content: Assessment) -> None:
         lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
         unused = [explanation.names[place] for place in explained.idle_features(explanation)]
         idle = f" Not used by the model: {listed(map(clean, unused), 3)}." if unused else ""
-        chart = explained.leading(explanation, loss)
         grey = " Grey: does not clearly matter." * any(chart.data["quiet"])
         section.figure(chart, f"{what[:1].upper()}{what[1:]}.{lines}{grey}{idle}")
     scored, target = content.predictions, shorten(content.target, 40)

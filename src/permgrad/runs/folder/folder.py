@@ -52,7 +52,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         CACHE,
     ),
     "explanation": ("explanations", "importance.csv", "integrated_gradients.csv", "branches.json"),
-    "report": ("report.html", "report.md"),
+    "report": ("report.html", "report.md", "report.svg"),
 }
 _ORDER = list(STAGES)
 

@@ -19,9 +19,11 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
+from permgrad.pages.charts.picture import bars_svg
 from permgrad.pages.html import render_report
 from permgrad.pages.rows_data import effect_lines
-from permgrad.pages.verdict import markdown, verdict
+from permgrad.pages.tabs.summary import picture_of
+from permgrad.pages.verdict import PICTURE, markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
 from permgrad.runs.options import split_preset
@@ -100,7 +102,7 @@ def write_page(
     *,
     out: Path | None = None,
 ) -> Path:
-    """Write ``report.html`` and ``report.md`` into a run's folder, and its verdict into the metrics.
+    """Write ``report.html``, ``report.md`` and its picture into a run's folder, and its verdict into the metrics.
 
     With ``out``, only the page is written, to that file.
     """
@@ -127,7 +129,11 @@ def write_page(
     content = replace(content, sentences=verdict(content))
     sentences = plain(content.sentences)
     write_text_atomic(folder / REPORT, render_report(content))
-    write_text_atomic(folder / SUMMARY_FILE, markdown(content.title, sentences, effect_lines(content)))
+    chart = picture_of(content)
+    if chart is not None:
+        write_text_atomic(folder / PICTURE, bars_svg(chart))
+    text = markdown(content.title, sentences, effect_lines(content), chart and chart.words)
+    write_text_atomic(folder / SUMMARY_FILE, text)
     stored.metrics = {**(content.metrics or {}), "verdict": sentences}
     write_json_atomic(folder / documents.METRICS, stored.metrics)
     return folder / REPORT
