@@ -378,12 +378,12 @@ def test_sentences_alone_are_a_file_of_markdown(tmp_path):
     table = X[["age", "noise"]]
     path = tmp_path / "arrival.MD"
     ranked = pg.report(lambda rows: rows["age"] * 2.0, table, X["age"] * 2, path=path, **QUICK)
-    assert path.read_text(encoding="utf-8") == ranked.markdown
+    assert path.read_text(encoding="utf-8") == ranked.markdown.replace("(report.svg)", "(arrival.svg)")
     assert ranked.path == path
     assert "| age | " in ranked.markdown
     saved = ranked.save(tmp_path / "other.html").save(tmp_path / "other.md")
     assert saved.path is not None
-    assert saved.path.read_text(encoding="utf-8") == ranked.markdown
+    assert saved.path.read_text(encoding="utf-8") == ranked.markdown.replace("(report.svg)", "(other.svg)")
 
 
 def test_models_are_called_by_what_people_know_them_as(forest):

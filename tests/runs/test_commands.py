@@ -26,7 +26,7 @@ from permgrad.runs.folder.folder import STAGES
 FILES = {
     "run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model", "explanations",
     ".explanations", "data.json", "columns.json", "segments.json", "split.npz", "layout.json", "layout.svg",
-    "history.csv", "predictions.csv", "report.md",
+    "history.csv", "predictions.csv", "report.md", "report.svg",
 }  # fmt: skip
 
 
@@ -413,12 +413,16 @@ def test_explain_a_table(place, classified, tmp_path):
 
 def test_explain_one_row(place, classified, tmp_path):
     words = ("explain", classified, place / "new.csv", "--method", "integrated_gradients")
-    call(*words, "--row", "7", "--target", "ill", "--out", tmp_path / "one")
+    call(*words, "--row", "7", "--target", "ill", "--option", "scale=logit", "--out", tmp_path / "one")
     one = pg.Explanation.load(tmp_path / "one")
     assert one.values.shape == (1, 4, 1)
     assert one.outputs == ("ill",)
     call(*words, "--out", tmp_path / "all")
     np.testing.assert_allclose(one.values[0, :, 0], pg.Explanation.load(tmp_path / "all").values[7, :, 0], atol=1e-5)
+    call(*words, "--row", "7", "--target", "ill", "--out", tmp_path / "told")
+    told = pg.Explanation.load(tmp_path / "told")
+    assert told.meta["scale"] == "probability", "as on the page"
+    assert np.abs(told.values).max() <= 1
     result = CliRunner().invoke(app, [str(word) for word in (*words, "--row", "40", "--out", tmp_path / "none")])
     assert result.exit_code == 2
     assert "--row must be below the number of rows, got 40" in result.stderr

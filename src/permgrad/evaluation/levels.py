@@ -42,9 +42,9 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
         # A range begins with the first whole number in it, or behind the end of the range below.
         whole = bool(np.all(present == np.round(present)))
         begins = np.array([present[present > edge].min() for edge in edges[:-1]]) if whole else edges[:-1]
-        ends = [*begins.tolist(), *edges.tolist()]
-        texts = distinct(ends) if write is None else list(map(write, ends))
-        begun, written = texts[: len(begins)], texts[len(begins) :]
+        ends: list[Any] = [*begins.tolist(), *edges.tolist()]
+        ends = distinct(ends) if write is None else list(map(write, ends))
+        begun, written = ends[: len(begins)], ends[len(begins) :]
         names = [f"up to {written[0]}"] if written else ["all"]
         names += [
             f"from {low} to {high}" if low != high else high for low, high in zip(begun, written[1:], strict=True)

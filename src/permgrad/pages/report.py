@@ -210,7 +210,7 @@ def report(
         content = with_what_if(content, read.model.model, large=False, keep_rows=keep_rows)
     sentences = verdict(content)
     chart = picture_of(content)
-    short = markdown(content.title, sentences, effect_lines(content), chart and chart.words)
+    short = markdown(content.title, sentences, effect_lines(content), None if chart is None else chart.words)
     page = Report(
         render_report(replace(content, sentences=sentences)), markdown=short, picture=bars_svg(chart) if chart else ""
     )

@@ -132,7 +132,7 @@ def write_page(
     chart = picture_of(content)
     if chart is not None:
         write_text_atomic(folder / PICTURE, bars_svg(chart))
-    text = markdown(content.title, sentences, effect_lines(content), chart and chart.words)
+    text = markdown(content.title, sentences, effect_lines(content), None if chart is None else chart.words)
     write_text_atomic(folder / SUMMARY_FILE, text)
     stored.metrics = {**(content.metrics or {}), "verdict": sentences}
     write_json_atomic(folder / documents.METRICS, stored.metrics)
