@@ -49,7 +49,7 @@ _SKEWED = (
     "of all rows have an error of at most {typical}."
 )
 _NEVER = "It never predicts {class}, the class of {rows:test row}."
-_PERFECT = "It is nearly perfect ({metric:metric} {value:score}), as models are that know the outcome"
+_PERFECT = "It is nearly perfect ({metric:metric} {value:score}), like a model that knows the outcome"
 _UNCHECKED = (
     "It was not checked whether a column gives the target away, nor whether test rows are copies of training rows: "
     "that takes "
