@@ -346,7 +346,7 @@ def test_maps_can_be_left_out():
             lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 2)),
             (ROWS, 4, 4),
             {},
-            "calls no Conv1d or Conv2d layer on 'input'",
+            "finds no convolution of 'input'",
         ),
         (chain, (ROWS, 1, 14, 14), {"layer": "9"}, "layer must be one of '0', '1'"),
         (chain, (ROWS, 1, 14, 14), {"variant": "gradcan"}, "Did you mean 'gradcam'"),

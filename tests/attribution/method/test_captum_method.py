@@ -128,7 +128,7 @@ def test_the_usual_ones_run(name, case):
 
 def test_what_cannot_be_used_is_said(case):
     net, inputs = case
-    with pytest.raises(pg.InputError, match=r"method must be a name .*got int\. Pass for example"):
+    with pytest.raises(pg.InputError, match=r"method must be a name.*got int\. Pass for example"):
         pg.explain(net, inputs, method=3)
     with pytest.raises(pg.InputError, match=r"got IntegratedGradients\. Pass for example"):
         pg.explain(net, inputs, method=attr.IntegratedGradients)

@@ -113,7 +113,7 @@ def test_classes_that_are_numbers():
     [
         (
             {"baseline": "class:gren"},
-            ("reference class cannot be 'gren'. Did you mean 'green'?"),
+            ("baseline: no class 'gren'. Did you mean 'green'?"),
         ),
         (
             {"baseline": "zeros", "reference_class": "green"},
