@@ -424,9 +424,10 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
     names = subject.form.names  # what keeps the row's tokens follows the user's inputs
     shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(names, request.inputs, strict=False))
     if not images:
+        convolves = any(isinstance(one, _CONVOLUTIONS) for one in subject.module.modules())
         return InputError(
             f"gradcam needs an image that enters a convolution or is cut into patches, got {shapes}",
-            hint="Choose method='integrated_gradients' or 'permutation'",
+            hint=MADE_INSIDE if convolves else "Choose method='integrated_gradients' or 'permutation'",
             code="PG034",
         )
     inputs = " or ".join(repr(names[place]) for place in images)
