@@ -178,10 +178,11 @@ def _no_network(url: str) -> bytes:
 
 
 def answered(text: str, code: str) -> None:
-    """Check that an answer has a problem and a hint as sentences, and the code."""
+    """Check that an answer has a problem and a hint as sentences, or one that names what can be passed, and the code."""
     assert text.endswith(f"[{code}]"), text
     assert code in CODES
-    assert re.search(r"[.?!…] [A-Z'\"].*[.?!:)\w] \[PG", text), f"a problem and a hint: {text}"
+    named = re.search(r"must be (one of|from|at least|at most|above|below) .*, got .*\. \[PG", text)
+    assert named or re.search(r"[.?!…] [A-Z'\"].*[.?!:)\w] \[PG", text), f"a problem and a hint: {text}"
     assert "however" not in text
     assert "Traceback" not in text
     assert len(text.split()) < 80, text

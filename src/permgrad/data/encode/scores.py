@@ -120,7 +120,8 @@ class Target:
             return np.asarray((draw.permutation(len(units)) % count)[place])
         order = draw.permutation(len(self.y))
         if self.classes:
-            order = order[np.argsort(self.y[order], kind="stable")]
+            judged = len(order) - self.held
+            order = order[np.argsort(np.where(order < judged, self.y[order], self.classes), kind="stable")]
         folds = np.empty(len(order), dtype=np.int64)
         folds[order] = np.arange(len(order)) % count
         return folds
