@@ -178,7 +178,7 @@ def _no_network(url: str) -> bytes:
 
 
 def answered(text: str, code: str) -> None:
-    """Check that an answer has a problem and a hint as sentences, or one that names what can be passed, and the code."""
+    """Check that an answer has a problem and a hint as sentences, or names what can be passed, and the code."""
     assert text.endswith(f"[{code}]"), text
     assert code in CODES
     named = re.search(r"must be (one of|from|at least|at most|above|below) .*, got .*\. \[PG", text)
