@@ -405,7 +405,7 @@ def _leak_words(one: Situation, words: str, faults: Faults) -> None:
 def _unchecked_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "nearly perfect",
-        rf"It is nearly perfect \((R²|balanced accuracy) ({_NUMBER})\), as models are",
+        rf"It is nearly perfect \((R²|balanced accuracy) ({_NUMBER})\), like a model that knows",
         words,
         re.match,
     )

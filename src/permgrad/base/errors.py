@@ -275,7 +275,8 @@ def nearest(wanted: object, names: Iterable[str]) -> str | None:
         for name in known
         if (len(written) > 2 and name.startswith(written)) or (len(name) > 1 and written.startswith(f"{name}_"))
     ]
-    near = begun if len(begun) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.65)
+    near = difflib.get_close_matches(written, known, n=1, cutoff=0.9)  # a letter too many, or too few
+    near = near or (begun if len(begun) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.65))
     return synonym(wanted, known.values()) or (known[near[0]] if near else None)
 
 

@@ -87,8 +87,8 @@ def compact(value: float, digits: int = 3) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text) + gap + unit
 
 
-def distinct(values: Sequence[float]) -> list[str]:
-    r"""Write different numbers so that they differ: with more digits where that is needed. Whole ones are exact.
+def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
+    r"""Write different numbers so that they differ: with more ``digits`` where that is needed. Whole ones are exact.
 
     Examples:
         >>> distinct([50720.55, 1e6, 33.5]), distinct([2019.0, 12345.0]), distinct([0.12341, 0.12344])
@@ -96,8 +96,8 @@ def distinct(values: Sequence[float]) -> list[str]:
     """
     if all(float(value).is_integer() and abs(value) < 1e6 for value in values):
         return [f"{value:{',' if abs(value) >= 1e4 else ''}.0f}".replace("-", "−") for value in values]
-    for digits in range(4, 16):
-        texts = [compact(value, digits) for value in values]
+    for enough in range(digits, 16):
+        texts = [compact(value, enough) for value in values]
         if len(set(texts)) == len(set(values)):
             break
     return texts

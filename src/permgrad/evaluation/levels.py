@@ -43,7 +43,7 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
         whole = bool(np.all(present == np.round(present)))
         begins = np.array([present[present > edge].min() for edge in edges[:-1]]) if whole else edges[:-1]
         ends: list[Any] = [*begins.tolist(), *edges.tolist()]
-        ends = distinct(ends) if write is None else list(map(write, ends))
+        ends = distinct(ends, 3) if write is None else list(map(write, ends))
         begun, written = ends[: len(begins)], ends[len(begins) :]
         names = [f"up to {written[0]}"] if written else ["all"]
         names += [

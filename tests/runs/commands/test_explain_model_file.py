@@ -49,7 +49,7 @@ def files(tmp_path_factory):
 def test_the_numbers_are_those_of_python(tmp_path, files, method):
     folder, model, rows, late = files
     asked = ("--option", "y=late", "--method", method, "--seed", 4, "--out", tmp_path / "out")
-    chosen = ("--row", 7) if method == "shapley" else ()
+    chosen = ("--row", 7, "--option", "scale=logit") if method == "shapley" else ()
     call("explain", folder / "model.onnx", folder / "table.csv", *asked, *chosen)
     saved = pg.Explanation.load(tmp_path / "out")
     places = np.array([7]) if chosen else np.arange(len(rows))
