@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -174,7 +175,7 @@ def test_a_client_by_number(place, model, tmp_path):
     assert {path.name for path in (tmp_path / "one" / "plots").iterdir()} == {"waterfall.png"}
     explanation = pg.Explanation.load(tmp_path / "one")
     assert f"Baseline: {explanation.meta['baseline']}." in out
-    listed = [float(line.split()[-1]) for line in out.splitlines() if " the output by " in line]
+    listed = [float(points) / 100 for points in re.findall(r" the probability of yes by ([\d.]+) points?", out)]
     sizes = np.abs(explanation.values[0, :, -1])
     np.testing.assert_allclose(sorted(listed), np.sort(sizes[sizes > 0]), rtol=0.01, atol=5e-3)
 
