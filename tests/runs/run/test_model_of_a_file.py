@@ -155,7 +155,7 @@ def test_the_command_takes_it_and_a_damaged_copy_is_refused(files, tmp_path):
     )
     assert "The model two.onnx predicts y with ROC" in said
     said = call("run", folder / "two.csv", "-m", "model.txt", "--out", tmp_path / "other", code=2)
-    assert "'MODULE:FUNCTION', 'FILE.onnx', got 'model.txt'" in " ".join(said.split())
+    assert "MODULE:FUNCTION, FILE.onnx, got 'model.txt'" in " ".join(said.split())
     copy = tmp_path / "run" / "model" / "fitted.onnx"
     copy.write_bytes(copy.read_bytes().replace(b"linear", b"changed", 1))
     with pytest.raises(InputError, match=r"fitted\.onnx"):
