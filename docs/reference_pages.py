@@ -47,7 +47,7 @@ FILES = {
     "integrated_gradients.csv": "Integrated gradients of the strongest features.",
     "branches.json": "How much each path of the network contributes, with intervals.",
     "report.md": "The first sentences of the report, as text.",
-    "report.svg": "The picture in `report.md`: what the model relies on.",
+    "report.svg": "The picture in ``report.md``: what the model relies on.",
     "report.html": "The report. It is one file and works offline.",
 }
 EXIT_CODES = (
