@@ -247,10 +247,12 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
     for place in range(codes.shape[1]):
         whole += marks(place)  # sums of random marks are equal where rows are
     equal = times(whole)
+    some = (codes[learned:] > 0).sum(axis=1) > 1  # rows without a value are told of by themselves
+    shared -= int((equal[~some] > 0).sum())
     for place in range(0, codes.shape[1], 1 + codes.shape[1] // _COLUMNS_TRIED):
         frequency = np.bincount(codes[:learned, place], minlength=int(codes[:, place].max()) + 1) / learned
         odds = (frequency / np.maximum(1 - frequency, 1e-9))[codes[learned:, place]]
-        if shared <= _TIMES_EXPECTED * -np.expm1(-(times(whole - marks(place)) - equal) * odds).sum():
+        if shared <= _TIMES_EXPECTED * -np.expm1(-(times(whole - marks(place)) - equal) * odds)[some].sum():
             return True
     return False
 
