@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from permgrad import InputError, PermgradWarning
-from permgrad.data.splitting import count_shared_rows, split_rows
+from permgrad.data.splitting import are_expected, count_shared_rows, split_rows
 
 
 def assert_partition(split, n):
@@ -184,3 +184,16 @@ def test_shared_rows_equal_a_plain_loop(rows, cut):
     train, test = rows[: min(cut, len(rows) - 1)], rows[min(cut, len(rows) - 1) :]
     expected = sum(row in train for row in test)
     assert count_shared_rows([list(row) for row in train], [list(row) for row in test]) == expected
+
+
+def test_copies_beside_rows_without_a_value_are_no_chance():
+    rng = np.random.default_rng(0)
+    train, test = (pd.DataFrame(rng.normal(size=(200, 3)), columns=list("abc")) for _ in range(2))
+    train["y"], test["y"] = rng.integers(0, 2, 200), rng.integers(0, 2, 200)
+    for table in (train, test):
+        table.loc[:39, ["a", "b", "c"]] = np.nan
+    blank = count_shared_rows(train, test)
+    assert blank == 40, "the precondition"
+    assert are_expected(train, test, blank), "they are told of by themselves"
+    test.loc[100:109] = train.loc[100:109].to_numpy()
+    assert not are_expected(train, test, count_shared_rows(train, test))
