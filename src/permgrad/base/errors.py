@@ -270,13 +270,10 @@ def nearest(wanted: object, names: Iterable[str]) -> str | None:
     """Return the name that means the same or is most like another, whatever the capitals, or None if none is near."""
     known = {str(name).casefold(): str(name) for name in names}
     written = text_of(wanted).casefold()
-    begun = [
-        name
-        for name in known
-        if (len(written) > 2 and name.startswith(written)) or (len(name) > 1 and written.startswith(f"{name}_"))
-    ]
-    near = difflib.get_close_matches(written, known, n=1, cutoff=0.9)  # a letter too many, or too few
-    near = near or (begun if len(begun) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.65))
+    begun = [name for name in known if len(written) > 2 and name.startswith(written)]
+    begins = [name for name in known if len(name) > 1 and written.startswith(f"{name}_")]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.9)
+    near = near or (begins if len(begins) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.65))
     return synonym(wanted, known.values()) or (known[near[0]] if near else None)
 
 
