@@ -114,6 +114,12 @@ def try_wheel(python: str, wheel: Path) -> None:
         print(f"{python}: permgrad --help, permgrad demo and the first example of README run")
 
 
+def _runs(python: str) -> bool:
+    """Whether a Python is here. A launcher of several Pythons has names that end in an error."""
+    words = [python, "-c", ""]
+    return shutil.which(python) is not None and not subprocess.run(words, check=False, capture_output=True).returncode
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Rehearse a release. Return 1 if it could not be published."""
     parser = argparse.ArgumentParser(description="Rehearse a release.")
@@ -121,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     wheel = build(ROOT / "dist")
     wanted = options.python or PYTHONS
-    here = [python for python in wanted if shutil.which(python)]
+    here = [python for python in wanted if _runs(python)]
     for python in wanted:
         if python in here:
             try_wheel(python, wheel)
