@@ -29,6 +29,7 @@ import torch
 from benchmarks._results import markdown_table, parser, record
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+import permgrad
 from permgrad.base.errors import error_in_words
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
@@ -81,8 +82,12 @@ def _try(case: Any, check: Callable[[Any], str], ends: collections.Counter[str],
         _note(faults, f"over {HANG_SECONDS:g} s", case)
 
 
+#: The package's folder. README clones the repository into one of the same name.
+_HOME = f"{Path(permgrad.__file__).parent}/"
+
+
 def _place(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "permgrad" in frame.filename]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_HOME)]
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 

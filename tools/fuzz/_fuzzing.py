@@ -23,6 +23,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,10 @@ def _quick_disk() -> str | None:
 
 
 def _where(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/permgrad/" in frame.filename]
+    # By the package's folder: README clones the repository into one of the same name.
+    package = find_spec("permgrad")
+    home = f"{Path(package.origin).parent}/" if package is not None and package.origin else "/permgrad/"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(home)]
     return f"({Path(frames[-1].filename).name}:{frames[-1].name}: {frames[-1].line})" if frames else ""
 
 
