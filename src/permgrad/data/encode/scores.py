@@ -471,8 +471,8 @@ class _Model:
         """
         key = rows.tobytes()
         if key not in self._products:
-            # Those of the folds by which strengths are chosen: two of a large table.
-            while len(self._products) >= (2 if self.is_large else _FOLDS):
+            # Those of the folds by which strengths are chosen, and of the rows that judge: two of a large table.
+            while len(self._products) >= (2 if self.is_large else _FOLDS + 1):
                 self._products.pop(next(iter(self._products)))
             # The rows that a fold leaves are fewer to read than its own.
             left = np.setdiff1d(self.order, rows, assume_unique=True)
