@@ -15,10 +15,12 @@ import jinja2
 from markupsafe import Markup, escape
 
 from permgrad.base import __version__, style
+from permgrad.pages.charts.picture import bars_svg
+from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.tabs import TABS
-from permgrad.pages.tabs.summary import glance
+from permgrad.pages.tabs.summary import glance, picture_of
 from permgrad.pages.units import in_plain_units
-from permgrad.pages.verdict import PARTS, verdict
+from permgrad.pages.verdict import PARTS, markdown, verdict
 from permgrad.pages.views import SectionView, TabView, page_data, tab_view
 from permgrad.pages.words import clean
 
@@ -39,6 +41,14 @@ _PAGE = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 ).get_template("report.html")
+
+
+def in_short(content: Assessment, sentences: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return the first sentences as Markdown, and the picture beside them as SVG, in the units of the page."""
+    chart = picture_of(in_plain_units(content))
+    words = None if chart is None else chart.words
+    text = markdown(content.title, sentences, effect_lines(content), words)
+    return text, "" if chart is None else bars_svg(chart)
 
 
 def render_report(content: Assessment) -> str:

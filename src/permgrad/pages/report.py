@@ -37,11 +37,8 @@ from permgrad.data.types.findings import tell_of_other_order
 from permgrad.imaging.layout import StoredLayout
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-from permgrad.pages.charts.picture import bars_svg
-from permgrad.pages.html import render_report
-from permgrad.pages.rows_data import effect_lines
-from permgrad.pages.tabs.summary import picture_of
-from permgrad.pages.verdict import PICTURE, markdown, verdict
+from permgrad.pages.html import in_short, render_report
+from permgrad.pages.verdict import PICTURE, verdict
 from permgrad.pages.whatif import with_what_if
 
 #: Height of a page inside a notebook.
@@ -209,11 +206,8 @@ def report(
         content = _assessed(read, title, train, budget, _call(read.model, train, asked, seed))
         content = with_what_if(content, read.model.model, large=False, keep_rows=keep_rows)
     sentences = verdict(content)
-    chart = picture_of(content)
-    short = markdown(content.title, sentences, effect_lines(content), None if chart is None else chart.words)
-    page = Report(
-        render_report(replace(content, sentences=sentences)), markdown=short, picture=bars_svg(chart) if chart else ""
-    )
+    short, picture = in_short(content, sentences)
+    page = Report(render_report(replace(content, sentences=sentences)), markdown=short, picture=picture)
     return page if file is None else page.save(file)
 
 

@@ -19,11 +19,8 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
-from permgrad.pages.charts.picture import bars_svg
-from permgrad.pages.html import render_report
-from permgrad.pages.rows_data import effect_lines
-from permgrad.pages.tabs.summary import picture_of
-from permgrad.pages.verdict import PICTURE, markdown, verdict
+from permgrad.pages.html import in_short, render_report
+from permgrad.pages.verdict import PICTURE, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
 from permgrad.runs.options import split_preset
@@ -129,10 +126,9 @@ def write_page(
     content = replace(content, sentences=verdict(content))
     sentences = plain(content.sentences)
     write_text_atomic(folder / REPORT, render_report(content))
-    chart = picture_of(content)
-    if chart is not None:
-        write_text_atomic(folder / PICTURE, bars_svg(chart))
-    text = markdown(content.title, sentences, effect_lines(content), None if chart is None else chart.words)
+    text, picture = in_short(content, sentences)
+    if picture:
+        write_text_atomic(folder / PICTURE, picture)
     write_text_atomic(folder / SUMMARY_FILE, text)
     stored.metrics = {**(content.metrics or {}), "verdict": sentences}
     write_json_atomic(folder / documents.METRICS, stored.metrics)
