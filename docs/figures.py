@@ -281,7 +281,7 @@ _CUTS = {
 
 def _cut_rows(record: Any) -> list[list[str]]:
     columns = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
-    cuts = record["results"]["ig-example"]["cuts"]
+    cuts = record["results"]["ig_example"]["cuts"]
     return [[_CUTS[cut["cut"]], *(f"{cut[column]:.3f}" for column in columns)] for cut in cuts]
 
 
@@ -483,8 +483,8 @@ SENTENCES = (
         "{:.0f} %",
         lambda record: [
             record["results"]["majority"],
-            record["results"]["ig-example"]["means"]["roc_auc"],
-            100 * max(record["results"]["ig-example"]["cuts"], key=lambda cut: cut["accuracy"])["recall"],
+            record["results"]["ig_example"]["means"]["roc_auc"],
+            100 * max(record["results"]["ig_example"]["cuts"], key=lambda cut: cut["accuracy"])["recall"],
         ],
     ),
     Sentence(
@@ -504,7 +504,7 @@ SENTENCES = (
         "published_permgrad",
         "Spearman's correlation with the published bars is {} to {} on the five tables",
         lambda record: [
-            f"{end(row['rank correlation']['permgrad-paper'] for row in record['results']):.2f}".replace("-", "−")
+            f"{end(row['rank correlation']['permgrad_paper'] for row in record['results']):.2f}".replace("-", "−")
             for end in (min, max)
         ],
     ),
@@ -517,15 +517,15 @@ SENTENCES = (
     Sentence(
         DOCS + "published-work.md",
         "ig_example",
-        "The shorter schedule of `ig-example` has {:.3f}",
-        lambda record: [record["results"]["ig-example"]["means"]["roc_auc"]],
+        "The shorter schedule of `ig_example` has {:.3f}",
+        lambda record: [record["results"]["ig_example"]["means"]["roc_auc"]],
     ),
     Sentence(
         DOCS + "published-work.md",
         "ig_example",
         "here {:.3f} at the same cut. The report lists",
         lambda record: [
-            next(cut["accuracy"] for cut in record["results"]["ig-example"]["cuts"] if "as published" in cut["cut"])
+            next(cut["accuracy"] for cut in record["results"]["ig_example"]["cuts"] if "as published" in cut["cut"])
         ],
     ),
     Sentence(

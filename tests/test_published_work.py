@@ -111,7 +111,7 @@ def shortened(words: list[str]) -> list[str]:
         words += ["--quick", "--functions", "F6", "--methods", "gradient", "--no-peers"]
     elif command in ("explain", "report"):
         if not Path(first).exists():
-            words_of_run = ["bank.csv", *small_table("bank")[1:], "--preset", small_preset("ig-example")]
+            words_of_run = ["bank.csv", *small_table("bank")[1:], "--preset", small_preset("ig_example")]
             call("run", *words_of_run, "--out", first)
         words += ["--overwrite"] if command == "explain" else []
         if "--row" in words:

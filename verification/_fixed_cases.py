@@ -33,7 +33,7 @@ import permgrad as pg
 
 #: Every method, as the message about an unknown one lists them.
 METHODS = (
-    "permgrad", "permgrad-paper", "permutation", "ablation", "gradcam", "gradient", "integrated_gradients", "deeplift",
+    "permgrad", "permgrad_paper", "permutation", "ablation", "gradcam", "gradient", "integrated_gradients", "deeplift",
     "shapley", "lime", "aggregate",
 )  # fmt: skip
 SMALL = {"dense_units": (16, 16), "conv_filters": (4, 8), "fusion_units": (16,)}
@@ -247,7 +247,7 @@ REFUSED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "method": ("hybrid", {"method": "nothing"}),
     "option": ("hybrid", {"method": "shapley", "tolerence": 0.1}),
     "sampling": ("hybrid", {"method": "shapley", "sampling": "conditional"}),
-    "paper on a network": ("fused", {"method": "permgrad-paper"}),
+    "paper on a network": ("fused", {"method": "permgrad_paper"}),
     "target": ("hybrid", {"method": "gradient", "target": "none"}),
     "groups": ("hybrid", {"groups": {"a": ["age", "agee"]}}),
     "repeats": ("hybrid", {"n_repeats": 0}),

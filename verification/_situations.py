@@ -15,6 +15,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.dependence import Dependence
 from permgrad.data.splitting import are_expected
 from permgrad.evaluation.class_order import classes_in_order, with_kappa
@@ -533,7 +534,7 @@ def content_of(one: Situation) -> Assessment:
         p_values=one.p_values[:, None],
         meta={"quantity": "increase of the loss", "loss": "squared_error" if regression else "cross_entropy"},
     )
-    first = explanation.clearly_matter()
+    first = clearly_matter(explanation)
     predictions = Predictions(truth=one.truth, classes=tuple(one.classes), guess=one.guess)
     return Assessment(
         title="table",

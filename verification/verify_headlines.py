@@ -24,6 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from permgrad.attribution.explanation.explanation import clearly_matter
 from verification._verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
 
 # isort: split
@@ -105,7 +106,7 @@ def whole_run(request: RunRequest) -> list[str]:
     run_table(request, say=lambda _: None)
     explanation = saved_explanation(request.folder, "permgrad")
     assert explanation is not None
-    return explanation.clearly_matter()[:3]
+    return clearly_matter(explanation)[:3]
 
 
 def look_at(tables: int, preset: str, seed: int, *, noise: bool, whole: int) -> list[dict[str, object]]:
@@ -116,7 +117,7 @@ def look_at(tables: int, preset: str, seed: int, *, noise: bool, whole: int) -> 
         with tempfile.TemporaryDirectory() as folder:
             request = request_of(Path(folder), frame, preset, number)
             explanation, sentence = headline(request)
-            named = explanation.clearly_matter()[:3]
+            named = clearly_matter(explanation)[:3]
             if number < whole:
                 assert whole_run(request) == named, "the whole run must name the same features"
         assert all(name in sentence for name in named)
@@ -126,7 +127,7 @@ def look_at(tables: int, preset: str, seed: int, *, noise: bool, whole: int) -> 
             {
                 "task": task,
                 "named": named,
-                "clear": explanation.clearly_matter(),
+                "clear": clearly_matter(explanation),
                 "test_rows": explanation.meta["rows_explained"],
                 "p_of_independent": explanation.p_values[alone, 0].round(6).tolist(),
                 "above_0": (explanation.values[alone, 0] > 0).tolist(),

@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks._results import RESULTS, head_of, markdown_table, parser, record
 
+from permgrad.attribution.explanation.orders import of_order
 from verification._verification import small_model  # sets threads: before NumPy
 
 # isort: split
@@ -110,9 +111,12 @@ def trained(x: Any, y: Any) -> dict[str, Any]:
 def pairs_of(model: Any, x: Any, y: Any, seed: int, repeats: int = 2) -> pg.Explanation:
     """Return the interactions of the squared error."""
     options: dict[str, Any] = {} if hasattr(model, "preprocessor_") else {"task": "regression"}
-    return explain_with(
-        model, x, y, method="permutation", n_repeats=repeats, random_state=seed, progress=False, order=2, **options
-    ).of_order(2)
+    return of_order(
+        explain_with(
+            model, x, y, method="permutation", n_repeats=repeats, random_state=seed, progress=False, order=2, **options
+        ),
+        2,
+    )
 
 
 def predictions(model: Any, x: Any) -> Any:
@@ -150,7 +154,7 @@ def first_of_output(model: Any, x: Any, true: Pairs) -> bool:
     """Whether true pairs come first by the mean size of the interactions in the output of single rows."""
     options: dict[str, Any] = {} if hasattr(model, "preprocessor_") else {"task": "regression"}
     rows = explain_with(model, x, method="shapley", random_state=0, progress=False, order=2, **options)
-    return first_are(rows.to_global().of_order(2).values[:, 0], true)
+    return first_are(of_order(rows.to_global(), 2).values[:, 0], true)
 
 
 def check_functions(samples: int) -> list[dict[str, Any]]:

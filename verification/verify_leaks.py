@@ -107,7 +107,7 @@ def make_calls(model: pg.HyNNClassifier, place: Path) -> dict[str, Call]:
         return lambda: explain_with(net, inputs, truth, method=method, segments=None, **few, **more, **given)
 
     calls = {f"hybrid {name} {scope}": hybrid(name, scope) for name in methods for scope in methods.get(name).scopes}
-    calls |= {f"network {name}": network(name) for name in methods if name != "permgrad-paper"}
+    calls |= {f"network {name}": network(name) for name in methods if name != "permgrad_paper"}
     calls["network permgrad of modalities"] = network("permgrad", groups="modality")
     calls["network gradient of a layer"] = network("gradient", layer="head")
     calls["table in parts"] = lambda: pg.explain_stream(model, place / "rows", **given)

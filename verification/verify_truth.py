@@ -3,7 +3,7 @@
 Networks of the default preset are trained on functions whose permutation effects have a closed form. Reported for
 each: R² against the noiseless function, the share of the relevant features among the top k, and the share error (root
 mean square difference of importance shares, clipped at 0 and normalised) of ``permgrad`` and, on the same network and
-rows, of ``permgrad-paper``. Floors, for ``permgrad`` on every network: top k of the relevant 1.0, share error at most
+rows, of ``permgrad_paper``. Floors, for ``permgrad`` on every network: top k of the relevant 1.0, share error at most
 0.01.
 """
 
@@ -76,7 +76,7 @@ def main() -> int:
     options.add_argument("--preset", default="default")
     arguments = options.parse_args()
     seeds = range(1 if arguments.quick else arguments.seeds)
-    compared = [name for name in ("permgrad", "permgrad-paper") if name in methods]
+    compared = [name for name in ("permgrad", "permgrad_paper") if name in methods]
     found: list[dict[str, Any]] = []
     for name in arguments.functions:
         for seed in seeds:

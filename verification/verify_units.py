@@ -2,9 +2,9 @@
 
 The same rows with the target y, 1000·y, y/1000 and 1000·y + 10⁶, a network trained anew for each from the same seed:
 the largest difference, from the network for y, of the importance shares, the branch shares and the ranking of
-``permgrad``, and of the branch weights and the ranking of ``permgrad-paper`` on the same networks.
+``permgrad``, and of the branch weights and the ranking of ``permgrad_paper`` on the same networks.
 
-Floors: 1e-4 for ``permgrad``, with the same ranking; ``permgrad-paper`` ends without an error although its weights
+Floors: 1e-4 for ``permgrad``, with the same ranking; ``permgrad_paper`` ends without an error although its weights
 saturate.
 """
 
@@ -40,7 +40,7 @@ def explain_in_units(unit: str, seed: int, rows: int, preset: str) -> dict[str, 
         X[:rows], y[:rows]
     )
     said: dict[str, Any] = {}
-    for method in ("permgrad", "permgrad-paper"):
+    for method in ("permgrad", "permgrad_paper"):
         explained = pg.explain(model, X[rows:], y[rows:], method=method, random_state=seed, progress=False)
         said[method] = {
             "values": explained.values[:, 0],
@@ -78,7 +78,7 @@ def compare(seed: int, rows: int, preset: str) -> list[dict[str, Any]]:
 def holds(lines: list[dict[str, Any]]) -> bool:
     """Return whether both floors are met."""
     ours = [line for line in lines if line["method"] == "permgrad"]
-    theirs = [line for line in lines if line["method"] == "permgrad-paper"]
+    theirs = [line for line in lines if line["method"] == "permgrad_paper"]
     same = all(
         line["largest change of a share"] <= TOLERANCE
         and line["change of branch shares"] <= TOLERANCE
@@ -102,7 +102,7 @@ def main() -> int:
         print(f"seed {seed} done", flush=True)
     text = (
         f"Friedman #1, {arguments.rows} training rows, 1000 rows explained, preset {arguments.preset}; differences are "
-        "from the network trained on y. Tabular and image are the branches' shares (weights in permgrad-paper).\n\n"
+        "from the network trained on y. Tabular and image are the branches' shares (weights in permgrad_paper).\n\n"
         + markdown_table(found)
     )
     return record(arguments, "Units of the target", text, found, passed=holds(found), seeds=list(seeds))

@@ -248,7 +248,7 @@ def one_logit(epochs: int = 3) -> Case:
     table = _mixed(rng, 800, 8)
     y = np.where(_signal(table, rng) > 0.8, "rare", "usual")
     model = pg.HyNNClassifier(
-        preset="ig-example", max_epochs=epochs, random_state=0, progress=False, calibration="prior"
+        preset="ig_example", max_epochs=epochs, random_state=0, progress=False, calibration="prior"
     )
     return Case(model.fit(table, y), table)
 

@@ -1,4 +1,4 @@
-"""The published network for UCI Bank Marketing, preset ``ig-example``: ranking, time, and the accuracy of every cut.
+"""The published network for UCI Bank Marketing, preset ``ig_example``: ranking, time, and the accuracy of every cut.
 
     PERMGRAD_DATA=… python -m benchmarks.quality.ig_example
 
@@ -31,7 +31,7 @@ COST = {"false_negative": 8.0, "false_positive": 1.0}
 def fit(X: Any, y: Any, seed: int, **options: Any) -> tuple[Any, float]:
     """Return the fitted model and the seconds that fitting took."""
     start = time.perf_counter()
-    model = pg.HyNNClassifier(**{"preset": "ig-example", "random_state": seed, "progress": False, **options}).fit(X, y)
+    model = pg.HyNNClassifier(**{"preset": "ig_example", "random_state": seed, "progress": False, **options}).fit(X, y)
     return model, time.perf_counter() - start
 
 
@@ -120,15 +120,15 @@ def main() -> int:
         f"{len(parts[2])} training and {len(parts[3])} test rows; {torch.get_num_threads()} thread(s).\n"
         f"Always no: accuracy {majority:.4f}.\n\n{text}"
     )
-    data: dict[str, Any] = {"ig-example": found, "majority": majority}
+    data: dict[str, Any] = {"ig_example": found, "majority": majority}
     if arguments.published:
-        more, data["ig-example-published"] = summary_of(
-            [one_seed(parts, seed, {"preset": "ig-example-published"}) for seed in seeds]
+        more, data["ig_example_published"] = summary_of(
+            [one_seed(parts, seed, {"preset": "ig_example_published"}) for seed in seeds]
         )
-        text += f"\n## The published schedule (`ig-example-published`)\n\n{more}"
+        text += f"\n## The published schedule (`ig_example_published`)\n\n{more}"
     slowest = max(row["seconds"] for row in rows)
     passed = found["means"]["roc_auc"] >= AUC_FLOOR and slowest < SECONDS_FLOOR
-    return record(arguments, "The ig-example on bank", text.rstrip(), data, passed=passed, seeds=list(seeds))
+    return record(arguments, "The ig_example on bank", text.rstrip(), data, passed=passed, seeds=list(seeds))
 
 
 if __name__ == "__main__":

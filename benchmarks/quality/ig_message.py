@@ -5,7 +5,7 @@
 The published notebook trains once and reads the integrated gradients of the logit of yes, from encoded zeros: as bars
 (the sum over the test rows divided by its L1 norm) and for one client (row 100 of the test rows, divided by its L1
 norm). Its three conclusions come from that client: blue-collar work, April and secondary education lower the logit.
-Five further readings come from the bars. Here preset ``ig-example`` is trained with twenty seeds on the published split
+Five further readings come from the bars. Here preset ``ig_example`` is trained with twenty seeds on the published split
 (80/20, stratified, ``random_state=42``). For each reading: the mean over seeds with its 95 % interval (Student's t),
 how many seeds have the published sign, and the median rank by absolute value. A reading recurs if the interval is on
 the side of 0 that was published. From the median row, the other baseline, the bars answer another question: they stand
@@ -82,7 +82,7 @@ def main() -> int:
     seeds = list(range(2 if arguments.quick else 20))
     found: dict[str, list[tuple[list[str], np.ndarray, np.ndarray]]] = {"zeros": [], "median": []}
     for seed in seeds:
-        model = pg.HyNNClassifier(preset="ig-example", random_state=seed, progress=False).fit(X_train, y_train)
+        model = pg.HyNNClassifier(preset="ig_example", random_state=seed, progress=False).fit(X_train, y_train)
         for baseline, of_baseline in found.items():
             of_baseline.append(bars(model, X_test, baseline))
     results: dict[str, Any] = {}

@@ -4,7 +4,7 @@
 
 ``published_permgrad.json`` holds the arrays of the authors' repository (github.com/felescgon/PermGrad): permutation of
 the table and Grad-CAM for each class and feature, and the branch weights. They are joined as published: both lists are
-scaled to 0…1, weighted and added, and a feature's bar is the sum over classes. Beside them: ``permgrad-paper`` and
+scaled to 0…1, weighted and added, and a feature's bar is the sum over classes. Beside them: ``permgrad_paper`` and
 ``permgrad`` on a network of preset ``paper`` (TINTO layout), trained on the published split of the same table. Nothing
 has a floor: the networks differ, and the published arrays are no truth.
 """
@@ -62,16 +62,16 @@ def compare(name: str, published: dict[str, Any], *, quick: bool) -> dict[str, A
     ).fit(X, y, eval_set=(X_validation, y_validation))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        paper = pg.explain(model, X_test, y_test, method="permgrad-paper", random_state=0)
+        paper = pg.explain(model, X_test, y_test, method="permgrad_paper", random_state=0)
         ours = pg.explain(model, X_test, y_test, random_state=0)
     columns = list(data.X.columns)
     bars = {
         "published": pd.Series(published_bars(published)[: len(columns)], columns),
-        "permgrad-paper": pd.Series(paper.values[:, 0], paper.names)[columns],
+        "permgrad_paper": pd.Series(paper.values[:, 0], paper.names)[columns],
         "permgrad": pd.Series(ours.values[:, 0], ours.names)[columns],
     }
     agreement = {
-        who: float(spearmanr(bars["published"], bars[who]).statistic) for who in ("permgrad-paper", "permgrad")
+        who: float(spearmanr(bars["published"], bars[who]).statistic) for who in ("permgrad_paper", "permgrad")
     }
     return {
         "set": name,
@@ -82,7 +82,7 @@ def compare(name: str, published: dict[str, Any], *, quick: bool) -> dict[str, A
         "values of the published maps": len(np.unique(np.round(by_class(published["gradcam"])[:, 0], 6))),
         "image weight": {
             "published": float(published["branch_weights"]["CNN"]),
-            "permgrad-paper": float(paper.meta["branch_weights"]["image"]),
+            "permgrad_paper": float(paper.meta["branch_weights"]["image"]),
         },
         "share of the image": ours.branches["image"]["share"],
     }

@@ -246,7 +246,7 @@ def compare_methods(
     twin = bench.on_device(model)
     for name in methods:
         for scope in methods.get(name).scopes:
-            if name == "permgrad-paper" and isinstance(model, nn.Module):
+            if name == "permgrad_paper" and isinstance(model, nn.Module):
                 continue
             count = bench.rows(ROWS.get(name, USUAL_ROWS))
             try:

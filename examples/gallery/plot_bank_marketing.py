@@ -4,7 +4,7 @@ Bank marketing by integrated gradients
 
 A published notebook of the `Vector Institute <https://github.com/VectorInstitute/interpretability>`__ trains a
 network on UCI Bank Marketing and reads its integrated gradients: which clients say yes? ``permgrad run bank --preset
-ig-example`` repeats it in one command. This page runs a short form, shows how much the baseline changes the answer,
+ig_example`` repeats it in one command. This page runs a short form, shows how much the baseline changes the answer,
 and compares the published figures and readings with those of complete trainings.
 """
 
@@ -42,7 +42,7 @@ else:
     y = pd.Series(np.where(score + rng.logistic(size=6000) > 4, "yes", "no"))
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.2, stratify=y, random_state=42)
 
-model = pg.HyNNClassifier(preset="ig-example", max_epochs=10, random_state=0, progress=False).fit(X_train, y_train)
+model = pg.HyNNClassifier(preset="ig_example", max_epochs=10, random_state=0, progress=False).fit(X_train, y_train)
 print(f"ROC-AUC of the short run: {roc_auc_score(y_test == 'yes', model.predict_proba(X_test)[:, 1]):.3f}")
 
 # %%
@@ -88,7 +88,7 @@ client.plot.waterfall(row=0)
 
 record = read_record("ig_example")
 if record:
-    ours = record["ig-example"]
+    ours = record["ig_example"]
     cut = next(one for one in ours["cuts"] if one["cut"] == "logit 0.5, as published")
     table = pd.DataFrame(
         {"published": [0.850, 0.915], "ours": [cut["accuracy"], ours["means"]["roc_auc"]]},
@@ -101,7 +101,7 @@ table.round(3) if record else None
 # %%
 # Always answering "no" is right in 88 % of the rows, so the accuracy says little. Other cuts of the same networks:
 
-cuts = pd.DataFrame(record["ig-example"]["cuts"]).set_index("cut").round(3) if record else None
+cuts = pd.DataFrame(record["ig_example"]["cuts"]).set_index("cut").round(3) if record else None
 cuts
 
 # %%

@@ -4,7 +4,7 @@ PermGrad on its five tables
 
 PermGrad (`felescgon/PermGrad <https://github.com/felescgon/PermGrad>`__) trains a network on a table and on an image
 of each row, and ranks the features by a weighted sum of permutation importance and Grad-CAM. permgrad keeps this
-method as ``method="permgrad-paper"``. Its default method replaces a feature in the table and in the image at once.
+method as ``method="permgrad_paper"``. Its default method replaces a feature in the table and in the image at once.
 
 This page runs both on one network, where the true importances are known, and then compares the published rankings of
 five tables with those of a complete run.
@@ -55,11 +55,11 @@ for column in range(10):
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the published method warns that it has no intervals
-    paper = pg.explain(model, rows, outcome, method="permgrad-paper", progress=False)
+    paper = pg.explain(model, rows, outcome, method="permgrad_paper", progress=False)
 ours = pg.explain(model, rows, outcome, progress=False)
 
 shares = pd.DataFrame(
-    {"truth": truth, "permgrad": ours.values[:, 0].clip(0), "permgrad-paper": paper.values[:, 0]}, index=list(X)
+    {"truth": truth, "permgrad": ours.values[:, 0].clip(0), "permgrad_paper": paper.values[:, 0]}, index=list(X)
 )
 shares /= shares.sum()
 figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
@@ -95,11 +95,11 @@ if record:
         [
             {
                 "table": row["set"],
-                "permgrad-paper": row["rank correlation"]["permgrad-paper"],
+                "permgrad_paper": row["rank correlation"]["permgrad_paper"],
                 "permgrad": row["rank correlation"]["permgrad"],
                 "values of the map": f"{row['values of the published maps']} for {row['features']} features",
                 "image weight, published": row["image weight"]["published"],
-                "image weight, ours by that rule": row["image weight"]["permgrad-paper"],
+                "image weight, ours by that rule": row["image weight"]["permgrad_paper"],
                 "share of the image": row["share of the image"],
             }
             for row in record

@@ -207,7 +207,7 @@ def test_chance(fitted, plain, name, scope):
 
 
 #: Methods of which it is known whether they draw by chance with their default options.
-BY_CHANCE = {"permgrad", "permutation", "permgrad-paper", "smoothgrad"}
+BY_CHANCE = {"permgrad", "permutation", "permgrad_paper", "smoothgrad"}
 SETTLED = {*BY_CHANCE, "ablation", "gradcam", "integrated_gradients", "gradient", "deeplift"}
 
 

@@ -22,7 +22,7 @@ from permgrad.attribution.request import methods
 
 ROWS, REPEATS, BACKGROUND = 12, 2, 40
 #: One value replaces in ablation; the published method counts its shuffles.
-TIMES = {"ablation": 1, "permgrad-paper": 5}
+TIMES = {"ablation": 1, "permgrad_paper": 5}
 CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 FAST: dict[str, dict[str, Any]] = {
     "shapley": {"references": 9, "max_permutations": 16},
@@ -99,7 +99,7 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("lime", "local"): {
         "baseline", "neighbourhood", "samples", "kernel_width", "ridge", "local_r2", "local_r2_mean", "model_rows",
     },
-    ("permgrad-paper", "global"): {
+    ("permgrad_paper", "global"): {
         "loss", "argmax_class", "transposed", "layer", "base_loss", "branch_weights", "permutation", "gradcam",
         "empty_maps",
     },
@@ -132,7 +132,7 @@ QUANTITIES = {
     ("lime", "local"): ("effect of keeping the feature in a linear model around the row", "logit"),
     ("shapley", "local"): ("output minus the mean output over the background", "logit"),
     ("shapley", "global"): ("part of the decrease of the loss", "loss"),
-    ("permgrad-paper", "global"): (
+    ("permgrad_paper", "global"): (
         "weighted sum of min–max scaled permutation importance and Grad-CAM, as published", "none"
     ),
 }  # fmt: skip
@@ -141,7 +141,7 @@ QUANTITIES = {
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_every_method_tells_the_same_facts(case, name, scope):
     kind = case[0]
-    if kind == "network" and name == "permgrad-paper":
+    if kind == "network" and name == "permgrad_paper":
         pytest.skip("the published method is for hybrid networks alone")
     begun = time.perf_counter()
     meta = explain(case, name, scope).meta

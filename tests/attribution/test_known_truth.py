@@ -20,7 +20,7 @@ def test_a_trained_network_tells_the_truth():
     assert judged["top_k"] == 1.0
     assert judged["share_error"] <= verify.MOST_SHARE_ERROR
     # The published method is reported beside it; it gives numbers, and no more is claimed.
-    assert np.isfinite(verify.judge(model, name, 0, 500, "permgrad-paper")["share_error"])
+    assert np.isfinite(verify.judge(model, name, 0, 500, "permgrad_paper")["share_error"])
 
 
 @pytest.mark.parametrize("name", [*verify.FUNCTIONS[:-1], pytest.param(verify.FUNCTIONS[-1], marks=pytest.mark.slow)])

@@ -171,7 +171,7 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
     def work(method: str, **options: Any) -> Work:
         return lambda: explain_with(net, inputs, y, method=method, **given, **FAST.get(method, {}), **options).values
 
-    works = [work(method) for method in USUAL if method != "permgrad-paper"]
+    works = [work(method) for method in USUAL if method != "permgrad_paper"]
     works += [work("permgrad", groups="modality"), work("permutation", groups="modality")]
     if name == "shared_encoder":
         works += [

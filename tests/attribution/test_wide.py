@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import permgrad as pg
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.wide import divide, level_effects, word_effects
 from permgrad.data.encode.designs import Levels, spans_of, without
@@ -90,7 +91,7 @@ def test_of_a_text_without_effect_no_word_matters(seed):
     # Noise that the model has learned is an effect of the model, and small beside what it predicts.
     assert word_effects(model, table[400:], "text", random_state=0)["effect"].abs().max() < 0.25 * y.std()
     importance = pg.explain(model, table[400:], y[400:], random_state=0, progress=False)
-    assert "text" not in importance.clearly_matter()
+    assert "text" not in clearly_matter(importance)
 
 
 def test_rows_of_one_group_widen_the_intervals(fitted):

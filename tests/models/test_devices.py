@@ -79,7 +79,7 @@ def test_the_callers_autocast_stays_outside():
     np.testing.assert_array_equal(again.predict_proba(X), plain[0])
 
 
-@pytest.mark.parametrize("preset", ["default", "paper", "fast", "ig-example"])
+@pytest.mark.parametrize("preset", ["default", "paper", "fast", "ig_example"])
 def test_mixed_precision_trains_the_same_model_nearly(preset):
     X, y = data()
     fits = [
@@ -110,7 +110,7 @@ def test_precision_is_checked():
 
 
 @needs_gpu
-@pytest.mark.parametrize("preset", ["default", "paper", "ig-example"])
+@pytest.mark.parametrize("preset", ["default", "paper", "ig_example"])
 def test_trained_and_used_on_a_gpu(tmp_path, preset):
     X, y = data()
     models = [
@@ -120,7 +120,7 @@ def test_trained_and_used_on_a_gpu(tmp_path, preset):
     on_cpu, on_gpu, again, automatic = models
     assert {each.device.type for model in (on_gpu, automatic) for each in model.module_.parameters()} == {"cuda"}
     np.testing.assert_array_equal(on_gpu.predict_proba(X), again.predict_proba(X))
-    if preset == "ig-example":  # elsewhere dropout draws from another generator, or rounding grows with the steps
+    if preset == "ig_example":  # elsewhere dropout draws from another generator, or rounding grows with the steps
         np.testing.assert_allclose(on_gpu.history_["train_loss"], on_cpu.history_["train_loss"], rtol=0.1)
     # The same weights predict the same, wherever they are.
     moved = copy.deepcopy(on_gpu)

@@ -95,7 +95,7 @@ def stepped(net: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 def without_maps() -> list[str]:
     """Return methods that explain a network on a table."""
-    return [name for name in USUAL if name not in ("gradcam", "permgrad-paper", "ale", "aggregate")]
+    return [name for name in USUAL if name not in ("gradcam", "permgrad_paper", "ale", "aggregate")]
 
 
 @pytest.mark.parametrize("kind", [Merging, Fusing, Sampling])

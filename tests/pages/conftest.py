@@ -292,7 +292,7 @@ def report_content(
         training=TrainingSection(history=history, best_epoch=25, seconds=48.3, loss="cross-entropy (nats)"),
         predictions=predictions,
         explanation=explanation,
-        paper=global_explanation(names, classes, seed=4, task=task, method="permgrad-paper"),
+        paper=global_explanation(names, classes, seed=4, task=task, method="permgrad_paper"),
         local=local,
         rows=[
             RowSection(

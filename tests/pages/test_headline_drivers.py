@@ -9,6 +9,7 @@ from tests.pages.conftest import global_explanation
 from tests.pages.test_html import light_content
 
 from permgrad.assess.assessment import Assessment
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.numerals import number
 from permgrad.base.significance import holm
 from permgrad.pages.facts import features
@@ -98,8 +99,8 @@ def test_what_is_shown_as_nothing_does_not_clearly_matter():
     assert holm([1e-9] * 8).max() < 0.05, "each effect is beyond chance"
     about = {"loss_scale": 0.69, "model_loss": 0.49, "loss": "cross_entropy", "quantity": "increase of the loss"}
     explanation = dataclasses.replace(content.explanation, meta={**content.explanation.meta, **about})
-    assert explanation.clearly_matter() == ["feature0", "feature1"]
-    assert content.explanation.clearly_matter() == ["feature0", "feature1"], "also where losses are unknown"
+    assert clearly_matter(explanation) == ["feature0", "feature1"]
+    assert clearly_matter(content.explanation) == ["feature0", "feature1"], "also where losses are unknown"
     content = dataclasses.replace(content, explanation=explanation)
     frame = explanation.to_frame()
     lines = _feature_lines(frame[frame["class"] == "all"], whole=0.2)
@@ -120,7 +121,7 @@ def test_the_list_has_adjusted_p_values_and_who_passes(undrawn):
 
 def order_of(other, main) -> list[str]:
     """The order of the features by another method, from the ranks that the page shows."""
-    other = dataclasses.replace(other, method="permgrad-paper")
+    other = dataclasses.replace(other, method="permgrad_paper")
     content = Assessment(title="t", target="y", task="classification", explanation=main, paper=other)
     section = SectionView("methods", "Other methods on the same model")
     methods(section, content, main)

@@ -28,6 +28,7 @@ from permgrad.assess.sections.gradients import GradientSection
 from permgrad.assess.sections.rows import LocalRows
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.data.datasets import get_card
 from permgrad.evaluation.levels import level_table, levels_of
 from permgrad.pages.findings import say
@@ -205,7 +206,7 @@ def test_a_feature_with_little_importance_gets_no_sentence():
     """Number 4 for the model and 14 by raw association, beside 0.2 % of the importance, says nothing."""
     values = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.002}
     main = with_intervals(values)
-    assert set(main.clearly_matter()) == set(values), "each is certain"
+    assert set(clearly_matter(main)) == set(values), "each is certain"
     assert told_features(main, 0) == {"a", "b", "c"}
     unsure = with_intervals(values, p=0.02)
     assert (unsure.low > 0).all()

@@ -20,6 +20,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.assess.reading import label_of
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.subject import predictor
 from permgrad.base.errors import InputError
 from permgrad.pages.html import render_report
@@ -122,7 +123,7 @@ def test_a_regression_without_training_rows_says_where_the_constant_comes_from()
     assert made.predictions.training_mean == pytest.approx(y[100:].mean())
     assert made.constant["rmse"] == pytest.approx(y[100:].std())
     assert made.explanation is not None
-    assert made.explanation.clearly_matter() == ["x0"]
+    assert clearly_matter(made.explanation) == ["x0"]
     assert made.target == "y"
     assert made.listed is not None
     assert made.listed.similar is None, "there are no training rows"

@@ -10,6 +10,7 @@ from explaining import explain_with
 from tests.pages.test_notebook import ranked
 
 import permgrad as pg
+from permgrad.attribution.explanation.orders import of_order
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, percent
 from permgrad.pages.words import value_text
@@ -19,7 +20,7 @@ def test_summary_says_what_was_explained_with_intervals():
     lines = (
         ranked(meta={"rows_explained": 400, "quantity": "increase of the loss", "unit": "nats"}).summary().splitlines()
     )
-    assert lines[0] == "permutation measures the increase of the loss (nats)."
+    assert lines[0] == "permutation measures the increase of the loss (nats of cross-entropy)."
     assert lines[1] == "400 rows explained. Intervals: 95 %."
     assert "2.00  (1.60 to 2.40)" in lines[4]
     with pytest.raises(InputError):
@@ -169,4 +170,4 @@ def test_pairs_follow_features_in_python_too():
     lines = explanation.summary().splitlines()
     assert "Only together:" in lines
     assert any(line.startswith("  x0 × x1") for line in lines[lines.index("Only together:") :])
-    assert "Only together:" not in explanation.of_order(1).summary()
+    assert "Only together:" not in of_order(explanation, 1).summary()

@@ -430,7 +430,7 @@ def test_explain_one_row(place, classified, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "method", ["permgrad", "permutation", "ablation", "gradcam", "integrated_gradients", "permgrad-paper"]
+    "method", ["permgrad", "permutation", "ablation", "gradcam", "integrated_gradients", "permgrad_paper"]
 )
 def test_every_method_on_the_command_line(place, classified, tmp_path, method):
     call(

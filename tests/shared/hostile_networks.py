@@ -58,7 +58,7 @@ FAST: dict[str, dict[str, Any]] = {
 
 def ask(case: Case, rng: np.random.Generator, method: str | None) -> Case:
     """Choose method, scope, level and the rest."""
-    names = [name for name in USUAL if name != "permgrad-paper" or rng.random() < 0.1]
+    names = [name for name in USUAL if name != "permgrad_paper" or rng.random() < 0.1]
     method = method or str(rng.choice(names))
     options: dict[str, Any] = {
         "method": method,
@@ -86,7 +86,7 @@ def ask(case: Case, rng: np.random.Generator, method: str | None) -> Case:
         options.pop("segments", None)
         options |= {"level": "feature", "groups": None}
     case.options = {**options, **case.options}
-    if case.must == "explain" and method in ("gradcam", "permgrad-paper"):
+    if case.must == "explain" and method in ("gradcam", "permgrad_paper"):
         # Where no convolution sees an image, this is refused rightly.
         case.must = "either"
     return case

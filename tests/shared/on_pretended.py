@@ -90,7 +90,7 @@ def hybrid() -> Cases:
             {"branches": ("tabular", "image"), "network": {"conv_filters": (4, 8), "members": 2}},
         ),
         "beside": (pg.HyNNClassifier, labels, {"branches": ("tabular", "linear", "trees"), "network": {"members": 2}}),
-        "regression": (pg.HyNNRegressor, numbers, {"preset": "ig-example", "loss": None}),
+        "regression": (pg.HyNNRegressor, numbers, {"preset": "ig_example", "loss": None}),
     }
     for kind, (estimator, y, options) in kinds.items():
         model = estimator(max_epochs=1, random_state=0, progress=False, device="cpu", **options).fit(X, y)
@@ -98,7 +98,7 @@ def hybrid() -> Cases:
         twin.module_.to(DEVICE)
         encoded = model.encode_rows(X).encoded
         yield f"{kind} predict", difference(twin.predict_encoded(encoded), model.predict_encoded(encoded))
-        some = ("permgrad", "permgrad-paper", "integrated_gradients", "gradcam") if kind == "paper" else ("permgrad",)
+        some = ("permgrad", "permgrad_paper", "integrated_gradients", "gradcam") if kind == "paper" else ("permgrad",)
         for name in USUAL if kind == "default" else some:
             for scope in methods.get(name).scopes:
                 found = [explain(one, X[:ROWS], y[:ROWS], name, scope) for one in (twin, model)]

@@ -324,7 +324,7 @@ def train_runs(place: Path) -> list[Path]:
     words = ("--target", "outcome", "--id", "code", "--preset", place / "preset.json", "--out", place / "ill")
     call("run", place / "ill.csv", *words)
     X.assign(score=X["a"] + (X["b"] == "x"))[["a", "b", "score"]].to_csv(place / "score.csv", index=False)
-    single = {"base": "ig-example", "network": {"dense_units": [4]}, "max_epochs": 1}
+    single = {"base": "ig_example", "network": {"dense_units": [4]}, "max_epochs": 1}
     (place / "single.json").write_text(json.dumps(single), encoding="utf-8")
     call("run", place / "ill.csv", "--target", "outcome", "--preset", place / "single.json", "--out", place / "single")
     return [place / "ill", place / "single"]

@@ -228,7 +228,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "segments": ("segments",),
     "sensitive": ("explanations/sensitive",),
     "explanation": ("explanations/permgrad",),
-    "paper": ("explanations/permgrad-paper",),
+    "paper": ("explanations/permgrad_paper",),
     "refits": ("explanations/refits",),
     "branches": ("branches",),
     "related": ("explanations/related",),

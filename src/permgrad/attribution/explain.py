@@ -29,6 +29,7 @@ from permgrad.base.late import is_frame, pd
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed, uniform
+from permgrad.base.registry import registered
 from permgrad.base.threads import captum_turn
 from permgrad.data.types.findings import tell_of_other_order
 from permgrad.models.batches import sparing
@@ -74,9 +75,9 @@ def explain(
             path game (of modalities, for a network). A dict chooses a method for each input, and the values keep the
             units of their method.
         target: outputs to explain, by position or class name. None: all. ``"predicted"``, ``"true"`` or an array
-            ``(rows,)`` of classes: one output of each row, in local explanations.
+            ``(rows,)`` of classes: one output of each row, explained row by row.
         scope: ``"global"``: one number per feature. ``"local"``: one per row and feature. ``"auto"``: the method's
-            default.
+            default, and local where ``target`` names an output of each row.
         scale: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
             units).
         groups: columns that act as one: group name to feature names. ``"modality"``: a network's inputs, or an
@@ -166,7 +167,8 @@ def answer(arguments: Arguments) -> Explanation:
 def find_method(method: Any) -> tuple[Any, str]:
     """Return a method and its name: a registered one by name, class or object, or an adapted Captum object."""
     if isinstance(method, str):
-        return methods.get(method)(), method
+        name = registered(method, methods)
+        return methods.get(name)(), name
     if isinstance(method, type) and issubclass(method, Configured):
         method = method()
     if isinstance(method, Configured):

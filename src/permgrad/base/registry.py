@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
 from permgrad.base.errors import unknown
@@ -30,8 +30,19 @@ class Registry(dict[str, T]):
 
     def get(self, name: str, *otherwise: Any) -> T:
         """Return the entry or, unlike a dict, raise ``InputError`` that lists the names and guesses."""
-        if isinstance(name, str) and name in self:
-            return self[name]
+        if isinstance(name, str) and (known := registered(name, self)) in self:
+            return self[known]
         if otherwise:
             return otherwise[0]
         raise unknown(self.kind, name, self)
+
+
+def registered(name: str, names: Container[str]) -> str:
+    """Return a name as it is registered: who writes a hyphen for an underscore means the same.
+
+    Examples:
+        >>> registered("permgrad-paper", ["permgrad", "permgrad_paper"])
+        'permgrad_paper'
+    """
+    joined = name.replace("-", "_")
+    return joined if name not in names and joined in names else name

@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import InputError, PermgradWarning, did_you_mean
 from permgrad.base.processors import prepare_threads
+from permgrad.base.registry import registered
 from permgrad.base.startup import loading, own_process
 from permgrad.cli.terminal import (
     PANELS,
@@ -189,6 +190,9 @@ def _checked(options: Mapping[str, Option], lists: Collection[str], values: dict
         flag = option.flag(name).partition("/")[0]
         is_split = option.lists == "names"
         texts = tuple(values[name] or ()) if name in lists else (values[name],)
+        if option.choices and not option.table:
+            texts = tuple(text and registered(text, option.choices) for text in texts)
+            checked[name] = texts if name in lists else texts[0]
         if (option.choices or option.least is not None) and not (option.table or is_split):
             for text in texts:
                 option.check((option.positional and option.metavar) or flag, text)

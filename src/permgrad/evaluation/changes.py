@@ -12,6 +12,7 @@ from torch import nn
 
 from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.orders import of_order
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, mean_over_rows, two_parts
 from permgrad.attribution.request import Request
@@ -284,7 +285,7 @@ def _kind(explanation: Explanation) -> tuple[Any, ...]:
 
 def _importances(old: Explanation, new: Explanation, confidence: float) -> list[dict[str, Any]]:
     """Return the lines of differences of importance."""
-    pair = [old.of_order(1), new.of_order(1)]
+    pair = [of_order(old, 1), of_order(new, 1)]
     if len(set(map(_kind, pair))) > 1 or old.scope != "global":
         problem = "Both samples need a global explanation of the same features by the same method"
         raise InputError(problem, hint="Pass samples with the same columns.", code="PG006")

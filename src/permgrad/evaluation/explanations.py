@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
+from permgrad.attribution.explanation.orders import of_order
 from permgrad.attribution.explanation.statistics import mean_over_rows
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
@@ -390,7 +391,7 @@ def evaluate(
     check_whole("n_repeats", repeats, "pass for example 10")
     read = as_model(model)
     arguments = _call(explanation, read, X, y, background)
-    explanation = explanation.of_order(1)
+    explanation = of_order(explanation, 1)
     with sparing(), full_float32():
         request = _request(explanation, arguments)
         case = Tested(

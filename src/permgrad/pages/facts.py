@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.calibration import Reliability, reliability
@@ -166,7 +167,7 @@ def features(content: Assessment) -> Facts | None:
     explanation = content.explanation
     if explanation is None or (content.learnt and explanation.p_values is None):
         return None
-    clear = explanation.clearly_matter()
+    clear = clearly_matter(explanation)
     facts: Facts = {"clear": len(clear), "of": len(explanation.names), "names": clear[:10], "target": content.target}
     if not clear or not content.learnt:
         return facts | {"form": "none" if content.learnt else "unshown"}
@@ -412,7 +413,7 @@ def related(content: Assessment) -> Facts | None:
     if explanation is None or not content.learnt:
         return None
     pairs, said = list[Mapping[str, Any]](), set[frozenset[str]]()
-    for name in explanation.clearly_matter()[:NAMED]:
+    for name in clearly_matter(explanation)[:NAMED]:
         own = [one for one in content.related if one["feature"] == name and frozenset((name, one["other"])) not in said]
         said |= {frozenset((name, one["other"])) for one in own}
         pairs += own

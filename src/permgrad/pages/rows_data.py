@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.sections.rows import strongest_parts
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.maps.drawn import MAP_NAMES
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
@@ -335,7 +336,7 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
 def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
     """Return the columns of the list: importance over all rows, its interval and p-values, and by class."""
     low, high = (end[order, 0] for end in explanation.ci())
-    clear = set(explanation.clearly_matter())
+    clear = set(clearly_matter(explanation))
     by_class = len(explanation.outputs) > 2
     ranks = shown_ranks(explanation)
     columns: dict[str, Any] = {
@@ -401,7 +402,7 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
         return []
     cards = {card["feature"]: card for card in stored.cards if "ale" in card}
     classes = stored.classes or ()
-    lines = [_effect_line(cards[name], classes) for name in explanation.clearly_matter() if name in cards][:most]
+    lines = [_effect_line(cards[name], classes) for name in clearly_matter(explanation) if name in cards][:most]
     of = "probabilities" if classes else "predictions"
     of += f" of {classes[0]}" if len(classes) == 1 else ""
     head = ["Feature", "Value", f"Mean effect ({of})", "Local effect with 95 % intervals"]

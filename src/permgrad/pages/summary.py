@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.assess.assessment import PATHS
-from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.attribution.explanation.explanation import clearly_matter
+from permgrad.attribution.explanation.orders import of_order, sizes_of
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
 from permgrad.base.errors import counted
@@ -73,9 +74,9 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
     """Return the lines of a summary, each with its facts. Pairs have a list of their own behind that of features."""
     if len(orders := np.unique(explanation.order)) > 1 and orders[0] == 1:
         heading: Told = ("Only together:", {"kind": "title"})
-        pairs = [one for order in orders[1:] for one in told(explanation.of_order(int(order)), target, top_n)]
+        pairs = [one for order in orders[1:] for one in told(of_order(explanation, int(order)), target, top_n)]
         of_pairs = [one for one in pairs if one[1]["kind"] in ("clear", "feature", "more")]
-        return [*told(explanation.of_order(1), target, top_n), heading, *of_pairs]
+        return [*told(of_order(explanation, 1), target, top_n), heading, *of_pairs]
     local = explanation.scope == "local"
     column = pick_output(explanation, target)
     shown = as_global(explanation)
@@ -353,7 +354,7 @@ def clear_names(explanation: Explanation, column: int) -> list[str] | None:
         return None
     if _units(explanation) < FEWEST_UNITS:  # what is exactly 0 has a p-value
         return None
-    return None if explanation.meta.get("summary") == "mean_abs" else explanation.clearly_matter(column)
+    return None if explanation.meta.get("summary") == "mean_abs" else clearly_matter(explanation, column)
 
 
 def players_words(explanation: Explanation) -> str:
@@ -377,7 +378,8 @@ def _measured(explanation: Explanation, column: int) -> str:
     what = ("class " if explanation.meta.get("task") == "classification" else "output ") * name.isdecimal()
     none = len(explanation.outputs) == 1 or name == "all" or _scored(explanation)
     output = "" if none else f" for {what}{clean(name)}"
-    return f"{clean(explanation.method)} measures the {quantity_of(explanation, column)}{output}."
+    measured = quantity_of(explanation, column).replace("loss (nats)", "loss (nats of cross-entropy)")
+    return f"{clean(explanation.method)} measures the {measured}{output}."
 
 
 def missing_summary(result: Missing, measure: str, top_n: int) -> str:

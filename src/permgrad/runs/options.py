@@ -19,7 +19,7 @@ TASKS = ("auto", "classification", "regression", "counts")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
 BRANCHES = ("tabular", "image", "linear", "trees", "text", "photo")
-PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
+PRESETS = ("default", "fast", "paper", "ig_example", "ig_example_published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
     *("mlp", "tabm", "realmlp"),
@@ -39,7 +39,7 @@ LAYOUTS = ("tinto", "assignment", "path", "lattice", "given", "random")
 TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catboost", "histogram_boosting")
 METHODS = (
     # The name with a hyphen stands where no line of --help ends.
-    *("permgrad", "permgrad-paper", "permutation", "ablation", "shapley", "lime", "gradient", "smoothgrad"),
+    *("permgrad", "permgrad_paper", "permutation", "ablation", "shapley", "lime", "gradient", "smoothgrad"),
     *("integrated_gradients", "deeplift", "gradcam", "ale", "aggregate"),
 )
 METRICS = (

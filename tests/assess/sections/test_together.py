@@ -15,7 +15,7 @@ from permgrad.assess.assessment import PLACES
 from permgrad.assess.budget import PREDICTION, Budget, Clock
 from permgrad.assess.sections import together
 from permgrad.assess.store import Store
-from permgrad.attribution.explanation.orders import OTHERS
+from permgrad.attribution.explanation.orders import OTHERS, of_order
 from permgrad.attribution.explanation.pairs import pairs_of
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 def test_the_most_important_features_and_all_others_are_measured_and_read_again(folder):
     pairs = pg.Explanation.load(folder / "explanations" / "interactions")
-    assert len(pairs.of_order(1).names) == 4
+    assert len(of_order(pairs, 1).names) == 4
     assert OTHERS in pairs.names
     assert set(pairs_of(pairs).names[0]) == {"a", "b"}
     stored = Store(folder).get(*PLACES["together"])

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from permgrad import Explanation, InputError
+from permgrad.attribution.explanation.explanation import clearly_matter
+from permgrad.attribution.explanation.orders import of_order
 from permgrad.pages.summary import told
 
 MEMBERS = ((0,), (1,), (2,), (0, 1), (1, 2))
@@ -29,7 +31,7 @@ def test_the_frame_ends_with_the_order():
     frame = make().to_frame()
     assert list(frame.columns)[-2:] == ["k-SII", "order"]
     assert frame["order"].tolist() == [1, 1, 1, 2, 2]
-    assert "order" not in make().of_order(1).to_frame()
+    assert "order" not in of_order(make(), 1).to_frame()
     assert make("local").to_frame()["order"].tolist() == [1, 1, 1, 2, 2] * 2
 
 
@@ -44,7 +46,7 @@ def test_features_that_cannot_change_the_output_take_no_part_of_the_level():
     modality = ("table", "table", "table", "text")
     made = Explanation(values, names, modality, ("all",), "permgrad", "global", std_error=std, p_values=p_values)
     assert made.p_adjusted[:, 0] == pytest.approx([0.02, 0.03, 1, 1])
-    assert made.clearly_matter() == ["a", "b"]
+    assert clearly_matter(made) == ["a", "b"]
     seldom = Explanation(
         values, names, modality, ("all",), "permgrad", "global", std_error=np.maximum(std, 0.1), p_values=p_values
     )
@@ -63,7 +65,7 @@ def test_ranking_is_of_features_unless_asked():
     assert make("local").ranking(order=2) == ["b × c", "a × b"]
     ranks = make().ranking(certain=0.95, order=2)
     assert ranks[["feature", "rank_low", "rank_high"]].values.tolist() == [["b × c", 1, 1], ["a × b", 2, 2]]
-    assert make().clearly_matter() == ["a", "b"]
+    assert clearly_matter(make()) == ["a", "b"]
     for order in (0, 3, "2"):
         with pytest.raises(InputError, match="order must be one of 1, 2"):
             make().ranking(order=order)
@@ -71,15 +73,15 @@ def test_ranking_is_of_features_unless_asked():
 
 def test_sums_and_other_views_use_the_features():
     assert make().by_modality().values.tolist() == [[3.0], [0.1]]
-    assert make().of_order(2).values.tolist() == [[0.3], [-0.9]]
+    assert of_order(make(), 2).values.tolist() == [[0.3], [-0.9]]
     features, pairs = make().summary().split("Only together:")
     assert "×" not in features
     assert [line.split("  ")[1] for line in pairs.splitlines() if "×" in line] == ["b × c", "a × b"]
     assert "×" not in make().to_html()
     assert "×" not in make().plot.bar().to_svg()
     assert make("local").to_global().members == MEMBERS
-    assert make().of_order(2).ranking() == ["b × c", "a × b"]
-    assert "b × c" in make().of_order(2).plot.bar().to_svg()
+    assert of_order(make(), 2).ranking() == ["b × c", "a × b"]
+    assert "b × c" in of_order(make(), 2).plot.bar().to_svg()
     assert "3 features and 2 interactions" in repr(make())
 
 
@@ -120,10 +122,10 @@ def test_to_shapiq_takes_the_index_of_single_players():
 
 
 def test_pairs_alone_are_summarised_as_pairs():
-    pairs = make().of_order(2)
+    pairs = of_order(make(), 2)
     assert repr(pairs) == "<Explanation: shapley, global, 2 interactions × 1 output>"
-    assert pairs.of_order(2) is pairs
-    assert pairs.clearly_matter() == ["a × b"]
+    assert of_order(pairs, 2) is pairs
+    assert clearly_matter(pairs) == ["a × b"]
     text = pairs.summary()
     assert "1 of 2 pairs clearly interacts" in text
     assert text.index("b × c  −0.900") < text.index("a × b  0.300")
@@ -133,14 +135,14 @@ def test_pairs_alone_are_summarised_as_pairs():
     assert pairs.ranking(certain=0.95)["rank_high"].tolist() == [1, 2]
     with pytest.raises(InputError, match="by_modality sums features"):
         pairs.by_modality()
-    assert "1.35" in make("local").of_order(2).to_global().summary()
+    assert "1.35" in of_order(make("local"), 2).to_global().summary()
 
 
 def test_pairs_alone_become_pairs_of_shapiq_and_shap():
     pytest.importorskip("shapiq")
-    pairs = make().of_order(2).to_shapiq(2)
+    pairs = of_order(make(), 2).to_shapiq(2)
     assert (pairs.n_players, pairs.min_order, pairs.max_order, pairs[(1, 2)]) == (3, 2, 2, -0.45)
     with pytest.raises(InputError, match="order must be one of 2, got 1"):
-        make().of_order(2).to_shapiq(1)
+        of_order(make(), 2).to_shapiq(1)
     pytest.importorskip("shap")
-    assert make("local").of_order(2).to_shap().feature_names == ["a × b", "b × c"]
+    assert of_order(make("local"), 2).to_shap().feature_names == ["a × b", "b × c"]

@@ -70,7 +70,7 @@ def rows() -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def explained(model, X, y, **options):
-    return explain_with(model, X, y, method="permgrad-paper", progress=False, random_state=7, **options)
+    return explain_with(model, X, y, method="permgrad_paper", progress=False, random_state=7, **options)
 
 
 # ---- the notebooks again ---------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_seeds(model, rows):
     X, y = rows
     first, again = explained(model, X, y), explained(model, X, y)
     np.testing.assert_array_equal(first.values, again.values)
-    other = explain(model, X, y, method="permgrad-paper", progress=False, random_state=8)
+    other = explain(model, X, y, method="permgrad_paper", progress=False, random_state=8)
     assert np.abs(other.parts["tabular"] - first.parts["tabular"]).max() > 1e-6
     np.testing.assert_allclose(array(other.meta["gradcam"]), array(first.meta["gradcam"]))
 
@@ -349,7 +349,7 @@ def test_bad_input(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, X, None)
     assert str(error.value) == (
-        "permgrad-paper needs y to measure the loss. Pass y, or choose method='permgrad', which works without. [PG005]"
+        "permgrad_paper needs y to measure the loss. Pass y, or choose method='permgrad', which works without. [PG005]"
     )
     with pytest.raises(InputError, match=r"shuffles must be an integer of at least 1, got 0"):
         explained(model, X, y, shuffles=0)

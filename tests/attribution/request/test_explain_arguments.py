@@ -203,4 +203,4 @@ def test_bars_end_where_the_work_ends(fitted, method, scope, monkeypatch):
     few = {"shapley": {"exact": 8}, "lime": {"samples": 50}}.get(method, {})
     explain_with(model, X[:40], y[:40], method=method, scope=scope, progress=False, random_state=0, n_repeats=2, **few)
     assert all(done == total for total, done, _ in bars.values()), bars
-    assert bars or method in ("gradient", "permgrad-paper")
+    assert bars or method in ("gradient", "permgrad_paper")

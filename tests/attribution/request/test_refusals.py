@@ -39,7 +39,7 @@ class Attributor:
 OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
     ({"method": "gradient"}, "PG034", "method='gradient' does not take a LinearRegression, which is no network."),
     ({"method": "gradcam"}, "PG034", "method='gradcam' does not take a LinearRegression, which is no network."),
-    ({"method": "permgrad-paper"}, "PG034", "method='permgrad-paper' does not take a LinearRegression, which"),
+    ({"method": "permgrad_paper"}, "PG034", "method='permgrad_paper' does not take a LinearRegression, which"),
     ({"method": Attributor()}, "PG034", "method='captum.Attributor' does not take a LinearRegression, which"),
     ({"method": "ale", "scope": "local"}, "PG004", "method='ale' does not take scope='local'. Leave it out."),
     (
@@ -92,10 +92,10 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
     ({"loss": lambda f, y: (f[:, 0] - y) ** 2, "engine": "ray"}, "PG006", "engine= does not take a callable loss=."),
 ]
 OF_NETWORKS: list[tuple[dict[str, Any], str, str]] = [
-    ({"method": "permgrad-paper"}, "PG034", "method='permgrad-paper' does not take a torch network. Choose 'ablation'"),
+    ({"method": "permgrad_paper"}, "PG034", "method='permgrad_paper' does not take a torch network. Choose 'ablation'"),
     ({"method": M.IntegratedGradients(players="encoded")}, "PG004", "a torch network does not take players='encoded'."),
     (
-        {"method": "permutation", "target": "predicted"},
+        {"method": "permutation", "target": "predicted", "scope": "global"},
         "PG006",
         "scope='global' does not take a target for each row. Pass target= one output, or scope='local' for one of each",
     ),

@@ -494,7 +494,7 @@ def test_one_hot_targets_are_classes():
 
 def test_what_only_estimators_can_do_is_said():
     for options, message in (
-        ({"method": "permgrad-paper"}, "Choose .*, 'permgrad', "),
+        ({"method": "permgrad_paper"}, "Choose .*, 'permgrad', "),
         ({"layer": "nowhere"}, "layer must be one of 'head'"),
         ({"segments": "hexagons"}, "segments must be one of 'pixels', 'grid', 'windows', 'superpixels'"),
         ({"segments": {"table": "pixels"}}, "'table' is not an image"),

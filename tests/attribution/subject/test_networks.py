@@ -19,7 +19,7 @@ import permgrad as pg
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.subject.branches import BranchCut
 
-METHODS = [name for name in USUAL if name != "permgrad-paper"]
+METHODS = [name for name in USUAL if name != "permgrad_paper"]
 #: Fewer draws than usual: here only the way through matters.
 FEW = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},

@@ -135,7 +135,7 @@ def test_a_pipeline_is_explained_as_it_is(method):
         assert "who" in grouped.names
 
 
-@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift", "gradcam", "permgrad-paper"])
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift", "gradcam", "permgrad_paper"])
 def test_methods_that_need_a_network_say_so(method):
     frame, y = table()
     with pytest.raises(InputError, match="does not take a function, which is no network"):

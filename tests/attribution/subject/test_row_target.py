@@ -128,6 +128,26 @@ def test_predictor(method, classes):
     np.testing.assert_allclose(picked.values, columns_of(full, [full.outputs.index(label) for label in y]), atol=1e-9)
 
 
+@pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation"])
+@pytest.mark.parametrize("target", ["predicted", np.arange(24) % 5])
+def test_an_output_of_each_row_is_explained_row_by_row(one_input, method, target):
+    net, rows = one_input
+    asked = {"method": method, "target": target, **QUIET}
+    usual, local = explain_with(net, rows, **asked), explain_with(net, rows, scope="local", **asked)
+    assert (usual.scope, explain_with(net, rows, method=method, **QUIET).scope) == ("local", "global")
+    np.testing.assert_array_equal(usual.values, local.values)
+
+
+def test_a_class_of_that_name_is_an_output_of_all_rows():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
+    y = np.where(X["a"] > 0, "true", "false")
+    model = RandomForestClassifier(20, random_state=0).fit(X, y)
+    explanation = pg.explain(model, X, y, target="true", **QUIET)
+    assert explanation.scope == "global"
+    assert "true" in explanation.outputs
+
+
 def test_one_column_explains_either_class():
     torch.manual_seed(0)
     net, rows = nn.Linear(3, 1).double(), torch.randn(10, 3, dtype=torch.float64)
@@ -183,7 +203,7 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
         ({"target": np.array([7] * 24)}, "got 7"),
         ({"target": np.array(["x"] * 24)}, "got 'x'"),
         ({"target": np.array([0.5] * 24)}, "got 0.5"),
-        ({"target": "predicted", "method": "permgrad"}, "scope='local'"),
+        ({"target": "predicted", "method": "permgrad", "scope": "global"}, "scope='global' does not take a target for"),
         ({"target": "predicted", "task": "regression"}, "needs a classifier"),
         ({"target": "predicted", "engine": "ray"}, "engine= does not take a target for each row"),
     ],

@@ -1,4 +1,4 @@
-"""The preset ig-example: the published network on bank, one logit and all that reads it; large categories embedded."""
+"""The preset ig_example: the published network on bank, one logit and all that reads it; large categories embedded."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ BANK = pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DA
 
 
 def example(**changes):
-    return HyNNClassifier(**{"preset": "ig-example", "random_state": 0, "progress": False, **changes})
+    return HyNNClassifier(**{"preset": "ig_example", "random_state": 0, "progress": False, **changes})
 
 
 def table(rows=600, seed=0):
@@ -79,7 +79,7 @@ def test_the_published_network_on_bank(bank):
 
 
 def test_training_choices():
-    default, published = get_preset("ig-example"), get_preset("ig-example-published")
+    default, published = get_preset("ig_example"), get_preset("ig_example_published")
     assert default.training["batch_size"] == 512
     assert (published.training["batch_size"], published.training["max_epochs"]) == (10, 120)
     assert published.training["averaging"] == 0
@@ -120,7 +120,7 @@ def test_the_preset_decides_unless_the_user_does():
         branches=("tabular", "image"),
         class_weight={},
         validation_fraction=0.25,
-        preset={"base": "ig-example", "numeric": "minmax"},
+        preset={"base": "ig_example", "numeric": "minmax"},
         kinds={"loan": "boolean"},
         network={"single_logit": False},
         pixels=6,
@@ -145,7 +145,7 @@ def test_three_classes_and_numbers_are_learnt_too():
     assert three.module_.outputs == 3
     counts = X["month"].value_counts()
     assert three.class_weights_ == pytest.approx([counts["jun"] / counts[name] for name in three.classes_])
-    number = HyNNRegressor(preset="ig-example", max_epochs=3, random_state=0, progress=False).fit(X, X["age"])
+    number = HyNNRegressor(preset="ig_example", max_epochs=3, random_state=0, progress=False).fit(X, X["age"])
     assert number.module_.outputs == 1
     del y
 
@@ -158,7 +158,7 @@ def test_preset_files_may_name_all_that_a_preset_has():
         ours, theirs = (dict(one.training) for one in (preset, back))
         batch = {ours.pop("batch_size", 128), theirs.pop("batch_size")}
         assert (TrainingOptions(**ours), len(batch)) == (TrainingOptions(**theirs), 1), name
-    mine = preset_from_dict({"base": "ig-example", "branches": ["image", "tabular"], "class_weight": None})
+    mine = preset_from_dict({"base": "ig_example", "branches": ["image", "tabular"], "class_weight": None})
     assert (mine.branches, mine.class_weight) == (("tabular", "image"), None)
     with pytest.raises(InputError, match=r"'branches' must list some of 'tabular', 'image', got \['x'\]\. 'class_wei"):
         preset_from_dict({"branches": ["x"], "class_weight": "heavy", "validation_fraction": 1, "pairs_as_levels": 1})
@@ -296,7 +296,7 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
     few = HyNNRegressor(preset="fast", branches=("tabular",), **options).fit(X, y)
     assert type(few.module_.table_branch.layers[0]) is nn.Linear
     X, y = towns(600)
-    for preset in ("paper", "ig-example"):
+    for preset in ("paper", "ig_example"):
         plain = HyNNRegressor(preset=preset, branches=("tabular",), **options).fit(X, y)
         assert type(plain.module_.table_branch.layers[0]) is nn.Linear
         assert len(plain.preprocessor_.columns_of("town")) == 52, "50 levels, other, missing"

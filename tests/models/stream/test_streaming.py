@@ -62,7 +62,7 @@ FEATURES = ["a", "b", "c", "colour", "steps"]
             {"preset": {"beside": []}, "network": {}, "class_weight": "balanced", "max_epochs": 1},
         ),
         (pg.HyNNClassifier, "label", {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
-        (pg.HyNNClassifier, "label", {"preset": "ig-example", "network": None, "calibration": "temperature"}),
+        (pg.HyNNClassifier, "label", {"preset": "ig_example", "network": None, "calibration": "temperature"}),
         (pg.HyNNRegressor, "number", {"preset": {"base": "fast", "numeric": "quantile"}}),
         # Without embedded levels rare ones share one. With them they have scores.
         (

@@ -9,6 +9,7 @@ import pytest
 from browsing import needs_browser, visit
 from tests.pages.conftest import NAMES, report_content, with_answers
 
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.numerals import percent
 from permgrad.pages.html import render_page
 from permgrad.pages.rows_data import effect_lines
@@ -96,7 +97,7 @@ def test_the_list_is_searched_sorted_and_filtered(seen, content):
         seen["searched"] == [name for name in seen["all"] if "num" in name.lower() and "trades" in name.lower()] != []
     )
     assert seen["sorted"][0] == min(NAMES, key=str.lower)
-    clear = content.explanation.clearly_matter()
+    clear = clearly_matter(content.explanation)
     assert sorted(seen["clear"]) == sorted(clear)
     assert 0 < len(clear) < len(NAMES), "the case is not trivial"
 
@@ -148,7 +149,7 @@ def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_dat
 def test_report_md_has_the_ends_of_the_charts(content):
     card = next(card for card in content.cards.cards if "ale" in card)
     name, means = card["feature"], [percent(one[0]) for one in (card["mean"][0], card["mean"][-1])]
-    assert name in content.explanation.clearly_matter(), "the precondition"
+    assert name in clearly_matter(content.explanation), "the precondition"
     heads, *lines = effect_lines(content)
     values = " → ".join(value_text(card["at"][end]) for end in (0, -1))
     local = "20\u00a0% (10\u00a0% to 30\u00a0%) → 40\u00a0% (30\u00a0% to 50\u00a0%)"

@@ -191,7 +191,7 @@ def test_groups_none_are_raw_columns(tmp_path, run):
 
 def test_the_published_method_needs_several_rows(tmp_path, run):
     table(60, seed=1).to_csv(tmp_path / "rows.csv", index=False)
-    words = ("explain", run, tmp_path / "rows.csv", "--method", "permgrad-paper", "--out", tmp_path / "never")
+    words = ("explain", run, tmp_path / "rows.csv", "--method", "permgrad_paper", "--out", tmp_path / "never")
     for chosen, fix in ((("--row", 3), "Leave --row out and choose"), (("--max-rows", 1), "Choose")):
         said = call(*words, *chosen, code=2)
         assert f"among the explained rows and needs several, got 1. {fix} more rows" in said

@@ -108,7 +108,7 @@ def test_an_explanation_is_that_of_the_table_in_memory(tmp_path: Path, run: Path
     folder = write(tmp_path / "rows", frame)
     said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
     assert said.startswith(
-        "150 rows in 3 parts.\npermgrad measures the increase of the loss (nats).\n150 rows explained."
+        "150 rows in 3 parts.\npermgrad measures the increase of the loss (nats of cross-entropy).\n150 rows explained."
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "_stream.json", "explanation.json", "values.npz", "importance.csv", "plots", "times.json",
@@ -219,7 +219,7 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
         (("predict", "rows.csv", "--stream"), "--stream reads Parquet, and rows.csv is not Parquet"),
         (("explain", "rows", "--row", 20), "--row must be below the number of rows, got 20 (rows has 20 rows)"),
         (("explain", "rows", "--row", 3, "--max-rows", 5), "--row and --max-rows cannot be combined. Leave"),
-        (("explain", "rows", "--method", "permgrad-paper"), "'permgrad-paper' does not take a table in parts"),
+        (("explain", "rows", "--method", "permgrad_paper"), "'permgrad_paper' does not take a table in parts"),
         (("explain", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'. Replace inf by NaN"),
         (("explain", "bad", "--method", "gradient"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),
         (("predict", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),

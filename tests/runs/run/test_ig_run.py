@@ -17,7 +17,7 @@ from permgrad.assess.store import Store
 from permgrad.cli import app
 from permgrad.runs.run.splitting import divide_as_published
 
-PRESET = {"base": "ig-example", "max_epochs": 6, "batch_size": 32}
+PRESET = {"base": "ig_example", "max_epochs": 6, "batch_size": 32}
 
 
 def table(rows: int = 600) -> pd.DataFrame:

@@ -77,7 +77,7 @@ def test_scores_are_weighted_and_the_page_says_so_once(weighed):
     assert "cuts" not in scores
     assert "intervals" not in scores
     assert not (weighed / "segments.json").exists()
-    assert not list((weighed / "explanations").glob("permgrad-paper*"))
+    assert not list((weighed / "explanations").glob("permgrad_paper*"))
     for name in ("report.md", "report.html"):
         page = (weighed / name).read_text(encoding="utf-8")
         assert "weigh the test rows by factor: they are worth" in page

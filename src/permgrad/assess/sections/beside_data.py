@@ -17,6 +17,7 @@ from scipy import special
 from permgrad.assess.sections.gradients import by_feature
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.explanation.log_odds import in_log_odds
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.numerals import compact
@@ -131,7 +132,7 @@ def told_features(main: Explanation, output: int) -> set[str]:
         shares = values / values.sum()
     low, high = (ends[:, output] for ends in main.ci())
     facts = {name: (float(low[at]), float(high[at]), float(shares[at])) for at, name in enumerate(main.names)}
-    return {name for name in main.clearly_matter(output) if deserves_words(*facts[name])}
+    return {name for name in clearly_matter(main, output) if deserves_words(*facts[name])}
 
 
 def explained_share(codes: Integers, outcome: Floats, independent: float | None = None) -> tuple[float, float]:

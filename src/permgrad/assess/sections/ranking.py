@@ -12,6 +12,7 @@ from permgrad.assess.budget import AT_ONCE, FEWEST_ROWS, FIRST_ROWS, PAPER_ROWS
 from permgrad.assess.rows import Places
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.related import MATRIX_FEATURES, RELATED_FEATURES, related
@@ -41,7 +42,7 @@ def ranking(work: Work) -> None:
         # The method computes each row anew for each feature, so that few rows do.
         some = np.arange(len(explained)) if work.budget.clock.thorough else draw_rows(work, PAPER_ROWS)
         rows = explained.take(some)
-        paper = model.explain(rows, rows.y, method="permgrad-paper")
+        paper = model.explain(rows, rows.y, method="permgrad_paper")
         work.put(paper=paper)
         if "paper" in branches:
             branches["paper"] = paper.branches
@@ -59,7 +60,7 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
     if cells is None:
         return main
     ranked = [name for name in main.ranking() if name in cells.columns]
-    clear = [name for name in main.clearly_matter() if name in cells.columns][:RELATED_FEATURES]
+    clear = [name for name in clearly_matter(main) if name in cells.columns][:RELATED_FEATURES]
     pairs, matrix = related(cells, clear, ranked[:MATRIX_FEATURES])
     work.put(related=pairs, matrix=matrix)
     if not work.model.classes and work.test.table is not None and main.level == "feature":

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.assess.work import Work
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.base.significance import NORMAL_95
@@ -64,7 +65,7 @@ def _reliance(work: Work, codes: Integers, levels: Sequence[str]) -> list[dict[s
         if one.std_error is not None:
             values[at], errors[at] = one.values[:, 0], one.std_error[:, 0]
     lines = []
-    for name in main.clearly_matter()[:MOST_FEATURES]:
+    for name in clearly_matter(main)[:MOST_FEATURES]:
         value, error = (one[:, main.names.index(name)] for one in (values, errors))
         ends = np.column_stack([value, value - NORMAL_95 * error, value + NORMAL_95 * error]).tolist()
         line = {"measure": name, "share": False, "levels": dict(zip(levels, ends, strict=True))}

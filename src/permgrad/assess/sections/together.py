@@ -14,7 +14,7 @@ from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.orders import OTHERS
+from permgrad.attribution.explanation.orders import OTHERS, of_order
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.attribution.method.permgrad import PermGrad
 from permgrad.attribution.request import tuned
@@ -86,7 +86,7 @@ def _modalities(work: Work, rows: Rows) -> Explanation | None:
         )
     except InputError:  # all inputs but one are held
         return None
-    return found if len(found.of_order(1).names) > 1 else None
+    return found if len(of_order(found, 1).names) > 1 else None
 
 
 def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:

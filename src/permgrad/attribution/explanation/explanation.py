@@ -13,7 +13,7 @@ import numpy as np
 from permgrad.attribution.explanation.files import OF_ROWS, read_explanation, write_explanation
 from permgrad.attribution.explanation.frames import effects_frame, tidy_frame
 from permgrad.attribution.explanation.numbers import Numbers
-from permgrad.attribution.explanation.orders import not_installed, sizes_of, to_shapiq, without_common_unit
+from permgrad.attribution.explanation.orders import not_installed, of_order, sizes_of, to_shapiq, without_common_unit
 from permgrad.attribution.explanation.ranks import certain_ranks
 from permgrad.attribution.explanation.statistics import MOST_TOGETHER, error_correlation, interval, mean_over_rows
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path
@@ -134,7 +134,7 @@ class Explanation(Numbers):
             >>> "<script" in explanation.to_html()
             False
         """
-        return show("Explanation.html", self.of_order(1), row=row, target=target)
+        return show("Explanation.html", of_order(self, 1), row=row, target=target)
 
     def evaluate(
         self,
@@ -214,7 +214,8 @@ class Explanation(Numbers):
     def summary(self, *, target: str | int | None = None, top_n: int = 5) -> str:
         """Return a few lines of plain text: what was explained, and leading features and pairs with their intervals.
 
-        What matters is ``clearly_matter()``. A local explanation is summarised by its mean absolute attributions.
+        A feature clearly matters where its ``p_adjusted`` is below 0.05 and it has at least 0.1 % of what the model has
+        learned. A local explanation is summarised by its mean absolute attributions.
 
         Args:
             target: name or position of the output. None: the first (for a row of two classes: the positive one).
@@ -233,38 +234,6 @@ class Explanation(Numbers):
               b  1.00
         """
         return show("Explanation.summary", self, target=target, top_n=top_n)
-
-    def clearly_matter(self, target: str | int | None = None) -> list[str]:
-        """Return the names that clearly matter to an output of a global explanation, by falling importance.
-
-        Their p-values pass Holm's steps (``p_adjusted``) at 5 %, and they have at least 0.1 % of what the model has
-        learned (or of all importances). Without p-values there are none. Of pairs (``of_order(2)``), sizes count.
-
-        Args:
-            target: its name or position. None: the first.
-
-        Raises:
-            InputError: the explanation is local, or each modality was explained by a different method.
-
-        Examples:
-            >>> values, p_values = np.array([[2.0], [1.0], [0.5]]), np.array([[0.001], [0.3], [0.02]])
-            >>> names = ("a", "b", "c")
-            >>> result = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", p_values=p_values)
-            >>> result.clearly_matter()
-            ['a', 'c']
-        """
-        if self.scope == "local":
-            raise InputError("clearly_matter needs a global explanation", hint="Call .to_global() first.", code="PG004")
-        column, p_adjusted = self.output_index(target), self.p_adjusted
-        if p_adjusted is None:
-            return []
-        # What a model has learned is a constant's loss less its own.
-        learned = 0.0
-        if "loss" in str(self.meta.get("quantity")) or self.meta.get("unit") == "%":
-            learned = float(self.meta.get("loss_scale", np.nan)) - float(self.meta.get("model_loss", np.nan))
-        clear = clearly(sizes_of(self, column), p_adjusted[:, column], learned if learned > 0 else None)
-        passed = dict(zip(self.names, clear, strict=True))
-        return [name for name in self.ranking(target) if passed[name]]
 
     @overload
     def to_frame(self, library: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
@@ -331,7 +300,7 @@ class Explanation(Numbers):
         """
         if self.method == MIXED:
             raise without_common_unit("ranking")
-        column, part = self.output_index(target), self.of_order(order)
+        column, part = self.output_index(target), of_order(self, order)
         if self.scope == "local":
             scores = mean_over_rows(np.abs(part.values[..., column]), self.meta.get("sample_weight"))[0]
         else:
@@ -420,7 +389,7 @@ class Explanation(Numbers):
         """Sum an additive explanation over each modality's players. For others the error names the call to make."""
         self._check_sums()
         if self.members:
-            return self.of_order(1).by_modality()
+            return of_order(self, 1).by_modality()
         modalities = tuple(dict.fromkeys(self.modality))
         member = np.array([[one == other for one in self.modality] for other in modalities], dtype=np.float64)
         return replace(
@@ -451,7 +420,7 @@ class Explanation(Numbers):
         except ImportError as error:
             raise not_installed("shap") from error
         if self.members and (self.order == 1).any():
-            return self.of_order(1).to_shap()
+            return of_order(self, 1).to_shap()
         values = self.values if self.scope == "local" else self.values[None]
         base = self.base_values if self.base_values is not None else np.zeros(len(self.outputs))
         base = np.broadcast_to(base, (len(values), len(self.outputs)))
@@ -511,3 +480,28 @@ def positive_output(explanation: Explanation) -> int:
     """Return which of two outputs is the positive class: the second where the explanation does not name it."""
     named = explanation.meta.get("positive")
     return explanation.outputs.index(named) if named in explanation.outputs else 1
+
+
+def clearly_matter(explanation: Explanation, target: str | int | None = None) -> list[str]:
+    """Return the names that clearly matter to an output of a global explanation, by falling importance.
+
+    Their p-values pass Holm's steps (``p_adjusted``) at 5 %, and they have at least 0.1 % of what the model has
+    learned (or of all importances). Without p-values there are none. Of pairs, sizes count.
+
+    Examples:
+        >>> values, p_values = np.array([[2.0], [1.0], [0.5]]), np.array([[0.001], [0.3], [0.02]])
+        >>> names = ("a", "b", "c")
+        >>> result = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", p_values=p_values)
+        >>> clearly_matter(result)
+        ['a', 'c']
+    """
+    column, p_adjusted = explanation.output_index(target), explanation.p_adjusted
+    if p_adjusted is None:
+        return []
+    # What a model has learned is a constant's loss less its own.
+    learned = 0.0
+    if "loss" in str(explanation.meta.get("quantity")) or explanation.meta.get("unit") == "%":
+        learned = float(explanation.meta.get("loss_scale", np.nan)) - float(explanation.meta.get("model_loss", np.nan))
+    clear = clearly(sizes_of(explanation, column), p_adjusted[:, column], learned if learned > 0 else None)
+    passed = dict(zip(explanation.names, clear, strict=True))
+    return [name for name in explanation.ranking(target) if passed[name]]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -92,45 +92,6 @@ class Numbers:
             [1, 1]
         """
         return np.array([len(each) for each in self.members] or [1] * len(self.names), dtype=np.int64)
-
-    def of_order(self, order: int) -> Self:
-        """Return the explanation of the names of one order only: 1 for the players, 2 for their pairs.
-
-        Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
-
-        Examples:
-            >>> from permgrad import Explanation
-            >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
-            >>> names = ("a", "b", "a × b")
-            >>> both = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", members=members)
-            >>> both.of_order(2).names
-            ('a × b',)
-        """
-        single = is_whole(order) and order == 1
-        if single and not self.members:
-            return self
-        orders = self.order
-        places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
-        if not len(places):
-            raise no_order(np.unique(orders).tolist(), order)
-        players = orders[places][0] == 1
-        if len(places) == len(self.names) and not players:
-            return self
-        some: dict[str, Any] = {}
-        for name in ("values", "std_error", "low", "high", "p_values"):
-            array = getattr(self, name)
-            some[name] = None if array is None else array[..., places, :]
-        for group in ("parts", "part_std"):
-            some[group] = {name: array[..., places, :] for name, array in getattr(self, group).items()}
-        return replace(
-            self,
-            names=tuple(self.names[place] for place in places),
-            modality=tuple(self.modality[place] for place in places),
-            members=() if players else tuple(self.members[place] for place in places),
-            correlation=self.correlation if players else None,
-            meta=self.meta if players else {**self.meta, "players": int((orders == 1).sum())},
-            **some,
-        )
 
     def ci(self) -> tuple[Floats, Floats]:
         """Return both ends of the confidence interval, NaN where the method gives none."""

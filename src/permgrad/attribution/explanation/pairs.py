@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from permgrad.attribution.explanation.explanation import Explanation
+from permgrad.attribution.explanation.orders import of_order
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.significance import LEVEL
 
@@ -29,7 +30,7 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
     """
     signed = explanation.scope == "global"
     explanation = explanation if signed else explanation.to_global("mean_abs")
-    pairs, column = explanation.of_order(2), explanation.output_index(target)
+    pairs, column = of_order(explanation, 2), explanation.output_index(target)
     order = np.argsort(-np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable")
     undefined = np.full(pairs.values.shape, np.nan)
     adjusted = undefined if pairs.p_adjusted is None else pairs.p_adjusted

@@ -33,13 +33,13 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     table = request.inputs[0].to(subject.device, subject.dtype)
     players, loss = request.space.columns, request.loss
     if isinstance(loss, OtherLoss):
-        problem = f"permgrad-paper needs a named loss, got {loss}"
+        problem = f"permgrad_paper needs a named loss, got {loss}"
         raise InputError(problem, hint="Choose method='permgrad'.", code="PG036")
     # Which rows belong to which class, 0 or 1. Regression has one column.
     count = len(subject.outputs.class_names)
     classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
     # The order in which each player's column takes the values of all rows, for each repeat.
-    draws = partial(generator, request.seed, "permgrad-paper")
+    draws = partial(generator, request.seed, "permgrad-paper")  # a stream of random numbers, not the method's name
     orders = {name: [draws(name, repeat).permutation(len(table)) for repeat in range(shuffles)] for name in players}
     effects, base, without = np.zeros((len(players), classes.shape[1])), np.zeros(len(table)), np.zeros((2, len(table)))
 
@@ -117,7 +117,7 @@ def scale_to_unit(values: Floats) -> Floats:
     return (values - finite.min()) / (finite.max() - finite.min())
 
 
-@methods.register("permgrad-paper")
+@methods.register("permgrad_paper")
 class PermGradPaper(Configured):
     """PermGrad as published. Its values have no unit and no interval, and are not additive.
 
@@ -146,7 +146,7 @@ class PermGradPaper(Configured):
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(80, 3)); y = (X[:, 0] > 0).astype(int)
         >>> model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=1, random_state=0).fit(X, y)
-        >>> explanation = pg.explain(model, X, y, method="permgrad-paper", progress=False)
+        >>> explanation = pg.explain(model, X, y, method="permgrad_paper", progress=False)
         >>> explanation.outputs
         ('all', '0', '1')
     """
@@ -163,7 +163,7 @@ class PermGradPaper(Configured):
         options = request.options
         _check(request, options)
         layer = cam_layer(request.subject.module, options["layer"])
-        with Progress(2 * len(request.encoded), "permgrad-paper", request.progress) as progress, request.subject.open():
+        with Progress(2 * len(request.encoded), "permgrad_paper", request.progress) as progress, request.subject.open():
             permutation, base, without = _measure_losses(request, int(options["shuffles"]), progress)
             per_column, empty = _read_maps(request, layer, options, progress)
         # NOTE[DIFF]: the published tables have one pixel for each feature. A feature that is encoded as several columns
@@ -203,7 +203,7 @@ class PermGradPaper(Configured):
         }
         return build(
             request,
-            "permgrad-paper",
+            "permgrad_paper",
             (parts["tabular"] + parts["image"])[:, shown],
             facts,
             outputs=tuple(every[place] for place in shown),
@@ -221,15 +221,15 @@ def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
     """Refuse requests that the published method cannot handle."""
     paths = request.subject.paths
     if set(paths) != set(PATHS):
-        problem = f"permgrad-paper needs a model with two branches, table and image, got branches={tuple(paths)!r}"
+        problem = f"permgrad_paper needs a model with two branches, table and image, got branches={tuple(paths)!r}"
         hint = "Fit with branches=('tabular', 'image'), or choose method='permgrad'."
         yield problem, hint, "PG034"
     if request.y is None:
-        problem = "permgrad-paper needs y to measure the loss"
+        problem = "permgrad_paper needs y to measure the loss"
         yield problem, "Pass y, or choose method='permgrad', which works without.", "PG005"
     if not hasattr(request.subject.module.renderer, "positions"):
         yield (
-            "permgrad-paper needs the pixel of each feature, and the code that draws these images does not give it",
+            "permgrad_paper needs the pixel of each feature, and the code that draws these images does not give it",
             "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
             "PG034",
         )

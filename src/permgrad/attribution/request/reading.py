@@ -92,6 +92,9 @@ def build_request(
     if subject.task != "classification" and subject.outputs.count > 1:
         subject.outputs = replace(subject.outputs, loss_columns=targets)
     if row_target is not None:
+        by_row = arguments.scope == "auto" and not by and chosen is not None and "local" in chosen.scopes
+        if scope == "global" and by_row:  # an output of each row is asked of rows; no class has this name
+            return build_request(replace(arguments, scope="local"), chosen, name, decided=decided)
         refuse_apart(chosen, name, said | {"row target": "a target for each row"})
         rows |= {"targets": (0,), **each_row_by_itself(rows, row_target, classes, arguments.scale)}
     return Request(

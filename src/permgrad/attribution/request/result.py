@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.orders import of_order
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.soundness import LARGEST
@@ -105,7 +106,7 @@ def build(
     if subject.tells_unused:
         _refuse_nonsense(explanation, request)
         if method != "gradcam":  # it warns of empty maps itself
-            _tell_of_unused(request, explanation.of_order(1))
+            _tell_of_unused(request, of_order(explanation, 1))
     return explanation if request.row_target is None else request.row_target.taken(explanation)
 
 

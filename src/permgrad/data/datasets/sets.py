@@ -76,7 +76,7 @@ for _card in (
             "The columns have another order than at UCI. A download is converted, then checked.",
         ),
         story="A published reading of one client of this table blames April, blue-collar work and secondary education "
-        "for a no. Over 20 trainings of --preset ig-example, April recurs (mean share of the attributions −0.10, 95 % "
+        "for a no. Over 20 trainings of --preset ig_example, April recurs (mean share of the attributions −0.10, 95 % "
         "interval −0.16 to −0.04; negative in 15), the other two do not (−0.04 to 0.02, and −0.01 to 0.06). "
         "See docs/uneven-classes.md.",
         download=Download("https://archive.ics.uci.edu/static/public/222/bank+marketing.zip", convert_bank),

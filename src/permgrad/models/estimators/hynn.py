@@ -55,8 +55,8 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
     ``permgrad.evaluation.thresholds.choose_threshold`` the cut. Ranking (ROC-AUC) needs none of them.
 
     Args:
-        preset: where all other choices come from. ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the
-            published network for UCI Bank Marketing, one logit, a weighted loss), ``"ig-example-published"`` (the same
+        preset: where all other choices come from. ``"default"``, ``"fast"``, ``"paper"``, ``"ig_example"`` (the
+            published network for UCI Bank Marketing, one logit, a weighted loss), ``"ig_example_published"`` (the same
             with its published, longer schedule), another registered name, or a path to a preset file (JSON). Or a
             mapping: a ``base``, which is a name or a path, and settings that replace its own,
             ``{"base": "default", "optimizer": "sgd", "patience": 20}``. docs/the-default-network.md lists the settings.
@@ -69,7 +69,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ``kinds={"review": "identifier"}``. ``"linear"`` (ridge, logistic or Poisson regression) and ``"trees"``
             (gradient boosting: CatBoost, else LightGBM, XGBoost, scikit-learn's) stand beside the network: what they
             say is added to its outputs, with shares that held-out rows choose. ``"auto"``: the preset's, which is
-            ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table. With preset ``"default"``
+            ``("tabular", "image")`` but for ``"ig_example"``, a plain network on the table. With preset ``"default"``
             also trees and a line, each if the loss of held-out rows is less with it.
         image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
             order of the columns tells something, as of a curve or a picture, which is tested on training rows, see
@@ -96,7 +96,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             or a function from a list of texts to vectors ``(texts, width)``. None: words alone.
         class_weight: ``"balanced"``. ``"pos_weight"``, which is the same ratio with weight 1 for the first class, or a
             mapping of class to weight (0, or 1e-6 to 1e6), others having 1, so that ``{}`` is no weights. None: the
-            preset's, which is no weights but for ``"ig-example"``.
+            preset's, which is no weights but for ``"ig_example"``.
         calibration: how outputs become probabilities. None: as the network says, so class weights shift them.
             ``"prior"``: odds divided by the class weights, which undoes them. ``"temperature"``: the same, then
             sharpened or softened to fit the validation rows. ``"isotonic"``: a rising curve through the validation
@@ -105,7 +105,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         batch_size: rows per training step, or ``"auto"``.
         learning_rate: peak of the schedule.
         validation_fraction: share of the rows held out for early stopping and calibration, within classes. Unused with
-            an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig-example"``.
+            an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig_example"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
         random_state: None, an integer, or a NumPy generator. The same integer gives the same model, within what
             docs/reproducibility.md says.

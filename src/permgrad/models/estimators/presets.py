@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from permgrad.base.checks import MOST, check_choice, is_number, is_whole
-from permgrad.base.errors import InputError, did_you_mean, shown, two_sentences
-from permgrad.base.registry import Registry
+from permgrad.base.checks import MOST, is_number, is_whole
+from permgrad.base.errors import InputError, did_you_mean, shown, two_sentences, unknown
+from permgrad.base.registry import Registry, registered
 from permgrad.base.stored import read_user_json
 from permgrad.models.network.network import ADDITIVE, PATHS, check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
@@ -115,7 +115,7 @@ DEFAULT = presets.register("default")(
 # schedule, batches of 10 for 120 epochs, over-trains and takes minutes. Batches of 512, 45 epochs and averaged weights
 # were chosen by five folds of the example's training rows: ROC-AUC 0.9303. Without averages 0.9300 at 60 epochs and
 # 0.9288 at 30. With them 0.9287 at 30 and 0.9294 at 80.
-IG_EXAMPLE = presets.register("ig-example")(
+IG_EXAMPLE = presets.register("ig_example")(
     Preset(
         layout="assignment",
         numeric="standard",
@@ -144,7 +144,7 @@ IG_EXAMPLE = presets.register("ig-example")(
     )
 )
 
-presets.register("ig-example-published")(
+presets.register("ig_example_published")(
     dataclasses.replace(
         IG_EXAMPLE, training={**IG_EXAMPLE.training, "max_epochs": 120, "batch_size": 10, "averaging": 0.0}
     )
@@ -173,8 +173,9 @@ def get_preset(preset: Any) -> Preset:
             problem = f"Preset file {preset} must hold a JSON object, got {type(content).__name__}"
             raise InputError(problem, hint="See Preset.to_dict() for an example.", code="PG011")
         return preset_from_dict(content, str(preset))
-    check_choice("preset", preset, presets, ["FILE.json"])
-    return presets.get(preset)
+    if not isinstance(preset, str) or (known := registered(preset, presets)) not in presets:
+        raise unknown("preset", preset, presets, ["FILE.json"])
+    return presets[known]
 
 
 def _is_count(value: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from permgrad.attribution.explanation.orders import of_order
 from permgrad.pages import plots
 from permgrad.pages.plots import PlotFigure
 from permgrad.pages.words import clean
@@ -28,7 +29,7 @@ def _offered(
     def method(self: PlotAccessor, /, *args: P.args, **options: P.kwargs) -> PlotFigure:
         explanation = self._explanation
         whole = plot is plots.interactions  # all others show single players
-        figure = plot(explanation if whole else explanation.of_order(1), *args, **options)
+        figure = plot(explanation if whole else of_order(explanation, 1), *args, **options)
         baseline = explanation.meta.get("baseline")
         if isinstance(baseline, str) and figure.axes and plot in (plots.bar, plots.beeswarm, plots.waterfall):
             axes: Any = options.get("ax") or figure.axes[0]

@@ -139,7 +139,7 @@ def methods(section: SectionView, content: Assessment) -> None:
         baseline = local.meta.get("baseline")
         shown["parts of single predictions"] = f"{local.method}" + (f" from the {baseline}" if baseline else "")
     if content.paper is not None:
-        shown["the published method"] = "permgrad-paper"
+        shown["the published method"] = "permgrad_paper"
     if (content.what_if or {}).get("form"):
         shown["What if?"] = f"Shapley values, from the {content.noun} in this page"
     section.pairs(shown)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.attribution.explanation.orders import OTHERS
+from permgrad.attribution.explanation.orders import OTHERS, of_order
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
@@ -38,7 +38,7 @@ def looked_at(explanation: Explanation) -> str:
     count = int((explanation.order == 2).sum())
     total = int(about.get("candidates", count))
     if count == total:
-        players = len(explanation.of_order(1).names)
+        players = len(of_order(explanation, 1).names)
         whose = f"{players} features"
         if OTHERS in explanation.names:
             whose = f"the {players - 1} most important features, and of all others as one,"
@@ -122,7 +122,7 @@ def effects(section: SectionView, *_: Any) -> None:
 
 def modalities(section: SectionView, _: Assessment, explanation: Explanation) -> None:
     """What the loss loses without each input, alone and behind all others, and what two do together."""
-    ranked, single = pairs_of(explanation), explanation.of_order(1)
+    ranked, single = pairs_of(explanation), of_order(explanation, 1)
     clear = "No pair of inputs clearly works together." if not ranked.clear.any() else leading_words(ranked, "loss")
     section.text(clear)
     assert single.low is not None, "the loss over all rows has intervals"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.ranking import spearman, usual_k
@@ -368,7 +369,7 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
         return "–" if share is None or not np.isfinite(share) else f"{training_text(share, facts['fits'])}\u00a0%"
 
     columns = [
-        names(ranked, refits.level, ["best" if name in refits.clearly_matter() else "" for name in ranked]),
+        names(ranked, refits.level, ["best" if name in clearly_matter(refits) else "" for name in ranked]),
         figures_of("importance", mean, numbers(mean)),
         intervals_of(low, high, level=confidence_words(refits)),
         figures_of("between trainings", spread, number),
@@ -420,7 +421,7 @@ def methods(section: SectionView, content: Assessment, explanation: Explanation)
 
 #: Methods of a run in plain words. The tab Details has their names.
 _METHODS = {
-    "permgrad-paper": "the published method",
+    "permgrad_paper": "the published method",
     "integrated_gradients": "the parts of single predictions (mean size)",
 }
 

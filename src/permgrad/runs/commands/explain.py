@@ -232,9 +232,9 @@ def _with_targets(request: ExplainRequest, places: Integers, measurable: Integer
             "Leave the target's column out to explain all rows without a loss."
         )
     explained = _at_most(request, explained)
-    if request.method == "permgrad-paper" and len(explained) == 1:
+    if request.method == "permgrad_paper" and len(explained) == 1:
         row = "leave --row out and " if request.row is not None else ""
-        problem = "permgrad-paper shuffles each feature among the explained rows and needs several, got 1"
+        problem = "permgrad_paper shuffles each feature among the explained rows and needs several, got 1"
         raise InputError(problem, hint=f"{row}choose more rows, or pass --method permgrad.", code="PG013")
     return explained
 

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
 #: Presets of published networks, which read columns as was published.
-_PUBLISHED = ("paper", "ig-example")
+_PUBLISHED = ("paper", "ig_example")
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
         ),
     ),
     # The first explains permgrad's own networks only, the second is a map over an image.
-    "permgrad-paper": (),
+    "permgrad_paper": (),
     "gradcam": (),
     "ale": (),  # of columns alone
 }  # fmt: skip

@@ -53,7 +53,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
             note="SAGE's game, orders in pairs",
         ),
     ),
-    "permgrad-paper": (Entry("permgrad-paper", "permgrad as published", ANY, "all"),),
+    "permgrad_paper": (Entry("permgrad_paper", "permgrad as published", ANY, "all"),),
     "ablation": (Entry("ablation", "ablation", ANY, "all", note="replaces by a fixed value"),),
     "lime": (Entry("lime", "LIME", ANY, "few"),),
     "aggregate": (

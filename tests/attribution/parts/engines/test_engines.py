@@ -387,8 +387,8 @@ def test_one_local_explanation_is_joined_to_itself(regressor: pg.HyNNRegressor, 
             "engine= with scope='global' does not take tolerance=0.1.",
         ),
         (
-            {"method": "permgrad-paper"},
-            "method='permgrad-paper' does not take engine=",
+            {"method": "permgrad_paper"},
+            "method='permgrad_paper' does not take engine=",
         ),
     ],
 )
