@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks._results import RESULTS, head_of, markdown_table, parser, record
 
-from permgrad.attribution.explanation.orders import of_order
+from permgrad.attribution.explanation.numbers import of_order
 from verification._verification import small_model  # sets threads: before NumPy
 
 # isort: split

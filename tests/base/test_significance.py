@@ -8,7 +8,6 @@ import pytest
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import clearly_matter
-from permgrad.base.errors import InputError
 from permgrad.base.significance import (
     adjusted,
     adjusted_within,

@@ -10,7 +10,7 @@ from explaining import explain_with
 from tests.pages.test_notebook import ranked
 
 import permgrad as pg
-from permgrad.attribution.explanation.orders import of_order
+from permgrad.attribution.explanation.numbers import of_order
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, percent
 from permgrad.pages.words import value_text

@@ -301,14 +301,14 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
     text, overall = ranking("--out", "overall")
     assert " for ill." not in text
     text, ill = ranking("--target", "ill", "--out", "ill")
-    assert "(nats) for ill." in text
+    assert "(nats of cross-entropy) for ill." in text
     frame = pd.read_csv("ill/importance.csv")
     wanted = frame[frame["class"] == "ill"].set_index("feature")["importance"]
     assert ill == pytest.approx(wanted.to_dict(), abs=5e-3)
     assert ill != overall, "the precondition: they differ"
     text, _ = ranking("--target", "ill", "--target", "well", "--out", "both")
-    assert "(nats) for ill." in text
-    assert "(nats) for well." in text
+    assert "(nats of cross-entropy) for ill." in text
+    assert "(nats of cross-entropy) for well." in text
 
 
 # --- damaged files ----------------------------------------------------------------------------------------------------

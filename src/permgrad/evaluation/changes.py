@@ -12,7 +12,7 @@ from torch import nn
 
 from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.orders import of_order
+from permgrad.attribution.explanation.numbers import of_order
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, mean_over_rows, two_parts
 from permgrad.attribution.request import Request

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
-from permgrad.attribution.explanation.orders import of_order
+from permgrad.attribution.explanation.numbers import of_order
 from permgrad.attribution.explanation.statistics import mean_over_rows
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.players.space import NOBODY, PlayerSpace

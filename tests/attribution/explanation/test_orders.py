@@ -9,7 +9,7 @@ import pytest
 
 from permgrad import Explanation, InputError
 from permgrad.attribution.explanation.explanation import clearly_matter
-from permgrad.attribution.explanation.orders import of_order
+from permgrad.attribution.explanation.numbers import of_order
 from permgrad.pages.summary import told
 
 MEMBERS = ((0,), (1,), (2,), (0, 1), (1, 2))

@@ -12,8 +12,8 @@ import numpy as np
 
 from permgrad.attribution.explanation.files import OF_ROWS, read_explanation, write_explanation
 from permgrad.attribution.explanation.frames import effects_frame, tidy_frame
-from permgrad.attribution.explanation.numbers import Numbers
-from permgrad.attribution.explanation.orders import not_installed, of_order, sizes_of, to_shapiq, without_common_unit
+from permgrad.attribution.explanation.numbers import Numbers, of_order
+from permgrad.attribution.explanation.orders import not_installed, sizes_of, to_shapiq, without_common_unit
 from permgrad.attribution.explanation.ranks import certain_ranks
 from permgrad.attribution.explanation.statistics import MOST_TOGETHER, error_correlation, interval, mean_over_rows
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -133,3 +133,46 @@ def tests_of(numbers: Numbers) -> Floats:
         return np.full(numbers.values.shape, np.nan) if numbers.p_values is None else numbers.p_values
     is_unmoved = (numbers.values == 0) & (numbers.std_error == 0) & (numbers.order == 1)[:, None]
     return np.where(is_unmoved, np.nan, numbers.p_values)
+
+
+N = TypeVar("N", bound=Numbers)
+
+
+def of_order(explanation: N, order: int) -> N:
+    """Return the explanation of the names of one order only: 1 for the players, 2 for their pairs.
+
+    Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
+
+    Examples:
+        >>> from permgrad import Explanation
+        >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
+        >>> names = ("a", "b", "a × b")
+        >>> both = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", members=members)
+        >>> of_order(both, 2).names
+        ('a × b',)
+    """
+    single = is_whole(order) and order == 1
+    if single and not explanation.members:
+        return explanation
+    orders = explanation.order
+    places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
+    if not len(places):
+        raise no_order(np.unique(orders).tolist(), order)
+    players = orders[places][0] == 1
+    if len(places) == len(explanation.names) and not players:
+        return explanation
+    some: dict[str, Any] = {}
+    for name in ("values", "std_error", "low", "high", "p_values"):
+        array = getattr(explanation, name)
+        some[name] = None if array is None else array[..., places, :]
+    for group in ("parts", "part_std"):
+        some[group] = {name: array[..., places, :] for name, array in getattr(explanation, group).items()}
+    return replace(
+        explanation,
+        names=tuple(explanation.names[place] for place in places),
+        modality=tuple(explanation.modality[place] for place in places),
+        members=() if players else tuple(explanation.members[place] for place in places),
+        correlation=explanation.correlation if players else None,
+        meta=explanation.meta if players else {**explanation.meta, "players": int((orders == 1).sum())},
+        **some,
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 
-N = TypeVar("N", bound=Numbers)
 #: What the features beyond the most important ones are called, where they are one player.
 OTHERS = "all other features"
 
@@ -21,46 +19,6 @@ def sizes_of(explanation: Numbers, output: int) -> Floats:
     """Return what names of a global explanation are ranked by: importances, and absolute values of interactions."""
     values = explanation.values[:, output]
     return np.where(explanation.order > 1, np.abs(values), values)
-
-
-def of_order(explanation: N, order: int) -> N:
-    """Return the explanation of the names of one order only: 1 for the players, 2 for their pairs.
-
-    Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
-
-    Examples:
-        >>> from permgrad import Explanation
-        >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
-        >>> names = ("a", "b", "a × b")
-        >>> both = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", members=members)
-        >>> of_order(both, 2).names
-        ('a × b',)
-    """
-    single = is_whole(order) and order == 1
-    if single and not explanation.members:
-        return explanation
-    orders = explanation.order
-    places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
-    if not len(places):
-        raise no_order(np.unique(orders).tolist(), order)
-    players = orders[places][0] == 1
-    if len(places) == len(explanation.names) and not players:
-        return explanation
-    some: dict[str, Any] = {}
-    for name in ("values", "std_error", "low", "high", "p_values"):
-        array = getattr(explanation, name)
-        some[name] = None if array is None else array[..., places, :]
-    for group in ("parts", "part_std"):
-        some[group] = {name: array[..., places, :] for name, array in getattr(explanation, group).items()}
-    return replace(
-        explanation,
-        names=tuple(explanation.names[place] for place in places),
-        modality=tuple(explanation.modality[place] for place in places),
-        members=() if players else tuple(explanation.members[place] for place in places),
-        correlation=explanation.correlation if players else None,
-        meta=explanation.meta if players else {**explanation.meta, "players": int((orders == 1).sum())},
-        **some,
-    )
 
 
 def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from permgrad.attribution.explanation.explanation import Explanation
-from permgrad.attribution.explanation.orders import of_order
+from permgrad.attribution.explanation.numbers import of_order
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.significance import LEVEL
 

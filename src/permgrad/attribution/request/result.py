@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.orders import of_order
+from permgrad.attribution.explanation.numbers import of_order
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.soundness import LARGEST

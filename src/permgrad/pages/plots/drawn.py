@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from permgrad.attribution.explanation.orders import of_order
+from permgrad.attribution.explanation.numbers import of_order
 from permgrad.pages import plots
 from permgrad.pages.plots import PlotFigure
 from permgrad.pages.words import clean
