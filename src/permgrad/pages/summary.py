@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from permgrad.assess.assessment import PATHS
 from permgrad.attribution.explanation.explanation import clearly_matter
-from permgrad.attribution.explanation.orders import of_order, sizes_of
+from permgrad.attribution.explanation.numbers import of_order
+from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
 from permgrad.base.errors import counted

@@ -15,7 +15,8 @@ from permgrad.assess.assessment import PLACES
 from permgrad.assess.budget import PREDICTION, Budget, Clock
 from permgrad.assess.sections import together
 from permgrad.assess.store import Store
-from permgrad.attribution.explanation.orders import OTHERS, of_order
+from permgrad.attribution.explanation.numbers import of_order
+from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.explanation.pairs import pairs_of
 
 

@@ -14,7 +14,8 @@ from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.orders import OTHERS, of_order
+from permgrad.attribution.explanation.numbers import of_order
+from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.attribution.method.permgrad import PermGrad
 from permgrad.attribution.request import tuned
