@@ -40,6 +40,10 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
     ({"method": "gradient"}, "PG034", "method='gradient' does not take a LinearRegression, which is no network."),
     ({"method": "gradcam"}, "PG034", "method='gradcam' does not take a LinearRegression, which is no network."),
     ({"method": "permgrad_paper"}, "PG034", "method='permgrad_paper' does not take a LinearRegression, which"),
+    ({"loss": "auc"}, "PG003", "loss='auc' is a score, and a loss is of each row. Pass scoring='roc_auc'."),
+    ({"loss": "r2"}, "PG003", "loss='r2' is a score, and a loss is of each row. Pass scoring='r2'."),
+    ({"loss": "mse"}, "PG003", "No loss 'mse'. Did you mean 'squared_error'?"),
+    ({"loss": "huber"}, "PG003", "loss must be one of 'auto', 'cross_entropy',"),
     ({"method": Attributor()}, "PG034", "method='captum.Attributor' does not take a LinearRegression, which"),
     ({"method": "ale", "scope": "local"}, "PG004", "method='ale' does not take scope='local'. Leave it out."),
     (

@@ -28,7 +28,7 @@ from permgrad.base.checks import (
     check_whole,
     is_whole,
 )
-from permgrad.base.errors import InputError, counted, did_you_mean, listed, shown
+from permgrad.base.errors import InputError, counted, did_you_mean, listed, shown, synonym, unknown
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import (
     FITS,
@@ -229,7 +229,8 @@ def resolve_loss(outputs: OutputForm, loss: Any, place: OutputForm | None = None
     read, usual = read_loss(loss), read_loss(outputs.usual_loss)
     name = "quantile"
     if not isinstance(read, OtherLoss):
-        check_choice("loss", read, ("auto", *losses))
+        if read not in ("auto", *losses):
+            raise _unknown_loss(read)
         if read in ("auto", usual):
             return usual
         name = read
@@ -244,6 +245,18 @@ def resolve_loss(outputs: OutputForm, loss: Any, place: OutputForm | None = None
         problem = f"loss={loss!r} cannot be used for {outputs.task}"
         raise InputError(problem, hint=f"Pass one of {', '.join(FITS[outputs.task])} or 'auto'.", code="PG036")
     return read
+
+
+def _unknown_loss(name: str) -> InputError:
+    """Return the error of a name that is no loss. A score of scikit-learn's is asked for otherwise."""
+    from sklearn.metrics import get_scorer_names  # slow to load
+
+    scores = get_scorer_names()
+    score = name if name in scores else synonym(name, scores)
+    if score and not synonym(name, losses):
+        problem = f"loss={name!r} is a score, and a loss is of each row"
+        return InputError(problem, hint=f"Pass scoring={score!r}.", code="PG003")
+    return unknown("loss", name, ("auto", *losses))
 
 
 def task_of_loss(loss: Any) -> str | None:
