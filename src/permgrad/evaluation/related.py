@@ -23,6 +23,8 @@ from permgrad.evaluation.levels import levels_of
 LEAST = 0.5
 #: Features that are compared with all others, rows that are looked at, and columns that are no numbers, at most.
 RELATED_FEATURES, ROWS, CATEGORIES = 8, 2000, 500
+#: Tables with more columns are not searched for groups of columns that move together.
+MOST_RELATED = 1000
 #: Features that are compared with each other.
 MATRIX_FEATURES = 14
 

@@ -14,8 +14,10 @@ import numpy as np
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
+from permgrad.data.encode.groups import PROPOSED
 from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.evaluation.leaks import ALONE
+from permgrad.evaluation.related import MOST_RELATED
 from permgrad.evaluation.segments import worse_groups
 from permgrad.pages.sentences import best_baseline, changes_facts, level_words, main_metric
 from permgrad.pages.units import loss_without
@@ -42,6 +44,8 @@ HIGH, DOMINANT = 0.95, 0.9
 LEAST_COPIES = 0.01
 #: So large a share of the rows, those with the most extreme target, has at least so much of the squared error.
 EXTREME, MOST_OF_ERROR = 0.02, 0.5
+#: Features of so strong a correlation or association move together.
+CLOSE = 0.9
 #: Most features, or columns, that a sentence names.
 NAMED = 3
 
@@ -407,17 +411,38 @@ def drift(content: Assessment) -> Facts | None:
     return {"columns": columns, "clear": len(clear), "compared": len(compared), "worst": dict(clear[0])}
 
 
-def related(content: Assessment) -> Facts | None:
-    """Features that clearly matter move with others."""
-    explanation = content.explanation
-    if explanation is None or not content.learnt:
+def impossible(content: Assessment) -> Facts | None:
+    """Without one of features that move together, the model is worse than a constant: such rows do not occur."""
+    pairs, relied = _moving(content), features(content)
+    if not pairs or relied is None or relied["form"] != "losses":
         return None
+    worse = {one["name"] for one in relied["leading"] if one["loss"] > relied["constant"]}
+    pairs = [one for one in pairs if one["feature"] in worse and abs(one["strength"]) >= CLOSE]
+    if not pairs:
+        return None
+    made, options = content.provenance, list[str]()
+    if made is not None and made.folder and "--groups" not in made.command and relied["of"] <= MOST_RELATED:
+        options = ["--groups", f"{made.folder}/{PROPOSED}"]
+    return {"pairs": pairs, "options": options, "form": "command" if options else "call"}
+
+
+def related(content: Assessment) -> Facts | None:
+    """Other features that clearly matter move with some."""
+    told = (impossible(content) or {}).get("pairs", ())
+    pairs = [one for one in _moving(content) if one["feature"] not in {one["feature"] for one in told}]
+    return {"pairs": pairs} if pairs else None
+
+
+def _moving(content: Assessment) -> list[Mapping[str, Any]]:
+    """Return what the leading features move with, each pair once."""
     pairs, said = list[Mapping[str, Any]](), set[frozenset[str]]()
-    for name in clearly_matter(explanation)[:NAMED]:
+    if content.explanation is None or not content.learnt:
+        return pairs
+    for name in clearly_matter(content.explanation)[:NAMED]:
         own = [one for one in content.related if one["feature"] == name and frozenset((name, one["other"])) not in said]
         said |= {frozenset((name, one["other"])) for one in own}
         pairs += own
-    return {"pairs": pairs} if pairs else None
+    return pairs
 
 
 def dependence(content: Assessment) -> Facts | None:

@@ -11,7 +11,7 @@ from typing import Any
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import metrics
-from permgrad.pages.facts import NAMED, Facts
+from permgrad.pages.facts import CLOSE, NAMED, Facts
 from permgrad.pages.sentences import baseline_label, drifted_words
 from permgrad.pages.words import clean, listed, names_apart, shorten, value_text
 
@@ -102,6 +102,10 @@ WORDS: dict[str, Template] = {
         "one": f"{_PERFECT}. It relies almost only on {{feature}}, which may be known only after the outcome.",
         **{needs: f"{_PERFECT}. {words}" for needs, words in NOT_CHECKED.items()},
     },
+    "impossible": (
+        "{pairs:moves}. Replacing one alone makes rows that do not occur, for which the model is worse than a "
+        "constant: that says little of single features."
+    ),
     "one_class": (
         "All test rows ({rows}) have the class {class}, so nothing is known about the other classes, and not how good "
         "the model is."
@@ -170,6 +174,10 @@ ADVICE: dict[str, Template] = {
         "one": "Find out when {feature} is known. If only after the outcome, train without it",
         "train": "Pass train=(X_train, y_train) too",
         "table": "Find out whether each feature is known when you predict",
+    },
+    "impossible": {
+        "command": "Explain features that move together as one",
+        "call": "Explain features that move together as one (groups=pg.related_columns(X))",
     },
     "one_class": "Test it on rows of every class",
     "in_order": "To predict a number instead, fit a regressor",
@@ -273,15 +281,27 @@ def _losses(leading: Sequence[Facts], known: Mapping[str, Any]) -> str:
 def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
     """Say which others each feature moves with."""
     show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
-    names = {pair["feature"] for pair in pairs}
-    said = [
-        f"{show(name)} moves with "
-        + listed(
-            [f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})" for one in own],
-            _OTHERS if len(names) == 1 else 1,
+    close = {frozenset((one["feature"], one["other"])) for one in pairs if abs(one["strength"]) >= CLOSE}
+    own = {name: list(rows) for name, rows in groupby(pairs, key=lambda pair: pair["feature"])}
+    left, said = list(own), list[str]()
+    while left:
+        first, *others = left
+        same = [first]
+        for name in others:
+            same += [name] if all(frozenset((name, one)) in close for one in same) else []
+        left = [name for name in left if name not in same]
+        if len(same) == 1:
+            words = [f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})" for one in own[first]]
+            said.append(f"{show(first)} moves with {listed(words, _OTHERS if len(own) == 1 else 1)}")
+            continue
+        rows = [one for name in same for one in own[name]]
+        count = len({one["other"] for one in rows} - {*same})
+        strongest = max(rows, key=lambda one: abs(one["strength"]))
+        size = abs(float(strongest["strength"])) if len(rows) > 1 else float(strongest["strength"])
+        said.append(
+            f"{listed(map(show, same))} move with each other{f' and {count:,} more' * (count > 0)} "
+            f"({strongest['kind']} {'up to ' * (len(rows) > 1)}{number(size, 2)})"
         )
-        for name, own in groupby(pairs, key=lambda pair: pair["feature"])
-    ]
     return ", and ".join(said)
 
 

@@ -56,6 +56,7 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("together", "caution", partial(facts.together, clear=False)),
     Finding("duplicates", "caution", facts.copies),
     Finding("nearly_perfect", "caution", facts.nearly_perfect),
+    Finding("impossible", "caution", facts.impossible),
     Finding("one_class", "caution", facts.one_class),
     Finding("quantile", "caution", facts.quantile),
     Finding("in_order", "caution", facts.in_order),
@@ -144,7 +145,7 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
             next(given)
         else:
             words.append(word)
-    suffix = {"--drop": "without", "--row-group": "together"}.get(options[0], options[-1])
+    suffix = {"--drop": "without", "--row-group": "together", "--groups": "grouped"}.get(options[0], options[-1])
     return shlex.join([*words, *options, "--out", f"{made.folder}-{suffix}"])
 
 

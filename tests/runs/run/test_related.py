@@ -38,4 +38,4 @@ def test_the_terminal_says_it_below_the_features():
         "  a moves with z.",
         "  To explain related columns as one feature, pass --groups groups.json.",
     ]
-    assert "groups.json" not in "".join(_feature_lines(top, groups=Path("groups.json")))
+    assert "groups.json" not in "".join(_feature_lines(top, related="a moves with z."))

@@ -10,6 +10,9 @@ from typing import Any
 from permgrad.base.errors import InputError, did_you_mean, shown
 from permgrad.base.stored import read_user_json
 
+#: Where a run proposes groups, in its folder.
+PROPOSED = "explanations/groups.json"
+
 
 def check_groups(groups: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> dict[str, list[str]]:
     """Return the declared groups with their raw columns in order."""

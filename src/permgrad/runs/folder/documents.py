@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 DATA, COLUMNS, METRICS, BRANCHES = "data.json", "columns.json", "metrics.json", "branches.json"
-GROUPS = "explanations/groups.json"
 
 
 def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> Written:

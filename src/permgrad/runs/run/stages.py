@@ -22,10 +22,11 @@ from permgrad.base.frames import stacked
 from permgrad.base.random import generator
 from permgrad.base.stored import write_npz
 from permgrad.base.versions import versions
+from permgrad.data.encode.groups import PROPOSED
 from permgrad.data.types.column_types import with_categories
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
-from permgrad.evaluation.related import related_columns
+from permgrad.evaluation.related import MOST_RELATED, related_columns
 from permgrad.imaging.layout import StoredLayout, extent, layout_to_dict
 from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.order import Order
@@ -34,7 +35,7 @@ from permgrad.pages.facts import leak_facts
 from permgrad.pages.findings import say
 from permgrad.pages.verdict import first_sentence
 from permgrad.pages.words import training_words
-from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
+from permgrad.runs.folder.documents import COLUMNS, DATA
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.others import fit_other
@@ -43,8 +44,6 @@ from permgrad.runs.run.training import expect_baselines, train_network
 from permgrad.runs.run.work import RunWork
 
 LAYOUT = "layout.json"
-#: Tables with more columns are not searched for groups of columns that move together.
-MOST_RELATED = 1000
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
@@ -179,7 +178,7 @@ def explanation_stage(work: RunWork) -> None:
     found = related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {}
     members = work.assessing.members
     work.write(
-        GROUPS, {name: [one for own in names for one in members.get(own, (own,))] for name, names in found.items()}
+        PROPOSED, {name: [one for own in names for one in members.get(own, (own,))] for name, names in found.items()}
     )
     if content.refits is not None:
         work.say(f"  {training_words(content.refits)}")

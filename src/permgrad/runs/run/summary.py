@@ -15,12 +15,13 @@ from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import clearly
 from permgrad.base.stored import TIMES, read_json
+from permgrad.data.encode.groups import PROPOSED
 from permgrad.evaluation.class_order import metrics_in
 from permgrad.pages.sentences import path_shares, path_words
 from permgrad.pages.units import Loss, advantage, loss_without
 from permgrad.pages.verdict import PARTS
 from permgrad.pages.words import labels_of, training_words
-from permgrad.runs.folder.documents import BRANCHES, GROUPS, METRICS, saved_explanation
+from permgrad.runs.folder.documents import BRANCHES, METRICS, saved_explanation
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run.splitting import POSITIVE
@@ -44,7 +45,7 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
         content.refits = saved_explanation(folder, "refits")
         times = read_json(folder / TIMES)["baselines"] if (folder / TIMES).is_file() else {}
         time = (read_record(folder) or {"facts": {}})["facts"].get("time")
-        grouped = bool(read_json(folder / GROUPS))
+        grouped = bool(read_json(folder / PROPOSED))
         return summarise(folder, content, ranking, times=times, time=time, grouped=grouped, already=already)
 
 
@@ -97,7 +98,8 @@ def summarise(
     lines += [f"ALARM: {one['sentence']}" if one["facts"]["part"] == "alarm" else one["sentence"] for one in shown]
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
     lines += _metric_lines(stored)
-    groups = folder / GROUPS if grouped else None
+    moving = {"related", "impossible"} & {one["facts"]["kind"] for one in verdict}
+    groups = folder / PROPOSED if grouped and moving else None
     lines += _feature_lines(top, learnt=learnt, loss=without, whole=whole, related=related, groups=groups)
     lines += _branch_lines(content.paths)
     lines += [] if content.refits is None else [training_words(content.refits)]
@@ -169,9 +171,7 @@ def _feature_lines(
         count = f"{clear.sum()} {by_count(clear.sum(), 'does', 'do')}"
         lines.append(f"  * clearly matters: p-value below 5 % after Holm's correction ({count})")
     lines += [f"  {related}"] * bool(related)
-    lines += [f"  To explain related columns as one feature, pass {option_of('--groups', groups)}."] * bool(
-        related and groups
-    )
+    lines += [f"  To explain related columns as one feature, pass {option_of('--groups', groups)}."] * bool(groups)
     return lines
 
 

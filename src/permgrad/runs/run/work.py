@@ -28,6 +28,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.csv_files import write_csv
 from permgrad.base.files import file_hash, plain, write_json_atomic
 from permgrad.base.stored import TIMES, read_json, write_npz
+from permgrad.data.encode.groups import PROPOSED
 from permgrad.data.types.findings import without_scores
 from permgrad.evaluation.baselines.fitting import (
     FIT_TIMES,
@@ -40,7 +41,7 @@ from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.save.saving import load, load_trusting
-from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
+from permgrad.runs.folder.documents import COLUMNS, DATA
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import Outcome, RunRequest
@@ -246,7 +247,7 @@ class RunWork:
             self.importances,
             times=self.read(TIMES)["baselines"] if (path / TIMES).is_file() else {},
             time=self.folder.record["facts"].get("time"),
-            grouped=bool(self.read(GROUPS)),
+            grouped=bool(self.read(PROPOSED)),
         )
 
     def refit(self, refits: int) -> Explanation:
