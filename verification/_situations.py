@@ -206,6 +206,18 @@ def _chain(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _spectrum(kind: str, rng: np.random.Generator) -> Situation:
+    """Three columns are nearly equal, and the model lives on their differences: without one it is far off."""
+    one = _regression(kind, rng)
+    for table in (one.train, one.test):
+        table[FEATURES[1:3]] = table[["x0"]].to_numpy() + 0.05 * table[FEATURES[1:3]].to_numpy()
+    one.values = one.truth.var() * np.array([4.0, 3.0, 2.0, 0.01, 0.01, 0.01])
+    one.p_values = np.array([1e-4] * 3 + [0.4] * 3)
+    one.must = ("impossible",)
+    one.must_not = ("related",)
+    return one
+
+
 def _patients(kind: str, rng: np.random.Generator) -> Situation:
     """Rows that repeat patients: columns, target and errors are partly those of the patient."""
     one = _regression(kind, rng) if rng.random() < 0.5 else _classified(kind, rng)
@@ -453,6 +465,7 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "too rare to tell": _too_rare,
     "the largest is unsure": _unsure,
     "a chain of columns": _chain,
+    "waves of a spectrum": _spectrum,
     "cut by the limit": _cut,
     "patients": _patients,
     "persons on both sides": _persons,

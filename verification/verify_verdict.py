@@ -352,9 +352,32 @@ def _cut_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _related_words(one: Situation, words: str, faults: Faults) -> None:
+    _moves_words(one, words.removesuffix(", so importance may be shared between them."), faults)
+
+
+def _impossible_words(one: Situation, words: str, faults: Faults) -> None:
+    end = (
+        ". Replacing one alone makes rows that do not occur, for which the model is worse than a constant: that says "
+        "little of single features."
+    )
+    faults.claim(f"impossible: unknown sentence: {words}", words.endswith(end))
+    _moves_words(one, words.removesuffix(end), faults)
+    without = np.mean((one.guess - one.truth) ** 2) + one.values
+    constant = np.mean((constant_of(one) - one.truth) ** 2)
+    named = [place for place, name in enumerate(FEATURES) if re.search(rf"\b{name}\b", words)]
+    faults.claim("impossible: not worse than a constant", bool((without[named] > constant).any()))
+
+
+def _moves_words(one: Situation, body: str, faults: Faults) -> None:
     truth = one.train.select_dtypes("number").corr("spearman")
-    body = words.removesuffix(", so importance may be shared between them.")
     for part in body.split(", and "):
+        if match := re.fullmatch(r"(.+) move with each other(?: and (\d+) more)? \(correlation (up to )?(\S+)\)", part):
+            names = re.split(", | and ", match[1])
+            among = truth.loc[names, names].abs().to_numpy()[~np.eye(len(names), dtype=bool)]
+            faults.claim(f"related: {part}", float(among.min()) >= 0.89)
+            largest = truth.loc[names].abs().where(truth.loc[names].abs() < 1).max().max()
+            faults.same(f"related: {part}", match[4].replace("−", ""), float(largest), 0.06)
+            continue
         name, _, others = part.partition(" moves with ")
         pairs = re.findall(r"(\w+) \(correlation (\S+)\)", others)
         faults.claim(f"related: {part}", bool(pairs) and len(pairs) == others.count("("))
@@ -694,6 +717,7 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "together": _together_words,
     "dependence": _dependence_words,
     "related": _related_words,
+    "impossible": _impossible_words,
     "next": _next_words,
 }
 

@@ -6,6 +6,7 @@ change of sentences that is meant.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,28 @@ def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_comman
     assert markdown("t", said).rstrip().endswith(f"`{said[-1]['facts']['command']}`")
     both = verdict(doubtful(together=TOGETHER | {"clear": clear, "columns": ["a", "b"]}))
     assert both[-1]["sentence"].startswith("If such rows belong together, add a column of both")
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_features_that_move_together_are_explained_as_one_by_the_command(grouped):
+    content = content_of(draw("waves of a spectrum", 0))
+    command = "permgrad run t.csv --target y" + " --groups g.json" * grouped
+    content.provenance = ProvenanceSection(command=command, folder="runs/old")
+    said = verdict(content)
+    (one,) = [one for one in said if one["facts"]["kind"] == "impossible"]
+    assert one["sentence"].startswith(
+        "x0, x1 and x2 move with each other (correlation up to 1.00). Replacing one alone"
+    )
+    wanted = (
+        None
+        if grouped
+        else "permgrad run t.csv --target y --groups runs/old/explanations/groups.json --out runs/old-grouped"
+    )
+    assert said[-1]["facts"].get("command") == wanted
+    assert said[-1]["sentence"].startswith("Explain features that move together as one")
+    content.explanation = dataclasses.replace(content.explanation, values=content.explanation.values / 100)
+    kinds = {one["facts"]["kind"] for one in verdict(content)}
+    assert ("impossible" in kinds, "related" in kinds) == (False, True), "no loss is above a constant's"
 
 
 def of_errors(truth, errors) -> Assessment:

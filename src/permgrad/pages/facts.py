@@ -434,15 +434,11 @@ def related(content: Assessment) -> Facts | None:
 
 
 def _moving(content: Assessment) -> list[Mapping[str, Any]]:
-    """Return what the leading features move with, each pair once."""
-    pairs, said = list[Mapping[str, Any]](), set[frozenset[str]]()
+    """Return what the leading features move with."""
     if content.explanation is None or not content.learnt:
-        return pairs
-    for name in clearly_matter(content.explanation)[:NAMED]:
-        own = [one for one in content.related if one["feature"] == name and frozenset((name, one["other"])) not in said]
-        said |= {frozenset((name, one["other"])) for one in own}
-        pairs += own
-    return pairs
+        return []
+    clear = clearly_matter(content.explanation)[:NAMED]
+    return [one for one in content.related if one["feature"] in clear]
 
 
 def dependence(content: Assessment) -> Facts | None:

@@ -283,25 +283,26 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
     show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
     close = {frozenset((one["feature"], one["other"])) for one in pairs if abs(one["strength"]) >= CLOSE}
     own = {name: list(rows) for name, rows in groupby(pairs, key=lambda pair: pair["feature"])}
-    left, said = list(own), list[str]()
+    left, said, told = list(own), list[str](), set[frozenset[str]]()
     while left:
         first, *others = left
         same = [first]
         for name in others:
             same += [name] if all(frozenset((name, one)) in close for one in same) else []
         left = [name for name in left if name not in same]
-        if len(same) == 1:
-            words = [f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})" for one in own[first]]
+        rows = [one for name in same for one in own[name] if frozenset((name, one["other"])) not in told]
+        told |= {frozenset((one["feature"], one["other"])) for one in rows}
+        if len(same) > 1:
+            count = len({one["other"] for one in rows} - {*same})
+            strongest = max(rows, key=lambda one: abs(one["strength"]))
+            size = abs(float(strongest["strength"])) if len(rows) > 2 else float(strongest["strength"])
+            said.append(
+                f"{listed(map(show, same))} move with each other{f' and {count:,} more' * (count > 0)} "
+                f"({strongest['kind']} {'up to ' * (len(rows) > 2)}{number(size, 2)})"
+            )
+        elif rows:
+            words = [f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})" for one in rows]
             said.append(f"{show(first)} moves with {listed(words, _OTHERS if len(own) == 1 else 1)}")
-            continue
-        rows = [one for name in same for one in own[name]]
-        count = len({one["other"] for one in rows} - {*same})
-        strongest = max(rows, key=lambda one: abs(one["strength"]))
-        size = abs(float(strongest["strength"])) if len(rows) > 1 else float(strongest["strength"])
-        said.append(
-            f"{listed(map(show, same))} move with each other{f' and {count:,} more' * (count > 0)} "
-            f"({strongest['kind']} {'up to ' * (len(rows) > 1)}{number(size, 2)})"
-        )
     return ", and ".join(said)
 
 

@@ -23,6 +23,13 @@ def test_figures_hold_for_every_pair_that_a_sentence_names():
         assert abs(truth.loc["c1", "c4"]) < 0.2
         assert said.count("moves with") > 1
         for words in said.removesuffix(", so importance may be shared between them.").split(", and "):
+            if match := re.fullmatch(
+                r"(\w+) and (\w+) move with each other and \d more \(correlation up to (\S+)\)", words
+            ):
+                assert "copy" in frame
+                assert set(match.groups()[:2]) == {"c2", "copy"}
+                assert abs(truth.loc[match[1], match[2]]) == pytest.approx(float(match[3]), abs=0.05)
+                continue
             center, _, others = words.partition(" moves with ")
             named = re.findall(r"(\w+) \(correlation (\S+)\)", others)
             assert named
