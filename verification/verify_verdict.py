@@ -358,7 +358,7 @@ def _related_words(one: Situation, words: str, faults: Faults) -> None:
 def _impossible_words(one: Situation, words: str, faults: Faults) -> None:
     end = (
         ". Replacing one alone makes rows that do not occur, for which the model is worse than a constant: that says "
-        "little of single features."
+        "little of single features. A group of them is replaced as one."
     )
     faults.claim(f"impossible: unknown sentence: {words}", words.endswith(end))
     _moves_words(one, words.removesuffix(end), faults)

@@ -104,7 +104,7 @@ WORDS: dict[str, Template] = {
     },
     "impossible": (
         "{pairs:moves}. Replacing one alone makes rows that do not occur, for which the model is worse than a "
-        "constant: that says little of single features."
+        "constant: that says little of single features. A group of them is replaced as one."
     ),
     "one_class": (
         "All test rows ({rows}) have the class {class}, so nothing is known about the other classes, and not how good "
