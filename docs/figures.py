@@ -456,7 +456,7 @@ SENTENCES = (
     Sentence(
         README,
         "comparison_unseen",
-        "On 22 others it is first as well, {:.2f} (its network alone {:.2f}, CatBoost {:.2f}, LightGBM {:.2f})",
+        "On 22 others it is first, {:.2f} (its network alone {:.2f}, CatBoost {:.2f}, LightGBM {:.2f})",
         lambda record: [
             record["results"]["mean rank, All 22 tables"][name]
             for name in ("default", "network", "catboost", "lightgbm")

@@ -44,5 +44,4 @@ def registered(name: str, names: Container[str]) -> str:
         >>> registered("permgrad-paper", ["permgrad", "permgrad_paper"])
         'permgrad_paper'
     """
-    joined = name.replace("-", "_")
-    return joined if name not in names and joined in names else name
+    return name if name in names or (joined := name.replace("-", "_")) not in names else joined
