@@ -527,7 +527,7 @@ def _worse_words(one: Situation, words: str, faults: Faults) -> None:
 def _finds_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "finds",
-        r"It finds (\S+) % of the rows that are (.+), and (\S+) % of the rows that it predicts as \2 are "
+        r"It finds (\S+) % of the rows with the class (.+), and is right in (\S+) % of those that it predicts as \2 "
         r"\(at a threshold of 50 %\)\.",
         words,
     )

@@ -42,7 +42,8 @@ _OFF = "The expected calibration error is {error:2}, and {chance:2} would be cha
 CALIBRATION = {
     "one": f"{_OFF}.",
     "mean": f"{_OFF} (means over classes).",
-    "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, {{observed:%}} are {{class}}.",
+    "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, {{observed:%}} have the class "
+    "{class}.",
 }
 _SKEWED = (
     "A few rows make most of the error: the {rows:test row} ROWS {rows:has|have} {share:%} of the squared error. Half "
@@ -75,8 +76,8 @@ WORDS: dict[str, Template] = {
         f"in {{accuracy:%}}. It is clearly better than a constant: {_PAIRED}",
     },
     "finds": (
-        "It finds {recall:%} of the rows that are {class}, and {precision:%} of the rows that it predicts as {class} "
-        "are (at {at})."
+        "It finds {recall:%} of the rows with the class {class}, and is right in {precision:%} of those that it "
+        "predicts as {class} (at {at})."
     ),
     "baselines": {
         "unknown": "{metric:metric} is {value:score}, that of the best baseline, {best:model}, {other:score}.",
@@ -124,7 +125,7 @@ WORDS: dict[str, Template] = {
         "{count:test row} {count:has|have} a class of {target} that no training row has ({rows:classes}): "
         "{count:it counts|they count} as wrong, and the log loss leaves {count:it|them} out."
     ),
-    "rare": "Few test rows are {rows:classes}, so {classes:its|their} scores are rough.",
+    "rare": "Few test rows have the {classes:class|classes} {rows:classes}, so {classes:its|their} scores are rough.",
     "skewed": {
         "high": _SKEWED.replace("ROWS", "with {target} of {end:value} and more"),
         "low": _SKEWED.replace("ROWS", "with {target} of {end:value} and less"),
