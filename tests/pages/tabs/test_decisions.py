@@ -40,7 +40,7 @@ def test_calibrated_and_overconfident_models_are_told_apart():
     bad = page(truth=truth, classes=("no", "yes"), guess=bold)
     assert "No clear error" not in bad
     assert "rows with a prediction of about" in bad
-    assert "% are yes." in bad
+    assert "% have the class yes." in bad
 
 
 def test_before_and_after_calibration():
