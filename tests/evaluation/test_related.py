@@ -127,3 +127,12 @@ def test_columns_of_lists_are_like_nothing():
     frame = table()[["x", "copy"]].assign(vector=[[1.0, 2.0]] * ROWS)
     arrow = frame.assign(vector=pd.Series(frame["vector"].tolist(), dtype=pd.ArrowDtype(pa.list_(pa.float64()))))
     assert pg.related_columns(frame) == pg.related_columns(arrow) == {"x + copy": ["x", "copy"]}
+
+
+def test_a_category_of_many_levels_that_determines_another_is_related_as_closely_as_can_be():
+    rng = np.random.default_rng(0)
+    towns = rng.integers(0, 30, 1500)
+    frame = pd.DataFrame({"town": [f"t{town}" for town in towns], "region": [f"r{town // 5}" for town in towns]})
+    assert len(set(towns.tolist())) == 30, "a precondition: more levels than a chart shows"
+    assert found_for(frame, ["region"])["region", "town"]["strength"] > 0.98
+    assert related_columns(frame) == {"town + region": ["town", "region"]}

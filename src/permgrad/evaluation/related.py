@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_number
@@ -16,13 +17,14 @@ from permgrad.base.near_names import with_near_names
 from permgrad.base.significance import t_quantile
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.dates import is_moment, series_seconds
-from permgrad.evaluation.levels import levels_of
 
 #: From this value on, features are related. At 0.5 they have a quarter of their variance in common, and
 #: regression coefficients begin to suffer (correlations of 0.5 to 0.7: Dormann et al., Ecography 36, 2013).
 LEAST = 0.5
 #: Features that are compared with all others, rows that are looked at, and columns that are no numbers, at most.
 RELATED_FEATURES, ROWS, CATEGORIES = 8, 2000, 500
+#: Levels of a category that are told apart. The rarer ones are one.
+LEVELS = 40
 #: Tables with more columns are not searched for groups of columns that move together.
 MOST_RELATED = 1000
 #: Features that are compared with each other.
@@ -133,7 +135,7 @@ def _strengths(
     return counts, strengths
 
 
-def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
+def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     """Return an orthonormal basis ``(rows, 1 or levels)`` of each column's ranks (one level), or of its levels."""
     frame = frame.copy(deep=False)
     for name, column in list(frame.items()):
@@ -144,7 +146,7 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
     places = pd.DataFrame(cells).rank()
     ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
     sizes = np.sqrt((ranks**2).sum(axis=0))
-    bases: dict[str, Floats] = {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
+    bases: dict[str, Any] = {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
     categories = [name for name in frame.columns if name not in set(numeric)]
     wanted = [name for name in names if name in categories]
     for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
@@ -152,20 +154,21 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
             different = frame[name].nunique()
         except (TypeError, NotImplementedError):  # lists, also as Arrow types
             continue
-        # A column with different values in most rows is skipped.
-        levels = levels_of(frame[name]) if different <= len(frame) / 2 else None
-        if levels is None or len(levels[1]) < 2:
+        if different > len(frame) / 2:  # a column with different values in most rows is skipped
             continue
-        indicators = np.eye(len(levels[1]))[levels[0]]
-        indicators = indicators[:, indicators.any(axis=0)]
-        if indicators.shape[1] > 1:
-            bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
+        frequent = pd.Index(frame[name].value_counts().index[:LEVELS].astype(object))
+        codes = frequent.get_indexer(frame[name].astype(object))
+        codes[frame[name].isna().to_numpy()] = -2
+        levels, codes = np.unique(codes, return_inverse=True)
+        if len(levels) > 1:
+            rows = np.arange(len(codes))
+            bases[name] = sparse.csr_array((1 / np.sqrt(np.bincount(codes))[codes], (rows, codes)))
     return bases
 
 
-def _corrected(first: Floats, second: Floats) -> float:
+def _corrected(first: Any, second: Any) -> float:
     """Return the corrected V of two columns, of which the second has levels."""
-    rows, freedom = len(first), [max(basis.shape[1] - 1, 1) for basis in (first, second)]
+    rows, freedom = first.shape[0], [max(basis.shape[1] - 1, 1) for basis in (first, second)]
     squared = float(((first.T @ second) ** 2).sum()) - (first.shape[1] > 1)
     smallest = min(count - count**2 / (rows - 1) for count in freedom) if first.shape[1] > 1 else 1.0
     return math.sqrt(min(max(squared - freedom[0] * freedom[1] / (rows - 1), 0.0) / max(smallest, 1e-9), 1.0))
