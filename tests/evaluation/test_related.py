@@ -135,4 +135,4 @@ def test_a_category_of_many_levels_that_determines_another_is_related_as_closely
     frame = pd.DataFrame({"town": [f"t{town}" for town in towns], "region": [f"r{town // 5}" for town in towns]})
     assert len(set(towns.tolist())) == 30, "a precondition: more levels than a chart shows"
     assert found_for(frame, ["region"])["region", "town"]["strength"] > 0.98
-    assert related_columns(frame) == {"town + region": ["town", "region"]}
+    assert pg.related_columns(frame) == {"town + region": ["town", "region"]}
