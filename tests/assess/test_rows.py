@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from permgrad.assess.budget import Budget
+from permgrad.assess.model import predictions_of_row
 from permgrad.assess.reading import ReadModel
 from permgrad.assess.rows import Rows, taken
 from permgrad.data.encode.encoding import TableEncoder
@@ -126,3 +128,14 @@ def test_some_rows_are_taken_in_the_order_asked_for():
     assert rows.inputs["a"].tolist() == order.tolist() == rows.y.tolist()
     again = rows.take(np.array([2, 0]))
     assert again.inputs["a"].tolist() == again.numbers.tolist() == again.table["a"].tolist() == [5, 3]
+
+
+@pytest.mark.parametrize(
+    ("classes", "features", "rows"), [(0, 23, 200), (6, 23, 200), (300, 23, 20), (6, 130, 45), (2, 5000, 20)]
+)
+def test_a_beeswarm_of_a_model_without_slopes_has_fewer_rows_where_each_takes_many_predictions(classes, features, rows):
+    budget = Budget()
+    each = predictions_of_row(features)
+    assert budget.swarm_rows(classes, each) == rows
+    assert budget.swarm_rows(classes) >= rows
+    assert rows == 20 or rows * each <= 600_000

@@ -17,6 +17,9 @@ from permgrad.base.progress import Whole
 #: outputs would be more than ``_SWARM_NUMBERS``. With 300 classes 200 rows took 80 s.
 SHOWN_ROWS = 4
 SWARM_ROWS, FEWEST_SWARM_ROWS, _SWARM_NUMBERS = 200, 20, 4000
+#: Predictions for the beeswarm of a model without slopes, at most: of 130 columns 200 rows took five times as many as
+#: the ranking, and with this number 45 rows are shown.
+_SWARM_PREDICTIONS = 600_000
 #: Rows of a network that reads no table: each costs more, and no list shows them.
 FEW_ROWS = 12
 #: Rows that are explained of a test set of more than ``AT_ONCE`` rows.
@@ -127,6 +130,7 @@ class Budget:
             self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
         return {"n_repeats": donors, "method": tuned(PermGrad(), direction=directed)}
 
-    def swarm_rows(self, classes: int) -> int:
-        """Return how many rows the beeswarm has for so many classes (0: regression)."""
-        return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(classes, 1)))
+    def swarm_rows(self, classes: int, predictions: int = 0) -> int:
+        """Return how many rows the beeswarm has for so many classes (0: regression) and ``predictions`` of each row."""
+        most = min(SWARM_ROWS, _SWARM_NUMBERS // max(classes, 1), _SWARM_PREDICTIONS // max(predictions, 1))
+        return max(FEWEST_SWARM_ROWS, most)

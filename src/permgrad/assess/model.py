@@ -355,6 +355,11 @@ def orders_of_features(features: int) -> int:
     return max(_FEWEST_ORDERS, int(_SHAPLEY.max_permutations) * _WIDE // max(features, _WIDE))
 
 
+def predictions_of_row(features: int) -> int:
+    """Return how many predictions the Shapley values of a predictor's row take."""
+    return orders_of_features(features) * (features + 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainedOther(Trained):
     """A model of another library that a run trained.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS
-from permgrad.assess.model import TOLERANCE_OF_NOTABLE
+from permgrad.assess.model import TOLERANCE_OF_NOTABLE, predictions_of_row
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.cards import columns_by_rank
@@ -117,7 +117,9 @@ def single_rows(work: Work) -> None:
     seen, drawn, numbers = work.seen, work.drawn, work.explained.numbers
     chosen = choose_rows(seen)
     shown = np.array(list(chosen), dtype=np.int64)
-    most = work.budget.swarm_rows(len(seen.classes)) if work.test.table is not None else FEW_ROWS
+    main = work.content.explanation
+    each = 0 if main is None or work.model.has_slopes else predictions_of_row(len(main.names))
+    most = work.budget.swarm_rows(len(seen.classes), each) if work.test.table is not None else FEW_ROWS
     further = np.setdiff1d(drawn[:most], shown)
     work.explained_places = np.concatenate([shown, np.sort(further)])
     described = []

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from permgrad.assess.budget import PAIR, REPORT
-from permgrad.assess.model import orders_of_features
+from permgrad.assess.model import predictions_of_row
 from permgrad.assess.rows import Rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
@@ -70,8 +70,8 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     clock.per_row = (time.perf_counter() - started) / len(test) / PAIR
     tested, features, outputs = len(parts["test"]), len(model.feature_names_in_), len(getattr(model, "classes_", "1"))
     explanation = work.budget.expected(tested, features, outputs)
-    rows = min(tested, work.budget.swarm_rows(outputs))
-    explanation += clock.per_row * PAIR * rows * orders_of_features(features) * features
+    each = predictions_of_row(features)
+    explanation += clock.per_row * PAIR * min(tested, work.budget.swarm_rows(outputs, each)) * each
     expected = {"baselines": others} if others else {}
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
 
