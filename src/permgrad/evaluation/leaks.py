@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from typing import Any, TypeAlias
@@ -97,16 +97,21 @@ def columns_that_tell(
         elif cells.kind == "levels":
             categories[name] = cells.codes
     told = {leak["column"] for leak in leaks}
-    formula = _formula({name: cells for name, cells in numbers.items() if name not in told}, y, names)
-    if formula is None and told:  # a column that alone gives nearly the target can be part of exactly the target
-        formula = _formula(numbers, y, names)
-    leaks += [] if formula is None or told.issuperset(formula["columns"]) else [formula]
     together = _together(open_codes, y, len(names), halves)
-    leaks += [] if together is None or told.issuperset(together["columns"]) else [together]
     pair = _crossed({name: codes for name, codes in categories.items() if name not in told}, y, len(names), halves)
-    leaks += [] if pair is None or together is not None else [pair]
+    several = [_formula_of(numbers, told, y, names), together, pair if together is None else None]
+    leaks += [one for one in several if one is not None and not told.issuperset(one["columns"])]
     last = ("formula", "together", "pair", *["class"] * (len(names) > 2))
     return sorted(leaks, key=lambda leak: (*(key in leak for key in last), -leak["score"]))
+
+
+def _formula_of(
+    numbers: Mapping[str, ColumnCells], told: Collection[str], y: Array, names: Array
+) -> dict[str, Any] | None:
+    """Return a formula of the columns that do not tell the target alone, or else of all."""
+    formula = _formula({name: cells for name, cells in numbers.items() if name not in told}, y, names)
+    # A column that alone gives nearly the target can be part of exactly the target.
+    return _formula(numbers, y, names) if formula is None and told else formula
 
 
 def _truths(targets: Sequence[Array], task: Task, classes: Sequence[Any]) -> tuple[Array, Array, dict[str, Array]]:

@@ -56,11 +56,10 @@ def scores(work: Work) -> None:
         metrics["intervals"] = score_intervals(
             predicted.codes, predicted.inside, COVERAGE, classes=predicted.classes, dependence=test.dependence
         )
-    if guesses:
-        competitors = {name: replace(predicted.scored, guess=guess, called=None) for name, guess in guesses.items()}
-        compared = against_others(predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence)
-        for name, facts in compared.items():
-            metrics["baselines"][name]["ahead"] = facts
+    competitors = {name: replace(predicted.scored, guess=guess, called=None) for name, guess in guesses.items()}
+    compared = against_others(predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence)
+    for name, facts in compared.items():
+        metrics["baselines"][name]["ahead"] = facts
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = _cuts(work, (held, held_predicted), (test, predicted))
         metrics |= {} if thresholds is None else {"cuts": thresholds}

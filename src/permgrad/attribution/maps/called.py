@@ -230,14 +230,8 @@ def image_calls(
                 rows[place].requires_grad_()
         with listening(modules, listener.leave, listener.enter), listener:
             outputs = subject.forward(rows)
-        convolutions = {name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)}
-        if layer is None:
-            candidates = _candidates(listener, len(outputs), before_activation=before_activation)
-            named = _returned(listener, convolutions)
-        else:
-            candidates, named = [], _returned(listener, {layer})
-            if not before_activation and layer in convolutions:
-                named = [_rectified(call, value, listener.heard) for call, value in named]
+        candidates = [] if layer else _candidates(listener, len(outputs), before_activation=before_activation)
+        named = _named_values(listener, modules, layer, before_activation=before_activation)
         wanted = [(heard.call, heard.value) for heard in candidates] + named
         probes = {place: _Probe(request, place, shape) for place, shape in shapes.items()}
         read = _last_maps(probes, outputs, candidates)
@@ -254,6 +248,17 @@ def image_calls(
         raise _nothing_to_read(request, list(shapes), layer)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
     return places, -(-numbers // len(rows[0]))
+
+
+def _named_values(
+    listener: Listener, modules: Mapping[str, nn.Module], layer: str | None, *, before_activation: bool
+) -> list[tuple[Call, Tensor]]:
+    """Return what a layer returned, without one what each convolution did."""
+    convolutions = {name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)}
+    named = _returned(listener, {layer} if layer else convolutions)
+    if before_activation or layer not in convolutions:
+        return named
+    return [_rectified(call, value, listener.heard) for call, value in named]
 
 
 def _read_at(

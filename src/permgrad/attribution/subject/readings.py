@@ -159,14 +159,17 @@ def _reading(read: _Read, tensor: Tensor, seen: _Seen, rows: Tensor) -> str:
         # Numbers one by one along time, which are no channels.
         across = 1 if name == "conv1d" else tensor.ndim - 1 if name in _RECURRENT else 0
         return "series" if across and tensor.ndim in (2, 3) and not seen.carries(0, across) else ""
-    if rows.ndim != 3:
-        return ""
-    if name == "conv1d":
+    return _reading_of_sequences(read, tensor, seen, rows) if rows.ndim == 3 else ""
+
+
+def _reading_of_sequences(read: _Read, tensor: Tensor, seen: _Seen, rows: Tensor) -> str:
+    """Return how a function reads rows that are sequences of vectors, ``(rows, length, width)`` or with length last."""
+    if read.name == "conv1d":
         # Along the sequence, with its vectors as channels. Else the input has channels first, as images do.
         along = [tensor.ndim == 3 and seen.carries(dim, 2) and not seen.carries(dim, 1) for dim in (0, 1)]
         return "tokens" if along[0] else "series" if along[1] else "image"
     pooled = read.pools == (rows.shape[0], rows.shape[2]) and tensor.ndim == 3
-    vectors = name in _MIXING and tensor.ndim in (2, 3)
+    vectors = read.name in _MIXING and tensor.ndim in (2, 3)
     # A vector holds the numbers of one place: patches of an image, or a flattened one, do not.
     whole = seen.carries(1, -1) or rows.shape[2] == 1 == tensor.shape[-1]
     return "tokens" if (vectors or pooled) and whole and not seen.carries(0, -1) else ""

@@ -161,12 +161,8 @@ class TableEncoder:
         Their scores come from models of other rows, see ``scores.Scores``: ``transform`` of the same rows gives others.
         Columns without a score that helps are encoded as before. So are all categories if not ``levels``.
         """
-        frame = self._checked(X)
-        pooled = {name for name, places in self._levels.items() if levels and OTHER in places}
-        read = ("text",) if self.images_ is None else ("text", "image")
-        wide = {one.name: one.kind for one in self.schema_ if one.kind in read or one.name in pooled}
-        # Numbers that are levels, too, stay beside their scores.
-        both = {one.name: one.kind for one in self.schema_ if "also_levels" in one.flags}
+        frame, read = self._checked(X), ("text",) if self.images_ is None else ("text", "image")
+        wide, both = self._scored_columns(read, levels=levels)
         if not wide and not both:
             return self._encode(frame)
         narrow = ~np.isin([self._name(slot) for slot in self.slots_], list(wide))
@@ -191,6 +187,12 @@ class TableEncoder:
             slots += self._score_slots(name, scores, numbered)
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
         return self._encode(frame, crossed)
+
+    def _scored_columns(self, read: tuple[str, ...], *, levels: bool) -> tuple[dict[str, Kind], dict[str, Kind]]:
+        """Return the kinds of the columns that scores replace, and of numbers that are levels, too, beside theirs."""
+        pooled = {name for name, places in self._levels.items() if levels and OTHER in places}
+        wide = {one.name: one.kind for one in self.schema_ if one.kind in read or one.name in pooled}
+        return wide, {one.name: one.kind for one in self.schema_ if "also_levels" in one.flags}
 
     def _score_slots(self, name: str, scores: Floats32, names: list[str]) -> list[Slot]:
         """Return the slots of a column's scores, of its slopes on numbers, and of numbers that are centred in it.

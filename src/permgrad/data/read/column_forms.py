@@ -240,20 +240,23 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, delimiter: str) 
     proven = {column.proven for column in columns if column.proven is not None}
     sign = reading.decimal or (next(iter(proven)) if len(proven) == 1 else None if proven else reading.like)
     for column in columns:
-        if column.bare is None:
-            continue
-        if not written_numbers.signs_of(column.bare):
+        if column.bare is not None and written_numbers.signs_of(column.bare):
+            example = next(text for text in column.bare.to_pylist() if text is not None and re.search("[.,]", text))
+            _read_numbers(column, example, sign, delimiter, proven=bool(proven))
+        elif column.bare is not None:
             _set_spoiled(column, sign or ".")
-            continue
-        example = next(text for text in column.bare.to_pylist() if text is not None and re.search("[.,]", text))
-        usual = "," if "," in example and delimiter != "," else "."
-        if sign is None and (proven or delimiter != "," or "," in example):
-            why = "although other columns have decimal commas" if proven else "as is usual with such delimiters"
-            written_numbers.warn_of_sign(column.name, example, usual, why)
-        if column.values is None or (sign or usual) == ",":
-            _set_numbers(column, sign or usual)
-        column.bare = column.cells = None
     return sign
+
+
+def _read_numbers(column: _Column, example: str, sign: str | None, delimiter: str, *, proven: bool) -> None:
+    """Read numbers such as an example by a decimal sign, or by what is usual. ``proven``: other columns prove both."""
+    usual = "," if "," in example and delimiter != "," else "."
+    if sign is None and (proven or delimiter != "," or "," in example):
+        why = "although other columns have decimal commas" if proven else "as is usual with such delimiters"
+        written_numbers.warn_of_sign(column.name, example, usual, why)
+    if column.values is None or (sign or usual) == ",":
+        _set_numbers(column, sign or usual)
+    column.bare = column.cells = None
 
 
 def _alike(column: _Column, codes: MissingCodes) -> tuple[str, str] | None:

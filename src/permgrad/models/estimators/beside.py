@@ -59,12 +59,7 @@ def add_branches(model: Any, prepared: Prepared) -> None:
         return
     classes = len(model.classes_) if model.task == "classification" else 0
     names = [name for name in prepared.beside if named or name != "trees" or classes <= MOST_CLASSES]
-    if len(learned) > MOST_ROWS:
-        drawn = generator(model.seed_, "rows beside").permutation(len(learned))[:MOST_ROWS]
-        if classes:  # every class is learned
-            drawn = np.union1d(drawn, np.unique(learned.y.cpu().numpy(), return_index=True)[1])
-        learned = learned.take(torch.from_numpy(np.sort(drawn)))
-    work = _job(model, learned, held, classes, rates=network.rates)
+    work = _job(model, _drawn(learned, model.seed_, classes), held, classes, rates=network.rates)
     if work is None:
         return
     with threadpool_limits(limits=work.threads):
@@ -87,6 +82,16 @@ def add_branches(model: Any, prepared: Prepared) -> None:
         outputs = share(outputs, waiting.pop(best).said)
     for name, one in waiting.items():
         model.branches_[name] = {"kept": False, "label": one.label, **asdict(shares[name])}
+
+
+def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
+    """Return the rows that branches learn from: of very many some, with one of every class."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    drawn = generator(seed, "rows beside").permutation(len(rows))[:MOST_ROWS]
+    if classes:
+        drawn = np.union1d(drawn, np.unique(rows.y.cpu().numpy(), return_index=True)[1])
+    return rows.take(torch.from_numpy(np.sort(drawn)))
 
 
 def _job(model: Any, learned: Rows, held: Rows, classes: int, *, rates: bool) -> job.Job | None:

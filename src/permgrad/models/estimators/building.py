@@ -28,6 +28,7 @@ from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import NetworkOptions
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import TrainingJob
 from permgrad.models.train.rows import Rows, TrainingRows
@@ -142,6 +143,32 @@ def _pooled(encoder: TableEncoder, scored: Sequence[Array]) -> tuple[dict[str, l
     return pooled, centred
 
 
+def _without_held_rows(settings: FitSettings, *, in_memory: bool) -> InputError:
+    """Return the error of branches that are named, and are fitted on rows that judge them."""
+    wants = f"branches that name {listed(settings.beside, 2, repr)} need"
+    if not in_memory:
+        problem = f"{wants} all rows in memory, and fit_stream reads them from files"
+        return InputError(problem, hint="Use fit.", code="PG006")
+    problem = f"{wants} rows held out of training, but there are none"
+    return InputError(problem, hint="Pass validation_fraction=0.1 or an eval_set.", code="PG006")
+
+
+def _renderer_of(model: Any, settings: FitSettings, fitted: StoredLayout | None, network: NetworkOptions) -> Any:
+    """Return what draws images of encoded rows, or None."""
+    encoder, layout = model.preprocessor_, settings.layout
+    if "image" in settings.paths and is_foreign(layout):
+        from permgrad.imaging.foreign import ForeignRenderer  # few models have one
+
+        return ForeignRenderer(layout, None if callable(layout) else list(encoder.encoded_names_))
+    if fitted is None:
+        return None
+    low, high = encoder.minimum_, encoder.maximum_
+    if is_ordered(fitted) and get_preset(model.preset).seeks_order:
+        # One scale for all columns, the encoder's: the range of each would be that of its outliers.
+        low, high = np.full_like(low, -_CURVE_RANGE), np.full_like(high, _CURVE_RANGE)
+    return Renderer(fitted, low, high, network.image_channels, network.image_scale)
+
+
 def build_network(
     model: Any,
     settings: FitSettings,
@@ -154,33 +181,17 @@ def build_network(
     """Fit the layout on encoded training rows, or a sample of them, and build the network."""
     model.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
     if settings.beside_by_name and settings.beside and (validation is None or not isinstance(rows, Rows)):
-        wants = f"branches that name {listed(settings.beside, 2, repr)} need"
-        problem = f"{wants} rows held out of training, but there are none"
-        hint = "Pass validation_fraction=0.1 or an eval_set."
-        if not isinstance(rows, Rows):
-            problem, hint = f"{wants} all rows in memory, and fit_stream reads them from files", "Use fit."
-        raise InputError(problem, hint=hint, code="PG006")
+        raise _without_held_rows(settings, in_memory=isinstance(rows, Rows))
     settings, fitted = place_columns(model, settings, encoded, coded)
-    encoder, layout = model.preprocessor_, settings.layout
+    encoder = model.preprocessor_
     network = dataclasses.replace(settings.network, random_kernels=0)  # they come after training
     rates = settings.training.loss == "poisson"
-    names = list(encoder.encoded_names_)
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
     pooled, centred = _pooled(encoder, [block[kinds[block] == "score"] for block in blocks])
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
-        model.renderer_ = None
-        if "image" in settings.paths and is_foreign(layout):
-            from permgrad.imaging.foreign import ForeignRenderer  # few models have one
-
-            model.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
-        elif fitted is not None:
-            low, high = encoder.minimum_, encoder.maximum_
-            if is_ordered(fitted) and get_preset(model.preset).seeks_order:
-                # One scale for all columns, the encoder's: the range of each would be that of its outliers.
-                low, high = np.full_like(low, -_CURVE_RANGE), np.full_like(high, _CURVE_RANGE)
-            model.renderer_ = Renderer(fitted, low, high, network.image_channels, network.image_scale)
+        model.renderer_ = _renderer_of(model, settings, fitted, network)
         model.module_ = HybridNetwork(
             encoded.shape[1],
             1 if network.single_logit and outputs == 2 else outputs,

@@ -305,8 +305,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     faults = training_faults(training, task)
     faults += _NUMERIC.faults({"numeric": preset.numeric})
     with collecting(faults):
-        if "layout" not in passed:
-            check_layout(preset.layout)
+        check_layout(passed.get("layout", preset.layout))
     said = arguments["preset"] if isinstance(arguments["preset"], Mapping) else {}
     faults = _of_preset(arguments["preset"], faults)
     with collecting(faults):

@@ -169,19 +169,14 @@ def _rebuild_network(
         size = renderer(torch.zeros(1, encoded)).shape[1:]
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
     columns |= {"products": products, "rates": content.get("rates", False)}
-    outputs, beside = int(content["outputs"]), content.get("additive", {})
-    shares = {name: described["share"] for name, described in beside.items()}
-    fits = set(shares) <= set(ADDITIVE) and all(isinstance(share, float) and 0 < share < 1 for share in shares.values())
-    must(fits, f"branches beside the head {shares!r:.60}")
-    trees = beside.get("trees", {}).get("sizes", {})
-    counts = [trees.get(name) for name in ("nodes", "trees", "width")] if "trees" in beside else []
-    must(all(isinstance(size, int) and 0 <= size <= numbers for size in counts), f"trees of sizes {trees!r:.60}")
+    outputs = int(content["outputs"])
+    shares, trees = _checked_branches(content.get("additive", {}), numbers)
 
     def make() -> HybridNetwork:
         made: dict[str, nn.Module] = {}
-        if "linear" in beside:
+        if "linear" in shares:
             made["linear"] = LinearBranch(encoded, outputs)
-        if "trees" in beside:
+        if "trees" in shares:
             made["trees"] = TreeBranch(encoded, **{**trees, "outputs": outputs})
         return HybridNetwork(encoded, outputs, options, image_shape=size, additive=made, shares=shares, **columns)
 
@@ -192,6 +187,17 @@ def _rebuild_network(
     if "image" in module.paths:
         module.renderer = renderer
     return module
+
+
+def _checked_branches(beside: Mapping[str, Any], numbers: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the shares of branches beside the head, and the sizes of trees, of a file with so many numbers."""
+    shares = {name: described["share"] for name, described in beside.items()}
+    fits = set(shares) <= set(ADDITIVE) and all(isinstance(share, float) and 0 < share < 1 for share in shares.values())
+    must(fits, f"branches beside the head {shares!r:.60}")
+    trees = beside.get("trees", {}).get("sizes", {})
+    counts = [trees.get(name) for name in ("nodes", "trees", "width")] if "trees" in beside else []
+    must(all(isinstance(size, int) and 0 <= size <= numbers for size in counts), f"trees of sizes {trees!r:.60}")
+    return shares, trees
 
 
 def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:

@@ -92,31 +92,33 @@ def notes_on_columns(
         own = {"reader": "which your estimator gets as it is"}
         found = [replace(one, facts=own) if one.kind == "free_text" else one for one in found]
     undecided = [one for one in schema if one.name not in {*left_out, *request.kinds}]
-    amounts = {one.name for one in undecided if one.kind == "numeric"}
     # One note has one advice on a column: the first of these that there is.
     told = set[str]() if together is None else {*together["columns"]}
-    levels = [
-        one for one in undecided if one.kind == "categorical" and one.n_levels >= _MANY_LEVELS and one.name not in told
-    ]
-    told |= {one.name for one in levels}
+    many = {one.name: one.n_levels for one in undecided if one.kind == "categorical" and one.name not in told}
+    many = {name: count for name, count in many.items() if count >= _MANY_LEVELS}
+    told |= many.keys()
     found = [replace(one, columns=_but(one.columns, told)) if one.kind == "names" else one for one in found]
-    units = {name: unit for name, unit in written.units.items() if name in amounts}
     # Columns that are constant only as float64 are already noted.
     constant = set(schema.of_kind("constant")).difference(left_out, fused_columns(schema))
+    found += _findings_of_amounts(written, {one.name for one in undecided if one.kind == "numeric"})
     found += [
-        Finding("units", tuple(units), {"shown": [f"{name} ({unit})" for name, unit in units.items()]}),
         Finding("also_levels", _but((one.name for one in undecided if "also_levels" in one.flags), told)),
-        Finding(
-            "many_levels",
-            tuple(one.name for one in levels),
-            {"shown": [f"{one.name} ({one.n_levels:,})" for one in levels]},
-        ),
-        Finding("padded", tuple(name for name in written.padded if name in amounts)),
+        Finding("many_levels", tuple(many), {"shown": [f"{name} ({count:,})" for name, count in many.items()]}),
         Finding("constant", tuple(name for name in schema.names if name in constant)),
-        Finding("not_features", () if card is None else tuple(card.not_features)),
     ]
-    story = [] if card is None or card.story is None or card.target in left_out else [card.story]
-    return story + _texts(found)
+    if card is None:
+        return _texts(found)
+    story = [] if card.story is None or card.target in left_out else [card.story]
+    return story + _texts([*found, Finding("not_features", tuple(card.not_features))])
+
+
+def _findings_of_amounts(written: Written, amounts: Collection[str]) -> list[Finding]:
+    """Return what is noted on how amounts are written."""
+    units = {name: unit for name, unit in written.units.items() if name in amounts}
+    return [
+        Finding("units", tuple(units), {"shown": [f"{name} ({unit})" for name, unit in units.items()]}),
+        Finding("padded", tuple(name for name in written.padded if name in amounts)),
+    ]
 
 
 def _but(columns: Iterable[str], told: Collection[str]) -> tuple[str, ...]:
@@ -140,17 +142,7 @@ def find_together(
     by_user = {*request.identifier, *(name for name, kind in request.kinds.items() if kind == "identifier")}
     by_user |= set(filter(names_things, request.drop))
     named = [name for name, why in left_out.items() if why is LeftOut.LIKE_AN_IDENTIFIER or name in by_user]
-    # Of a feature with few values, such as shops, new rows have the same ones.
-    fewest = max(_FEWEST_NAMED, _SHARE_NAMED * len(table))
-    named += [
-        one.name
-        for one in types
-        if one.kind in _KINDS_NAMED
-        and names_things(one.name)
-        and table[one.name].nunique() >= fewest
-        # A number with decimals measures, whatever it is called: a body mass index.
-        and not (is_native_number(table[one.name].dtype) and (table[one.name].dropna() % 1 != 0).any())
-    ]
+    named += [one.name for one in types if one.kind in _KINDS_NAMED and _names_many(one.name, table)]
     found = rows_together(
         table,
         np.concatenate([rows.truths[part] for part, table in rows.tables.items() if len(table)]),
@@ -162,6 +154,17 @@ def find_together(
         types.of_kind("image"),
     )
     return None if found is None else found.facts()
+
+
+def _names_many(name: str, table: pd.DataFrame) -> bool:
+    """Return whether a column is called like an identifier, and has many values, none with decimals.
+
+    Of a feature with few values, such as shops, new rows have the same ones. A number with decimals measures, whatever
+    it is called: a body mass index.
+    """
+    if not names_things(name) or table[name].nunique() < max(_FEWEST_NAMED, _SHARE_NAMED * len(table)):
+        return False
+    return not (is_native_number(table[name].dtype) and (table[name].dropna() % 1 != 0).any())
 
 
 def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ def summarise(
     top = ranking[ranking["class"] == "all"].drop_duplicates("feature")
     top = top.sort_values("importance", ascending=False, kind="stable")
     report, verdict, baselines = folder / "report.html", stored["verdict"], stored["baselines"]
+    kinds = {one["facts"]["kind"]: one for one in verdict}
     loss = "squared_error" if stored["task"] == "regression" else "cross_entropy"
     of_loss = {"loss": loss, "quantity": "increase of the loss"}
     whole, without = advantage(of_loss, stored), loss_without(of_loss, stored)
@@ -87,23 +88,24 @@ def summarise(
         ],
         "branches": entries_of(content.paths),
     }
-    if changes := [one["facts"] for one in verdict if one["facts"]["kind"] == "changes"]:
-        facts["changes"] = changes[0]
-    if time is not None:
-        facts["time"] = time
+    facts |= {"changes": kinds["changes"]["facts"]} if "changes" in kinds else {}
+    facts |= {} if time is None else {"time": time}
     lines = [f"This run is already finished ({folder}). Nothing was changed."] if already else []
-    # Features that move together are named after the list of features.
-    related = " ".join(one["sentence"] for one in verdict if one["facts"]["kind"] == "related")
-    shown = [one for one in verdict if one["facts"]["part"] in PARTS and one["facts"]["kind"] != "related"]
-    lines += [f"ALARM: {one['sentence']}" if one["facts"]["part"] == "alarm" else one["sentence"] for one in shown]
+    lines += _sentences(verdict)
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
     lines += _metric_lines(stored)
-    moving = {"related", "impossible"} & {one["facts"]["kind"] for one in verdict}
-    groups = folder / PROPOSED if grouped and moving else None
+    related = kinds["related"]["sentence"] if "related" in kinds else ""
+    groups = folder / PROPOSED if grouped and {"related", "impossible"} & kinds.keys() else None
     lines += _feature_lines(top, learnt=learnt, loss=without, whole=whole, related=related, groups=groups)
     lines += _branch_lines(content.paths)
     lines += [] if content.refits is None else [training_words(content.refits)]
     return Outcome(facts, as_lines([*lines, f"Report: {report}"]))
+
+
+def _sentences(verdict: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the sentences of the first page. Features that move together are named after the list of features."""
+    shown = [one for one in verdict if one["facts"]["part"] in PARTS and one["facts"]["kind"] != "related"]
+    return ["ALARM: " * (one["facts"]["part"] == "alarm") + one["sentence"] for one in shown]
 
 
 def _metric_lines(measured: Mapping[str, Any]) -> list[str]:
