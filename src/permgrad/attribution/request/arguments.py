@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from permgrad.attribution.model import as_model
+from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.request import Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
@@ -83,7 +83,7 @@ class Arguments:
         check_choice("scope", self.scope, ("auto", "global", "local"))
         check_choice("scale", self.scale, ("logit", "probability"))
         check_confidence(self.confidence)
-        if not self.automatic:
+        if not (isinstance(self.n_repeats, str) and self.n_repeats == "auto"):
             check_whole("n_repeats", self.n_repeats, "pass for example 10")
         if self.max_rows is not None:
             check_whole("max_rows", self.max_rows, "pass how many to explain")
@@ -98,11 +98,6 @@ class Arguments:
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
                 problem = f"Group {name!r} must be a list of features, got {shown(members)}"
                 raise InputError(problem, hint=f"Pass groups={{{name!r}: ['feature', …]}}.", code="PG001")
-
-    @property
-    def automatic(self) -> bool:
-        """Whether features get as many donors as pay, and not a given number."""
-        return isinstance(self.n_repeats, str) and self.n_repeats == "auto"
 
     @property
     def level(self) -> str:
@@ -226,7 +221,7 @@ def resolve_loss(outputs: OutputForm, loss: Any, place: OutputForm | None = None
     """
     if place is not None and not callable(loss):
         return read_loss(loss_of_places(place, resolve_loss(place, loss)))
-    read, usual = read_loss(loss), read_loss(outputs.usual_loss)
+    read, usual = read_loss(loss), read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss)
     name = "quantile"
     if not isinstance(read, OtherLoss):
         if read not in ("auto", *losses):
@@ -259,10 +254,13 @@ def _unknown_loss(name: str) -> InputError:
     return unknown("loss", name, ("auto", *losses))
 
 
-def task_of_loss(loss: Any) -> str | None:
-    """Return the task that a loss implies, or None."""
-    read = read_loss(loss)
-    return TELLING.get(read) if isinstance(read, str) else None if read.returned else "regression"
+def said_of_outputs(model: Model, loss: Any = "auto") -> dict[str, Any]:
+    """Return what is said about the outputs, by the model or by the task that a loss implies."""
+    task: str | None = model.task
+    if task is None:
+        read = read_loss(loss)
+        task = TELLING.get(read) if isinstance(read, str) else None if read.returned else "regression"
+    return {"returns": model.returns, "task": task, "class_names": model.class_names}
 
 
 def read_y(

@@ -20,7 +20,7 @@ from permgrad.base.checks import check_rows
 from permgrad.base.dependence import Dependence, alike_within, in_blocks, is_clock, neighbours_alike, repeated_rows
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
 from permgrad.base.late import is_frame, pd
-from permgrad.models.undisturbed import seeded
+from permgrad.base.random import seeded
 
 #: Rows on which a model is tried without a column.
 _TRIED = 8

@@ -30,8 +30,8 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import as_numbers
 from permgrad.base.errors import Fault, InputError, error_in_words, listed, refusing, turned, warn_user
 from permgrad.base.late import pd
+from permgrad.base.random import seeded
 from permgrad.models.devices import on_users_device
-from permgrad.models.undisturbed import seeded
 
 _PROBE_ROWS = 256
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
