@@ -31,6 +31,7 @@ from benchmarks._results import RESULTS, data_folder, markdown_table, parser, re
 from tests.shared.explaining import explain_with
 
 import permgrad as pg
+from permgrad.attribution.replace.donors import Lenders
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 ROWS, TRAINED, REPEATS, SEED = 200, 1000, 2, 3

@@ -5,14 +5,13 @@ The draw for one row does not depend on any other row, on the batch, the thread 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import Fault, InputError, refusing
+from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 
 #: Share of the rows, before and after a row in time, that do not lend to it.
@@ -72,11 +71,10 @@ class Lenders:
         return self.order[np.minimum(group, self.donors - 1)]
 
 
-@refusing
-def need_background(rows: int, *, shared: bool) -> Iterator[Fault]:
+def need_background(rows: int, *, shared: bool) -> None:
     """Refuse a background without rows, or that would replace a row by itself."""
     if not rows:
-        yield "The background has no rows", "Pass background= with at least one", "PG038"
+        raise InputError("The background has no rows", hint="Pass background= with at least one", code="PG038")
     if shared and rows < 2:
         problem = "A single row has no other row to take replacement values from"
-        yield problem, "Pass background= with further rows", "PG038"
+        raise InputError(problem, hint="Pass background= with further rows", code="PG038")
