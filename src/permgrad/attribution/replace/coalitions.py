@@ -79,7 +79,6 @@ class Blend:
     of the row, or of a ``fixed`` row, ``(1, *)`` per input.
     """
 
-    workers = 1
     mode = staticmethod(torch.no_grad)
 
     def __init__(

@@ -53,7 +53,6 @@ class Replacement:
         self.encoded, self.columns = request.encoded, list(request.space.columns.values())
         self.background = self.encoded if request.shared else request.donors[0].detach().cpu().numpy()
         self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
-        self.workers = int(request.options.get("workers", 1))
         self.engine = ReplacementEngine(self.subject.module, incremental=bool(request.options.get("incremental", True)))
         cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
         automatic = cached if self.subject.device.type == "cpu" else _BATCH_ACCELERATOR
@@ -75,8 +74,7 @@ class Replacement:
         for rows in self._spans(span):
             if self._ready is None or self._ready[0] != rows:
                 self._ready = None
-                with self.mode():
-                    self._ready = rows, self.computed(self.encoded[rows])
+                self._ready = rows, self.computed(self.encoded[rows])
             yield rows, self._ready[1].outputs
 
     def _spans(self, span: slice | None) -> list[slice]:

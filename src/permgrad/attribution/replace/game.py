@@ -8,10 +8,7 @@ Donors are counter-based, so that nothing depends on how the work is cut.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
-from operator import call
 from typing import Any
 
 import numpy as np
@@ -161,32 +158,17 @@ class Game:
         progress: Progress,
         span: slice | None = None,
     ) -> None:
-        """Play repeats over all rows, or those of a span, with one player after the other or in a few threads."""
-        plays, workers = list(plays), self.back_end.workers
-        with self.request.subject.open():
-            for rows, unchanged in self.back_end.blocks(span):
-                with self.back_end.mode():
-                    base = self.value(unchanged, rows, unchanged)
-
-                def some(pack: Sequence[Play], rows: slice = rows, base: Floats = base) -> None:
-                    with self.back_end.mode():
-                        effects = partial(self.effects, base, rows.start)
-                        for play, numbers, donors, found in self.back_end.answers(
-                            pack, repeats, rows, effects, base.shape[1]
-                        ):
-                            for name, of_name in zip(play.names, found, strict=True):
-                                collect(name, numbers, donors, of_name)
-                            progress.advance(len(numbers))
-
-                packs = self.back_end.packs(plays, len(repeats), rows)
-                if workers <= 1:
-                    for pack in packs:
-                        some(pack)
-                else:
-                    with ThreadPoolExecutor(workers) as pool:
-                        # Threads do not repeat warnings of the caller. A context is entered once, so each gets a copy.
-                        for _ in pool.map(call, [partial(copy_context().run, some, pack) for pack in packs]):
-                            pass
+        """Play repeats over all rows, or those of a span, with one player after the other."""
+        plays, back_end = list(plays), self.back_end
+        with self.request.subject.open(), back_end.mode():
+            for rows, unchanged in back_end.blocks(span):
+                base = self.value(unchanged, rows, unchanged)
+                effects, width = partial(self.effects, base, rows.start), base.shape[1]
+                for pack in back_end.packs(plays, len(repeats), rows):
+                    for play, numbers, donors, found in back_end.answers(pack, repeats, rows, effects, width):
+                        for name, of_name in zip(play.names, found, strict=True):
+                            collect(name, numbers, donors, of_name)
+                        progress.advance(len(numbers))
                 if self.engine is not None:
                     self.engine.evaluations += (
                         len(repeats) * (rows.stop - rows.start) * sum(len(play.mask) for play in plays)
@@ -255,7 +237,9 @@ def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, 
     if np.isfinite(game.loss_scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         game.model_loss = float(np.average(losses, weights=request.sample_weight))
-    effects = [moments.by_row() for moments in game.moments.values()]
+    # The first quantity's effect in each row, whatever its weight, and 0 in rows without one.
+    sums = [(moments.receiver_sum[0], moments.receiver_weight) for moments in game.moments.values()]
+    effects = [np.divide(one, weight, out=np.zeros_like(one), where=weight > 0) for one, weight in sums]
     tell_of_dependence(request, outputs, np.stack(effects) if effects else None)
     return game
 

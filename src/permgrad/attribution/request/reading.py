@@ -20,9 +20,8 @@ from permgrad.attribution.request.arguments import (
     check_conditional,
     read_y,
     resolve_loss,
-    resolve_options,
+    resolve_method,
     resolve_positive,
-    resolve_scope,
     resolve_targets,
     row_target_of,
     said_of_outputs,
@@ -65,7 +64,7 @@ def build_request(
     related = arguments.row_groups is not None or arguments.row_time is not None
     if related:
         arguments = with_columns(arguments)
-    scope, options = resolve_scope(chosen, arguments.scope), resolve_options(chosen)
+    scope, options = resolve_method(chosen, arguments.scope)
     said = said_of(arguments, scope, options, by)
     refuse_apart(chosen, name, said)
     rows = _READERS[kind_of_model(arguments.model.model)](arguments, scope, options)
@@ -97,6 +96,7 @@ def build_request(
         refuse_apart(chosen, name, said | {"row target": "a target for each row"})
         rows |= {"targets": (0,), **each_row_by_itself(rows, row_target, classes, arguments.scale)}
     automatic = isinstance(arguments.n_repeats, str)
+    read_by_scorers = scored or chosen is None  # which ``missing_modalities`` has besides
     return Request(
         **{"targets": targets, **rows},
         scope=scope,
@@ -104,7 +104,7 @@ def build_request(
         row_offset=arguments.row_offset or 0,
         y=y,
         classes=None if classes is y else classes,
-        labels=None if classes is None else subject.outputs.labels_in(arguments.y, classes),
+        labels=subject.outputs.labels_in(arguments.y, classes) if read_by_scorers and classes is not None else None,
         positive=positive,
         positive_by_y=asked is None and classes is not None and subject.background_classes is None,
         loss=loss,

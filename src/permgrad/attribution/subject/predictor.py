@@ -94,9 +94,11 @@ class PredictorSubject(Subject):
         if call.guessed and y is not None and not (task or kind):
             call = _with_logits(call, outputs, y)
         if task is None:
-            # Probabilities may belong to several labels.
+            # Probabilities may belong to several labels: y says so, or they add up to no 1.
             several = call.task == "classification" and call.kind == "probabilities" and not call.one_of
-            task = "multilabel" if several and _has_labels(outputs, y) else call.task
+            several = several and outputs.shape[1] > 1 and (y is None or as_target(y).ndim > 1)
+            apart = (outputs.sum(dim=1) - 1).abs() > _ADD_UP
+            task = "multilabel" if several and (is_multilabel(y) or bool(apart.any())) else call.task
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and task != "multilabel" else class_names
         if len(self.columns) > 1:
@@ -332,14 +334,6 @@ def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
     scores = outputs[:, 0].numpy()
     errors = [np.mean((truth.reshape(len(truth), -1)[:, 0] - guess) ** 2) for guess in (scores, expit(scores))]
     return replace(call, task="classification", kind="logits") if errors[1] < errors[0] else call
-
-
-def _has_labels(probabilities: Tensor, y: Any) -> bool:
-    """Return whether a row may have several classes, by y, else by probabilities ``(rows, K)`` that add up to no 1."""
-    if probabilities.shape[1] < 2 or (y is not None and as_target(y).ndim == 1):
-        return False
-    sums = probabilities.sum(dim=1)
-    return is_multilabel(y) or bool(((sums - 1).abs() > _ADD_UP).any())
 
 
 def _of_labels(returned: list[Any], rows: int) -> Any:
