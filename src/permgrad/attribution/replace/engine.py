@@ -131,6 +131,7 @@ class Replacement:
         block, numbers = self._ready[1], np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
         channels: Booleans = np.asarray(play.mask.any(axis=1))
+        self.evaluations += len(repeats) * len(numbers) * len(play.mask)
         together = max(1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR)))
         for first in range(0, len(repeats), together):
             draws: list[tuple[Integers, Encoded]] = []

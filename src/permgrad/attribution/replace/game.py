@@ -169,10 +169,6 @@ class Game:
                         for name, of_name in zip(play.names, found, strict=True):
                             collect(name, numbers, donors, of_name)
                         progress.advance(len(numbers))
-                if self.engine is not None:
-                    self.engine.evaluations += (
-                        len(repeats) * (rows.stop - rows.start) * sum(len(play.mask) for play in plays)
-                    )
 
     def effects(
         self, base: Floats, start: int, play: Play, outputs: Tensor, unchanged: Tensor, rows: Integers
