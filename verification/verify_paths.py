@@ -28,7 +28,7 @@ from benchmarks._results import data_folder, markdown_table, parser, record
 from tests.shared.explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.donors import Lenders
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.network.network import HybridNetwork
 
@@ -191,7 +191,7 @@ def largest_difference(
         columns = list(groups[name]) if groups and name in groups else players_of(model, name)
         pairs = []
         for repeat in range(repeats):
-            chosen = donor_rows(seed, name, repeat, numbers, len(donors), shared=shared)
+            chosen = Lenders(len(donors), shared).draw(seed, name, repeat, numbers)
             pairs.append(slow_effects(model, table, y, columns, donors, chosen))
         effects = np.mean(pairs, axis=0)
         for column, output in enumerate(explained.outputs):
@@ -228,7 +228,7 @@ def largest_difference_of_pairs(
         one = explain_with(exact, *own, background=donors, n_repeats=1, row_offset=row, **common)
         for position, name in enumerate(one.names):
             columns = list(groups[name]) if groups and name in groups else players_of(model, name)
-            donor = donor_rows(seed, name, 0, np.array([row]), len(donors), shared=False)
+            donor = Lenders(len(donors), False).draw(seed, name, 0, np.array([row]))
             expected = slow_effects(exact, *own, columns, donors, donor)[0]
             found = np.array([one.values[position, 0], *(part[position, 0] for part in one.parts.values())])
             worst = max(worst, float(np.abs(found - expected).max()) / scale)
@@ -395,8 +395,7 @@ def closed_forms(a: list[float], b: list[float], rows: int, repeats: int, seed: 
         [
             np.mean(
                 [
-                    (encoded[donor_rows(seed, name, repeat, np.arange(rows), rows, shared=True), j] - encoded[:, j])
-                    ** 2
+                    (encoded[Lenders(rows, True).draw(seed, name, repeat, np.arange(rows)), j] - encoded[:, j]) ** 2
                     for repeat in range(repeats)
                 ]
             )

@@ -31,7 +31,7 @@ from benchmarks._results import RESULTS, data_folder, markdown_table, parser, re
 from tests.shared.explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.donors import Lenders
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 ROWS, TRAINED, REPEATS, SEED = 200, 1000, 2, 3
@@ -283,7 +283,7 @@ def effects(predict: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, y: Any,
     for name in frame:
         each = []
         for repeat in range(REPEATS):
-            donors = donor_rows(SEED, str(name), repeat, np.arange(len(frame)), len(frame), shared=True)
+            donors = Lenders(len(frame), True).draw(SEED, str(name), repeat, np.arange(len(frame)))
             edited = frame.copy()
             edited[name] = frame[name].take(donors).reset_index(drop=True)
             each.append(losses(predict, edited, y, loss) - before)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from explaining import explain_with
 from rounding import as_many_threads, rounding
 
 import permgrad as pg
@@ -81,18 +80,15 @@ def texts(said: list[dict[str, Any]], name: str = "stdout") -> str:
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_cell_gives_what_a_script_gives(kernel: Kernel, model: Path, workers: int) -> None:
+def test_a_cell_gives_what_a_script_gives(kernel: Kernel, model: Path) -> None:
     rows = pd.read_parquet(model / "rows.parquet")
     options = {"n_repeats": 3, "random_state": 0, "progress": False}
-    wanted = explain_with(pg.load(model / "model"), rows.drop(columns="y"), rows["y"], workers=workers, **options)
+    wanted = pg.explain(pg.load(model / "model"), rows.drop(columns="y"), rows["y"], **options)
     assert wanted.ranking()[0] == "a"
-    kernel.run(READ.format(folder=model) + "    from permgrad.attribution.request.registry import tuned")
+    kernel.run(READ.format(folder=model))
     # Once as a cell is run, once while it is awaited by the kernel's own loop.
     for call in ("explained = pg.explain({})", "async def own():\n    return pg.explain({})\nexplained = await own()"):
-        said = kernel.run(
-            call.format(f"model, X, y, method=tuned(pg.methods.PermGrad(), workers={workers}), **{options}")
-        )
+        said = kernel.run(call.format(f"model, X, y, **{options}"))
         assert texts(said) + texts(said, "stderr") == ""
         found = json.loads(texts(kernel.run("print(json.dumps(explained.values.tolist()))")))
         np.testing.assert_allclose(found, wanted.values, rtol=0, atol=rounding(wanted.values))

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explaining import donor_rows
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import roc_auc_score
 
 import permgrad as pg
 from permgrad.attribution.explanation.statistics import interval
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.base.errors import InputError
 

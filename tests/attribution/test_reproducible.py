@@ -111,15 +111,6 @@ def test_whatever_the_number_of_threads(fitted):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("sampling", ["marginal", "conditional"])
-def test_whatever_the_number_of_workers(fitted, sampling):
-    model, y = fitted
-    options = {"sampling": sampling, "n_repeats": 2}
-    whole = explain(model, y, **options)
-    for workers in (3,):
-        assert_same(whole, explain(model, y, workers=workers, **options))
-
-
 def test_whatever_the_memory(fitted, monkeypatch):
     """Receivers are taken in blocks whose caches fit: small blocks, one after the other, give the same."""
     model, y = fitted
@@ -129,7 +120,7 @@ def test_whatever_the_memory(fitted, monkeypatch):
         assert span is None
         return [slice(start, min(start + 37, len(self.encoded))) for start in range(0, len(self.encoded), 37)]
 
-    monkeypatch.setattr(Replacement, "blocks", small_blocks)
+    monkeypatch.setattr(Replacement, "_spans", small_blocks)
     assert_same(whole, explain(model, y))
 
 

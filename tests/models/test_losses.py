@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import f1_score, label_ranking_average_precision_score, mean_pinball_loss, mean_poisson_deviance
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.request import tuned
 from permgrad.base.errors import InputError
 from permgrad.models.losses import losses, poisson, poisson_log

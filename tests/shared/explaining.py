@@ -14,8 +14,10 @@ from permgrad.attribution.method.captum import CaptumMethod
 from permgrad.attribution.parts.engines import LocalEngine
 from permgrad.attribution.parts.plan import make_plan
 from permgrad.attribution.parts.stream import stream
+from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.request import Configured, configured
 from permgrad.attribution.request.arguments import Arguments
+from permgrad.base.arrays import Integers
 
 #: Arguments of ``pg.explain`` and what ``pg.Model`` says.
 ARGUMENTS = set(inspect.signature(pg.explain).parameters)
@@ -99,3 +101,8 @@ def refit_with(estimator: Any, X: Any, y: Any, *, row_time: Any, **options: Any)
     model, arguments = parted(estimator, options)
     asked = Arguments(model, X, y, row_time=row_time, **arguments)
     return refit(asked, **{"refits": 10, **sizes})
+
+
+def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
+    """Return each row's donor where all others lend alike."""
+    return Lenders(donors, shared).draw(seed, player, repeat, rows)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from docs.error_codes import CODES
+from explaining import donor_rows
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.request import tuned
 from permgrad.base.errors import PermgradError
 from permgrad.data.encode.encoding import TableEncoder

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from explaining import donor_rows
 from network_cases import Case
 from torch import Tensor, nn
-
-from permgrad.attribution.replace.donors import donor_rows
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from permgrad.attribution.alternatives import Goal, RowCells, near_data, same, search
-from permgrad.attribution.model import as_model, said_of_outputs
+from permgrad.attribution.model import as_model
+from permgrad.attribution.request.arguments import said_of_outputs
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans
 from permgrad.base.checks import check_whole

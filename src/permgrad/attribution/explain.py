@@ -23,7 +23,7 @@ from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.frames import taken
 from permgrad.base.late import is_frame, pd
 from permgrad.base.near_names import with_near_names
@@ -168,7 +168,9 @@ def find_method(method: Any) -> tuple[Any, str]:
     """Return a method and its name: a registered one by name, class or object, or an adapted Captum object."""
     if isinstance(method, str):
         name = registered(method, methods)
-        return methods.get(name)(), name
+        if name not in methods:
+            raise unknown("method", method, methods)
+        return methods[name](), name
     if isinstance(method, type) and issubclass(method, Configured):
         method = method()
     if isinstance(method, Configured):

@@ -120,11 +120,6 @@ def as_model(model: Any) -> Model:
     return model if isinstance(model, Model) else Model(model)
 
 
-def said_of_outputs(model: Model) -> dict[str, Any]:
-    """Return what is said about the outputs."""
-    return {"returns": model.returns, "task": model.task, "class_names": model.class_names}
-
-
 def described(model: Model) -> dict[str, Any]:
     """Return what differs from the default, as a record keeps it."""
     names = ("task", "class_names", "positive", "returns", "head", "hold", "segments", "layer")

@@ -266,6 +266,8 @@ def repeated_rows(columns: Array) -> int:
 
     Those are rows that agree in all other columns wherever they agree in the two with the most values.
     """
+    if not columns.size:
+        return 0
     codes = np.stack([np.unique(column, return_inverse=True)[1] for column in columns.T], axis=1)
     counts = codes.max(axis=0, initial=0) + 1
     order = np.argsort(-counts, kind="stable")

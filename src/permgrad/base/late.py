@@ -25,7 +25,9 @@ else:
 
     class _Late(ModuleType):
         def __getattr__(self, name: str) -> object:
-            return getattr(import_module(self.__name__), name)
+            value = getattr(import_module(self.__name__), name)
+            setattr(self, name, value)  # not asked for again
+            return value
 
     np, pd, pa, pc = _Late("numpy"), _Late("pandas"), _Late("pyarrow"), _Late("pyarrow.compute")
     pq = _Late("pyarrow.parquet")

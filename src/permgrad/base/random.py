@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import random
 import secrets
-from collections.abc import Hashable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import sys
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -115,8 +117,13 @@ def forked_torch(seed: int) -> Iterator[None]:
     """Seed torch's generators, which are the process's, for the body and put back the caller's, also after an error."""
     import torch
 
+    kept: dict[Hashable, Change] = {
+        "torch's generator": lambda: partial(torch.set_rng_state, torch.get_rng_state()),
+    }
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with together({"torch's generators": partial(_forked, devices)}), torch.random.fork_rng(devices=devices):
+    if devices:
+        kept["GPUs' generators"] = lambda: partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+    with together(kept), torch.random.fork_rng(devices=devices):
         # torch.manual_seed also seeds the generators of devices that are not here, at 2 ms, and puts none of them back.
         torch.default_generator.manual_seed(seed % 2**63)
         if devices:
@@ -124,10 +131,23 @@ def forked_torch(seed: int) -> Iterator[None]:
         yield
 
 
-def _forked(devices: list[int]) -> Undo:
-    """Return what puts back the states that torch's generators have now."""
+@contextmanager
+def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterator[None]:
+    """Run the body with seeded generators of Python, NumPy and torch, and what is compiled as it was written.
+
+    Everything is restored, as are the other changes listed.
+    """
+    # Only what has loaded the compiler can have compiled anything.
+    compiler: dict[Hashable, Change] = {"compiler": _as_written} if "torch._dynamo" in sys.modules else {}
+    with forked_torch(0), together({**GENERATORS, **compiler, **changes}):
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
+        yield
+
+
+def _as_written() -> Undo:
+    """Have all that is compiled run as it was written: every batch size and mode would be compiled anew."""
     import torch
 
-    stack = ExitStack()
-    stack.enter_context(torch.random.fork_rng(devices=devices))
-    return stack.close
+    stance = torch.compiler.set_stance("force_eager")
+    return partial(stance.__exit__, None, None, None)

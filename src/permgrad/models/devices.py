@@ -48,21 +48,6 @@ def on_users_device() -> Any:
 
 
 @contextlib.contextmanager
-def _on_processor() -> Iterator[None]:
-    """Make tensors on the processor in the body, where the user has set another default device."""
-    device = torch.get_default_device()
-    if device.type == "cpu":
-        yield
-        return
-    token = _users_device.set(device)
-    try:
-        with torch.device("cpu"):
-            yield
-    finally:
-        _users_device.reset(token)
-
-
-@contextlib.contextmanager
 def full_float32() -> Iterator[None]:
     """Compute float32 products in float32 for the body, and make tensors on the processor unless told otherwise.
 
@@ -72,7 +57,10 @@ def full_float32() -> Iterator[None]:
     predictions by about 1e-3 of their size. Everything that computes does so inside this context.
     """
     with contextlib.ExitStack() as undo:
-        undo.enter_context(_on_processor())
+        device = torch.get_default_device()
+        if device.type != "cpu":
+            undo.callback(_users_device.reset, _users_device.set(device))
+            undo.enter_context(torch.device("cpu"))
         if threads.forked:
             # With more than one thread a forked child would wait for its parent's forever.
             from threadpoolctl import threadpool_limits

@@ -151,7 +151,7 @@ def _check_losses(numbers: Floats, rows: int) -> Iterator[Fault]:
 
 def find_loss(loss: str | OtherLoss) -> Callable[..., Any]:
     """Return the function of a loss."""
-    return losses.get(loss) if isinstance(loss, str) else loss.function
+    return losses[loss] if isinstance(loss, str) else loss.function
 
 
 def of_output(loss: str | OtherLoss, place: int) -> str | OtherLoss:

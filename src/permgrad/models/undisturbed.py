@@ -8,22 +8,18 @@ after an error.
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from permgrad.base.errors import InputError
-from permgrad.base.random import GENERATORS, forked_torch
-from permgrad.base.threads import Change, Undo, together
+from permgrad.base.random import seeded
+from permgrad.base.threads import Change, Undo
 
 #: Weights above so many numbers are not copied: what a forward writes into them stays.
 MOST_COPIED = 2**27
@@ -78,26 +74,6 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     if steps:
         problem = "The network was trained while it was explained, by another thread"
         raise InputError(problem, hint="Explain a copy, made between two steps: copy.deepcopy(network)", code="PG031")
-
-
-@contextmanager
-def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterator[None]:
-    """Run the body with seeded generators of Python, NumPy and torch, and what is compiled as it was written.
-
-    Everything is restored, as are the other changes listed.
-    """
-    # Only what has loaded the compiler can have compiled anything.
-    compiler: dict[Hashable, Change] = {"compiler": _as_written} if "torch._dynamo" in sys.modules else {}
-    with forked_torch(0), together({**GENERATORS, **compiler, **changes}):
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
-        yield
-
-
-def _as_written() -> Undo:
-    """Have all that is compiled run as it was written: every batch size and mode would be compiled anew."""
-    stance = torch.compiler.set_stance("force_eager")
-    return partial(stance.__exit__, None, None, None)
 
 
 # ---- the mode --------------------------------------------------------------------------------------------------------

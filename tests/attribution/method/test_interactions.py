@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
 CALL = {"task": "regression", "random_state": 3, "n_repeats": 4, "order": 2}

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with, plan_with, stream_with
+from explaining import donor_rows, explain_with, plan_with, stream_with
 from usual_methods import USUAL
 
 import permgrad as pg
@@ -23,7 +23,6 @@ from permgrad.attribution.parts.folder import difference
 from permgrad.attribution.parts.part import Merged, explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, model_digest
 from permgrad.attribution.parts.sums import pack
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.request import methods
 from permgrad.base.files import _UNDER_WAY
 from permgrad.base.random import uniform

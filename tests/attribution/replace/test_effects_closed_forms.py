@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.players.segments import _connected, image_shape, superpixels
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.conditional import ConditionalSampler
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.plays import shapley_plays
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.data.encode.encoding import TableEncoder

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from explaining import donor_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from permgrad.attribution.explanation.statistics import interval, two_parts
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 
 

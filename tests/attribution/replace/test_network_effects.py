@@ -8,11 +8,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from explaining import explain_with, with_settings
+from explaining import donor_rows, explain_with, with_settings
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.plays import EXACT_PLAYERS
 from permgrad.attribution.request import tuned
 

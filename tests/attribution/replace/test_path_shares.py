@@ -6,11 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from verification import verify_paths as verify
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.base.random import uniform
 
 TOLERANCE = 1e-5

@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from beside import trees, with_branches
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from verification import verify_paths as verify
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.models.network.additive import LinearBranch
 
 ROWS = 210

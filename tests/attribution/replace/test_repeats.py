@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from hypothesis import given
 from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.attribution.parts.sums import SummedMoments
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.moments import PairMoments, further_repeats
 
 ROWS, DONORS = 40, 15

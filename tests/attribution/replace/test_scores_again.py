@@ -7,14 +7,13 @@ import time
 import numpy as np
 import pytest
 import torch
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from scipy import stats
 from sklearn.metrics import make_scorer, mean_absolute_error, mean_pinball_loss, r2_score
 from torch import nn
 
 import permgrad as pg
 from permgrad.attribution.explanation.statistics import interval
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.scoring import deal_groups, resolve_scorers
 from permgrad.base.random import uniform
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from rounding import rounding
 from sklearn.metrics import get_scorer
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 
 # So many rows are their own background; an odd number, so that one of them is in the middle.
 ROWS, REPEATS = 221, 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import donor_rows
 from sklearn.metrics import get_scorer
 
 import permgrad as pg
 from permgrad import InputError
-from permgrad.attribution.replace.donors import donor_rows
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from strangers import STRANGERS
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import donor_rows
 from sklearn.svm import LinearSVC
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 
 ROWS = 60
 QUIET = {"progress": False, "random_state": 0}

@@ -9,6 +9,7 @@ import torch
 from explaining import explain_with
 
 import permgrad as pg
+from permgrad.attribution.request.arguments import resolve_loss
 from permgrad.attribution.subject.heads import _flat, pick_head
 from permgrad.attribution.subject.outputs import (
     OutputForm,
@@ -307,7 +308,7 @@ def test_what_is_said_must_fit(outputs, options, said):
 
 def test_several_labels_at_once_are_told_by_y():
     form = resolved(SCORES, np.array([[1, 1, 0]] * ROWS))
-    assert (form.task, form.kind, form.usual_loss) == ("multilabel", "logits", "multilabel_cross_entropy")
+    assert (form.task, form.kind, resolve_loss(form, "auto")) == ("multilabel", "logits", "multilabel_cross_entropy")
 
 
 # ---- shapes ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -19,7 +19,6 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeRegressor
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.errors import InputError

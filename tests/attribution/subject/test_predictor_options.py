@@ -8,12 +8,11 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from scipy import sparse
 from sklearn.metrics import accuracy_score
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 

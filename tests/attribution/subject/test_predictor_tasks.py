@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from scipy.special import expit, logsumexp
 from sklearn.cluster import KMeans
 from sklearn.ensemble import (
@@ -30,7 +30,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3, "n_repeats": 2}

@@ -7,10 +7,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from torch import nn
 
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.base.errors import InputError, PermgradWarning
 
 QUIET = {"progress": False, "random_state": 3, "task": "regression"}

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from explaining import explain_with
+from explaining import donor_rows, explain_with
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.subject.words import Tokens, split_ids, tokenise
 from permgrad.base.errors import InputError
 

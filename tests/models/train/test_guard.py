@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from permgrad.base.random import seeded
 from permgrad.models.train import guard
 from permgrad.models.train.guard import untouched
-from permgrad.models.undisturbed import seeded
 
 KNOWN = logging.getLogger("a library of the user's")
 

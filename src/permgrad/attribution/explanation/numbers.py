@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import is_whole
-from permgrad.base.errors import Fault, InputError, refusing, shown, text_of, unknown
+from permgrad.base.errors import InputError, shown, text_of, unknown
 from permgrad.base.late import pd
 from permgrad.base.significance import adjusted, adjusted_within
 
@@ -61,25 +60,21 @@ class Numbers:
 
     def __post_init__(self) -> None:
         """Refuse arrays whose shapes do not fit together."""
-        self._check_shapes()
-
-    @refusing
-    def _check_shapes(self) -> Iterator[Fault]:
         wanted = (len(self.names), len(self.outputs))
         if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
             problem = (
                 f"values must be (features, outputs) if global and (rows, features, outputs) if local, got shape "
                 f"{self.values.shape} with scope={self.scope!r}, {wanted[0]} names and {wanted[1]} outputs"
             )
-            yield problem, "Pass an array of that shape.", "PG007"
+            raise InputError(problem, hint="Pass an array of that shape.", code="PG007")
         for name, array in arrays_like_values(self).items():
             if array.shape != self.values.shape:
                 problem = f"{name} must have the shape of values, {self.values.shape}, got {array.shape}"
-                yield problem, "Pass an array of that shape.", "PG007"
+                raise InputError(problem, hint="Pass an array of that shape.", code="PG007")
         singles = tuple((place,) for place in range(sum(len(each) == 1 for each in self.members)))
         if self.members and (len(self.members) != wanted[0] or self.members[: len(singles)] != singles):
             problem = f"members must have the players of each of the {wanted[0]} names, single players first"
-            yield problem, "Pass for example ((0,), (1,), (0, 1)).", "PG007"
+            raise InputError(problem, hint="Pass for example ((0,), (1,), (0, 1)).", code="PG007")
 
     @property
     def order(self) -> Integers:

@@ -33,8 +33,8 @@ from permgrad.attribution.subject.tracing import listening
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
+from permgrad.base.random import seeded
 from permgrad.models.network.options import ACTIVATIONS
-from permgrad.models.undisturbed import seeded
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ACTIVATIONS: tuple[Any, ...] = (

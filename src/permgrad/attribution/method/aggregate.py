@@ -10,7 +10,7 @@ import numpy as np
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, name_of
-from permgrad.attribution.request.arguments import resolve_options
+from permgrad.attribution.request.arguments import resolve_method
 from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.arrays import Floats
@@ -106,10 +106,8 @@ def _members(asked_for: Any) -> dict[str, Configured]:
 
 def _explain(request: Request, name: str, method: Any) -> Explanation:
     """Return a member's global importance."""
-    options = resolve_options(method)
-    explanation = method(
-        replace(request, scope=method.scopes[0], options=options, sampling=options.get("sampling", "marginal"))
-    )
+    scope, options = resolve_method(method, "auto")
+    explanation = method(replace(request, scope=scope, options=options, sampling=options.get("sampling", "marginal")))
     if explanation.names != request.space.names:
         problem = f"Member {name!r} explains other players ({', '.join(explanation.names[:5])})"
         raise InputError(problem, hint="Leave it out.", code="PG034")

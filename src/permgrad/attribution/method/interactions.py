@@ -144,7 +144,7 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
                 moments = game.moments.pop(name)
                 by_group = [estimated(moments, request.confidence, group)[:, 0] for group in groups]
                 numbers[each] = np.stack(by_group, axis=1)
-    return np.stack([numbers[each] for each in chosen], axis=1), game.model_rows
+    return np.stack([numbers[each] for each in chosen], axis=1), game.back_end.evaluations
 
 
 def _screened(

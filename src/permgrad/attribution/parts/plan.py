@@ -22,7 +22,7 @@ from permgrad.attribution.model import Model, described
 from permgrad.attribution.replace.moments import FEWEST_REPEATS, first_repeats
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import Request, name_of
-from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
+from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_method
 from permgrad.attribution.request.reading import build_request, encode_background
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.request import RowNumbers
@@ -211,7 +211,7 @@ def make_plan(model: Model, table: PartitionedTable, arguments: Arguments, *, na
     raw = model.model
     is_ours, y = _check_model(raw), arguments.y
     chosen, _ = method_in_parts(arguments, "files")
-    scope = resolve_scope(chosen, arguments.scope)
+    scope, _ = resolve_method(chosen, arguments.scope)
     arguments = replace(arguments, model=replace(model, model=None), method=chosen, scope=scope, progress=False)
     if not is_ours and (not isinstance(arguments.background, pd.DataFrame) or not len(arguments.background)):
         hint = "Pass background= a pandas frame of some rows, with the columns and types that the predictor takes"
@@ -292,7 +292,7 @@ def method_in_parts(arguments: Arguments, by: str) -> tuple[Any, str]:
     """Return the method and its name. Refuse what needs all rows at once. ``by``: ``"files"`` or ``"engine"``."""
     several = isinstance(arguments.method, Mapping)
     chosen, name = (None, "") if several else find_method(arguments.method)
-    refuse_apart(chosen, name, said_of(arguments, resolve_scope(chosen, arguments.scope), resolve_options(chosen), by))
+    refuse_apart(chosen, name, said_of(arguments, *resolve_method(chosen, arguments.scope), by))
     return chosen, name
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, freedom_of_ends, with_donors
 from permgrad.attribution.replace.game import scale_of_shares
-from permgrad.attribution.replace.moments import PairMoments, noise_of_draws
+from permgrad.attribution.replace.moments import PairMoments
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.models.losses import FITS
@@ -111,9 +111,11 @@ class SummedMoments:
         return mean, np.sqrt(variance) / weight, effective
 
     def noise_of_draws(self, repeats: int) -> Floats:
-        """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``."""
-        received = np.maximum(self.about(np.zeros_like(self.total)).spread.sum(axis=0), 0.0)
-        return noise_of_draws(self.squares.sum(axis=0), received[:, None] ** 0.5, float(self.weight.sum()), repeats)
+        """Return the part of each mean's variance that further donors make smaller, as ``PairMoments`` does."""
+        total, received = float(self.weight.sum()), self.about(np.zeros_like(self.total)).spread.sum(axis=0)
+        within = self.squares.sum(axis=0) - np.maximum(received, 0.0) / repeats
+        within = np.maximum(within, 0.0) / max(repeats - 1, 1)
+        return within * repeats / total**2 if total > 0 else np.zeros_like(within)
 
 
 def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:

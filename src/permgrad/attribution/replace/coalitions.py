@@ -79,7 +79,6 @@ class Blend:
     of the row, or of a ``fixed`` row, ``(1, *)`` per input.
     """
 
-    workers = 1
     mode = staticmethod(torch.no_grad)
 
     def __init__(
@@ -108,10 +107,10 @@ class Blend:
         self._cut: BranchCut | None = None
         self._uncut = False
 
-    def base(self, tell: Callable[[int], None] | None = None) -> Tensor:
+    def base(self) -> Tensor:
         """Return the outputs of the rows explained, ``(rows, K)`` (computed once)."""
         if self._base is None:
-            self._base = self._outputs(self.request.inputs, tell)
+            self._base = self._outputs(self.request.inputs)
             self._chunk = max(min(_CHUNK, _OUTPUTS // self._base.shape[1]), 1)
         return self._base
 
@@ -221,39 +220,24 @@ class Blend:
         chosen = torch.as_tensor(np.append(replaced, np.zeros((len(replaced), 1), dtype=bool), axis=1))
         owned = [owners.cpu() for owners in self._owners]
         spots = [[one[owners].nonzero().flatten() for owners in owned] for one in chosen]
-        lenders = [torch.as_tensor(one) for one in donors]
-
-        def values(place: int, position: int, part: slice) -> Tensor:
-            lending, spot = (source or self.request.donors)[position], spots[place][position]
-            donor = lenders[place][part].to(lending.device)
-            whole = len(spot) == lending[0].numel()
-            return lending[donor] if whole else lending.flatten(1)[donor[:, None], spot.to(lending.device)]
-
-        return self._with_values(torch.as_tensor(receivers), spots, values)
-
-    def _with_values(
-        self, rows: Tensor, spots: Sequence[Sequence[Tensor]], values: Callable[[int, int, slice], Tensor]
-    ) -> Tensor:
-        """Return the outputs ``(times, b, K)`` of rows ``(b,)``, each time with other values in places of each input.
-
-        ``spots`` are these places, and ``values(time, input, part)`` what they hold, ``(b, spots)``.
-        """
-        count = len(rows)
+        rows, lenders = torch.as_tensor(receivers), [torch.as_tensor(one) for one in donors]
+        count, given = len(rows), source or self.request.donors
 
         def edited(part: slice) -> Tensor:
             edits = []
-            for position, tensor in enumerate(self.request.inputs):
+            for position, (tensor, lending) in enumerate(zip(self.request.inputs, given, strict=True)):
                 edit = tensor.new_empty(part.stop - part.start, *tensor.shape[1:])
                 for time in range(part.start // count, -(-part.stop // count)):
                     first, last = max(part.start, time * count), min(part.stop, (time + 1) * count)
                     some, spot = slice(first - time * count, last - time * count), spots[time][position]
-                    place = edit[first - part.start : last - part.start]
+                    place, donor = edit[first - part.start : last - part.start], lenders[time][some].to(lending.device)
                     if len(spot) == tensor[0].numel():
-                        place.copy_(values(time, position, some).reshape(place.shape))
+                        place.copy_(lending[donor])
                         continue
                     torch.index_select(tensor, 0, rows[some].to(tensor.device), out=place)
                     if len(spot):
-                        place.view(len(place), -1)[:, spot.to(tensor.device)] = values(time, position, some).to(tensor)
+                        values = lending.flatten(1)[donor[:, None], spot.to(lending.device)]
+                        place.view(len(place), -1)[:, spot.to(tensor.device)] = values.to(tensor)
                 edits.append(edit.to(self.subject.device))
             return self.subject.predict(edits)
 
@@ -274,29 +258,21 @@ class Blend:
                     rows = tuple(
                         torch.cat([row, other[:1].to(row)]) for row, other in zip(rows, request.donors, strict=True)
                     )
-                self._cut = self.subject.branches(rows, self._followers())
+                # Inputs without own players: whoever owns one also owns places of an input before it.
+                before, followers = {len(self.space)}, set[int]()
+                for position, players in enumerate(set(owners.tolist()) for owners in self._players):
+                    if players <= before:
+                        followers.add(position)
+                    before |= players
+                self._cut = self.subject.branches(rows, frozenset(followers))
             if self._cut is not None:
                 self._cut.remember(request.inputs, request.donors, self._in_batches)
         return self._cut
 
-    def _followers(self) -> frozenset[int]:
-        """Return the inputs without own players: whoever owns one also owns places of an input before it."""
-        nobody, before, followers = len(self.space), set[int](), []
-        for position, owners in enumerate(self._players):
-            players = set(owners.tolist()) - {nobody}
-            if players <= before:
-                followers.append(position)
-            before |= players
-        return frozenset(followers)
-
-    def _outputs(self, tensors: Sequence[Tensor], tell: Callable[[int], None] | None = None) -> Tensor:
-        def predicted(part: slice) -> Tensor:
-            outputs = self.subject.predict([tensor[part] for tensor in tensors])
-            if tell is not None:
-                tell(len(outputs))
-            return outputs
-
-        return self._gather(len(tensors[0]), predicted, checked=False)
+    def _outputs(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the outputs of rows as they are, finite or not."""
+        predict = self.subject.predict
+        return self._gather(len(tensors[0]), lambda part: predict([one[part] for one in tensors]), checked=False)
 
     def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
         self._batch = in_batches(count, self._batch, work)
@@ -382,24 +358,18 @@ class Blend:
         return (differing[:, :-1] > 0).numpy()
 
     # ---- as back end of a game ----------------------------------------------------------------------------------
-    def explained(self, span: slice | None = None, tell: Callable[[int], None] | None = None) -> Tensor:
-        """Return the outputs of the rows explained. Refuse those that are not finite, also of the background.
-
-        ``tell`` is told how many rows were predicted, batch by batch.
-        """
+    def explained(self, span: slice | None = None) -> Tensor:
+        """Return the outputs of the rows explained. Refuse those that are not finite, also of the background."""
         with self.subject.open(), self.mode():
-            outputs = self.base(tell)
+            outputs = self.base()
             if self.fixed is None:
                 self.donor_outputs()
             return finite(outputs if span is None else outputs[span])
 
-    def blocks(self, span: slice | None) -> list[slice]:
-        """Return all rows, or those of a span."""
-        return [slice(0, self.request.count) if span is None else span]
-
-    def unchanged(self, rows: slice) -> Tensor:
-        """Return the outputs of one block's rows as they are."""
-        return self.base()[rows]
+    def blocks(self, span: slice | None) -> Iterator[tuple[slice, Tensor]]:
+        """Yield all rows, or those of a span, as one block, and their outputs as they are."""
+        rows = slice(0, self.request.count) if span is None else span
+        yield rows, self.base()[rows]
 
     def packs(self, plays: Sequence[Play], repeats: int, rows: slice) -> list[list[Play]]:
         """Return which plays go through the model together: as many as are held at once, where calls are few."""
@@ -471,10 +441,13 @@ class Blend:
         columns, rows = self.request.space.columns[key], receivers[: len(receivers) // len(repeats)]
         drawn = [sampler.draw(key, columns, rows, repeat) for repeat in repeats]
         values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
-        # Further inputs stay with their row.
-        spots = [torch.as_tensor(columns), *[torch.empty(0, dtype=torch.int64)] * (len(self.request.inputs) - 1)]
-        outputs = self._with_values(torch.as_tensor(receivers), [spots], lambda _time, _input, part: values[part])
-        return np.concatenate([donors for donors, _ in drawn]), outputs
+
+        def edited(part: slice) -> Tensor:
+            edits = [tensor[receivers[part]] for tensor in self.request.inputs]  # further inputs stay with their row
+            edits[0][:, columns] = values[part].to(edits[0])
+            return self.subject.predict([edit.to(self.subject.device) for edit in edits])
+
+        return np.concatenate([donors for donors, _ in drawn]), self._gather(len(receivers), edited)[None]
 
     def _replaced(self, play: Play) -> Booleans:
         """Return the players that each coalition of a play replaces, bool ``(coalitions, players)``."""

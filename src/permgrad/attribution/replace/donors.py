@@ -5,15 +5,14 @@ The draw for one row does not depend on any other row, on the batch, the thread 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import Fault, InputError, refusing
-from permgrad.base.random import uniform, uniform_integers
+from permgrad.base.errors import InputError
+from permgrad.base.random import uniform
 
 #: Share of the rows, before and after a row in time, that do not lend to it.
 _NEAR = 0.1
@@ -56,10 +55,12 @@ class Lenders:
         return cls(donors, shared, order, np.stack([start, stop]), summed)
 
     def draw(self, seed: int, player: str, repeat: int, rows: Integers) -> Integers:
-        """Return the donor of each row."""
-        if not len(self.order):
-            return donor_rows(seed, player, repeat, rows, self.donors, shared=self.shared)
-        return self.at(rows, uniform(seed, ("donor", player, repeat), rows))
+        """Return the donor of each row: never the row itself where both are of one sample."""
+        chance = uniform(seed, ("donor", player, repeat), rows)
+        if len(self.order):
+            return self.at(rows, chance)
+        drawn = (chance * (self.donors - self.shared)).astype(np.int64)
+        return drawn + (drawn >= rows) if self.shared else drawn
 
     def at(self, rows: Integers, chance: Floats) -> Integers:
         """Return the donors of rows ``(n,)`` at places ``(n, *)`` in [0, 1) along those who lend to them."""
@@ -70,19 +71,10 @@ class Lenders:
         return self.order[np.minimum(group, self.donors - 1)]
 
 
-def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
-    """Return each receiver's donor, uniform over the background, but never the row itself if both are one sample."""
-    if not shared:
-        return uniform_integers(seed, ("donor", player, repeat), rows, donors)
-    drawn = uniform_integers(seed, ("donor", player, repeat), rows, donors - 1)
-    return drawn + (drawn >= rows)
-
-
-@refusing
-def need_background(rows: int, *, shared: bool) -> Iterator[Fault]:
+def need_background(rows: int, *, shared: bool) -> None:
     """Refuse a background without rows, or that would replace a row by itself."""
     if not rows:
-        yield "The background has no rows", "Pass background= with at least one", "PG038"
+        raise InputError("The background has no rows", hint="Pass background= with at least one", code="PG038")
     if shared and rows < 2:
         problem = "A single row has no other row to take replacement values from"
-        yield problem, "Pass background= with further rows", "PG038"
+        raise InputError(problem, hint="Pass background= with further rows", code="PG038")

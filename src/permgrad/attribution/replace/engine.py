@@ -5,7 +5,7 @@ The repeats of one player are played together: equal replacements of a row are c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Any
 
@@ -37,7 +37,7 @@ _MOST_NUMBERS, _NUMBERS_PER_PAIR = 2**23, 16
 class Replacement:
     """Answers plays of single players, each in any set of paths. ``fixed`` as for ``Game``."""
 
-    evaluations: int | None = None
+    evaluations = 0  # pairs that were asked for so far, of which equal ones are computed once
     noise: float | None = None  # rounding is that of outputs around 1
     mode = staticmethod(torch.inference_mode)
 
@@ -53,7 +53,6 @@ class Replacement:
         self.encoded, self.columns = request.encoded, list(request.space.columns.values())
         self.background = self.encoded if request.shared else request.donors[0].detach().cpu().numpy()
         self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
-        self.workers = int(request.options.get("workers", 1))
         self.engine = ReplacementEngine(self.subject.module, incremental=bool(request.options.get("incremental", True)))
         cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
         automatic = cached if self.subject.device.type == "cpu" else _BATCH_ACCELERATOR
@@ -67,35 +66,33 @@ class Replacement:
         return len(self.encoded) * self.engine.bytes_per_row(light=True) <= _BLOCK_BYTES
 
     # ---- rows as they are --------------------------------------------------------------------------------------------
-    def blocks(self, span: slice | None) -> list[slice]:
-        """Return the receivers, or those of a span, in blocks whose caches fit in memory."""
+    def blocks(self, span: slice | None) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the receivers, or those of a span, in blocks whose caches fit in memory, and their unchanged outputs.
+
+        The cache of the last block is stored: rounds of repeats over it share it.
+        """
+        for rows in self._spans(span):
+            if self._ready is None or self._ready[0] != rows:
+                self._ready = None
+                self._ready = rows, self.computed(self.encoded[rows])
+            yield rows, self._ready[1].outputs
+
+    def _spans(self, span: slice | None) -> list[slice]:
         first, last = (0, len(self.encoded)) if span is None else (span.start, span.stop)
         size = max(1000, _BLOCK_BYTES // max(1, self.engine.bytes_per_row()))
         starts = range(first - first % size, last, size)
         return [slice(max(first, start), min(start + size, last)) for start in starts]
 
-    def unchanged(self, rows: slice) -> Tensor:
-        """Return the unchanged outputs of one block's rows. Its cache is stored: rounds of repeats over it share it."""
-        if self._ready is None or self._ready[0] != rows:
-            self._ready = None
-            self._ready = rows, self.computed(self.encoded[rows])
-        return self._ready[1].outputs
-
-    def explained(self, span: slice | None = None, tell: Callable[[int], None] | None = None) -> Tensor:
-        """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite.
-
-        ``tell`` is told how many rows were computed, at the end: it is a small part of the work.
-        """
+    def explained(self, span: slice | None = None) -> Tensor:
+        """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
         with self.subject.open(), self.mode():
-            blocks = self.blocks(span)
-            if len(blocks) == 1:
-                outputs = self.unchanged(blocks[0])
+            spans = self._spans(span)
+            if len(spans) == 1:
+                ((_, outputs),) = self.blocks(span)
             elif self._small and span is None:
                 outputs = self.light(self.encoded).outputs
             else:
-                outputs = torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in blocks])
-        if tell is not None:
-            tell(len(outputs))
+                outputs = torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in spans])
         return finite(outputs)
 
     def light(self, encoded: Encoded) -> Block:
@@ -134,6 +131,7 @@ class Replacement:
         block, numbers = self._ready[1], np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
         channels: Booleans = np.asarray(play.mask.any(axis=1))
+        self.evaluations += len(repeats) * len(numbers) * len(play.mask)
         together = max(1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR)))
         for first in range(0, len(repeats), together):
             draws: list[tuple[Integers, Encoded]] = []

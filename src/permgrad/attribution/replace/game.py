@@ -8,10 +8,7 @@ Donors are counter-based, so that nothing depends on how the work is cut.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
-from operator import call
 from typing import Any
 
 import numpy as np
@@ -145,7 +142,6 @@ class Game:
         self.donors, self.shared = (donors, request.shared) if fixed is None else (request.count, True)
         self.engine = Replacement(request, fixed, *drawn) if request.subject.paths and not joint else None
         self.back_end: Replacement | Blend = self.engine or Blend(request, fixed, *drawn)
-        self.pairs = 0  # that were predicted so far
         self.moments: dict[str, PairMoments] = {}
         self.repeats = dict.fromkeys(request.space.names, 0)
         #: each row's class, of ``class_count`` (None: no classes)
@@ -153,12 +149,6 @@ class Game:
         self.class_count = 1
         #: mean losses of the constant predictor, and of the rows as they are
         self.loss_scale = self.model_loss = float("nan")
-
-    @property
-    def model_rows(self) -> int:
-        """Rows that were predicted."""
-        evaluations = self.back_end.evaluations
-        return self.pairs if evaluations is None else evaluations
 
     def play(
         self,
@@ -168,34 +158,17 @@ class Game:
         progress: Progress,
         span: slice | None = None,
     ) -> None:
-        """Play repeats over all rows, or those of a span, with one player after the other or in a few threads."""
-        plays, workers = list(plays), self.back_end.workers
-        with self.request.subject.open():
-            for rows in self.back_end.blocks(span):
-                with self.back_end.mode():
-                    unchanged = self.back_end.unchanged(rows)
-                    base = self.value(unchanged, rows, unchanged)
-
-                def some(pack: Sequence[Play], rows: slice = rows, base: Floats = base) -> None:
-                    with self.back_end.mode():
-                        effects = partial(self.effects, base, rows.start)
-                        for play, numbers, donors, found in self.back_end.answers(
-                            pack, repeats, rows, effects, base.shape[1]
-                        ):
-                            for name, of_name in zip(play.names, found, strict=True):
-                                collect(name, numbers, donors, of_name)
-                            progress.advance(len(numbers))
-
-                packs = self.back_end.packs(plays, len(repeats), rows)
-                if workers <= 1:
-                    for pack in packs:
-                        some(pack)
-                else:
-                    with ThreadPoolExecutor(workers) as pool:
-                        # Threads do not repeat warnings of the caller. A context is entered once, so each gets a copy.
-                        for _ in pool.map(call, [partial(copy_context().run, some, pack) for pack in packs]):
-                            pass
-                self.pairs += len(repeats) * (rows.stop - rows.start) * sum(len(play.mask) for play in plays)
+        """Play repeats over all rows, or those of a span, with one player after the other."""
+        plays, back_end = list(plays), self.back_end
+        with self.request.subject.open(), back_end.mode():
+            for rows, unchanged in back_end.blocks(span):
+                base = self.value(unchanged, rows, unchanged)
+                effects, width = partial(self.effects, base, rows.start), base.shape[1]
+                for pack in back_end.packs(plays, len(repeats), rows):
+                    for play, numbers, donors, found in back_end.answers(pack, repeats, rows, effects, width):
+                        for name, of_name in zip(play.names, found, strict=True):
+                            collect(name, numbers, donors, of_name)
+                        progress.advance(len(numbers))
 
     def effects(
         self, base: Floats, start: int, play: Play, outputs: Tensor, unchanged: Tensor, rows: Integers
@@ -248,7 +221,8 @@ def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, 
     pairs = len(plays.plays) * (expected_repeats(request.count) if request.automatic else request.n_repeats)
     with Progress((1 + pairs) * request.count, label, request.progress) as progress:
         progress.rows = request.count
-        outputs = game.back_end.explained(tell=progress.advance)
+        outputs = game.back_end.explained()
+        progress.advance(request.count)  # a small part of the work
         game.classes, game.class_count = receiver_classes(request, outputs)
         game.loss_scale = loss_scale(request)
         for number, steps in enumerate(rounds(request, plays, game, goals)):
@@ -259,7 +233,9 @@ def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, 
     if np.isfinite(game.loss_scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         game.model_loss = float(np.average(losses, weights=request.sample_weight))
-    effects = [moments.by_row() for moments in game.moments.values()]
+    # The first quantity's effect in each row, whatever its weight, and 0 in rows without one.
+    sums = [(moments.receiver_sum[0], moments.receiver_weight) for moments in game.moments.values()]
+    effects = [np.divide(one, weight, out=np.zeros_like(one), where=weight > 0) for one, weight in sums]
     tell_of_dependence(request, outputs, np.stack(effects) if effects else None)
     return game
 
@@ -353,8 +329,7 @@ def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Float
     spread = np.maximum(squares[:, played] / repeats - mean[:, played] ** 2, 0)
     std[:, played] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
     predictions = -minus(outputs, slice(0, request.count), outputs)
-    facts = {} if game.back_end.evaluations is None else {"model_rows": game.model_rows}
-    return mean, std, predictions, facts | plays.facts
+    return mean, std, predictions, {"model_rows": game.back_end.evaluations, **plays.facts}
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
@@ -385,7 +360,7 @@ def global_explanation(
         "loss_scale": game.loss_scale,
         **({"model_loss": game.model_loss} if np.isfinite(game.model_loss) else {}),
         "repeats": game.repeats,
-        "model_rows": game.model_rows,
+        "model_rows": game.back_end.evaluations,
         "classes_by": "y" if request.y is not None else "predicted class",
         **(drawn if game.sampler is None else game.sampler.facts()),
         **plays.facts,

@@ -105,11 +105,6 @@ class PairMoments:
         sums = [np.bincount(who, row[some], self.donors) for row in (*self.donor_sum, self.donor_weight)]
         return np.array(sums[:-1], dtype=np.float64), np.asarray(sums[-1], dtype=np.float64)
 
-    def by_row(self) -> Floats:
-        """Return the first quantity's effect in each row, whatever its weight, and 0 in rows without one."""
-        weight = self.receiver_weight
-        return np.divide(self.receiver_sum[0], weight, out=np.zeros_like(weight), where=weight > 0)
-
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""
         newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
@@ -175,18 +170,13 @@ class PairMoments:
         return mean, np.sqrt(variance) / total, effective
 
     def noise_of_draws(self, repeats: int) -> Floats:
-        """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``."""
-        return noise_of_draws(self.squares.sum(axis=0), self.receiver_sum, float(self.receiver_weight.sum()), repeats)
+        """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``.
 
-
-def noise_of_draws(squares: Floats, received: Floats, total: float, repeats: int) -> Floats:
-    """Return the variance of means over rows with ``repeats`` donors each that the choice of donors has.
-
-    ``squares`` are Σ (w h)² over pairs, ``received`` each row's Σ w h ``(quantities, rows)`` or the root of the sum of
-    their squares, ``total`` Σ w over pairs. In each row the effects of its donors vary about its own mean.
-    """
-    within = np.maximum(squares - (received**2).sum(axis=1) / repeats, 0.0) / max(repeats - 1, 1)
-    return within * repeats / total**2 if total > 0 else np.zeros_like(within)
+        It is that of the choice of ``repeats`` donors for each row, whose effects vary about the row's own mean.
+        """
+        total, received = float(self.receiver_weight.sum()), (self.receiver_sum**2).sum(axis=1)
+        within = np.maximum(self.squares.sum(axis=0) - received / repeats, 0.0) / max(repeats - 1, 1)
+        return within * repeats / total**2 if total > 0 else np.zeros_like(within)
 
 
 def row_scores(moments: PairMoments, group: int | None, *, by_unit: bool = False) -> Floats:

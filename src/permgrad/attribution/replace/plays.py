@@ -64,11 +64,7 @@ class Plays:
     plays: tuple[Play, ...]  # one for each player that owns a position, or one for all
     fixed: tuple[Tensor, ...] | None = None  # a row that replaces instead of donors, ``(1, *)`` per input
     facts: dict[str, Any] = field(default_factory=dict)  # for the explanation's ``meta``
-
-    @property
-    def joint(self) -> bool:
-        """Whether some players are replaced beside others that are not."""
-        return any(bool((play.mask != play.mask[:, :1]).any()) for play in self.plays)
+    joint: bool = False  # whether some players are replaced beside others that are not
 
     @property
     def coalitions(self) -> int:
@@ -142,7 +138,7 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
         elsewhere, alone = modality != modality[index], everyone == index
         mask = np.stack([alone, elsewhere, elsewhere | alone])[..., None]
         plays.append(Play(name, (name,), everyone, mask, combine, within=((), (), (1,))))
-    return Plays(("total", "others_replaced"), tuple(plays))
+    return Plays(("total", "others_replaced"), tuple(plays), joint=len(space) > 1)
 
 
 def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
@@ -174,7 +170,7 @@ def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
     )
     mask = np.repeat(coalitions[..., None], max(len(paths), 1), axis=2)
     play = Play("modalities", space.names, np.arange(count), mask, combine, steps=steps)
-    return Plays(("total", "alone", "last"), (play,))
+    return Plays(("total", "alone", "last"), (play,), joint=count > 1)
 
 
 def with_total(plays: Plays) -> Plays:

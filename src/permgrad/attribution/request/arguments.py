@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
-from permgrad.attribution.model import as_model
+from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.request import Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
@@ -73,6 +73,8 @@ class Arguments:
     random_state: Any = 0
     progress: Any = "auto"
     row_offset: int | None = None
+    #: what the players are: features, groups, a network's inputs, or raw columns where ``groups`` is empty
+    level: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Refuse arguments that fit no model, before anything is read."""
@@ -83,12 +85,14 @@ class Arguments:
         check_choice("scope", self.scope, ("auto", "global", "local"))
         check_choice("scale", self.scale, ("logit", "probability"))
         check_confidence(self.confidence)
-        if not self.automatic:
+        if not (isinstance(self.n_repeats, str) and self.n_repeats == "auto"):
             check_whole("n_repeats", self.n_repeats, "pass for example 10")
         if self.max_rows is not None:
             check_whole("max_rows", self.max_rows, "pass how many to explain")
         if self.groups is not None and not (isinstance(self.groups, str) and self.groups == "modality"):
             self._check_groups()
+        level = "modality" if isinstance(self.groups, str) else "group" if self.groups else "column"
+        object.__setattr__(self, "level", "feature" if self.groups is None else level)
 
     def _check_groups(self) -> None:
         groups = self.groups
@@ -98,20 +102,6 @@ class Arguments:
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
                 problem = f"Group {name!r} must be a list of features, got {shown(members)}"
                 raise InputError(problem, hint=f"Pass groups={{{name!r}: ['feature', …]}}.", code="PG001")
-
-    @property
-    def automatic(self) -> bool:
-        """Whether features get as many donors as pay, and not a given number."""
-        return isinstance(self.n_repeats, str) and self.n_repeats == "auto"
-
-    @property
-    def level(self) -> str:
-        """What the players are: features, groups, a network's inputs, or raw columns where ``groups`` is empty."""
-        if self.groups is None:
-            return "feature"
-        if isinstance(self.groups, str):
-            return "modality"
-        return "group" if self.groups else "column"
 
 
 @dataclass(frozen=True)
@@ -123,11 +113,16 @@ class EncodedBackground:
 
 
 # ---- the method's options -------------------------------------------------------------------------------------------
-def resolve_options(chosen: Method | None) -> dict[str, Any]:
-    """Return the method's options and settings, of which those that several methods share are checked here."""
+def resolve_method(chosen: Method | None, scope: Literal["auto", "global", "local"]) -> tuple[Scope, dict[str, Any]]:
+    """Return the scope, and the options and settings of the method, of which those that several share are checked here.
+
+    ``"auto"`` is the method's first scope, and global without a method.
+    """
     options = {} if chosen is None else chosen.settings()
+    if scope == "auto":
+        scope = "global" if chosen is None else chosen.scopes[0]
     if chosen is None or not hasattr(chosen, "inner"):  # options of another library
-        return options
+        return scope, options
     for name, default in getattr(chosen, "options", {}).items():
         if isinstance(default, bool):
             check_flag(name, options[name])
@@ -142,7 +137,7 @@ def resolve_options(chosen: Method | None) -> dict[str, Any]:
         options["tolerance"] = None
     if "incremental" in options and options["tolerance"] is not None:
         check_number("tolerance", options["tolerance"], "pass for example 0.01, or None")
-    return options
+    return scope, options
 
 
 def _check_pairs(pairs: Any, order: int) -> None:
@@ -152,13 +147,6 @@ def _check_pairs(pairs: Any, order: int) -> None:
     if order != 2 and not (order > 2 and pairs == "all"):
         problem = f"pairs={pairs!r} needs order=2, got order={order}"
         raise InputError(problem, hint="Pass order=2, or leave pairs out.", code="PG006")
-
-
-def resolve_scope(chosen: Method | None, scope: Literal["auto", "global", "local"]) -> Scope:
-    """Return the scope. ``"auto"`` is the method's first, and global without a method."""
-    if scope != "auto":
-        return scope
-    return "global" if chosen is None else chosen.scopes[0]
 
 
 def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> None:
@@ -226,7 +214,7 @@ def resolve_loss(outputs: OutputForm, loss: Any, place: OutputForm | None = None
     """
     if place is not None and not callable(loss):
         return read_loss(loss_of_places(place, resolve_loss(place, loss)))
-    read, usual = read_loss(loss), read_loss(outputs.usual_loss)
+    read, usual = read_loss(loss), read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss)
     name = "quantile"
     if not isinstance(read, OtherLoss):
         if read not in ("auto", *losses):
@@ -259,10 +247,13 @@ def _unknown_loss(name: str) -> InputError:
     return unknown("loss", name, ("auto", *losses))
 
 
-def task_of_loss(loss: Any) -> str | None:
-    """Return the task that a loss implies, or None."""
-    read = read_loss(loss)
-    return TELLING.get(read) if isinstance(read, str) else None if read.returned else "regression"
+def said_of_outputs(model: Model, loss: Any = "auto") -> dict[str, Any]:
+    """Return what is said about the outputs, by the model or by the task that a loss implies."""
+    task: str | None = model.task
+    if task is None:
+        read = read_loss(loss)
+        task = TELLING.get(read) if isinstance(read, str) else None if read.returned else "regression"
+    return {"returns": model.returns, "task": task, "class_names": model.class_names}
 
 
 def read_y(

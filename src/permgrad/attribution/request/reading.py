@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.model import said_of_outputs
 from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.request.arguments import (
@@ -21,12 +20,11 @@ from permgrad.attribution.request.arguments import (
     check_conditional,
     read_y,
     resolve_loss,
-    resolve_options,
+    resolve_method,
     resolve_positive,
-    resolve_scope,
     resolve_targets,
     row_target_of,
-    task_of_loss,
+    said_of_outputs,
 )
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.related import read_units, with_columns
@@ -66,7 +64,7 @@ def build_request(
     related = arguments.row_groups is not None or arguments.row_time is not None
     if related:
         arguments = with_columns(arguments)
-    scope, options = resolve_scope(chosen, arguments.scope), resolve_options(chosen)
+    scope, options = resolve_method(chosen, arguments.scope)
     said = said_of(arguments, scope, options, by)
     refuse_apart(chosen, name, said)
     rows = _READERS[kind_of_model(arguments.model.model)](arguments, scope, options)
@@ -97,6 +95,8 @@ def build_request(
             return build_request(replace(arguments, scope="local"), chosen, name, decided=decided)
         refuse_apart(chosen, name, said | {"row target": "a target for each row"})
         rows |= {"targets": (0,), **each_row_by_itself(rows, row_target, classes, arguments.scale)}
+    automatic = isinstance(arguments.n_repeats, str)
+    read_by_scorers = scored or chosen is None  # which ``missing_modalities`` has besides
     return Request(
         **{"targets": targets, **rows},
         scope=scope,
@@ -104,15 +104,15 @@ def build_request(
         row_offset=arguments.row_offset or 0,
         y=y,
         classes=None if classes is y else classes,
-        labels=None if classes is None else subject.outputs.labels_in(arguments.y, classes),
+        labels=subject.outputs.labels_in(arguments.y, classes) if read_by_scorers and classes is not None else None,
         positive=positive,
         positive_by_y=asked is None and classes is not None and subject.background_classes is None,
         loss=loss,
         sample_weight=None if weight is None else check_weights(weight, count),
         units=read_units(arguments, count) if related else None,
         confidence=float(arguments.confidence),
-        n_repeats=REPEATS if arguments.automatic else int(arguments.n_repeats),
-        automatic=arguments.automatic,
+        n_repeats=REPEATS if automatic else int(arguments.n_repeats),
+        automatic=automatic,
         seed=resolve_seed(arguments.random_state),
         batch_size=arguments.model.batch_size,
         sampling=options.get("sampling", "marginal"),
@@ -181,8 +181,7 @@ def _read_network(arguments: Arguments, scope: Scope, options: Mapping[str, Any]
 def _network_subject(arguments: Arguments, given: Any) -> tuple[NetworkSubject, bool]:
     """Return the network with its rows, and whether an earlier call of the same ``Model`` found out how it is read."""
     model, y = arguments.model, arguments.y
-    outputs = {"head": model.head, **said_of_outputs(model)}
-    outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
+    outputs = {"head": model.head, **said_of_outputs(model, arguments.loss)}
     weight = next(iter(model.model.parameters()), None)
     key = ("network", y is None, outputs["task"], *(() if weight is None else (weight.dtype, weight.device)))
     if key in model.found and (again := model.found[key].with_rows(given)) is not None:
@@ -208,8 +207,17 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
 
     The players of a model of another library with an encoder of permgrad are raw columns.
     """
-    encoded = hasattr(arguments.model.model, "of_encoded")
-    subject = _predictor_subject(arguments, encoded=encoded)
+    model = arguments.model
+    encoded = hasattr(model.model, "of_encoded")
+    # How a model is read is found out once for each ``Model``.
+    told = said_of_outputs(model, "auto" if encoded else arguments.loss)
+    key = ("predictor", arguments.y is None, told["task"])
+    known = model.found.get(key)
+    subject: Any = None if known is None else known.with_rows(arguments.X)
+    if subject is None:
+        kind = EncodedPredictor if encoded else PredictorSubject
+        subject = kind(model.model, arguments.X, arguments.y, **told, batch_size=model.batch_size)
+        model.found[key] = subject.to_send()
     if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
         problem = "The scores of a ranker are not on the scale of y, so there is no default loss"
         raise InputError(problem, hint="Leave y out, or pass loss= a function (outputs, y) -> (rows,).", code="PG036")
@@ -240,20 +248,6 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
         "background_kind": "rows explained" if arguments.background is None else "given",
         "raw": subject.table(arguments.X) if encoded else subject.form.frame(subject.inputs[0]),
     }
-
-
-def _predictor_subject(arguments: Arguments, *, encoded: bool) -> Any:
-    """Return the predictor with its rows. How it is read is found out once for each ``Model``."""
-    model, X, y = arguments.model, arguments.X, arguments.y
-    outputs: dict[str, Any] = {**said_of_outputs(model), "batch_size": model.batch_size}
-    if not encoded:
-        outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
-    key = ("predictor", y is None, outputs["task"])
-    if key in model.found and (again := model.found[key].with_rows(X)) is not None:
-        return again
-    subject = (EncodedPredictor if encoded else PredictorSubject)(model.model, X, y, **outputs)
-    model.found[key] = subject.to_send()
-    return subject
 
 
 # ---- a fitted estimator ----------------------------------------------------------------------------------------------

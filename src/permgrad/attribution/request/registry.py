@@ -85,7 +85,7 @@ class PlayedMethod(Configured):
     """Methods that play games with donors. ``incremental=False`` is the dense reference."""
 
     takes: ClassVar[frozenset[str]] = GAME
-    inner: ClassVar[Mapping[str, Any]] = {"incremental": True, "workers": 1, "tolerance": None}
+    inner: ClassVar[Mapping[str, Any]] = {"incremental": True, "tolerance": None}
 
 
 class PairedMethod(PlayedMethod):

@@ -20,7 +20,7 @@ from permgrad.base.checks import check_rows
 from permgrad.base.dependence import Dependence, alike_within, in_blocks, is_clock, neighbours_alike, repeated_rows
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
 from permgrad.base.late import is_frame, pd
-from permgrad.models.undisturbed import seeded
+from permgrad.base.random import seeded
 
 #: Rows on which a model is tried without a column.
 _TRIED = 8
@@ -133,13 +133,14 @@ def signs_of_dependence(request: Request, outputs: Tensor | None, scores: Floats
         table = np.column_stack([tensor.detach().cpu().double().numpy() for tensor in tables])
         some = np.linspace(0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)).astype(np.int64)
         columns = table[:, some]
-    if outputs is None or request.y is None:
-        return "" if columns is None else _repeats(columns)
+    truth = guess = np.zeros((request.count, 0))
+    if outputs is not None and request.y is not None:
+        truth = np.asarray(request.y)
+        guess = np.asarray(request.subject.outputs.predicted(outputs), dtype=np.float64)
     # Rows without weight have no part in any interval.
     kept = slice(None) if request.sample_weight is None else np.flatnonzero(request.sample_weight)
-    guess = np.asarray(request.subject.outputs.predicted(outputs), dtype=np.float64)
     columns, scores = columns if columns is None else columns[kept], scores if scores is None else scores[:, kept]
-    return signs(columns, np.asarray(request.y)[kept], guess[kept], scores)
+    return signs(columns, truth[kept], guess[kept], scores)
 
 
 def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> None:
@@ -155,8 +156,8 @@ def signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | N
     """
     table = truth.reshape(len(truth), -1)
     targets, table = table, table if columns is None else np.column_stack([columns, table])
-    if repeats := _repeats(table):
-        return repeats
+    if len(table) <= _MOST_ROWS and (count := repeated_rows(table)):
+        return f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row"
     sorted_by = [] if columns is None else list(filter(in_blocks, columns.T))
     if any(map(in_blocks, targets.T)) or not all(map(is_clock, sorted_by)):
         return ""
@@ -177,10 +178,3 @@ def signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | N
         if (found := alike_within(column, errors, columns.shape[1])) is not None:
             return f"Errors of rows with one value of a column are alike (correlation {found:.2f})"
     return ""
-
-
-def _repeats(table: Array) -> str:
-    count = repeated_rows(table) if len(table) <= _MOST_ROWS else 0
-    return (
-        f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row" if count else ""
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from permgrad.attribution.subject.soundness import LARGEST
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import Fault, listed, refusing, warn_user
+from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
@@ -242,8 +242,7 @@ def _why_zero(explanation: Explanation, request: Request) -> str:
     return "They do not change the output. Check that the model is meant to ignore them."
 
 
-@refusing
-def _refuse_nonsense(explanation: Explanation, request: Request) -> Iterator[Fault]:
+def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     """Refuse rows with NaN or infinite predictions or slopes."""
 
     def broken(fine: Booleans) -> Indexes:
@@ -256,10 +255,10 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> Iterator[Fau
             f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(rows):,} of {len(values):,} rows "
             f"(first: row {rows[0]})"
         )
-        yield problem, "Check those rows.", "PG040"
+        raise InputError(problem, hint="Check those rows.", code="PG040")
     if base is not None and not np.isfinite(base).all():
         problem = "The model predicts NaN or infinity for the background"
-        yield problem, "Check the rows of background= or baseline=.", "PG040"
+        raise InputError(problem, hint="Check the rows of background= or baseline=.", code="PG040")
     rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
     if len(rows):
         missing = not all(bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs)
@@ -269,7 +268,7 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> Iterator[Fau
             f"{explanation.method} needs finite gradients, but {len(rows):,} of {len(values):,} rows have NaN or "
             f"infinite ones, for example because {cause}"
         )
-        yield problem, f"{advice}, or choose method='shapley' or 'permutation'.", "PG040"
+        raise InputError(problem, hint=f"{advice}, or choose method='shapley' or 'permutation'.", code="PG040")
 
 
 #: Rows that a digest reads, evenly over all of them, and rows that are read at once.

@@ -99,16 +99,16 @@ def _estimator(model: Any) -> PredictCall:
     classes = model.classes_ if hasattr(model, "classes_") else _unnamed_labels(model)
     several = _are_several(classes)
     labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
-    if labels and _returns_scores(model):
-        function, decides = (partial(model.predict, prediction_type=kind) for kind in ("Probability", "Class"))
-        one_of = objective_of(model)[0] in _ONE_OF
-        return PredictCall(function, "classification", "probabilities", labels, labels=decides, one_of=one_of)
     # skorch's regressors inherit the probabilities of its classifiers.
     if hasattr(model, "predict_proba") and not _is(model, "regressor"):
         task, objective = "multilabel" if several else "classification", objective_of(trained(model))[0]
         hinge, one_of = objective == "binary:hinge", objective in _ONE_OF
         predict = model.predict if hinge else model.predict_proba
         return PredictCall(predict, task, "probabilities", labels, hinge, labels=model.predict, one_of=one_of)
+    if labels and _returns_scores(model):
+        function, decides = (partial(model.predict, prediction_type=kind) for kind in ("Probability", "Class"))
+        one_of = objective_of(model)[0] in _ONE_OF
+        return PredictCall(function, "classification", "probabilities", labels, labels=decides, one_of=one_of)
     if labels or several:
         return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True, labels=model.predict)
     return _of_numbers(model)

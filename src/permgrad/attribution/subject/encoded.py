@@ -126,6 +126,7 @@ class HybridSubject(EncodedSubject):
         self.module: HybridNetwork = model.module_
         self.preprocessor = model.preprocessor_
         self.paths = tuple(self.module.paths)
+        self.makes_images = "image" in self.paths
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
         self.background_classes = model.background_target_
         labels = np.asarray(model.classes_) if is_classifier(model) else None

@@ -74,6 +74,7 @@ class InnerSubject(NetworkSubject):
         self.form, self.outputs, self.place, self.words = outer.form, outer.outputs, outer.place, outer.words
         self.head, self.picked, self.by_place = outer.head, outer.picked, outer.by_place
         self.in_pairs, self.moved, self.rewrites = outer.in_pairs, outer.moved, outer.rewrites
+        self.makes_images = outer.makes_images
         self.noted, self.input_names = outer.noted, outer.input_names
         self._width, self._largest_batch = outer._width, outer._largest_batch  # noqa: SLF001 — its own class
         self._readings = None

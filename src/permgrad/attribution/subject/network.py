@@ -149,6 +149,8 @@ class NetworkSubject(Subject):
         self._most_rows: int | None = None
         self.rewrites = False
         self._readings: dict[int, str] | None = None
+        convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        self.makes_images = any(isinstance(part, convolutions) for part in self.module.modules())
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
         self.noted: dict[str, Any] = {}  # what was found out about the inputs, for ``meta``
         probe = self._probe_forms(forms, tensors)
@@ -483,11 +485,6 @@ class NetworkSubject(Subject):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the folded network out of copies: it is made again on first use."""
         return {**self.__dict__, "_folded": None, "_looked": False}
-
-    @property
-    def makes_images(self) -> bool:
-        """Whether a layer convolves: a network may draw or reshape a table into an image inside."""
-        return any(isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for part in self.module.modules())
 
     def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> BranchCut | None:
         """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""

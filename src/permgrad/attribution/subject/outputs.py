@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from permgrad.attribution.subject.heads import MASKS
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
-from permgrad.base.errors import Fault, InputError, by_count, counted, refusing, shown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.late import is_frame
-from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
+from permgrad.models.losses import OtherLoss, find_loss, of_output
 
 Task = Literal["classification", "regression", "multilabel"]
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
@@ -49,12 +49,7 @@ class OutputForm:
     target_scale: float = 1.0
     of_labels: bool = False  # whether they are labels without probabilities, 0 or 1 for each class
     both: bool = False  # whether the model returns two columns of probabilities, of which the second is explained
-    loss: Any = None  # the model's own default loss (None: that of the task)
-
-    @property
-    def usual_loss(self) -> Any:
-        """The default loss, as ``loss=`` takes it."""
-        return FITS[self.task][0] if self.loss is None else self.loss
+    loss: Any = None  # the model's own default loss, as ``loss=`` takes it (None: that of the task)
 
     @property
     def single(self) -> bool:
@@ -64,7 +59,7 @@ class OutputForm:
     def logits(self, outputs: Tensor) -> Tensor:
         """Return scores whose softmax (one column: sigmoid) gives the probabilities (differentiable)."""
         if self.kind in ("probabilities", "log_probabilities"):
-            self._check(outputs)
+            _check_kind(outputs, self.kind, later=True, inferred=self.by_values)
         tiny = torch.finfo(outputs.dtype).tiny
         if self.kind == "log_probabilities" and self.single:
             # log p − log(1 − p), with 1 − p without cancellation, also where p is all but 1.
@@ -87,7 +82,7 @@ class OutputForm:
     def own_probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probabilities of the network's own columns, ``(b, K)``. Raises the errors of ``logits``."""
         if self.kind in ("probabilities", "log_probabilities"):
-            self._check(outputs)
+            _check_kind(outputs, self.kind, later=True, inferred=self.by_values)
         if self.kind == "probabilities":
             return outputs
         if self.kind == "log_probabilities" and self.single:
@@ -164,13 +159,6 @@ class OutputForm:
         if self.count == 1:
             return torch.cat([torch.nn.functional.logsigmoid(-logits), torch.nn.functional.logsigmoid(logits)], dim=1)
         return torch.log_softmax(logits, dim=1)
-
-    def _check(self, outputs: Tensor) -> None:
-        """Refuse outputs of later rows that contradict the kind inferred from the first rows."""
-        if len(outputs):
-            # Methods that watch every function of torch must not take this for a part of the network.
-            with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
-                _check_kind(outputs.detach(), self.kind, _ROUNDING, inferred=self.by_values)
 
     def sum_is_constant(self, output: str) -> bool:
         """Return whether outputs of every row have the same sum: probabilities, or both sides of a single logit.
@@ -369,7 +357,7 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         hint = "Pass returns='logits' or 'probabilities' to pg.Model, or task='regression'"
         raise InputError(problem, hint=hint, code="PG006")
     chosen: Any = _infer_kind(outputs) if kind is None else kind
-    _check_kind(outputs, chosen, _tolerance(outputs))
+    _check_kind(outputs, chosen)
     names = _names_of_classes(max(count, 2), class_names)
     shown = names if count > 1 else names[1:]
     by_values = kind is None
@@ -387,7 +375,7 @@ def _labels(outputs: Tensor, y: Any, kind: str | None, class_names: Any) -> tupl
         raise InputError(problem, hint="Pass another task", code="PG006")
     within = bool(((outputs >= -_tolerance(outputs)) & (outputs <= 1 + _tolerance(outputs))).all())
     chosen: Any = ("probabilities" if within else "logits") if kind is None else kind
-    _check_kind(outputs, chosen, _tolerance(outputs))
+    _check_kind(outputs, chosen)
     columns = class_names if class_names is not None else tuple(getattr(y, "columns", ()))
     return chosen, _names_of_classes(count, columns if len(columns) == count or class_names is not None else None)
 
@@ -468,17 +456,24 @@ def _tolerance(outputs: Tensor) -> float:
     return _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
 
 
-@refusing
-def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool = False) -> Iterator[Fault]:
-    """Refuse outputs that cannot be probabilities or their logarithms. NaN is checked elsewhere."""
-    low, high = torch.stack(outputs.aminmax()).tolist()
+def _check_kind(outputs: Tensor, kind: str, *, later: bool = False, inferred: bool = False) -> None:
+    """Refuse outputs that cannot be probabilities or their logarithms. NaN is checked elsewhere.
+
+    ``later``: rows after the first, whose kind may be ``inferred`` from these.
+    """
+    if not len(outputs):
+        return
+    # Methods that watch every function of torch must not take this for a part of the network.
+    with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
+        low, high = torch.stack(outputs.detach().aminmax()).tolist()
+    tolerance = _ROUNDING if later else _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
     but = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
         problem = f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}"
-        yield problem, "Pass returns='logits' to pg.Model", "PG032"
+        raise InputError(problem, hint="Pass returns='logits' to pg.Model", code="PG032")
     if kind == "log_probabilities" and high > max(tolerance, 1e-3):
         problem = f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}"
-        yield problem, "Pass returns='logits' to pg.Model", "PG032"
+        raise InputError(problem, hint="Pass returns='logits' to pg.Model", code="PG032")
 
 
 #: What outputs of one and the same row may differ by, as a share of their size: batches of other sizes round otherwise,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -28,10 +28,10 @@ from permgrad.attribution.subject.soundness import PREDICTOR, check_row_independ
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import as_numbers
-from permgrad.base.errors import Fault, InputError, error_in_words, listed, refusing, turned, warn_user
+from permgrad.base.errors import InputError, error_in_words, listed, turned, warn_user
 from permgrad.base.late import pd
+from permgrad.base.random import seeded
 from permgrad.models.devices import on_users_device
-from permgrad.models.undisturbed import seeded
 
 _PROBE_ROWS = 256
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
@@ -94,14 +94,22 @@ class PredictorSubject(Subject):
         if call.guessed and y is not None and not (task or kind):
             call = _with_logits(call, outputs, y)
         if task is None:
-            # Probabilities may belong to several labels.
+            # Probabilities may belong to several labels: y says so, or they add up to no 1.
             several = call.task == "classification" and call.kind == "probabilities" and not call.one_of
-            task = "multilabel" if several and _has_labels(outputs, y) else call.task
+            several = several and outputs.shape[1] > 1 and (y is None or as_target(y).ndim > 1)
+            apart = (outputs.sum(dim=1) - 1).abs() > _ADD_UP
+            task = "multilabel" if several and (is_multilabel(y) or bool(apart.any())) else call.task
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and task != "multilabel" else class_names
         if len(self.columns) > 1:
             names = self._named_columns(y, names)
-        self._refuse(kind, asked, class_names)
+        if class_names is None and call.classes is not None and len(call.classes) == 1:
+            problem = f"The model learned from rows of one class only, {str(call.classes[0])!r}, and always predicts it"
+            hint = "Fit it on rows of several classes: are the training rows sorted by class?"
+            raise InputError(problem, hint=hint, code="PG031")
+        if asked == "regression" and kind is None and self.call.kind is not None:
+            problem = f"task='regression' does not suit a classifier, whose outputs are {self.call.kind}"
+            raise InputError(problem, hint="Leave task out", code="PG006")
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task, class_names=names)
         if form.task == "regression" and len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns"):
             form = replace(form, output_names=self.columns)
@@ -123,18 +131,6 @@ class PredictorSubject(Subject):
             both=self.column is not None,
             loss=own,
         )
-
-    @refusing
-    def _refuse(self, kind: str | None, task: str | None, class_names: Any) -> Iterator[Fault]:
-        """Refuse a classifier that learned one class, and one that is called a regression."""
-        call = self.call
-        if class_names is None and call.classes is not None and len(call.classes) == 1:
-            problem = f"The model learned from rows of one class only, {str(call.classes[0])!r}, and always predicts it"
-            hint = "Fit it on rows of several classes: are the training rows sorted by class?"
-            yield problem, hint, "PG031"
-        if task == "regression" and kind is None and call.kind is not None:
-            problem = f"task='regression' does not suit a classifier, whose outputs are {call.kind}"
-            yield problem, "Leave task out", "PG006"
 
     def _named_columns(self, y: Any, names: Any) -> Any:
         """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
@@ -256,9 +252,8 @@ class PredictorSubject(Subject):
         raise InputError(problem, hint=hint, code="PG034")
 
     # ---- predicting --------------------------------------------------------------------------------------------------
-    def open(self) -> Any:
-        """Seed every generator that a predictor may draw from, and restore all of them afterwards."""
-        return seeded()
+    #: seeds every generator that a predictor may draw from, and restores all of them afterwards
+    open = staticmethod(seeded)
 
     def forward(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Tensor:
         """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed."""
@@ -267,7 +262,24 @@ class PredictorSubject(Subject):
             table = self.form.write(tensors[0])
             with on_users_device():
                 returned = self.call.function(table if names is None else self.form.library.rename(table, names))
-        numbers = self._as_numbers(returned, rows)
+        returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
+        if self.width is None:
+            own = getattr(returned, "column_names", getattr(returned, "columns", None))  # of a frame
+            self.columns = () if own is None else tuple(map(str, own))
+        values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
+        if self.call.one_hot and values.size == rows:
+            values = self._one_hot(values.reshape(-1))
+        elif values.dtype.kind not in "fiub":
+            hint = "Pass its predict_proba, or a function that returns a probability for each class"
+            values = as_numbers("What the predictor returns", values, hint, "PG032")
+        wide = values.reshape(len(values), -1) if values.ndim and len(values) == rows else values
+        if wide.ndim != 2 or values.ndim > 2 or wide.shape[1] == 0:
+            problem = (
+                f"The predictor must return one row of numbers for each of the {rows} rows, got the shape "
+                f"{values.shape}"
+            )
+            raise InputError(problem, hint="Return (rows,) or (rows, outputs)", code="PG032")
+        numbers = np.array(wide, dtype=np.float64)
         if self.width is not None and numbers.shape[1] != self.width:
             problem = f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before"
             raise InputError(problem, hint="Return as many numbers for every table", code="PG032")
@@ -285,27 +297,6 @@ class PredictorSubject(Subject):
             if fitted and fitted != self.form.names:
                 hint = f"It was fitted on the columns {listed(fitted, show=repr)}, in this order."
         return InputError(f"Your model refused the rows: {error_in_words(error)}", remedy_of(error, hint), "PG032")
-
-    def _as_numbers(self, returned: Any, rows: int) -> Floats:
-        """Return what the predictor returned as numbers ``(rows, K)``, or refuse it."""
-        returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
-        if self.width is None:
-            names = getattr(returned, "column_names", getattr(returned, "columns", None))  # of a frame
-            self.columns = () if names is None else tuple(map(str, names))
-        values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
-        if self.call.one_hot and values.size == rows:
-            return self._one_hot(values.reshape(-1))
-        if values.dtype.kind not in "fiub":
-            hint = "Pass its predict_proba, or a function that returns a probability for each class"
-            values = as_numbers("What the predictor returns", values, hint, "PG032")
-        wide = values.reshape(len(values), -1) if values.ndim and len(values) == rows else values
-        if wide.ndim != 2 or values.ndim > 2 or wide.shape[1] == 0:
-            problem = (
-                f"The predictor must return one row of numbers for each of the {rows} rows, got the shape "
-                f"{values.shape}"
-            )
-            raise InputError(problem, hint="Return (rows,) or (rows, outputs)", code="PG032")
-        return np.array(wide, dtype=np.float64)
 
     def _one_hot(self, labels: Array) -> Floats:
         """Return 1 for the class of each label ``(rows, classes)``, which is found by its name."""
@@ -343,14 +334,6 @@ def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
     scores = outputs[:, 0].numpy()
     errors = [np.mean((truth.reshape(len(truth), -1)[:, 0] - guess) ** 2) for guess in (scores, expit(scores))]
     return replace(call, task="classification", kind="logits") if errors[1] < errors[0] else call
-
-
-def _has_labels(probabilities: Tensor, y: Any) -> bool:
-    """Return whether a row may have several classes, by y, else by probabilities ``(rows, K)`` that add up to no 1."""
-    if probabilities.shape[1] < 2 or (y is not None and as_target(y).ndim == 1):
-        return False
-    sums = probabilities.sum(dim=1)
-    return is_multilabel(y) or bool(((sums - 1).abs() > _ADD_UP).any())
 
 
 def _of_labels(returned: list[Any], rows: int) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.subject.tracing import name_of, tensors_in
-from permgrad.models.undisturbed import seeded
+from permgrad.base.random import seeded
 
 _RECURRENT = frozenset(f"{name}{cell}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 _MIXING = frozenset({

@@ -47,6 +47,7 @@ class Subject:
     background_classes: Array | None = None  # class of each training row that the model keeps
     standardised: bool = False  # whether outputs are around 1, so that their rounding need not be measured
     table_batch: int = 1024  # rows of a table that are predicted fastest together
+    makes_images: bool = False  # whether a network draws or convolves rows inside, so that a batch needs more memory
     plays_together: bool = False  # whether replacements of several features go through it in one call
     moved: float | None = None  # how far outputs moved in other batches, where that was looked at
     travels: bool = False  # whether the subject itself can be sent to another process
@@ -134,11 +135,6 @@ class Subject:
     def most_rows(self) -> int:
         """Return how many rows may go through the network together, so that activations stay within bounds."""
         return ANY_ROWS
-
-    @property
-    def makes_images(self) -> bool:
-        """Whether the network draws or convolves rows of a table inside, so that a batch needs more memory."""
-        return "image" in self.paths
 
     def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> BranchCut | None:  # noqa: ARG002
         """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""

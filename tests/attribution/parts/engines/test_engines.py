@@ -422,6 +422,6 @@ def test_local_named_as_engine_is_no_engine_at_all(
     regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
 ) -> None:
     alone = explain(regressor, table[:300], target[:300], {})
-    named = explain(regressor, table[:300], target[:300], {}, engine="local", workers=2)
+    named = explain(regressor, table[:300], target[:300], {}, engine="local")
     assert np.array_equal(alone.values, named.values)
     assert "engine" not in named.meta

@@ -114,7 +114,6 @@ class Shapley(Configured):
     #: orders, so that two rows differ less by chance. Balanced designs are then not used.
     inner: ClassVar[Mapping[str, Any]] = {
         "exact": None, "min_permutations": None, "game": "prediction", "same_orders": False, "incremental": True,
-        "workers": 1,
     }  # fmt: skip
 
     def __call__(self, request: Request) -> Explanation:

@@ -157,7 +157,7 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> G
                 part = unpacked(arrays)
                 part.units = request.units
                 moments[name] = moments[name].merge(part) if name in moments else part
-    game.pairs = sum(game.repeats.values()) * request.count * plays.coalitions
+    game.back_end.evaluations = sum(game.repeats.values()) * request.count * plays.coalitions
     return game
 
 
