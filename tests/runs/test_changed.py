@@ -110,9 +110,9 @@ def test_two_models_on_the_same_rows_are_paired(place):
 
 
 def refused(place, name, *options, **changed):
-    table(1)[: changed.pop("rows", 3000)].assign(**changed).to_csv(place / f"{name}.csv", index=False)
+    table(1)[: changed.pop("rows", 300)].assign(**changed).to_csv(place / f"{name}.csv", index=False)
     target = () if "--target" in options else ("--target", "end")
-    call("run", place / f"{name}.csv", "--preset", "fast", *target, *options, "--out", place / name)
+    call("run", place / f"{name}.csv", "--model", "lightgbm", *target, *options, "--out", place / name)
     page = (place / name / "report.html").read_bytes()
     said = call_refused("report", place / name, "--against", place / "old")
     assert (place / name / "report.html").read_bytes() == page
@@ -130,9 +130,9 @@ def call_refused(*words):
 
 
 def test_runs_of_another_kind_are_refused(place):
-    assert "has 'debt'" in refused(place, "more", "--drop", "person", debt=np.arange(3000.0) % 7)
+    assert "has 'debt'" in refused(place, "more", "--drop", "person", debt=np.arange(300.0) % 7)
     assert "has 'noise'" in refused(place, "fewer", "--drop", "noise", "--drop", "person")
-    three = np.resize(["bad", "good", "open"], 3000)
+    three = np.resize(["bad", "good", "open"], 300)
     assert "The runs have other classes: only" in refused(place, "three", "--drop", "person", end=three)
     assert "another target" in refused(place, "target", "--target", "noise", "--drop", "person")
     assert "is the run itself" in call_refused("report", place / "old", "--against", place / "old")
