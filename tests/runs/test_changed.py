@@ -13,9 +13,10 @@ from browsing import needs_browser, visit
 from tests.runs.test_commands import call
 
 MODEL = ("--model", "lightgbm", "--target", "end")
+ROWS = 1800
 
 
-def table(seed: int, slope: float = 1.0, rows: int = 3000) -> pd.DataFrame:
+def table(seed: int, slope: float = 1.0, rows: int = ROWS) -> pd.DataFrame:
     """Return rows, three of each person. ``slope``: what age means."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows // 3, 3)).repeat(3, axis=0)
@@ -155,7 +156,7 @@ def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was
     call("run", tmp_path / "old.csv", *options, tmp_path / "grown")
     found = json.loads(call("report", tmp_path / "grown", "--against", place / "old", "--json"))
     tested, new = (set(pd.read_csv(run / "predictions.csv")["row"]) for run in (place / "old", tmp_path / "grown"))
-    assert found["changes"]["copies"] == len({row for row in new if row < 3000} - tested) > 100
+    assert found["changes"]["copies"] == len({row for row in new if row < ROWS} - tested) > 100
     assert "that it may have been trained on" in (tmp_path / "grown" / "report.html").read_text()
     grown.head(100).to_csv(tmp_path / "old.csv", index=False)
     call("run", place / "new.csv", *options, tmp_path / "later")
