@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 
 import pytest
 import typer.testing
+from _pytest.doctest import DoctestModule
 
 # The parser of the command line is the same in each call, and to make it takes longer than most refusals.
 typer.testing._get_command = cache(typer.testing._get_command)
 
 # It registers a device with torch as soon as it is imported: a script, for processes of its own.
 collect_ignore = ["shared/on_pretended.py"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[object], list[object]]:
+    """Look for examples in the library alone: to look through the tests, which have none, takes a second."""
+    return [one for one in (yield) if not isinstance(one, DoctestModule)]
 
 
 @pytest.fixture

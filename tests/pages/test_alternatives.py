@@ -19,7 +19,7 @@ from permgrad.assess.sections.what_if import rows_of
 from permgrad.pages import whatif
 
 pytestmark = [needs_browser, pytest.mark.usefixtures("undrawn_file")]
-LISTED, ASKED = 100, 4
+LISTED, ASKED = 60, 3
 
 SEARCH = """
 const model = WhatIf.loaded(Page.data("rows").whatIf);

@@ -315,3 +315,15 @@ def test_what_is_printed_is_light():
     page = render_page(title="t", kind="test", headline="h")
     assert "color-scheme: only light" in page.partition("@media print")[2]
     assert "@media screen and (prefers-color-scheme:dark){:root{" in page, "dark colours are those of screens"
+
+
+@needs_browser
+def test_what_a_page_says_and_asks_for_would_be_seen(tmp_path):
+    """Of the one browser that opens pages with a script, and without what the page before it left."""
+    loud = "<img src=http://127.0.0.1:9/img><script>console.log('said'); localStorage.setItem('own', 1)</script>"
+    seen = visit(f"<!doctype html><body>{loud}</body>", tmp_path, "return 1;")
+    assert seen.requests == ["http://127.0.0.1:9/img"]
+    assert any("said" in line for line in seen.said)
+    assert visit("<!doctype html><body></body>", tmp_path, "return localStorage.getItem('own');").quiet() is None
+    with pytest.raises(AssertionError, match="nowhere is not defined"):
+        visit("<!doctype html><body></body>", tmp_path, "return nowhere.at;")

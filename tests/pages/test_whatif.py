@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import data_of, needs_browser, page_of_rows, visit
+from browsing import data_of, needs_browser, page_of_rows, visit, written
 from verification import verify_what_if as what_if_check
 
 import permgrad as pg
@@ -27,6 +28,12 @@ from permgrad.pages import report, whatif
 from permgrad.pages.tabs import rows
 
 pytestmark = pytest.mark.usefixtures("undrawn_file")
+
+
+@pytest.fixture(autouse=True)
+def _in_the_one_browser(monkeypatch):
+    if hasattr(os, "fork"):
+        monkeypatch.setattr(what_if_check, "browse", written)
 
 
 @pytest.fixture(name="fitted", scope="module")

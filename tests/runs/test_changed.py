@@ -13,9 +13,10 @@ from browsing import needs_browser, visit
 from tests.runs.test_commands import call
 
 MODEL = ("--model", "lightgbm", "--target", "end")
+ROWS = 1800
 
 
-def table(seed: int, slope: float = 1.0, rows: int = 3000) -> pd.DataFrame:
+def table(seed: int, slope: float = 1.0, rows: int = ROWS) -> pd.DataFrame:
     """Return rows, three of each person. ``slope``: what age means."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows // 3, 3)).repeat(3, axis=0)
@@ -110,9 +111,9 @@ def test_two_models_on_the_same_rows_are_paired(place):
 
 
 def refused(place, name, *options, **changed):
-    table(1)[: changed.pop("rows", 3000)].assign(**changed).to_csv(place / f"{name}.csv", index=False)
+    table(1)[: changed.pop("rows", 300)].assign(**changed).to_csv(place / f"{name}.csv", index=False)
     target = () if "--target" in options else ("--target", "end")
-    call("run", place / f"{name}.csv", "--preset", "fast", *target, *options, "--out", place / name)
+    call("run", place / f"{name}.csv", "--model", "lightgbm", *target, *options, "--out", place / name)
     page = (place / name / "report.html").read_bytes()
     said = call_refused("report", place / name, "--against", place / "old")
     assert (place / name / "report.html").read_bytes() == page
@@ -130,9 +131,9 @@ def call_refused(*words):
 
 
 def test_runs_of_another_kind_are_refused(place):
-    assert "has 'debt'" in refused(place, "more", "--drop", "person", debt=np.arange(3000.0) % 7)
+    assert "has 'debt'" in refused(place, "more", "--drop", "person", debt=np.arange(300.0) % 7)
     assert "has 'noise'" in refused(place, "fewer", "--drop", "noise", "--drop", "person")
-    three = np.resize(["bad", "good", "open"], 3000)
+    three = np.resize(["bad", "good", "open"], 300)
     assert "The runs have other classes: only" in refused(place, "three", "--drop", "person", end=three)
     assert "another target" in refused(place, "target", "--target", "noise", "--drop", "person")
     assert "is the run itself" in call_refused("report", place / "old", "--against", place / "old")
@@ -155,7 +156,7 @@ def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was
     call("run", tmp_path / "old.csv", *options, tmp_path / "grown")
     found = json.loads(call("report", tmp_path / "grown", "--against", place / "old", "--json"))
     tested, new = (set(pd.read_csv(run / "predictions.csv")["row"]) for run in (place / "old", tmp_path / "grown"))
-    assert found["changes"]["copies"] == len({row for row in new if row < 3000} - tested) > 100
+    assert found["changes"]["copies"] == len({row for row in new if row < ROWS} - tested) > 100
     assert "that it may have been trained on" in (tmp_path / "grown" / "report.html").read_text()
     grown.head(100).to_csv(tmp_path / "old.csv", index=False)
     call("run", place / "new.csv", *options, tmp_path / "later")

@@ -117,7 +117,7 @@ def test_methods_are_the_models_own(table):
     raw = make_scorer(lambda truth, raw: np.mean(raw * truth), response_method="decision_function")
     compare(LogisticRegression().fit(X, y), raw, X, y)
     outliers = np.where(np.abs(score) > 1.5, -1, 1)
-    compare(IsolationForest(random_state=0).fit(X), make_scorer(f1_score, pos_label=-1), X, outliers)
+    compare(IsolationForest(n_estimators=20, random_state=0).fit(X), make_scorer(f1_score, pos_label=-1), X, outliers)
     with pytest.raises(InputError, match="Scorer 'neg_log_loss' raised AttributeError"):
         pg.explain(LinearSVC().fit(X, y), X, y, scoring="neg_log_loss", **QUIET)
 

@@ -51,7 +51,7 @@ def test_cells_come_back_from_the_design_as_they_were():
 @pytest.mark.parametrize("given", [None, "background"])
 def test_only_cells_that_can_stand_there_are_drawn(given):
     # A column without effect is tried on further values, which are not drawn.
-    frame, seen = table(260).drop(columns=["always", "member"]), []
+    frame, seen = table(160).drop(columns=["always", "member"]), []
     rows = frame if given is None else frame[:60].assign(age=frame["age"][:60] + 100)
     rows = rows.reset_index(drop=True)
 

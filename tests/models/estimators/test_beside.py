@@ -106,9 +106,9 @@ def test_a_line_is_kept_where_there_are_fewer_rows_than_columns():
 
 def test_nothing_is_kept_that_does_not_pay():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(1500, 4))
-    y = np.sin(2 * X[:, 0]) * X[:, 1] + 0.05 * rng.normal(size=1500)
-    model = pg.HyNNRegressor(**TRIES | {"preset": "default", "max_epochs": 25}).fit(X, y)
+    X = rng.normal(size=(700, 4))
+    y = np.sin(2 * X[:, 0]) * X[:, 1] + 0.05 * rng.normal(size=700)
+    model = pg.HyNNRegressor(**TRIES | {"preset": "default", "max_epochs": 12}).fit(X, y)
     assert not model.branches_["linear"]["kept"]
     assert model.module_.paths[0] == "tabular"
 

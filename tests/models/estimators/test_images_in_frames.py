@@ -294,7 +294,7 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
         assert torch.allclose(encoder(images), torch.cat(pooled, dim=1), atol=1e-6)
 
     frame, y = photos
-    model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
+    model = pg.HyNNClassifier(**QUICK | {"max_epochs": 1}).fit(frame[:60], y[:60])
     told = model.preprocessor_.images_.to_dict()["photo"]
     assert told["encoder"] == "efficientnet-lite0"
     cells = [ImageCell(str(place), array) for place, array in enumerate(frame["photo"][:3])]

@@ -177,8 +177,8 @@ def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> 
 
 
 def test_a_curve_gets_an_image_which_is_saved(tmp_path: Any) -> None:
-    curves, wide = _bumps(300, 40)
-    table = pd.DataFrame(curves, columns=[f"c{at}" for at in range(40)]).assign(site=["a", "b", "c"] * 100)
+    curves, wide = _bumps(150, 40)
+    table = pd.DataFrame(curves, columns=[f"c{at}" for at in range(40)]).assign(site=["a", "b", "c"] * 50)
     model = pg.HyNNClassifier(**_FEW).fit(table, wide)
     assert model.order_.found
     assert model.renderer_.layout.shape == (1, 40)

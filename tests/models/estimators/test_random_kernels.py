@@ -51,19 +51,19 @@ def test_left_out_rows_are_predicted_as_by_a_ridge_of_all_others(columns: int) -
 
 @pytest.mark.parametrize("preset", ["default", pytest.param({"single_logit": True}, marks=pytest.mark.slow)])
 def test_kernels_get_a_share_that_is_right_for_held_out_rows(preset: Any, tmp_path: Path) -> None:
-    X, y = _curves(700)
+    X, y = _curves(500)
     network = preset if isinstance(preset, dict) else None
-    without = pg.HyNNClassifier(network={"random_kernels": 0, **(network or {})}, **_FEW).fit(X[:400], y[:400])
-    model = pg.HyNNClassifier(network=network, **_FEW).fit(X[:400], y[:400])
+    without = pg.HyNNClassifier(network={"random_kernels": 0, **(network or {})}, **_FEW).fit(X[:200], y[:200])
+    model = pg.HyNNClassifier(network=network, **_FEW).fit(X[:200], y[:200])
     assert without.module_.kernels is None
     assert model.module_.kernels is not None
     assert model.network_options_["random_kernels"] == model.module_.kernels.count >= 512
     losses = [
-        -np.log(one.predict_proba(X[400:])[np.arange(300), y[400:]].clip(1e-6)).mean() for one in (without, model)
+        -np.log(one.predict_proba(X[200:])[np.arange(300), y[200:]].clip(1e-6)).mean() for one in (without, model)
     ]
     assert losses[1] < losses[0], "a short training: kernels know more"
-    again = pg.HyNNClassifier(network=network, **_FEW).fit(X[:400], y[:400])
-    np.testing.assert_array_equal(again.predict_proba(X[400:]), model.predict_proba(X[400:]))
+    again = pg.HyNNClassifier(network=network, **_FEW).fit(X[:200], y[:200])
+    np.testing.assert_array_equal(again.predict_proba(X[200:]), model.predict_proba(X[200:]))
     model.save(tmp_path / "model")
     np.testing.assert_array_equal(pg.load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
     assert "RandomKernels" in model.summary()
@@ -95,7 +95,7 @@ def test_numbers_and_few_held_out_rows() -> None:
 
 def test_kernels_that_say_nothing_are_left_out() -> None:
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(400, 12))
-    model = pg.HyNNRegressor(**{**_FEW, "max_epochs": 12}).fit(X, X[:, 0] + X[:, 5] * X[:, 7])
+    X = rng.normal(size=(300, 12))
+    model = pg.HyNNRegressor(**{**_FEW, "max_epochs": 8}).fit(X, X[:, 0] + X[:, 5] * X[:, 7])
     assert model.module_.kernels is None
     assert model.network_options_["random_kernels"] == 0

@@ -242,8 +242,8 @@ def test_its_folder_predicts_explains_and_reports(runs, tables, tmp_path):
 
 
 def test_one_row_has_no_donors(runs, tables, tmp_path):
-    request, _ = runs("numbers")
-    pd.read_csv(tables["numbers"])[:1].to_csv(tmp_path / "one.csv", index=False)
+    request, _ = runs("classes")
+    pd.read_csv(tables["classes"])[:1].to_csv(tmp_path / "one.csv", index=False)
     with pytest.raises(InputError, match="The table has one row"):
         explain_table(
             ExplainRequest(model_folder=request.folder, row=0, table=tmp_path / "one.csv", out=tmp_path / "e")
@@ -428,13 +428,12 @@ def test_parts_keep_classes_groups_and_times(timed):
         assert (np.diff(part) >= 0).all()
 
 
-def test_the_report_of_a_loaded_model_is_that_of_its_run(tables, tmp_path):
-    request = RunRequest(table=str(tables["binary"]), target=("y",), model="lightgbm", out=tmp_path / "run")
-    run_table(request, say=lambda _: None)
-    frame, split = pd.read_csv(tables["binary"]), np.load(tmp_path / "run" / "split.npz")
+def test_the_report_of_a_loaded_model_is_that_of_its_run(runs, tables):
+    folder = runs("binary")[0].folder
+    frame, split = pd.read_csv(tables["binary"]), np.load(folder / "split.npz")
     parts = (frame.iloc[split[part]] for part in ("train", "test"))
     train, test = ((rows.drop(columns="y"), rows["y"]) for rows in parts)
-    page = pg.report(pg.load(tmp_path / "run" / "model"), *test, train=train, progress=False)
+    page = pg.report(pg.load(folder / "model"), *test, train=train, progress=False)
     assert "cannot run inside the page" not in page.html
-    stored = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]["roc_auc"]
+    stored = json.loads((folder / "metrics.json").read_text())["test"]["roc_auc"]
     assert f"LightGBM predicts y with ROC-AUC {number(stored)}" in page.html
