@@ -167,7 +167,7 @@ def answer(arguments: Arguments) -> Explanation:
 def find_method(method: Any) -> tuple[Any, str]:
     """Return a method and its name: a registered one by name, class or object, or an adapted Captum object."""
     if isinstance(method, str):
-        name = registered(method, methods)
+        name = method if method in methods else registered(method, methods)
         if name not in methods:
             raise unknown("method", method, methods)
         return methods[name](), name

@@ -171,7 +171,7 @@ def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats
     Errors are related through the rows that players share. What a pair adds by itself is independent between players
     with separate donors, so their correlation is, if anything, too close to 0.
     """
-    scores = independent(scores, units)
+    scores = scores if units is None else independent(scores, units)
     norm = np.sqrt((scores**2).sum(axis=1, keepdims=True))
     scaled = np.divide(scores, norm, out=np.zeros_like(scores), where=norm > 0)
     correlation: Floats = scaled @ scaled.T

@@ -192,7 +192,7 @@ def row_scores(moments: PairMoments, group: int | None, *, by_unit: bool = False
     lent = sums - mean * weights
     of_receivers = received - mean * weight
     scores = of_receivers + lent if moments.shared else np.concatenate([of_receivers, lent], axis=1)
-    return independent(scores, moments.units if by_unit else None)
+    return independent(scores, moments.units) if by_unit and moments.units is not None else scores
 
 
 def scores_of(names: Sequence[str], moments: Mapping[str, Any], group: int | None) -> Floats | None:

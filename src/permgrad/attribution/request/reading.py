@@ -39,7 +39,7 @@ from permgrad.attribution.subject.row_target import each_row_by_itself, outputs_
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, pad_of, with_tokens
 from permgrad.attribution.subject.words import as_tokens
-from permgrad.base.arrays import Floats, Floats32, Integers
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
@@ -47,7 +47,7 @@ from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.findings import as_one_found
 from permgrad.data.weights import check_weights
 from permgrad.models.estimators.kept_rows import kept_rows
-from permgrad.models.losses import of_output
+from permgrad.models.losses import OtherLoss, of_output
 
 Tensors = tuple[Tensor, ...]
 #: At least this many explained rows serve as their own background.
@@ -74,50 +74,77 @@ def build_request(
     if subject.place is not None:
         refuse_apart(chosen, name, said | {"masks": "y of masks"})
     loss = resolve_loss(subject.outputs, arguments.loss, subject.place)
-    if loss == "zero_one" and scope == "global" and arguments.y is not None and decided:
-        rows["subject"] = subject = subject.deciding()
+    if loss == "zero_one" and decided:
+        rows["subject"] = subject = _deciding(subject, arguments, scope)
     row_target = None
     if arguments.target is not None:
         row_target = row_target_of(arguments.target, subject.outputs.output_names, count)
+        if row_target is not None and _is_by_row(arguments, chosen, scope, by):
+            return build_request(replace(arguments, scope="local"), chosen, name, decided=decided)
     targets = resolve_targets(subject, arguments.target if row_target is None else None)
     scored = arguments.scoring is not None
     y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=scored)
-    if scope == "global" and classes is not None and isinstance(loss, str) and not scored:
+    if scope == "global" and isinstance(loss, str) and not scored:
         _check_classes(subject, rows["inputs"], classes)
-    loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.outputs.count else loss
-    asked = arguments.model.positive
-    positive = resolve_positive(subject, asked, classes)
-    if subject.task != "classification" and subject.outputs.count > 1:
-        subject.outputs = replace(subject.outputs, loss_columns=targets)
+    if subject.outputs.count > 1:
+        loss = _loss_of(subject, loss, targets)
+    positive = resolve_positive(subject, arguments.model.positive, classes)
     if row_target is not None:
-        by_row = arguments.scope == "auto" and not by and chosen is not None and "local" in chosen.scopes
-        if scope == "global" and by_row:  # an output of each row is asked of rows; no class has this name
-            return build_request(replace(arguments, scope="local"), chosen, name, decided=decided)
         refuse_apart(chosen, name, said | {"row target": "a target for each row"})
         rows |= {"targets": (0,), **each_row_by_itself(rows, row_target, classes, arguments.scale)}
-    automatic = isinstance(arguments.n_repeats, str)
-    read_by_scorers = scored or chosen is None  # which ``missing_modalities`` has besides
+    # ``missing_modalities`` has scorers besides.
+    of_y = _of_y(subject, arguments, y, classes, by_scorers=scored or chosen is None)
     return Request(
-        **{"targets": targets, **rows},
+        **{"targets": targets, **rows, **of_y, **_draws(arguments)},
         scope=scope,
         options=options,
-        row_offset=arguments.row_offset or 0,
-        y=y,
-        classes=None if classes is y else classes,
-        labels=subject.outputs.labels_in(arguments.y, classes) if read_by_scorers and classes is not None else None,
         positive=positive,
-        positive_by_y=asked is None and classes is not None and subject.background_classes is None,
         loss=loss,
         sample_weight=None if weight is None else check_weights(weight, count),
         units=read_units(arguments, count) if related else None,
-        confidence=float(arguments.confidence),
-        n_repeats=REPEATS if automatic else int(arguments.n_repeats),
-        automatic=automatic,
-        seed=resolve_seed(arguments.random_state),
-        batch_size=arguments.model.batch_size,
         sampling=options.get("sampling", "marginal"),
-        **{name: getattr(arguments, name) for name in ("scale", "level", "scoring", "progress")},
     )
+
+
+def _is_by_row(arguments: Arguments, chosen: Method | None, scope: Scope, by: str) -> bool:
+    """Return whether an output of each row is explained row by row, where nobody says how."""
+    can = chosen is not None and "local" in chosen.scopes
+    return scope == "global" and arguments.scope == "auto" and not by and can
+
+
+def _deciding(subject: Subject, arguments: Arguments, scope: Scope) -> Subject:
+    """Return a subject whose outputs are the classes that the model decides for, where errors are counted."""
+    return subject.deciding() if scope == "global" and arguments.y is not None else subject
+
+
+def _loss_of(subject: Subject, loss: str | OtherLoss, targets: tuple[int, ...]) -> str | OtherLoss:
+    """Return the loss of some of several outputs. Of numbers it is the mean over these."""
+    if subject.task != "classification":
+        subject.outputs = replace(subject.outputs, loss_columns=targets)
+    return of_output(loss, targets[0]) if len(targets) == 1 else loss
+
+
+def _of_y(
+    subject: Subject, arguments: Arguments, y: Array | None, classes: Integers | None, *, by_scorers: bool
+) -> dict[str, Any]:
+    """Return the fields of a request that say what the classes of y are. ``by_scorers``: who reads their labels."""
+    labels = subject.outputs.labels_in(arguments.y, classes) if by_scorers and classes is not None else None
+    by_y = arguments.model.positive is None and classes is not None and subject.background_classes is None
+    return {"y": y, "classes": None if classes is y else classes, "labels": labels, "positive_by_y": by_y}
+
+
+def _draws(arguments: Arguments) -> dict[str, Any]:
+    """Return the fields of a request that are as the user says: how much is drawn, and how it is shown."""
+    automatic = isinstance(arguments.n_repeats, str)
+    return {
+        "row_offset": arguments.row_offset or 0,
+        "confidence": float(arguments.confidence),
+        "n_repeats": REPEATS if automatic else int(arguments.n_repeats),
+        "automatic": automatic,
+        "seed": resolve_seed(arguments.random_state),
+        "batch_size": arguments.model.batch_size,
+        **{name: getattr(arguments, name) for name in ("scale", "level", "scoring", "progress")},
+    }
 
 
 def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, *, part: bool) -> Tensors:
@@ -371,11 +398,13 @@ _TOLD = 0.51
 _DECIMALS = 6
 
 
-def _check_classes(subject: Subject, inputs: Tensors, classes: Integers) -> None:
+def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) -> None:
     """Refuse or name outputs that are no scores of classes by all that y says. What the user declared is not asked."""
     form = subject.outputs
     numbered = tuple(map(str, range(form.count)))
-    if form.kind != "logits" or not form.by_values or form.count < 2 or form.class_names != numbered:
+    if classes is None or form.kind != "logits" or not form.by_values or form.count < 2:
+        return
+    if form.class_names != numbered:
         return
     outputs = outputs_of(subject, [tensor[:_LOOKED_AT] for tensor in inputs]).double().cpu().numpy()
     y = classes[:_LOOKED_AT]

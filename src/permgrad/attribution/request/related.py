@@ -149,6 +149,13 @@ def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Fl
         warn_user(f"{words}, so they may depend on each other. {_FIX}")
 
 
+def _errors(truth: Array, guess: Floats) -> Floats | None:
+    """Return the errors of predictions, of each class those of its probability. None: they do not fit the truth."""
+    if truth.ndim == 1 and guess.ndim == 2 and guess.shape[1] > 1:
+        return np.asarray((truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64)
+    return np.asarray(truth - guess.reshape(truth.shape)) if truth.size == guess.size else None
+
+
 def signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> str:
     """Say what shows that rows depend on each other, or nothing.
 
@@ -162,12 +169,7 @@ def signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | N
     if any(map(in_blocks, targets.T)) or not all(map(is_clock, sorted_by)):
         return ""
     effects = np.zeros((0, len(table))) if scores is None or sorted_by else scores[:, : len(table)]
-    tests = len(effects) + 1
-    errors = None  # where truth and predictions do not fit
-    if truth.ndim == 1 and guess.ndim == 2 and guess.shape[1] > 1:
-        errors = np.asarray((truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64)
-    elif truth.size == guess.size:
-        errors = np.asarray(truth - guess.reshape(truth.shape))
+    tests, errors = len(effects) + 1, _errors(truth, guess)
     tried = [] if errors is None else [("Errors", errors, _SORTED if sorted_by else 0.1)]
     for what, values, least in (*tried, *(("Effects", effect, 0.1) for effect in effects)):
         if (found := neighbours_alike(values, least, tests)) is not None:

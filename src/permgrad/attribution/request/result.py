@@ -106,7 +106,7 @@ def build(
     if subject.tells_unused:
         _refuse_nonsense(explanation, request)
         if method != "gradcam":  # it warns of empty maps itself
-            _tell_of_unused(request, of_order(explanation, 1))
+            _tell_of_unused(request, of_order(explanation, 1) if explanation.members else explanation)
     return explanation if request.row_target is None else request.row_target.taken(explanation)
 
 

@@ -87,7 +87,11 @@ def _function(model: Callable[[Any], Any]) -> PredictCall:
     """Return a call of any function. For a bound method ``predict_proba`` or ``predict``, its owner has the classes."""
     owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
     classes = getattr(owner, "classes_", None)
-    if name in ("predict_proba", "predict") and classes is not None and not _are_several(classes):
+    if (
+        name in ("predict_proba", "predict")
+        and classes is not None
+        and not (isinstance(classes, list) and _are_several(classes))
+    ):
         labels = tuple(np.asarray(classes).tolist())
         return PredictCall(model, "classification", "probabilities", labels, one_hot=name == "predict")
     return PredictCall(model)
@@ -99,8 +103,8 @@ def _estimator(model: Any) -> PredictCall:
     classes = model.classes_ if hasattr(model, "classes_") else _unnamed_labels(model)
     several = _are_several(classes)
     labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
-    # skorch's regressors inherit the probabilities of its classifiers.
-    if hasattr(model, "predict_proba") and not _is(model, "regressor"):
+    # skorch's regressors inherit the probabilities of its classifiers, and have no classes.
+    if hasattr(model, "predict_proba") and (classes is not None or not _is(model, "regressor")):
         task, objective = "multilabel" if several else "classification", objective_of(trained(model))[0]
         hinge, one_of = objective == "binary:hinge", objective in _ONE_OF
         predict = model.predict if hinge else model.predict_proba
@@ -281,7 +285,8 @@ def objective_of(model: Any) -> Objective:
     if not name:
         name = "poisson" if isinstance(model, PoissonRegressor) else "quantile" * ("quantile" in parameters)
     levels = (parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha"))
-    return name, _levels(next((level for level in levels if level is not None), 0.9))
+    level = next((level for level in levels if level is not None), None)
+    return name, (0.9,) if level is None else _levels(level)
 
 
 def _xgboost(booster: Any) -> Objective:

@@ -90,47 +90,52 @@ class PredictorSubject(Subject):
         self.outputs = self._form_of(outputs, y, returns, task, class_names)
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
-        call, asked = self.call, task
-        if call.guessed and y is not None and not (task or kind):
+        call = self.call
+        if call.guessed and not (task or kind):
             call = _with_logits(call, outputs, y)
+        self._refuse(task, kind, class_names)
         if task is None:
-            # Probabilities may belong to several labels: y says so, or they add up to no 1.
-            several = call.task == "classification" and call.kind == "probabilities" and not call.one_of
-            several = several and outputs.shape[1] > 1 and (y is None or as_target(y).ndim > 1)
-            apart = (outputs.sum(dim=1) - 1).abs() > _ADD_UP
-            task = "multilabel" if several and (is_multilabel(y) or bool(apart.any())) else call.task
+            task = call.task if call.one_of or call.kind != "probabilities" else _task_of(call, outputs, y)
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and task != "multilabel" else class_names
         if len(self.columns) > 1:
             names = self._named_columns(y, names)
-        if class_names is None and call.classes is not None and len(call.classes) == 1:
-            problem = f"The model learned from rows of one class only, {str(call.classes[0])!r}, and always predicts it"
-            hint = "Fit it on rows of several classes: are the training rows sorted by class?"
-            raise InputError(problem, hint=hint, code="PG031")
-        if asked == "regression" and kind is None and self.call.kind is not None:
-            problem = f"task='regression' does not suit a classifier, whose outputs are {self.call.kind}"
-            raise InputError(problem, hint="Leave task out", code="PG006")
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task, class_names=names)
-        if form.task == "regression" and len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns"):
-            form = replace(form, output_names=self.columns)
-        if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
+        if form.task == "regression":
+            form = self._of_numbers(form, call, y)
+        self.bounded = form.task != "regression" and form.kind == "probabilities"
+        if form.task == "classification" and self.bounded and form.count == 2:
             # The second of two classes says it all, and its logit is the score that boosters call raw.
             self.column = 1
             form = replace(form, count=1, output_names=form.class_names)
-        levels = call.loss[1] if isinstance(call.loss, tuple) else ()
-        if isinstance(levels, tuple) and len(levels) == form.count > 1:
-            form = replace(form, output_names=tuple(f"{level:g}" for level in levels))
-        self.bounded = form.task != "regression" and form.kind == "probabilities"
-        # Labels without probabilities have no cross entropy.
-        own = "zero_one" if call.one_hot else call.loss if call.loss and form.task == "regression" else None
         return replace(
             form,
             inferred=kind is None and self.call.kind is None,
             numbered=class_names is not None or call.classes is None,
             of_labels=call.one_hot and form.task == "classification",
             both=self.column is not None,
-            loss=own,
+            # Labels without probabilities have no cross entropy.
+            loss="zero_one" if call.one_hot else form.loss,
         )
+
+    def _refuse(self, task: str | None, kind: str | None, class_names: Any) -> None:
+        """Refuse a model of one class, and a task that is not the model's."""
+        known = self.call.classes
+        if class_names is None and known is not None and len(known) == 1:
+            problem = f"The model learned from rows of one class only, {str(known[0])!r}, and always predicts it"
+            hint = "Fit it on rows of several classes: are the training rows sorted by class?"
+            raise InputError(problem, hint=hint, code="PG031")
+        if task == "regression" and kind is None and self.call.kind is not None:
+            problem = f"task='regression' does not suit a classifier, whose outputs are {self.call.kind}"
+            raise InputError(problem, hint="Leave task out", code="PG006")
+
+    def _of_numbers(self, form: OutputForm, call: PredictCall, y: Any) -> OutputForm:
+        """Return the form with its training loss; of several, named as columns returned or as levels of quantiles."""
+        form, levels = replace(form, loss=call.loss or None), call.loss[1] if isinstance(call.loss, tuple) else ()
+        if isinstance(levels, tuple) and len(levels) == form.count > 1:
+            return replace(form, output_names=tuple(f"{level:g}" for level in levels))
+        named = len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns")
+        return replace(form, output_names=self.columns) if named else form
 
     def _named_columns(self, y: Any, names: Any) -> Any:
         """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
@@ -324,8 +329,18 @@ class PredictorSubject(Subject):
         }
 
 
+def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> str | None:
+    """Return the task of probabilities. They may belong to several labels: y says so, or they do not add up to 1."""
+    if call.task != "classification" or outputs.shape[1] < 2 or (y is not None and as_target(y).ndim < 2):
+        return call.task
+    apart = (outputs.sum(dim=1) - 1).abs() > _ADD_UP
+    return "multilabel" if is_multilabel(y) or bool(apart.any()) else call.task
+
+
 def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
     """Return a call whose objective may be the user's own, of scores of classes if y says that they are such."""
+    if y is None:
+        return call
     truth = as_target(y)[: len(outputs)]
     if outputs.shape[1] > 1 or truth.dtype.kind not in "fiub":
         return replace(call, task=None)  # as of a function
