@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -264,6 +264,9 @@ def test_a_dominant_feature_is_hinted_at():
     assert hint["share"] == pytest.approx(5 / 7)
     assert leakage_hint(ranked(dict.fromkeys("abcd", 1.0)), {}) is None
     assert leakage_hint(ranked({"a": 9.0, "b": 1.0}), {}) is None, "of two, one leads"
+    scan = replace(main, modality=("photo", "table", "table", "table"))
+    assert leakage_hint(scan, {}) is None, "a scan is read for what it shows"
+    assert leakage_hint(scan, {"a": ["known later"]})["notes"] == ["known later"]
 
 
 def test_the_bank_card_speaks_of_duration():

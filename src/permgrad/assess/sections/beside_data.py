@@ -210,13 +210,15 @@ def rank_notes(name: str, rank: int, by_data: tuple[int, float], features: int) 
 def leakage_hint(main: Explanation, card_notes: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
     """Return a hint if one of several features has most of the importance, which can be a sign of leakage.
 
-    Importances below 0 count as 0. ``card_notes``: what the data card says of columns.
+    Not of a photo, which many a model is made to read alone. Importances below 0 count as 0. ``card_notes``: what the
+    data card says of columns.
     """
     values = np.maximum(np.nan_to_num(main.values[:, 0]), 0)
     if len(main.names) < 4 or not values.any():
         return None
-    name, share = main.names[int(values.argmax())], float(values.max() / values.sum())
+    place, share = int(values.argmax()), float(values.max() / values.sum())
+    name, is_photo = main.names[place], main.modality[place] == "photo"
     notes = list(card_notes.get(name, ()))
-    if share <= DOMINANT and not (notes and name == main.ranking()[0]):
+    if (share <= DOMINANT or is_photo) and not (notes and name == main.ranking()[0]):
         return None
     return {"feature": name, "share": share, "notes": notes}
