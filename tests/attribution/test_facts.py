@@ -88,6 +88,7 @@ INTEGRAL = {
 SHAPLEY = {"baseline", "structure", "estimator", "permutations", "completeness_gap", "model_rows"}
 OWN: dict[tuple[str, str], set[str]] = {
     **{(name, "global"): LOSSES for name in ("permgrad", "permutation", "ablation")},
+    **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation", "ablation")},
     ("ale", "global"): {"model_rows", "left_out", "direction_label"},
     ("aggregate", "global"): {"members", "member_quantities", "left_out", "model_rows"},
     ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
@@ -112,8 +113,7 @@ HYBRID = {
     ("integrated_gradients", "local"): {"players"},
 }
 ON_NETWORKS = {
-    **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation")},
-    ("ablation", "local"): {"model_rows", "baseline"},
+    ("ablation", "local"): {"baseline"},
     ("ablation", "global"): {"baseline"},
     ("gradcam", "local"): {"without_map", "model_rows", "layer_shape"},
 }

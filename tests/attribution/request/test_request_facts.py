@@ -23,6 +23,7 @@ class Network(Subject):
 
     def __init__(self, paths=(), device="cpu"):
         self.paths, self.device = tuple(paths), torch.device(device)
+        self.makes_images = "image" in self.paths
 
 
 def asked(inputs, *, module=None, paths=(), batch_size="auto", device="cpu"):
