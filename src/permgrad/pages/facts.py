@@ -413,15 +413,16 @@ def drift(content: Assessment) -> Facts | None:
 
 def impossible(content: Assessment) -> Facts | None:
     """Without one of features that move together, the model is worse than a constant: such rows do not occur."""
-    pairs, relied = _moving(content), features(content)
-    if not pairs or relied is None or relied["form"] != "losses":
+    explanation, pairs = content.explanation, _moving(content)
+    loss = None if explanation is None or not pairs else loss_without(explanation.meta, content.metrics or {})
+    if explanation is None or loss is None:
         return None
-    worse = {one["name"] for one in relied["leading"] if one["loss"] > relied["constant"]}
-    pairs = [one for one in pairs if one["feature"] in worse and abs(one["strength"]) >= CLOSE]
+    without = dict(zip(explanation.names, map(loss.without, explanation.values[:, 0].tolist()), strict=True))
+    pairs = [one for one in pairs if without[one["feature"]] > loss.constant and abs(one["strength"]) >= CLOSE]
     if not pairs:
         return None
     made, options = content.provenance, list[str]()
-    if made is not None and made.folder and "--groups" not in made.command and relied["of"] <= MOST_RELATED:
+    if made is not None and made.folder and "--groups" not in made.command and len(without) <= MOST_RELATED:
         options = ["--groups", f"{made.folder}/{PROPOSED}"]
     return {"pairs": pairs, "options": options, "form": "command" if options else "call"}
 

@@ -23,10 +23,8 @@ _MOST_WAVES, _WAVES = 1.2, 0.7
 _LEAST_FREEDOM = 1.5
 
 
-def independent(scores: Floats, units: Dependence | None) -> Floats:
-    """Return parts of scores ``(players, rows or more)`` that are independent: rows, sums of groups, or waves."""
-    if units is None:
-        return scores
+def independent(scores: Floats, units: Dependence) -> Floats:
+    """Return parts of scores ``(players, rows or more)`` that are independent: sums of groups, or waves."""
     rows = len(units.codes)
     parts = units.sums(scores[:, :rows])
     if units.timed:

@@ -15,7 +15,7 @@ import numpy as np
 
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, freedom_of_ends, with_donors
 from permgrad.attribution.replace.game import scale_of_shares
-from permgrad.attribution.replace.moments import PairMoments
+from permgrad.attribution.replace.moments import PairMoments, within_rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.models.losses import FITS
@@ -112,10 +112,8 @@ class SummedMoments:
 
     def noise_of_draws(self, repeats: int) -> Floats:
         """Return the part of each mean's variance that further donors make smaller, as ``PairMoments`` does."""
-        total, received = float(self.weight.sum()), self.about(np.zeros_like(self.total)).spread.sum(axis=0)
-        within = self.squares.sum(axis=0) - np.maximum(received, 0.0) / repeats
-        within = np.maximum(within, 0.0) / max(repeats - 1, 1)
-        return within * repeats / total**2 if total > 0 else np.zeros_like(within)
+        received = np.maximum(self.about(np.zeros_like(self.total)).spread.sum(axis=0), 0.0)
+        return within_rows(self.squares.sum(axis=0), received, float(self.weight.sum()), repeats)
 
 
 def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:

@@ -174,9 +174,17 @@ class PairMoments:
 
         It is that of the choice of ``repeats`` donors for each row, whose effects vary about the row's own mean.
         """
-        total, received = float(self.receiver_weight.sum()), (self.receiver_sum**2).sum(axis=1)
-        within = np.maximum(self.squares.sum(axis=0) - received / repeats, 0.0) / max(repeats - 1, 1)
-        return within * repeats / total**2 if total > 0 else np.zeros_like(within)
+        received, total = (self.receiver_sum**2).sum(axis=1), float(self.receiver_weight.sum())
+        return within_rows(self.squares.sum(axis=0), received, total, repeats)
+
+
+def within_rows(squares: Floats, received: Floats, total: float, repeats: int) -> Floats:
+    """Return the variance of means over rows that the choice of ``repeats`` donors for each row has.
+
+    ``squares`` are Σ (w h)² over pairs, ``received`` the sum of squares of each row's Σ w h, and ``total`` Σ w.
+    """
+    within = np.maximum(squares - received / repeats, 0.0) / max(repeats - 1, 1)
+    return within * repeats / total**2 if total > 0 else np.zeros_like(within)
 
 
 def row_scores(moments: PairMoments, group: int | None, *, by_unit: bool = False) -> Floats:

@@ -87,11 +87,7 @@ def _function(model: Callable[[Any], Any]) -> PredictCall:
     """Return a call of any function. For a bound method ``predict_proba`` or ``predict``, its owner has the classes."""
     owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
     classes = getattr(owner, "classes_", None)
-    if (
-        name in ("predict_proba", "predict")
-        and classes is not None
-        and not (isinstance(classes, list) and _are_several(classes))
-    ):
+    if name in ("predict_proba", "predict") and classes is not None and not _are_several(classes):
         labels = tuple(np.asarray(classes).tolist())
         return PredictCall(model, "classification", "probabilities", labels, one_hot=name == "predict")
     return PredictCall(model)

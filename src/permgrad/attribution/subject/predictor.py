@@ -87,13 +87,20 @@ class PredictorSubject(Subject):
                 self.moved = check_row_independence(self._first_outputs, few, outputs, PREDICTOR)
             if self.form.named:
                 self._check_places(few, outputs)
+        known = self.call.classes
+        if class_names is None and known is not None and len(known) == 1:
+            problem = f"The model learned from rows of one class only, {str(known[0])!r}, and always predicts it"
+            hint = "Fit it on rows of several classes: are the training rows sorted by class?"
+            raise InputError(problem, hint=hint, code="PG031")
+        if task == "regression" and returns is None and self.call.kind is not None:
+            problem = f"task='regression' does not suit a classifier, whose outputs are {self.call.kind}"
+            raise InputError(problem, hint="Leave task out", code="PG006")
         self.outputs = self._form_of(outputs, y, returns, task, class_names)
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
         call = self.call
         if call.guessed and not (task or kind):
             call = _with_logits(call, outputs, y)
-        self._refuse(task, kind, class_names)
         if task is None:
             task = call.task if call.one_of or call.kind != "probabilities" else _task_of(call, outputs, y)
         # Classes of several labels are numbers, where they are the labels at all.
@@ -117,17 +124,6 @@ class PredictorSubject(Subject):
             # Labels without probabilities have no cross entropy.
             loss="zero_one" if call.one_hot else form.loss,
         )
-
-    def _refuse(self, task: str | None, kind: str | None, class_names: Any) -> None:
-        """Refuse a model of one class, and a task that is not the model's."""
-        known = self.call.classes
-        if class_names is None and known is not None and len(known) == 1:
-            problem = f"The model learned from rows of one class only, {str(known[0])!r}, and always predicts it"
-            hint = "Fit it on rows of several classes: are the training rows sorted by class?"
-            raise InputError(problem, hint=hint, code="PG031")
-        if task == "regression" and kind is None and self.call.kind is not None:
-            problem = f"task='regression' does not suit a classifier, whose outputs are {self.call.kind}"
-            raise InputError(problem, hint="Leave task out", code="PG006")
 
     def _of_numbers(self, form: OutputForm, call: PredictCall, y: Any) -> OutputForm:
         """Return the form with its training loss; of several, named as columns returned or as levels of quantiles."""

@@ -163,7 +163,7 @@ def _measured(effects: Callable[[Tensor], Tensor], located: Floats, rows: Intege
         variance, correction, freedom = spread(scores, own, units)
         std = np.sqrt(variance * correction)
         numbers[1:, :, output] = std, *interval(found[:, output], std, freedom + 1, sampled.confidence)[:2]
-        split = independent(scores, units)
+        split = scores if units is None else independent(scores, units)
         if units is not None and units.timed:  # a mean over as few waves as any point asks for
             split = split[:, : int(freedom.min())] / freedom.min() ** 0.5
         by_chance = covariance @ (split @ split.T)

@@ -202,9 +202,8 @@ def _fields(
     nothing = np.zeros((len(request.targets), request.count))
     scores = [curves[each].scores if each in curves else nothing for each in members[: len(request.space)]]
     every = np.array(scores).swapaxes(0, 1)
-    fields["correlation"] = shared_errors(
-        len(scores), range(len(every)), lambda of: independent(every[0 if of is None else of + 1], request.units)
-    )
+    apart = list(every) if request.units is None else [independent(one, request.units) for one in every]
+    fields["correlation"] = shared_errors(len(scores), range(len(every)), lambda of: apart[0 if of is None else of + 1])
     direction = {}
     for name, each in zip(names, members, strict=True):
         if each in curves:
